@@ -1,0 +1,76 @@
+"""Class texts: how predictions and labels of every form become comparable words, and how they are kept in few bytes.
+
+A *mark* is what the state keeps of one prediction or label:
+
+    int >= 0      the class with that text ("4" for 4, 4.0 and [4])
+    int < 0       the position -mark-1 in the class names (from an argmax)
+    str           any other class text
+    float         a number that is not integral: a score in [0, 1], or a measurement
+    None          no prediction (the model failed) or no label
+"""
+
+import re
+from functools import lru_cache
+from typing import Any
+
+from app.core.events import Reason, RefusedError
+
+Mark = int | str | float | None
+
+_NUMBER = re.compile(r"(0|-?[1-9][0-9]*)(?:\.0+)?")
+_DEFAULT_NAME = re.compile(r"t:(0|[1-9][0-9]{0,5})")
+_LARGEST_INT = 2**31
+
+
+def position(index: int) -> int:
+    """The mark of a position in the class names."""
+    return -index - 1
+
+
+def mark_of(value: Any, longest: int = 200) -> Mark:
+    """The mark of one scalar from a payload. Refuses what is no scalar, and texts beyond `longest` characters."""
+    kind = type(value)
+    if kind is int or kind is bool:
+        return int(value) if 0 <= value < _LARGEST_INT else str(value)
+    if kind is float:
+        return mark_of(int(value)) if value.is_integer() and abs(value) < 2**53 else float(value)
+    if kind is str:
+        if len(value) > longest:
+            raise RefusedError(Reason.LABEL_TOO_LONG, f"a class text of {len(value)} characters; at most {longest}")
+        if number := _NUMBER.fullmatch(value):
+            return mark_of(int(number[1])) if len(value) < 18 else value
+        if default := _DEFAULT_NAME.fullmatch(value):
+            return position(int(default[1]))
+        return str(value)
+    raise RefusedError(Reason.BAD_PAYLOAD, f"expected a number or a text as class, got {kind.__name__}")
+
+
+def class_text(mark: int | str, names: tuple[str, ...] = ()) -> str:
+    """The canonical class text of a mark that names a class.
+
+    Where the model has names, the name is the class; a text may be a name or an index, an exact name first.
+    """
+    if type(mark) is int and mark < 0:
+        index = -mark - 1
+        return names[index] if index < len(names) else str(index)
+    text = mark if type(mark) is str else str(mark)
+    if names and text not in names and text.isdecimal() and int(text) < len(names):
+        return names[int(text)]
+    return text
+
+
+def given_names(names: Any, width: int) -> tuple[str, ...]:
+    """The class names of a payload for vectors of `width`, or () where there are none but Seldon's defaults."""
+    if type(names) is not list or len(names) != width:
+        return ()
+    try:
+        return _given(tuple(names))
+    except TypeError:  # a name that is a list or an object is no name
+        return ()
+
+
+@lru_cache(maxsize=1024)
+def _given(names: tuple[Any, ...]) -> tuple[str, ...]:
+    if not all(type(name) is str for name in names) or all(_DEFAULT_NAME.fullmatch(name) for name in names):
+        return ()
+    return names

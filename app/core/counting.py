@@ -1,0 +1,262 @@
+"""What an exchange counts as: from its parts to atoms in panes.
+
+The whole is computed anew from the exchange at every change and compared with what was counted before, so that any
+order of events, and any correction, ends at the same counts.
+"""
+
+from bisect import bisect_left
+from typing import Final
+
+from app.core.classes import Mark
+from app.core.events import Identity, Leg
+from app.core.exchange import LABELS, REWARD, ROW_LABELS, Exchange, Fact, Group, LegState
+from app.core.names import (
+    DELAY_0,
+    DELAY_BUCKETS,
+    FEEDBACK,
+    MISMATCHED,
+    REQUEST,
+    RESPONSE,
+    REWARDS,
+    Names,
+)
+from app.core.rules import Rulebook, Rules
+from app.core.verdict import judge
+
+_BUCKETS_US: Final = [bound * 1_000_000 for bound in DELAY_BUCKETS]
+_CACHED_VERDICTS: Final = 20_000
+
+
+class Counting:
+    """Counts exchanges by the user's rules, with the numbers of one partition's `Names`."""
+
+    def __init__(self, names: Names, rulebook: Rulebook, pane_seconds: int) -> None:
+        self._names = names
+        self._rulebook = rulebook
+        self._pane_us = pane_seconds * 1_000_000
+        self._applies: dict[tuple[int, int], bool] = {}
+        self._verdicts: dict[tuple[int, int, Mark, Mark], int] = {}
+        self._rules: dict[int, Rules] = {}
+        self._class_atoms: dict[int, int] = {}
+        self._whole: dict[int, bool] = {}
+        self._plain: dict[int, int] = {}
+
+    def groups(self, exchange: Exchange) -> list[Group]:
+        """What the exchange counts as now: at most one group for each identity and pane."""
+        facts = exchange.facts
+        groups: list[Group] = []
+        unmet = False  # whether a label fact meets no leg yet
+        if facts:
+            unmet = any(fact.flags & (LABELS | ROW_LABELS) for fact in facts)
+        for state in exchange.legs:
+            met = False
+            if state.time:
+                group = Group(state.identity, (state.time - state.ahead * 1_000_000) // self._pane_us, [])
+                atoms = group.atoms
+                if state.request_time:
+                    atoms.append(REQUEST)
+                atoms.append(RESPONSE)
+                if state.classes:
+                    atoms.append(self._class_atom(state.classes))
+                if facts:
+                    met = self._count_labelled(state, facts, group)
+                    if met:
+                        atoms.append(FEEDBACK)
+                else:
+                    for mark in state.marks:
+                        atoms.append(self._verdict(state, mark, None))
+                groups.append(group)
+            else:
+                identity = self._unversioned(state.leg)
+                pane = (state.request_time - state.request_ahead * 1_000_000) // self._pane_us
+                groups.append(Group(identity, pane, [REQUEST]))
+                for fact in facts:
+                    if fact.flags & (LABELS | ROW_LABELS) and self.applies(fact.named, state.leg):
+                        met = True
+                        _add(groups, identity, self._pane(fact), FEEDBACK)
+                        break
+            unmet = unmet and not met
+        if facts:
+            if unmet:
+                self._count_unmet(facts, groups)
+            for fact in facts:
+                if fact.flags & REWARD:
+                    self._count_reward(fact, exchange, groups)
+        return groups
+
+    def labels(self, state: LegState, facts: list[Fact]) -> tuple[list[Mark] | None, int, bool, bool]:
+        """The labels of a leg's rows: (marks or None, time of the newest, whether any fact applies, mismatch)."""
+        batch: Fact | None = None
+        single: list[Fact] = []
+        for fact in facts:
+            flags = fact.flags
+            if not flags & (LABELS | ROW_LABELS) or not self.applies(fact.named, state.leg):
+                continue
+            if flags & LABELS and (batch is None or (fact.time, fact.digest) > (batch.time, batch.digest)):
+                batch = fact
+            if flags & ROW_LABELS:
+                single.append(fact)
+        rows = len(state.marks)
+        if batch is None and not single:
+            return None, 0, False, False
+        marks: list[Mark] | None = None
+        newest = 0
+        mismatch = False
+        if batch is not None and batch.labels is not None:
+            if len(batch.labels) == rows:
+                marks, newest = batch.labels, batch.time
+            else:
+                mismatch = True
+        if single:
+            marks = list(marks) if marks else [None] * rows
+            after = (batch.time, batch.digest) if batch is not None else (-1, 0)
+            for fact in sorted(single, key=lambda fact: (fact.time, fact.digest)):
+                assert fact.rows is not None  # noqa: S101 - ROW_LABELS says so
+                if (fact.time, fact.digest) > after:
+                    for row, mark in fact.rows.items():
+                        if row < rows:
+                            marks[row] = mark
+                            newest = max(newest, fact.time)
+                        else:
+                            mismatch = True
+        return marks, newest, True, mismatch
+
+    def _count_labelled(self, state: LegState, facts: list[Fact], group: Group) -> bool:
+        marks, newest, met, mismatch = self.labels(state, facts)
+        atoms = group.atoms
+        if marks is None:
+            for mark in state.marks:
+                atoms.append(self._verdict(state, mark, None))
+        else:
+            for mark, label in zip(state.marks, marks, strict=True):
+                atoms.append(self._verdict(state, mark, label))
+            if any(label is not None for label in marks):
+                delay = max(0, newest - state.time)
+                group.delay = delay
+                atoms.append(DELAY_0 + bisect_left(_BUCKETS_US, delay))
+        if mismatch:
+            atoms.append(MISMATCHED)
+        return met
+
+    def _count_unmet(self, facts: list[Fact], groups: list[Group]) -> None:
+        """A label whose leg is unknown yet: its feedback counts for what it names, in its own pane."""
+        newest: dict[int, Fact] = {}
+        for fact in facts:
+            if fact.flags & (LABELS | ROW_LABELS):
+                old = newest.get(fact.named)
+                if old is None or fact.time > old.time:
+                    newest[fact.named] = fact
+        for named, fact in newest.items():
+            _add(groups, self._unversioned(named), self._pane(fact), FEEDBACK)
+
+    def _count_reward(self, fact: Fact, exchange: Exchange, groups: list[Group]) -> None:
+        if fact.reward is None:
+            return
+        identity, pane = self._reward_home(fact, exchange)
+        group = _add(groups, identity, pane, FEEDBACK)
+        group.atoms.append(REWARDS)
+        group.points += fact.reward
+
+    def _reward_home(self, fact: Fact, exchange: Exchange) -> tuple[int, int]:
+        """The identity and pane of the reward: the leg that it names, else the one leg that is no shadow."""
+        home: LegState | None = None
+        nowhere = fact.named
+        if self._names_leg(fact.named):
+            for state in exchange.legs:
+                if state.leg == fact.named and state.time:
+                    home = state
+        else:
+            home, nowhere = self._reward_candidate(fact.named, exchange)
+        if home is not None:
+            return home.identity, (home.time - home.ahead * 1_000_000) // self._pane_us
+        return self._unversioned(nowhere), self._pane(fact)
+
+    def _names_leg(self, named: int) -> bool:
+        whole = self._whole.get(named)
+        if whole is None:
+            leg = self._names.legs[named]
+            whole = self._whole[named] = bool(leg.predictor and leg.model)
+        return whole
+
+    def _reward_candidate(self, number: int, exchange: Exchange) -> tuple[LegState | None, int]:
+        """The one leg that a reward without a leg may belong to, else the leg without predictor and model."""
+        legs = self._names.legs
+        named = legs[number]
+        homes = [state for state in exchange.legs if self._may_own_reward(named, legs[state.leg], state)]
+        services = {legs[state.leg][:2] for state in homes}
+        service = services.pop() if len(services) == 1 and not named.service else named[:2]
+        nowhere = self._names.leg(Leg(*service, "", ""))
+        return (homes[0] if len(homes) == 1 else None), nowhere
+
+    def _may_own_reward(self, named: Leg, leg: Leg, state: LegState) -> bool:
+        if not state.time or (named.predictor and named.predictor != leg.predictor):
+            return False
+        return _fits(named, leg) and leg.predictor not in self._rulebook.of(leg).shadow
+
+    def applies(self, named: int, leg: int) -> bool:
+        """Whether a label of a feedback that names `named` judges `leg`: it judges every leg of its service.
+
+        Within one predictor's graph the `scored_model` alone is judged, else the model that the feedback names.
+        """
+        known = self._applies.get((named, leg))
+        if known is None:
+            name, other = self._names.legs[named], self._names.legs[leg]
+            scored = self._rulebook.of(other).scored_model
+            if scored is not None:
+                model_fits = other.model == scored
+            else:
+                model_fits = name.predictor != other.predictor or not name.model or name.model == other.model
+            known = self._applies[named, leg] = _fits(name, other) and model_fits
+        return known
+
+    def rules(self, leg: int) -> Rules:
+        """The rules of a leg."""
+        rules = self._rules.get(leg)
+        if rules is None:
+            rules = self._rules[leg] = self._rulebook.of(self._names.legs[leg])
+        return rules
+
+    def _verdict(self, state: LegState, mark: Mark, label: Mark) -> int:
+        key = (state.leg, state.classes, mark, label)
+        atom = self._verdicts.get(key)
+        # 1 and 1.0 are one key but not one mark; integral floats are never marks.
+        if atom is None:
+            names = self._names
+            atom = names.atom(judge(mark, label, names.classes[state.classes], self.rules(state.leg)))
+            if len(self._verdicts) < _CACHED_VERDICTS and type(mark) is not float and type(label) is not float:
+                self._verdicts[key] = atom
+        return atom
+
+    def _class_atom(self, classes: int) -> int:
+        atom = self._class_atoms.get(classes)
+        if atom is None:
+            atom = self._class_atoms[classes] = self._names.class_list_atom(classes)
+        return atom
+
+    def _unversioned(self, leg: int) -> int:
+        identity = self._plain.get(leg)
+        if identity is None:
+            identity = self._plain[leg] = self._names.identity(Identity(*self._names.legs[leg], ""))
+        return identity
+
+    def _pane(self, fact: Fact) -> int:
+        return (fact.time - fact.ahead * 1_000_000) // self._pane_us
+
+
+def _fits(named: Leg, leg: Leg) -> bool:
+    """Whether a leg is of the service that a feedback names, where it names one."""
+    return (not named.service or named.service == leg.service) and (
+        not named.namespace or named.namespace == leg.namespace
+    )
+
+
+def _add(groups: list[Group], identity: int, pane: int, atom: int) -> Group:
+    """Count an atom at most once in the group of an identity and pane."""
+    for group in groups:
+        if group.identity == identity and group.pane == pane:
+            if atom not in group.atoms:
+                group.atoms.append(atom)
+            return group
+    group = Group(identity, pane, [atom])
+    groups.append(group)
+    return group

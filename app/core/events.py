@@ -1,0 +1,127 @@
+"""The words for what arrives, and for what is refused and why."""
+
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+
+class Record(Protocol):
+    """One Kafka record, as the client library hands it over."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int  # milliseconds since the epoch
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+class Kind(StrEnum):
+    """What an event says of its exchange."""
+
+    REQUEST = "request"
+    RESPONSE = "response"
+    FEEDBACK = "feedback"
+
+
+#: The `ce_type` header of each kind.
+TYPES: dict[bytes, Kind] = {
+    b"io.seldon.serving.inference.request": Kind.REQUEST,
+    b"io.seldon.serving.inference.response": Kind.RESPONSE,
+    b"io.seldon.serving.feedback": Kind.FEEDBACK,
+}
+TYPE_OF = {kind: name.decode() for name, kind in TYPES.items()}
+
+
+class Reason(StrEnum):
+    """Why an event was refused: the closed list that dead letters and `tally_rejected_total` use."""
+
+    NO_KEY = "no-key"
+    NO_PUID = "no-puid"
+    WRONG_KEY = "wrong-key"
+    WRONG_PARTITION = "wrong-partition"
+    UNKNOWN_TYPE = "unknown-type"
+    BAD_HEADERS = "bad-headers"
+    BAD_JSON = "bad-json"
+    NOT_FINITE = "not-finite"
+    NOT_AN_OBJECT = "not-an-object"
+    BAD_PAYLOAD = "bad-payload"
+    EMPTY = "empty"
+    RAGGED = "ragged"
+    BAD_REWARD = "bad-reward"
+    LABEL_TOO_LONG = "label-too-long"
+    TOO_LARGE = "too-large"
+    EXCHANGE_TOO_LARGE = "exchange-too-large"
+    TOO_MANY_MODELS = "too-many-models"
+
+
+#: One line for each reason, as the README's table shows it.
+REASONS: dict[Reason, str] = {
+    Reason.NO_KEY: "the record has no key; the canonical topics are keyed by puid",
+    Reason.NO_PUID: "neither a `ce_requestid` header nor the key names a puid that can be used",
+    Reason.WRONG_KEY: "the key is not the puid that the headers name",
+    Reason.WRONG_PARTITION: "the record is not in the partition that its key hashes to (murmur2)",
+    Reason.UNKNOWN_TYPE: "`ce_type` is missing or none of request, response, feedback",
+    Reason.BAD_HEADERS: "a header that names the model is not UTF-8, or is too long",
+    Reason.BAD_JSON: "the value is not JSON",
+    Reason.NOT_FINITE: "the value holds NaN or Infinity",
+    Reason.NOT_AN_OBJECT: "the value, or a part that must be an object, is something else",
+    Reason.BAD_PAYLOAD: "the payload has none of the forms that Tally reads",
+    Reason.EMPTY: "no rows, or a feedback that brings neither reward nor label nor response",
+    Reason.RAGGED: "rows of different lengths",
+    Reason.BAD_REWARD: "the reward is not a number, or beyond a thousand million",
+    Reason.LABEL_TOO_LONG: "a class or label text above `TALLY_MAX_LABEL_LENGTH`",
+    Reason.TOO_LARGE: "the value is larger than `TALLY_MAX_BODY`",
+    Reason.EXCHANGE_TOO_LARGE: "the exchange would grow beyond 256 kB",
+    Reason.TOO_MANY_MODELS: "a partition already knows `TALLY_MAX_MODELS` models",
+}
+
+
+class RefusedError(Exception):
+    """One event cannot be used. It is caught where the batch is read and becomes a `DeadLetter`."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class DeadLetter(NamedTuple):
+    """A refused record with the reason: what goes to `<app>-dead-letters`."""
+
+    record: Record
+    reason: Reason
+    detail: str
+
+
+class Leg(NamedTuple):
+    """Who answered: the four names that every event carries. Version belongs to the response."""
+
+    namespace: str
+    service: str
+    predictor: str
+    model: str
+
+    def __str__(self) -> str:
+        return "/".join(self).rstrip("/")
+
+
+class Identity(NamedTuple):
+    """A leg at a version: what series are counted and labelled by."""
+
+    namespace: str
+    service: str
+    predictor: str
+    model: str
+    version: str
+
+    @property
+    def leg(self) -> Leg:
+        """The identity without its version."""
+        return Leg(*self[:4])
+
+    def __str__(self) -> str:
+        return str(self.leg) + (f"@{self.version}" if self.version else "")
+
+
+NO_LEG = Leg("", "", "", "")

@@ -1,0 +1,162 @@
+"""An exchange: all that is known of one puid, and how an event changes it.
+
+For each of a leg's request, a leg's response, the reward and the label of each row the greatest (event time, content
+digest) wins, and nothing of the others is kept. So order, delay and repetition cannot matter.
+
+The structs are written as msgpack arrays: some 110 bytes for one leg, one row, one feedback.
+"""
+
+from typing import Final
+
+import msgspec
+
+from app.core.classes import Mark
+from app.core.events import Leg
+
+# Flags of a LegState: the part came inside a feedback, and counts only until the real one comes.
+REQUEST_IN_FEEDBACK: Final = 1
+RESPONSE_IN_FEEDBACK: Final = 2
+# Flags of a Fact: what it states.
+LABELS: Final = 1
+ROW_LABELS: Final = 2
+REWARD: Final = 4
+
+
+class LegState(msgspec.Struct, array_like=True, gc=False):
+    """The request and the winning response of one leg. Times are event times in µs, 0 where the part is unknown.
+
+    `leg`, `identity` and `classes` are numbers in the partition's `Names`.
+    `..._ahead` is by how many seconds the part's pane time lies before its event time (design 3.9: a clock ahead).
+    A request is kept by its time alone: nothing in its payload is counted, so requests of equal time are equal.
+    """
+
+    leg: int
+    request_time: int = 0
+    request_ahead: int = 0
+    time: int = 0
+    digest: int = 0
+    ahead: int = 0
+    flags: int = 0
+    identity: int = 0
+    classes: int = 0
+    marks: list[Mark] = []  # noqa: RUF012 - msgspec copies an empty default
+    scores: bytes | None = None
+
+
+class Fact(msgspec.Struct, array_like=True, gc=False):
+    """What a feedback states and still holds: labels for the batch, labels of single rows, a reward.
+
+    `named` is the leg that the feedback names, whole or in part. A stated None takes an earlier statement back.
+    """
+
+    time: int
+    digest: int
+    named: int
+    flags: int
+    ahead: int = 0
+    labels: list[Mark] | None = None
+    rows: dict[int, Mark] | None = None
+    reward: int | None = None  # in units of 1e-9, so that sums are exact and do not depend on order
+
+
+class Group(msgspec.Struct, array_like=True, gc=False):
+    """What an exchange has counted in one pane of one identity: one for each atom, and two sums."""
+
+    identity: int
+    pane: int
+    atoms: list[int]
+    delay: int = 0  # µs from the response to the winning label
+    points: int = 0  # the reward, in units of 1e-9
+
+
+class Exchange(msgspec.Struct, array_like=True, gc=False):
+    """All that is known of one puid. `newest` is the newest record timestamp of its parts, in seconds."""
+
+    newest: int
+    legs: list[LegState]
+    facts: list[Fact]
+    counted: list[Group]
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(Exchange).decode
+
+
+def new_exchange() -> Exchange:
+    """An exchange of which nothing is known."""
+    return Exchange(0, [], [], [])
+
+
+def leg_state(exchange: Exchange, leg: int) -> LegState:
+    """The state of a leg, added where it is new."""
+    for state in exchange.legs:
+        if state.leg == leg:
+            return state
+    state = LegState(leg)
+    exchange.legs.append(state)
+    return state
+
+
+def put_request(exchange: Exchange, leg: int, time: int, ahead: int, in_feedback: int = 0) -> bool:
+    """State a leg's request. Returns whether anything changed."""
+    state = leg_state(exchange, leg)
+    old = state.flags & REQUEST_IN_FEEDBACK
+    if state.request_time and (old < in_feedback or (old == in_feedback and time <= state.request_time)):
+        return False
+    state.request_time = time
+    state.request_ahead = ahead
+    state.flags = state.flags & ~REQUEST_IN_FEEDBACK | in_feedback
+    return True
+
+
+def wins_response(state: LegState, time: int, digest: int, in_feedback: int = 0) -> bool:
+    """Whether a response would replace the one that a leg has."""
+    if not state.time:
+        return True
+    old = state.flags & RESPONSE_IN_FEEDBACK
+    if old != in_feedback:
+        return old > in_feedback
+    return time > state.time or (time == state.time and digest > state.digest)
+
+
+def put_fact(exchange: Exchange, new: Fact, legs: list[Leg]) -> tuple[bool, bool]:
+    """State a feedback. Returns (whether anything changed, whether it corrected an earlier statement).
+
+    Labels compete within the service that they name, the reward within the puid.
+    """
+    kept: list[Fact] = []
+    corrected = False
+    stated = new.flags
+    scope = legs[new.named][:2]
+    for old in exchange.facts:
+        newer = (new.time, new.digest) > (old.time, old.digest)
+        if new.time == old.time and new.digest == old.digest:
+            if new.named == old.named:
+                return False, False
+            newer = legs[new.named] > legs[old.named]
+        winner, loser = (new, old) if newer else (old, new)
+        both = new.flags & old.flags
+        before = old.flags
+        if both & REWARD:
+            loser.flags &= ~REWARD
+            loser.reward = None
+        if legs[old.named][:2] == scope:
+            if both & LABELS:
+                loser.flags &= ~LABELS
+                loser.labels = None
+            if both & ROW_LABELS:
+                assert winner.rows is not None and loser.rows is not None  # noqa: PT018 - both follow from the flag
+                winning = winner.rows
+                loser.rows = {row: mark for row, mark in loser.rows.items() if row not in winning}
+                if not loser.rows:
+                    loser.flags &= ~ROW_LABELS
+                    loser.rows = None
+                corrected = corrected or newer
+        corrected = corrected or old.flags != before
+        if old.flags:
+            kept.append(old)
+    changed = bool(new.flags)
+    if changed:
+        kept.append(new)
+    exchange.facts = kept
+    return changed or corrected, corrected and bool(stated)

@@ -1,0 +1,123 @@
+"""Read-outs of one exchange: the answer of `/api/exchanges/{puid}`, and the record on `inference-log`."""
+
+from array import array
+from typing import Any, NamedTuple
+
+import orjson
+
+from app.core.clock import format_time
+from app.core.counting import Counting
+from app.core.events import Identity, Kind
+from app.core.exchange import LABELS, REWARD, ROW_LABELS, Exchange, LegState
+from app.core.names import Names
+from app.core.verdict import COUNTERS, judge, label_text, predicted_text
+
+
+class Part(NamedTuple):
+    """One event of an epoch that changed its exchange, with its payload as it came."""
+
+    kind: Kind
+    leg: int
+    time: int
+    payload: bytes
+
+
+def rows(state: LegState, exchange: Exchange, names: Names, counting: Counting) -> list[dict[str, Any]]:
+    """The rows of one leg: predicted, and where they are known score, label and whether it is correct."""
+    labels = counting.labels(state, exchange.facts)[0]
+    words = names.classes[state.classes]
+    rules = counting.rules(state.leg)
+    scores = array("f", state.scores) if state.scores else None
+    result = []
+    for index, mark in enumerate(state.marks):
+        text = predicted_text(mark, words, rules)
+        row: dict[str, Any] = {"predicted": text if text is not None else mark}
+        if scores is not None:
+            row["score"] = scores[index]
+        elif type(mark) is float:
+            row["score"] = mark
+        label = labels[index] if labels is not None else None
+        if label is not None:
+            actual = label_text(label, words, rules)
+            row["label"] = actual if actual is not None else label
+            atom = judge(mark, label, words, rules)
+            if atom.row != COUNTERS:
+                row["correct"] = atom.row[1:] == atom.column
+        result.append(row)
+    return result
+
+
+def identity_fields(identity: Identity) -> dict[str, str]:
+    """The labels by which series name a model."""
+    return {
+        "model_namespace": identity.namespace,
+        "model_service": identity.service,
+        "predictor": identity.predictor,
+        "model": identity.model,
+        "model_version": identity.version,
+    }
+
+
+def describe(puid: str, exchange: Exchange, names: Names, counting: Counting) -> dict[str, Any]:
+    """All that is known of a puid, for people: the same for any order in which its events came."""
+    legs = []
+    for state in exchange.legs:
+        identity = names.identities[state.identity] if state.time else Identity(*names.legs[state.leg], "")
+        legs.append(
+            {
+                **identity_fields(identity),
+                "request_time": format_time(state.request_time) if state.request_time else None,
+                "response_time": format_time(state.time) if state.time else None,
+                "rows": rows(state, exchange, names, counting),
+            }
+        )
+    labels = [fact for fact in exchange.facts if fact.flags & (LABELS | ROW_LABELS)]
+    newest = max(labels, key=lambda fact: (fact.time, fact.digest), default=None)
+    reward = next((fact.reward for fact in exchange.facts if fact.flags & REWARD), None)
+    return {
+        "puid": puid,
+        "legs": sorted(legs, key=lambda leg: tuple(str(leg[field]) for field in ("model_namespace", "model_service", "predictor", "model"))),
+        "label": _labels(newest.labels, newest.rows) if newest is not None else None,
+        "reward": None if reward is None else reward / 1e9,
+        "feedback_time": format_time(max(fact.time for fact in exchange.facts)) if exchange.facts else None,
+    }
+
+
+def _labels(batch: list[Any] | None, single: dict[int, Any] | None) -> Any:
+    """A label as one would say it: the class of a single row, else a list, or an object by row."""
+
+    def plain(mark: Any) -> Any:
+        return mark if mark is None or type(mark) is float else str(mark if type(mark) is str or mark >= 0 else -mark - 1)
+
+    if batch is not None:
+        marks = [plain(mark) for mark in batch]
+        return marks[0] if len(marks) == 1 else marks
+    return {str(row): plain(mark) for row, mark in sorted(single.items())} if single else None
+
+
+def entry(
+    puid: bytes, parts: list[Part], exchange: Exchange | None, names: Names, counting: Counting
+) -> tuple[bytes, bytes]:
+    """One record of `inference-log`: the parts of a puid that met in an epoch, as they came, and where it stands."""
+    text = puid.decode(errors="replace")
+    legs = []
+    for state in exchange.legs if exchange is not None else ():
+        if state.time:
+            found = rows(state, exchange, names, counting)  # type: ignore[arg-type]
+            for index, row in enumerate(found):
+                row["id"] = text if len(found) == 1 else f"{text}-item-{index}"
+            legs.append({"leg": tuple(names.identities[state.identity]), "rows": found})
+    record = {
+        "puid": text,
+        "parts": [
+            {
+                "kind": part.kind.value,
+                "leg": tuple(names.legs[part.leg]),
+                "time": format_time(part.time),
+                "payload": orjson.Fragment(part.payload),
+            }
+            for part in parts
+        ],
+        "legs": legs,
+    }
+    return puid, orjson.dumps(record)

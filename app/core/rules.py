@@ -1,0 +1,49 @@
+"""What the user says of a model, in the YAML file: the rules that its exchanges are judged by."""
+
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from app.core.events import Leg
+
+Task = Literal["binary", "multiclass", "regression"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules of one `models:` entry; the defaults are those of a model that no entry matches."""
+
+    match: str = "*"
+    task: Task | None = None
+    positive: str | None = None
+    threshold: float = 0.5
+    classes: tuple[str, ...] = ()
+    scored_model: str | None = None
+    shadow: tuple[str, ...] = ("shadow",)
+    least_count: int = 100
+
+    def negative(self) -> str:
+        """The class that a single score below the threshold names."""
+        others = [name for name in self.classes if name != self.positive]
+        return others[0] if len(self.classes) == 2 and len(others) == 1 else "0"
+
+
+DEFAULT_RULES = Rules()
+
+
+@dataclass(frozen=True, slots=True)
+class Rulebook:
+    """All entries in their order: the first whose `match` fits `namespace/service/predictor/model` holds."""
+
+    entries: tuple[Rules, ...] = ()
+    digest: str = ""
+    _cache: dict[Leg, Rules] = field(default_factory=dict, compare=False, repr=False)
+
+    def of(self, leg: Leg) -> Rules:
+        """The rules of a leg."""
+        rules = self._cache.get(leg)
+        if rules is None:
+            path = "/".join(leg)
+            rules = next((entry for entry in self.entries if fnmatchcase(path, entry.match)), DEFAULT_RULES)
+            self._cache[leg] = rules
+        return rules

@@ -1,0 +1,535 @@
+"""The shard: everything that one partition knows, and the step that folds a batch of records into it.
+
+Empty shard, `absorb` batch after batch, `cut` the changes of an epoch. The changes of an epoch, its outgoing records
+and the offsets that it reaches are one value, so that a shell can make them durable together.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from app.core import log
+from app.core.classes import Mark
+from app.core.clock import parse_time
+from app.core.counting import Counting
+from app.core.events import TYPES, DeadLetter, Identity, Kind, Leg, Reason, Record, RefusedError
+from app.core.exchange import (
+    LABELS,
+    REQUEST_IN_FEEDBACK,
+    RESPONSE_IN_FEEDBACK,
+    REWARD,
+    ROW_LABELS,
+    Exchange,
+    Fact,
+    Group,
+        decode,
+    encode,
+    leg_state,
+    new_exchange,
+    put_fact,
+    put_request,
+    wins_response,
+)
+from app.core.names import DELAY_US, POINTS, Names, is_name_key
+from app.core.panes import Counts, PaneClock, owner_key
+from app.core.payloads import Output, brings_label, check_request, labels_of, output_of, version_of
+from app.core.rules import Rulebook
+
+MARK_KEY: Final = b"\0mark"
+LARGEST_EXCHANGE: Final = 256_000
+#: Payloads above this many bytes may make an exchange too large; smaller ones cannot, unless it is large already.
+_SUSPICIOUS: Final = 16_000
+_AHEAD_US: Final = 300 * 1_000_000
+_LARGEST_REWARD: Final = 1e9
+_HOUR: Final = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds a partition's growth."""
+
+    body_bytes: int = 1 << 20
+    label_length: int = 200
+    models: int = 1000
+    retention_seconds: int = 7 * 86400
+
+
+class Position(msgspec.Struct):
+    """Where a partition stands: what makes its changelogs and its inputs fit together."""
+
+    offsets: dict[str, int]  # topic → next offset
+    partitions: int
+    newest: dict[str, int]  # topic → newest record timestamp, ms
+    config: str
+
+
+@dataclass(slots=True)
+class Cut:
+    """The changes of one epoch of one partition."""
+
+    exchanges: list[tuple[bytes, bytes | None]]
+    panes: list[tuple[bytes, bytes | None]]
+    logged: list[tuple[bytes, bytes]]
+    dead: list[DeadLetter]
+    offsets: dict[str, int]
+    events: int
+
+
+@dataclass(slots=True)
+class Stats:
+    """What the worker has seen since its start; shared by its shards."""
+
+    events: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+    duplicates: Counter[str] = field(default_factory=Counter)
+    corrections: int = 0
+    late: int = 0
+    orphans: int = 0
+    failed: int = 0
+    clock_ahead: int = 0
+
+
+class Shard:
+    """The state of one partition. Not thread-safe; every method is quick but `recover` and a large `absorb`."""
+
+    def __init__(
+        self,
+        partition: int,
+        partitions: int,
+        rulebook: Rulebook,
+        clock: PaneClock,
+        limits: Limits,
+        stats: Stats,
+        *,
+        logs: bool = False,
+    ) -> None:
+        self.partition = partition
+        self.partitions = partitions
+        self.names = Names()
+        self.counting = Counting(self.names, rulebook, clock.pane_seconds)
+        self.counts = Counts(clock)
+        self.stats = stats
+        self.store: dict[bytes, bytes] = {}
+        self.offsets: dict[str, int] = {}
+        self.newest: dict[str, int] = {}
+        self._limits = limits
+        self._config = rulebook.digest
+        self._logs = logs
+        self._changed: dict[bytes, Exchange | None] = {}
+        self._delta: defaultdict[tuple[int, int], defaultdict[int, int]] = defaultdict(_counter)
+        self._dead: list[DeadLetter] = []
+        self._logged: dict[bytes, list[log.Part]] = {}
+        self._by_hour: defaultdict[int, list[bytes]] = defaultdict(list)
+        self._legs: dict[tuple[bytes | None, ...], int] = {}
+        self._identities: dict[tuple[int, str], int] = {}
+        self._class_lists: dict[tuple[str, ...] | int, int] = {}
+        self._events = 0
+        self._moved = False
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def get(self, puid: bytes) -> Exchange | None:
+        """What is known of a puid."""
+        if puid in self._changed:
+            return self._changed[puid]
+        raw = self.store.get(puid)
+        return decode(raw) if raw is not None else None
+
+    @property
+    def waiting(self) -> int:
+        """How many changed keys wait for the next cut."""
+        return len(self._changed) + len(self._dead)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether a cut would hold anything."""
+        return self._moved or bool(self._changed) or self.counts.changed
+
+    @property
+    def open_exchanges(self) -> int:
+        """How many exchanges are kept."""
+        return len(self.store)
+
+    def clock(self, now: float, at_end: Iterable[str], topics: Iterable[str]) -> float | None:
+        """The partition's clock in seconds: the oldest of its topics' newest timestamps; a topic read to its end is at
+        `now`. None while a topic with unread records has given none."""
+        ended = set(at_end)
+        times = []
+        for topic in topics:
+            newest = self.newest.get(topic)
+            if topic in ended:
+                times.append(now)
+            elif newest is None:
+                return None
+            else:
+                times.append(min(now, newest / 1000))
+        return min(times, default=None)
+
+    # -- folding ------------------------------------------------------------------------------------------------------
+
+    def absorb(
+        self, topic: str, records: Sequence[Record], partition_of: Callable[[bytes], int] | None = None
+    ) -> None:
+        """Fold the records of one topic, in their order. `partition_of` is given where every key must be checked."""
+        if not records:
+            return
+        largest = self._limits.body_bytes
+        changed, store, legs = self._changed, self.store, self._legs
+        requests = responses = feedbacks = 0
+        newest = self.newest.get(topic, 0)
+        for record in records:
+            stamp = record.timestamp
+            newest = max(newest, stamp)
+            try:
+                headers = dict(record.headers)
+                kind = TYPES.get(headers.get("ce_type", b""))
+                key, value = record.key, record.value
+                if kind is None:
+                    raise RefusedError(Reason.UNKNOWN_TYPE, f"ce_type is {_shown(headers.get('ce_type'))}")
+                if kind is Kind.REQUEST:
+                    requests += 1
+                elif kind is Kind.RESPONSE:
+                    responses += 1
+                else:
+                    feedbacks += 1
+                if not key:
+                    raise RefusedError(Reason.NO_KEY, "the record has no key")
+                if value is None:
+                    raise RefusedError(Reason.BAD_JSON, "the record has no value")
+                if len(value) > largest:
+                    raise RefusedError(Reason.TOO_LARGE, f"the value has {len(value)} bytes; at most {largest}")
+                puid = headers.get("ce_requestid", key)
+                row = -1 if puid == key else _row_of(puid, key, kind)
+                if key[0] == 0:
+                    raise RefusedError(Reason.NO_PUID, "a puid cannot begin with a NUL byte")
+                if partition_of is not None and partition_of(key) != self.partition:
+                    raise RefusedError(Reason.WRONG_PARTITION, f"the key belongs to partition {partition_of(key)}")
+                raw_time = headers.get("ce_time")
+                time = (parse_time(raw_time) if raw_time else None) or stamp * 1000
+                ahead = 0
+                if time > stamp * 1000 + _AHEAD_US:
+                    ahead = -((stamp * 1000 - time) // 1_000_000)
+                    self.stats.clock_ahead += 1
+                who = (
+                    headers.get("ce_namespace"),
+                    headers.get("ce_inferenceservicename"),
+                    headers.get("ce_endpoint"),
+                    headers.get("ce_modelid"),
+                )
+                leg = legs.get(who)
+                if leg is None:
+                    leg = self._new_leg(who)
+                body = _parse(value)
+                exchange = changed.get(key)
+                if exchange is None:
+                    raw = store.get(key) if key not in changed else None
+                    exchange = decode(raw) if raw is not None else new_exchange()
+                    large = len(value) > _SUSPICIOUS or (raw is not None and len(raw) > LARGEST_EXCHANGE // 2)
+                else:
+                    large = len(value) > _SUSPICIOUS or len(exchange.facts) + len(exchange.legs) > 64
+                if large:
+                    exchange = decode(encode(exchange))  # a copy, so that what does not fit leaves no trace
+                if kind is Kind.REQUEST:
+                    check_request(body)
+                    news = put_request(exchange, leg, time, ahead)
+                elif kind is Kind.RESPONSE:
+                    output = output_of(body, self._limits.label_length)
+                    news = self._put_response(exchange, leg, time, _digest(value), ahead, headers, body, output)
+                else:
+                    news = self._put_feedback(exchange, leg, time, _digest(value), ahead, row, headers, body)
+                if not news:
+                    self.stats.duplicates[kind] += 1
+                    continue
+                counted = self.counting.groups(exchange)
+                old = exchange.counted
+                exchange.counted = counted
+                if large and len(encode(exchange)) > LARGEST_EXCHANGE:
+                    raise RefusedError(
+                        Reason.EXCHANGE_TOO_LARGE, f"the exchange would grow beyond {LARGEST_EXCHANGE} bytes"
+                    )
+                if counted != old:
+                    if old:
+                        self._count(old, -1)
+                    self._count(counted, 1)
+                if self._logs:
+                    self._logged.setdefault(key, []).append(log.Part(kind, leg, time, value))
+                if not exchange.newest:
+                    self._by_hour[stamp // 1000 // _HOUR].append(key)
+                exchange.newest = max(exchange.newest, stamp // 1000)
+                changed[key] = exchange
+            except RefusedError as refused:
+                self.refuse(record, refused.reason, refused.detail)
+        self._events += len(records)
+        self.stats.events.update(request=requests, response=responses, feedback=feedbacks)
+        self.newest[topic] = newest
+        self.offsets[topic] = records[-1].offset + 1
+        self._moved = True
+
+    def skip(self, topic: str, next_offset: int) -> None:
+        """Move on over offsets that hold no records (transaction markers, compaction)."""
+        if next_offset > self.offsets.get(topic, -1):
+            self.offsets[topic] = next_offset
+
+    def refuse(self, record: Record, reason: Reason, detail: str) -> None:
+        """Put a record aside, with the reason."""
+        self._dead.append(DeadLetter(record, reason, detail))
+        self.stats.rejected[reason] += 1
+        self._moved = True
+
+    def _count(self, groups: list[Group], sign: int) -> None:
+        delta = self._delta
+        for group in groups:
+            atoms = delta[group.identity, group.pane]
+            for atom in group.atoms:
+                atoms[atom] += sign
+            if group.delay:
+                atoms[DELAY_US] += sign * group.delay
+            if group.points:
+                atoms[POINTS] += sign * group.points
+
+    def _put_response(
+        self,
+        exchange: Exchange,
+        leg: int,
+        time: int,
+        digest: int,
+        ahead: int,
+        headers: dict[str, bytes],
+        body: dict[str, Any],
+        output: Output,
+        in_feedback: int = 0,
+    ) -> bool:
+        # All that can refuse comes first: a refused event leaves no trace in its exchange.
+        version = version_of(body, self.names.legs[leg].model)
+        if not body.get("model_version") and "ce_modelversion" in headers:
+            version = _text(headers["ce_modelversion"])
+        identity = self._identities.get((leg, version))
+        if identity is None:
+            identity = self._new_identity(leg, version)
+        classes = self._class_list(output) if output.width else 0
+        state = leg_state(exchange, leg)
+        if not wins_response(state, time, digest, in_feedback):
+            return False
+        state.time = time
+        state.digest = digest
+        state.ahead = ahead
+        state.flags = state.flags & ~RESPONSE_IN_FEEDBACK | in_feedback
+        state.identity = identity
+        state.classes = classes
+        state.marks = output.marks
+        state.scores = output.scores
+        if output.marks[0] is None:
+            self.stats.failed += 1
+        return True
+
+    def _put_feedback(
+        self,
+        exchange: Exchange,
+        leg: int,
+        time: int,
+        digest: int,
+        ahead: int,
+        row: int,
+        headers: dict[str, bytes],
+        body: Any,
+    ) -> bool:
+        if type(body) is not dict:
+            raise RefusedError(Reason.NOT_AN_OBJECT, "the feedback is not a JSON object")
+        fact = self._fact(leg, time, digest, ahead, row, body)
+        response, request = body.get("response"), body.get("request")
+        output = output_of(response, self._limits.label_length) if response else None
+        if output is not None and request:
+            check_request(request)
+        if not fact.flags and output is None:
+            if "reward" in body:  # a reward of a shadow's copy: the client never saw that answer
+                return False
+            raise RefusedError(Reason.EMPTY, "the feedback brings neither reward nor label nor response")
+        news = False
+        if output is not None and response is not None:
+            news = self._put_response(
+                exchange, leg, time, digest, ahead, headers, response, output, RESPONSE_IN_FEEDBACK
+            )
+            if request:
+                news = put_request(exchange, leg, time, ahead, REQUEST_IN_FEEDBACK) or news
+        if fact.flags:
+            changed, corrected = put_fact(exchange, fact, self.names.legs)
+            self.stats.corrections += corrected
+            news = news or changed
+        return news
+
+    def _fact(self, leg: int, time: int, digest: int, ahead: int, row: int, body: dict[str, Any]) -> Fact:
+        """What a feedback body states: absent leaves alone, null takes back."""
+        fact = Fact(time, digest, leg, 0, ahead)
+        if "truth" in body:
+            truth = body["truth"]
+            if truth is None or brings_label(truth):
+                marks: list[Mark] | None = None if truth is None else labels_of(truth, self._limits.label_length)
+                if row < 0:
+                    fact.flags |= LABELS
+                    fact.labels = marks
+                elif marks is None or len(marks) == 1:
+                    fact.flags |= ROW_LABELS
+                    fact.rows = {row: marks[0] if marks else None}
+                else:
+                    raise RefusedError(Reason.RAGGED, f"{len(marks)} labels for row {row} alone")
+        named = self.names.legs[leg]
+        if "reward" in body and named.predictor not in self.counting.rules(leg).shadow:
+            fact.flags |= REWARD
+            fact.reward = parse_reward(body["reward"])
+        return fact
+
+    # -- words --------------------------------------------------------------------------------------------------------
+
+    def _new_leg(self, who: tuple[bytes | None, ...]) -> int:
+        leg = Leg(*(_text(word) if word else "" for word in who))
+        if len(self.names.legs) > self._limits.models:
+            raise RefusedError(Reason.TOO_MANY_MODELS, f"this partition already knows {self._limits.models} models")
+        number = self._legs[who] = self.names.leg(leg)
+        return number
+
+    def _new_identity(self, leg: int, version: str) -> int:
+        if len(version) > 200:
+            raise RefusedError(Reason.BAD_HEADERS, "the model's version has more than 200 characters")
+        if len(self.names.identities) > 2 * self._limits.models:
+            raise RefusedError(Reason.TOO_MANY_MODELS, "this partition already knows too many versions of models")
+        number = self._identities[leg, version] = self.names.identity(Identity(*self.names.legs[leg], version))
+        return number
+
+    def _class_list(self, output: Output) -> int:
+        key = output.names or output.width
+        number = self._class_lists.get(key)
+        if number is None:
+            words = output.names or tuple(str(index) for index in range(output.width))
+            for word in words:
+                if len(word) > self._limits.label_length:
+                    raise RefusedError(Reason.LABEL_TOO_LONG, f"a class name of {len(word)} characters")
+            if len(self.names.classes) > 4 * self._limits.models:
+                raise RefusedError(Reason.TOO_MANY_MODELS, "this partition already knows too many lists of classes")
+            number = self._class_lists[key] = self.names.class_list(words)
+        return number
+
+    # -- epochs -------------------------------------------------------------------------------------------------------
+
+    def expire(self, clock: float) -> None:
+        """Forget exchanges whose newest part is older than the retention, and panes that are no longer kept."""
+        self.counts.retire(clock)
+        edge = clock - self._limits.retention_seconds
+        for hour in [hour for hour in self._by_hour if (hour + 1) * _HOUR <= edge]:
+            for key in self._by_hour.pop(hour):
+                exchange = self.get(key)
+                if exchange is None:
+                    continue
+                if exchange.newest + self._limits.retention_seconds > clock:
+                    self._by_hour[max(exchange.newest // _HOUR, hour + 1)].append(key)
+                    continue
+                if exchange.facts and not any(state.time for state in exchange.legs):
+                    self.stats.orphans += 1
+                self._changed[key] = None
+
+    def cut(self, clock: float | None) -> Cut:
+        """The changes since the last cut. They are the shard's own from now on: a shell that cannot make them durable
+        must drop the shard."""
+        if clock is not None:
+            self.expire(clock)
+        # A partition without a clock yet is behind: nothing of it can be late.
+        self.stats.late += self.counts.add(self._delta, self.names, clock if clock is not None else 0.0)
+        self._delta.clear()
+        exchanges: list[tuple[bytes, bytes | None]] = []
+        store = self.store
+        for key, exchange in self._changed.items():
+            if exchange is None:
+                store.pop(key, None)
+                exchanges.append((key, None))
+            else:
+                raw = store[key] = encode(exchange)
+                exchanges.append((key, raw))
+        logged = [
+            (key, log.entry(key, parts, self._changed.get(key), self.names, self.counting))
+            for key, parts in self._logged.items()
+        ]
+        mark = Position(dict(self.offsets), self.partitions, dict(self.newest), self._config)
+        exchanges.extend(self.names.unwritten)
+        exchanges.append((MARK_KEY, msgspec.json.encode(mark)))
+        result = Cut(exchanges, list(self.counts.changes()), logged, self._dead, dict(self.offsets), self._events)
+        self.names.unwritten = []
+        self._changed = {}
+        self._logged = {}
+        self._dead = []
+        self._events = 0
+        self._moved = False
+        return result
+
+    def recover(
+        self, exchanges: Iterable[tuple[bytes, bytes]], panes: Iterable[tuple[bytes, bytes]]
+    ) -> Position | None:
+        """Take the state from the newest records of both changelogs, by key. Returns the mark, if there is one."""
+        store = self.store
+        store.update(exchanges)
+        words = [(key, store.pop(key)) for key in [key for key in store if key[0] == 0 and is_name_key(key)]]
+        self.names.recover(iter(words))
+        raw_mark = store.pop(MARK_KEY, None)
+        owner = owner_key(self.partition)
+        self.counts.recover((key, value) for key, value in panes if key != owner)
+        for key, raw in store.items():
+            self._by_hour[decode(raw).newest // _HOUR].append(key)
+        if raw_mark is None:
+            return None
+        mark = msgspec.json.decode(raw_mark, type=Position)
+        self.offsets = dict(mark.offsets)
+        self.newest = dict(mark.newest)
+        return mark
+
+
+def _counter() -> defaultdict[int, int]:
+    return defaultdict(int)
+
+
+def _digest(value: bytes) -> int:
+    return int.from_bytes(blake2b(value, digest_size=8).digest(), "big")
+
+
+def _parse(value: bytes) -> Any:
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        if b"NaN" in value or b"Infinity" in value:
+            raise RefusedError(Reason.NOT_FINITE, "NaN or Infinity is no JSON number") from None
+        raise RefusedError(Reason.BAD_JSON, f"the value is not JSON: {error}") from None
+
+
+def _text(raw: bytes) -> str:
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise RefusedError(Reason.BAD_HEADERS, f"a header that names the model is not UTF-8: {raw[:40]!r}") from None
+    if len(text) > 253:
+        raise RefusedError(Reason.BAD_HEADERS, "a header that names the model has more than 253 characters")
+    return text
+
+
+def _row_of(puid: bytes, key: bytes, kind: Kind) -> int:
+    """The row that a feedback for `puid-item-N` addresses, under the key of its base puid."""
+    prefix = key + b"-item-"
+    number = puid[len(prefix) :]
+    if kind is Kind.FEEDBACK and puid.startswith(prefix) and number.isdigit() and len(number) < 8:
+        return int(number)
+    raise RefusedError(Reason.WRONG_KEY, f"the key is {_shown(key)}, the puid {_shown(puid)}")
+
+
+def parse_reward(value: Any) -> int | None:
+    """A reward in units of 1e-9, None for an explicit null."""
+    if value is None:
+        return None
+    if type(value) not in (int, float, bool) or not abs(value) <= _LARGEST_REWARD:
+        raise RefusedError(Reason.BAD_REWARD, f"the reward is {str(value)[:40]!r}; it must be a number up to 1e9")
+    return round(value * 1_000_000_000)
+
+
+def _shown(raw: bytes | None) -> str:
+    return "missing" if raw is None else repr(raw[:60].decode(errors="replace"))
+

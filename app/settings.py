@@ -1,0 +1,250 @@
+"""Every setting: name, type, default, one line of meaning. Nothing else reads the environment."""
+
+import re
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.core.panes import COARSE_PANES, FINE_KEPT, PaneClock, Window
+from app.core.rules import Rulebook, Rules
+from app.core.shard import Limits
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SIZES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20}
+_SIZE = re.compile(r"(\d+)(B|KiB|MiB)?")
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message is one sentence that names it."""
+
+
+def parse_duration(value: Any) -> float:
+    """Seconds of a duration like `200ms`, `10s`, `5m`, `1h`, `7d`."""
+    if isinstance(value, float):
+        return value
+    match = _DURATION.fullmatch(str(value))
+    if match is None:
+        raise ValueError("must be a duration like 10s, 5m, 1h or 7d")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def parse_size(value: Any) -> int:
+    """Bytes of a size like `300000`, `64KiB`, `1MiB`."""
+    if isinstance(value, int):
+        return value
+    match = _SIZE.fullmatch(str(value))
+    if match is None:
+        raise ValueError("must be a size like 300000, 64KiB or 1MiB")
+    return int(match[1]) * _SIZES[match[2] or ""]
+
+
+def parse_windows(value: Any) -> tuple[Window, ...]:
+    """Windows from a comma list of durations; the text is the name."""
+    names = [name.strip() for name in value.split(",")] if isinstance(value, str) else list(value)
+    return tuple(name if isinstance(name, Window) else Window(name, int(parse_duration(name))) for name in names)
+
+
+def parse_moment(value: Any) -> float:
+    """Seconds since the epoch of an RFC 3339 time."""
+    if isinstance(value, float):
+        return value
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        raise ValueError("must be a time like 2026-11-21T07:00:00Z") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _parse_start(value: Any) -> str | float:
+    return value if value in ("earliest", "latest") else parse_moment(value)
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+
+
+class ModelEntry(BaseModel):
+    """One entry of `models:` in the YAML file. Unknown keys are an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    match: str
+    task: Literal["binary", "multiclass", "regression"] | None = None
+    positive: str | None = None
+    threshold: float = Field(default=0.5, ge=0, le=1)
+    classes: list[str] = []
+    scored_model: str | None = None
+    shadow: list[str] = ["shadow"]
+    least_count: int = Field(default=100, ge=1)
+
+    def rules(self) -> Rules:
+        """The entry as the core takes it."""
+        given = self.model_dump()
+        return Rules(**{**given, "classes": tuple(self.classes), "shadow": tuple(self.shadow)})
+
+
+class ConfigFile(BaseModel):
+    """The YAML file named by `TALLY_CONFIG`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    models: list[ModelEntry] = []
+
+
+class Settings(BaseSettings):
+    """All settings, from the environment as `TALLY_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="TALLY_", extra="ignore", frozen=True)
+
+    kafka_bootstrap_servers: str = Field("127.0.0.1:9092", description="comma list of brokers")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how the brokers are reached"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", description="how the worker names itself, with SASL"
+    )
+    kafka_sasl_username: str | None = Field(None, description="user, with SASL")
+    kafka_sasl_password: str | None = Field(None, description="password, with SASL", repr=False)
+    kafka_ssl_cafile: Path | None = Field(None, description="certificates that the brokers are checked with")
+    app_id: str = Field("tally", pattern=r"^[A-Za-z0-9._-]{1,100}$", description="group, and prefix of internal topics")
+    web_host: str = Field("127.0.0.1", description="where the worker's web server listens")
+    web_port: int = Field(6066, ge=0, le=65535, description="its port")
+    advertised_url: str | None = Field(None, description="where other workers reach it (http://host:port when unset)")
+    request_topic: str = Field("inference-requests", description="canonical topic of requests")
+    response_topic: str = Field("inference-responses", description="canonical topic of responses")
+    feedback_topic: str = Field("inference-feedback", description="canonical topic of feedback")
+    log_topic: str | None = Field(None, description="topic of joined records; unset is off")
+    partitions: int = Field(8, ge=1, le=10000, description="partitions of topics that it creates")
+    replication: int = Field(-1, ge=-1, description="their replication; -1 is the broker's default")
+    start: Annotated[str | float, BeforeValidator(_parse_start)] = Field(
+        "earliest", description="earliest, latest or a time; holds for the first start only"
+    )
+    session_timeout: Duration = Field(10.0, description="after which a silent worker's partitions are given away")
+    epoch_ms: int = Field(200, ge=10, le=10000, description="how long changes are gathered before they are made durable")
+    pane_seconds: int = Field(60, ge=1, le=3600, description="smallest slice of event time")
+    windows: Annotated[tuple[Window, ...], NoDecode, BeforeValidator(parse_windows)] = Field(
+        parse_windows("5m,1h,24h"), description="windows of the exported series"
+    )
+    exchange_retention: Duration = Field(7 * 86400.0, description="how long a label may take")
+    window_retention: Duration = Field(25 * 3600.0, description="how long coarse panes are kept")
+    data_dir: Path | None = Field(None, description="scratch folder (a temporary one when unset)")
+    max_body: Annotated[int, BeforeValidator(parse_size)] = Field(1 << 20, description="largest event")
+    max_classes: int = Field(200, ge=2, description="classes of a model that are exported; the rest are `other`")
+    max_models: int = Field(1000, ge=1, description="models that a partition may know")
+    max_label_length: int = Field(200, ge=1, description="characters of a class text")
+    http_token: str | None = Field(None, description="bearer token that POST, /api and / ask for", repr=False)
+    seldon_series: bool = Field(default=True, description="export the Seldon-compatible series too")
+    scrape_interval: Duration = Field(2.0, description="how long a new exporter waits, so that no series is scraped twice")
+    now: Annotated[float | None, BeforeValidator(lambda value: None if value is None else parse_moment(value))] = Field(
+        None, description="a frozen clock, for tests and replay"
+    )
+    config: Path | None = Field(None, description="YAML file with what is per model")
+
+    @field_validator("session_timeout")
+    @classmethod
+    def _session(cls, value: float) -> float:
+        if not 1 <= value <= 300:
+            raise ValueError("must be between 1s and 5m")
+        return value
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Settings":
+        topics = (self.request_topic, self.response_topic, self.feedback_topic)
+        if len(set(topics)) != 3:
+            raise ValueError("TALLY_REQUEST_TOPIC, TALLY_RESPONSE_TOPIC and TALLY_FEEDBACK_TOPIC must differ")
+        if len({window.name for window in self.windows}) != len(self.windows):
+            raise ValueError("TALLY_WINDOWS names a window twice")
+        for window in self.windows:
+            fine = window.seconds <= FINE_KEPT * self.pane_seconds
+            pane = self.pane_seconds if fine else self.pane_seconds * COARSE_PANES
+            if window.seconds % pane:
+                raise ValueError(f"TALLY_WINDOWS: {window.name} is no multiple of its panes of {pane} s")
+            if not fine and window.seconds > self.window_retention:
+                raise ValueError(f"TALLY_WINDOWS: {window.name} is longer than TALLY_WINDOW_RETENTION")
+        if self.kafka_security_protocol.startswith("SASL") and not (
+            self.kafka_sasl_username and self.kafka_sasl_password
+        ):
+            raise ValueError("TALLY_KAFKA_SASL_USERNAME and TALLY_KAFKA_SASL_PASSWORD are needed with SASL")
+        return self
+
+    @property
+    def topics(self) -> tuple[str, str, str]:
+        """The three canonical topics: one unit of ownership a partition."""
+        return self.request_topic, self.response_topic, self.feedback_topic
+
+    @property
+    def exchanges_topic(self) -> str:
+        """The changelog of the exchanges."""
+        return f"{self.app_id}-exchanges"
+
+    @property
+    def panes_topic(self) -> str:
+        """The changelog of the counts, and the feed of the merged view."""
+        return f"{self.app_id}-panes"
+
+    @property
+    def dead_letters_topic(self) -> str:
+        """Where refused events go."""
+        return f"{self.app_id}-dead-letters"
+
+    @property
+    def clock(self) -> PaneClock:
+        """How event time is cut."""
+        return PaneClock(self.pane_seconds, int(self.window_retention))
+
+    @property
+    def limits(self) -> Limits:
+        """What bounds a partition."""
+        return Limits(self.max_body, self.max_label_length, self.max_models, int(self.exchange_retention))
+
+    @property
+    def url(self) -> str:
+        """Where other workers reach this one."""
+        return (self.advertised_url or f"http://{self.web_host}:{self.web_port}").rstrip("/")
+
+
+def load_settings(**changes: Any) -> Settings:
+    """The settings of this process. Raises `SettingsError` with one sentence for the first wrong one."""
+    try:
+        return Settings(**changes)
+    except ValidationError as error:
+        raise SettingsError(_sentence(error)) from None
+
+
+def _sentence(error: ValidationError, prefix: str = "TALLY_") -> str:
+    first = error.errors()[0]
+    reason = str(first["msg"]).removeprefix("Value error, ")
+    place = ".".join(str(word) for word in first["loc"] if isinstance(word, (str, int)) and "[" not in str(word))
+    if not place:
+        return f"{reason}."
+    name = f"{prefix}{place.upper()}" if prefix else place
+    given = "" if "password" in place or "token" in place else f" (got {first['input']!r})"
+    return f"{name}: {reason[:1].lower()}{reason[1:]}{given}."
+
+
+def load_rulebook(settings: Settings) -> Rulebook:
+    """The rules per model from the YAML file. Raises `SettingsError` with one sentence."""
+    path = settings.config
+    if path is None:
+        return Rulebook()
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise SettingsError(f"TALLY_CONFIG: {path} cannot be read ({error.strerror}).") from None
+    try:
+        content = yaml.safe_load(text)
+        file = ConfigFile.model_validate(content if content is not None else {})
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise SettingsError(f"TALLY_CONFIG: {path}{line} is no YAML.") from None
+    except ValidationError as error:
+        raise SettingsError(f"TALLY_CONFIG: {path}: {_sentence(error, '')}") from None
+    canonical = orjson.dumps(file.model_dump(), option=orjson.OPT_SORT_KEYS)
+    return Rulebook(tuple(entry.rules() for entry in file.models), blake2b(canonical, digest_size=6).hexdigest())

@@ -1,0 +1,136 @@
+"""One function puts the worker together: Faust's app, the lane, the feed, the web server."""
+
+import asyncio
+import logging
+import os
+import sys
+import tempfile
+from typing import Any
+
+import faust
+from faust.web.drivers.aiohttp import Web
+from yarl import URL
+
+from app.core.rules import Rulebook
+from app.core.view import View
+from app.settings import Settings
+from app.worker.feed import Feed
+from app.worker.http import Api
+from app.worker.kafka import SetupError, client_options
+from app.worker.lane import Lane
+from app.worker.membership import DeclaredTables, MembershipTransport
+from app.worker.topics import ensure_topics
+
+log = logging.getLogger(__name__)
+
+EXIT_SETUP = 2
+EXIT_FAILED = 3
+
+
+class Worker(faust.App):  # type: ignore[misc]
+    """The Faust app of Tally. Build it with `build`."""
+
+    settings: Settings
+    rulebook: Rulebook
+    lane: Lane
+    feed: Feed
+    view: View
+    client_options: dict[str, Any]
+
+    def _new_web(self) -> Web:
+        return Pages(self)
+
+    async def on_start(self) -> None:
+        """Check the topics, then start lane and feed; Faust's services (group membership first) follow."""
+        settings = self.settings
+        try:
+            partitions = await ensure_topics(settings)
+        except SetupError as error:
+            give_up(error)
+        self.view = View(settings.clock, settings.windows, self.rulebook, settings.max_classes)
+        self.lane = Lane(settings, self.rulebook, partitions, rejoin=self._rejoin, fail=give_up)
+        self.feed = Feed(self.view, settings, partitions)
+        await self.lane.start()
+        self.add_future(self.feed.run())
+        self.add_future(self._watch())
+        await super().on_start()
+
+    async def on_stop(self) -> None:
+        """Commit and close before the group is left."""
+        if hasattr(self, "lane"):
+            await self.lane.stop()
+        await self.api.close()
+        await super().on_stop()
+
+    def _rejoin(self) -> None:
+        self.consumer._thread.rejoin()
+
+    async def _watch(self) -> None:
+        """End the process when one of the lane's tasks has failed: what it holds is committed or will be redone."""
+        while not self.should_stop:
+            await asyncio.sleep(1)
+            error = self.lane.failure()
+            if error is not None:
+                log.critical("the lane failed: %r", error, exc_info=error)
+                os._exit(EXIT_FAILED)
+
+    @property
+    def api(self) -> Api:
+        """The HTTP interface."""
+        api: Api = self.web.api
+        return api
+
+
+class Pages(Web):  # type: ignore[misc]
+    """Faust's web server with Tally's routes instead of Faust's own."""
+
+    default_blueprints = ()
+    debug_blueprints = ()
+    optional_blueprints = ()
+    production_blueprints = ()
+
+    def __init__(self, app: Worker, **kwargs: Any) -> None:
+        super().__init__(app, **kwargs)
+        self.web_app._client_max_size = app.settings.max_body + 4096
+        self.api = Api(app)
+        self.api.add_routes(self.web_app)
+
+
+def give_up(error: SetupError) -> Any:
+    """End the process with one sentence: the world must change before a restart helps."""
+    print(f"tally: {error}", file=sys.stderr, flush=True)
+    os._exit(EXIT_SETUP)
+
+
+def build(settings: Settings, rulebook: Rulebook) -> Worker:
+    """A worker that is not started yet. Each call gives one of its own."""
+    scratch = settings.data_dir or tempfile.mkdtemp(prefix="tally-")
+    worker = Worker(
+        settings.app_id,
+        broker=[URL(f"kafka://{server}") for server in settings.kafka_bootstrap_servers.split(",")],
+        store="memory://",
+        datadir=str(scratch),
+        autodiscover=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        table_standby_replicas=0,
+        broker_session_timeout=settings.session_timeout,
+        broker_heartbeat_interval=min(3.0, settings.session_timeout / 4),
+        broker_rebalance_timeout=max(60.0, settings.session_timeout * 4),
+        broker_request_timeout=max(90.0, settings.session_timeout),
+        web_bind=settings.web_host,
+        web_host=settings.web_host,
+        web_port=settings.web_port,
+        canonical_url=URL(settings.url),
+        TableManager=DeclaredTables,
+    )
+    worker.settings = settings
+    worker.rulebook = rulebook
+    worker.client_options = client_options(settings)
+    worker.transport = MembershipTransport(worker.conf.broker_consumer, worker)
+    for topic in settings.topics:
+        worker.topics.add(worker.topic(topic, key_serializer="raw", value_serializer="raw").clone(is_iterator=True))
+    for name, purpose in (("exchanges", "what is known of each puid"), ("panes", "counts by model and pane")):
+        changelog = worker.topic(f"{settings.app_id}-{name}", key_type=bytes, value_type=bytes, internal=True, acks=False)
+        worker.Table(name, help=purpose, key_type=bytes, value_type=bytes, changelog_topic=changelog)
+    return worker

@@ -1,0 +1,60 @@
+"""The feed of the merged view: every worker reads all of the panes topic, committed records only, without a group."""
+
+import asyncio
+import logging
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from app.core.view import View
+from app.settings import Settings
+from app.worker.kafka import client_options
+
+log = logging.getLogger(__name__)
+
+
+class Feed:
+    """Keeps a view up to date. `at_end` is set once the topic has been read to the end that it had at the start."""
+
+    def __init__(self, view: View, settings: Settings, partitions: int) -> None:
+        self._view = view
+        self._settings = settings
+        self._partitions = partitions
+        self.at_end = asyncio.Event()
+
+    async def run(self) -> None:
+        """Read until cancelled. A broker that goes away is waited for; rows are absolute, so reading again is safe."""
+        while True:
+            try:
+                await self._read()
+            except (KafkaError, OSError) as error:
+                log.warning("the feed of counts stopped, reading it again error=%r", error)
+                await asyncio.sleep(1)
+
+    async def _read(self) -> None:
+        consumer = AIOKafkaConsumer(
+            **client_options(self._settings),
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=4 << 20,
+            fetch_max_wait_ms=500,
+        )
+        await consumer.start()
+        try:
+            tps = [TopicPartition(self._settings.panes_topic, number) for number in range(self._partitions)]
+            consumer.assign(tps)
+            await consumer.seek_to_beginning(*tps)
+            ends = await consumer.end_offsets(tps)
+            apply = self._view.apply
+            while True:
+                for tp, records in (await consumer.getmany(timeout_ms=500)).items():
+                    for record in records:
+                        apply(tp.partition, record.key, record.value)
+                    await asyncio.sleep(0)
+                if not self.at_end.is_set():
+                    left = [tp for tp in tps if await consumer.position(tp) < ends[tp]]
+                    if not left:
+                        self.at_end.set()
+        finally:
+            await consumer.stop()

@@ -1,0 +1,49 @@
+"""How every client of this worker reaches Kafka, and what it says when it cannot."""
+
+import ssl
+from typing import Any
+
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+from app.settings import Settings
+
+
+class SetupError(Exception):
+    """The world is not as the worker needs it; the message is one sentence that says what to do."""
+
+
+def client_options(settings: Settings) -> dict[str, Any]:
+    """The keyword arguments that all aiokafka clients share."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka_bootstrap_servers.split(","),
+        "client_id": settings.app_id,
+        "security_protocol": settings.kafka_security_protocol,
+    }
+    if settings.kafka_security_protocol.startswith("SASL"):
+        options |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": settings.kafka_sasl_username,
+            "sasl_plain_password": settings.kafka_sasl_password,
+        }
+    if settings.kafka_security_protocol.endswith("SSL"):
+        options["ssl_context"] = ssl_context(settings)
+    return options
+
+
+def ssl_context(settings: Settings) -> ssl.SSLContext:
+    """The certificates that brokers are checked with: the given ones, else the system's."""
+    try:
+        return ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
+    except OSError as error:
+        raise SetupError(f"TALLY_KAFKA_SSL_CAFILE: {settings.kafka_ssl_cafile} cannot be used ({error}).") from None
+
+
+def unreachable(settings: Settings, error: Exception) -> SetupError:
+    """One sentence for a broker that does not answer, or not as it should."""
+    where = settings.kafka_bootstrap_servers
+    if isinstance(error, (KafkaConnectionError, OSError, TimeoutError)):
+        return SetupError(
+            f"No Kafka broker answers at {where}: start one (`make services`), or set TALLY_KAFKA_BOOTSTRAP_SERVERS."
+        )
+    name = type(error).__name__ if isinstance(error, KafkaError) else repr(error)
+    return SetupError(f"The Kafka broker at {where} refused: {name} {error}".rstrip() + ".")

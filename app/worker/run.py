@@ -1,0 +1,57 @@
+"""Running a worker as a process."""
+
+import gc
+import logging
+import sys
+from functools import cache
+from typing import Any
+
+from app.settings import SettingsError, load_rulebook, load_settings
+from app.worker.build import EXIT_SETUP, Worker, build
+from app.worker.kafka import SetupError
+
+
+@cache
+def worker_of_process() -> Worker:
+    """The worker of this process, from its environment. Ends the process with one sentence where a setting is wrong."""
+    try:
+        settings = load_settings()
+        worker = build(settings, load_rulebook(settings))
+    except (SettingsError, SetupError) as error:
+        print(f"tally: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_SETUP) from None
+    # Millions of exchanges are bytes, which the collector never walks; what it does walk hardly changes.
+    gc.set_threshold(100_000, 50, 100)
+    return worker
+
+
+def run_worker(level: str = "INFO") -> int:
+    """Run the worker until it is told to stop. Returns the exit code."""
+    import faust  # noqa: PLC0415 - slow to import; the command line is used for more than this
+    import mode.loop  # noqa: PLC0415
+
+    mode.loop.use("uvloop")
+    worker = worker_of_process()
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)
+    service: Any = faust.Worker(worker, loglevel=level, logging_config=_logging(level), redirect_stdouts=False)
+    try:
+        service.execute_from_commandline()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def _logging(level: str) -> dict[str, Any]:
+    """One line an event, on standard error."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": {
+            "aiokafka": {"level": "ERROR"},
+            "faust": {"level": "WARNING"},
+            "mode": {"level": "WARNING"},
+        },
+    }

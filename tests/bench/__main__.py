@@ -1,0 +1,85 @@
+"""Runs Tally and its peers on the same topics and prints one table."""
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.bench import load, peer_runs
+from tests.bench.peer_runs import PEERS, NotInstalled
+from tests.bench.table import ONE, TWO, Row, text
+from tests.bench.tally_runs import Tally
+from tests.live.servers import Missing, kafka
+
+OWN: Final[Mapping[str, tuple[str, Callable[[Tally], list[Row]]]]] = {
+    "one": (ONE, Tally.one),
+    "two": (TWO, Tally.two),
+    "log": (f"{ONE} with inference-log", Tally.with_log),
+    "recovery": ("recovery", Tally.recovery),
+    "memory": ("memory of an open exchange", Tally.memory),
+    "latency": ("event to /metrics, idle", Tally.latency),
+}
+# Kafka's own default: workers (or threads) that start together are given their partitions together.
+TOGETHER: Final = {"group.initial.rebalance.delay.ms": "3000"}
+
+
+def main() -> None:
+    arguments = parse()
+    puids = 30_000 if arguments.quick else arguments.events
+    prefix = f"bench-{uuid.uuid4().hex[:8]}"
+    with tempfile.TemporaryDirectory(prefix="tally-bench-", ignore_cleanup_errors=True) as name, broker() as bootstrap:
+        folder = Path(name)
+        probes = 20 if arguments.quick else 200
+        tally = Tally(bootstrap, prefix, folder, partitions=arguments.partitions, puids=puids, probes=probes)
+        try:
+            rows = [row for run in arguments.only for row in measured(run, tally, prefix, folder)]
+        finally:
+            load.remove(bootstrap, prefix)
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
+    print(f"{3 * puids:,} events, {arguments.partitions} partitions, {machine}\n\n{text(rows)}")
+
+
+def parse() -> argparse.Namespace:
+    runs = [*OWN, *PEERS]
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--events", type=int, default=300_000, metavar="PUIDS", help="puids; each has three events")
+    parser.add_argument("--partitions", type=int, default=8, help="of every topic (%(default)s)")
+    parser.add_argument("--only", nargs="+", choices=runs, default=runs, metavar="NAME", help=f"of {', '.join(runs)}")
+    parser.add_argument("--quick", action="store_true", help="30,000 puids: shows that it runs, no figure to quote")
+    return parser.parse_args()
+
+
+@contextmanager
+def broker() -> Iterator[str]:
+    """The broker that TALLY_TEST_BROKER names, else one that is started for this run."""
+    lent = os.environ.get("TALLY_TEST_BROKER")
+    with tempfile.TemporaryDirectory(prefix="tally-bench-broker-", ignore_cleanup_errors=True) as folder:
+        try:
+            with kafka(Path(folder), overrides=None if lent else TOGETHER) as server:
+                yield server.bootstrap
+        except Missing as reason:
+            sys.exit(f"no broker: {reason}")
+
+
+def measured(name: str, tally: Tally, prefix: str, folder: Path) -> list[Row]:
+    """The rows of one run; a run that cannot be made leaves a sentence and does not end the others."""
+    figure = OWN[name][0] if name in OWN else PEERS[name].figure
+    print(f"{figure} …", file=sys.stderr, flush=True)
+    try:
+        if name in OWN:
+            return OWN[name][1](tally)
+        return peer_runs.run(name, tally.topics, f"{prefix}-{name}", folder)
+    except NotInstalled as reason:
+        return [Row(figure, f"not run: {reason}")]
+    except Exception as error:
+        return [Row(figure, f"failed: {error}")]
+
+
+if __name__ == "__main__":
+    main()

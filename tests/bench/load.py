@@ -1,0 +1,193 @@
+"""Fills the three canonical topics with events in the form and the order that a real model server would leave there."""
+
+import heapq
+import random
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+import orjson
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+KINDS: Final = ("request", "response", "feedback")
+TYPES: Final = {
+    "request": b"io.seldon.serving.inference.request",
+    "response": b"io.seldon.serving.inference.response",
+    "feedback": b"io.seldon.serving.feedback",
+}
+POSITIONS: Final = ["t:0", "t:1", "t:2"]
+# Requests are spread over this much of the time before now; the last of it is left for the feedback that follows.
+SPAN_SECONDS: Final = 300.0
+FEEDBACK_SECONDS_MAX: Final = 60.0
+
+
+class Event(NamedTuple):
+    """One canonical event; `seconds` is its time, from the epoch."""
+
+    kind: str
+    puid: str
+    seconds: float
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Three canonical topics of one partition count, and how many events they hold."""
+
+    bootstrap: str
+    request: str
+    response: str
+    feedback: str
+    partitions: int
+    puids: int = 0
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        return self.request, self.response, self.feedback
+
+    @property
+    def events(self) -> int:
+        return self.puids * len(KINDS)
+
+    def of(self, kind: str) -> str:
+        return self.names[KINDS.index(kind)]
+
+
+def create(bootstrap: str, prefix: str, partitions: int) -> Topics:
+    """Create the three topics, empty, with names that begin with `prefix`."""
+    requests, responses, told = (f"{prefix}-{kind}" for kind in KINDS)
+    topics = Topics(bootstrap, requests, responses, told, partitions)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for created in admin.create_topics([NewTopic(name, partitions) for name in topics.names]).values():
+        created.result()
+    return topics
+
+
+def fill(topics: Topics, puids: int) -> Topics:
+    """Write the three events of every puid; returns once the broker holds them all."""
+    producer = open_producer(topics.bootstrap, linger_ms=20)
+    for number, event in enumerate(events(puids, time.time())):
+        send(producer, topics, event)
+        if number % 5000 == 0:
+            producer.poll(0)
+    left = producer.flush(120)
+    filled = replace(topics, puids=puids)
+    stored = sum(ends(filled).values())
+    if left or stored != filled.events:
+        raise RuntimeError(f"the broker holds {stored} of {filled.events} events ({left} were never acknowledged)")
+    return filled
+
+
+def events(puids: int, now: float) -> Iterator[Event]:
+    """Three events a puid, by event time: the answer comes within 50 ms, the feedback within a minute."""
+    chance = random.Random(1)
+    start = now - SPAN_SECONDS - FEEDBACK_SECONDS_MAX
+    due: list[tuple[float, Event]] = []
+    for number in range(puids):
+        asked = start + number * SPAN_SECONDS / puids
+        while due and due[0][0] <= asked:
+            yield heapq.heappop(due)[1]
+        puid = str(uuid.UUID(int=chance.getrandbits(128), version=4))
+        answered = asked + chance.uniform(0.005, 0.05)
+        yield Event("request", puid, asked, request(chance))
+        yield Event("response", puid, answered, response(chance))
+        told = answered + min(chance.expovariate(1 / 15), FEEDBACK_SECONDS_MAX - 1)
+        heapq.heappush(due, (told, Event("feedback", puid, told, feedback(chance))))
+    while due:
+        yield heapq.heappop(due)[1]
+
+
+def request(chance: random.Random) -> bytes:
+    return orjson.dumps({"data": {"ndarray": [[round(chance.uniform(0, 5), 1) for _ in range(4)]]}})
+
+
+def response(chance: random.Random) -> bytes:
+    weights = [chance.random() for _ in POSITIONS]
+    row = [weight / sum(weights) for weight in weights]
+    meta = {"requestPath": {"classifier": "seldonio/sklearn:1.0"}}
+    return orjson.dumps({"data": {"names": POSITIONS, "ndarray": [row]}, "meta": meta})
+
+
+def feedback(chance: random.Random) -> bytes:
+    label = chance.randrange(len(POSITIONS))
+    row = [int(position == label) for position in range(len(POSITIONS))]
+    truth = {"data": {"names": POSITIONS, "ndarray": [row]}, "meta": {"tags": {"user": "a"}}}
+    return orjson.dumps({"reward": 1, "truth": truth})
+
+
+def send(producer: Any, topics: Topics, event: Event) -> None:
+    """Hand one event to the producer; waits while its queue is full."""
+    kind, puid, seconds, payload = event
+    key = puid.encode()
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_type", TYPES[kind]),
+        ("ce_id", key + kind[:3].encode()),
+        ("ce_source", b"http://localhost:9000/"),
+        ("ce_time", instant(seconds)),
+        ("ce_requestid", key),
+        ("ce_inferenceservicename", b"sklearn"),
+        ("ce_namespace", b"seldon"),
+        ("ce_endpoint", b"default"),
+        ("ce_modelid", b"classifier"),
+        ("content-type", b"application/json"),
+    ]
+    while True:
+        try:
+            producer.produce(topics.of(kind), payload, key, headers=headers, timestamp=int(seconds * 1000))
+        except BufferError:
+            producer.poll(0.1)
+        else:
+            return
+
+
+def instant(seconds: float) -> bytes:
+    """RFC 3339 with nine decimals, as Seldon's executor writes it."""
+    whole, nanoseconds = divmod(int(seconds * 1_000_000) * 1000, 1_000_000_000)
+    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z".encode()
+
+
+def open_producer(bootstrap: str, linger_ms: int) -> Any:
+    """A producer that partitions as the canonical form demands."""
+    return Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "partitioner": "murmur2_random",
+            "linger.ms": linger_ms,
+            "batch.size": 1_000_000,
+            "queue.buffering.max.messages": 1_000_000,
+            "delivery.report.only.error": True,
+            "on_delivery": refuse,
+        }
+    )
+
+
+def refuse(error: KafkaError | None, _message: Message) -> None:
+    if error is not None:
+        raise RuntimeError(f"the broker refused an event: {error}")
+
+
+def ends(topics: Topics) -> dict[tuple[str, int], int]:
+    """The end offset of each topic and partition."""
+    consumer = Consumer({"bootstrap.servers": topics.bootstrap, "group.id": f"{topics.request}-ends"})
+    try:
+        return {
+            (name, partition): consumer.get_watermark_offsets(TopicPartition(name, partition), timeout=30)[1]
+            for name in topics.names
+            for partition in range(topics.partitions)
+        }
+    finally:
+        consumer.close()
+
+
+def remove(bootstrap: str, prefix: str) -> None:
+    """Delete every topic with `prefix` in its name: a benchmark leaves nothing on a broker that was lent."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    names = [name for name in admin.list_topics(timeout=30).topics if prefix in name]
+    if names:
+        for deleted in admin.delete_topics(names, operation_timeout=30).values():
+            deleted.exception()

@@ -1,0 +1,51 @@
+"""The servers of a test run, each started when the first test asks for it; what is missing skips, in CI it fails."""
+
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.live import servers
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Kafka]:
+    """The broker that the whole run shares: name topics and groups for your test alone."""
+    with servers.kafka(tmp_path_factory.mktemp("kafka")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def elasticsearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Elasticsearch]:
+    """The node that the whole run shares: name indices for your test alone."""
+    with servers.elasticsearch(tmp_path_factory.mktemp("elasticsearch")) as server:
+        yield server
+
+
+@pytest.fixture
+def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., servers.Kafka]]:
+    """Start brokers for this test alone, which it may stop and kill; takes what servers.kafka takes."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(
+            servers.kafka(tmp_path_factory.mktemp("own-kafka"), own=True, **options)
+        )
+
+
+@pytest.fixture(scope="session")
+def prometheus_binary() -> str:
+    return servers.binary("prometheus", package="prometheus")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, Any, Any]:
+    try:
+        return (yield)
+    except servers.Missing as missing:
+        if os.environ.get("CI") == "true":
+            raise pytest.fail.Exception(str(missing), pytrace=False) from None
+        raise pytest.skip.Exception(str(missing)) from None
+
+
+pytest_runtest_call = pytest_runtest_setup
