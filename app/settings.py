@@ -126,7 +126,9 @@ class Settings(BaseSettings):
         "earliest", description="earliest, latest or a time; holds for the first start only"
     )
     session_timeout: Duration = Field(10.0, description="after which a silent worker's partitions are given away")
-    epoch_ms: int = Field(200, ge=10, le=10000, description="how long changes are gathered before they are made durable")
+    epoch_ms: int = Field(
+        200, ge=10, le=10000, description="how long changes are gathered before they are made durable"
+    )
     pane_seconds: int = Field(60, ge=1, le=3600, description="smallest slice of event time")
     windows: Annotated[tuple[Window, ...], NoDecode, BeforeValidator(parse_windows)] = Field(
         parse_windows("5m,1h,24h"), description="windows of the exported series"
@@ -140,7 +142,9 @@ class Settings(BaseSettings):
     max_label_length: int = Field(200, ge=1, description="characters of a class text")
     http_token: str | None = Field(None, description="bearer token that POST, /api and / ask for", repr=False)
     seldon_series: bool = Field(default=True, description="export the Seldon-compatible series too")
-    scrape_interval: Duration = Field(2.0, description="how long a new exporter waits, so that no series is scraped twice")
+    scrape_interval: Duration = Field(
+        2.0, description="how long a new exporter waits, so that no series is scraped twice"
+    )
     now: Annotated[float | None, BeforeValidator(lambda value: None if value is None else parse_moment(value))] = Field(
         None, description="a frozen clock, for tests and replay"
     )

@@ -3,34 +3,36 @@
 from datetime import UTC, datetime
 from typing import Final
 
+#: `2026-11-21T07:00:00.` → µs. Events of one second share it.
 _SECONDS: dict[bytes, int] = {}
-_CACHED_SECONDS: Final = 100_000
+_CACHED_SECONDS: Final = 10_000
+_Z: Final = ord("Z")
 
 
 def parse_time(raw: bytes) -> int | None:
     """The µs since the epoch of an RFC 3339 time of any number of fraction digits, None where it is none."""
+    base = _SECONDS.get(raw[:20])
     try:
-        if raw[-1:] == b"Z" and raw[19:20] == b".":
-            base = _SECONDS.get(raw[:19])
-            if base is not None:
-                return base + int((raw[20:-1] + b"00000")[:6])
+        if base is not None and len(raw) > 26 and raw[-1] == _Z:
+            return base + int(raw[20:26])
         return _parse_slowly(raw)
     except ValueError:
         return None
 
 
 def _parse_slowly(raw: bytes) -> int:
-    moment = datetime.fromisoformat(raw.decode().replace("z", "Z"))
+    moment = datetime.fromisoformat(raw.decode())
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     whole = int(moment.replace(microsecond=0).timestamp()) * 1_000_000
-    if raw[-1:] == b"Z" and len(_SECONDS) < _CACHED_SECONDS:
-        _SECONDS[raw[:19]] = whole
+    if raw[19:20] == b"." and raw[-1] == _Z:
+        if len(_SECONDS) >= _CACHED_SECONDS:
+            _SECONDS.clear()
+        _SECONDS[raw[:20]] = whole
     return whole + moment.microsecond
 
 
 def format_time(micros: int) -> str:
     """RFC 3339 in UTC with µs."""
-    return datetime.fromtimestamp(micros // 1_000_000, UTC).replace(microsecond=micros % 1_000_000).isoformat().replace(
-        "+00:00", "Z"
-    )
+    moment = datetime.fromtimestamp(micros // 1_000_000, UTC).replace(microsecond=micros % 1_000_000)
+    return moment.isoformat().replace("+00:00", "Z")

@@ -25,6 +25,8 @@ from app.core.verdict import judge
 
 _BUCKETS_US: Final = [bound * 1_000_000 for bound in DELAY_BUCKETS]
 _CACHED_VERDICTS: Final = 20_000
+_MOST_BUNDLES: Final = 4096
+_DELAYS: Final = range(DELAY_0, DELAY_0 + len(DELAY_BUCKETS) + 1)
 
 
 class Counting:
@@ -38,11 +40,62 @@ class Counting:
         self._verdicts: dict[tuple[int, int, Mark, Mark], int] = {}
         self._rules: dict[int, Rules] = {}
         self._class_atoms: dict[int, int] = {}
+        self._bundles: dict[tuple[int, int, bool, Mark, int, Mark, int], tuple[int, bool, bool]] = {}
         self._whole: dict[int, bool] = {}
         self._plain: dict[int, int] = {}
 
     def groups(self, exchange: Exchange) -> list[Group]:
         """What the exchange counts as now: at most one group for each identity and pane."""
+        facts = exchange.facts
+        if len(exchange.legs) == 1 and len(facts) < 2:
+            state = exchange.legs[0]
+            if state.time and len(state.marks) == 1:
+                fact = facts[0] if facts else None
+                if fact is None or (fact.named == state.leg and not fact.flags & ROW_LABELS):
+                    return self._common_shape(exchange, state, fact)
+        return self._any_shape(exchange)
+
+    def _common_shape(self, exchange: Exchange, state: LegState, fact: Fact | None) -> list[Group]:
+        """One answered leg, one row, at most one feedback, which names that leg: nearly all exchanges look so.
+
+        What such an exchange counts as is worked out once for each combination and kept as a bundle of atoms.
+        """
+        label: Mark = None
+        flags = delay = points = 0
+        bucket = -1
+        if fact is not None:
+            flags = fact.flags
+            if fact.labels is not None:
+                if len(fact.labels) != 1:
+                    return self._any_shape(exchange)
+                label = fact.labels[0]
+                if label is not None:
+                    delay = fact.time - state.time
+                    delay = max(delay, 0)
+                    bucket = bisect_left(_BUCKETS_US, delay)
+            if fact.reward is not None:
+                points = fact.reward
+            elif flags & REWARD:
+                flags = ~flags  # a reward taken back is not one never given
+        mark = state.marks[0]
+        key = (state.leg, state.classes, state.request_time > 0, mark, flags, label, bucket)
+        bundle = self._bundles.get(key)
+        if bundle is None:
+            groups = self._any_shape(exchange)
+            cacheable = len(groups) == 1 and type(mark) is not float and type(label) is not float
+            if not cacheable or len(self._bundles) >= _MOST_BUNDLES:
+                return groups
+            atoms = groups[0].atoms
+            bundle = self._bundles[key] = (
+                self._names.bundle(tuple(atoms)),
+                any(atom in _DELAYS for atom in atoms),
+                REWARDS in atoms,
+            )
+        number, timed, rewarded = bundle
+        pane = (state.time - state.ahead * 1_000_000) // self._pane_us
+        return [Group(state.identity, pane, [number], delay if timed else 0, points if rewarded else 0)]
+
+    def _any_shape(self, exchange: Exchange) -> list[Group]:
         facts = exchange.facts
         groups: list[Group] = []
         unmet = False  # whether a label fact meets no leg yet
@@ -111,7 +164,7 @@ class Counting:
             marks = list(marks) if marks else [None] * rows
             after = (batch.time, batch.digest) if batch is not None else (-1, 0)
             for fact in sorted(single, key=lambda fact: (fact.time, fact.digest)):
-                assert fact.rows is not None  # noqa: S101 - ROW_LABELS says so
+                assert fact.rows is not None
                 if (fact.time, fact.digest) > after:
                     for row, mark in fact.rows.items():
                         if row < rows:

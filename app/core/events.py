@@ -1,19 +1,18 @@
 """The words for what arrives, and for what is refused and why."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 
 class Record(Protocol):
-    """One Kafka record, as the client library hands it over."""
+    """One Kafka record, as the client library's parser hands it over."""
 
-    topic: str
-    partition: int
     offset: int
     timestamp: int  # milliseconds since the epoch
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: Sequence[tuple[str, bytes]]
 
 
 class Kind(StrEnum):
@@ -89,6 +88,8 @@ class RefusedError(Exception):
 class DeadLetter(NamedTuple):
     """A refused record with the reason: what goes to `<app>-dead-letters`."""
 
+    topic: str
+    partition: int
     record: Record
     reason: Reason
     detail: str

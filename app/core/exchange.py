@@ -39,7 +39,7 @@ class LegState(msgspec.Struct, array_like=True, gc=False):
     flags: int = 0
     identity: int = 0
     classes: int = 0
-    marks: list[Mark] = []  # noqa: RUF012 - msgspec copies an empty default
+    marks: list[Mark] = []
     scores: bytes | None = None
 
 

@@ -38,8 +38,7 @@ def _rows(reading: Reading) -> Iterator[Sample]:
 
 def _confusion(reading: Reading) -> Iterator[Sample]:
     if len(reading.classes) <= MOST_CONFUSION_CLASSES:
-        for cell, amount in sorted(reading.confusion.items()):
-            yield cell, amount
+        yield from sorted(reading.confusion.items())
 
 
 def _classes(reading: Reading) -> Iterator[Sample]:
@@ -66,8 +65,8 @@ def _mismatched(reading: Reading) -> Iterator[Sample]:
 COUNTS: tuple[Family, ...] = (
     Family("exchanges", "gauge", "Request ids that have that part.", ("part",), _exchanges),
     Family("rows", "gauge", "Rows answered, by verdict.", ("verdict",), _rows),
-    Family("confusion", "gauge", "Rows judged, by actual and predicted class; not-zero cells.", ("actual", "predicted"), _confusion),
-    Family("class", "gauge", "Rows judged, one class against the rest; class is empty for binary models.", ("class", "outcome"), _classes),
+    Family("confusion", "gauge", "Rows judged, by class; not-zero cells.", ("actual", "predicted"), _confusion),
+    Family("class", "gauge", "One class against the rest; empty: the positive one.", ("class", "outcome"), _classes),
     Family("rewards", "gauge", "Feedbacks with a reward.", (), _rewards),
     Family("reward_points", "gauge", "Sum of rewards.", (), _points),
 )  # fmt: skip
@@ -87,7 +86,7 @@ FIRST_SEEN = ("tally_model_first_seen_timestamp_seconds", "Start of the earliest
 WORKER: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("tally_events_total", "counter", "Events read.", ("kind",)),
     ("tally_rejected_total", "counter", "Events refused, by reason.", ("reason",)),
-    ("tally_duplicates_total", "counter", "Events that changed nothing: repeated, or older than what is known.", ("kind",)),
+    ("tally_duplicates_total", "counter", "Events that changed nothing: repeated, or outdated.", ("kind",)),
     ("tally_corrections_total", "counter", "Feedbacks that replaced an earlier statement.", ()),
     ("tally_late_total", "counter", "Labels for panes that are no longer kept; they count in the totals.", ()),
     ("tally_orphans_total", "counter", "Feedbacks that expired without a response.", ()),

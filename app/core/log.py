@@ -7,7 +7,7 @@ import orjson
 
 from app.core.clock import format_time
 from app.core.counting import Counting
-from app.core.events import Identity, Kind
+from app.core.events import Identity
 from app.core.exchange import LABELS, REWARD, ROW_LABELS, Exchange, LegState
 from app.core.names import Names
 from app.core.verdict import COUNTERS, judge, label_text, predicted_text
@@ -16,7 +16,7 @@ from app.core.verdict import COUNTERS, judge, label_text, predicted_text
 class Part(NamedTuple):
     """One event of an epoch that changed its exchange, with its payload as it came."""
 
-    kind: Kind
+    kind: str
     leg: int
     time: int
     payload: bytes
@@ -76,7 +76,12 @@ def describe(puid: str, exchange: Exchange, names: Names, counting: Counting) ->
     reward = next((fact.reward for fact in exchange.facts if fact.flags & REWARD), None)
     return {
         "puid": puid,
-        "legs": sorted(legs, key=lambda leg: tuple(str(leg[field]) for field in ("model_namespace", "model_service", "predictor", "model"))),
+        "legs": sorted(
+            legs,
+            key=lambda leg: tuple(
+                str(leg[field]) for field in ("model_namespace", "model_service", "predictor", "model")
+            ),
+        ),
         "label": _labels(newest.labels, newest.rows) if newest is not None else None,
         "reward": None if reward is None else reward / 1e9,
         "feedback_time": format_time(max(fact.time for fact in exchange.facts)) if exchange.facts else None,
@@ -87,7 +92,9 @@ def _labels(batch: list[Any] | None, single: dict[int, Any] | None) -> Any:
     """A label as one would say it: the class of a single row, else a list, or an object by row."""
 
     def plain(mark: Any) -> Any:
-        return mark if mark is None or type(mark) is float else str(mark if type(mark) is str or mark >= 0 else -mark - 1)
+        return (
+            mark if mark is None or type(mark) is float else str(mark if type(mark) is str or mark >= 0 else -mark - 1)
+        )
 
     if batch is not None:
         marks = [plain(mark) for mark in batch]
@@ -111,7 +118,7 @@ def entry(
         "puid": text,
         "parts": [
             {
-                "kind": part.kind.value,
+                "kind": part.kind,
                 "leg": tuple(names.legs[part.leg]),
                 "time": format_time(part.time),
                 "payload": orjson.Fragment(part.payload),

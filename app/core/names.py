@@ -34,18 +34,24 @@ _MARK = b"\0"
 
 
 class Names:
-    """Four tables of words: legs, identities, atoms, and lists of class names."""
+    """Five tables of words: legs, identities, atoms, bundles of atoms, and lists of class names.
+
+    A bundle is named by a negative number: -1 is the first. An exchange of the common shape keeps one number for all
+    that it counts as.
+    """
 
     def __init__(self) -> None:
         self.legs: list[Leg] = [NO_LEG]
         self.identities: list[Identity] = [Identity("", "", "", "", "")]
         self.atoms: list[Atom] = list(FIXED_ATOMS)
         self.classes: list[tuple[str, ...]] = [()]
+        self.bundles: list[tuple[int, ...]] = []
         self._tables: dict[str, list[Any]] = {
             "l": self.legs,
             "i": self.identities,
             "a": self.atoms,
             "c": self.classes,
+            "b": self.bundles,
         }
         self._numbers: dict[str, dict[Any, int]] = {
             kind: {word: number for number, word in enumerate(table)} for kind, table in self._tables.items()
@@ -63,6 +69,14 @@ class Names:
     def atom(self, atom: Atom) -> int:
         """The number of an atom."""
         return self._number("a", atom)
+
+    def bundle(self, atoms: tuple[int, ...]) -> int:
+        """The (negative) number of a bundle of atoms."""
+        return -1 - self._number("b", atoms)
+
+    def unbundle(self, number: int) -> tuple[int, ...]:
+        """The atoms that a number stands for."""
+        return (number,) if number >= 0 else self.bundles[-1 - number]
 
     def class_list(self, classes: tuple[str, ...]) -> int:
         """The number of a list of class names."""
@@ -87,7 +101,7 @@ class Names:
         found = sorted((chr(key[1]), int(key[2:]), value) for key, value in records)
         for kind, number, value in found:
             words = orjson.loads(value)
-            word = tuple(words) if kind == "c" else shapes[kind](*words)
+            word = tuple(words) if kind in "cb" else shapes[kind](*words)
             table = self._tables[kind]
             if number == len(table):
                 table.append(word)
@@ -102,4 +116,4 @@ def _key(kind: str, number: int) -> bytes:
 
 def is_name_key(key: bytes) -> bool:
     """Whether a changelog key holds a word."""
-    return key[:1] == _MARK and key[1:2] in b"liac" and len(key) > 2
+    return key[:1] == _MARK and key[1:2] in b"liacb" and len(key) > 2

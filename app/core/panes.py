@@ -97,7 +97,7 @@ class Counts:
                 levels.append((COARSE, coarse))
             if not self._clock.retired(FINE, pane, clock):
                 levels.append((FINE, pane))
-            for atom, amount in atoms.items():
+            for atom, amount in _unbundled(atoms, names).items():
                 if not amount:
                     continue
                 row, column = names.atoms[atom]
@@ -153,6 +153,14 @@ class Counts:
                 self.rows[key] = parse_row_value(value)
                 if key.level != TOTAL:
                     self._panes.setdefault((key.level, key.pane), set()).add(key)
+
+
+def _unbundled(atoms: Mapping[int, int], names: Names) -> dict[int, int]:
+    result: dict[int, int] = {}
+    for number, amount in atoms.items():
+        for atom in names.unbundle(number):
+            result[atom] = result.get(atom, 0) + amount
+    return result
 
 
 def row_key(key: RowKey) -> bytes:

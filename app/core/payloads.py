@@ -1,13 +1,21 @@
-"""Payload forms: a decoded body becomes the marks of its rows.
+"""Payload forms: the bytes of a body become the marks of its rows.
 
 Read now: Seldon `ndarray` and `tensor`, and bare scalars or lists in their place
 (https://docs.seldon.io/projects/seldon-core/en/v1/graph/protocols.html). A new form is one more branch in `rows_of`.
+
+The common form, an object with `data.ndarray`, is decoded into structs, which skips all that is not needed; whatever
+does not fit them is decoded whole and read step by step, with a reason where it cannot be used.
 """
 
 import re
 from array import array
+from collections.abc import Sequence
 from functools import lru_cache
+from struct import Struct as Packing
 from typing import Any, NamedTuple
+
+import msgspec
+import orjson
 
 from app.core.classes import Mark, given_names, mark_of, position
 from app.core.events import Reason, RefusedError
@@ -17,13 +25,124 @@ class Output(NamedTuple):
     """What a response says, row by row."""
 
     marks: list[Mark]
-    scores: bytes | None  # the winning entry of each vector, little-endian 32-bit floats
-    names: tuple[str, ...]  # the class names, () when there are none
-    width: int  # the length of the vectors, 0 for scalars
+    scores: bytes | None = None  # the winning entry of each vector, little-endian 32-bit floats
+    names: tuple[str, ...] = ()  # the class names, () when there are none
+    width: int = 0  # the length of the vectors, 0 for scalars
+    version: str = ""  # the V2 `model_version`
+    images: Any = None  # `meta.requestPath`: model → image
 
 
-FAILED = Output([None], None, (), 0)
+class Feedback(NamedTuple):
+    """What a feedback says. `labels` and `reward` hold only where stated; None takes an earlier statement back."""
+
+    has_label: bool
+    labels: list[Mark] | None
+    has_reward: bool
+    reward: int | None  # in units of 1e-9
+    output: Output | None  # of a response that it carries
+    has_request: bool
+
+
+FAILED = Output([None])
 _TAG = re.compile(r":([^:/@]+)(?:@.*)?$")
+_LARGEST_REWARD = 1e9
+_PACK_ONE = Packing("<f").pack
+_UNSET = msgspec.UNSET
+
+
+# -- the common form --------------------------------------------------------------------------------------------------
+
+
+class _Data(msgspec.Struct, gc=False):
+    ndarray: Any
+    names: Any = None
+
+
+class _Request(msgspec.Struct, gc=False):
+    data: _Data
+
+
+class _Meta(msgspec.Struct, gc=False):
+    requestPath: Any = None  # noqa: N815 - the field's name
+
+
+class _Response(msgspec.Struct, gc=False):
+    data: _Data
+    meta: _Meta | None = None
+    model_version: Any = None
+
+
+class _Truth(msgspec.Struct, gc=False):
+    data: _Data
+
+
+class _Feedback(msgspec.Struct, gc=False):
+    truth: _Truth
+    reward: Any = _UNSET
+    response: Any = None
+    request: Any = None
+
+
+_read_request = msgspec.json.Decoder(_Request).decode
+_read_response = msgspec.json.Decoder(_Response).decode
+_read_feedback = msgspec.json.Decoder(_Feedback).decode
+
+
+def check_request(value: bytes) -> None:
+    """Refuse a request whose rows cannot be read: nothing of them is counted, but nothing broken is let through."""
+    if value.isascii():  # structs skip texts without checking them
+        try:
+            _check_rows(_read_request(value).data.ndarray)
+            return
+        except msgspec.DecodeError:
+            pass
+    check_request_body(parse(value))
+
+
+def read_response(value: bytes, longest: int = 200) -> Output:
+    """The predictions of a response: the argmax of vectors, else the scalars themselves."""
+    if value.isascii():
+        try:
+            body = _read_response(value)
+        except msgspec.DecodeError:
+            pass
+        else:
+            rows = body.data.ndarray
+            if type(rows) is list and rows and type(rows[0]) is list and len(rows[0]) > 1:
+                meta, version = body.meta, body.model_version
+                images = meta.requestPath if meta is not None else None
+                return _vectors(rows, body.data.names, str(version) if version else "", images)
+    return output_of(parse(value), longest)
+
+
+def read_feedback(value: bytes, longest: int = 200) -> Feedback:
+    """What a feedback states: absent leaves alone, null takes back."""
+    if value.isascii():
+        try:
+            body = _read_feedback(value)
+        except msgspec.DecodeError:
+            pass
+        else:
+            rows = body.truth.data.ndarray
+            if type(rows) is list and rows and body.response is None:
+                labels = _label_marks(rows, body.truth.data.names, longest)
+                if body.reward is _UNSET:
+                    return Feedback(True, labels, False, None, None, False)
+                return Feedback(True, labels, True, parse_reward(body.reward), None, False)
+    return feedback_of(parse(value), longest)
+
+
+# -- any form ---------------------------------------------------------------------------------------------------------
+
+
+def parse(value: bytes) -> Any:
+    """The JSON of a body."""
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        if b"NaN" in value or b"Infinity" in value:
+            raise RefusedError(Reason.NOT_FINITE, "NaN or Infinity is no JSON number") from None
+        raise RefusedError(Reason.BAD_JSON, f"the value is not JSON: {error}") from None
 
 
 def rows_of(message: Any, what: str) -> tuple[list[Any], Any]:
@@ -61,56 +180,108 @@ def _tensor_rows(tensor: Any, what: str) -> list[Any]:
     return [values[start : start + width] for start in range(0, size, width)] if width else []
 
 
-def check_request(body: Any) -> None:
-    """Refuse a request whose rows cannot be read: nothing of them is counted, but nothing broken is let through."""
+def check_request_body(body: Any) -> None:
+    """The same for a decoded body."""
     if type(body) is not dict:
         raise RefusedError(Reason.NOT_AN_OBJECT, "the request is not a JSON object")
-    rows, _ = rows_of(body, "request")
-    first = rows[0]
-    if type(first) is not list:
-        return
-    width = len(first)
-    for row in rows:
-        # Lists of words may differ in length (tokens); numbers may not.
-        if type(row) is not list or (len(row) != width and not all(type(cell) is str for cell in row)):
-            raise RefusedError(Reason.RAGGED, "the request's rows have different lengths")
+    _check_rows(rows_of(body, "request")[0])
+
+
+def _check_rows(rows: Any) -> None:
+    if type(rows) is not list:
+        rows = [rows]
+    if not rows or rows[0] == []:
+        raise RefusedError(Reason.EMPTY, "the request has no rows")
+    if rows[0] is None or type(rows[0]) is dict:
+        raise RefusedError(Reason.BAD_PAYLOAD, "the request has no rows that can be read")
+    if type(rows[0]) is list and len(rows) > 1:
+        width = len(rows[0])
+        for row in rows:
+            # Lists of words may differ in length (tokens); numbers may not.
+            if type(row) is not list or (len(row) != width and not all(type(cell) is str for cell in row)):
+                raise RefusedError(Reason.RAGGED, "the request's rows have different lengths")
 
 
 def output_of(body: Any, longest: int = 200) -> Output:
-    """The predictions of a response body: argmax of vectors, else the scalar itself."""
+    """The predictions of a decoded response body."""
     if type(body) is not dict:
         raise RefusedError(Reason.NOT_AN_OBJECT, "the response is not a JSON object")
+    version = body.get("model_version")
+    version = str(version) if version else ""
+    meta = body.get("meta")
+    images = meta.get("requestPath") if type(meta) is dict else None
     if "data" not in body and type(body.get("status")) is dict:
-        return FAILED
+        return FAILED._replace(version=version, images=images)
     rows, names = rows_of(body, "response")
-    first = rows[0]
-    if type(first) is not list or len(first) < 2:
-        return Output([_scalar(row, longest) for row in rows], None, (), 0)
-    width = len(first)
-    marks: list[Mark] = []
-    scores = array("f")
-    for row in rows:
-        index, score = _argmax(row, width, "response")
-        marks.append(-index - 1)
-        scores.append(score)
-    return Output(marks, scores.tobytes(), given_names(names, width) if names else (), width)
+    if type(rows[0]) is not list or len(rows[0]) < 2:
+        return Output([_scalar(row, longest) for row in rows], version=version, images=images)
+    return _vectors(rows, names, version, images)
+
+
+def feedback_of(body: Any, longest: int = 200) -> Feedback:
+    """What a decoded feedback body states."""
+    if type(body) is not dict:
+        raise RefusedError(Reason.NOT_AN_OBJECT, "the feedback is not a JSON object")
+    truth = body.get("truth")
+    has_label = "truth" in body and (truth is None or brings_label(truth))
+    labels = labels_of(truth, longest) if has_label and truth is not None else None
+    has_reward = "reward" in body
+    reward = parse_reward(body.get("reward"))
+    response, request = body.get("response"), body.get("request")
+    output = output_of(response, longest) if response else None
+    if request and output is not None:
+        check_request_body(request)
+    if not has_label and not has_reward and output is None:
+        raise RefusedError(Reason.EMPTY, "the feedback brings neither reward nor label nor response")
+    return Feedback(has_label, labels, has_reward, reward, output, bool(request))
 
 
 def labels_of(truth: Any, longest: int = 200) -> list[Mark]:
     """The labels in a truth message, one a row: a vector by its argmax, else the scalar."""
     rows, names = rows_of(truth, "truth")
-    first = rows[0]
-    if type(first) is not list or len(first) < 2:
-        return [_scalar(row, longest) for row in rows]
-    width = len(first)
-    known = given_names(names, width) if names else ()
-    positions = [_argmax(row, width, "truth")[0] for row in rows]
-    return [mark_of(known[index], longest) if known else position(index) for index in positions]
+    return _label_marks(rows, names, longest)
 
 
 def brings_label(truth: Any) -> bool:
     """Whether a truth states a label: `{}` and a truth with only `meta` do not."""
     return type(truth) is not dict or "data" in truth
+
+
+def parse_reward(value: Any) -> int | None:
+    """A reward in units of 1e-9, None for null."""
+    if value is None:
+        return None
+    if type(value) not in (int, float, bool) or not abs(value) <= _LARGEST_REWARD:
+        raise RefusedError(Reason.BAD_REWARD, f"the reward is {str(value)[:40]!r}; it must be a number up to 1e9")
+    return value * 1_000_000_000 if type(value) is int else round(value * 1_000_000_000)
+
+
+# -- rows -------------------------------------------------------------------------------------------------------------
+
+
+def _label_marks(rows: list[Any], names: Any, longest: int) -> list[Mark]:
+    first = rows[0]
+    if type(first) is not list or len(first) < 2:
+        return [_scalar(row, longest) for row in rows]
+    width = len(first)
+    known = given_names(names, width) if names else ()
+    if known:
+        return [mark_of(known[_argmax(row, width, "truth")], longest) for row in rows]
+    return [position(_argmax(row, width, "truth")) for row in rows]
+
+
+def _vectors(rows: list[Any], names: Any, version: str, images: Any) -> Output:
+    width = len(rows[0])
+    known = given_names(names, width) if names else ()
+    indices = [_argmax(row, width, "response") for row in rows]
+    try:
+        if len(rows) == 1:
+            scores = _PACK_ONE(rows[0][indices[0]])
+        else:
+            scores = array("f", [row[index] for row, index in zip(rows, indices, strict=True)]).tobytes()
+    except OverflowError:
+        raise RefusedError(Reason.NOT_FINITE, "a score is too large") from None
+    return Output([-index - 1 for index in indices], scores, known, width, version, images)
 
 
 def _scalar(row: Any, longest: int) -> Mark:
@@ -121,24 +292,23 @@ def _scalar(row: Any, longest: int) -> Mark:
     return mark_of(row, longest)
 
 
-def _argmax(row: Any, width: int, what: str) -> tuple[int, float]:
+def _argmax(row: Any, width: int, what: str) -> int:
     if type(row) is not list or len(row) != width:
         raise RefusedError(Reason.RAGGED, f"the {what}'s rows have different lengths")
     try:
         largest = max(row)
-        return row.index(largest), float(largest)
-    except (TypeError, ValueError, OverflowError):
-        raise RefusedError(Reason.BAD_PAYLOAD, f"the {what}'s vectors must hold numbers") from None
+    except TypeError:
+        largest = None
+    if type(largest) not in (float, int, bool):
+        raise RefusedError(Reason.BAD_PAYLOAD, f"the {what}'s vectors must hold numbers")
+    return row.index(largest)
 
 
-def version_of(body: dict[str, Any], model: str) -> str:
-    """The model's version in a response body: V2 `model_version`, else the image tag in `meta.requestPath`."""
-    version = body.get("model_version")
-    if version is not None and version != "":
-        return str(version)
-    meta = body.get("meta")
-    path = meta.get("requestPath") if type(meta) is dict else None
-    image = path.get(model) if type(path) is dict else None
+def version_of(output: Output, model: str) -> str:
+    """The version that a response names: V2 `model_version`, else the tag of the model's image."""
+    if output.version:
+        return output.version
+    image = output.images.get(model) if type(output.images) is dict else None
     return _tag_of(image) if type(image) is str else ""
 
 
@@ -146,3 +316,8 @@ def version_of(body: dict[str, Any], model: str) -> str:
 def _tag_of(image: str) -> str:
     tag = _TAG.search(image)
     return tag[1] if tag else ""
+
+
+def class_list(output: Output) -> Sequence[str]:
+    """The classes that a response's vectors fix: its names, else "0", "1" …"""
+    return output.names or tuple(str(index) for index in range(output.width))

@@ -8,8 +8,7 @@ import orjson
 
 from app.core.clock import parse_time
 from app.core.events import TYPE_OF, Kind, Reason, RefusedError
-from app.core.payloads import brings_label, labels_of
-from app.core.shard import parse_reward
+from app.core.payloads import brings_label, labels_of, parse_reward
 
 _LEG_HEADERS = {
     "namespace": "ce_namespace",

@@ -18,9 +18,7 @@ def models_report(
     rulebook: Rulebook,
 ) -> dict[str, Any]:
     """All models, by identity. Scores that are undefined are null; those of one class are named `score/class`."""
-    return {
-        "models": [_model(identity, readings, first_seen(identity), rulebook) for identity, readings in models]
-    }
+    return {"models": [_model(identity, readings, first_seen(identity), rulebook) for identity, readings in models]}
 
 
 def _model(identity: Identity, readings: Mapping[str, Reading], first_seen: int, rulebook: Rulebook) -> dict[str, Any]:

@@ -8,13 +8,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-import orjson
 
 from app.core import log
-from app.core.classes import Mark
 from app.core.clock import parse_time
 from app.core.counting import Counting
 from app.core.events import TYPES, DeadLetter, Identity, Kind, Leg, Reason, Record, RefusedError
@@ -27,17 +25,24 @@ from app.core.exchange import (
     Exchange,
     Fact,
     Group,
-        decode,
+    decode,
     encode,
     leg_state,
-    new_exchange,
     put_fact,
     put_request,
     wins_response,
 )
 from app.core.names import DELAY_US, POINTS, Names, is_name_key
 from app.core.panes import Counts, PaneClock, owner_key
-from app.core.payloads import Output, brings_label, check_request, labels_of, output_of, version_of
+from app.core.payloads import (
+    Feedback,
+    Output,
+    check_request,
+    class_list,
+    read_feedback,
+    read_response,
+    version_of,
+)
 from app.core.rules import Rulebook
 
 MARK_KEY: Final = b"\0mark"
@@ -45,7 +50,9 @@ LARGEST_EXCHANGE: Final = 256_000
 #: Payloads above this many bytes may make an exchange too large; smaller ones cannot, unless it is large already.
 _SUSPICIOUS: Final = 16_000
 _AHEAD_US: Final = 300 * 1_000_000
-_LARGEST_REWARD: Final = 1e9
+#: The kinds as numbers: an Enum's own hash and look-up are too slow for every event.
+KINDS: Final = tuple(kind.value for kind in (Kind.REQUEST, Kind.RESPONSE, Kind.FEEDBACK))
+REQUEST, RESPONSE, FEEDBACK = range(3)
 _HOUR: Final = 3600
 
 
@@ -120,12 +127,14 @@ class Shard:
         self._limits = limits
         self._config = rulebook.digest
         self._logs = logs
-        self._changed: dict[bytes, Exchange | None] = {}
+        self._live: dict[bytes, Exchange] = {}  # absorbed, not settled
+        self._changed: dict[bytes, None] = {}  # settled, not cut
         self._delta: defaultdict[tuple[int, int], defaultdict[int, int]] = defaultdict(_counter)
         self._dead: list[DeadLetter] = []
         self._logged: dict[bytes, list[log.Part]] = {}
         self._by_hour: defaultdict[int, list[bytes]] = defaultdict(list)
-        self._legs: dict[tuple[bytes | None, ...], int] = {}
+        self._sources: dict[tuple[bytes | None, ...], tuple[int, int]] = {}
+        self._is_shadow: dict[int, bool] = {}
         self._identities: dict[tuple[int, str], int] = {}
         self._class_lists: dict[tuple[str, ...] | int, int] = {}
         self._events = 0
@@ -135,15 +144,16 @@ class Shard:
 
     def get(self, puid: bytes) -> Exchange | None:
         """What is known of a puid."""
-        if puid in self._changed:
-            return self._changed[puid]
+        live = self._live.get(puid)
+        if live is not None:
+            return live
         raw = self.store.get(puid)
         return decode(raw) if raw is not None else None
 
     @property
     def waiting(self) -> int:
         """How many changed keys wait for the next cut."""
-        return len(self._changed) + len(self._dead)
+        return len(self._changed) + len(self._live) + len(self._dead)
 
     @property
     def has_news(self) -> bool:
@@ -157,7 +167,8 @@ class Shard:
 
     def clock(self, now: float, at_end: Iterable[str], topics: Iterable[str]) -> float | None:
         """The partition's clock in seconds: the oldest of its topics' newest timestamps; a topic read to its end is at
-        `now`. None while a topic with unread records has given none."""
+        `now`. None while a topic with unread records has given none.
+        """
         ended = set(at_end)
         times = []
         for topic in topics:
@@ -172,100 +183,80 @@ class Shard:
 
     # -- folding ------------------------------------------------------------------------------------------------------
 
-    def absorb(
-        self, topic: str, records: Sequence[Record], partition_of: Callable[[bytes], int] | None = None
-    ) -> None:
+    def absorb(self, topic: str, records: Sequence[Record], partition_of: Callable[[bytes], int] | None = None) -> None:
         """Fold the records of one topic, in their order. `partition_of` is given where every key must be checked."""
         if not records:
             return
         largest = self._limits.body_bytes
-        changed, store, legs = self._changed, self.store, self._legs
-        requests = responses = feedbacks = 0
+        live, store, sources = self._live, self.store, self._sources
+        read = [0, 0, 0]
         newest = self.newest.get(topic, 0)
         for record in records:
             stamp = record.timestamp
             newest = max(newest, stamp)
             try:
                 headers = dict(record.headers)
-                kind = TYPES.get(headers.get("ce_type", b""))
+                get = headers.get
+                who = (
+                    get("ce_type"),
+                    get("ce_namespace"),
+                    get("ce_inferenceservicename"),
+                    get("ce_endpoint"),
+                    get("ce_modelid"),
+                )
+                source = sources.get(who)
+                kind, leg = source if source is not None else self._new_source(who)
+                read[kind] += 1
                 key, value = record.key, record.value
-                if kind is None:
-                    raise RefusedError(Reason.UNKNOWN_TYPE, f"ce_type is {_shown(headers.get('ce_type'))}")
-                if kind is Kind.REQUEST:
-                    requests += 1
-                elif kind is Kind.RESPONSE:
-                    responses += 1
-                else:
-                    feedbacks += 1
-                if not key:
-                    raise RefusedError(Reason.NO_KEY, "the record has no key")
-                if value is None:
-                    raise RefusedError(Reason.BAD_JSON, "the record has no value")
-                if len(value) > largest:
-                    raise RefusedError(Reason.TOO_LARGE, f"the value has {len(value)} bytes; at most {largest}")
-                puid = headers.get("ce_requestid", key)
+                if not key or value is None or len(value) > largest or key[0] == 0:
+                    raise _unusable(key, value, largest)
+                puid = get("ce_requestid", key)
                 row = -1 if puid == key else _row_of(puid, key, kind)
-                if key[0] == 0:
-                    raise RefusedError(Reason.NO_PUID, "a puid cannot begin with a NUL byte")
                 if partition_of is not None and partition_of(key) != self.partition:
                     raise RefusedError(Reason.WRONG_PARTITION, f"the key belongs to partition {partition_of(key)}")
-                raw_time = headers.get("ce_time")
+                raw_time = get("ce_time")
                 time = (parse_time(raw_time) if raw_time else None) or stamp * 1000
                 ahead = 0
                 if time > stamp * 1000 + _AHEAD_US:
                     ahead = -((stamp * 1000 - time) // 1_000_000)
                     self.stats.clock_ahead += 1
-                who = (
-                    headers.get("ce_namespace"),
-                    headers.get("ce_inferenceservicename"),
-                    headers.get("ce_endpoint"),
-                    headers.get("ce_modelid"),
-                )
-                leg = legs.get(who)
-                if leg is None:
-                    leg = self._new_leg(who)
-                body = _parse(value)
-                exchange = changed.get(key)
+                exchange = live.get(key)
                 if exchange is None:
-                    raw = store.get(key) if key not in changed else None
-                    exchange = decode(raw) if raw is not None else new_exchange()
+                    raw = store.get(key)
+                    exchange = decode(raw) if raw is not None else Exchange(0, [], [], [])
                     large = len(value) > _SUSPICIOUS or (raw is not None and len(raw) > LARGEST_EXCHANGE // 2)
                 else:
                     large = len(value) > _SUSPICIOUS or len(exchange.facts) + len(exchange.legs) > 64
                 if large:
                     exchange = decode(encode(exchange))  # a copy, so that what does not fit leaves no trace
-                if kind is Kind.REQUEST:
-                    check_request(body)
+                if kind == REQUEST:
+                    check_request(value)
                     news = put_request(exchange, leg, time, ahead)
-                elif kind is Kind.RESPONSE:
-                    output = output_of(body, self._limits.label_length)
-                    news = self._put_response(exchange, leg, time, _digest(value), ahead, headers, body, output)
+                elif kind == RESPONSE:
+                    output = read_response(value, self._limits.label_length)
+                    news = self._put_response(exchange, leg, time, _digest(value), ahead, headers, output)
                 else:
-                    news = self._put_feedback(exchange, leg, time, _digest(value), ahead, row, headers, body)
+                    feedback = read_feedback(value, self._limits.label_length)
+                    news = self._put_feedback(exchange, leg, time, _digest(value), ahead, row, headers, feedback)
                 if not news:
-                    self.stats.duplicates[kind] += 1
+                    self.stats.duplicates[KINDS[kind]] += 1
                     continue
-                counted = self.counting.groups(exchange)
-                old = exchange.counted
-                exchange.counted = counted
-                if large and len(encode(exchange)) > LARGEST_EXCHANGE:
+                if large and self._is_too_large(exchange):
                     raise RefusedError(
                         Reason.EXCHANGE_TOO_LARGE, f"the exchange would grow beyond {LARGEST_EXCHANGE} bytes"
                     )
-                if counted != old:
-                    if old:
-                        self._count(old, -1)
-                    self._count(counted, 1)
                 if self._logs:
-                    self._logged.setdefault(key, []).append(log.Part(kind, leg, time, value))
-                if not exchange.newest:
-                    self._by_hour[stamp // 1000 // _HOUR].append(key)
-                exchange.newest = max(exchange.newest, stamp // 1000)
-                changed[key] = exchange
+                    self._logged.setdefault(key, []).append(log.Part(KINDS[kind], leg, time, value))
+                seconds = stamp // 1000
+                if seconds > exchange.newest:
+                    if not exchange.newest:
+                        self._by_hour[seconds // _HOUR].append(key)
+                    exchange.newest = seconds
+                live[key] = exchange
             except RefusedError as refused:
-                self.refuse(record, refused.reason, refused.detail)
+                self.refuse(topic, record, refused.reason, refused.detail)
         self._events += len(records)
-        self.stats.events.update(request=requests, response=responses, feedback=feedbacks)
+        self.stats.events.update(dict(zip(KINDS, read, strict=True)))
         self.newest[topic] = newest
         self.offsets[topic] = records[-1].offset + 1
         self._moved = True
@@ -275,11 +266,35 @@ class Shard:
         if next_offset > self.offsets.get(topic, -1):
             self.offsets[topic] = next_offset
 
-    def refuse(self, record: Record, reason: Reason, detail: str) -> None:
+    def refuse(self, topic: str, record: Record, reason: Reason, detail: str) -> None:
         """Put a record aside, with the reason."""
-        self._dead.append(DeadLetter(record, reason, detail))
+        self._dead.append(DeadLetter(topic, self.partition, record, reason, detail))
         self.stats.rejected[reason] += 1
         self._moved = True
+
+    def _is_too_large(self, exchange: Exchange) -> bool:
+        exchange = decode(encode(exchange))
+        exchange.counted = self.counting.groups(exchange)
+        return len(encode(exchange)) > LARGEST_EXCHANGE
+
+    def settle(self) -> None:
+        """Out what was counted, in what counts now, for all that was absorbed; then keep it as bytes.
+
+        Once for all events of a puid that were absorbed together, and soon after them, while they are in the cache:
+        an exchange that is encoded only at the cut has long left it, and that cost more than decoding it again.
+        """
+        groups, store, changed = self.counting.groups, self.store, self._changed
+        for key, exchange in self._live.items():
+            counted = groups(exchange)
+            old = exchange.counted
+            if counted != old:
+                if old:
+                    self._count(old, -1)
+                self._count(counted, 1)
+                exchange.counted = counted
+            store[key] = encode(exchange)
+            changed[key] = None
+        self._live.clear()
 
     def _count(self, groups: list[Group], sign: int) -> None:
         delta = self._delta
@@ -300,13 +315,12 @@ class Shard:
         digest: int,
         ahead: int,
         headers: dict[str, bytes],
-        body: dict[str, Any],
         output: Output,
         in_feedback: int = 0,
     ) -> bool:
         # All that can refuse comes first: a refused event leaves no trace in its exchange.
-        version = version_of(body, self.names.legs[leg].model)
-        if not body.get("model_version") and "ce_modelversion" in headers:
+        version = version_of(output, self.names.legs[leg].model)
+        if not output.version and "ce_modelversion" in headers:
             version = _text(headers["ce_modelversion"])
         identity = self._identities.get((leg, version))
         if identity is None:
@@ -336,61 +350,53 @@ class Shard:
         ahead: int,
         row: int,
         headers: dict[str, bytes],
-        body: Any,
+        feedback: Feedback,
     ) -> bool:
-        if type(body) is not dict:
-            raise RefusedError(Reason.NOT_AN_OBJECT, "the feedback is not a JSON object")
-        fact = self._fact(leg, time, digest, ahead, row, body)
-        response, request = body.get("response"), body.get("request")
-        output = output_of(response, self._limits.label_length) if response else None
-        if output is not None and request:
-            check_request(request)
-        if not fact.flags and output is None:
-            if "reward" in body:  # a reward of a shadow's copy: the client never saw that answer
-                return False
-            raise RefusedError(Reason.EMPTY, "the feedback brings neither reward nor label nor response")
-        news = False
-        if output is not None and response is not None:
-            news = self._put_response(
-                exchange, leg, time, digest, ahead, headers, response, output, RESPONSE_IN_FEEDBACK
-            )
-            if request:
-                news = put_request(exchange, leg, time, ahead, REQUEST_IN_FEEDBACK) or news
-        if fact.flags:
-            changed, corrected = put_fact(exchange, fact, self.names.legs)
-            self.stats.corrections += corrected
-            news = news or changed
-        return news
-
-    def _fact(self, leg: int, time: int, digest: int, ahead: int, row: int, body: dict[str, Any]) -> Fact:
-        """What a feedback body states: absent leaves alone, null takes back."""
         fact = Fact(time, digest, leg, 0, ahead)
-        if "truth" in body:
-            truth = body["truth"]
-            if truth is None or brings_label(truth):
-                marks: list[Mark] | None = None if truth is None else labels_of(truth, self._limits.label_length)
-                if row < 0:
-                    fact.flags |= LABELS
-                    fact.labels = marks
-                elif marks is None or len(marks) == 1:
-                    fact.flags |= ROW_LABELS
-                    fact.rows = {row: marks[0] if marks else None}
-                else:
-                    raise RefusedError(Reason.RAGGED, f"{len(marks)} labels for row {row} alone")
-        named = self.names.legs[leg]
-        if "reward" in body and named.predictor not in self.counting.rules(leg).shadow:
+        if feedback.has_label:
+            marks = feedback.labels
+            if row < 0:
+                fact.flags = LABELS
+                fact.labels = marks
+            elif marks is None or len(marks) == 1:
+                fact.flags = ROW_LABELS
+                fact.rows = {row: marks[0] if marks else None}
+            else:
+                raise RefusedError(Reason.RAGGED, f"{len(marks)} labels for row {row} alone")
+        # The copy of a feedback that names a shadow has no reward: the client never saw that answer.
+        if feedback.has_reward and not self._is_shadow[leg]:
             fact.flags |= REWARD
-            fact.reward = parse_reward(body["reward"])
-        return fact
+            fact.reward = feedback.reward
+        news = False
+        if feedback.output is not None:
+            news = self._put_response(
+                exchange, leg, time, digest, ahead, headers, feedback.output, RESPONSE_IN_FEEDBACK
+            )
+            if feedback.has_request:
+                news = put_request(exchange, leg, time, ahead, REQUEST_IN_FEEDBACK) or news
+        if not fact.flags:
+            return news
+        if not exchange.facts:
+            exchange.facts.append(fact)
+            return True
+        changed, corrected = put_fact(exchange, fact, self.names.legs)
+        self.stats.corrections += corrected
+        return news or changed
 
     # -- words --------------------------------------------------------------------------------------------------------
 
-    def _new_leg(self, who: tuple[bytes | None, ...]) -> int:
-        leg = Leg(*(_text(word) if word else "" for word in who))
+    def _new_source(self, who: tuple[bytes | None, ...]) -> tuple[int, int]:
+        """The kind and the leg of events with these headers (type, namespace, service, predictor, model)."""
+        kind = TYPES.get(who[0] or b"")
+        if kind is None:
+            raise RefusedError(Reason.UNKNOWN_TYPE, f"ce_type is {_shown(who[0])}")
+        leg = Leg(*(_text(word) if word else "" for word in who[1:]))
         if len(self.names.legs) > self._limits.models:
             raise RefusedError(Reason.TOO_MANY_MODELS, f"this partition already knows {self._limits.models} models")
-        number = self._legs[who] = self.names.leg(leg)
-        return number
+        number = self.names.leg(leg)
+        self._is_shadow[number] = leg.predictor in self.counting.rules(number).shadow
+        source = self._sources[who] = (KINDS.index(kind.value), number)
+        return source
 
     def _new_identity(self, leg: int, version: str) -> int:
         if len(version) > 200:
@@ -404,19 +410,20 @@ class Shard:
         key = output.names or output.width
         number = self._class_lists.get(key)
         if number is None:
-            words = output.names or tuple(str(index) for index in range(output.width))
+            words = class_list(output)
             for word in words:
                 if len(word) > self._limits.label_length:
                     raise RefusedError(Reason.LABEL_TOO_LONG, f"a class name of {len(word)} characters")
             if len(self.names.classes) > 4 * self._limits.models:
                 raise RefusedError(Reason.TOO_MANY_MODELS, "this partition already knows too many lists of classes")
-            number = self._class_lists[key] = self.names.class_list(words)
+            number = self._class_lists[key] = self.names.class_list(tuple(words))
         return number
 
     # -- epochs -------------------------------------------------------------------------------------------------------
 
     def expire(self, clock: float) -> None:
         """Forget exchanges whose newest part is older than the retention, and panes that are no longer kept."""
+        self.settle()
         self.counts.retire(clock)
         edge = clock - self._limits.retention_seconds
         for hour in [hour for hour in self._by_hour if (hour + 1) * _HOUR <= edge]:
@@ -429,28 +436,23 @@ class Shard:
                     continue
                 if exchange.facts and not any(state.time for state in exchange.legs):
                     self.stats.orphans += 1
+                del self.store[key]
                 self._changed[key] = None
 
     def cut(self, clock: float | None) -> Cut:
         """The changes since the last cut. They are the shard's own from now on: a shell that cannot make them durable
-        must drop the shard."""
+        must drop the shard.
+        """
         if clock is not None:
             self.expire(clock)
+        self.settle()
         # A partition without a clock yet is behind: nothing of it can be late.
         self.stats.late += self.counts.add(self._delta, self.names, clock if clock is not None else 0.0)
         self._delta.clear()
-        exchanges: list[tuple[bytes, bytes | None]] = []
-        store = self.store
-        for key, exchange in self._changed.items():
-            if exchange is None:
-                store.pop(key, None)
-                exchanges.append((key, None))
-            else:
-                raw = store[key] = encode(exchange)
-                exchanges.append((key, raw))
+        get = self.store.get
+        exchanges: list[tuple[bytes, bytes | None]] = [(key, get(key)) for key in self._changed]
         logged = [
-            (key, log.entry(key, parts, self._changed.get(key), self.names, self.counting))
-            for key, parts in self._logged.items()
+            log.entry(key, parts, self.get(key), self.names, self.counting) for key, parts in self._logged.items()
         ]
         mark = Position(dict(self.offsets), self.partitions, dict(self.newest), self._config)
         exchanges.extend(self.names.unwritten)
@@ -493,15 +495,6 @@ def _digest(value: bytes) -> int:
     return int.from_bytes(blake2b(value, digest_size=8).digest(), "big")
 
 
-def _parse(value: bytes) -> Any:
-    try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        if b"NaN" in value or b"Infinity" in value:
-            raise RefusedError(Reason.NOT_FINITE, "NaN or Infinity is no JSON number") from None
-        raise RefusedError(Reason.BAD_JSON, f"the value is not JSON: {error}") from None
-
-
 def _text(raw: bytes) -> str:
     try:
         text = raw.decode()
@@ -512,24 +505,25 @@ def _text(raw: bytes) -> str:
     return text
 
 
-def _row_of(puid: bytes, key: bytes, kind: Kind) -> int:
+def _unusable(key: bytes | None, value: bytes | None, largest: int) -> RefusedError:
+    """Why a record's key and value cannot be used."""
+    if not key:
+        return RefusedError(Reason.NO_KEY, "the record has no key")
+    if key[0] == 0:
+        return RefusedError(Reason.NO_PUID, "a puid cannot begin with a NUL byte")
+    if value is None:
+        return RefusedError(Reason.BAD_JSON, "the record has no value")
+    return RefusedError(Reason.TOO_LARGE, f"the value has {len(value)} bytes; at most {largest}")
+
+
+def _row_of(puid: bytes, key: bytes, kind: int) -> int:
     """The row that a feedback for `puid-item-N` addresses, under the key of its base puid."""
     prefix = key + b"-item-"
     number = puid[len(prefix) :]
-    if kind is Kind.FEEDBACK and puid.startswith(prefix) and number.isdigit() and len(number) < 8:
+    if kind == FEEDBACK and puid.startswith(prefix) and number.isdigit() and len(number) < 8:
         return int(number)
     raise RefusedError(Reason.WRONG_KEY, f"the key is {_shown(key)}, the puid {_shown(puid)}")
 
 
-def parse_reward(value: Any) -> int | None:
-    """A reward in units of 1e-9, None for an explicit null."""
-    if value is None:
-        return None
-    if type(value) not in (int, float, bool) or not abs(value) <= _LARGEST_REWARD:
-        raise RefusedError(Reason.BAD_REWARD, f"the reward is {str(value)[:40]!r}; it must be a number up to 1e9")
-    return round(value * 1_000_000_000)
-
-
 def _shown(raw: bytes | None) -> str:
     return "missing" if raw is None else repr(raw[:60].decode(errors="replace"))
-

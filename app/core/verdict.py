@@ -31,7 +31,7 @@ UNMEASURED: Final = Atom(COUNTERS, "unmeasured")
 
 def predicted_text(mark: Mark, names: tuple[str, ...], rules: Rules) -> str | None:
     """The class that a prediction names, or None where it is a measurement or failed."""
-    if type(mark) is not float:
+    if not isinstance(mark, float):
         return None if mark is None else class_text(mark, names or rules.classes)
     if 0 <= mark <= 1 and rules.task != "regression":
         return (rules.positive or "1") if mark >= rules.threshold else rules.negative()
@@ -40,7 +40,7 @@ def predicted_text(mark: Mark, names: tuple[str, ...], rules: Rules) -> str | No
 
 def label_text(mark: Mark, names: tuple[str, ...], rules: Rules) -> str | None:
     """The class that a label names, or None where it is a measurement or absent."""
-    if type(mark) is float:
+    if isinstance(mark, float):
         return repr(mark) if rules.task in ("binary", "multiclass") else None
     return None if mark is None else class_text(mark, names or rules.classes)
 
@@ -59,6 +59,10 @@ def judge(mark: Mark, label: Mark, names: tuple[str, ...], rules: Rules) -> Atom
     actual = label_text(label, names, rules)
     if predicted is None or actual is None or rules.task == "regression":
         return MEASURED
-    if type(mark) is float and rules.task is None and actual not in (predicted, rules.positive or "1", rules.negative()):
+    if (
+        type(mark) is float
+        and rules.task is None
+        and actual not in (predicted, rules.positive or "1", rules.negative())
+    ):
         return MEASURED
     return Atom("=" + actual, predicted)

@@ -7,6 +7,6 @@ def __getattr__(name: str) -> Any:
     """`app`, the worker of this process: built when it is first asked for, so that importing needs no settings."""
     if name != "app":
         raise AttributeError(name)
-    from app.worker.run import worker_of_process  # noqa: PLC0415 - see above
+    from app.worker.run import worker_of_process
 
     return worker_of_process()

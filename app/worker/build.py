@@ -131,6 +131,8 @@ def build(settings: Settings, rulebook: Rulebook) -> Worker:
     for topic in settings.topics:
         worker.topics.add(worker.topic(topic, key_serializer="raw", value_serializer="raw").clone(is_iterator=True))
     for name, purpose in (("exchanges", "what is known of each puid"), ("panes", "counts by model and pane")):
-        changelog = worker.topic(f"{settings.app_id}-{name}", key_type=bytes, value_type=bytes, internal=True, acks=False)
+        changelog = worker.topic(
+            f"{settings.app_id}-{name}", key_type=bytes, value_type=bytes, internal=True, acks=False
+        )
         worker.Table(name, help=purpose, key_type=bytes, value_type=bytes, changelog_topic=changelog)
     return worker

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from app.core.view import View
 from app.settings import Settings
 from app.worker.kafka import client_options
+from app.worker.records import RecordConsumer
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class Feed:
                 await asyncio.sleep(1)
 
     async def _read(self) -> None:
-        consumer = AIOKafkaConsumer(
+        consumer = RecordConsumer(
             **client_options(self._settings),
             isolation_level="read_committed",
             auto_offset_reset="earliest",

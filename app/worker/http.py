@@ -108,7 +108,7 @@ class Api:
         After it became owner it waits a scrape interval: a gap, never a double.
         """
         lane, settings = self._worker.lane, self._worker.settings
-        surely = (
+        surely: bool = (
             0 in lane.running
             and lane.running[0].lost is None
             and self._worker.feed.at_end.is_set()
@@ -121,7 +121,8 @@ class Api:
             return False
         if self._exporter_since is None:
             self._exporter_since = now
-        return now - self._exporter_since >= settings.scrape_interval
+        waited: float = now - self._exporter_since
+        return waited >= settings.scrape_interval
 
     def watch_exporter(self) -> None:
         """Note the moment at which this worker becomes the exporter, without waiting for a scrape."""
@@ -145,10 +146,11 @@ class Api:
         lag_events, lag_seconds = lane.lag()
         assigned = len(lane.assigned or ())
         ready = len(lane.running)
+        kinds = ("request", "response", "feedback")
         return {
-            "tally_events_total": [((kind,), stats.events[kind]) for kind in ("request", "response", "feedback")],
+            "tally_events_total": [((kind,), stats.events[kind]) for kind in kinds],
             "tally_rejected_total": [((reason,), count) for reason, count in sorted(stats.rejected.items())],
-            "tally_duplicates_total": [((kind,), stats.duplicates[kind]) for kind in ("request", "response", "feedback")],
+            "tally_duplicates_total": [((kind,), stats.duplicates[kind]) for kind in kinds],
             "tally_corrections_total": [((), stats.corrections)],
             "tally_late_total": [((), stats.late)],
             "tally_orphans_total": [((), stats.orphans)],
@@ -234,5 +236,3 @@ class Api:
 
     async def _index(self, _: web.Request) -> web.Response:
         return web.Response(text=self._page, content_type="text/html")
-
-

@@ -16,6 +16,7 @@ from app.core.shard import Shard
 from app.settings import Settings
 from app.worker.kafka import SetupError, client_options
 from app.worker.partition import Partition, close_producer, open_producer
+from app.worker.records import RecordConsumer
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +56,7 @@ async def load_partitions(
             loaded.append(Partition(number, shard, producer, settings))
         recovery.seconds = time.monotonic() - began
         await _find_starts(loaded, settings)
-        log.info(
-            "loaded partitions=%s records=%d seconds=%.2f", numbers, recovery.records, recovery.seconds
-        )
+        log.info("loaded partitions=%s records=%d seconds=%.2f", numbers, recovery.records, recovery.seconds)
         return loaded
     except BaseException:
         for producer in opened:
@@ -67,7 +66,7 @@ async def load_partitions(
 
 async def _read_changelogs(numbers: list[int], settings: Settings) -> dict[tuple[str, int], dict[bytes, bytes]]:
     """The newest value of each key of both changelogs, by topic and partition."""
-    consumer = AIOKafkaConsumer(
+    consumer = RecordConsumer(
         **client_options(settings),
         isolation_level="read_committed",
         auto_offset_reset="earliest",

@@ -158,8 +158,8 @@ def letter_record(letter: DeadLetter) -> OutRecord:
     headers = [
         ("reason", letter.reason.encode()),
         ("detail", letter.detail.encode(errors="replace")[:1000]),
-        ("origin-topic", record.topic.encode()),
-        ("origin-partition", str(record.partition).encode()),
+        ("origin-topic", letter.topic.encode()),
+        ("origin-partition", str(letter.partition).encode()),
         ("origin-offset", str(record.offset).encode()),
     ]
     key, value = record.key, record.value

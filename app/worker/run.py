@@ -1,6 +1,5 @@
 """Running a worker as a process."""
 
-import gc
 import logging
 import sys
 from functools import cache
@@ -20,15 +19,13 @@ def worker_of_process() -> Worker:
     except (SettingsError, SetupError) as error:
         print(f"tally: {error}", file=sys.stderr)
         raise SystemExit(EXIT_SETUP) from None
-    # Millions of exchanges are bytes, which the collector never walks; what it does walk hardly changes.
-    gc.set_threshold(100_000, 50, 100)
     return worker
 
 
 def run_worker(level: str = "INFO") -> int:
     """Run the worker until it is told to stop. Returns the exit code."""
-    import faust  # noqa: PLC0415 - slow to import; the command line is used for more than this
-    import mode.loop  # noqa: PLC0415
+    import faust
+    import mode.loop
 
     mode.loop.use("uvloop")
     worker = worker_of_process()

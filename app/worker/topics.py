@@ -69,9 +69,7 @@ async def _ensure(admin: AIOKafkaAdminClient, settings: Settings, *, create: boo
     partitions = _shared_count(wanted, counts, settings)
     missing = [topic for topic in wanted if topic.name not in counts]
     if missing and not create:
-        raise SetupError(
-            f"Topic {missing[0].name} ({missing[0].purpose}) does not exist: run `tally topics --create`."
-        )
+        raise SetupError(f"Topic {missing[0].name} ({missing[0].purpose}) does not exist: run `tally topics --create`.")
     for topic in missing:
         await _create(admin, topic, partitions, settings)
     if missing:
@@ -88,7 +86,7 @@ def _shared_count(wanted: list[Topic], counts: dict[str, int], settings: Setting
     for name, count in known[1:]:
         if count != partitions:
             raise SetupError(
-                f"Topic {name} has {count} partitions and {first} has {partitions}: all of Tally's topics need the same."
+                f"Topic {name} has {count} partitions and {first} has {partitions}: all must have the same."
             )
     return partitions
 
