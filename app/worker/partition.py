@@ -128,8 +128,9 @@ class Partition:
         if settings.log_topic:
             await self._send(settings.log_topic, cut.logged, sent)
         await self._send(settings.dead_letters_topic, [letter_record(letter) for letter in cut.dead], sent)
-        for delivered in sent:
-            await delivered
+        for outcome in await asyncio.gather(*sent, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
         offsets = {TopicPartition(topic, self.number): offset for topic, offset in cut.offsets.items()}
         if offsets:
             await producer.send_offsets_to_transaction(offsets, settings.app_id)

@@ -29,7 +29,6 @@ def run_worker(level: str = "INFO") -> int:
 
     mode.loop.use("uvloop")
     worker = worker_of_process()
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)
     service: Any = faust.Worker(worker, loglevel=level, logging_config=_logging(level), redirect_stdouts=False)
     try:
         service.execute_from_commandline()
@@ -47,8 +46,11 @@ def _logging(level: str) -> dict[str, Any]:
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
-            "aiokafka": {"level": "ERROR"},
-            "faust": {"level": "WARNING"},
-            "mode": {"level": "WARNING"},
+            # What matters of these is said by the lane, in one line; the rest is alarm about what is retried.
+            "aiokafka": {"level": "CRITICAL"},
+            "faust": {"level": "ERROR"},
+            "mode": {"level": "ERROR"},
+            "app.worker.build": {"level": "ERROR"},
+            "app.worker.membership": {"level": "CRITICAL"},
         },
     }

@@ -1,0 +1,48 @@
+"""How the commands reach Kafka: quietly, for a bounded time, and with a sentence where it does not work."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from app.settings import Settings
+from app.worker.kafka import SetupError, client_options, unreachable
+from app.worker.partition import close_producer
+from app.worker.topics import admin_client, describe_cluster
+
+T = TypeVar("T")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a command's work. What aiokafka logs on the way is said by the command's own sentence."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    return asyncio.run(work)
+
+
+@contextlib.asynccontextmanager
+async def open_producer(settings: Settings, **options: Any) -> AsyncIterator[AIOKafkaProducer]:
+    """An idempotent producer that waits for all replicas."""
+    producer = AIOKafkaProducer(
+        **client_options(settings), acks="all", enable_idempotence=True, request_timeout_ms=30_000, **options
+    )
+    try:
+        try:
+            async with asyncio.timeout(30):
+                await producer.start()
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise unreachable(settings, error) from None
+        yield producer
+    finally:
+        await close_producer(producer)
+
+
+async def require_topic(settings: Settings, name: str) -> None:
+    """Raise `SetupError` where a topic does not exist: a producer alone might create it, with other partitions."""
+    async with admin_client(settings) as admin:
+        if name not in (await describe_cluster(admin, [name])).partitions:
+            hint = "run `tally topics --create`" if name in settings.topics else "create it first"
+            raise SetupError(f"Topic {name} does not exist: {hint}.")

@@ -1,0 +1,88 @@
+"""`tally feedback`: one feedback from the command line, straight to its topic."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from aiokafka.errors import KafkaError
+
+from app.cli.client import require_topic, open_producer, run
+from app.cli.ends import InputError
+from app.core.plain import Event, base_puid, canonical_feedback
+from app.settings import Settings, load_settings
+from app.worker.kafka import unreachable
+
+_UNSAID = object()
+
+
+def feedback(
+    puid: str,
+    *,
+    labels: Sequence[str],
+    reward: str | None,
+    null_label: bool,
+    null_reward: bool,
+    row: int | None,
+    others: Mapping[str, str | None],
+) -> None:
+    """Send the feedback and say where it went. `others` are further members of the plain form, None where not given."""
+    settings = load_settings()
+    body: dict[str, Any] = {"puid": _row_id(puid, row, labels)}
+    body |= {name: value for name, value in others.items() if value is not None}
+    label = _label(labels, null_label=null_label)
+    if label is not _UNSAID:
+        body["label"] = label
+    if reward is not None and null_reward:
+        raise InputError("Give --reward or --null-reward, not both.")
+    if reward is not None or null_reward:
+        body["reward"] = None if reward is None else read_value(reward)
+    event = canonical_feedback(body, _now(settings), settings.max_label_length)
+    partition, offset = run(_produce(settings, event))
+    print(f"sent feedback for {body['puid']} to {settings.feedback_topic}, partition {partition}, offset {offset}")
+
+
+def read_value(text: str) -> Any:
+    """The number, true or false that a text says as JSON; else the text itself."""
+    try:
+        value = orjson.loads(text)
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        return text
+    return value if type(value) in (int, float, bool) else text
+
+
+def _label(labels: Sequence[str], *, null_label: bool) -> Any:
+    if labels and null_label:
+        raise InputError("Give --label or --null-label, not both.")
+    if null_label:
+        return None
+    if not labels:
+        return _UNSAID
+    values = [read_value(label) for label in labels]
+    return values if len(values) > 1 else values[0]
+
+
+def _row_id(puid: str, row: int | None, labels: Sequence[str]) -> str:
+    if row is None:
+        return puid
+    if base_puid(puid) != puid:
+        raise InputError(f"{puid} names a row already: leave --row out.")
+    if len(labels) > 1:
+        raise InputError("With --row give one --label: several are one a row.")
+    return f"{puid}-item-{row}"
+
+
+def _now(settings: Settings) -> datetime:
+    return datetime.now(UTC) if settings.now is None else datetime.fromtimestamp(settings.now, UTC)
+
+
+async def _produce(settings: Settings, event: Event) -> tuple[int, int]:
+    await require_topic(settings, settings.feedback_topic)
+    async with open_producer(settings) as producer:
+        try:
+            sent = await producer.send_and_wait(
+                settings.feedback_topic, key=event.key, value=event.value, headers=list(event.headers)
+            )
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise unreachable(settings, error) from None
+    return sent.partition, sent.offset

@@ -1,0 +1,227 @@
+"""`tally send`: events from a file to Kafka, in the file's order.
+
+A line is what `kcat -C -J` prints of a record: `{"topic", "key", "payload", "headers": [name, value, …], "ts"}`. kcat
+puts the bytes of key, payload and headers into its JSON as they are, UTF-8 or not, so such lines are read too.
+"""
+
+import asyncio
+import gzip
+import json
+import os
+import re
+import stat
+import sys
+import zlib
+from collections import deque
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import orjson
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import InvalidTimestampError, KafkaConnectionError, KafkaError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from app.cli.client import open_producer, require_topic, run
+from app.cli.ends import InputError
+from app.cli.screen import counted
+from app.settings import Settings, load_settings
+from app.worker.kafka import SetupError, unreachable
+
+_CHUNK_BYTES = 1 << 18
+_LONGEST_LINE_BYTES = 64 << 20
+_LARGEST_RECORD_BYTES = 16 << 20  # what the brokers take is for them to say
+_BATCH_BYTES = 1 << 17
+#: At most so many events wait for their acknowledgement.
+_MOST_WAITING = 20_000
+
+_TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_LATEST_MS = 1 << 62
+
+
+class Event(NamedTuple):
+    """One line of the file, as Kafka takes it."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+    timestamp_ms: int | None  # None: when it is sent
+
+
+class LineError(Exception):
+    """A line is no event; the message goes on from "Line 7 of the file …"."""
+
+
+def send(file: str, *, topic: str | None, present: bool) -> None:
+    """Send the file's events and say how many. `topic` is for lines without one; `present` ignores their times."""
+    settings = load_settings()
+    run(_send(file, settings, topic=topic, present=present))
+
+
+def read_line(line: bytes, topic: str | None) -> Event:
+    """The event of one line. `topic` is for a line without one. Raises `LineError`."""
+    content = _parse(line)
+    if type(content) is not dict:
+        raise LineError("is no JSON object")
+    topic = content.get("topic", topic)
+    if topic is None:
+        raise LineError('has no "topic": give one with --topic')
+    if type(topic) is not str or not _TOPIC_NAME.fullmatch(topic):
+        raise LineError('has a "topic" that is no name of a topic')
+    if "payload" not in content:
+        raise LineError('has no "payload" (a text, or null)')
+    key, value = _bytes(content, "key"), _bytes(content, "payload")
+    if key is None and value is None:
+        raise LineError('has neither a "key" nor a "payload"')
+    moment = content.get("ts")
+    if moment is not None and (type(moment) is not int or not 0 <= moment < _LATEST_MS):
+        raise LineError('has a "ts" that is no number of milliseconds since 1970')
+    return Event(topic, key, value, _headers(content.get("headers")), moment)
+
+
+def _parse(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        reason = f"{error.msg}, column {error.colno}"
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        try:
+            return json.loads(line.decode(errors="surrogateescape"))
+        except (ValueError, RecursionError):
+            reason = "and no UTF-8"
+    raise LineError(f"is no JSON ({reason})")
+
+
+def _bytes(content: dict[str, Any], name: str) -> bytes | None:
+    text = content.get(name)
+    if text is None:
+        return None
+    if type(text) is not str:
+        raise LineError(f'has a "{name}" that is neither a text nor null')
+    return _encode(text)
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        raise LineError("holds half of a surrogate pair") from None
+
+
+def _headers(content: Any) -> list[tuple[str, bytes | None]]:
+    if content is None:
+        return []
+    if type(content) is not list or len(content) % 2:
+        raise LineError('has "headers" that are no list of names and values in turn')
+    headers: list[tuple[str, bytes | None]] = []
+    for name, value in zip(content[::2], content[1::2], strict=True):
+        if type(name) is not str or not (value is None or type(value) is str):
+            raise LineError('has "headers" that are no list of names and values in turn (texts; a value may be null)')
+        headers.append((name, None if value is None else _encode(value)))
+    return headers
+
+
+class _Sending:
+    """Events on their way, in order; `sent` counts the acknowledged ones."""
+
+    def __init__(self, producer: AIOKafkaProducer, settings: Settings, name: str) -> None:
+        self.sent = 0
+        self.topics: set[str] = set()
+        self._producer = producer
+        self._settings = settings
+        self._name = name
+        self._waiting: deque[tuple[int, asyncio.Future[object]]] = deque()
+
+    async def add(self, number: int, event: Event, *, present: bool) -> None:
+        """Hand over the event of line `number`."""
+        if event.topic not in self.topics:
+            await self._meet(number, event.topic)
+        try:
+            future = await self._producer.send(
+                event.topic,
+                key=event.key,
+                value=event.value,
+                headers=event.headers,
+                timestamp_ms=None if present else event.timestamp_ms,
+            )
+        except UnicodeEncodeError:
+            raise await self.stopped(f"Line {number} of {self._name} has a header whose name is no UTF-8") from None
+        except (KafkaError, OSError) as error:
+            raise await self._refused(number, error) from None
+        self._waiting.append((number, future))
+        if len(self._waiting) > _MOST_WAITING:
+            await self.settle(_MOST_WAITING // 2)
+
+    async def _meet(self, number: int, topic: str) -> None:
+        try:
+            await require_topic(self._settings, topic)
+        except SetupError as error:
+            raise await self.stopped(f"Line {number} of {self._name} cannot be sent: {error}".rstrip(".")) from None
+        self.topics.add(topic)
+
+    async def settle(self, left: int = 0) -> None:
+        """Wait until at most so many events are unacknowledged."""
+        while len(self._waiting) > left:
+            number, future = self._waiting.popleft()
+            try:
+                await future
+            except (KafkaError, OSError) as error:
+                raise await self._refused(number, error) from None
+            self.sent += 1
+
+    async def stopped(self, reason: str) -> InputError:
+        """The error that ends the command, once all that was handed over before has arrived."""
+        await self.settle()
+        before = f"the {counted(self.sent, 'event')} before it" if self.sent else "nothing"
+        return InputError(f"{reason}; {before} {'were' if self.sent > 1 else 'was'} sent, and nothing after it.")
+
+    async def _refused(self, number: int, error: Exception) -> InputError | SetupError:
+        """What to say when Kafka does not take a record. Others of its batch may be the reason."""
+        results = await asyncio.gather(*(future for _, future in self._waiting), return_exceptions=True)
+        self._waiting.clear()
+        self.sent += sum(not isinstance(result, BaseException) for result in results)
+        count = f"{counted(self.sent, 'event')} {'was' if self.sent == 1 else 'were'} sent"
+        if isinstance(error, (KafkaConnectionError, OSError)):
+            return SetupError(f"{unreachable(self._settings, error)} {count}.")
+        hint = "; --now sends with the present time" if isinstance(error, InvalidTimestampError) else ""
+        return InputError(
+            f"Kafka refused line {number} of {self._name}, or one sent together with it: "
+            f"{type(error).__name__}{hint}; {count}."
+        )
+
+
+async def _send(file: str, settings: Settings, *, topic: str | None, present: bool) -> None:
+    name = "standard input" if file == "-" else file
+    with _Input(file) as source, _progress(source) as (progress, task):
+        async with open_producer(
+            settings, max_request_size=_LARGEST_RECORD_BYTES, max_batch_size=_BATCH_BYTES, linger_ms=5
+        ) as producer:
+            sending = _Sending(producer, settings, name)
+            number = 0
+            try:
+                async for lines in source.lines():
+                    for line in lines:
+                        number += 1
+                        if line and not line.isspace():
+                            await sending.add(number, read_line(line, topic), present=present)
+                    progress.update(task, completed=source.read_bytes, events=counted(number, "line"))
+                    await asyncio.sleep(0)  # the producer's turn
+            except LineError as error:
+                raise await sending.stopped(f"Line {number} of {name} {error}") from None
+            except (OSError, EOFError, zlib.error) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise await sending.stopped(f"{name} cannot be read on ({reason})") from None
+            await sending.settle()
+    print(f"sent {counted(sending.sent, 'event')} to {counted(len(sending.topics), 'topic')}")
+
+
+def _progress(source: "_Input") -> Any:
+    raise NotImplementedError
+
+
+class _Input:
+    """A file, a compressed file or standard input, in lists of lines."""

@@ -1,0 +1,115 @@
+"""`tally topics`: everything that Kafka must have and must allow, as a table, as YAML, or created."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from app.cli.client import run
+from app.cli.screen import counted, screen, table
+from app.settings import Settings, load_settings
+from app.worker.kafka import SetupError
+from app.worker.topics import (
+    Cluster,
+    acls_of,
+    admin_client,
+    describe_cluster,
+    ensure_topics,
+    shared_count,
+    topics_of,
+    transactional_ids,
+)
+
+def create() -> None:
+    """Create the topics that are missing, check the others, and say which are which."""
+    settings = load_settings()
+    before = run(_look(settings)).partitions
+    partitions = run(ensure_topics(settings))
+    for topic in topics_of(settings):
+        print(f"{'exists ' if topic.name in before else 'created'} {topic.name}, {counted(partitions, 'partition')}")
+
+
+def print_yaml() -> None:
+    """Print all of it as YAML, without asking a broker."""
+    print(yaml.safe_dump(as_data(load_settings()), sort_keys=False, allow_unicode=True), end="")
+
+
+def as_data(settings: Settings) -> dict[str, Any]:
+    """Topics, group, transactional ids and ACLs as plain data, with the partition count that they are created with."""
+    return {
+        "topics": [
+            {
+                "name": topic.name,
+                "purpose": topic.purpose,
+                "partitions": settings.partitions,
+                "replication": settings.replication,
+                "config": dict(topic.config),
+            }
+            for topic in topics_of(settings)
+        ],
+        "group": settings.app_id,
+        "transactional_ids": transactional_ids(settings, settings.partitions),
+        "acls": [
+            {
+                "role": acl.role,
+                "resource": acl.resource,
+                "name": acl.name,
+                "pattern": acl.pattern,
+                "operations": list(acl.operations),
+                **({"operations_to_create": list(acl.operations_to_create)} if acl.operations_to_create else {}),
+            }
+            for acl in acls_of(settings)
+        ],
+    }
+
+
+def show() -> None:
+    """Print tables of all of it; where the broker answers, with what exists."""
+    settings = load_settings()
+    console = screen()
+    wanted = topics_of(settings)
+    counts: Mapping[str, int] | None = None
+    partitions, notes = settings.partitions, []
+    try:
+        counts = run(_look(settings)).partitions
+        partitions = shared_count(wanted, counts, settings)
+    except SetupError as error:
+        notes.append(str(error))
+
+    topics = table("Topics", "name", "partitions", "exists", "settings where created", "purpose")
+    for topic in wanted:
+        count = counts.get(topic.name) if counts is not None else None
+        exists = "not known" if counts is None else "no" if count is None else "yes"
+        config = " ".join(f"{name}={value}" for name, value in topic.config.items())
+        topics.add_row(topic.name, str(count or partitions), exists, config, topic.purpose)
+    console.print(topics)
+
+    replication = "the brokers' default" if settings.replication == -1 else settings.replication
+    ids = transactional_ids(settings, partitions)
+    console.print(f"Replication where created: {replication}", soft_wrap=True)
+    console.print(f"Consumer group:            {settings.app_id}", soft_wrap=True)
+    console.print(f"Transactional ids:         {ids[0]}" + (f" to {ids[-1]}" if len(ids) > 1 else ""), soft_wrap=True)
+    console.print()
+
+    acls = table("ACLs", "role", "resource", "name", "operations", "and to create it")
+    for acl in acls_of(settings):
+        name = acl.name + ("* (prefixed)" if acl.pattern == "prefixed" else "")
+        acls.add_row(
+            acl.role, acl.resource, name, _listed(acl.operations), _listed(acl.operations_to_create)
+        )
+    console.print(acls)
+    console.print("The sender is whoever runs `tally send` or `tally feedback`, or else writes the canonical topics.")
+    missing = [topic.name for topic in wanted if counts is not None and topic.name not in counts]
+    if missing:
+        notes.append(f"{counted(len(missing), 'topic')} of {len(wanted)} missing: run `tally topics --create`.")
+    for note in notes:
+        console.print(note, soft_wrap=True)
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ", ".join(words)
+
+
+async def _look(settings: Settings) -> Cluster:
+    async with admin_client(settings) as admin:
+        return await describe_cluster(admin, [topic.name for topic in topics_of(settings)])

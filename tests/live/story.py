@@ -1,0 +1,211 @@
+"""Traffic for the live tests, and the short brute-force count that it is compared with.
+
+The count shares no code with `app`: it keeps every event, sorts, and says what design section 3 says.
+"""
+
+import json
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+NOW = datetime(2026, 11, 21, 9, 0, 30, tzinfo=UTC)
+WINDOWS = {"5m": (60, 5), "1h": (60, 60), "24h": (600, 144)}
+TYPES = {
+    "request": "io.seldon.serving.inference.request",
+    "response": "io.seldon.serving.inference.response",
+    "feedback": "io.seldon.serving.feedback",
+}
+
+
+class Event(NamedTuple):
+    """One record to produce; `kind` names its topic."""
+
+    kind: str
+    key: bytes | None
+    value: bytes
+    headers: list[tuple[str, bytes]]
+    timestamp: int
+
+
+def _event(kind: str, puid: str, leg: tuple[str, str, str, str], micros: int, body: Any) -> Event:
+    namespace, service, predictor, model = leg
+    moment = datetime.fromtimestamp(micros // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    headers = {
+        "ce_specversion": "1.0",
+        "ce_type": TYPES[kind],
+        "ce_time": f"{moment}.{micros % 1_000_000:06d}123Z",
+        "ce_requestid": puid,
+        "ce_namespace": namespace,
+        "ce_inferenceservicename": service,
+        "ce_endpoint": predictor,
+        "ce_modelid": model,
+    }
+    return Event(
+        kind, puid.encode(), json.dumps(body).encode(), [(k, v.encode()) for k, v in headers.items()], micros // 1000
+    )
+
+
+def traffic(puids: int, seed: int = 7, *, broken: float = 0.02) -> list[Event]:
+    """Shuffled events of `puids` request ids: 5 % twice, 5 % never labelled, 3 % corrected, `broken` unusable."""
+    rng = random.Random(seed)
+    now = int(NOW.timestamp() * 1_000_000)
+    events: list[Event] = []
+    for number in range(puids):
+        puid = f"{rng.getrandbits(64):016x}-{number}"
+        asked = now - rng.randrange(3 * 3600 * 1_000_000)
+        answered = asked + rng.randrange(1, 50_000)
+        many = rng.random() < 0.6
+        service, model = ("iris", "forest") if many else ("cancer", "logistic")
+        legs = [("demo", service, "default", model)]
+        if many and rng.random() < 0.1:
+            legs.append(("demo", service, "shadow", "net"))
+        classes = 3 if many else 2
+        for leg in legs:
+            events.append(_event("request", puid, leg, asked, {"data": {"ndarray": [[rng.random() for _ in range(4)]]}}))
+            output: Any = [rng.random() for _ in range(3)] if many else [round(rng.random(), 6)]
+            images = {leg[3]: f"registry/{leg[3]}:1.{rng.randrange(2)}"}
+            events.append(
+                _event(
+                    "response", puid, leg, answered, {"data": {"ndarray": [output]}, "meta": {"requestPath": images}}
+                )
+            )
+        if rng.random() < 0.05:
+            continue
+        told = min(answered + rng.randrange(1, 3600 * 1_000_000), now)
+        answers = [rng.randrange(classes)]
+        if rng.random() < 0.03:
+            answers.append(rng.randrange(classes))
+            if rng.random() < 0.3:
+                answers.append(answers[0])
+        for turn, answer in enumerate(answers):
+            truth: Any = [[int(answer == n) for n in range(3)]] if many else [answer]
+            body = {"reward": rng.choice([0, 1, 0.5, -1]), "truth": {"data": {"ndarray": truth}}}
+            events.append(_event("feedback", puid, legs[0], told + turn, body))
+    events += [rng.choice(events) for _ in range(len(events) // 20)]
+    events += [_broken(rng, rng.choice(events)) for _ in range(int(len(events) * broken))]
+    rng.shuffle(events)
+    return events
+
+
+def _broken(rng: random.Random, event: Event) -> Event:
+    other = f"broken-{rng.getrandbits(64):x}".encode()
+    headers = [(name, value) for name, value in event.headers if name != "ce_requestid"]
+    choice = rng.randrange(6)
+    if choice == 0:
+        return event._replace(key=other, headers=headers, value=event.value[:-3])
+    if choice == 1:
+        return event._replace(key=None)
+    if choice == 2:
+        return event._replace(key=other, headers=[("ce_type", b"nothing.known")])
+    if choice == 3:
+        return event._replace(key=other, headers=headers, value=b"[1, 2]")
+    if choice == 4:
+        return event._replace(key=other, headers=[*headers, ("ce_namespace", b"\xff\xfe")])
+    return event._replace(key=other)  # the headers name another puid
+
+
+def expected(events: Iterable[Event]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Every count series of every model: (name, labels) → value."""
+    best: dict[tuple[str, str, tuple[str, ...]], tuple[int, bytes, Any]] = {}
+    for event in events:
+        names = dict(event.headers)
+        try:
+            body = json.loads(event.value)
+        except ValueError:
+            continue
+        if event.key is None or not isinstance(body, dict) or names.get("ce_requestid", event.key) != event.key:
+            continue
+        leg = tuple(
+            names.get(name, b"").decode(errors="replace")
+            for name in ("ce_namespace", "ce_inferenceservicename", "ce_endpoint", "ce_modelid")
+        )
+        kind = next((kind for kind, name in TYPES.items() if names.get("ce_type", b"").decode() == name), None)
+        if kind is None or "�" in leg[0]:
+            continue
+        rank = (_micros(names["ce_time"]), blake2b(event.value, digest_size=8).digest())
+        at = (event.key.decode(), kind, leg if kind != "feedback" else ())
+        if at not in best or rank > best[at][:2]:
+            best[at] = (*rank, (body, leg))
+    by_puid: dict[str, dict[tuple[str, tuple[str, ...]], tuple[int, bytes, Any]]] = defaultdict(dict)
+    for (puid, kind, leg), winner in best.items():
+        by_puid[puid][kind, leg] = winner
+    counts: Counter[tuple[tuple[str, ...], int, str, tuple[str, ...]]] = Counter()
+    for parts in by_puid.values():
+        _count(parts, counts)
+    return _series(counts)
+
+
+def _micros(raw: bytes) -> int:
+    moment = datetime.fromisoformat(raw.decode()[:19] + "+00:00")
+    return int(moment.timestamp()) * 1_000_000 + int(raw[20:26])
+
+
+def _count(parts: dict[Any, Any], counts: Counter[Any]) -> None:
+    feedback = parts.get(("feedback", ()))
+    for (kind, leg), (micros, _, (body, _)) in parts.items():
+        if kind != "response":
+            continue
+        minute = micros // 60_000_000
+        model = (*leg, body["meta"]["requestPath"][leg[3]].rpartition(":")[2])
+        row = body["data"]["ndarray"][0]
+        predicted = str(row.index(max(row))) if len(row) > 1 else str(int(row[0] >= 0.5))
+        counts[model, minute, "exchanges", ("response",)] += 1
+        counts[model, minute, "exchanges", ("request",)] += ("request", leg) in parts
+        if feedback is None:
+            counts[model, minute, "rows", ("unlabelled",)] += 1
+            continue
+        truth = feedback[2][0]["truth"]["data"]["ndarray"][0]
+        actual = str(truth.index(1)) if isinstance(truth, list) else str(truth)
+        counts[model, minute, "exchanges", ("feedback",)] += 1
+        counts[model, minute, "rows", ("correct" if actual == predicted else "incorrect",)] += 1
+        counts[model, minute, "confusion", (actual, predicted)] += 1
+        if leg[2] == "default":
+            counts[model, minute, "rewards", ()] += 1
+            counts[model, minute, "reward_points", ()] += feedback[2][0]["reward"]
+
+
+LABELS = {
+    "exchanges": ("part",),
+    "rows": ("verdict",),
+    "confusion": ("actual", "predicted"),
+    "class": ("class", "outcome"),
+    "rewards": (),
+    "reward_points": (),
+}
+
+
+def _series(counts: Counter[Any]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    result: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+    now = NOW.timestamp()
+    for window in ("", *WINDOWS):
+        sums: Counter[Any] = Counter()
+        for (model, minute, name, labels), amount in counts.items():
+            if window:
+                length, panes = WINDOWS[window]
+                age = int(now // length) - minute * 60 // length
+                if not 0 <= age <= panes:
+                    continue
+            sums[model, name, labels] += amount
+        for (model, name, labels), amount in [*sums.items(), *_one_against_rest(sums).items()]:
+            if amount:
+                words = dict(zip(("model_namespace", "model_service", "predictor", "model", "model_version"), model, strict=True))
+                words |= dict(zip(LABELS[name], labels, strict=True))
+                if window:
+                    words["window"] = window
+                result[f"tally_{'window_' if window else ''}{name}", tuple(sorted(words.items()))] = amount
+    return result
+
+
+def _one_against_rest(sums: Counter[Any]) -> Counter[Any]:
+    result: Counter[Any] = Counter()
+    for (model, name, cell), amount in sums.items():
+        if name != "confusion":
+            continue
+        binary = model[1] == "cancer"
+        for one in ("1",) if binary else ("0", "1", "2"):
+            outcome = ("t" if (cell[0] == one) == (cell[1] == one) else "f") + ("p" if cell[1] == one else "n")
+            result[model, "class", ("" if binary else one, outcome)] += amount
+    return result

@@ -1,0 +1,105 @@
+"""Every count equals the brute-force count: quiet, with two workers, after a restart, and through kills and stalls."""
+
+import os
+import random
+import signal
+import threading
+import time
+import uuid
+from pathlib import Path
+
+
+from tests.live.servers import Kafka
+from tests.live.story import NOW, expected, traffic
+from tests.live.workers import Fleet, assert_counts, produce, topic_settings, wait_for
+
+SOAK = os.environ.get("TALLY_TEST_SOAK") == "1"
+PUIDS = 200_000 if SOAK else 15_000
+COMMON = {"NOW": NOW.strftime("%Y-%m-%dT%H:%M:%SZ"), "SESSION_TIMEOUT": "3s"}
+
+
+def settings_for(kafka: Kafka, **more: str) -> dict[str, str]:
+    return topic_settings(kafka.bootstrap, f"exact-{uuid.uuid4().hex[:8]}") | COMMON | more
+
+
+def test_counts_equal_brute_force(kafka: Kafka, tmp_path: Path) -> None:
+    """One worker, then two, then none and again one: the same totals and windows, without new traffic."""
+    events = traffic(PUIDS)
+    wanted = expected(events)
+    settings = settings_for(kafka, PARTITIONS="8")
+    with Fleet(tmp_path, settings) as fleet:
+        first = fleet.start()
+        wait_for("the first worker is ready", first.ready)
+        produce(settings, events)
+        assert_counts(fleet, wanted, 300)
+        refused = fleet.total("tally_rejected_total")
+        assert refused == sum(event.key is None or b"broken" in event.key for event in events)
+        second = fleet.start()
+        wait_for("the second worker has its share", lambda: second.ready() and len(second.readiness()[1]) == 4)
+        assert_counts(fleet, wanted)
+        fleet.stop()
+        fleet.start()
+        assert_counts(fleet, wanted)
+
+
+def test_two_workers_from_the_start(kafka: Kafka, tmp_path: Path) -> None:
+    """Two workers that begin with the whole backlog count the same."""
+    events = traffic(PUIDS, seed=8)
+    settings = settings_for(kafka, PARTITIONS="8")
+    with Fleet(tmp_path, settings) as fleet:
+        wait_for("topics exist", fleet.start().ready)
+        fleet.stop()
+        produce(settings, events)
+        fleet.start()
+        fleet.start()
+        assert_counts(fleet, expected(events), 300)
+
+
+def test_kills_lose_and_double_nothing(kafka: Kafka, tmp_path: Path) -> None:
+    """Ten kill -9 in the middle of the input, at random moments: the same totals."""
+    kills, rate = (10, 1_500) if SOAK else (5, 1_200)
+    events = traffic(30_000 if SOAK else 8_000, seed=9)
+    settings = settings_for(kafka, PARTITIONS="8")
+    rng = random.Random(1)
+    with Fleet(tmp_path, settings) as fleet:
+        wait_for("the first worker is ready", fleet.start().ready)
+        fleet.start()
+        producer = threading.Thread(target=produce, args=(settings, events, rate))
+        producer.start()
+        killed = 0
+        while killed < kills and producer.is_alive():
+            time.sleep(rng.uniform(1.0, 5.0))
+            victim = rng.choice(fleet.running())
+            victim.kill()
+            killed += 1
+            if len(fleet.running()) < 2:
+                fleet.start()
+        producer.join()
+        assert killed == kills, f"the input ended after {killed} kills"
+        assert_counts(fleet, expected(events), 120)
+
+
+def test_a_stalled_worker_gives_way_and_comes_back(kafka: Kafka, tmp_path: Path) -> None:
+    """SIGSTOP beyond the session time-out: the other takes over, the late one says what it lost and takes part again."""
+    rate = 1_000
+    events = traffic(8_000, seed=10)
+    settings = settings_for(kafka, PARTITIONS="8")
+    with Fleet(tmp_path, settings) as fleet:
+        first, second = fleet.start(), fleet.start()
+        wait_for("both are ready", lambda: first.ready() and second.ready())
+        producer = threading.Thread(target=produce, args=(settings, events, rate))
+        producer.start()
+        time.sleep(4)
+        first.signal(signal.SIGSTOP)
+        wait_for("the second has all", lambda: len(second.readiness()[1]) == 8, 40)
+        time.sleep(2)
+        first.signal(signal.SIGCONT)
+        producer.join()
+        assert_counts(fleet, expected(events), 120)
+        wait_for(
+            "the late one takes part again, or has ended to be started again",
+            lambda: first.process.poll() is not None or (first.ready() and len(first.readiness()[1]) > 0),
+        )
+        assert "lost" in first.log.read_text()
+
+

@@ -1,0 +1,200 @@
+"""Workers as processes, and what the live tests ask of them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Producer
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.live.servers import free_port
+from tests.live.story import Event
+
+Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+COUNT_SERIES = tuple(
+    f"tally_{window}{name}"
+    for window in ("", "window_")
+    for name in ("exchanges", "rows", "confusion", "class", "rewards", "reward_points")
+)
+
+
+class Worker:
+    """One `tally worker` process with settings of its own."""
+
+    def __init__(self, settings: dict[str, str], log: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = log
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
+        environment |= {f"TALLY_{name}": value for name, value in settings.items()} | {"TALLY_WEB_PORT": str(self.port)}
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "app", "worker"], env=environment, stdout=output, stderr=output
+            )
+
+    def get(self, path: str, timeout: float = 10) -> str:
+        with urllib.request.urlopen(self.url + path, timeout=timeout) as reply:
+            return str(reply.read().decode())
+
+    def readiness(self) -> tuple[bool, list[int]]:
+        """What /ready says: whether all is loaded, and the partitions that are."""
+        try:
+            answer = json.loads(self.get("/ready", 2))
+        except urllib.error.HTTPError as error:
+            answer = json.loads(error.read())
+        except OSError:
+            return False, []
+        return answer["ready"], answer["partitions"]
+
+    def ready(self) -> bool:
+        return self.readiness()[0]
+
+    def series(self) -> Series:
+        """All samples, by name and sorted labels; nothing while the worker does not answer."""
+        try:
+            text = self.get("/metrics")
+        except (urllib.error.URLError, OSError):
+            return {}
+        return {
+            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """End it as an operator would; its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
+        return self.process.returncode
+
+
+class Fleet:
+    """The workers of one test, all with the same settings."""
+
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.workers: list[Worker] = []
+        self._started = 0
+
+    def __enter__(self) -> "Fleet":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.kill()
+
+    def start(self, **changes: str) -> Worker:
+        self._started += 1
+        worker = Worker(self.settings | changes, self.folder / f"worker-{self._started}.log")
+        self.workers.append(worker)
+        return worker
+
+    def running(self) -> list[Worker]:
+        return [worker for worker in self.workers if worker.process.poll() is None]
+
+    def stop(self) -> None:
+        for worker in self.running():
+            worker.stop()
+
+    def counts(self) -> Series:
+        """The model series of whichever worker exports them, without zeros. No series may come from two workers."""
+        found: Series = {}
+        for worker in self.running():
+            mine = {at: value for at, value in worker.series().items() if at[0] in COUNT_SERIES and value}
+            assert not found.keys() & mine.keys(), "two workers export the same series"
+            found |= mine
+        return found
+
+    def total(self, name: str) -> float:
+        return sum(value for worker in self.running() for at, value in worker.series().items() if at[0] == name)
+
+    def logs(self) -> str:
+        return "\n".join(f"--- {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.folder.glob("worker-*.log")))
+
+
+def wait_for(what: str, ready: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until something holds, or fail saying what did not."""
+    end = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.2)
+
+
+def assert_counts(fleet: Fleet, wanted: Series, seconds: float = 60) -> None:
+    """Wait until the exported counts are those wanted; fail with what differs."""
+    end = time.monotonic() + seconds
+    while (found := fleet.counts()) != wanted:
+        if time.monotonic() > end:
+            wrong = [
+                f"{name}{dict(labels)}: {found.get((name, labels), 0)} instead of {wanted.get((name, labels), 0)}"
+                for name, labels in sorted(found.keys() | wanted.keys())
+                if found.get((name, labels)) != wanted.get((name, labels))
+            ]
+            raise AssertionError(f"{len(wrong)} series differ, among them\n" + "\n".join(wrong[:12]) + "\n" + fleet.logs())
+        time.sleep(0.5)
+
+
+def topic_settings(bootstrap: str, name: str) -> dict[str, str]:
+    """Settings that keep tests apart on one broker."""
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+        "APP_ID": name,
+        "REQUEST_TOPIC": f"{name}-requests",
+        "RESPONSE_TOPIC": f"{name}-responses",
+        "FEEDBACK_TOPIC": f"{name}-feedback",
+    }
+
+
+def produce(settings: dict[str, Any], events: Iterable[Event], per_second: float | None = None) -> None:
+    """Write events to their topics, in order; throttled where a rate is given. Returns when all are acknowledged."""
+    producer = Producer(
+        {
+            "bootstrap.servers": settings["KAFKA_BOOTSTRAP_SERVERS"],
+            "partitioner": "murmur2_random",
+            "linger.ms": 5,
+            "acks": "all",
+            "enable.idempotence": True,
+            "queue.buffering.max.messages": 1_000_000,
+        }
+    )
+    begun = time.monotonic()
+    failed: list[str] = []
+    for number, event in enumerate(events):
+        producer.produce(
+            settings[f"{event.kind.upper()}_TOPIC"],
+            key=event.key,
+            value=event.value,
+            headers=event.headers,
+            timestamp=event.timestamp,
+            on_delivery=lambda error, _: failed.append(str(error)) if error else None,
+        )
+        if number % 500 == 0:
+            producer.poll(0)
+            if per_second is not None:
+                time.sleep(max(0.0, number / per_second - (time.monotonic() - begun)))
+    producer.flush()
+    assert not failed, failed[0]
