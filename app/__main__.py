@@ -1,17 +1,66 @@
 """The command line: parses and calls."""
 
 import sys
+from typing import Any
 
 import click
 
+_EPILOG = """\b
+Exit codes:
+  0  fine
+  1  unexpected: a bug, or interrupted
+  2  a setting, a topic, the broker or what was given is wrong; one sentence says what
+  3  a worker failed: start it again, it goes on where it was
 
-@click.group()
+\b
+Begin with:
+  tally check                      is all as it must be?
+  tally topics --create            create the topics
+  tally worker                     run; more workers share the partitions
+  tally send events.jsonl          bring events
+  tally feedback PUID --label 1    say what was right
+
+Settings are environment variables TALLY_...; `tally check` shows them all.
+"""
+
+
+class Commands(click.Group):
+    """Tells in one sentence what the user can do something about; only a bug shows a stack trace."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            from app.cli.ends import EXIT_WRONG, sentence_of
+
+            sentence = sentence_of(error)
+            if sentence is None:
+                raise
+            click.echo(f"tally: {sentence}", err=True)
+            ctx.exit(EXIT_WRONG)
+
+
+@click.group(cls=Commands, epilog=_EPILOG)
 def main() -> None:
-    """Tally tells whether your models are still right."""
+    """Tally tells whether your models are still right.
+
+    It joins the requests, responses and feedback of your models, which come over Kafka, and counts who was right:
+    as Prometheus series on the worker's /metrics, and as JSON under its /api.
+    """
 
 
-@main.command()
-@click.option("--log-level", default="INFO", help="DEBUG, INFO, WARNING or ERROR.")
+@main.command(
+    short_help="Run a worker.",
+    epilog="Example: TALLY_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 tally worker --log-level warning",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
+    default="info",
+    show_default=True,
+    help="The least that is logged.",
+)
 def worker(log_level: str) -> None:
     """Run a worker (the same as `faust -A app.worker worker`)."""
     from app.worker.run import run_worker
@@ -19,5 +68,107 @@ def worker(log_level: str) -> None:
     sys.exit(run_worker(log_level.upper()))
 
 
+@main.command(
+    short_help="Send a file of events to Kafka.",
+    epilog="""\b
+Examples:
+  kcat -b old:9092 -C -e -J -t inference-requests > events.jsonl
+  tally send events.jsonl
+  zcat *.gz | tally send --now -
+""",
+)
+@click.argument("file")
+@click.option("--topic", metavar="NAME", help='Where lines without "topic" go.')
+@click.option("--now", "present", is_flag=True, help='Send with the present time instead of "ts".')
+def send(file: str, topic: str | None, present: bool) -> None:
+    """Send the events of FILE to Kafka, in its order.
+
+    FILE holds JSON lines as `kcat -C -J` prints them: "topic", "key", "payload", "headers" ([name, value, ...]) and
+    "ts" (milliseconds; the present where there is none). It may be compressed (.gz); - is standard input. The
+    partition is the key's (murmur2); "partition" and "offset" are not looked at. A wrong line ends it: all lines
+    before are sent, none after.
+    """
+    from app.cli.send import send as run
+
+    run(file, topic=topic, present=present)
+
+
+@main.command(
+    short_help="Say what was right for a prediction.",
+    epilog="""\b
+Examples:
+  tally feedback 7b0e4c8a --label 1
+  tally feedback 7b0e4c8a --label cat --label dog     a batch of two rows
+  tally feedback 7b0e4c8a --row 1 --label dog         its second row alone
+  tally feedback 7b0e4c8a --null-label                take the label back
+""",
+)
+@click.argument("puid")
+@click.option("--label", "labels", multiple=True, metavar="X", help="What was right; several are one a row.")
+@click.option("--reward", metavar="R", help="How good the answer was, a number.")
+@click.option("--row", type=click.IntRange(0, 9_999_999), metavar="N", help="The row that is meant, from 0.")
+@click.option("--null-label", is_flag=True, help="Take the label back.")
+@click.option("--null-reward", is_flag=True, help="Take the reward back.")
+@click.option("--time", metavar="TIME", help="When it was known, like 2026-11-21T07:00:00Z; else now.")
+@click.option("--namespace", metavar="NAME", help="Namespace of the model that is meant.")
+@click.option("--service", metavar="NAME", help="Its service; without one, every model that answered is judged.")
+@click.option("--endpoint", metavar="NAME", help="Its endpoint (predictor).")
+@click.option("--model", metavar="NAME", help="Its name.")
+def feedback(
+    puid: str,
+    labels: tuple[str, ...],
+    reward: str | None,
+    row: int | None,
+    null_label: bool,
+    null_reward: bool,
+    **others: str | None,
+) -> None:
+    """Say what was right: send the feedback for PUID, the id that the prediction was returned with.
+
+    A label that is a JSON number, true or false is that value; anything else is a text.
+    """
+    from app.cli.feedback import feedback as run
+
+    run(
+        puid,
+        labels=labels,
+        reward=reward,
+        row=row,
+        null_label=null_label,
+        null_reward=null_reward,
+        others=others,
+    )
+
+
+@main.command(
+    short_help="Show or create the topics, and list the rights needed.",
+    epilog="""\b
+Examples:
+  tally topics                     what there must be, and what there is
+  tally topics --create            as a user who may create topics
+  tally topics --yaml              to feed a tool; no broker is asked
+""",
+)
+@click.option("--create", "action", flag_value="create", help="Create what is missing and check the rest.")
+@click.option("--yaml", "action", flag_value="yaml", help="Print all of it as YAML.")
+def topics(action: str | None) -> None:
+    """Show the topics, the group, the transactional ids and the ACLs that Tally needs."""
+    from app.cli import topics as run
+
+    {None: run.show, "create": run.create, "yaml": run.print_yaml}[action]()
+
+
+@main.command(
+    short_help="Show settings, brokers and topics, with a verdict.",
+    epilog="Example: TALLY_CONFIG=models.yaml tally check && tally worker",
+)
+def check() -> None:
+    """Show settings, rules, brokers, topics and the group on one screen, and whether a worker can work with them."""
+    from app.cli.check import check as run
+    from app.cli.ends import EXIT_WRONG
+
+    sys.exit(0 if run() else EXIT_WRONG)
+
+
 if __name__ == "__main__":
-    main()
+    main(prog_name="tally")

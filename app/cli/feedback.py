@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from aiokafka.errors import KafkaError
 
-from app.cli.client import require_topic, open_producer, run
+from app.cli.client import open_producer, require_topic, run
 from app.cli.ends import InputError
 from app.core.plain import Event, base_puid, canonical_feedback
 from app.settings import Settings, load_settings
@@ -28,6 +28,7 @@ def feedback(
 ) -> None:
     """Send the feedback and say where it went. `others` are further members of the plain form, None where not given."""
     settings = load_settings()
+    _check_texts([puid, *labels, *(text for text in others.values() if text is not None)])
     body: dict[str, Any] = {"puid": _row_id(puid, row, labels)}
     body |= {name: value for name, value in others.items() if value is not None}
     label = _label(labels, null_label=null_label)
@@ -46,9 +47,16 @@ def read_value(text: str) -> Any:
     """The number, true or false that a text says as JSON; else the text itself."""
     try:
         value = orjson.loads(text)
-    except (orjson.JSONDecodeError, UnicodeEncodeError):
+    except orjson.JSONDecodeError:
         return text
     return value if type(value) in (int, float, bool) else text
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:  # bytes of a command line that are no UTF-8 arrive as half surrogates
+        raise InputError("What is given must be UTF-8.") from None
 
 
 def _label(labels: Sequence[str], *, null_label: bool) -> Any:

@@ -1,17 +1,23 @@
-"""How the commands print: plain words as they are, tables that fold what is too long."""
+"""How the commands print: plain words as they are, tables that a terminal and `grep` can both read."""
 
+import sys
+
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+_WIDTH_OF_A_FILE = 200
+
 
 def screen() -> Console:
-    """Standard output."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
+    """Standard output, which takes texts as they are: no markup in them, no emoji."""
+    width = None if sys.stdout.isatty() else _WIDTH_OF_A_FILE
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 def table(title: str, *columns: str) -> Table:
     """An empty table."""
-    made = Table(title=title, title_justify="left")
+    made = Table(title=title, title_justify="left", box=SIMPLE, show_edge=False, pad_edge=False)
     for column in columns:
         made.add_column(column, overflow="fold")
     return made
@@ -19,4 +25,4 @@ def table(title: str, *columns: str) -> Table:
 
 def counted(number: int, thing: str) -> str:
     """`1 event`, `2 events`."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -5,32 +5,31 @@ puts the bytes of key, payload and headers into its JSON as they are, UTF-8 or n
 """
 
 import asyncio
-import gzip
 import json
-import os
 import re
-import stat
 import sys
-import zlib
 from collections import deque
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidTimestampError, KafkaConnectionError, KafkaError
+from aiokafka.errors import (
+    InvalidTimestampError,
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    RequestTimedOutError,
+)
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from app.cli.client import open_producer, require_topic, run
 from app.cli.ends import InputError
+from app.cli.lines import ReadError, Source
 from app.cli.screen import counted
 from app.settings import Settings, load_settings
 from app.worker.kafka import SetupError, unreachable
 
-_CHUNK_BYTES = 1 << 18
-_LONGEST_LINE_BYTES = 64 << 20
 _LARGEST_RECORD_BYTES = 16 << 20  # what the brokers take is for them to say
 _BATCH_BYTES = 1 << 17
 #: At most so many events wait for their acknowledgement.
@@ -149,7 +148,7 @@ class _Sending:
                 timestamp_ms=None if present else event.timestamp_ms,
             )
         except UnicodeEncodeError:
-            raise await self.stopped(f"Line {number} of {self._name} has a header whose name is no UTF-8") from None
+            raise LineError("has a header whose name is no UTF-8") from None
         except (KafkaError, OSError) as error:
             raise await self._refused(number, error) from None
         self._waiting.append((number, future))
@@ -160,7 +159,7 @@ class _Sending:
         try:
             await require_topic(self._settings, topic)
         except SetupError as error:
-            raise await self.stopped(f"Line {number} of {self._name} cannot be sent: {error}".rstrip(".")) from None
+            raise await self.stopped(f"Line {number} of {self._name} cannot be sent: {error}") from None
         self.topics.add(topic)
 
     async def settle(self, left: int = 0) -> None:
@@ -174,54 +173,53 @@ class _Sending:
             self.sent += 1
 
     async def stopped(self, reason: str) -> InputError:
-        """The error that ends the command, once all that was handed over before has arrived."""
+        """What ends the command here, once all that was handed over before has arrived."""
         await self.settle()
-        before = f"the {counted(self.sent, 'event')} before it" if self.sent else "nothing"
-        return InputError(f"{reason}; {before} {'were' if self.sent > 1 else 'was'} sent, and nothing after it.")
+        before = f"{self._count()} before it, nothing after it." if self.sent else "nothing was sent."
+        return InputError(f"{reason.rstrip('.')}; {before}")
 
     async def _refused(self, number: int, error: Exception) -> InputError | SetupError:
-        """What to say when Kafka does not take a record. Others of its batch may be the reason."""
+        """What ends the command where Kafka does not take a record; another one of its batch may be the reason."""
         results = await asyncio.gather(*(future for _, future in self._waiting), return_exceptions=True)
         self._waiting.clear()
         self.sent += sum(not isinstance(result, BaseException) for result in results)
-        count = f"{counted(self.sent, 'event')} {'was' if self.sent == 1 else 'were'} sent"
-        if isinstance(error, (KafkaConnectionError, OSError)):
-            return SetupError(f"{unreachable(self._settings, error)} {count}.")
-        hint = "; --now sends with the present time" if isinstance(error, InvalidTimestampError) else ""
+        if isinstance(error, (KafkaConnectionError, KafkaTimeoutError, RequestTimedOutError, OSError)):
+            return SetupError(f"{unreachable(self._settings, TimeoutError())} Until then {self._count()}.")
+        hint = " (--now sends with the present time)" if isinstance(error, InvalidTimestampError) else ""
         return InputError(
-            f"Kafka refused line {number} of {self._name}, or one sent together with it: "
-            f"{type(error).__name__}{hint}; {count}."
+            f"Kafka refused line {number} of {self._name}, or one that was sent together with it: "
+            f"{type(error).__name__}{hint}; {self._count()}."
         )
+
+    def _count(self) -> str:
+        return f"{counted(self.sent, 'event')} {'was' if self.sent == 1 else 'were'} sent"
 
 
 async def _send(file: str, settings: Settings, *, topic: str | None, present: bool) -> None:
     name = "standard input" if file == "-" else file
-    with _Input(file) as source, _progress(source) as (progress, task):
+    number = 0
+    with Source(file, name) as source, _progress() as progress:
+        task = progress.add_task(f"sending {name}", total=source.size)
         async with open_producer(
             settings, max_request_size=_LARGEST_RECORD_BYTES, max_batch_size=_BATCH_BYTES, linger_ms=5
         ) as producer:
             sending = _Sending(producer, settings, name)
-            number = 0
             try:
                 async for lines in source.lines():
                     for line in lines:
                         number += 1
                         if line and not line.isspace():
                             await sending.add(number, read_line(line, topic), present=present)
-                    progress.update(task, completed=source.read_bytes, events=counted(number, "line"))
+                    progress.update(task, completed=source.position)
                     await asyncio.sleep(0)  # the producer's turn
             except LineError as error:
                 raise await sending.stopped(f"Line {number} of {name} {error}") from None
-            except (OSError, EOFError, zlib.error) as error:
-                reason = getattr(error, "strerror", None) or error
-                raise await sending.stopped(f"{name} cannot be read on ({reason})") from None
+            except ReadError as error:
+                raise await sending.stopped(f"After line {number}, {error}") from None
             await sending.settle()
     print(f"sent {counted(sending.sent, 'event')} to {counted(len(sending.topics), 'topic')}")
 
 
-def _progress(source: "_Input") -> Any:
-    raise NotImplementedError
-
-
-class _Input:
-    """A file, a compressed file or standard input, in lists of lines."""
+def _progress() -> Progress:
+    """A bar on a terminal, else nothing."""
+    return Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())

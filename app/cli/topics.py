@@ -20,6 +20,7 @@ from app.worker.topics import (
     transactional_ids,
 )
 
+
 def create() -> None:
     """Create the topics that are missing, check the others, and say which are which."""
     settings = load_settings()
@@ -80,7 +81,7 @@ def show() -> None:
     for topic in wanted:
         count = counts.get(topic.name) if counts is not None else None
         exists = "not known" if counts is None else "no" if count is None else "yes"
-        config = " ".join(f"{name}={value}" for name, value in topic.config.items())
+        config = "\n".join(f"{name}={value}" for name, value in topic.config.items())
         topics.add_row(topic.name, str(count or partitions), exists, config, topic.purpose)
     console.print(topics)
 
@@ -94,9 +95,7 @@ def show() -> None:
     acls = table("ACLs", "role", "resource", "name", "operations", "and to create it")
     for acl in acls_of(settings):
         name = acl.name + ("* (prefixed)" if acl.pattern == "prefixed" else "")
-        acls.add_row(
-            acl.role, acl.resource, name, _listed(acl.operations), _listed(acl.operations_to_create)
-        )
+        acls.add_row(acl.role, acl.resource, name, _listed(acl.operations), _listed(acl.operations_to_create))
     console.print(acls)
     console.print("The sender is whoever runs `tally send` or `tally feedback`, or else writes the canonical topics.")
     missing = [topic.name for topic in wanted if counts is not None and topic.name not in counts]

@@ -220,7 +220,9 @@ async def _metadata(admin: AIOKafkaAdminClient, names: Collection[str]) -> dict[
     for topic in described["topics"]:
         error = for_code(topic["error_code"])
         if error is TopicAuthorizationFailedError:
-            raise SetupError(f"Topic {topic['topic']} is forbidden here: `tally topics` lists the ACLs that are needed.")
+            raise SetupError(
+                f"Topic {topic['topic']} is forbidden here: `tally topics` lists the ACLs that are needed."
+            )
         if topic["error_code"] and error not in (UnknownTopicOrPartitionError, LeaderNotAvailableError):
             raise SetupError(f"Topic {topic['topic']} cannot be used: {error.__name__}.")
     return described

@@ -1,0 +1,73 @@
+"""What the demo's traffic is written to: a client of confluent-kafka, and the address that the workers are given."""
+
+import contextlib
+import importlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from app.settings import Settings
+from app.worker.kafka import SetupError, unreachable
+
+Client = Any  # confluent_kafka.Producer, of a library that publishes no types
+
+
+class Broker(NamedTuple):
+    """A broker that answers."""
+
+    address: str
+    client: Client
+    about: str
+
+
+def client_library() -> Any:
+    """confluent-kafka, which comes with an extra of the package."""
+    try:
+        return importlib.import_module("confluent_kafka")
+    except ImportError:
+        raise SetupError("The demo needs confluent-kafka: pip install 'tally[demo]'.") from None
+
+
+def quiet() -> dict[str, Any]:
+    """The options of all clients: the canonical topics' partitioner, and no log of the library's own."""
+    return {"partitioner": "murmur2_random", "linger.ms": 5, "log_level": 0, "error_cb": lambda _: None}
+
+
+def find_broker(settings: Settings) -> Broker:
+    """The broker of the settings. Raises `SetupError` where it does not answer."""
+    library = client_library()
+    client = library.Producer(_options(settings) | {"enable.idempotence": True})
+    try:
+        client.list_topics(timeout=10)
+    except library.KafkaException:
+        raise unreachable(settings, TimeoutError()) from None
+    return Broker(settings.kafka_bootstrap_servers, client, settings.kafka_bootstrap_servers)
+
+
+def remove_traces(settings: Settings, topics: Sequence[str]) -> bool:
+    """Delete these topics and the group of these settings. Returns whether all are gone."""
+    client_library()
+    admin = importlib.import_module("confluent_kafka.admin").AdminClient(_options(settings))
+    deletions = [*admin.delete_topics(list(topics), operation_timeout=10).values()]
+    deletions += admin.delete_consumer_groups([settings.app_id], request_timeout=10).values()
+    gone = True
+    for deletion in deletions:
+        try:
+            deletion.result(15)
+        except Exception:
+            gone = False
+    return gone
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    given = {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        "security.protocol": settings.kafka_security_protocol,
+        "ssl.ca.location": settings.kafka_ssl_cafile and str(settings.kafka_ssl_cafile),
+    }
+    if settings.kafka_security_protocol.startswith("SASL"):
+        given |= {
+            "sasl.mechanism": settings.kafka_sasl_mechanism,
+            "sasl.username": settings.kafka_sasl_username,
+            "sasl.password": settings.kafka_sasl_password,
+        }
+    return quiet() | {name: value for name, value in given.items() if value}

@@ -1,0 +1,28 @@
+"""The demo's own broker: confluent-kafka's mock cluster, a few threads in this process that speak Kafka's protocol.
+
+It is right for a demo and wrong for anything else: its transactions are not real (readers see aborted records, nobody
+is fenced), a partition keeps its last 5 MB, and all is gone with the process. So: one worker, started once, at a
+bounded rate. It creates a topic when somebody first names it, always with `PARTITIONS` partitions.
+"""
+
+from typing import Any
+
+from app.demo.broker import Broker, Client, client_library, quiet
+from app.worker.kafka import SetupError
+
+PARTITIONS = 4
+ABOUT = (
+    "a mock one in this process's memory: no real transactions, nothing survives a crash; good for this demo only "
+    "(set TALLY_KAFKA_BOOTSTRAP_SERVERS for a real one)"
+)
+
+
+def start_broker() -> Broker:
+    """A broker that lives as long as the client which is returned with it."""
+    library = client_library()
+    client: Client = library.Producer(quiet() | {"test.mock.num.brokers": 1})
+    try:
+        brokers: dict[int, Any] = client.list_topics(timeout=5).brokers
+    except library.KafkaException as error:
+        raise SetupError(f"The demo's own broker did not start ({error.args[0]}).") from None
+    return Broker(",".join(f"{broker.host}:{broker.port}" for broker in brokers.values()), client, ABOUT)

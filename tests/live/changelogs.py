@@ -1,0 +1,98 @@
+"""What the topics themselves say: the changelogs replayed alone, the marks, the dead letters."""
+
+from collections import Counter
+from typing import Any
+
+from confluent_kafka import Consumer, TopicPartition
+
+from app.core.events import Identity
+from app.core.panes import TOTAL, PaneClock
+from app.core.rules import Rulebook
+from app.core.shard import Limits, Position, Shard, Stats
+
+
+def read_topic(bootstrap: str, topic: str) -> dict[int, list[Any]]:
+    """All committed records of a topic, by partition, and so far as it reaches now."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "reader",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+        }
+    )
+    try:
+        partitions = consumer.list_topics(topic, 10).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        records: dict[int, list[Any]] = {number: [] for number in partitions}
+        left = set(partitions)
+        while left:
+            for message in consumer.consume(1000, 5):
+                if message.error():
+                    left.discard(message.partition())
+                else:
+                    records[message.partition()].append(message)
+        return records
+    finally:
+        consumer.close()
+
+
+def ends(bootstrap: str, topic: str) -> dict[int, int]:
+    """The end offset of every partition."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader"})
+    try:
+        partitions = consumer.list_topics(topic, 10).topics[topic].partitions
+        return {n: consumer.get_watermark_offsets(TopicPartition(topic, n), 10)[1] for n in partitions}
+    finally:
+        consumer.close()
+
+
+def recovered(settings: dict[str, str]) -> dict[int, tuple[Shard, Position | None]]:
+    """Every partition's shard and mark, from its changelogs alone."""
+    newest: dict[str, dict[int, dict[bytes, bytes]]] = {}
+    for name in ("exchanges", "panes"):
+        newest[name] = {}
+        for number, records in read_topic(settings["KAFKA_BOOTSTRAP_SERVERS"], f"{settings['APP_ID']}-{name}").items():
+            state = newest[name].setdefault(number, {})
+            for record in records:
+                if record.value() is None:
+                    state.pop(record.key(), None)
+                else:
+                    state[record.key()] = record.value()
+    shards = {}
+    for number, exchanges in newest["exchanges"].items():
+        shard = Shard(number, len(newest["exchanges"]), Rulebook(), PaneClock(), Limits(), Stats())
+        mark = shard.recover(exchanges.items(), newest["panes"][number].items())
+        shards[number] = (shard, mark)
+    return shards
+
+
+def counted_by_exchanges(shard: Shard) -> Counter[tuple[Identity, str, str]]:
+    """The totals that the exchanges of a shard say they have counted."""
+    names = shard.names
+    totals: Counter[tuple[Identity, str, str]] = Counter()
+    for puid in shard.store:
+        exchange = shard.get(puid)
+        assert exchange is not None
+        for group in exchange.counted:
+            identity = names.identities[group.identity]
+            for number in group.atoms:
+                for atom in names.unbundle(number):
+                    totals[identity, *names.atoms[atom]] += 1
+            totals[identity, "counters", "delay_us"] += group.delay
+            totals[identity, "counters", "points"] += group.points
+    return Counter({at: amount for at, amount in totals.items() if amount})
+
+
+def totals_of(shard: Shard) -> Counter[tuple[Identity, str, str]]:
+    """The totals of a shard's rows."""
+    return Counter(
+        {
+            (key.identity, key.row, column): amount
+            for key, row in shard.counts.rows.items()
+            if key.level == TOTAL
+            for column, amount in row.items()
+            if amount
+        }
+    )

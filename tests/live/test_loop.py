@@ -1,0 +1,55 @@
+"""The loop that breaks stock Faust: a backlog, 16 partitions, workers that join, leave and are killed at random.
+
+After it: all that was produced is processed, the tables are what a brute-force count says, the marks are the ends of
+the inputs, and the changelogs replayed alone give the tables.
+"""
+
+import os
+import random
+import threading
+import time
+import uuid
+from pathlib import Path
+
+from tests.live.changelogs import counted_by_exchanges, ends, recovered, totals_of
+from tests.live.servers import Kafka
+from tests.live.story import expected, traffic
+from tests.live.test_exactness import COMMON
+from tests.live.workers import Fleet, assert_counts, produce, topic_settings, wait_for
+
+SOAK = os.environ.get("TALLY_TEST_SOAK") == "1"
+ROUNDS = 40 if SOAK else 10
+
+
+def test_join_leave_kill_loop(kafka: Kafka, tmp_path: Path) -> None:
+    events = traffic(60_000 if SOAK else 15_000, seed=11)
+    settings = topic_settings(kafka.bootstrap, f"loop-{uuid.uuid4().hex[:8]}") | COMMON | {"PARTITIONS": "16"}
+    rng = random.Random(3)
+    with Fleet(tmp_path, settings) as fleet:
+        wait_for("topics exist", fleet.start().ready)
+        backlog = len(events) // 2
+        produce(settings, events[:backlog])
+        rest = threading.Thread(target=produce, args=(settings, events[backlog:], len(events) / ROUNDS / 5))
+        rest.start()
+        for _ in range(ROUNDS):
+            time.sleep(rng.uniform(0.3, 3.0))
+            running = fleet.running()
+            choice = rng.random()
+            if len(running) < 2 or (len(running) < 3 and choice < 0.4):
+                fleet.start()
+            elif choice < 0.7:
+                rng.choice(running).kill()
+            else:
+                assert rng.choice(running).stop() == 0
+        rest.join()
+        if not fleet.running():
+            fleet.start()
+        assert_counts(fleet, expected(events), 120)
+        fleet.stop()
+    shards = recovered(settings)
+    assert len(shards) == 16
+    for topic in (settings["REQUEST_TOPIC"], settings["RESPONSE_TOPIC"], settings["FEEDBACK_TOPIC"]):
+        marks = {number: mark.offsets[topic] for number, (_, mark) in shards.items() if mark is not None}
+        assert marks == ends(kafka.bootstrap, topic)
+    for shard, _ in shards.values():
+        assert totals_of(shard) == counted_by_exchanges(shard)

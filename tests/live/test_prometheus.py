@@ -1,0 +1,112 @@
+"""A real Prometheus scrapes two workers: the seed's expressions, unchanged, give their own arithmetic over right counts."""
+
+import math
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.live.servers import Kafka, prometheus, query
+from tests.live.story import Event, expected, traffic
+from tests.live.test_exactness import COMMON
+from tests.live.workers import Fleet, Series, assert_counts, produce, topic_settings, wait_for
+
+CONFIG = """
+global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+scrape_configs:
+  - job_name: tally
+    static_configs: [{{targets: [{targets}]}}]
+"""
+
+VERSION = "1.0"
+
+
+def _plain(events: Iterable[Event]) -> list[Event]:
+    """The traffic with one version a model, as the seed's dashboards expect: they sum over no versions."""
+    return [event._replace(value=event.value.replace(b":1.1", b":1.0")) for event in events]
+
+
+def _outcomes(wanted: Series, service: str, of_class: str, outcome: str) -> float:
+    labels = {
+        "model_namespace": "demo",
+        "model_service": service,
+        "predictor": "default",
+        "model": "forest" if service == "iris" else "logistic",
+        "model_version": VERSION,
+        "class": of_class,
+        "outcome": outcome,
+    }
+    return wanted["tally_class", tuple(sorted(labels.items()))]
+
+
+@pytest.mark.usefixtures("prometheus_binary")
+def test_seed_expressions(kafka: Kafka, tmp_path: Path) -> None:
+    events = _plain(traffic(3_000, seed=15))
+    wanted = expected(events)
+    settings = topic_settings(kafka.bootstrap, f"prometheus-{uuid.uuid4().hex[:8]}") | COMMON | {"PARTITIONS": "4"}
+    with Fleet(tmp_path, settings) as fleet:
+        workers = [fleet.start(), fleet.start()]
+        wait_for("both are ready", lambda: all(worker.ready() for worker in workers))
+        produce(settings, events)
+        assert_counts(fleet, wanted)
+        targets = ", ".join(f"'127.0.0.1:{worker.port}'" for worker in workers)
+        (tmp_path / "prometheus").mkdir()
+        with prometheus(tmp_path / "prometheus", CONFIG.format(targets=targets)) as server:
+
+            def ask(expression: str) -> dict[str, float]:
+                """Values by the labels that tell them apart."""
+                return {
+                    labels.get("class", "") + labels.get("seldon_app", ""): value
+                    for labels, value in query(server.url, expression)
+                    if "shadow" not in labels.get("seldon_app", "")
+                }
+
+            wait_for("both are scraped", lambda: sum(value for _, value in query(server.url, "up")) == 2)
+            wait_for("model series arrive", lambda: bool(query(server.url, "true_pos")))
+            time.sleep(2)
+
+            points = sum(value for (name, _), value in wanted.items() if name == "tally_reward_points")
+            rewards = sum(value for (name, _), value in wanted.items() if name == "tally_rewards")
+            assert ask("sum(correct_total) / sum(total_total)") == pytest.approx({"": points / rewards})
+
+            tp, fp, fn, tn = (_outcomes(wanted, "cancer", "", one) for one in ("tp", "fp", "fn", "tn"))
+            binary = {
+                "(true_pos+true_neg)/(true_pos + true_neg + false_neg + false_pos)": (tp + tn) / (tp + tn + fn + fp),
+                "true_pos/(true_pos + false_pos)": tp / (tp + fp),
+                "true_pos/(true_pos + false_neg)": tp / (tp + fn),
+                "true_neg/(true_neg + false_pos)": tn / (tn + fp),
+            }
+            for expression, value in binary.items():
+                assert ask(expression) == pytest.approx({"": value}), expression
+
+            classes = {
+                one: [_outcomes(wanted, "iris", one, outcome) for outcome in ("tp", "fp", "fn")] for one in "012"
+            }
+            right, false_positives, false_negatives = (sum(column) for column in zip(*classes.values(), strict=True))
+            whole = {
+                "score_TP + score_FN + score_FP": right / (right + false_negatives + false_positives),
+                "score_TP + score_FN": right / (right + false_negatives),
+                "score_TP + score_FP": right / (right + false_positives),
+            }
+            for denominator, value in whole.items():
+                expression = f"(sum(score_TP) by (seldon_app)) / (sum({denominator}) by (seldon_app))"
+                assert ask(expression) == pytest.approx({"iris-default": value}), expression
+            accuracy = right / (right + false_negatives)
+            assert whole["score_TP + score_FN + score_FP"] == pytest.approx(accuracy / (2 - accuracy))
+            exported = query(
+                server.url, 'tally_score{score="accuracy",window="total",model_service="iris",predictor="default"}'
+            )
+            assert [value for _, value in exported] == [pytest.approx(accuracy)]
+
+            by_class = {
+                "score_TP + score_FN + score_FP": lambda tp, fp, fn: tp / (tp + fn + fp),
+                "score_TP + score_FN": lambda tp, fp, fn: tp / (tp + fn),
+                "score_TP + score_FP": lambda tp, fp, fn: tp / (tp + fp),
+            }
+            for denominator, formula in by_class.items():
+                expression = f"sum(score_TP / ({denominator})) by (class, seldon_app)"
+                values = {f"class_{one}iris-default": formula(*counts) for one, counts in classes.items()}
+                assert ask(expression) == pytest.approx(values), expression
+            assert not any(math.isnan(value) for _, value in query(server.url, "score_TP"))
