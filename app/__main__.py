@@ -170,5 +170,28 @@ def check() -> None:
     sys.exit(0 if run() else EXIT_WRONG)
 
 
+@main.command(
+    short_help="Watch Tally at work on sample traffic.",
+    epilog="""\b
+Examples:
+  tally demo                       with a broker of its own, in memory
+  TALLY_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 tally demo
+                                   with a real one, and two workers to kill
+""",
+)
+@click.option(
+    "--seconds", type=click.FloatRange(min=0, min_open=True), metavar="N", help="End after N seconds of traffic."
+)
+def demo(seconds: float | None) -> None:
+    """Run broker, worker and sample traffic on this machine, and show the numbers until Ctrl-C.
+
+    Nothing else is needed and nothing is left behind. Where TALLY_KAFKA_BOOTSTRAP_SERVERS names a broker, that one is
+    used, with an application id and topics of the demo's own, which are deleted at the end.
+    """
+    from app.demo.run import run_demo
+
+    sys.exit(run_demo(seconds))
+
+
 if __name__ == "__main__":
     main(prog_name="tally")

@@ -106,8 +106,7 @@ async def _check_kafka(console: Console, settings: Settings) -> list[str]:
         missing = [topic.name for topic in wanted if topic.name not in cluster.partitions]
         if missing:
             problems.append(
-                f"Of the topics, {len(missing)} do not exist ({', '.join(missing)}): "
-                "run `tally topics --create`, or let a worker create them."
+                f"Topics are missing ({', '.join(missing)}): run `tally topics --create`, or let a worker create them."
             )
         try:
             shared_count(wanted, cluster.partitions, settings)

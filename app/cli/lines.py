@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import os
 import stat
-import sys
 import zlib
 from collections.abc import AsyncIterator
 from io import FileIO
@@ -18,7 +17,7 @@ _LONGEST_LINE_BYTES = 64 << 20
 
 
 class ReadError(Exception):
-    """Reading cannot go on; the message is the rest of a sentence."""
+    """Reading cannot go on; the message goes on from the file's name."""
 
 
 class Source:
@@ -29,12 +28,11 @@ class Source:
 
     def __init__(self, file: str, name: str) -> None:
         self.position = 0
-        self._name = name
         try:
             # Unbuffered: what a pipe has so far is read, and not waited on for more.
-            self._raw = FileIO(sys.stdin.fileno() if file == "-" else file, closefd=file != "-")
+            self._raw = FileIO(0 if file == "-" else file, closefd=file != "-")
             status = os.fstat(self._raw.fileno())
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise InputError(f"{name} cannot be read ({_reason(error)}).") from None
         self.size = status.st_size if stat.S_ISREG(status.st_mode) else None
         self._plain = gzip.GzipFile(fileobj=self._raw) if file.endswith(".gz") else None
@@ -56,7 +54,7 @@ class Source:
             pieces.append(first)
             length += len(first)
             if length > _LONGEST_LINE_BYTES:
-                raise ReadError(f"{self._name} has a line of more than {_LONGEST_LINE_BYTES >> 20} MiB")
+                raise ReadError(f"has a line of more than {_LONGEST_LINE_BYTES >> 20} MiB")
             if others:
                 *whole, rest = others
                 yield [b"".join(pieces), *whole]
@@ -74,7 +72,7 @@ class Source:
                 chunk = os.read(self._raw.fileno(), _CHUNK_BYTES)
                 self.position += len(chunk)
         except (OSError, EOFError, zlib.error) as error:
-            raise ReadError(f"{self._name} cannot be read ({_reason(error)})") from None
+            raise ReadError(f"cannot be read ({_reason(error)})") from None
         return chunk
 
 

@@ -175,8 +175,9 @@ class _Sending:
     async def stopped(self, reason: str) -> InputError:
         """What ends the command here, once all that was handed over before has arrived."""
         await self.settle()
-        before = f"{self._count()} before it, nothing after it." if self.sent else "nothing was sent."
-        return InputError(f"{reason.rstrip('.')}; {before}")
+        return InputError(
+            f"{reason.rstrip('.')}; {self._count()}{' before it, nothing after it' if self.sent else ''}."
+        )
 
     async def _refused(self, number: int, error: Exception) -> InputError | SetupError:
         """What ends the command where Kafka does not take a record; another one of its batch may be the reason."""
@@ -192,6 +193,8 @@ class _Sending:
         )
 
     def _count(self) -> str:
+        if not self.sent:
+            return "nothing was sent"
         return f"{counted(self.sent, 'event')} {'was' if self.sent == 1 else 'were'} sent"
 
 
@@ -215,7 +218,8 @@ async def _send(file: str, settings: Settings, *, topic: str | None, present: bo
             except LineError as error:
                 raise await sending.stopped(f"Line {number} of {name} {error}") from None
             except ReadError as error:
-                raise await sending.stopped(f"After line {number}, {error}") from None
+                where = f" after line {number}" if number else ""
+                raise await sending.stopped(f"{name} {error}{where}") from None
             await sending.settle()
     print(f"sent {counted(sending.sent, 'event')} to {counted(len(sending.topics), 'topic')}")
 

@@ -84,6 +84,7 @@ def show() -> None:
         config = "\n".join(f"{name}={value}" for name, value in topic.config.items())
         topics.add_row(topic.name, str(count or partitions), exists, config, topic.purpose)
     console.print(topics)
+    console.print()
 
     replication = "the brokers' default" if settings.replication == -1 else settings.replication
     ids = transactional_ids(settings, partitions)

@@ -52,6 +52,7 @@ class Reason(StrEnum):
     TOO_LARGE = "too-large"
     EXCHANGE_TOO_LARGE = "exchange-too-large"
     TOO_MANY_MODELS = "too-many-models"
+    UNEXPECTED = "unexpected"
 
 
 #: One line for each reason, as the README's table shows it.
@@ -72,6 +73,7 @@ REASONS: dict[Reason, str] = {
     Reason.LABEL_TOO_LONG: "a class or label text above `TALLY_MAX_LABEL_LENGTH`",
     Reason.TOO_LARGE: "the value is larger than `TALLY_MAX_BODY`",
     Reason.EXCHANGE_TOO_LARGE: "the exchange would grow beyond 256 kB",
+    Reason.UNEXPECTED: "a defect of Tally; the detail is worth reporting",
     Reason.TOO_MANY_MODELS: "a partition already knows `TALLY_MAX_MODELS` models",
 }
 

@@ -94,7 +94,7 @@ def check_request(value: bytes) -> None:
         try:
             _check_rows(_read_request(value).data.ndarray)
             return
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             pass
     check_request_body(parse(value))
 
@@ -104,7 +104,7 @@ def read_response(value: bytes, longest: int = 200) -> Output:
     if value.isascii():
         try:
             body = _read_response(value)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             pass
         else:
             rows = body.data.ndarray
@@ -120,7 +120,7 @@ def read_feedback(value: bytes, longest: int = 200) -> Feedback:
     if value.isascii():
         try:
             body = _read_feedback(value)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             pass
         else:
             rows = body.truth.data.ndarray

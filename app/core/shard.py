@@ -210,7 +210,7 @@ class Shard:
                 key, value = record.key, record.value
                 if not key or value is None or len(value) > largest or key[0] == 0:
                     raise _unusable(key, value, largest)
-                puid = get("ce_requestid", key)
+                puid = get("ce_requestid") or key
                 row = -1 if puid == key else _row_of(puid, key, kind)
                 if partition_of is not None and partition_of(key) != self.partition:
                     raise RefusedError(Reason.WRONG_PARTITION, f"the key belongs to partition {partition_of(key)}")
@@ -255,6 +255,8 @@ class Shard:
                 live[key] = exchange
             except RefusedError as refused:
                 self.refuse(topic, record, refused.reason, refused.detail)
+            except Exception as error:  # noqa: BLE001 - a bug must not stop a partition at one event for ever
+                self.refuse(topic, record, Reason.UNEXPECTED, f"{type(error).__name__}: {error}")
         self._events += len(records)
         self.stats.events.update(dict(zip(KINDS, read, strict=True)))
         self.newest[topic] = newest
@@ -320,8 +322,8 @@ class Shard:
     ) -> bool:
         # All that can refuse comes first: a refused event leaves no trace in its exchange.
         version = version_of(output, self.names.legs[leg].model)
-        if not output.version and "ce_modelversion" in headers:
-            version = _text(headers["ce_modelversion"])
+        if not output.version and (given := headers.get("ce_modelversion")):
+            version = _text(given)
         identity = self._identities.get((leg, version))
         if identity is None:
             identity = self._new_identity(leg, version)

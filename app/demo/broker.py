@@ -1,6 +1,5 @@
 """What the demo's traffic is written to: a client of confluent-kafka, and the address that the workers are given."""
 
-import contextlib
 import importlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -59,7 +59,11 @@ class Worker:
     def end(self) -> str:
         """How the process ended, and the last that it said."""
         code = self._process.poll()
-        how = f"killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with exit code {code}"
+        how = (
+            f"killed by {signal.Signals(-code).name}"
+            if code is not None and code < 0
+            else f"ended with exit code {code}"
+        )
         lines = self._log.read_text(errors="replace").split("\n")
         last = next((line.removeprefix("tally: ") for line in reversed(lines) if line.strip()), "")
         return f"{how}: {last}" if last and (code is None or code >= 0) else how
@@ -119,7 +123,10 @@ def choose_port(host: str, wanted: int, *, insist: bool) -> int:
     if wanted and insist:
         raise SetupError(f"TALLY_WEB_PORT: port {wanted} of {host} is taken; choose another, or leave it unset.")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            raise SetupError(f"TALLY_WEB_HOST: nothing can listen on {host} ({error.strerror}).") from None
         return int(probe.getsockname()[1])
 
 

@@ -6,11 +6,17 @@ each bound to another class; `tests/worker/test_pins.py` says when a new version
 """
 
 import asyncio
+import struct
+from collections.abc import Iterator
 from types import FunctionType
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import Fetcher, FetchError, PartitionRecords
+from aiokafka.record.default_records import _DefaultRecordBatchPy
+from aiokafka.record.memory_records import MemoryRecords
+
+_LENGTH = struct.Struct(">i")
 
 
 def _with_globals(function: Any, **names: Any) -> Any:
@@ -26,6 +32,73 @@ def _with_globals(function: Any, **names: Any) -> Any:
     return copy
 
 
+class _LenientBytes(bytearray):
+    """Bytes whose slices decode to text whatever they hold."""
+
+    def __getitem__(self, at: Any) -> Any:
+        part = super().__getitem__(at)
+        return _LenientBytes(part) if isinstance(at, slice) else part
+
+    def decode(self, encoding: str = "utf-8", errors: str = "replace") -> str:
+        return super().decode(encoding, errors)
+
+
+class _Batch:
+    """A record batch that also yields records whose header names are not UTF-8.
+
+    aiokafka's parser raises at such a record, again at each fetch: one of them would stop a partition for ever. The
+    rest of that batch is read by aiokafka's slower parser in Python, with bytes that decode leniently.
+    """
+
+    def __init__(self, batch: Any, data: Any, start: int) -> None:
+        self._batch = batch
+        self._data = data
+        self._start = start
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        done = -1
+        try:
+            for record in self._batch:
+                yield record
+                done = record.offset
+        except UnicodeDecodeError:
+            lenient = _DefaultRecordBatchPy(memoryview(self._data)[self._start :][: self._length()])
+            lenient._maybe_uncompress()
+            lenient._buffer = _LenientBytes(lenient._buffer)
+            yield from (record for record in lenient if record.offset > done)
+
+    def __next__(self) -> Any:
+        return next(self._batch)
+
+    def _length(self) -> int:
+        length: int = _LENGTH.unpack_from(self._data, self._start + 8)[0]
+        return length + 12
+
+
+class _Batches:
+    """The batches of a fetched list."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+        self._batches = MemoryRecords(data)
+        self._next = 0
+
+    def size_in_bytes(self) -> int:
+        return len(self._data)
+
+    def has_next(self) -> bool:
+        more: bool = self._batches.has_next()
+        return more
+
+    def next_batch(self) -> _Batch:
+        batch = _Batch(self._batches.next_batch(), self._data, self._next)
+        self._next += batch._length()
+        return batch
+
+
 class ParsedRecords(PartitionRecords):  # type: ignore[misc]
     """A fetched list that yields records as the parser made them."""
 
@@ -36,7 +109,9 @@ class ParsedRecords(PartitionRecords):  # type: ignore[misc]
 class ParsedFetcher(Fetcher):  # type: ignore[misc]
     """A fetcher that makes such lists."""
 
-    _proc_fetch_request = _with_globals(Fetcher._proc_fetch_request, PartitionRecords=ParsedRecords)
+    _proc_fetch_request = _with_globals(
+        Fetcher._proc_fetch_request, PartitionRecords=ParsedRecords, MemoryRecords=_Batches
+    )
 
 
 class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]

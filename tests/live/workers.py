@@ -179,6 +179,7 @@ def produce(settings: dict[str, Any], events: Iterable[Event], per_second: float
             "acks": "all",
             "enable.idempotence": True,
             "queue.buffering.max.messages": 1_000_000,
+            "message.max.bytes": 20 << 20,
         }
     )
     begun = time.monotonic()

@@ -1,0 +1,50 @@
+"""What the demo has produced and what Tally has counted, in the same terms."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.core.events import Kind, Leg
+from app.demo.traffic import CURRENT, PREDICTOR, Sent
+
+
+@dataclass(slots=True)
+class Counts:
+    """Responses and rewards by leg."""
+
+    responses: Counter[Leg] = field(default_factory=Counter)
+    rewards: Counter[Leg] = field(default_factory=Counter)
+
+    def add(self, sent: Sent) -> None:
+        """Count an event of the traffic. A mirrored reward is a copy of one that the current model's client gave."""
+        if sent.kind == Kind.RESPONSE:
+            self.responses[sent.leg] += 1
+        elif sent.kind == Kind.FEEDBACK and sent.leg.predictor == PREDICTOR[CURRENT]:
+            self.rewards[sent.leg] += 1
+
+    @property
+    def exchanges(self) -> int:
+        """Request ids: each is answered once by the current model."""
+        return sum(number for leg, number in self.responses.items() if leg.predictor == PREDICTOR[CURRENT])
+
+
+def counted_in(report: Mapping[str, Any]) -> Counts:
+    """The counts in an answer of `/api/models`."""
+    counts = Counts()
+    for model in report["models"]:
+        leg = Leg(model["model_namespace"], model["model_service"], model["predictor"], model["model"])
+        if responses := model["exchanges"]["response"]:
+            counts.responses[leg] += responses
+        if rewards := model["windows"]["total"]["rewards"]:
+            counts.rewards[leg] += rewards
+    return counts
+
+
+def comparison(produced: Counts, counted: Counts) -> str:
+    """Both, side by side, and whether they are equal in every leg."""
+    numbers = (
+        f"produced {produced.exchanges} exchanges, counted {counted.exchanges}; "
+        f"produced {produced.rewards.total()} rewards, counted {counted.rewards.total()}"
+    )
+    return f"{numbers}: {'equal' if produced == counted else 'NOT EQUAL'}"

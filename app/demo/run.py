@@ -1,0 +1,267 @@
+"""`tally demo`: a broker, workers and sample traffic, the numbers in the terminal, and nothing left behind."""
+
+import contextlib
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from app.demo import embedded
+from app.demo.broker import Broker, find_broker, remove_traces
+from app.demo.counts import Counts, comparison, counted_in
+from app.demo.screen import Screen
+from app.demo.traffic import Sent, Traffic, load_recordings
+from app.demo.workers import Worker, choose_port, stop_workers, worker_environment
+from app.settings import Settings, load_settings
+from app.worker.kafka import SetupError
+from app.worker.topics import topics_of
+
+EXIT_FAILED = 3
+
+TICK_SECONDS = 0.05
+LOOK_SECONDS = 1.0
+START_SECONDS = 60
+SETTLE_SECONDS = 20
+#: So many events at most wait for the broker's answer.
+MOST_UNANSWERED = 10_000
+
+
+class FailedError(Exception):
+    """The demo cannot go on; the message says why."""
+
+
+def run_demo(seconds: float | None) -> int:
+    """Run until Ctrl-C, SIGTERM or for so many seconds of traffic. Returns the exit code.
+
+    Raises `SettingsError` or `SetupError` with one sentence where it cannot begin.
+    """
+    try:
+        with ExitStack() as stack:
+            ending = stack.enter_context(Ending().listen())
+            screen = stack.enter_context(Screen())
+            _run(stack, screen, ending, seconds)
+    except FailedError as error:
+        print(f"tally: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
+
+
+def _run(stack: ExitStack, screen: Screen, ending: "Ending", seconds: float | None) -> None:
+    given = load_settings()
+    real = "kafka_bootstrap_servers" in given.model_fields_set
+    own = _own_settings(given, f"tally-demo-{secrets.token_hex(3)}" if real else "tally-demo")
+    port = choose_port(given.web_host, given.web_port, insist="web_port" in given.model_fields_set)
+    screen.say("Two services, each with a current model and its shadow, answer recorded requests; labels come later.")
+    broker = find_broker(given) if real else embedded.start_broker()
+    screen.say(f"Broker:  {broker.about}")
+    settings = load_settings(**own, log_topic=None, kafka_bootstrap_servers=broker.address)
+    if real:
+        stack.callback(_clean_up, settings, screen)
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tally-demo-", ignore_cleanup_errors=True))
+    environment = worker_environment(own | {"kafka_bootstrap_servers": broker.address})
+    workers: list[Worker] = []
+    stack.callback(stop_workers, workers, lambda: ending.is_urgent)
+    ports = [port, choose_port(given.web_host, 0, insist=False)] if real else [port]
+    workers += [Worker(given.web_host, number, environment, Path(folder)) for number in ports]
+    screen.say("Starting a worker …" if len(ports) == 1 else f"Starting {len(ports)} workers …")
+    if _wait_until_ready(workers, settings, ending):
+        Demo(broker, workers, settings, screen, ending).run(seconds)
+        screen.say("Stopping.")
+
+
+def _own_settings(given: Settings, app_id: str) -> dict[str, str]:
+    """What the demo's workers are told, beside where they listen."""
+    return {
+        "app_id": app_id,
+        "request_topic": f"{app_id}-requests",
+        "response_topic": f"{app_id}-responses",
+        "feedback_topic": f"{app_id}-feedback",
+        "partitions": str(embedded.PARTITIONS),
+        "pane_seconds": "5",
+        "windows": "1m,5m",
+        "web_host": given.web_host,
+    }
+
+
+def _clean_up(settings: Settings, screen: Screen) -> None:
+    """Delete what the demo made on a broker that is not its own."""
+    names = [topic.name for topic in topics_of(settings)]
+    assert all(name.startswith("tally-demo-") for name in names)
+    if not remove_traces(settings, names):
+        screen.say(f"Not all of the demo's topics could be deleted; their names begin with {settings.app_id}.")
+
+
+def _wait_until_ready(workers: list[Worker], settings: Settings, ending: "Ending") -> bool:
+    """Wait until the workers share all partitions. Returns False where the user ends the demo before that."""
+    end = time.monotonic() + START_SECONDS
+    while not _share_all(workers, settings):
+        if ending.is_asked:
+            return False
+        for worker in workers:
+            if not worker.lives:
+                raise SetupError(f"The worker {worker.end}")
+        if time.monotonic() > end:
+            raise FailedError(f"The workers were not ready within {START_SECONDS} s.")
+        time.sleep(0.1)
+    return True
+
+
+def _share_all(workers: list[Worker], settings: Settings) -> bool:
+    """Whether each partition is loaded by one of the workers, and each worker has some."""
+    shares = [worker.partitions() for worker in workers]
+    return all(shares) and sorted(chain.from_iterable(shares)) == list(range(settings.partitions))
+
+
+class Demo:
+    """The traffic, and a look at the numbers every second."""
+
+    def __init__(
+        self, broker: Broker, workers: list[Worker], settings: Settings, screen: Screen, ending: "Ending"
+    ) -> None:
+        self.produced = Counts()
+        self._broker = broker
+        self._workers = workers
+        self._settings = settings
+        self._screen = screen
+        self._ending = ending
+        self._topics = dict(zip(("request", "response", "feedback"), settings.topics, strict=True))
+        self._traffic = Traffic(load_recordings(), time.time())
+        self._taking_over_since: float | None = None
+        self._drift_said = self._correction_said = False
+
+    @property
+    def _living(self) -> list[Worker]:
+        return [worker for worker in self._workers if not worker.mourned]
+
+    def run(self, seconds: float | None) -> None:
+        """Produce and show until the end, then compare what was produced with what was counted."""
+        self._say_where()
+        begin = time.monotonic()
+        look_at = begin
+        while not self._ending.is_asked and (seconds is None or time.monotonic() - begin < seconds):
+            self._produce()
+            self._watch_workers()
+            if time.monotonic() >= look_at:
+                look_at = time.monotonic() + LOOK_SECONDS
+                self._look(time.monotonic() - begin)
+            time.sleep(TICK_SECONDS)
+        self._screen.say(f"After {time.monotonic() - begin:.0f} s: {self._settle()}.")
+
+    # -- traffic ------------------------------------------------------------------------------------------------------
+
+    def _produce(self) -> None:
+        client = self._broker.client
+        if len(client) < MOST_UNANSWERED:
+            for sent in self._traffic.until(time.time()):
+                client.produce(
+                    self._topics[sent.kind],
+                    key=sent.event.key,
+                    value=sent.event.value,
+                    headers=list(sent.event.headers),
+                    on_delivery=partial(self._delivered, sent),
+                )
+        client.poll(0)
+
+    def _delivered(self, sent: Sent, error: Any, _message: Any) -> None:
+        if error is None:
+            self.produced.add(sent)
+
+    def _settle(self) -> str:
+        """With the traffic paused, wait until all that was produced is counted; both numbers."""
+        self._broker.client.flush(SETTLE_SECONDS)
+        end = time.monotonic() + SETTLE_SECONDS
+        while True:
+            report = self._report()
+            counted = counted_in(report) if report else Counts()
+            if counted == self.produced or time.monotonic() > end or self._ending.is_urgent:
+                return comparison(self.produced, counted)
+            time.sleep(0.1)
+
+    # -- what is shown ------------------------------------------------------------------------------------------------
+
+    def _say_where(self) -> None:
+        url = self._living[0].url
+        self._screen.say(f"Page:    {url}/\nMetrics: {url}/metrics\nModels:  {url}/api/models")
+        if len(self._workers) > 1:
+            self._screen.say(
+                f"Two workers share the partitions. Kill one, the counts stay exact:  kill -9 {self._workers[0].pid}"
+            )
+
+    def _report(self) -> Any:
+        for worker in self._living:
+            if (report := worker.ask("/api/models")) is not None:
+                return report
+        return None
+
+    def _look(self, seconds: float) -> None:
+        report = self._report()
+        if report is not None:
+            self._screen.show(report, seconds)
+        if time.time() >= self._traffic.drift_at and not self._drift_said:
+            self._drift_said = True
+            self._screen.say(
+                "From now on breast-cancer's first input arrives in a wrong scale: "
+                "its current model fails, the shadow does not mind."
+            )
+        mistake = self._traffic.last_mistake
+        if mistake is not None and not self._correction_said:
+            self._correction_said = True
+            body = f'{{"puid": "{mistake.puid}", "label": {mistake.predicted}}}'
+            self._screen.say(
+                f"A label was wrong after all ({mistake.predicted}, not {mistake.label})? Correct it, "
+                f"and one row moves in the confusion:\n  curl {self._living[0].url}/feedback "
+                f"-H 'content-type: application/json' -d '{body}'"
+            )
+
+    # -- workers that die ---------------------------------------------------------------------------------------------
+
+    def _watch_workers(self) -> None:
+        for worker in self._living:
+            if not worker.lives:
+                self._mourn(worker)
+        since = self._taking_over_since
+        if since is not None and _share_all(self._living, self._settings):
+            self._taking_over_since = None
+            waited = time.monotonic() - since
+            self._screen.say(f"Taken over after {waited:.1f} s, traffic paused to compare: {self._settle()}.")
+
+    def _mourn(self, worker: Worker) -> None:
+        worker.mourned = True
+        if not self._living:
+            raise FailedError(f"The last worker {worker.end}")
+        self._taking_over_since = time.monotonic()
+        report = self._report()
+        numbers = comparison(self.produced, counted_in(report)) if report else "no answer yet"
+        self._screen.say(f"Worker {worker.pid} {worker.end}; {numbers.partition(';')[0]} so far.")
+        self._screen.say(f"Numbers go on at {self._living[0].url}/")
+
+
+class Ending:
+    """What Ctrl-C, SIGTERM and a closed terminal ask for: to end in order, and at the second time at once."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        self.is_urgent = False
+
+    @contextlib.contextmanager
+    def listen(self) -> Iterator["Ending"]:
+        """Take the signals until the context ends."""
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.signal(number, self._ask) for number in numbers}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        self.is_urgent = self.is_asked
+        self.is_asked = True
