@@ -4,7 +4,7 @@ Times are seconds after `START`, the start of a coarse pane.
 """
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from math import ceil
@@ -335,6 +335,3 @@ def known(ledger: Ledger, records: Iterable[Record]) -> list[dict[str, Any]]:
     """All that a ledger knows of the puids of these records."""
     puids = sorted({(record.key or b"").decode() for record in records})
     return [ledger.describe(puid) for puid in puids if ledger.knows(puid)]
-
-
-Story = Callable[[], Ledger]

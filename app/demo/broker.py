@@ -44,7 +44,7 @@ def find_broker(settings: Settings) -> Broker:
 
 def remove_traces(settings: Settings, topics: Sequence[str]) -> bool:
     """Delete these topics and the group of these settings. Returns whether all are gone."""
-    client_library()
+    library = client_library()
     admin = importlib.import_module("confluent_kafka.admin").AdminClient(_options(settings))
     deletions = [*admin.delete_topics(list(topics), operation_timeout=10).values()]
     deletions += admin.delete_consumer_groups([settings.app_id], request_timeout=10).values()
@@ -52,7 +52,7 @@ def remove_traces(settings: Settings, topics: Sequence[str]) -> bool:
     for deletion in deletions:
         try:
             deletion.result(15)
-        except Exception:
+        except (library.KafkaException, TimeoutError):
             gone = False
     return gone
 

@@ -5,6 +5,7 @@ is fenced), a partition keeps its last 5 MB, and all is gone with the process. S
 bounded rate. It creates a topic when somebody first names it, always with `PARTITIONS` partitions.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from app.demo.broker import Broker, Client, client_library, quiet
@@ -17,12 +18,17 @@ ABOUT = (
 )
 
 
-def start_broker() -> Broker:
-    """A broker that lives as long as the client which is returned with it."""
+def start_broker(topics: Iterable[str]) -> Broker:
+    """A broker with these topics, which lives as long as the client that is returned with it.
+
+    The topics are made here: the mock does not know the request by which a worker would create what it misses.
+    """
     library = client_library()
     client: Client = library.Producer(quiet() | {"test.mock.num.brokers": 1})
     try:
         brokers: dict[int, Any] = client.list_topics(timeout=5).brokers
+        for topic in topics:
+            client.list_topics(topic, timeout=5)
     except library.KafkaException as error:
         raise SetupError(f"The demo's own broker did not start ({error.args[0]}).") from None
     return Broker(",".join(f"{broker.host}:{broker.port}" for broker in brokers.values()), client, ABOUT)

@@ -60,11 +60,12 @@ def _run(stack: ExitStack, screen: Screen, ending: "Ending", seconds: float | No
     own = _own_settings(given, f"tally-demo-{secrets.token_hex(3)}" if real else "tally-demo")
     port = choose_port(given.web_host, given.web_port, insist="web_port" in given.model_fields_set)
     screen.say("Two services, each with a current model and its shadow, answer recorded requests; labels come later.")
-    broker = find_broker(given) if real else embedded.start_broker()
+    settings = load_settings(**own, log_topic=None)
+    topics = [topic.name for topic in topics_of(settings)]
+    broker = find_broker(given) if real else embedded.start_broker(topics)
     screen.say(f"Broker:  {broker.about}")
-    settings = load_settings(**own, log_topic=None, kafka_bootstrap_servers=broker.address)
     if real:
-        stack.callback(_clean_up, settings, screen)
+        stack.callback(_clean_up, settings, topics, screen)
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tally-demo-", ignore_cleanup_errors=True))
     environment = worker_environment(own | {"kafka_bootstrap_servers": broker.address})
     workers: list[Worker] = []
@@ -91,11 +92,10 @@ def _own_settings(given: Settings, app_id: str) -> dict[str, str]:
     }
 
 
-def _clean_up(settings: Settings, screen: Screen) -> None:
+def _clean_up(settings: Settings, topics: list[str], screen: Screen) -> None:
     """Delete what the demo made on a broker that is not its own."""
-    names = [topic.name for topic in topics_of(settings)]
-    assert all(name.startswith("tally-demo-") for name in names)
-    if not remove_traces(settings, names):
+    assert all(name.startswith(settings.app_id) for name in topics)
+    if not remove_traces(settings, topics):
         screen.say(f"Not all of the demo's topics could be deleted; their names begin with {settings.app_id}.")
 
 

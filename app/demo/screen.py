@@ -1,14 +1,14 @@
 """The demo's output: a table that is drawn anew on a terminal, plain lines every few seconds anywhere else."""
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 LAST = "1m"
+UNDEFINED = "-"
 PLAIN_EVERY_SECONDS = 5.0
 
 
@@ -42,12 +42,12 @@ def _line(model: Mapping[str, Any]) -> Line:
         _score(model["windows"][LAST]["scores"].get("accuracy")),
         _score(scores.get("f1", scores.get("f1_macro"))),
         _score(scores.get("reward_mean")),
-        "–" if scores["coverage"] is None else f"{scores['coverage']:.0%}",
+        UNDEFINED if scores["coverage"] is None else f"{scores['coverage']:.0%}",
     )
 
 
 def _score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return UNDEFINED if value is None else f"{value:.3f}"
 
 
 class Screen:
@@ -58,10 +58,10 @@ class Screen:
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_interactive else None
         self._plain_at = 0.0
 
-    def __enter__(self) -> "Screen":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
 

@@ -33,7 +33,7 @@ class Worker:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "app", "worker", "--log-level", "WARNING"],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=subprocess.DEVNULL,
                 stderr=log,
                 env={**environment, **own},
                 start_new_session=True,  # Ctrl-C reaches the demo, which ends its workers in order
@@ -110,7 +110,7 @@ def stop_workers(workers: Sequence[Worker], is_impatient: Callable[[], bool]) ->
 
 
 def worker_environment(own: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with the demo's settings in place of all others but how Kafka is reached."""
+    """The environment of this process, with the demo's settings in place of all but how Kafka is reached."""
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("TALLY_")}
     kafka = {name: value for name, value in os.environ.items() if name.upper().startswith("TALLY_KAFKA_")}
     return kept | kafka | {f"TALLY_{name.upper()}": value for name, value in own.items()}

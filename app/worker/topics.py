@@ -121,9 +121,11 @@ async def _silence(settings: Settings, error: KafkaConnectionError) -> SetupErro
             async with asyncio.timeout(5):
                 _, writer = await asyncio.open_connection(host.strip("[] "), int(port))
                 writer.close()
+            protocol = settings.kafka_security_protocol
+            more = ", mechanism, username and password" if protocol.startswith("SASL") else ""
             return SetupError(
-                f"{server} takes connections, but not as a Kafka broker that is reached by "
-                f"{settings.kafka_security_protocol}: check TALLY_KAFKA_SECURITY_PROTOCOL and what belongs to it."
+                f"{server} takes connections, but not as a Kafka broker reached by {protocol}: "
+                f"check TALLY_KAFKA_SECURITY_PROTOCOL{more}."
             )
     return unreachable(settings, error)
 

@@ -1,0 +1,6 @@
+"""How much the laws try: enough to find what has been found, within a minute for the whole folder."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("laws", max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("laws")

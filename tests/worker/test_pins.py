@@ -1,0 +1,57 @@
+"""What the worker uses of pinned libraries beyond their public interface: a version that differs fails here first."""
+
+import inspect
+from importlib.metadata import version
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
+from faust.tables.manager import TableManager
+from faust.transport.drivers import aiokafka as driver
+from faust.web.drivers.aiohttp import Web
+
+PINNED = {"faust-streaming": "0.15.3", "aiokafka": "0.14.0", "mode-streaming": "0.7.1"}
+
+
+@pytest.mark.parametrize(("name", "pin"), PINNED.items())
+def test_versions_are_the_pinned_ones(name: str, pin: str) -> None:
+    assert version(name) == pin
+
+
+def test_the_parser_is_the_compiled_one() -> None:
+    """The Python parser is correct and six times slower."""
+    assert DefaultRecordBatch is not _DefaultRecordBatchPy
+
+
+@pytest.mark.parametrize(
+    ("function", "names"),
+    [
+        # app/worker/records.py binds these names to other classes.
+        (Fetcher._proc_fetch_request, {"PartitionRecords", "MemoryRecords"}),
+        (AIOKafkaConsumer.start, {"Fetcher"}),
+        # … replaces this method, and reads these attributes.
+        (PartitionRecords._unpack_records, {"_consumer_record", "has_next", "next_batch"}),
+        (FetchResult.getall, {"check_assignment", "has_more"}),
+        (Fetcher.fetched_records, {"_records", "_notify", "_wait_consume_future", "_create_fetch_waiter"}),
+        # app/worker/membership.py: the heartbeat that is recorded, the fetcher that is ended, the rejoin that is asked.
+        (GroupCoordinator._heartbeat_routine, {"_do_heartbeat"}),
+        (GroupCoordinator.need_rejoin, {"_rejoin_needed_fut"}),
+        (driver.AIOKafkaConsumerThread._create_consumer, {"_create_worker_consumer"}),
+        (driver.Consumer._new_consumer_thread, {"AIOKafkaConsumerThread"}),
+        (TableManager._update_channels, {"_tables_finalized", "_tables_registered"}),
+        (Web.on_start, {"init_server"}),
+    ],
+    ids=lambda value: getattr(value, "__qualname__", ""),
+)
+def test_functions_use_the_names_that_are_bound(function: object, names: set[str]) -> None:
+    code = function.__code__  # type: ignore[attr-defined]
+    inner = [constant.co_names for constant in code.co_consts if inspect.iscode(constant)]
+    assert names <= set(code.co_names).union(*inner)
+
+
+def test_faust_never_starts_its_fetcher_without_its_recovery() -> None:
+    """Only table recovery starts Faust's fetcher, and app/worker/membership.py starts no recovery."""
+    assert "recovery.start" in inspect.getsource(TableManager.on_start)
+    assert "_fetcher" not in inspect.getsource(driver.Consumer)
