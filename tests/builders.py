@@ -63,7 +63,9 @@ def a_request(body: Any = _UNSET, **fields: Unpack[Fields]) -> Record:
     return _event(Kind.REQUEST, {"data": {"ndarray": [[1.5, 2.5]]}} if body is _UNSET else body, fields)
 
 
-def a_response(*rows: Any, names: Any = None, version: Any = None, body: Any = _UNSET, **fields: Unpack[Fields]) -> Record:
+def a_response(
+    *rows: Any, names: Any = None, version: Any = None, body: Any = _UNSET, **fields: Unpack[Fields]
+) -> Record:
     """A response with these rows, one with class 1 where none is given."""
     if body is _UNSET:
         body = {"data": {"ndarray": list(rows) or [1]}}

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -39,6 +40,9 @@ class Worker(faust.App):  # type: ignore[misc]
 
     def _new_web(self) -> Web:
         return Pages(self)
+
+    def _create_directories(self) -> None:
+        """All state is in memory and in Kafka: no folder is needed."""
 
     async def on_start(self) -> None:
         """Check the topics, then start lane and feed; Faust's services (group membership first) follow."""
@@ -95,6 +99,14 @@ class Pages(Web):  # type: ignore[misc]
         self.api = Api(app)
         self.api.add_routes(self.web_app)
 
+    async def start_server(self) -> None:
+        """Listen; a port that is taken ends the process with one sentence."""
+        try:
+            await super().start_server()
+        except OSError as error:
+            where = f"{self.app.conf.web_bind}:{self.app.conf.web_port}"
+            give_up(SetupError(f"TALLY_WEB_PORT: cannot listen on {where} ({error.strerror})."))
+
 
 def give_up(error: SetupError) -> Any:
     """End the process with one sentence: the world must change before a restart helps."""
@@ -104,7 +116,7 @@ def give_up(error: SetupError) -> Any:
 
 def build(settings: Settings, rulebook: Rulebook) -> Worker:
     """A worker that is not started yet. Each call gives one of its own."""
-    scratch = settings.data_dir or tempfile.mkdtemp(prefix="tally-")
+    scratch = settings.data_dir or Path(tempfile.gettempdir()) / settings.app_id
     worker = Worker(
         settings.app_id,
         broker=[URL(f"kafka://{server}") for server in settings.kafka_bootstrap_servers.split(",")],

@@ -1,6 +1,5 @@
 """Running a worker as a process."""
 
-import logging
 import sys
 from functools import cache
 from typing import Any

@@ -396,7 +396,9 @@ HOSTILE: dict[str, bytes] = {
     "a deep row": b'{"data": {"ndarray": [%s]}}',
     "two deep cells": b'{"data": {"ndarray": [[%s, %s]]}}',
     "a deep part that is not read": b'{"data": {"ndarray": [[0.1, 0.9]]}, "more": %s}',
-    "the same, not ASCII": '{{"data": {{"ndarray": [[0.1, 0.9]]}}, "ö": %s}}'.replace("{{", "{").replace("}}", "}").encode(),
+    "the same, not ASCII": '{{"data": {{"ndarray": [[0.1, 0.9]]}}, "ö": %s}}'.replace("{{", "{")
+    .replace("}}", "}")
+    .encode(),
     "a deep version": b'{"data": {"ndarray": [[0.1, 0.9]]}, "model_version": %s}',
     "the same version, not ASCII": b'{"data": {"ndarray": [[0.1, 0.9]]}, "model_version": %s, "x": "\xc3\xb6"}',
     "a deep reward": b'{"reward": %s}',
@@ -442,14 +444,11 @@ numbers = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
 )
 words = st.sampled_from(["cat", "dog", "hündin", "0", "1", "4.0", "t:0", "t:1", "", "x" * 201])
-cells = st.one_of(numbers, numbers, st.booleans(), words, st.none())
+cells = st.one_of(numbers, st.booleans(), words, st.none())
 odd = st.one_of(cells, st.lists(cells, max_size=2), st.dictionaries(words, cells, max_size=2))
-lists = st.one_of(
-    st.lists(st.lists(numbers, min_size=2, max_size=2), min_size=1, max_size=3),
-    st.lists(st.lists(cells, max_size=3), max_size=3),
-    st.lists(odd, max_size=3),
-    odd,
-)
+vectors = st.lists(st.lists(st.one_of(numbers, st.booleans()), min_size=2, max_size=2), min_size=1, max_size=3)
+scalars = st.lists(st.one_of(numbers, words), min_size=1, max_size=3)
+lists = st.one_of(vectors, scalars, st.lists(st.lists(cells, max_size=3), max_size=3), st.lists(odd, max_size=3), odd)
 tensors = st.one_of(
     st.builds(
         lambda rows, width, values: {"shape": [rows, width], "values": values[: rows * width]},
@@ -458,22 +457,23 @@ tensors = st.one_of(
         st.lists(numbers, min_size=9, max_size=9),
     ),
     st.fixed_dictionaries({}, optional={"shape": lists, "values": lists}),
-    odd,
 )
-names = st.one_of(st.lists(words, max_size=3), odd)
+names = st.one_of(st.lists(words, min_size=2, max_size=2), odd)
+usual = st.fixed_dictionaries({"ndarray": st.one_of(vectors, scalars)}, optional={"names": names})
 datas = st.one_of(
-    st.fixed_dictionaries({"ndarray": lists}, optional={"names": names}),
-    st.fixed_dictionaries({}, optional={"ndarray": lists, "tensor": tensors, "names": names}),
-    lists,
+    usual, st.fixed_dictionaries({}, optional={"ndarray": lists, "tensor": tensors, "names": names}), lists
 )
 metas = st.one_of(st.fixed_dictionaries({}, optional={"requestPath": odd, "tags": odd}), odd)
 messages = st.one_of(
-    st.fixed_dictionaries({"data": datas}, optional={"meta": metas, "model_version": odd, "x": odd}),
+    st.fixed_dictionaries({"data": usual}, optional={"meta": metas, "model_version": odd, "x": odd}),
     st.fixed_dictionaries({}, optional={"data": datas, "meta": metas, "status": odd}),
     odd,
 )
+usual_truths = st.fixed_dictionaries({"data": usual})
 feedbacks = st.one_of(
-    st.fixed_dictionaries({"truth": messages}, optional={"reward": cells, "response": messages, "request": messages}),
+    st.fixed_dictionaries(
+        {"truth": usual_truths}, optional={"reward": cells, "response": messages, "request": messages, "x": odd}
+    ),
     st.fixed_dictionaries({}, optional={"truth": messages, "reward": odd, "response": messages, "request": messages}),
 )
 

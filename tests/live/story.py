@@ -64,7 +64,9 @@ def traffic(puids: int, seed: int = 7, *, broken: float = 0.02) -> list[Event]:
             legs.append(("demo", service, "shadow", "net"))
         classes = 3 if many else 2
         for leg in legs:
-            events.append(_event("request", puid, leg, asked, {"data": {"ndarray": [[rng.random() for _ in range(4)]]}}))
+            events.append(
+                _event("request", puid, leg, asked, {"data": {"ndarray": [[rng.random() for _ in range(4)]]}})
+            )
             output: Any = [rng.random() for _ in range(3)] if many else [round(rng.random(), 6)]
             images = {leg[3]: f"registry/{leg[3]}:1.{rng.randrange(2)}"}
             events.append(
@@ -191,7 +193,9 @@ def _series(counts: Counter[Any]) -> dict[tuple[str, tuple[tuple[str, str], ...]
             sums[model, name, labels] += amount
         for (model, name, labels), amount in [*sums.items(), *_one_against_rest(sums).items()]:
             if amount:
-                words = dict(zip(("model_namespace", "model_service", "predictor", "model", "model_version"), model, strict=True))
+                words = dict(
+                    zip(("model_namespace", "model_service", "predictor", "model", "model_version"), model, strict=True)
+                )
                 words |= dict(zip(LABELS[name], labels, strict=True))
                 if window:
                     words["window"] = window

@@ -8,7 +8,6 @@ import time
 import uuid
 from pathlib import Path
 
-
 from tests.live.servers import Kafka
 from tests.live.story import NOW, expected, traffic
 from tests.live.workers import Fleet, assert_counts, produce, topic_settings, wait_for
@@ -80,7 +79,7 @@ def test_kills_lose_and_double_nothing(kafka: Kafka, tmp_path: Path) -> None:
 
 
 def test_a_stalled_worker_gives_way_and_comes_back(kafka: Kafka, tmp_path: Path) -> None:
-    """SIGSTOP beyond the session time-out: the other takes over, the late one says what it lost and takes part again."""
+    """SIGSTOP beyond the session time-out: the other takes over; the late one says what it lost, and is back."""
     rate = 1_000
     events = traffic(8_000, seed=10)
     settings = settings_for(kafka, PARTITIONS="8")
@@ -101,5 +100,3 @@ def test_a_stalled_worker_gives_way_and_comes_back(kafka: Kafka, tmp_path: Path)
             lambda: first.process.poll() is not None or (first.ready() and len(first.readiness()[1]) > 0),
         )
         assert "lost" in first.log.read_text()
-
-

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes two workers: the seed's expressions, unchanged, give their own arithmetic over right counts."""
+"""A real Prometheus scrapes two workers: the seed's expressions, unchanged, give their arithmetic over right counts."""
 
 import math
 import time
@@ -102,8 +102,8 @@ def test_seed_expressions(kafka: Kafka, tmp_path: Path) -> None:
 
             by_class = {
                 "score_TP + score_FN + score_FP": lambda tp, fp, fn: tp / (tp + fn + fp),
-                "score_TP + score_FN": lambda tp, fp, fn: tp / (tp + fn),
-                "score_TP + score_FP": lambda tp, fp, fn: tp / (tp + fp),
+                "score_TP + score_FN": lambda tp, _, fn: tp / (tp + fn),
+                "score_TP + score_FP": lambda tp, fp, _: tp / (tp + fp),
             }
             for denominator, formula in by_class.items():
                 expression = f"sum(score_TP / ({denominator})) by (class, seldon_app)"

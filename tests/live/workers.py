@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
@@ -41,7 +41,7 @@ class Worker:
             )
 
     def get(self, path: str, timeout: float = 10) -> str:
-        with urllib.request.urlopen(self.url + path, timeout=timeout) as reply:
+        with urllib.request.urlopen(self.url + path, timeout=timeout) as reply:  # noqa: S310 - http, as made above
             return str(reply.read().decode())
 
     def readiness(self) -> tuple[bool, list[int]]:
@@ -98,7 +98,7 @@ class Fleet:
         self.workers: list[Worker] = []
         self._started = 0
 
-    def __enter__(self) -> "Fleet":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -132,7 +132,9 @@ class Fleet:
         return sum(value for worker in self.running() for at, value in worker.series().items() if at[0] == name)
 
     def logs(self) -> str:
-        return "\n".join(f"--- {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.folder.glob("worker-*.log")))
+        return "\n".join(
+            f"--- {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.folder.glob("worker-*.log"))
+        )
 
 
 def wait_for(what: str, ready: Callable[[], bool], seconds: float = 60) -> None:
@@ -154,7 +156,9 @@ def assert_counts(fleet: Fleet, wanted: Series, seconds: float = 60) -> None:
                 for name, labels in sorted(found.keys() | wanted.keys())
                 if found.get((name, labels)) != wanted.get((name, labels))
             ]
-            raise AssertionError(f"{len(wrong)} series differ, among them\n" + "\n".join(wrong[:12]) + "\n" + fleet.logs())
+            raise AssertionError(
+                f"{len(wrong)} series differ, among them\n" + "\n".join(wrong[:12]) + "\n" + fleet.logs()
+            )
         time.sleep(0.5)
 
 
@@ -170,7 +174,7 @@ def topic_settings(bootstrap: str, name: str) -> dict[str, str]:
 
 
 def produce(settings: dict[str, Any], events: Iterable[Event], per_second: float | None = None) -> None:
-    """Write events to their topics, in order; throttled where a rate is given. Returns when all are acknowledged."""
+    """Write events to their topics, in order; throttled where a rate is given. All are acknowledged at the end."""
     producer = Producer(
         {
             "bootstrap.servers": settings["KAFKA_BOOTSTRAP_SERVERS"],
