@@ -1,0 +1,30 @@
+"""The README is true: its tables are those of the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.readme import README, TABLES, with_tables
+
+
+def test_tables_are_current() -> None:
+    """Else run `python -m tests.readme`."""
+    assert with_tables(README.read_text()) == README.read_text()
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_has_its_place(name: str) -> None:
+    assert README.read_text().count(f"<!-- {name} -->") == 1
+
+
+def test_named_files_exist() -> None:
+    root = README.parent
+    for path in re.findall(r"`((?:app|tests|k8s)/[\w./-]+)`", README.read_text()):
+        assert (root / path).exists(), path
+
+
+def test_named_commands_are_targets() -> None:
+    makefile = Path(README.parent / "Makefile").read_text()
+    for target in set(re.findall(r"(?:`|^)make (\w+)", README.read_text(), re.MULTILINE)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
