@@ -39,15 +39,13 @@ def test_what_is_no_time(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "tail",
-    [b"Z", b".abcdefZ", b".+12345Z", b". 12345Z", b".12_345Z", b".123456xZ", b".123456+01:00Z", b".12345\xc2\xb2Z", b"\x00Z"],
+    "tail", [b".abcdefZ", b".+12345Z", b". 12345Z", b".12_345Z", b".123456xZ", b".123456+01:00Z", b".12345\xc2\xb2Z"]
 )
 def test_a_broken_fraction_is_no_time_whether_or_not_its_second_has_been_read_before(tail: bytes) -> None:
-    second = b"2026-11-21T06:%02d:00" % len(tail)
-    raw = second + (b"." + tail if tail == b"Z" else tail)
-    assert parse_time(raw) is None
+    second = b"2026-11-21T06:00:00"
+    assert parse_time(second + tail) is None
     assert parse_time(second + b".000000Z") is not None
-    assert parse_time(raw) is None
+    assert parse_time(second + tail) is None
 
 
 @pytest.mark.parametrize(
