@@ -61,10 +61,12 @@ def class_text(mark: int | str, names: tuple[str, ...] = ()) -> str:
 
 def given_names(names: Any, width: int) -> tuple[str, ...]:
     """The class names of a payload for vectors of `width`, or () where there are none but Seldon's defaults."""
-    if type(names) is not list or len(names) != width:
+    if type(names) is list:
+        names = tuple(names)
+    if type(names) is not tuple or len(names) != width:
         return ()
     try:
-        return _given(tuple(names))
+        return _given(names)
     except TypeError:  # a name that is a list or an object is no name
         return ()
 

@@ -78,7 +78,13 @@ class Exchange(msgspec.Struct, array_like=True, gc=False):
     counted: list[Group]
 
 
+class _Age(msgspec.Struct, array_like=True, gc=False):
+    newest: int
+
+
 encode = msgspec.msgpack.Encoder().encode
+#: The newest record timestamp alone, at a fraction of the cost.
+decode_age = msgspec.msgpack.Decoder(_Age).decode
 decode = msgspec.msgpack.Decoder(Exchange).decode
 
 

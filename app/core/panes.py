@@ -12,6 +12,7 @@ import orjson
 
 from app.core.events import Identity
 from app.core.names import Names
+from app.core.verdict import MEASURED, Atom
 
 TOTAL: Final = "total"
 COARSE: Final = "coarse"
@@ -84,37 +85,50 @@ class Counts:
     def add(self, delta: Mapping[tuple[int, int], Mapping[int, int]], names: Names, clock: float) -> int:
         """Add an epoch's changes, given by (identity, fine pane) and atom. Returns how many labels came too late."""
         late = 0
+        sums: dict[tuple[Identity, str, int], dict[int, int]] = {}
         for (number, pane), atoms in delta.items():
             identity = names.identities[number]
             seen = pane * self._clock.pane_seconds
             if seen < self.first_seen.get(identity, seen + 1):
                 self.first_seen[identity] = seen
                 self._newly_seen.add(identity)
-            levels = [(TOTAL, 0)]
+            places = [(identity, TOTAL, 0)]
             coarse = self._clock.coarse(pane)
             kept = not self._clock.retired(COARSE, coarse, clock)
             if kept:
-                levels.append((COARSE, coarse))
+                places.append((identity, COARSE, coarse))
             if not self._clock.retired(FINE, pane, clock):
-                levels.append((FINE, pane))
-            for atom, amount in _unbundled(atoms, names).items():
-                if not amount:
-                    continue
-                row, column = names.atoms[atom]
-                if not kept and amount > 0 and (row[:1] == "=" or column == "measured"):
-                    late += amount
-                for level, at in levels:
-                    self._bump(RowKey(identity, level, at, row), column, amount)
+                places.append((identity, FINE, pane))
+            changes = _unbundled(atoms, names)
+            if not kept:
+                late += sum(n for atom, n in changes.items() if n > 0 and _is_labelled(names.atoms[atom]))
+            for place in places:
+                total = sums.get(place)
+                if total is None:
+                    sums[place] = dict(changes)
+                else:
+                    for atom, amount in changes.items():
+                        total[atom] = total.get(atom, 0) + amount
+        for place, changes in sums.items():
+            rows: dict[str, dict[str, int]] = {}
+            for atom, amount in changes.items():
+                if amount:
+                    row, column = names.atoms[atom]
+                    if row not in rows:
+                        rows[row] = self._row(RowKey(*place, row))
+                    columns = rows[row]
+                    columns[column] = columns.get(column, 0) + amount
         return late
 
-    def _bump(self, key: RowKey, column: str, amount: int) -> None:
+    def _row(self, key: RowKey) -> dict[str, int]:
+        """A row that is about to change."""
+        self._changed.add(key)
         row = self.rows.get(key)
         if row is None:
             row = self.rows[key] = {}
             if key.level != TOTAL:
                 self._panes.setdefault((key.level, key.pane), set()).add(key)
-        row[column] = row.get(column, 0) + amount
-        self._changed.add(key)
+        return row
 
     def retire(self, clock: float) -> None:
         """Drop the panes that are no longer kept; their rows are written as gone."""
@@ -153,6 +167,10 @@ class Counts:
                 self.rows[key] = parse_row_value(value)
                 if key.level != TOTAL:
                     self._panes.setdefault((key.level, key.pane), set()).add(key)
+
+
+def _is_labelled(atom: Atom) -> bool:
+    return atom.row[:1] == "=" or atom == MEASURED
 
 
 def _unbundled(atoms: Mapping[int, int], names: Names) -> dict[int, int]:

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Sequence
 from functools import lru_cache
 from struct import Struct as Packing
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import orjson
@@ -21,7 +21,7 @@ from app.core.classes import Mark, given_names, mark_of, position
 from app.core.events import Reason, RefusedError
 
 
-class Output(NamedTuple):
+class Output(msgspec.Struct, gc=False):
     """What a response says, row by row."""
 
     marks: list[Mark]
@@ -32,7 +32,7 @@ class Output(NamedTuple):
     images: Any = None  # `meta.requestPath`: model → image
 
 
-class Feedback(NamedTuple):
+class Feedback(msgspec.Struct, gc=False):
     """What a feedback says. `labels` and `reward` hold only where stated; None takes an earlier statement back."""
 
     has_label: bool
@@ -43,7 +43,6 @@ class Feedback(NamedTuple):
     has_request: bool
 
 
-FAILED = Output([None])
 _TAG = re.compile(r":([^:/@]+)(?:@.*)?$")
 _LARGEST_REWARD = 1e9
 _PACK_ONE = Packing("<f").pack
@@ -55,7 +54,7 @@ _UNSET = msgspec.UNSET
 
 class _Data(msgspec.Struct, gc=False):
     ndarray: Any
-    names: Any = None
+    names: tuple[str, ...] | None = None
 
 
 class _Request(msgspec.Struct, gc=False):
@@ -63,7 +62,7 @@ class _Request(msgspec.Struct, gc=False):
 
 
 class _Meta(msgspec.Struct, gc=False):
-    requestPath: Any = None  # noqa: N815 - the field's name
+    requestPath: dict[str, str] | None = None  # noqa: N815 - the field's name
 
 
 class _Response(msgspec.Struct, gc=False):
@@ -211,7 +210,7 @@ def output_of(body: Any, longest: int = 200) -> Output:
     meta = body.get("meta")
     images = meta.get("requestPath") if type(meta) is dict else None
     if "data" not in body and type(body.get("status")) is dict:
-        return FAILED._replace(version=version, images=images)
+        return Output([None], version=version, images=images)
     rows, names = rows_of(body, "response")
     if type(rows[0]) is not list or len(rows[0]) < 2:
         return Output([_scalar(row, longest) for row in rows], version=version, images=images)
@@ -249,6 +248,8 @@ def brings_label(truth: Any) -> bool:
 
 def parse_reward(value: Any) -> int | None:
     """A reward in units of 1e-9, None for null."""
+    if value == 1:
+        return 1_000_000_000
     if value is None:
         return None
     if type(value) not in (int, float, bool) or not abs(value) <= _LARGEST_REWARD:
@@ -267,18 +268,20 @@ def _label_marks(rows: list[Any], names: Any, longest: int) -> list[Mark]:
     known = given_names(names, width) if names else ()
     if known:
         return [mark_of(known[_argmax(row, width, "truth")], longest) for row in rows]
+    if len(rows) == 1:
+        return [-_argmax(first, width, "truth") - 1]
     return [position(_argmax(row, width, "truth")) for row in rows]
 
 
 def _vectors(rows: list[Any], names: Any, version: str, images: Any) -> Output:
     width = len(rows[0])
     known = given_names(names, width) if names else ()
-    indices = [_argmax(row, width, "response") for row in rows]
     try:
         if len(rows) == 1:
-            scores = _PACK_ONE(rows[0][indices[0]])
-        else:
-            scores = array("f", [row[index] for row, index in zip(rows, indices, strict=True)]).tobytes()
+            index = _argmax(rows[0], width, "response")
+            return Output([-index - 1], _PACK_ONE(rows[0][index]), known, width, version, images)
+        indices = [_argmax(row, width, "response") for row in rows]
+        scores = array("f", [row[index] for row, index in zip(rows, indices, strict=True)]).tobytes()
     except OverflowError:
         raise RefusedError(Reason.NOT_FINITE, "a score is too large") from None
     return Output([-index - 1 for index in indices], scores, known, width, version, images)
@@ -299,7 +302,8 @@ def _argmax(row: Any, width: int, what: str) -> int:
         largest = max(row)
     except TypeError:
         largest = None
-    if type(largest) not in (float, int, bool):
+    kind = type(largest)
+    if kind is not float and kind is not int and kind is not bool:
         raise RefusedError(Reason.BAD_PAYLOAD, f"the {what}'s vectors must hold numbers")
     return row.index(largest)
 

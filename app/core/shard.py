@@ -25,7 +25,9 @@ from app.core.exchange import (
     Exchange,
     Fact,
     Group,
+    LegState,
     decode,
+    decode_age,
     encode,
     leg_state,
     put_fact,
@@ -135,6 +137,7 @@ class Shard:
         self._by_hour: defaultdict[int, list[bytes]] = defaultdict(list)
         self._sources: dict[tuple[bytes | None, ...], tuple[int, int]] = {}
         self._is_shadow: dict[int, bool] = {}
+        self._models: dict[int, str] = {}
         self._identities: dict[tuple[int, str], int] = {}
         self._class_lists: dict[tuple[str, ...] | int, int] = {}
         self._events = 0
@@ -231,7 +234,11 @@ class Shard:
                     exchange = decode(encode(exchange))  # a copy, so that what does not fit leaves no trace
                 if kind == REQUEST:
                     check_request(value)
-                    news = put_request(exchange, leg, time, ahead)
+                    if exchange.legs:
+                        news = put_request(exchange, leg, time, ahead)
+                    else:
+                        exchange.legs.append(LegState(leg, time, ahead))
+                        news = True
                 elif kind == RESPONSE:
                     output = read_response(value, self._limits.label_length)
                     news = self._put_response(exchange, leg, time, _digest(value), ahead, headers, output)
@@ -321,20 +328,22 @@ class Shard:
         in_feedback: int = 0,
     ) -> bool:
         # All that can refuse comes first: a refused event leaves no trace in its exchange.
-        version = version_of(output, self.names.legs[leg].model)
+        version = version_of(output, self._models[leg])
         if not output.version and (given := headers.get("ce_modelversion")):
             version = _text(given)
         identity = self._identities.get((leg, version))
         if identity is None:
             identity = self._new_identity(leg, version)
         classes = self._class_list(output) if output.width else 0
-        state = leg_state(exchange, leg)
-        if not wins_response(state, time, digest, in_feedback):
+        legs = exchange.legs
+        state = legs[0] if len(legs) == 1 and legs[0].leg == leg else leg_state(exchange, leg)
+        if state.time and not wins_response(state, time, digest, in_feedback):
             return False
         state.time = time
         state.digest = digest
         state.ahead = ahead
-        state.flags = state.flags & ~RESPONSE_IN_FEEDBACK | in_feedback
+        if state.flags or in_feedback:
+            state.flags = state.flags & ~RESPONSE_IN_FEEDBACK | in_feedback
         state.identity = identity
         state.classes = classes
         state.marks = output.marks
@@ -397,6 +406,7 @@ class Shard:
             raise RefusedError(Reason.TOO_MANY_MODELS, f"this partition already knows {self._limits.models} models")
         number = self.names.leg(leg)
         self._is_shadow[number] = leg.predictor in self.counting.rules(number).shadow
+        self._models[number] = leg.model
         source = self._sources[who] = (KINDS.index(kind.value), number)
         return source
 
@@ -480,7 +490,7 @@ class Shard:
         owner = owner_key(self.partition)
         self.counts.recover((key, value) for key, value in panes if key != owner)
         for key, raw in store.items():
-            self._by_hour[decode(raw).newest // _HOUR].append(key)
+            self._by_hour[decode_age(raw).newest // _HOUR].append(key)
         if raw_mark is None:
             return None
         mark = msgspec.json.decode(raw_mark, type=Position)

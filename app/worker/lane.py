@@ -11,6 +11,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
@@ -30,6 +31,9 @@ _TICK_SECONDS = 0.02
 #: Records parsed at once: enough for the loop to cost nothing, few enough to stay in the cache.
 _LIST = 100
 _WAIT_SECONDS = 0.1
+#: How far one topic of a partition may run ahead of another that has more to read, and how long it waits for it.
+_SKEW_MS = 20
+_PATIENCE_SECONDS = 0.3
 _CHANGES_PER_EPOCH = 10_000
 
 
@@ -231,6 +235,7 @@ class Lane:
     async def _read(self) -> None:
         consumer = self._consumer
         assert consumer is not None
+        stuck = False  # whether all that is fetched waits for what is not
         while True:
             open_parts = [part for part in self.running.values() if not part.saturated and part.lost is None]
             if self._held or not open_parts:
@@ -242,10 +247,11 @@ class Lane:
             tps = [TopicPartition(topic, part.number) for part in open_parts for topic in self.settings.topics]
             try:
                 # Nothing is taken by this call: it waits until something has been fetched.
-                await consumer.wait_for_records(tps, _WAIT_SECONDS)
+                await consumer.wait_for_records(tps, _WAIT_SECONDS, more=stuck)
+                stuck = True
                 for part in open_parts:
                     if turn == self._turn and part.lost is None:
-                        await self._read_partition(part)
+                        stuck = not await self._read_partition(part) and stuck
             except OffsetOutOfRangeError as error:
                 await self._move_into_range(error.args[0])
                 continue
@@ -254,35 +260,68 @@ class Lane:
                 await asyncio.sleep(0.5)
                 continue
 
-    async def _read_partition(self, part: Partition) -> None:
-        """Fold what has been fetched of one partition, its three topics in turn: parts of a puid meet in an epoch."""
+    async def _read_partition(self, part: Partition) -> bool:
+        """Fold what has been fetched of one partition, always on from the topic that is furthest back in time.
+
+        Returns whether there was anything to fold. So the parts of a puid meet: what is settled and written once need not be read and written again.
+        """
         consumer = self._consumer
         assert consumer is not None
         turn = self._turn
-        more = True
-        while more:
-            more = False
-            for topic in self.settings.topics:
-                tp = TopicPartition(topic, part.number)
+        shard = part.shard
+        before = dict(shard.offsets)
+        while turn == self._turn and part.lost is None and not part.saturated:
+            records: list[Any] = []
+            for _ in self.settings.topics:
                 async with self._reading:
                     if turn != self._turn or part.lost is not None:
-                        return
-                    records = consumer.take(tp, _LIST)
+                        break
+                    topic, records = self._next_list(part, consumer)
                     if records:
                         self._fold(part, topic, records)
-                        more = True
-                    self._skip_markers(part, tp)
-            part.shard.settle()
+                if not records:
+                    break
+            shard.settle()
             await asyncio.sleep(0)
-            if turn != self._turn:
-                return
-            if part.shard.waiting >= _CHANGES_PER_EPOCH:
-                if not part.committing:
-                    part.start_epoch(self._clock(part))
-                elif part.saturated:
-                    return
-        if self._due(part):
+            if shard.waiting >= _CHANGES_PER_EPOCH and not part.committing and turn == self._turn:
+                part.start_epoch(self._clock(part))
+            if not records:
+                break
+        if turn == self._turn and self._due(part):
             part.start_epoch(self._clock(part))
+        return shard.offsets != before
+
+    def _next_list(self, part: Partition, consumer: RecordConsumer) -> tuple[str, list[Any]]:
+        """The next records of the topic that is furthest back; none while it is waited for."""
+        shard = part.shard
+        newest = shard.newest
+        slowest = ""
+        for topic in sorted(self.settings.topics, key=lambda topic: newest.get(topic, 0)):
+            tp = TopicPartition(topic, part.number)
+            if (
+                slowest
+                and newest.get(topic, 0) - newest.get(slowest, 0) > _SKEW_MS
+                and self._worth_waiting(part, slowest)
+            ):
+                break
+            records = consumer.take(tp, _LIST)
+            place = consumer.place(tp)
+            if not records and place is not None:
+                shard.skip(topic, place)  # only transaction markers lie before it
+            if records:
+                part.waited_since = None
+                return topic, records
+            slowest = slowest or topic
+        return "", []
+
+    def _worth_waiting(self, part: Partition, topic: str) -> bool:
+        """Whether the others should wait for the next fetch of a topic that is behind them."""
+        if part.shard.offsets.get(topic, 0) >= self._end(topic, part.number):
+            return False
+        now = asyncio.get_running_loop().time()
+        if part.waited_since is None:
+            part.waited_since = now
+        return now - part.waited_since < _PATIENCE_SECONDS
 
     def _fold(self, part: Partition, topic: str, records: list[object]) -> None:
         shard = part.shard
@@ -300,13 +339,6 @@ class Lane:
                 self._checked.add(topic)
                 check = True
         shard.absorb(topic, records, self.partition_of if check else None)  # type: ignore[arg-type]
-
-    def _skip_markers(self, part: Partition, tp: TopicPartition) -> None:
-        """Where the consumer stands beyond the last record, only transaction markers lie between."""
-        assert self._consumer is not None
-        position = self._consumer.place(tp)
-        if position is not None:
-            part.shard.skip(tp.topic, position)
 
     async def _move_into_range(self, places: dict[TopicPartition, int]) -> None:
         """The broker no longer has the records that come next: go on with the oldest, and say what is lost."""
@@ -368,11 +400,5 @@ class Lane:
 
     def _end(self, topic: str, number: int, unknown: int = 0) -> int:
         """The end of an input as the last fetch saw it."""
-        consumer = self._consumer
-        tp = TopicPartition(topic, number)
-        if consumer is None or tp not in consumer.assignment():
-            return unknown
-        end = consumer.highwater(tp)
-        if end is None:
-            return unknown
-        return int(end)
+        end = self._consumer.end(TopicPartition(topic, number)) if self._consumer is not None else None
+        return unknown if end is None else end

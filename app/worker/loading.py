@@ -83,15 +83,19 @@ async def _read_changelogs(numbers: list[int], settings: Settings) -> dict[tuple
         states: dict[tuple[str, int], dict[bytes, bytes]] = {(tp.topic, tp.partition): {} for tp in tps}
         left = set(tps)
         while left:
-            for tp, records in (await consumer.getmany(*left, timeout_ms=200)).items():
+            await consumer.wait_for_records(list(left), 0.2)
+            for tp in list(left):
                 state = states[tp.topic, tp.partition]
-                for record in records:
-                    if record.value is None:
-                        state.pop(record.key, None)
-                    else:
-                        state[record.key] = record.value
+                # In short lists, so that the records' own objects take up little memory at any time.
+                while records := consumer.take(tp, 500):
+                    for record in records:
+                        if record.value is None:
+                            state.pop(record.key, None)
+                        else:
+                            state[record.key] = record.value
                 await asyncio.sleep(0)
-            left = {tp for tp in left if await consumer.position(tp) < ends[tp]}
+                if (consumer.place(tp) or 0) >= ends[tp]:
+                    left.discard(tp)
         for number in numbers:
             states[settings.panes_topic, number].pop(owner_key(number), None)
         return states

@@ -102,6 +102,9 @@ class _Batches:
 class ParsedRecords(PartitionRecords):  # type: ignore[misc]
     """A fetched list that yields records as the parser made them."""
 
+    def __iter__(self) -> Any:
+        return self._records_iterator if self._records_iterator is not None else iter(())
+
     def _consumer_record(self, _tp: Any, record: Any) -> Any:
         return record
 
@@ -119,8 +122,11 @@ class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
 
     start = _with_globals(AIOKafkaConsumer.start, Fetcher=ParsedFetcher)
 
-    async def wait_for_records(self, tps: list[TopicPartition], seconds: float) -> None:
-        """Wait until something has been fetched of any of these partitions. Raises what the fetch raised."""
+    async def wait_for_records(self, tps: list[TopicPartition], seconds: float, *, more: bool = False) -> None:
+        """Wait until something has been fetched of any of these partitions; with `more`, until more has been fetched.
+
+        Raises what the fetch raised.
+        """
         fetcher = self._fetcher
         ready = [tp for tp in tps if tp in fetcher._records]
         for tp in ready:
@@ -128,7 +134,7 @@ class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
                 error = fetcher._records.pop(tp)
                 fetcher._notify(fetcher._wait_consume_future)
                 error.check_raise()
-        if not ready:
+        if more or not ready:
             waiter = fetcher._create_fetch_waiter()
             done, _ = await asyncio.wait([waiter], timeout=seconds)
             if done:
@@ -147,6 +153,12 @@ class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             fetcher._records.pop(tp, None)
             fetcher._notify(fetcher._wait_consume_future)
         return records
+
+    def end(self, tp: TopicPartition) -> int | None:
+        """The end of a partition as the last fetch saw it."""
+        subscription = self._subscription.subscription
+        state = subscription.assignment.state_value(tp) if subscription is not None else None
+        return state.highwater if state is not None else None
 
     def place(self, tp: TopicPartition) -> int | None:
         """The offset after the last record taken and the markers behind it."""
