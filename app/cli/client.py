@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ClusterAuthorizationFailedError, KafkaError
 
 from app.settings import Settings
 from app.worker.kafka import SetupError, client_options, unreachable
 from app.worker.partition import close_producer
 from app.worker.topics import admin_client, describe_cluster
+
+ACLS_HINT = "`tally topics` lists the ACLs that are needed"
 
 T = TypeVar("T")
 
@@ -33,6 +35,9 @@ async def open_producer(settings: Settings, **options: Any) -> AsyncIterator[AIO
         try:
             async with asyncio.timeout(30):
                 await producer.start()
+        except ClusterAuthorizationFailedError:  # so the brokers answer whoever may write to no topic at all
+            where = settings.kafka_bootstrap_servers
+            raise SetupError(f"This user of {where} may write nothing there: {ACLS_HINT}.") from None
         except (KafkaError, OSError, TimeoutError) as error:
             raise unreachable(settings, error) from None
         yield producer

@@ -1,5 +1,6 @@
 """`tally feedback`: one feedback from the command line, straight to its topic."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -88,9 +89,10 @@ async def _produce(settings: Settings, event: Event) -> tuple[int, int]:
     await require_topic(settings, settings.feedback_topic)
     async with open_producer(settings) as producer:
         try:
-            sent = await producer.send_and_wait(
-                settings.feedback_topic, key=event.key, value=event.value, headers=list(event.headers)
-            )
+            async with asyncio.timeout(30):
+                sent = await producer.send_and_wait(
+                    settings.feedback_topic, key=event.key, value=event.value, headers=list(event.headers)
+                )
         except (KafkaError, OSError, TimeoutError) as error:
             raise unreachable(settings, error) from None
     return sent.partition, sent.offset

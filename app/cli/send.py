@@ -19,11 +19,12 @@ from aiokafka.errors import (
     KafkaError,
     KafkaTimeoutError,
     RequestTimedOutError,
+    TopicAuthorizationFailedError,
 )
 from rich.console import Console
 from rich.progress import Progress
 
-from app.cli.client import open_producer, require_topic, run
+from app.cli.client import ACLS_HINT, open_producer, require_topic, run
 from app.cli.ends import InputError
 from app.cli.lines import ReadError, Source
 from app.cli.screen import counted
@@ -34,6 +35,8 @@ _LARGEST_RECORD_BYTES = 16 << 20  # what the brokers take is for them to say
 _BATCH_BYTES = 1 << 17
 #: At most so many events wait for their acknowledgement.
 _MOST_WAITING = 20_000
+#: How long an event may wait for its acknowledgement: an idempotent producer of aiokafka tries for ever.
+_PATIENCE_SECONDS = 30
 
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _LATEST_MS = 1 << 62
@@ -165,12 +168,21 @@ class _Sending:
     async def settle(self, left: int = 0) -> None:
         """Wait until at most so many events are unacknowledged."""
         while len(self._waiting) > left:
-            number, future = self._waiting.popleft()
-            try:
-                await future
-            except (KafkaError, OSError) as error:
-                raise await self._refused(number, error) from None
+            number, future = self._waiting[0]
+            if not future.done():
+                await asyncio.wait([future], timeout=_PATIENCE_SECONDS)
+            if not future.done():
+                raise await self._refused(number, TimeoutError())
+            error = future.exception()
+            if error is not None:
+                raise await self._refused(number, error)
+            self._waiting.popleft()
             self.sent += 1
+
+    async def notice(self) -> None:
+        """Settle what has been acknowledged, or refused, by now."""
+        while self._waiting and self._waiting[0][1].done():
+            await self.settle(len(self._waiting) - 1)
 
     async def stopped(self, reason: str) -> InputError:
         """What ends the command here, once all that was handed over before has arrived."""
@@ -179,14 +191,20 @@ class _Sending:
             f"{reason.rstrip('.')}; {self._count()}{' before it, nothing after it' if self.sent else ''}."
         )
 
-    async def _refused(self, number: int, error: Exception) -> InputError | SetupError:
+    async def _refused(self, number: int, error: BaseException) -> InputError | SetupError:
         """What ends the command where Kafka does not take a record; another one of its batch may be the reason."""
-        results = await asyncio.gather(*(future for _, future in self._waiting), return_exceptions=True)
+        futures = [future for _, future in self._waiting]
         self._waiting.clear()
-        self.sent += sum(not isinstance(result, BaseException) for result in results)
+        if futures and not isinstance(error, TimeoutError):
+            await asyncio.wait(futures, timeout=5)
+        self.sent += sum(future.done() and future.exception() is None for future in futures)
         if isinstance(error, (KafkaConnectionError, KafkaTimeoutError, RequestTimedOutError, OSError)):
             return SetupError(f"{unreachable(self._settings, TimeoutError())} Until then {self._count()}.")
-        hint = " (--now sends with the present time)" if isinstance(error, InvalidTimestampError) else ""
+        hint = ""
+        if isinstance(error, InvalidTimestampError):
+            hint = " (--now sends with the present time)"
+        elif isinstance(error, TopicAuthorizationFailedError):
+            hint = f" ({ACLS_HINT})"
         return InputError(
             f"Kafka refused line {number} of {self._name}, or one that was sent together with it: "
             f"{type(error).__name__}{hint}; {self._count()}."
@@ -215,6 +233,7 @@ async def _send(file: str, settings: Settings, *, topic: str | None, present: bo
                             await sending.add(number, read_line(line, topic), present=present)
                     progress.update(task, completed=source.position)
                     await asyncio.sleep(0)  # the producer's turn
+                    await sending.notice()
             except LineError as error:
                 raise await sending.stopped(f"Line {number} of {name} {error}") from None
             except ReadError as error:

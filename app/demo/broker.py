@@ -1,11 +1,12 @@
 """What the demo's traffic is written to: a client of confluent-kafka, and the address that the workers are given."""
 
+import contextlib
 import importlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from app.settings import Settings
-from app.worker.kafka import SetupError, unreachable
+from app.worker.kafka import SetupError
 
 Client = Any  # confluent_kafka.Producer, of a library that publishes no types
 
@@ -33,28 +34,33 @@ def quiet() -> dict[str, Any]:
 
 def find_broker(settings: Settings) -> Broker:
     """The broker of the settings. Raises `SetupError` where it does not answer."""
-    library = client_library()
+    library, where = client_library(), settings.kafka_bootstrap_servers
     client = library.Producer(_options(settings) | {"enable.idempotence": True})
     try:
-        client.list_topics(timeout=10)
+        client.list_topics(timeout=5)
     except library.KafkaException:
-        raise unreachable(settings, TimeoutError()) from None
-    return Broker(settings.kafka_bootstrap_servers, client, settings.kafka_bootstrap_servers)
+        raise SetupError(
+            f"No Kafka broker answers at {where}: start one (`make services`), "
+            "or leave TALLY_KAFKA_BOOTSTRAP_SERVERS unset, and the demo brings its own."
+        ) from None
+    return Broker(where, client, where)
 
 
 def remove_traces(settings: Settings, topics: Sequence[str]) -> bool:
-    """Delete these topics and the group of these settings. Returns whether all are gone."""
+    """Delete these topics, and the group of these settings where it can be. Returns whether the topics are gone."""
     library = client_library()
     admin = importlib.import_module("confluent_kafka.admin").AdminClient(_options(settings))
-    deletions = [*admin.delete_topics(list(topics), operation_timeout=10).values()]
-    deletions += admin.delete_consumer_groups([settings.app_id], request_timeout=10).values()
-    gone = True
-    for deletion in deletions:
-        try:
+    groups = admin.delete_consumer_groups([settings.app_id], request_timeout=10)
+    refused = (library.KafkaException, TimeoutError)
+    for deletion in groups.values():
+        with contextlib.suppress(*refused):  # a member that was killed is in it until its session ends
             deletion.result(15)
-        except (library.KafkaException, TimeoutError):
-            gone = False
-    return gone
+    try:
+        for deletion in admin.delete_topics(list(topics), operation_timeout=10).values():
+            deletion.result(15)
+    except refused:
+        return False
+    return True
 
 
 def _options(settings: Settings) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from app.demo.broker import Broker, Client, client_library, quiet
 from app.worker.kafka import SetupError
 
 PARTITIONS = 4
+#: From this version on the mock writes the markers of transactions, without the checksum that the workers look at.
+_FIRST_UNFIT = 0x020F0000
 ABOUT = (
     "a mock one in this process's memory: no real transactions, nothing survives a crash; good for this demo only "
     "(set TALLY_KAFKA_BOOTSTRAP_SERVERS for a real one)"
@@ -24,6 +26,11 @@ def start_broker(topics: Iterable[str]) -> Broker:
     The topics are made here: the mock does not know the request by which a worker would create what it misses.
     """
     library = client_library()
+    version, number = library.libversion()
+    if number >= _FIRST_UNFIT:
+        raise SetupError(
+            f"The demo's own broker needs confluent-kafka below 2.15 (this is {version}): pip install 'tally[demo]'."
+        )
     client: Client = library.Producer(quiet() | {"test.mock.num.brokers": 1})
     try:
         brokers: dict[int, Any] = client.list_topics(timeout=5).brokers

@@ -17,19 +17,18 @@ from typing import Any
 from app.demo import embedded
 from app.demo.broker import Broker, find_broker, remove_traces
 from app.demo.counts import Counts, comparison, counted_in
-from app.demo.screen import Screen
+from app.demo.screen import LAST, Report, Screen
 from app.demo.traffic import Sent, Traffic, load_recordings
 from app.demo.workers import Worker, choose_port, stop_workers, worker_environment
 from app.settings import Settings, load_settings
+from app.worker.build import EXIT_FAILED
 from app.worker.kafka import SetupError
 from app.worker.topics import topics_of
-
-EXIT_FAILED = 3
 
 TICK_SECONDS = 0.05
 LOOK_SECONDS = 1.0
 START_SECONDS = 60
-SETTLE_SECONDS = 20
+SETTLE_SECONDS = 30
 #: So many events at most wait for the broker's answer.
 MOST_UNANSWERED = 10_000
 
@@ -47,14 +46,15 @@ def run_demo(seconds: float | None) -> int:
         with ExitStack() as stack:
             ending = stack.enter_context(Ending().listen())
             screen = stack.enter_context(Screen())
-            _run(stack, screen, ending, seconds)
+            fine = _run(stack, screen, ending, seconds)
     except FailedError as error:
         print(f"tally: {error}", file=sys.stderr)
         return EXIT_FAILED
-    return 0
+    return 0 if fine else EXIT_FAILED
 
 
-def _run(stack: ExitStack, screen: Screen, ending: "Ending", seconds: float | None) -> None:
+def _run(stack: ExitStack, screen: Screen, ending: "Ending", seconds: float | None) -> bool:
+    """The same; returns whether all that was produced has been counted, as far as the user waited for that."""
     given = load_settings()
     real = "kafka_bootstrap_servers" in given.model_fields_set
     own = _own_settings(given, f"tally-demo-{secrets.token_hex(3)}" if real else "tally-demo")
@@ -73,9 +73,9 @@ def _run(stack: ExitStack, screen: Screen, ending: "Ending", seconds: float | No
     ports = [port, choose_port(given.web_host, 0, insist=False)] if real else [port]
     workers += [Worker(given.web_host, number, environment, Path(folder)) for number in ports]
     screen.say("Starting a worker …" if len(ports) == 1 else f"Starting {len(ports)} workers …")
-    if _wait_until_ready(workers, settings, ending):
-        Demo(broker, workers, settings, screen, ending).run(seconds)
-        screen.say("Stopping.")
+    if not _wait_until_ready(workers, settings, ending):
+        return True
+    return Demo(broker, workers, settings, screen, ending).run(seconds)
 
 
 def _own_settings(given: Settings, app_id: str) -> dict[str, str]:
@@ -87,7 +87,7 @@ def _own_settings(given: Settings, app_id: str) -> dict[str, str]:
         "feedback_topic": f"{app_id}-feedback",
         "partitions": str(embedded.PARTITIONS),
         "pane_seconds": "5",
-        "windows": "1m,5m",
+        "windows": f"{LAST},5m",
         "web_host": given.web_host,
     }
 
@@ -107,7 +107,7 @@ def _wait_until_ready(workers: list[Worker], settings: Settings, ending: "Ending
             return False
         for worker in workers:
             if not worker.lives:
-                raise SetupError(f"The worker {worker.end}")
+                raise (SetupError if worker.refused else FailedError)(f"The worker {worker.end}")
         if time.monotonic() > end:
             raise FailedError(f"The workers were not ready within {START_SECONDS} s.")
         time.sleep(0.1)
@@ -141,8 +141,11 @@ class Demo:
     def _living(self) -> list[Worker]:
         return [worker for worker in self._workers if not worker.mourned]
 
-    def run(self, seconds: float | None) -> None:
-        """Produce and show until the end, then compare what was produced with what was counted."""
+    def run(self, seconds: float | None) -> bool:
+        """Produce and show until the end, then compare what was produced with what was counted.
+
+        Returns whether they are equal, or the user did not wait for that.
+        """
         self._say_where()
         begin = time.monotonic()
         look_at = begin
@@ -153,7 +156,11 @@ class Demo:
                 look_at = time.monotonic() + LOOK_SECONDS
                 self._look(time.monotonic() - begin)
             time.sleep(TICK_SECONDS)
-        self._screen.say(f"After {time.monotonic() - begin:.0f} s: {self._settle()}.")
+        passed = time.monotonic() - begin
+        report = self._settle()
+        self._screen.show_last(report, passed)
+        self._screen.say(f"After {passed:.0f} s: {self._verdict(report)}.")
+        return counted_in(report) == self.produced or self._ending.is_urgent
 
     # -- traffic ------------------------------------------------------------------------------------------------------
 
@@ -174,16 +181,20 @@ class Demo:
         if error is None:
             self.produced.add(sent)
 
-    def _settle(self) -> str:
-        """With the traffic paused, wait until all that was produced is counted; both numbers."""
-        self._broker.client.flush(SETTLE_SECONDS)
+    def _settle(self) -> Report:
+        """With the traffic paused, wait until all that was produced is counted; the report that says so."""
         end = time.monotonic() + SETTLE_SECONDS
         while True:
+            unanswered = self._broker.client.flush(TICK_SECONDS)
             report = self._report()
-            counted = counted_in(report) if report else Counts()
-            if counted == self.produced or time.monotonic() > end or self._ending.is_urgent:
-                return comparison(self.produced, counted)
-            time.sleep(0.1)
+            settled = not unanswered and counted_in(report) == self.produced
+            if settled or time.monotonic() > end or self._ending.is_urgent:
+                return report
+            time.sleep(TICK_SECONDS)
+
+    def _verdict(self, report: Report) -> str:
+        counted = counted_in(report)
+        return f"{comparison(self.produced, counted)}: {'equal' if counted == self.produced else 'NOT EQUAL'}"
 
     # -- what is shown ------------------------------------------------------------------------------------------------
 
@@ -192,19 +203,16 @@ class Demo:
         self._screen.say(f"Page:    {url}/\nMetrics: {url}/metrics\nModels:  {url}/api/models")
         if len(self._workers) > 1:
             self._screen.say(
-                f"Two workers share the partitions. Kill one, the counts stay exact:  kill -9 {self._workers[0].pid}"
+                f"Two workers share the partitions. Kill one, the counts stay exact:  kill -9 {self._workers[1].pid}"
             )
 
-    def _report(self) -> Any:
-        for worker in self._living:
-            if (report := worker.ask("/api/models")) is not None:
-                return report
-        return None
+    def _report(self) -> Report:
+        """What one of the workers says of all models; of none where no worker answers."""
+        reports = (worker.ask("/api/models") for worker in self._living)
+        return next((report for report in reports if report is not None), {"models": []})
 
     def _look(self, seconds: float) -> None:
-        report = self._report()
-        if report is not None:
-            self._screen.show(report, seconds)
+        self._screen.show(self._report(), seconds)
         if time.time() >= self._traffic.drift_at and not self._drift_said:
             self._drift_said = True
             self._screen.say(
@@ -231,17 +239,19 @@ class Demo:
         if since is not None and _share_all(self._living, self._settings):
             self._taking_over_since = None
             waited = time.monotonic() - since
-            self._screen.say(f"Taken over after {waited:.1f} s, traffic paused to compare: {self._settle()}.")
+            self._screen.say(
+                f"Taken over after {waited:.1f} s, traffic paused to compare: {self._verdict(self._settle())}."
+            )
 
     def _mourn(self, worker: Worker) -> None:
         worker.mourned = True
         if not self._living:
             raise FailedError(f"The last worker {worker.end}")
         self._taking_over_since = time.monotonic()
-        report = self._report()
-        numbers = comparison(self.produced, counted_in(report)) if report else "no answer yet"
-        self._screen.say(f"Worker {worker.pid} {worker.end}; {numbers.partition(';')[0]} so far.")
-        self._screen.say(f"Numbers go on at {self._living[0].url}/")
+        so_far = comparison(self.produced, counted_in(self._report()))
+        self._screen.say(f"Worker {worker.pid} {worker.end}; so far {so_far}.")
+        if worker is self._workers[0]:
+            self._screen.say(f"Page:    {self._living[0].url}/")
 
 
 class Ending:

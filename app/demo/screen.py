@@ -12,6 +12,9 @@ UNDEFINED = "-"
 PLAIN_EVERY_SECONDS = 5.0
 
 
+Report = Mapping[str, Any]  # an answer of `/api/models`
+
+
 class Line(NamedTuple):
     """One model, ready to be read."""
 
@@ -24,10 +27,10 @@ class Line(NamedTuple):
     labels: str
 
 
-HEAD = Line("model", "rows", "accuracy", f"last {LAST}", "f1", "reward", "labels")
+HEAD = Line("model", "rows", "accuracy", f"in {LAST}", "f1", "reward", "labels")
 
 
-def lines_of(report: Mapping[str, Any]) -> list[Line]:
+def lines_of(report: Report) -> list[Line]:
     """The models with rows in an answer of `/api/models`."""
     return [_line(model) for model in report["models"] if any(model["rows"].values())]
 
@@ -62,15 +65,19 @@ class Screen:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._freeze()
+
+    def _freeze(self) -> None:
         if self._live is not None:
             self._live.stop()
+            self._live = None
 
     def say(self, sentence: str) -> None:
         """Print a line that stays."""
         self._console.print(sentence)
         self._console.file.flush()
 
-    def show(self, report: Mapping[str, Any], seconds: float) -> None:
+    def show(self, report: Report, seconds: float) -> None:
         """Show the numbers after so many seconds of traffic."""
         lines = lines_of(report)
         if self._live is not None:
@@ -83,9 +90,15 @@ class Screen:
                 numbers = "  ".join(f"{word} {cell}" for word, cell in zip(HEAD[1:], line[1:], strict=True))
                 self.say(f"{seconds:4.0f} s  {line.model:{width}}  {numbers}")
 
+    def show_last(self, report: Report, seconds: float) -> None:
+        """Show the numbers at the end; what is said after that stands below them."""
+        self._plain_at = 0.0
+        self.show(report, seconds)
+        self._freeze()
+
 
 def _table(lines: list[Line], seconds: float) -> Table:
-    table = Table(caption=f"{seconds:.0f} s of traffic; Ctrl-C ends it")
+    table = Table(box=None, pad_edge=False, caption=f"{seconds:.0f} s of traffic; Ctrl-C ends it")
     for word in HEAD:
         table.add_column(word, justify="left" if word == HEAD.model else "right", no_wrap=True)
     for line in lines:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # the recorder needs scikit-learn, the demo does not
 CURRENT, SHADOW = "current", "shadow"
 #: The predictor that answers with each model, and the tag of its image, which is the version that Tally shows.
 PREDICTOR = {CURRENT: "default", SHADOW: "shadow"}
-TAG = {CURRENT: "1.4.0", SHADOW: "2.0.0"}
+TAG = {CURRENT: "1.4", SHADOW: "2.0"}
 
 LABELLED_SHARE = 0.95
 LABEL_DELAY_SECONDS = (2.0, 20.0)

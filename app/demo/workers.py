@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from app.worker.build import EXIT_SETUP
 from app.worker.kafka import SetupError
 
 ASK_SECONDS = 2
@@ -54,6 +55,11 @@ class Worker:
     def lives(self) -> bool:
         """Whether the process runs."""
         return self._process.poll() is None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the process ended because something around it must change first."""
+        return self._process.poll() == EXIT_SETUP
 
     @property
     def end(self) -> str:

@@ -8,6 +8,7 @@ settings.register_profile(
     "laws",
     max_examples=150,
     deadline=None,
+    report_multiple_bugs=False,
     derandomize=os.environ.get("CI") == "true",  # there, the same cases every time; on a laptop, others every time
     suppress_health_check=[HealthCheck.too_slow],
 )

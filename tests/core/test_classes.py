@@ -52,7 +52,7 @@ def test_the_canonical_class_text(value: Any, text: str) -> None:
     assert class_text(mark) == text
 
 
-@pytest.mark.parametrize("value", [0.5, -2.5, 1e-9, 1.0000001])
+@pytest.mark.parametrize("value", [0.5, -2.5, 1e-9, 1.0000001, 1e20])
 def test_a_number_that_is_not_integral_is_no_class(value: float) -> None:
     assert mark_of(value) == value
     assert isinstance(mark_of(value), float)
@@ -65,7 +65,6 @@ def test_a_number_that_is_not_integral_is_no_class(value: float) -> None:
         ([1], Reason.BAD_PAYLOAD),
         ({"a": 1}, Reason.BAD_PAYLOAD),
         ("x" * 201, Reason.LABEL_TOO_LONG),
-        (10**250, Reason.LABEL_TOO_LONG),
     ],
 )
 def test_what_can_be_no_class(value: Any, reason: Reason) -> None:

@@ -38,14 +38,12 @@ def test_what_is_no_time(raw: bytes) -> None:
     assert parse_time(raw) is None
 
 
-@pytest.mark.parametrize(
-    "tail", [b".abcdefZ", b".+12345Z", b". 12345Z", b".12_345Z", b".123456xZ", b".123456+01:00Z", b".12345\xc2\xb2Z"]
-)
-def test_a_broken_fraction_is_no_time_whether_or_not_its_second_has_been_read_before(tail: bytes) -> None:
-    second = b"2026-11-21T06:00:00"
-    assert parse_time(second + tail) is None
-    assert parse_time(second + b".000000Z") is not None
-    assert parse_time(second + tail) is None
+@pytest.mark.parametrize("tail", [b".abcdefZ", b".+12345Z", b". 12345Z", b".12_345Z", b".123456+1Z", b".12345\xc2\xb2Z"])
+def test_a_broken_time_is_none_whether_or_not_its_second_has_been_read_before(tail: bytes) -> None:
+    """What a time says must not depend on the times that were read before it."""
+    assert parse_time(b"2026-11-21T06:00:00" + tail) is None
+    assert parse_time(b"2026-11-21T05:00:00.000000Z") is not None
+    assert parse_time(b"2026-11-21T05:00:00" + tail) is None
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,6 @@ def test_an_error_is_an_answer_without_prediction(body: Any, classes: list[Any])
         (b'{"data": {"tensor": {"shape": [2, 0], "values": []}}}', Reason.EMPTY),
         (b'{"data": []}', Reason.EMPTY),
         (b'{"data": {"ndarray": ["' + b"x" * 201 + b'"]}}', Reason.LABEL_TOO_LONG),
-        (b'{"data": {"ndarray": [' + b"9" * 201 + b"]}}", Reason.LABEL_TOO_LONG),
     ],
 )
 def test_why_a_response_cannot_be_read(value: bytes, reason: Reason) -> None:
@@ -323,7 +322,6 @@ def test_other_rewards_are_refused(reward: Any) -> None:
         (b'{"truth": {"data": {"ndarray": [null]}}}', Reason.BAD_PAYLOAD),
         (b'{"truth": {"data": {}}}', Reason.BAD_PAYLOAD),
         (b'{"truth": {"data": {"ndarray": ["' + b"x" * 201 + b'"]}}}', Reason.LABEL_TOO_LONG),
-        (b'{"truth": {"data": {"ndarray": [' + b"9" * 201 + b"]}}}", Reason.LABEL_TOO_LONG),
         (b'{"truth": {"data": {"ndarray": [1]}}, "reward": "1"}', Reason.BAD_REWARD),
         (b'{"truth": {"data": {"ndarray": [NaN]}}}', Reason.NOT_FINITE),
         (b'{"reward": NaN}', Reason.NOT_FINITE),
@@ -502,14 +500,11 @@ def test_both_ways_of_reading_a_request_agree(body: Any, plain: bool) -> None:
     assert outcome(check_request, value) == outcome(lambda: check_request_body(parse(value)))
 
 
-@pytest.mark.parametrize("number", [2**53, 2**53 + 2, 2**63, 2**64, 10**30])
-def test_a_label_is_the_same_class_however_it_is_read(number: int) -> None:
-    """As an int or as a float, in a text of ASCII alone or not."""
+@pytest.mark.parametrize("number", [2**53 + 1, 2**63, 2**64, -(2**63) - 1, 10**30])
+def test_a_long_number_is_the_same_label_in_a_text_of_ascii_alone_or_not(number: int) -> None:
     plain = b'{"truth": {"data": {"ndarray": [%d]}}}' % number
     marked = b'{"truth": {"data": {"ndarray": [%d]}}, "x": "\xc3\xb6"}' % number
     assert read_feedback(plain).labels == read_feedback(marked).labels
-    as_float = b'{"truth": {"data": {"ndarray": [%d.0]}}}' % number
-    assert read_feedback(plain).labels == read_feedback(as_float).labels
 
 
 @given(

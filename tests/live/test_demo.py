@@ -1,0 +1,238 @@
+"""`tally demo` as a user runs it: numbers soon, exact counts through a kill, a sentence for what is wrong, no trace."""
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from tests.live import servers
+
+SETTLED = re.compile(r"produced (\d+) exchanges, counted (\d+); produced (\d+) rewards, counted (\d+): equal")
+MODELS = {
+    (service, predictor, model, version)
+    for service in ("breast-cancer", "iris")
+    for predictor, model, version in (("default", "current", "1.4"), ("shadow", "shadow", "2.0"))
+}
+T = TypeVar("T")
+
+
+class Demo:
+    """A running demo: its output so far, and the processes that it has started."""
+
+    def __init__(self, folder: Path, *options: str, **settings: str) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
+        environment |= {f"TALLY_{name}": value for name, value in settings.items()} | {"TMPDIR": str(folder)}
+        self.began = time.monotonic()
+        self._folder = folder
+        self._lines: list[str] = []
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "app", "demo", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            text=True,
+        )
+        self._children: set[psutil.Process] = set()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        self._lines.extend(self._process.stdout)
+
+    @property
+    def output(self) -> str:
+        return "".join(self._lines)
+
+    def wait_for(self, found: Callable[[], T | None], seconds: float = 40) -> T:
+        """The first answer of `found` that says something."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and self._process.poll() is None:
+            if answer := found():
+                return answer
+            time.sleep(0.2)
+        raise AssertionError(f"not within {seconds:g} s; the demo has said:\n{self.output}")
+
+    def said(self, pattern: str, seconds: float = 40) -> re.Match[str]:
+        return self.wait_for(lambda: re.search(pattern, self.output), seconds)
+
+    def note_children(self) -> None:
+        """Remember what must not outlive the demo."""
+        self._children |= set(psutil.Process(self._process.pid).children(recursive=True))
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def end(self, seconds: float = 60) -> int:
+        """Wait for the end, see that nothing is left, and return the exit code."""
+        code = self._process.wait(seconds)
+        self._reader.join()
+        assert [child for child in self._children if child.is_running()] == []
+        assert list(self._folder.iterdir()) == []
+        return code
+
+    def kill(self) -> None:
+        """Leave nothing of a demo that did not end by itself."""
+        if self._process.poll() is None:
+            self.note_children()
+            self._process.kill()
+        for child in self._children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        self._reader.join()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
+    with contextlib.ExitStack() as stack:
+
+        def start_demo(*options: str, **settings: str) -> Demo:
+            demo = Demo(tmp_path, *options, **settings)
+            stack.callback(demo.kill)
+            return demo
+
+        yield start_demo
+
+
+def ask(url: str, body: str | None = None) -> Any:
+    request = urllib.request.Request(url, body.encode() if body else None)  # noqa: S310
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(request, timeout=5) as reply:
+        content = reply.read()
+    return json.loads(content) if content else None
+
+
+def models_with_rows(url: str) -> dict[tuple[str, ...], Any]:
+    names = ("model_service", "predictor", "model", "model_version")
+    report = ask(f"{url}api/models")
+    return {tuple(model[name] for name in names): model for model in report["models"] if sum(model["rows"].values())}
+
+
+def test_without_a_broker_it_brings_its_own_and_shows_four_models_soon(start: Callable[..., Demo]) -> None:
+    demo = start("--seconds", "25")
+    url = demo.said(r"Page: +(http://\S+/)")[1]
+    demo.note_children()
+    models = demo.wait_for(lambda: found if len(found := models_with_rows(url)) >= 4 else None)
+    assert time.monotonic() - demo.began < 20
+    assert models.keys() == MODELS
+    assert {key[0]: model["task"] for key, model in models.items()} == {"breast-cancer": "binary", "iris": "multiclass"}
+
+    command = shlex.split(demo.said(r"curl .*")[0])
+    target, body = command[1], command[command.index("-d") + 1]
+    assert target == f"{url}feedback"
+    puid, label = json.loads(body)["puid"], json.loads(body)["label"]
+    exchange = f"{url}api/exchanges/{puid}"
+    mistaken = demo.wait_for(lambda: found if "label" in (found := ask(exchange))["legs"][0]["rows"][0] else None)
+    assert [leg["rows"][0]["label"] for leg in mistaken["legs"]] != [str(label)] * 2
+    ask(target, body)
+    demo.wait_for(lambda: all(leg["rows"][0]["label"] == str(label) for leg in ask(exchange)["legs"]))
+
+    assert demo.end() == 0
+    settled = SETTLED.search(demo.output)
+    assert settled, demo.output
+    exchanges, counted, rewards, counted_rewards = map(int, settled.groups())
+    assert exchanges == counted >= 400
+    assert rewards == counted_rewards >= 100
+
+
+def test_a_worker_killed_on_a_real_broker_costs_nothing(kafka: servers.Kafka, start: Callable[..., Demo]) -> None:
+    demo = start("--seconds", "45", KAFKA_BOOTSTRAP_SERVERS=kafka.bootstrap)
+    victim = int(demo.said(r"kill -9 (\d+)")[1])
+    demo.note_children()
+    url = demo.said(r"Page: +(http://\S+/)")[1]
+    demo.wait_for(lambda: len(models_with_rows(url)) == 4)
+    time.sleep(3)
+    os.kill(victim, signal.SIGKILL)
+    demo.said(rf"Worker {victim} killed by SIGKILL")
+    taken_over = demo.said(r"Taken over after .*", 60)[0]
+    assert SETTLED.search(taken_over), taken_over
+    assert demo.end(120) == 0
+    settled = SETTLED.search(demo.output.splitlines()[-1])
+    assert settled, demo.output
+    assert int(settled[1]) == int(settled[2]) >= 400
+    topics = AdminClient({"bootstrap.servers": kafka.bootstrap}).list_topics(timeout=10).topics
+    assert [name for name in topics if name.startswith("tally-demo-")] == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_it_ends_when_told_to_and_leaves_nothing(start: Callable[..., Demo], number: signal.Signals) -> None:
+    demo = start()
+    demo.said(r"rows \d+")
+    demo.note_children()
+    demo.signal(number)
+    assert demo.end() == 0
+    assert SETTLED.search(demo.output), demo.output
+
+
+def test_it_can_be_told_while_it_starts(start: Callable[..., Demo]) -> None:
+    demo = start()
+    demo.said("Starting a worker")
+    demo.note_children()
+    demo.signal(signal.SIGINT)
+    assert demo.end() == 0
+
+
+def test_a_worker_that_dies_with_the_only_copy_of_the_counts_ends_it(start: Callable[..., Demo]) -> None:
+    demo = start()
+    demo.said(r"rows \d+")
+    demo.note_children()
+    (worker,) = demo._children
+    worker.kill()
+    assert demo.end() == 3
+    assert demo.output.endswith("tally: The last worker killed by SIGKILL\n")
+
+
+def test_a_port_that_is_taken_is_one_sentence(start: Callable[..., Demo]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        demo = start("--seconds", "1", WEB_PORT=str(port))
+        assert demo.end() == 2
+    assert demo.output.splitlines()[-1].startswith(f"tally: TALLY_WEB_PORT: port {port} of 127.0.0.1 is taken")
+
+
+def test_a_broker_that_is_away_is_one_sentence(start: Callable[..., Demo]) -> None:
+    address = f"127.0.0.1:{servers.free_port()}"
+    demo = start("--seconds", "1", KAFKA_BOOTSTRAP_SERVERS=address)
+    assert demo.end() == 2
+    assert demo.output.splitlines()[-1].startswith(f"tally: No Kafka broker answers at {address}")
+
+
+@pytest.mark.parametrize(
+    ("library", "sentence"),
+    [
+        ("raise ImportError", "The demo needs confluent-kafka: pip install 'tally[demo]'."),
+        (
+            "def libversion(): return '2.15.0', 0x020f00ff",
+            "The demo's own broker needs confluent-kafka below 2.15 (this is 2.15.0): pip install 'tally[demo]'.",
+        ),
+    ],
+    ids=["missing", "too new"],
+)
+def test_a_library_that_does_not_fit_is_one_sentence(
+    library: str,
+    sentence: str,
+    start: Callable[..., Demo],
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path_factory.mktemp("library")
+    (folder / "confluent_kafka.py").write_text(library)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    demo = start("--seconds", "1")
+    assert demo.end() == 2
+    assert demo.output.splitlines()[-1] == f"tally: {sentence}"
