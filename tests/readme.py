@@ -1,6 +1,5 @@
 """The README's tables, made from the code: `python -m tests.readme` writes them, `test_readme.py` checks them."""
 
-import re
 from pathlib import Path
 
 from app.core.events import REASONS, Reason
@@ -62,8 +61,9 @@ TABLES = {"reasons": reasons, "settings": settings, "series": series}
 def with_tables(text: str) -> str:
     """The README with its tables as they should be."""
     for name, table in TABLES.items():
-        block = f"<!-- {name} -->\n{table()}\n<!-- /{name} -->"
-        text = re.sub(rf"<!-- {name} -->.*?<!-- /{name} -->", lambda _, block=block: block, text, flags=re.DOTALL)
+        before, _, rest = text.partition(f"<!-- {name} -->")
+        _, _, after = rest.partition(f"<!-- /{name} -->")
+        text = f"{before}<!-- {name} -->\n{table()}\n<!-- /{name} -->{after}"
     return text
 
 

@@ -263,7 +263,8 @@ class Lane:
     async def _read_partition(self, part: Partition) -> bool:
         """Fold what has been fetched of one partition, always on from the topic that is furthest back in time.
 
-        Returns whether there was anything to fold. So the parts of a puid meet: what is settled and written once need not be read and written again.
+        So the parts of a puid meet: what is settled and written once need not be read and written again.
+        Returns whether there was anything to fold.
         """
         consumer = self._consumer
         assert consumer is not None

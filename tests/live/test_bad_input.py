@@ -114,7 +114,7 @@ def _good(kind: str) -> bytes:
 
 def _read(series: Any) -> float:
     """How many good events are counted: each is the only part of its exchange."""
-    return sum(value for (name, _), value in series.items() if name == "tally_exchanges")
+    return float(sum(value for (name, _), value in series.items() if name == "tally_exchanges"))
 
 
 def test_a_header_name_that_is_no_text(kafka: Kafka, tmp_path: Path) -> None:

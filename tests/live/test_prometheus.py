@@ -3,7 +3,7 @@
 import math
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -100,7 +100,7 @@ def test_seed_expressions(kafka: Kafka, tmp_path: Path) -> None:
             )
             assert [value for _, value in exported] == [pytest.approx(accuracy)]
 
-            by_class = {
+            by_class: dict[str, Callable[..., float]] = {
                 "score_TP + score_FN + score_FP": lambda tp, fp, fn: tp / (tp + fn + fp),
                 "score_TP + score_FN": lambda tp, _, fn: tp / (tp + fn),
                 "score_TP + score_FP": lambda tp, fp, _: tp / (tp + fp),

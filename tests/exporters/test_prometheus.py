@@ -1,0 +1,281 @@
+"""The Prometheus text: all of it for a few models, as a file to read, and what other readers make of it."""
+
+import math
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from app.core.events import Identity
+from app.core.families import COUNTS, SELDON, WORKER
+from app.core.panes import TOTAL, Window
+from app.core.rules import Rules
+from app.core.tally import Reading, Tally, known_classes, read, task_of
+from app.exporters.prometheus import model_text, number, process_text, worker_text
+from tests.builders import START, Ledger, a_feedback, a_request, a_response
+
+EXPECTED = Path(__file__).parent / "models.txt"
+HOUR = 3600
+#: Where the Seldon-compatible series begin.
+SELDON_BEGINS = "# HELP correct_total"
+
+
+def some_models() -> Ledger:
+    """A binary model with its shadow, a model of three classes whose last window is empty, and a regression."""
+    ledger = Ledger(Rules("seldon/credit/*", task="binary", positive="1"), windows=(Window("5m", 300),))
+    for order, (current, shadow, label, reward) in enumerate(
+        [(1, 1, 1, True), (1, 0, 0, False), (0, 0, 0, 1), (0, 1, 1, -0.5), (1, 1, None, None)]
+    ):
+        puid, at = f"credit-{order}", HOUR + order
+        names = {"namespace": "seldon", "service": "credit", "model": "clf"}
+        ledger.absorb(
+            a_request(puid=puid, at=at, **names),
+            a_response([1 - current, current], version="v1", puid=puid, at=at, **names),
+            a_response([1 - shadow, shadow], puid=puid, at=at, predictor="shadow", **names),
+        )
+        if label is not None:
+            ledger.absorb(a_feedback(label, reward=reward, puid=puid, at=at + 10**order, **names))
+    iris = {"namespace": "seldon", "service": "iris", "model": "clf"}
+    for order, (scores, label) in enumerate(
+        [([0.9, 0.1, 0], "setosa"), ([0.2, 0.5, 0.3], 1), ([0.1, 0.6, 0.3], "virginica")]
+    ):
+        classes = ["setosa", "versicolor", "virginica"]
+        ledger.absorb(a_response(scores, names=classes, puid=f"iris-{order}", at=0, **iris))
+        ledger.absorb(a_feedback(label, puid=f"iris-{order}", at=40 * 86400, **iris))
+    ledger.absorb(a_response(body={"status": {"code": 503}}, puid="iris-failed", at=0, **iris))
+    house = {"namespace": "", "service": "house", "predictor": "main", "model": "price"}
+    ledger.absorb(a_response(2.5, puid="house-0", at=HOUR, **house), a_feedback(2, puid="house-0", at=HOUR + 1, **house))
+    ledger.absorb(a_response(3, puid="house-1", at=HOUR, **house))
+    return ledger.cut()
+
+
+def text_of(ledger: Ledger, *, seldon: bool) -> str:
+    view = ledger.view()
+    models = ((who, readings, view.first_seen(who)) for who, readings in view.readings(START + HOUR + 30))
+    return model_text(models, seldon=seldon)
+
+
+def text_of_tally(tally: Tally, identity: Identity | None = None, rules: Rules | None = None) -> str:
+    """The text of one model without windows."""
+    rules = rules or Rules()
+    reading = read(tally, task_of(tally, rules), rules, known_classes(tally, rules), 200)
+    return model_text([(identity or Identity("ns", "svc", "default", "m", ""), {TOTAL: reading}, 0)], seldon=True)
+
+
+def samples(text: str, name: str = "") -> Iterator[Sample]:
+    """All samples as the official parser reads them, or those of one name."""
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if name in ("", sample.name):
+                yield sample
+
+
+def value(text: str, name: str, **labels: str) -> float:
+    (found,) = [one.value for one in samples(text, name) if labels.items() <= one.labels.items()]
+    return found
+
+
+# -- the whole --------------------------------------------------------------------------------------------------------
+
+
+def test_the_whole_text() -> None:
+    assert text_of(some_models(), seldon=True) == EXPECTED.read_text()
+
+
+def test_without_the_seldon_series_the_rest_is_the_same() -> None:
+    whole, _, _ = EXPECTED.read_text().partition(SELDON_BEGINS)
+    assert text_of(some_models(), seldon=False) == whole
+
+
+def test_what_the_text_says_in_figures_worked_out_by_hand() -> None:
+    text = EXPECTED.read_text()
+    current = {"model_service": "credit", "predictor": "default", "model_version": "v1"}
+    shadow = {"model_service": "credit", "predictor": "shadow"}
+    iris = {"model_service": "iris"}
+    for name, labels, figure in [
+        ("tally_exchanges", {**current, "part": "request"}, 5),
+        ("tally_exchanges", {**current, "part": "feedback"}, 4),
+        ("tally_exchanges", {**shadow, "part": "request"}, 0),
+        ("tally_exchanges", {**shadow, "part": "feedback"}, 4),
+        ("tally_rows", {**current, "verdict": "correct"}, 2),
+        ("tally_rows", {**current, "verdict": "incorrect"}, 2),
+        ("tally_rows", {**current, "verdict": "unlabelled"}, 1),
+        ("tally_rows", {**shadow, "verdict": "correct"}, 4),
+        ("tally_rows", {**iris, "verdict": "failed"}, 1),
+        ("tally_confusion", {**current, "actual": "0", "predicted": "1"}, 1),
+        ("tally_class", {**current, "class": "", "outcome": "tp"}, 1),
+        ("tally_class", {**iris, "class": "setosa", "outcome": "tn"}, 2),
+        ("tally_rewards", current, 4),
+        ("tally_reward_points", current, 1.5),
+        ("tally_rewards", shadow, 0),
+        ("tally_window_rows", {**current, "verdict": "correct", "window": "5m"}, 2),
+        ("tally_window_rows", {**iris, "verdict": "correct", "window": "5m"}, 0),
+        ("tally_score", {**current, "score": "accuracy", "window": "total"}, 0.5),
+        ("tally_score", {**current, "score": "precision", "class": "", "window": "5m"}, 0.5),
+        ("tally_score", {**shadow, "score": "f1", "window": "total"}, 1),
+        ("tally_score", {**current, "score": "reward_mean", "window": "total"}, 0.375),
+        ("tally_score", {**iris, "score": "recall", "class": "versicolor", "window": "total"}, 1),
+        ("tally_score", {**iris, "score": "precision", "class": "versicolor", "window": "total"}, 0.5),
+        ("tally_score_samples", {**iris, "score": "precision", "class": "versicolor", "window": "total"}, 2),
+        ("tally_score_samples", {**iris, "score": "recall_macro", "class": "", "window": "total"}, 3),
+        ("tally_feedback_delay_seconds_sum", current, 1111),
+        ("tally_feedback_delay_seconds_count", current, 4),
+        ("tally_feedback_delay_seconds_count", iris, 3),
+        ("tally_model_info", {**current, "task": "binary"}, 1),
+        ("tally_model_info", {**iris, "task": "multiclass"}, 1),
+        ("tally_model_info", {"model_service": "house", "task": "regression"}, 1),
+        ("tally_model_first_seen_timestamp_seconds", current, START + HOUR),
+        ("tally_model_first_seen_timestamp_seconds", iris, START),
+        ("correct_total", {"app": "credit-default-0-clf"}, 1.5),
+        ("total_total", {"app": "credit-default-0-clf"}, 4),
+        ("true_pos", {"app": "credit-shadow-0-clf"}, 2),
+        ("false_neg", {"app": "credit-default-0-clf"}, 1),
+        ("score_TP", {"class": "class_setosa", "seldon_app": "iris-default"}, 1),
+        ("score_FN", {"class": "class_virginica", "seldon_app": "iris-default"}, 1),
+    ]:
+        assert value(text, name, **labels) == figure, (name, labels)
+    assert math.isnan(value(text, "tally_score", **iris, score="accuracy", window="5m"))
+    assert math.isnan(value(text, "tally_score", **iris, score="precision", **{"class": "virginica"}, window="total"))
+
+
+def test_no_sample_comes_twice_and_every_family_is_in_one_piece() -> None:
+    text = EXPECTED.read_text()
+    every = [(sample.name, tuple(sorted(sample.labels.items()))) for sample in samples(text)]
+    assert len(every) == len(set(every)) == len([line for line in text.splitlines() if line[0] != "#"])
+    heads = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")]
+    assert len(heads) == len(set(heads))
+    assert text.endswith("\n")
+    assert "\n\n" not in text
+
+
+def test_every_sample_carries_the_identity_and_nothing_that_grows_with_traffic() -> None:
+    identity = {"model_namespace", "model_service", "predictor", "model", "model_version"}
+    known = {"part", "verdict", "actual", "predicted", "class", "outcome", "window", "score", "le", "task"}
+    for sample in samples(EXPECTED.read_text()):
+        assert identity <= sample.labels.keys()
+        assert sample.labels.keys() - identity <= known | {"app", "seldon_app"}
+
+
+def test_totals_and_windows_have_the_same_families() -> None:
+    names = {sample.name for sample in samples(EXPECTED.read_text())}
+    for family in COUNTS:
+        assert {f"tally_{family.name}", f"tally_window_{family.name}"} <= names
+    assert {name for name, _, _ in SELDON} <= names
+
+
+# -- details ----------------------------------------------------------------------------------------------------------
+
+WICKED = ['say "no"', "back\\slash", "two\nlines", "ö{}=,", "\\n", ""]
+
+
+def test_label_values_are_escaped() -> None:
+    for text in WICKED:
+        found = text_of_tally({(f"={text}", "other"): 1}, Identity("ns", text, "default", "m", ""))
+        assert value(found, "tally_confusion", actual=text, predicted="other", model_service=text) == 1
+        assert value(found, "score_FN", **{"class": f"class_{text}"}) == 1
+        assert all(line.startswith(("#", "tally_", "score_")) for line in found.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("sample", "text"),
+    [
+        (None, "NaN"),
+        (math.nan, "NaN"),
+        (0, "0"),
+        (3, "3"),
+        (2**80, str(2**80)),
+        (0.5, "0.5"),
+        (1e-9, "1e-09"),
+        (-1.5, "-1.5"),
+        (2.0, "2.0"),
+        (True, "1.0"),
+    ],
+)
+def test_a_sample_value(sample: float | None, text: str) -> None:
+    assert number(sample) == text
+
+
+def test_buckets_are_cumulative_and_end_with_the_count() -> None:
+    tally = {("counters", f"delay_{bucket}"): bucket + 1 for bucket in range(12)} | {("counters", "delay_us"): 2_500_000}
+    text = text_of_tally(tally)
+    buckets = [(float(one.labels["le"]), one.value) for one in samples(text, "tally_feedback_delay_seconds_bucket")]
+    bounds = [1, 10, 60, 300, 1800, 3600, 21600, 86400, 259200, 604800, 2592000, math.inf]
+    assert buckets == [(bound, sum(range(1, place + 2))) for place, bound in enumerate(bounds)]
+    assert value(text, "tally_feedback_delay_seconds_count") == 78
+    assert value(text, "tally_feedback_delay_seconds_sum") == 2.5
+
+
+@pytest.mark.parametrize(("classes", "cells"), [(20, 20), (21, 0)])
+def test_confusion_cells_are_exported_up_to_twenty_classes(classes: int, cells: int) -> None:
+    text = text_of_tally({(f"={number}", str(number)): 1 for number in range(classes)})
+    assert len(list(samples(text, "tally_confusion"))) == cells
+    assert len(list(samples(text, "tally_class"))) == 4 * classes
+
+
+def test_zero_cells_are_not_exported() -> None:
+    text = text_of_tally({("=1", "1"): 1, ("=1", "0"): 0})
+    assert [one.labels["predicted"] for one in samples(text, "tally_confusion")] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("tally", "names"),
+    [
+        ({("counters", "request"): 1}, set()),
+        ({("counters", "rewards"): 2, ("counters", "points"): 0}, {"correct_total", "total_total"}),
+        ({("=1", "0"): 1}, {"true_pos", "true_neg", "false_pos", "false_neg"}),
+        ({("=2", "0"): 1}, {"score_TP", "score_FP", "score_FN"}),
+        ({("=1", "0"): 1, ("counters", "measured"): 1}, set()),
+        ({("unlabelled", "1"): 1}, set()),
+    ],
+)
+def test_which_seldon_series_a_model_has(tally: Tally, names: set[str]) -> None:
+    assert {sample.name for sample in samples(text_of_tally(tally)) if not sample.name.startswith("tally_")} == names
+
+
+def test_no_models_give_heads_alone() -> None:
+    text = model_text([], seldon=True)
+    assert all(line.startswith("#") for line in text.splitlines())
+    assert not list(samples(text))
+
+
+def test_the_series_of_a_worker() -> None:
+    text = worker_text(
+        {
+            "tally_events_total": [(("request",), 3), (("response",), 2)],
+            "tally_rejected_total": [(("bad-json",), 1)],
+            "tally_late_total": [((), 7)],
+            "tally_lag_seconds": [((), 0.25)],
+        }
+    )
+    assert value(text, "tally_events_total", kind="request") == 3
+    assert value(text, "tally_rejected_total", reason="bad-json") == 1
+    assert value(text, "tally_late_total") == 7
+    assert value(text, "tally_lag_seconds") == 0.25
+    assert [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")] == [name for name, *_ in WORKER]
+
+
+def test_the_process_is_described() -> None:
+    assert {"process_cpu_seconds_total", "process_resident_memory_bytes"} <= {one.name for one in samples(process_text())}
+
+
+def test_promtool_finds_nothing_to_say() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        message = "promtool is missing: install the Debian package prometheus"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    text = text_of(some_models(), seldon=False) + worker_text(
+        {name: [(tuple("x" for _ in labels), 1)] for name, _, _, labels in WORKER}
+    )
+    done = subprocess.run([promtool, "check", "metrics"], input=text.encode(), capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def a_reading(tally: Tally) -> Reading:
+    return read(tally, task_of(tally, Rules()), Rules(), known_classes(tally, Rules()), 200)
