@@ -18,6 +18,7 @@ from app.core.shard import Limits
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SIZES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20}
+_SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
 _SIZE = re.compile(r"(\d+)(B|KiB|MiB)?")
 
 
@@ -150,6 +151,13 @@ class Settings(BaseSettings):
     )
     config: Path | None = Field(None, description="YAML file with what is per model")
 
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _servers(cls, value: str) -> str:
+        if not all(_SERVER.fullmatch(server) for server in value.split(",")):
+            raise ValueError("must be a comma list like kafka-1:9092,kafka-2:9092")
+        return value
+
     @field_validator("session_timeout")
     @classmethod
     def _session(cls, value: float) -> float:
@@ -241,6 +249,8 @@ def load_rulebook(settings: Settings) -> Rulebook:
         text = path.read_text()
     except OSError as error:
         raise SettingsError(f"TALLY_CONFIG: {path} cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"TALLY_CONFIG: {path} is no text in UTF-8.") from None
     try:
         content = yaml.safe_load(text)
         file = ConfigFile.model_validate(content if content is not None else {})

@@ -22,6 +22,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from app.cli.client import ACLS_HINT, open_producer, require_topic, run
@@ -220,7 +221,7 @@ async def _send(file: str, settings: Settings, *, topic: str | None, present: bo
     name = "standard input" if file == "-" else file
     number = 0
     with Source(file, name) as source, _progress() as progress:
-        task = progress.add_task(f"sending {name}", total=source.size)
+        task = progress.add_task(f"sending {escape(name)}", total=source.size)
         async with open_producer(
             settings, max_request_size=_LARGEST_RECORD_BYTES, max_batch_size=_BATCH_BYTES, linger_ms=5
         ) as producer:

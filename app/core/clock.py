@@ -1,6 +1,7 @@
 """Times on the wire: RFC 3339 texts and epoch numbers."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 #: `2026-11-21T07:00:00.` → µs. Events of one second share it.
@@ -34,5 +35,10 @@ def _parse_slowly(raw: bytes) -> int:
 
 def format_time(micros: int) -> str:
     """RFC 3339 in UTC with µs."""
-    moment = datetime.fromtimestamp(micros // 1_000_000, UTC).replace(microsecond=micros % 1_000_000)
-    return moment.isoformat().replace("+00:00", "Z")
+    seconds, rest = divmod(micros, 1_000_000)
+    return f"{_second_text(seconds)}.{rest:06d}Z"
+
+
+@lru_cache(maxsize=10_000)
+def _second_text(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")

@@ -5,7 +5,7 @@ order of events, and any correction, ends at the same counts.
 """
 
 from bisect import bisect_left
-from typing import Final
+from typing import Any, Final
 
 from app.core.classes import Mark
 from app.core.events import Identity, Leg
@@ -21,7 +21,7 @@ from app.core.names import (
     Names,
 )
 from app.core.rules import Rulebook, Rules
-from app.core.verdict import judge
+from app.core.verdict import judge, label_text, predicted_text
 
 _BUCKETS_US: Final = [bound * 1_000_000 for bound in DELAY_BUCKETS]
 _CACHED_VERDICTS: Final = 20_000
@@ -38,6 +38,7 @@ class Counting:
         self._pane_us = pane_seconds * 1_000_000
         self._applies: dict[tuple[int, int], bool] = {}
         self._verdicts: dict[tuple[int, int, Mark, Mark], int] = {}
+        self._words: dict[tuple[int, int, Mark, Mark], tuple[Any, Any, bool | None]] = {}
         self._rules: dict[int, Rules] = {}
         self._class_atoms: dict[int, int] = {}
         self._bundles: dict[tuple[int, int, bool, Mark, int, Mark, int], tuple[int, bool, bool]] = {}
@@ -279,6 +280,23 @@ class Counting:
             if len(self._verdicts) < _CACHED_VERDICTS and type(mark) is not float and type(label) is not float:
                 self._verdicts[key] = atom
         return atom
+
+    def words(self, state: LegState, mark: Mark, label: Mark) -> tuple[Any, Any, bool | None]:
+        """What a row says in words: predicted, label, and whether it is correct, None where that is no question."""
+        key = (state.leg, state.classes, mark, label)
+        words = self._words.get(key)
+        if words is None:
+            names, rules = self._names.classes[state.classes], self.rules(state.leg)
+            predicted, actual = predicted_text(mark, names, rules), label_text(label, names, rules)
+            atom = judge(mark, label, names, rules)
+            words = (
+                predicted if predicted is not None else mark,
+                actual if actual is not None else label,
+                atom.row[1:] == atom.column if atom.row[:1] == "=" else None,
+            )
+            if len(self._words) < _CACHED_VERDICTS and type(mark) is not float and type(label) is not float:
+                self._words[key] = words
+        return words
 
     def _class_atom(self, classes: int) -> int:
         atom = self._class_atoms.get(classes)

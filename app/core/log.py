@@ -10,7 +10,6 @@ from app.core.counting import Counting
 from app.core.events import Identity
 from app.core.exchange import LABELS, REWARD, ROW_LABELS, Exchange, LegState
 from app.core.names import Names
-from app.core.verdict import COUNTERS, judge, label_text, predicted_text
 
 
 class Part(NamedTuple):
@@ -22,27 +21,23 @@ class Part(NamedTuple):
     payload: bytes
 
 
-def rows(state: LegState, exchange: Exchange, names: Names, counting: Counting) -> list[dict[str, Any]]:
+def rows(state: LegState, exchange: Exchange, counting: Counting) -> list[dict[str, Any]]:
     """The rows of one leg: predicted, and where they are known score, label and whether it is correct."""
     labels = counting.labels(state, exchange.facts)[0]
-    words = names.classes[state.classes]
-    rules = counting.rules(state.leg)
     scores = array("f", state.scores) if state.scores else None
     result = []
     for index, mark in enumerate(state.marks):
-        text = predicted_text(mark, words, rules)
-        row: dict[str, Any] = {"predicted": text if text is not None else mark}
+        label = labels[index] if labels is not None else None
+        predicted, actual, correct = counting.words(state, mark, label)
+        row: dict[str, Any] = {"predicted": predicted}
         if scores is not None:
             row["score"] = scores[index]
         elif type(mark) is float:
             row["score"] = mark
-        label = labels[index] if labels is not None else None
         if label is not None:
-            actual = label_text(label, words, rules)
-            row["label"] = actual if actual is not None else label
-            atom = judge(mark, label, words, rules)
-            if atom.row != COUNTERS:
-                row["correct"] = atom.row[1:] == atom.column
+            row["label"] = actual
+            if correct is not None:
+                row["correct"] = correct
         result.append(row)
     return result
 
@@ -68,7 +63,7 @@ def describe(puid: str, exchange: Exchange, names: Names, counting: Counting) ->
                 **identity_fields(identity),
                 "request_time": format_time(state.request_time) if state.request_time else None,
                 "response_time": format_time(state.time) if state.time else None,
-                "rows": rows(state, exchange, names, counting),
+                "rows": rows(state, exchange, counting),
             }
         )
     labels = [fact for fact in exchange.facts if fact.flags & (LABELS | ROW_LABELS)]
@@ -110,7 +105,7 @@ def entry(
     legs = []
     for state in exchange.legs if exchange is not None else ():
         if state.time:
-            found = rows(state, exchange, names, counting)  # type: ignore[arg-type]
+            found = rows(state, exchange, counting)  # type: ignore[arg-type]
             for index, row in enumerate(found):
                 row["id"] = text if len(found) == 1 else f"{text}-item-{index}"
             legs.append({"leg": tuple(names.identities[state.identity]), "rows": found})

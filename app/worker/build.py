@@ -17,7 +17,7 @@ from app.core.view import View
 from app.settings import Settings
 from app.worker.feed import Feed
 from app.worker.http import Api
-from app.worker.kafka import SetupError, client_options
+from app.worker.kafka import SetupError, client_options, ssl_context
 from app.worker.lane import Lane
 from app.worker.membership import DeclaredTables, MembershipTransport
 from app.worker.topics import ensure_topics
@@ -114,6 +114,20 @@ def give_up(error: SetupError) -> Any:
     os._exit(EXIT_SETUP)
 
 
+def _credentials(settings: Settings) -> Any:
+    """What Faust's own clients need to reach the brokers; the lane's have it from `client_options`."""
+    secure = settings.kafka_security_protocol.endswith("SSL")
+    context = ssl_context(settings) if secure else None
+    if settings.kafka_security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=settings.kafka_sasl_username,
+            password=settings.kafka_sasl_password,
+            mechanism=settings.kafka_sasl_mechanism,
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context) if secure else None
+
+
 def build(settings: Settings, rulebook: Rulebook) -> Worker:
     """A worker that is not started yet. Each call gives one of its own."""
     scratch = settings.data_dir or Path(tempfile.gettempdir()) / settings.app_id
@@ -126,6 +140,7 @@ def build(settings: Settings, rulebook: Rulebook) -> Worker:
         topic_disable_leader=True,
         topic_allow_declare=False,
         table_standby_replicas=0,
+        broker_credentials=_credentials(settings),
         broker_session_timeout=settings.session_timeout,
         broker_heartbeat_interval=min(3.0, settings.session_timeout / 4),
         broker_rebalance_timeout=max(60.0, settings.session_timeout * 4),

@@ -1,5 +1,6 @@
 """The worker's HTTP interface: metrics, health, what is known of models and exchanges, and feedback in."""
 
+import asyncio
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 _OPEN_PATHS = frozenset({"/metrics", "/live", "/ready"})
 _FORWARDED = "X-Tally-Forwarded"
+#: How long a feedback may wait for Kafka before its sender is told to come again.
+_KAFKA_SECONDS = 15
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -215,11 +218,12 @@ class Api:
         except RefusedError as refused:
             return error_response(400, refused.detail)
         try:
-            producer = await self._get_producer()
-            await producer.send_and_wait(
-                settings.feedback_topic, key=event.key, value=event.value, headers=list(event.headers)
-            )
-        except (KafkaError, OSError) as error:
+            async with asyncio.timeout(_KAFKA_SECONDS):
+                producer = await self._get_producer()
+                await producer.send_and_wait(
+                    settings.feedback_topic, key=event.key, value=event.value, headers=list(event.headers)
+                )
+        except (KafkaError, OSError, TimeoutError) as error:
             reply = error_response(503, f"Kafka did not take the feedback ({type(error).__name__}); send it again.")
             reply.headers["Retry-After"] = "5"
             return reply

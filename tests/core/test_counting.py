@@ -8,7 +8,7 @@ from app.core.panes import COARSE, FINE, TOTAL, RowKey
 from app.core.report import models_report
 from app.core.rules import Rulebook, Rules
 from app.core.tally import Reading
-from tests.builders import MODEL, SHADOW, START, Ledger, Record, a_feedback, a_request, a_response, tell
+from tests.builders import MODEL, SHADOW, START, Fields, Ledger, Record, a_feedback, a_request, a_response, tell
 
 FIRST_MINUTE = START // 60
 
@@ -161,11 +161,11 @@ def test_a_label_of_a_service_that_has_not_answered_is_a_feedback_of_that_servic
 
 
 def test_labels_for_all_services_and_for_one_compete_in_that_one() -> None:
-    everywhere: dict[str, None] = {"namespace": None, "service": None, "predictor": None, "model": None}
+    everywhere: Fields = {"at": 2, "namespace": None, "service": None, "predictor": None, "model": None}
     legs = [a_response(1), a_response(1, service="other")]
-    newer = counts(*legs, a_feedback(1, at=1), a_feedback(0, at=2, **everywhere))  # type: ignore[arg-type]
+    newer = counts(*legs, a_feedback(1, at=1), a_feedback(0, **everywhere))
     assert [judged(reading) for reading in newer.values()] == [{"incorrect": 1}, {"incorrect": 1}]
-    older = counts(*legs, a_feedback(1, at=3), a_feedback(0, at=2, **everywhere))  # type: ignore[arg-type]
+    older = counts(*legs, a_feedback(1, at=3), a_feedback(0, **everywhere))
     assert judged(older[MODEL]) == {"correct": 1}
 
 
@@ -283,7 +283,15 @@ def test_one_reward_a_puid_whoever_it_names() -> None:
 
 @pytest.mark.parametrize(
     ("rewards", "number", "points"),
-    [([0], 1, 0), ([-1], 1, -1), ([True], 1, 1), ([False], 1, 0), ([1, 0], 1, 0), ([1, None], 0, 0), ([1, None, 2], 1, 2)],
+    [
+        ([0], 1, 0),
+        ([-1], 1, -1),
+        ([True], 1, 1),
+        ([False], 1, 0),
+        ([1, 0], 1, 0),
+        ([1, None], 0, 0),
+        ([1, None, 2], 1, 2),
+    ],
 )
 def test_zero_negative_and_bool_rewards_count(rewards: list[Any], number: int, points: float) -> None:
     events = [a_feedback(reward=reward, at=time) for time, reward in enumerate(rewards)]
@@ -574,7 +582,11 @@ def test_a_clock_that_steps_back_makes_no_pane_negative() -> None:
 
 
 def test_events_of_a_partition_that_is_behind_are_counted_in_their_panes() -> None:
-    assert {key.level for key in Ledger().absorb(a_response(1, at=-90 * HOUR)).cut(None).rows()} == {TOTAL, COARSE, FINE}
+    assert {key.level for key in Ledger().absorb(a_response(1, at=-90 * HOUR)).cut(None).rows()} == {
+        TOTAL,
+        COARSE,
+        FINE,
+    }
 
 
 def test_a_model_is_first_seen_in_its_earliest_pane() -> None:

@@ -439,7 +439,7 @@ def test_the_oracle_knows_what_a_human_knows() -> None:
 
 MODELS = (Identity("ns", "svc", "default", "m", ""), Identity("ns", "svc", "shadow", "m", "v2"))
 VIEW_WINDOWS = (Window("5m", 300), Window("2h", 7200), Window("3h", 10800))
-PANES = {TOTAL: (0,), FINE: tuple(range(-3, 4)) + (100, 125), COARSE: (-1, 0, 1, 17, 18)}
+PANES = {TOTAL: (0,), FINE: (-3, -2, -1, 0, 1, 2, 3, 100, 125), COARSE: (-1, 0, 1, 17, 18)}
 CELLS = (("counters", "request"), ("counters", "points"), ("=1", "1"), ("=1", "0"), ("=0", "0"), ("unlabelled", "1"))
 
 
@@ -570,7 +570,9 @@ def test_a_partition_that_is_forgotten_and_read_again_is_the_same(
 def test_a_window_holds_its_full_panes_and_the_open_one(seconds: int) -> None:
     window = Window("w", seconds)
     ledger = Ledger(windows=(window,)).absorb(a_response(1, at=0)).cut()
-    held = [now for now in range(0, seconds + 181, 30) if ledger.readings("w", now)["ns/svc/default/m"].parts["response"]]
+    held = [
+        now for now in range(0, seconds + 181, 30) if ledger.readings("w", now)["ns/svc/default/m"].parts["response"]
+    ]
     assert (held[0], held[-1]) == (0, seconds + 30)
 
 

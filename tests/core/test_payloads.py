@@ -389,7 +389,11 @@ def test_why_a_request_cannot_be_read(value: bytes, reason: Reason) -> None:
 
 # -- nothing raises ---------------------------------------------------------------------------------------------------
 
-READERS = {"request": check_request, "response": read_response, "feedback": read_feedback}
+READERS: dict[str, Callable[[bytes], Any]] = {
+    "request": check_request,
+    "response": read_response,
+    "feedback": read_feedback,
+}
 HOSTILE: dict[str, bytes] = {
     "a deep row": b'{"data": {"ndarray": [%s]}}',
     "two deep cells": b'{"data": {"ndarray": [[%s, %s]]}}',

@@ -60,7 +60,8 @@ def test_numbers_come_in_order_of_value_before_texts() -> None:
 def test_texts_that_python_takes_for_numbers_have_one_place_in_the_order(text: str) -> None:
     """Else which classes are exported would depend on the order in which they came."""
     names = ["b", "1", text, "a", "2"]
-    assert sorted(names, key=class_order) == sorted(names[::-1], key=class_order)
+    backwards = names[::-1]
+    assert sorted(names, key=class_order) == sorted(backwards, key=class_order)
 
 
 @pytest.mark.parametrize(
@@ -130,12 +131,20 @@ def test_which_classes_are_kept_does_not_depend_on_the_order_of_counting() -> No
 @pytest.mark.parametrize(
     ("tally", "field", "value"),
     [
-        ({("counters", "request"): 3, ("counters", "response"): 2}, "parts", {"request": 3, "response": 2, "feedback": 0}),
+        (
+            {("counters", "request"): 3, ("counters", "response"): 2},
+            "parts",
+            {"request": 3, "response": 2, "feedback": 0},
+        ),
         ({("counters", "rewards"): 3, ("counters", "points"): -1_500_000_000}, "reward_points", -1.5),
         ({("counters", "mismatched"): 3}, "mismatched", 3),
         ({("counters", "delay_0"): 3, ("counters", "delay_11"): 1}, "delays", [3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
         ({("counters", "delay_us"): 1_500_000}, "delay_seconds", 1.5),
-        ({("counters", "failed"): 2}, "rows", {"correct": 0, "incorrect": 0, "measured": 0, "unlabelled": 0, "failed": 2}),
+        (
+            {("counters", "failed"): 2},
+            "rows",
+            {"correct": 0, "incorrect": 0, "measured": 0, "unlabelled": 0, "failed": 2},
+        ),
     ],
 )
 def test_the_counters(tally: Tally, field: str, value: Any) -> None:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,9 +16,9 @@ from app.core.events import Identity
 from app.core.families import COUNTS, SELDON, WORKER
 from app.core.panes import TOTAL, Window
 from app.core.rules import Rules
-from app.core.tally import Reading, Tally, known_classes, read, task_of
+from app.core.tally import Tally, known_classes, read, task_of
 from app.exporters.prometheus import model_text, number, process_text, worker_text
-from tests.builders import START, Ledger, a_feedback, a_request, a_response
+from tests.builders import START, Fields, Ledger, a_feedback, a_request, a_response
 
 EXPECTED = Path(__file__).parent / "models.txt"
 HOUR = 3600
@@ -25,32 +26,35 @@ HOUR = 3600
 SELDON_BEGINS = "# HELP correct_total"
 
 
+def of(service: str, puid: str, at: float) -> Fields:
+    return {"namespace": "seldon", "service": service, "model": "clf", "puid": puid, "at": at}
+
+
 def some_models() -> Ledger:
     """A binary model with its shadow, a model of three classes whose last window is empty, and a regression."""
     ledger = Ledger(Rules("seldon/credit/*", task="binary", positive="1"), windows=(Window("5m", 300),))
-    for order, (current, shadow, label, reward) in enumerate(
-        [(1, 1, 1, True), (1, 0, 0, False), (0, 0, 0, 1), (0, 1, 1, -0.5), (1, 1, None, None)]
-    ):
-        puid, at = f"credit-{order}", HOUR + order
-        names = {"namespace": "seldon", "service": "credit", "model": "clf"}
-        ledger.absorb(
-            a_request(puid=puid, at=at, **names),
-            a_response([1 - current, current], version="v1", puid=puid, at=at, **names),
-            a_response([1 - shadow, shadow], puid=puid, at=at, predictor="shadow", **names),
-        )
+    credit: list[tuple[int, int, Any, Any]] = [(1, 1, 1, True), (1, 0, 0, False), (0, 0, 0, 1), (0, 1, 1, -0.5)]
+    for order, (current, shadow, label, reward) in enumerate([*credit, (1, 1, None, None)]):
+        asked = of("credit", f"credit-{order}", HOUR + order)
+        copied: Fields = {**asked, "predictor": "shadow"}
+        ledger.absorb(a_request(**asked), a_response([1 - current, current], version="v1", **asked))
+        ledger.absorb(a_response([1 - shadow, shadow], **copied))
         if label is not None:
-            ledger.absorb(a_feedback(label, reward=reward, puid=puid, at=at + 10**order, **names))
-    iris = {"namespace": "seldon", "service": "iris", "model": "clf"}
-    for order, (scores, label) in enumerate(
-        [([0.9, 0.1, 0], "setosa"), ([0.2, 0.5, 0.3], 1), ([0.1, 0.6, 0.3], "virginica")]
-    ):
-        classes = ["setosa", "versicolor", "virginica"]
-        ledger.absorb(a_response(scores, names=classes, puid=f"iris-{order}", at=0, **iris))
-        ledger.absorb(a_feedback(label, puid=f"iris-{order}", at=40 * 86400, **iris))
-    ledger.absorb(a_response(body={"status": {"code": 503}}, puid="iris-failed", at=0, **iris))
-    house = {"namespace": "", "service": "house", "predictor": "main", "model": "price"}
-    ledger.absorb(a_response(2.5, puid="house-0", at=HOUR, **house), a_feedback(2, puid="house-0", at=HOUR + 1, **house))
-    ledger.absorb(a_response(3, puid="house-1", at=HOUR, **house))
+            ledger.absorb(a_feedback(label, reward=reward, **of("credit", f"credit-{order}", HOUR + order + 10**order)))
+    iris: list[tuple[list[float], Any]] = [
+        ([0.9, 0.1, 0], "setosa"),
+        ([0.2, 0.5, 0.3], 1),
+        ([0.1, 0.6, 0.3], "virginica"),
+    ]
+    for order, (scores, label) in enumerate(iris):
+        names = ["setosa", "versicolor", "virginica"]
+        ledger.absorb(a_response(scores, names=names, **of("iris", f"iris-{order}", 0)))
+        ledger.absorb(a_feedback(label, **of("iris", f"iris-{order}", 40 * 86400)))
+    ledger.absorb(a_response(body={"status": {"code": 503}}, **of("iris", "iris-failed", 0)))
+    house: Fields = {"namespace": "", "service": "house", "predictor": "main", "model": "price", "at": HOUR}
+    later: Fields = {**house, "at": HOUR + 1}
+    other: Fields = {**house, "puid": "q"}
+    ledger.absorb(a_response(2.5, **house), a_feedback(2, **later), a_response(3, **other))
     return ledger.cut()
 
 
@@ -201,7 +205,9 @@ def test_a_sample_value(sample: float | None, text: str) -> None:
 
 
 def test_buckets_are_cumulative_and_end_with_the_count() -> None:
-    tally = {("counters", f"delay_{bucket}"): bucket + 1 for bucket in range(12)} | {("counters", "delay_us"): 2_500_000}
+    tally = {("counters", f"delay_{bucket}"): bucket + 1 for bucket in range(12)} | {
+        ("counters", "delay_us"): 2_500_000
+    }
     text = text_of_tally(tally)
     buckets = [(float(one.labels["le"]), one.value) for one in samples(text, "tally_feedback_delay_seconds_bucket")]
     bounds = [1, 10, 60, 300, 1800, 3600, 21600, 86400, 259200, 604800, 2592000, math.inf]
@@ -260,7 +266,9 @@ def test_the_series_of_a_worker() -> None:
 
 
 def test_the_process_is_described() -> None:
-    assert {"process_cpu_seconds_total", "process_resident_memory_bytes"} <= {one.name for one in samples(process_text())}
+    assert {"process_cpu_seconds_total", "process_resident_memory_bytes"} <= {
+        one.name for one in samples(process_text())
+    }
 
 
 def test_promtool_finds_nothing_to_say() -> None:
@@ -275,7 +283,3 @@ def test_promtool_finds_nothing_to_say() -> None:
     )
     done = subprocess.run([promtool, "check", "metrics"], input=text.encode(), capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-
-
-def a_reading(tally: Tally) -> Reading:
-    return read(tally, task_of(tally, Rules()), Rules(), known_classes(tally, Rules()), 200)

@@ -229,6 +229,7 @@ def test_send_shows_a_bar_on_a_terminal_alone(tally: Tally, tmp_path: Path) -> N
     file = tmp_path / "events.jsonl"
     file.write_text(json.dumps({"topic": tally.requests, "key": "21", "payload": "p"}))
     master, terminal = os.openpty()
+    os.set_blocking(master, False)
     try:
         command = [sys.executable, "-m", "app", "send", str(file)]
         environment = tally.environment() | {"TERM": "xterm", "COLUMNS": "200"}

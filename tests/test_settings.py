@@ -1,0 +1,317 @@
+"""Every setting has a default that works on a laptop; a wrong one stops the start with a sentence that names it."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.core.events import Leg
+from app.core.panes import Window
+from app.core.rules import DEFAULT_RULES, Rulebook, Rules
+from app.settings import ModelEntry, Settings, SettingsError, load_rulebook, load_settings, parse_duration, parse_size
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the machine has set must not reach a test."""
+    for name in os.environ:
+        if name.upper().startswith("TALLY_"):
+            monkeypatch.delenv(name)
+
+
+def from_environment(monkeypatch: pytest.MonkeyPatch, **changes: str) -> Settings:
+    for name, value in changes.items():
+        monkeypatch.setenv(f"TALLY_{name}", value)
+    return load_settings()
+
+
+# -- the environment --------------------------------------------------------------------------------------------------
+
+DEFAULTS: dict[str, Any] = {
+    "kafka_bootstrap_servers": "127.0.0.1:9092",
+    "kafka_security_protocol": "PLAINTEXT",
+    "kafka_sasl_username": None,
+    "kafka_sasl_password": None,
+    "kafka_ssl_cafile": None,
+    "app_id": "tally",
+    "web_host": "127.0.0.1",
+    "web_port": 6066,
+    "advertised_url": None,
+    "request_topic": "inference-requests",
+    "response_topic": "inference-responses",
+    "feedback_topic": "inference-feedback",
+    "log_topic": None,
+    "partitions": 8,
+    "replication": -1,
+    "start": "earliest",
+    "session_timeout": 10,
+    "epoch_ms": 200,
+    "pane_seconds": 60,
+    "windows": (Window("5m", 300), Window("1h", 3600), Window("24h", 86400)),
+    "exchange_retention": 7 * 86400,
+    "window_retention": 25 * 3600,
+    "data_dir": None,
+    "max_body": 1 << 20,
+    "max_classes": 200,
+    "http_token": None,
+    "seldon_series": True,
+    "scrape_interval": 2,
+    "now": None,
+    "config": None,
+}
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_the_defaults_are_those_of_the_design(name: str) -> None:
+    assert getattr(load_settings(), name) == DEFAULTS[name]
+
+
+def test_every_setting_has_one_line_of_meaning() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("KAFKA_BOOTSTRAP_SERVERS", "a:9092,b:9092", "a:9092,b:9092"),
+        ("WEB_PORT", "0", 0),
+        ("PARTITIONS", "64", 64),
+        ("REPLICATION", "3", 3),
+        ("START", "latest", "latest"),
+        ("START", "2026-11-21T07:00:00Z", 1_795_244_400.0),
+        ("SESSION_TIMEOUT", "1m", 60),
+        ("EXCHANGE_RETENTION", "90d", 90 * 86400),
+        ("SCRAPE_INTERVAL", "500ms", 0.5),
+        ("WINDOWS", "10m, 2h", (Window("10m", 600), Window("2h", 7200))),
+        ("MAX_BODY", "64KiB", 1 << 16),
+        ("MAX_BODY", "300000", 300_000),
+        ("SELDON_SERIES", "false", False),
+        ("NOW", "2026-11-21T07:00:00.5Z", 1_795_244_400.5),
+        ("NOW", "2026-11-21T08:00:00+01:00", 1_795_244_400.0),
+        ("HTTP_TOKEN", "secret", "secret"),
+    ],
+)
+def test_a_setting_from_the_environment(monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: Any) -> None:
+    assert getattr(from_environment(monkeypatch, **{name: text}), name.lower()) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("KAFKA_SECURITY_PROTOCOL", "TLS"),
+        ("KAFKA_SASL_MECHANISM", "GSSAPI"),
+        ("APP_ID", "my app"),
+        ("APP_ID", ""),
+        ("WEB_PORT", "http"),
+        ("WEB_PORT", "65536"),
+        ("WEB_PORT", "-1"),
+        ("PARTITIONS", "0"),
+        ("PARTITIONS", "many"),
+        ("REPLICATION", "-2"),
+        ("REPLICATION", "0"),
+        ("START", "yesterday"),
+        ("SESSION_TIMEOUT", "10"),
+        ("SESSION_TIMEOUT", "0s"),
+        ("SESSION_TIMEOUT", "1h"),
+        ("EPOCH_MS", "1"),
+        ("EPOCH_MS", "200ms"),
+        ("PANE_SECONDS", "0"),
+        ("PANE_SECONDS", "7201"),
+        ("WINDOWS", ""),
+        ("WINDOWS", "5m,"),
+        ("WINDOWS", "5 minutes"),
+        ("WINDOWS", "5m,5m"),
+        ("WINDOWS", "90s"),
+        ("WINDOWS", "125m"),
+        ("WINDOWS", "26h"),
+        ("WINDOWS", "0s"),
+        ("WINDOWS", "500ms"),
+        ("EXCHANGE_RETENTION", "week"),
+        ("EXCHANGE_RETENTION", "0s"),
+        ("WINDOW_RETENTION", "25"),
+        ("MAX_BODY", "1MB"),
+        ("MAX_BODY", "-1"),
+        ("MAX_BODY", "0"),
+        ("MAX_CLASSES", "1"),
+        ("MAX_MODELS", "0"),
+        ("MAX_LABEL_LENGTH", "0"),
+        ("SELDON_SERIES", "perhaps"),
+        ("SCRAPE_INTERVAL", "-1s"),
+        ("NOW", "noon"),
+        ("REQUEST_TOPIC", "inference-feedback"),
+        ("REQUEST_TOPIC", ""),
+        ("REQUEST_TOPIC", "my topic"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_sentence(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        from_environment(monkeypatch, **{name: text})
+    sentence = str(error.value)
+    assert f"TALLY_{name}" in sentence
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    assert "pydantic" not in sentence.lower()
+
+
+def test_sasl_needs_a_user_and_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=r"TALLY_KAFKA_SASL_USERNAME.*TALLY_KAFKA_SASL_PASSWORD"):
+        from_environment(monkeypatch, KAFKA_SECURITY_PROTOCOL="SASL_SSL", KAFKA_SASL_USERNAME="me")
+    settings = from_environment(monkeypatch, KAFKA_SASL_PASSWORD="s3cret")  # noqa: S106 - no real one
+    assert settings.kafka_sasl_password == "s3cret"  # noqa: S105
+
+
+def test_no_secret_is_ever_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {"KAFKA_SASL_PASSWORD": "p4ssw0rd", "HTTP_TOKEN": "t0k3n"}
+    settings = from_environment(monkeypatch, KAFKA_SASL_USERNAME="me", **secrets)
+    for wrong in ({"WEB_PORT": "x"}, {"WEB_PORT": "1", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "WINDOWS": "90s"}):
+        with pytest.raises(SettingsError) as error:
+            from_environment(monkeypatch, **wrong)
+        assert not any(secret in str(error.value) for secret in secrets.values())
+    assert not any(secret in text for secret in secrets.values() for text in (repr(settings), str(settings)))
+    with pytest.raises(SettingsError) as error:
+        load_settings(http_token=["t0k3n"], kafka_sasl_password=7)
+    assert "t0k3n" not in str(error.value)
+
+
+def test_what_follows_from_the_settings() -> None:
+    settings = load_settings(app_id="shop", web_port=7000, exchange_retention=60.0, pane_seconds=30)
+    assert settings.topics == ("inference-requests", "inference-responses", "inference-feedback")
+    assert (settings.exchanges_topic, settings.panes_topic) == ("shop-exchanges", "shop-panes")
+    assert settings.dead_letters_topic == "shop-dead-letters"
+    assert settings.url == "http://127.0.0.1:7000"
+    assert load_settings(advertised_url="http://worker-0:6066/").url == "http://worker-0:6066"
+    assert settings.limits.retention_seconds == 60
+    assert (settings.clock.pane_seconds, settings.clock.retention_seconds) == (30, 25 * 3600)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("200ms", 0.2), ("1.5s", 1.5), ("5m", 300), ("1h", 3600), ("7d", 604800)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(("text", "size"), [("5", 5), ("5B", 5), ("2KiB", 2048), ("1MiB", 1 << 20)])
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+# -- the YAML file ----------------------------------------------------------------------------------------------------
+
+
+def rulebook_of(folder: Path, text: str | bytes) -> Rulebook:
+    file = folder / "tally.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load_rulebook(load_settings(config=file))
+
+
+WHOLE = """
+models:
+  - match: "seldon/binary-perf/*"
+    task: binary
+    positive: "1"
+    threshold: 0.4
+    classes: ["0", "1"]
+    scored_model: classifier
+    shadow: [shadow, größer]
+    least_count: 50
+"""
+
+
+def test_an_entry_with_everything(tmp_path: Path) -> None:
+    (rules,) = rulebook_of(tmp_path, WHOLE).entries
+    assert rules == Rules(
+        match="seldon/binary-perf/*",
+        task="binary",
+        positive="1",
+        threshold=0.4,
+        classes=("0", "1"),
+        scored_model="classifier",
+        shadow=("shadow", "größer"),
+        least_count=50,
+    )
+
+
+def test_the_defaults_of_an_entry_are_those_of_a_model_without_one() -> None:
+    assert ModelEntry(match="*").rules() == DEFAULT_RULES
+    assert DEFAULT_RULES.shadow == ("shadow",)
+
+
+def test_the_first_entry_that_matches_holds(tmp_path: Path) -> None:
+    rulebook = rulebook_of(
+        tmp_path,
+        """
+models:
+  - {match: "ns/one/default/*", threshold: 0.1}
+  - {match: "ns/*", threshold: 0.2}
+  - {match: "*/m", threshold: 0.3}
+""",
+    )
+    assert rulebook.of(Leg("ns", "one", "default", "m")).threshold == 0.1
+    assert rulebook.of(Leg("ns", "one", "shadow", "m")).threshold == 0.2
+    assert rulebook.of(Leg("ns", "two", "", "")).threshold == 0.2
+    assert rulebook.of(Leg("other", "one", "default", "m")).threshold == 0.3
+    assert rulebook.of(Leg("other", "one", "default", "n")) is DEFAULT_RULES
+    assert rulebook.of(Leg("NS", "one", "default", "n")) is DEFAULT_RULES
+
+
+@pytest.mark.parametrize("text", ["", "models: []\n", "# nothing\n"])
+def test_an_empty_file_has_no_rules(tmp_path: Path, text: str) -> None:
+    assert rulebook_of(tmp_path, text).entries == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("models: [{match: '*', colour: red}]", "models.0.colour"),
+        ("models: [{match: '*'}, {match: '*', limits: {accuracy: 0.9}}]", "models.1.limits"),
+        ("model: []", "model"),
+        ("models: [{task: binary}]", "models.0.match"),
+        ("models: [{match: '*', task: ranking}]", "models.0.task"),
+        ("models: [{match: '*', threshold: 1.5}]", "models.0.threshold"),
+        ("models: [{match: '*', threshold: high}]", "models.0.threshold"),
+        ("models: [{match: '*', positive: 1}]", "models.0.positive"),
+        ("models: [{match: '*', classes: [0, 1]}]", "models.0.classes.0"),
+        ("models: [{match: '*', shadow: shadow}]", "models.0.shadow"),
+        ("models: [{match: '*', least_count: 0}]", "models.0.least_count"),
+        ("models: {match: '*'}", "models"),
+        ("- match: '*'", "tally.yaml"),
+        ("models", "tally.yaml"),
+        ("models: [\n{match: '*'\n", "line"),
+        ("models:\n\t- match: '*'\n", "line 2"),
+        ("models: &a [*a]", "tally.yaml"),
+        (b"models: [{match: '\xff'}]", "tally.yaml"),
+        (b"models: [{match: '\x00'}]", "tally.yaml"),
+        ("a: 1\n---\nb: 2\n", "tally.yaml"),
+    ],
+)
+def test_a_wrong_file_is_named_in_one_sentence(tmp_path: Path, text: str | bytes, said: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        rulebook_of(tmp_path, text)
+    sentence = str(error.value)
+    assert sentence.startswith("TALLY_CONFIG: ")
+    assert str(tmp_path / "tally.yaml") in sentence
+    assert said in sentence
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(SettingsError, match=rf"^TALLY_CONFIG: {path} cannot be read \(.+\)\.$"):
+            load_rulebook(load_settings(config=path))
+
+
+def test_without_a_file_there_are_no_rules() -> None:
+    assert load_rulebook(load_settings()) == Rulebook()
+
+
+def test_the_digest_tells_files_apart_that_mean_something_else(tmp_path: Path) -> None:
+    digest = rulebook_of(tmp_path, WHOLE).digest
+    assert digest
+    assert rulebook_of(tmp_path, WHOLE.replace("least_count: 50", "least_count:   50  # enough")).digest == digest
+    for old, new in (("0.4", "0.5"), ('"1"\n', '"0"\n'), ("binary-perf", "other"), ("[shadow,", "[")):
+        assert rulebook_of(tmp_path, WHOLE.replace(old, new)).digest != digest
+    two = "models: [{match: a}, {match: b}]"
+    assert rulebook_of(tmp_path, two).digest != rulebook_of(tmp_path, "models: [{match: b}, {match: a}]").digest
