@@ -66,7 +66,7 @@ class Counting:
         bucket = -1
         if fact is not None:
             flags = fact.flags
-            if fact.labels is not None:
+            if type(fact.labels) is list:
                 if len(fact.labels) != 1:
                     return self._any_shape(exchange)
                 label = fact.labels[0]
@@ -93,7 +93,7 @@ class Counting:
                 REWARDS in atoms,
             )
         number, timed, rewarded = bundle
-        pane = (state.time - state.ahead * 1_000_000) // self._pane_us
+        pane = state.pane_time // self._pane_us
         return [Group(state.identity, pane, [number], delay if timed else 0, points if rewarded else 0)]
 
     def _any_shape(self, exchange: Exchange) -> list[Group]:
@@ -105,7 +105,7 @@ class Counting:
         for state in exchange.legs:
             met = False
             if state.time:
-                group = Group(state.identity, (state.time - state.ahead * 1_000_000) // self._pane_us, [])
+                group = Group(state.identity, state.pane_time // self._pane_us, [])
                 atoms = group.atoms
                 if state.request_time:
                     atoms.append(REQUEST)
@@ -122,7 +122,7 @@ class Counting:
                 groups.append(group)
             else:
                 identity = self._unversioned(state.leg)
-                pane = (state.request_time - state.request_ahead * 1_000_000) // self._pane_us
+                pane = state.request_pane_time // self._pane_us
                 groups.append(Group(identity, pane, [REQUEST]))
                 for fact in facts:
                     if fact.flags & (LABELS | ROW_LABELS) and self.applies(fact.named, state.leg):
@@ -156,7 +156,7 @@ class Counting:
         marks: list[Mark] | None = None
         newest = 0
         mismatch = False
-        if batch is not None and batch.labels is not None:
+        if batch is not None and type(batch.labels) is list:
             if len(batch.labels) == rows:
                 marks, newest = batch.labels, batch.time
             else:
@@ -165,9 +165,9 @@ class Counting:
             marks = list(marks) if marks else [None] * rows
             after = (batch.time, batch.digest) if batch is not None else (-1, 0)
             for fact in sorted(single, key=lambda fact: (fact.time, fact.digest)):
-                assert fact.rows is not None
+                assert type(fact.labels) is dict
                 if (fact.time, fact.digest) > after:
-                    for row, mark in fact.rows.items():
+                    for row, mark in fact.labels.items():
                         if row < rows:
                             marks[row] = mark
                             newest = max(newest, fact.time)
@@ -222,7 +222,7 @@ class Counting:
         else:
             home, nowhere = self._reward_candidate(fact.named, exchange)
         if home is not None:
-            return home.identity, (home.time - home.ahead * 1_000_000) // self._pane_us
+            return home.identity, home.pane_time // self._pane_us
         return self._unversioned(nowhere), self._pane(fact)
 
     def _names_leg(self, named: int) -> bool:

@@ -8,11 +8,25 @@ from typing import NamedTuple, Protocol
 class Record(Protocol):
     """One Kafka record, as the client library's parser hands it over."""
 
-    offset: int
-    timestamp: int  # milliseconds since the epoch
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+    @property
+    def offset(self) -> int:
+        """Where it stands in its partition."""
+
+    @property
+    def timestamp(self) -> int:
+        """Milliseconds since the epoch."""
+
+    @property
+    def key(self) -> bytes | None:
+        """The puid, in a canonical topic."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The payload as sent."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """The CloudEvents attributes among them."""
 
 
 class Kind(StrEnum):

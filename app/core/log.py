@@ -77,13 +77,13 @@ def describe(puid: str, exchange: Exchange, names: Names, counting: Counting) ->
                 str(leg[field]) for field in ("model_namespace", "model_service", "predictor", "model")
             ),
         ),
-        "label": _labels(newest.labels, newest.rows) if newest is not None else None,
+        "label": _labels(newest.labels) if newest is not None else None,
         "reward": None if reward is None else reward / 1e9,
         "feedback_time": format_time(max(fact.time for fact in exchange.facts)) if exchange.facts else None,
     }
 
 
-def _labels(batch: list[Any] | None, single: dict[int, Any] | None) -> Any:
+def _labels(labels: list[Any] | dict[int, Any] | None) -> Any:
     """A label as one would say it: the class of a single row, else a list, or an object by row."""
 
     def plain(mark: Any) -> Any:
@@ -91,10 +91,12 @@ def _labels(batch: list[Any] | None, single: dict[int, Any] | None) -> Any:
             mark if mark is None or type(mark) is float else str(mark if type(mark) is str or mark >= 0 else -mark - 1)
         )
 
-    if batch is not None:
-        marks = [plain(mark) for mark in batch]
-        return marks[0] if len(marks) == 1 else marks
-    return {str(row): plain(mark) for row, mark in sorted(single.items())} if single else None
+    if isinstance(labels, dict):
+        return {str(row): plain(mark) for row, mark in sorted(labels.items())}
+    if labels is None:
+        return None
+    marks = [plain(mark) for mark in labels]
+    return marks[0] if len(marks) == 1 else marks
 
 
 def entry(

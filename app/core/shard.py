@@ -237,7 +237,9 @@ class Shard:
                     if exchange.legs:
                         news = put_request(exchange, leg, time, ahead)
                     else:
-                        exchange.legs.append(LegState(leg, time, ahead))
+                        exchange.legs.append(LegState(leg, time))
+                        if ahead:
+                            exchange.legs[0].set_request_ahead(ahead)
                         news = True
                 elif kind == RESPONSE:
                     output = read_response(value, self._limits.label_length)
@@ -341,7 +343,8 @@ class Shard:
             return False
         state.time = time
         state.digest = digest
-        state.ahead = ahead
+        if ahead or state.aheads:
+            state.set_ahead(ahead)
         if state.flags or in_feedback:
             state.flags = state.flags & ~RESPONSE_IN_FEEDBACK | in_feedback
         state.identity = identity
@@ -371,7 +374,7 @@ class Shard:
                 fact.labels = marks
             elif marks is None or len(marks) == 1:
                 fact.flags = ROW_LABELS
-                fact.rows = {row: marks[0] if marks else None}
+                fact.labels = {row: marks[0] if marks else None}
             else:
                 raise RefusedError(Reason.RAGGED, f"{len(marks)} labels for row {row} alone")
         # The copy of a feedback that names a shadow has no reward: the client never saw that answer.

@@ -1,7 +1,7 @@
 """Measures Tally from outside: its own processes, read through /metrics and the operating system."""
 
+import gc
 import http.client
-import importlib
 import os
 import random
 import re
@@ -9,16 +9,20 @@ import statistics
 import subprocess
 import sys
 import time
+import tracemalloc
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import psutil
 from confluent_kafka import Consumer, TopicPartition
 
+from app.core.panes import PaneClock
+from app.core.rules import Rulebook
+from app.core.shard import Limits, Shard, Stats
 from tests.bench import load
 from tests.bench.load import Topics
 from tests.bench.table import ONE, RATE, TWO, Row
@@ -209,7 +213,7 @@ class Tally:
         return [
             Row(f"{figure}: open exchanges", exchanges),
             Row(f"{figure}: RSS", held_bytes / exchanges, "B"),
-            *([Row(f"{figure}: the store's own count", store_bytes, "B")] if store_bytes is not None else []),
+            Row(f"{figure}: allocated by Python", store_bytes, "B"),
             Row("memory of an idle worker", idle_bytes / 1e6, "MB"),
         ]
 
@@ -338,14 +342,32 @@ def total(text: str, name: str, **labels: str) -> float:
     return found
 
 
-def bytes_per_exchange() -> float | None:
-    """What the core itself says that an open exchange takes; None while it does not say.
+def bytes_per_exchange(exchanges: int = 100_000) -> float:
+    """What Python allocates for an open exchange of a 36-byte puid, one leg and one row, labelled; by tracemalloc."""
+    shard = Shard(0, 1, Rulebook(), PaneClock(), Limits(), Stats())
+    leg = [("ce_namespace", b"n"), ("ce_inferenceservicename", b"s"), ("ce_endpoint", b"p"), ("ce_modelid", b"m")]
+    response = b'{"data": {"ndarray": [[0.1, 0.7, 0.2]]}}'
+    feedback = b'{"reward": 1, "truth": {"data": {"ndarray": [[0, 1, 0]]}}}'
+    bodies = (("inference.request", response), ("inference.response", response), ("feedback", feedback))
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for number in range(exchanges):
+        puid = str(uuid.UUID(int=number << 64)).encode()
+        for offset, (kind, value) in enumerate(bodies):
+            headers = [("ce_type", f"io.seldon.serving.{kind}".encode()), *leg]
+            shard.absorb("t", [_Record(3 * number + offset, 1_800_000_000_000 + number, puid, value, headers)])
+        shard.settle()
+        if number % 10_000 == 9_999:
+            shard.cut(None)
+    gc.collect()
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return (after - before) / exchanges
 
-    The place to fill: a function of this name, without arguments, in app.core.exchange.
-    """
-    try:
-        module = importlib.import_module("app.core.exchange")
-    except ImportError:
-        return None
-    measure = getattr(module, "bytes_per_exchange", None)
-    return None if measure is None else float(measure())
+
+class _Record(NamedTuple):
+    offset: int
+    timestamp: int
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]

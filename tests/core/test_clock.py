@@ -78,5 +78,5 @@ def test_any_zone_and_any_number_of_digits(moment: datetime, minutes: int, digit
 
 
 def test_times_are_shown_in_utc() -> None:
-    assert format_time(SEVEN) == "2026-11-21T07:00:00Z"
+    assert format_time(SEVEN) == "2026-11-21T07:00:00.000000Z"
     assert format_time(SEVEN + 1) == "2026-11-21T07:00:00.000001Z"
