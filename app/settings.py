@@ -17,6 +17,7 @@ from app.core.shard import Limits
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_TOPIC = r"^[A-Za-z0-9._-]{1,249}$"
 _SIZES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20}
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
 _SIZE = re.compile(r"(\d+)(B|KiB|MiB)?")
@@ -117,12 +118,12 @@ class Settings(BaseSettings):
     web_host: str = Field("127.0.0.1", description="where the worker's web server listens")
     web_port: int = Field(6066, ge=0, le=65535, description="its port")
     advertised_url: str | None = Field(None, description="where other workers reach it (http://host:port when unset)")
-    request_topic: str = Field("inference-requests", description="canonical topic of requests")
-    response_topic: str = Field("inference-responses", description="canonical topic of responses")
-    feedback_topic: str = Field("inference-feedback", description="canonical topic of feedback")
+    request_topic: str = Field("inference-requests", pattern=_TOPIC, description="canonical topic of requests")
+    response_topic: str = Field("inference-responses", pattern=_TOPIC, description="canonical topic of responses")
+    feedback_topic: str = Field("inference-feedback", pattern=_TOPIC, description="canonical topic of feedback")
     log_topic: str | None = Field(None, description="topic of joined records; unset is off")
     partitions: int = Field(8, ge=1, le=10000, description="partitions of topics that it creates")
-    replication: int = Field(-1, ge=-1, description="their replication; -1 is the broker's default")
+    replication: int = Field(-1, description="their replication; -1 is the broker's default")
     start: Annotated[str | float, BeforeValidator(_parse_start)] = Field(
         "earliest", description="earliest, latest or a time; holds for the first start only"
     )
@@ -158,6 +159,20 @@ class Settings(BaseSettings):
             raise ValueError("must be a comma list like kafka-1:9092,kafka-2:9092")
         return value
 
+    @field_validator("replication")
+    @classmethod
+    def _replication(cls, value: int) -> int:
+        if value != -1 and value < 1:
+            raise ValueError("must be -1 (the broker's default) or at least 1")
+        return value
+
+    @field_validator("exchange_retention", "window_retention", "max_body")
+    @classmethod
+    def _positive(cls, value: float) -> float:
+        if value < 1:
+            raise ValueError("must be at least 1")
+        return value
+
     @field_validator("session_timeout")
     @classmethod
     def _session(cls, value: float) -> float:
@@ -173,6 +188,8 @@ class Settings(BaseSettings):
         if len({window.name for window in self.windows}) != len(self.windows):
             raise ValueError("TALLY_WINDOWS names a window twice")
         for window in self.windows:
+            if window.seconds < self.pane_seconds:
+                raise ValueError(f"TALLY_WINDOWS: {window.name} is shorter than a pane of {self.pane_seconds} s")
             fine = window.seconds <= FINE_KEPT * self.pane_seconds
             pane = self.pane_seconds if fine else self.pane_seconds * COARSE_PANES
             if window.seconds % pane:

@@ -31,9 +31,10 @@ def mark_of(value: Any, longest: int = 200) -> Mark:
     """The mark of one scalar from a payload. Refuses what is no scalar, and texts beyond `longest` characters."""
     kind = type(value)
     if kind is int or kind is bool:
-        return int(value) if 0 <= value < _LARGEST_INT else str(value)
+        return int(value) if 0 <= value < _LARGEST_INT else _long_number(value, longest)
     if kind is float:
-        return mark_of(int(value)) if value.is_integer() and abs(value) < 2**53 else float(value)
+        # A float that is a whole number is one, at any size, as JSON may write 10000000000000000000 either way.
+        return mark_of(int(value), longest) if value.is_integer() else float(value)
     if kind is str:
         if len(value) > longest:
             raise RefusedError(Reason.LABEL_TOO_LONG, f"a class text of {len(value)} characters; at most {longest}")
@@ -45,6 +46,18 @@ def mark_of(value: Any, longest: int = 200) -> Mark:
     raise RefusedError(Reason.BAD_PAYLOAD, f"expected a number or a text as class, got {kind.__name__}")
 
 
+def _long_number(value: int, longest: int) -> str:
+    # Beyond 53 bits JSON readers differ in what they keep; the float nearest to it is the same for all.
+    try:
+        exact = value if abs(value) < 2**53 else int(float(value))
+    except OverflowError:
+        raise RefusedError(Reason.NOT_FINITE, "a number too large for any class") from None
+    text = str(exact)
+    if len(text) > longest:
+        raise RefusedError(Reason.LABEL_TOO_LONG, f"a class text of {len(text)} characters; at most {longest}")
+    return text
+
+
 def class_text(mark: int | str, names: tuple[str, ...] = ()) -> str:
     """The canonical class text of a mark that names a class.
 
@@ -54,8 +67,12 @@ def class_text(mark: int | str, names: tuple[str, ...] = ()) -> str:
         index = -mark - 1
         return names[index] if index < len(names) else str(index)
     text = mark if type(mark) is str else str(mark)
-    if names and text not in names and text.isdecimal() and int(text) < len(names):
-        return names[int(text)]
+    if names and text not in names:
+        same = _names_by_mark(names).get(mark)
+        if same is not None:
+            return same
+        if text.isdecimal() and int(text) < len(names):
+            return names[int(text)]
     return text
 
 
@@ -69,6 +86,12 @@ def given_names(names: Any, width: int) -> tuple[str, ...]:
         return _given(names)
     except TypeError:  # a name that is a list or an object is no name
         return ()
+
+
+@lru_cache(maxsize=1024)
+def _names_by_mark(names: tuple[str, ...]) -> dict[Mark, str]:
+    """Names that stand for numbers: "1.0" is the class of a label 1."""
+    return {mark_of(name, len(name)): name for name in reversed(names) if _NUMBER.fullmatch(name)}
 
 
 @lru_cache(maxsize=1024)

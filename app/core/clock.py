@@ -8,6 +8,7 @@ from typing import Final
 _SECONDS: dict[bytes, int] = {}
 _CACHED_SECONDS: Final = 10_000
 _Z: Final = ord("Z")
+_YEAR_9999: Final = 253_370_764_800_000_000
 
 
 def parse_time(raw: bytes) -> int | None:
@@ -15,17 +16,22 @@ def parse_time(raw: bytes) -> int | None:
     base = _SECONDS.get(raw[:20])
     try:
         if base is not None and len(raw) > 26 and raw[-1] == _Z:
-            return base + int(raw[20:26])
+            return base + int(raw[20:26]) if raw[20:-1].isdigit() else None
         return _parse_slowly(raw)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
-def _parse_slowly(raw: bytes) -> int:
+def _parse_slowly(raw: bytes) -> int | None:
+    # Python's own reading is lenient about fractions in ways that the quick one cannot be.
+    if not raw.isascii() or (raw[19:20] in b".," and not raw[20:21].isdigit()):
+        return None
     moment = datetime.fromisoformat(raw.decode())
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     whole = int(moment.replace(microsecond=0).timestamp()) * 1_000_000
+    if not 0 < whole < _YEAR_9999:  # Go writes a time that was never set as the year 1
+        return None
     if raw[19:20] == b"." and raw[-1] == _Z:
         if len(_SECONDS) >= _CACHED_SECONDS:
             _SECONDS.clear()

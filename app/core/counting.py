@@ -5,6 +5,7 @@ order of events, and any correction, ends at the same counts.
 """
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from typing import Any, Final
 
 from app.core.classes import Mark
@@ -21,11 +22,15 @@ from app.core.names import (
     Names,
 )
 from app.core.rules import Rulebook, Rules
-from app.core.verdict import judge, label_text, predicted_text
+from app.core.verdict import COUNTERS, UNLABELLED, Atom, judge, label_text, predicted_text
 
 _BUCKETS_US: Final = [bound * 1_000_000 for bound in DELAY_BUCKETS]
 _CACHED_VERDICTS: Final = 20_000
 _MOST_BUNDLES: Final = 4096
+#: Classes of one leg that are told apart; more are garbage, and would make records too large for Kafka.
+MOST_CLASSES: Final = 1000
+OTHER: Final = "other"
+ANOTHER: Final = "another"
 _DELAYS: Final = range(DELAY_0, DELAY_0 + len(DELAY_BUCKETS) + 1)
 
 
@@ -40,6 +45,8 @@ class Counting:
         self._verdicts: dict[tuple[int, int, Mark, Mark], int] = {}
         self._words: dict[tuple[int, int, Mark, Mark], tuple[Any, Any, bool | None]] = {}
         self._rules: dict[int, Rules] = {}
+        self._known: dict[int, set[str]] = {}
+        self.dropped_classes = 0
         self._class_atoms: dict[int, int] = {}
         self._bundles: dict[tuple[int, int, bool, Mark, int, Mark, int], tuple[int, bool, bool]] = {}
         self._whole: dict[int, bool] = {}
@@ -99,53 +106,43 @@ class Counting:
     def _any_shape(self, exchange: Exchange) -> list[Group]:
         facts = exchange.facts
         groups: list[Group] = []
-        unmet = False  # whether a label fact meets no leg yet
-        if facts:
-            unmet = any(fact.flags & (LABELS | ROW_LABELS) for fact in facts)
+        # Labels that meet no leg yet.
+        unmet = [fact for fact in facts if fact.flags & (LABELS | ROW_LABELS)]
+        fed: dict[int, Fact] = {}  # identity without response → the newest feedback for it
         for state in exchange.legs:
-            met = False
+            told = self.telling(state, exchange)
             if state.time:
                 group = Group(state.identity, state.pane_time // self._pane_us, [])
-                atoms = group.atoms
                 if state.request_time:
-                    atoms.append(REQUEST)
-                atoms.append(RESPONSE)
+                    group.atoms.append(REQUEST)
+                group.atoms.append(RESPONSE)
                 if state.classes:
-                    atoms.append(self._class_atom(state.classes))
-                if facts:
-                    met = self._count_labelled(state, facts, group)
-                    if met:
-                        atoms.append(FEEDBACK)
-                else:
-                    for mark in state.marks:
-                        atoms.append(self._verdict(state, mark, None))
+                    group.atoms.append(self._class_atom(state.classes))
+                if self._count_labelled(state, told, group):
+                    group.atoms.append(FEEDBACK)
                 groups.append(group)
             else:
                 identity = self._unversioned(state.leg)
-                pane = state.request_pane_time // self._pane_us
-                groups.append(Group(identity, pane, [REQUEST]))
-                for fact in facts:
-                    if fact.flags & (LABELS | ROW_LABELS) and self.applies(fact.named, state.leg):
-                        met = True
-                        _add(groups, identity, self._pane(fact), FEEDBACK)
-                        break
-            unmet = unmet and not met
-        if facts:
-            if unmet:
-                self._count_unmet(facts, groups)
-            for fact in facts:
-                if fact.flags & REWARD:
-                    self._count_reward(fact, exchange, groups)
+                groups.append(Group(identity, state.request_pane_time // self._pane_us, [REQUEST]))
+                for fact in told:
+                    _keep_newest(fed, identity, fact)
+            unmet = [fact for fact in unmet if fact not in told]
+        for fact in unmet:
+            _keep_newest(fed, self._unversioned(fact.named), fact)
+        for fact in facts:
+            if fact.flags & REWARD and fact.reward is not None:
+                self._count_reward(fact, exchange, groups, fed)
+        for identity, fact in fed.items():
+            if not any(group.identity == identity and FEEDBACK in group.atoms for group in groups):
+                _group(groups, identity, self._pane(fact)).atoms.append(FEEDBACK)
         return groups
 
-    def labels(self, state: LegState, facts: list[Fact]) -> tuple[list[Mark] | None, int, bool, bool]:
-        """The labels of a leg's rows: (marks or None, time of the newest, whether any fact applies, mismatch)."""
+    def labels(self, state: LegState, told: list[Fact]) -> tuple[list[Mark] | None, int, bool, bool]:
+        """The labels of a leg's rows from the facts that apply to it: (marks, time of the newest, any, mismatch)."""
         batch: Fact | None = None
         single: list[Fact] = []
-        for fact in facts:
+        for fact in told:
             flags = fact.flags
-            if not flags & (LABELS | ROW_LABELS) or not self.applies(fact.named, state.leg):
-                continue
             if flags & LABELS and (batch is None or (fact.time, fact.digest) > (batch.time, batch.digest)):
                 batch = fact
             if flags & ROW_LABELS:
@@ -170,13 +167,14 @@ class Counting:
                     for row, mark in fact.labels.items():
                         if row < rows:
                             marks[row] = mark
-                            newest = max(newest, fact.time)
+                            if mark is not None:
+                                newest = max(newest, fact.time)
                         else:
                             mismatch = True
         return marks, newest, True, mismatch
 
-    def _count_labelled(self, state: LegState, facts: list[Fact], group: Group) -> bool:
-        marks, newest, met, mismatch = self.labels(state, facts)
+    def _count_labelled(self, state: LegState, told: list[Fact], group: Group) -> bool:
+        marks, newest, met, mismatch = self.labels(state, told)
         atoms = group.atoms
         if marks is None:
             for mark in state.marks:
@@ -192,38 +190,26 @@ class Counting:
             atoms.append(MISMATCHED)
         return met
 
-    def _count_unmet(self, facts: list[Fact], groups: list[Group]) -> None:
-        """A label whose leg is unknown yet: its feedback counts for what it names, in its own pane."""
-        newest: dict[int, Fact] = {}
-        for fact in facts:
-            if fact.flags & (LABELS | ROW_LABELS):
-                old = newest.get(fact.named)
-                if old is None or fact.time > old.time:
-                    newest[fact.named] = fact
-        for named, fact in newest.items():
-            _add(groups, self._unversioned(named), self._pane(fact), FEEDBACK)
-
-    def _count_reward(self, fact: Fact, exchange: Exchange, groups: list[Group]) -> None:
-        if fact.reward is None:
-            return
-        identity, pane = self._reward_home(fact, exchange)
-        group = _add(groups, identity, pane, FEEDBACK)
+    def _count_reward(self, fact: Fact, exchange: Exchange, groups: list[Group], fed: dict[int, Fact]) -> None:
+        assert fact.reward is not None
+        identity, home = self._reward_home(fact, exchange)
+        group = _group(groups, identity, self._pane(fact) if home is None else home.pane_time // self._pane_us)
         group.atoms.append(REWARDS)
         group.points += fact.reward
+        if home is None:
+            _keep_newest(fed, identity, fact)
+        elif FEEDBACK not in group.atoms:
+            group.atoms.append(FEEDBACK)
 
-    def _reward_home(self, fact: Fact, exchange: Exchange) -> tuple[int, int]:
-        """The identity and pane of the reward: the leg that it names, else the one leg that is no shadow."""
+    def _reward_home(self, fact: Fact, exchange: Exchange) -> tuple[int, LegState | None]:
+        """Whose the reward is: the leg that it names, else the one leg that is no shadow; and that leg's response."""
         home: LegState | None = None
-        nowhere = fact.named
-        if self._names_leg(fact.named):
-            for state in exchange.legs:
-                if state.leg == fact.named and state.time:
-                    home = state
-        else:
-            home, nowhere = self._reward_candidate(fact.named, exchange)
-        if home is not None:
-            return home.identity, home.pane_time // self._pane_us
-        return self._unversioned(nowhere), self._pane(fact)
+        owner = fact.named
+        if not self._names_leg(fact.named):
+            home, owner = self._reward_candidate(fact.named, exchange)
+        if home is None:
+            home = next((state for state in exchange.legs if state.leg == owner and state.time), None)
+        return (home.identity if home is not None else self._unversioned(owner)), home
 
     def _names_leg(self, named: int) -> bool:
         whole = self._whole.get(named)
@@ -247,19 +233,35 @@ class Counting:
             return False
         return _fits(named, leg) and leg.predictor not in self._rulebook.of(leg).shadow
 
-    def applies(self, named: int, leg: int) -> bool:
+    def telling(self, state: LegState, exchange: Exchange) -> list[Fact]:
+        """The label facts that judge a leg."""
+        told = [
+            fact
+            for fact in exchange.facts
+            if fact.flags & (LABELS | ROW_LABELS) and self._applies_to(fact.named, state.leg)
+        ]
+        if told and len(exchange.legs) > 1 and self._is_beside_scored(state, exchange):
+            return []
+        return told
+
+    def _is_beside_scored(self, state: LegState, exchange: Exchange) -> bool:
+        """Whether another model of the same predictor is the scored one."""
+        scored = self.rules(state.leg).scored_model
+        leg = self._names.legs[state.leg]
+        if scored is None or leg.model == scored:
+            return False
+        return any(self._names.legs[other.leg] == leg._replace(model=scored) for other in exchange.legs)
+
+    def _applies_to(self, named: int, leg: int) -> bool:
         """Whether a label of a feedback that names `named` judges `leg`: it judges every leg of its service.
 
-        Within one predictor's graph the `scored_model` alone is judged, else the model that the feedback names.
+        Of the predictor that the feedback names only the model that it names, unless a `scored_model` settles it.
         """
         known = self._applies.get((named, leg))
         if known is None:
             name, other = self._names.legs[named], self._names.legs[leg]
             scored = self._rulebook.of(other).scored_model
-            if scored is not None:
-                model_fits = other.model == scored
-            else:
-                model_fits = name.predictor != other.predictor or not name.model or name.model == other.model
+            model_fits = scored is not None or name.predictor != other.predictor or name.model in ("", other.model)
             known = self._applies[named, leg] = _fits(name, other) and model_fits
         return known
 
@@ -276,10 +278,42 @@ class Counting:
         # 1 and 1.0 are one key but not one mark; integral floats are never marks.
         if atom is None:
             names = self._names
-            atom = names.atom(judge(mark, label, names.classes[state.classes], self.rules(state.leg)))
+            atom = names.atom(
+                self._bounded(state.leg, judge(mark, label, names.classes[state.classes], self.rules(state.leg)))
+            )
             if len(self._verdicts) < _CACHED_VERDICTS and type(mark) is not float and type(label) is not float:
                 self._verdicts[key] = atom
         return atom
+
+    def _bounded(self, leg: int, atom: Atom) -> Atom:
+        """The same atom, with classes beyond the most that a leg may have as "other" (a second one as "another")."""
+        if atom.row == COUNTERS:
+            return atom
+        predicted = self._bounded_class(leg, atom.column)
+        if atom.row == UNLABELLED:
+            return Atom(UNLABELLED, predicted)
+        actual = self._bounded_class(leg, atom.row[1:])
+        if actual == predicted and atom.row[1:] != atom.column:
+            predicted = ANOTHER
+        return Atom("=" + actual, predicted)
+
+    def _bounded_class(self, leg: int, text: str) -> str:
+        known = self._known.setdefault(leg, set())
+        if text not in known:
+            if len(known) >= MOST_CLASSES:
+                self.dropped_classes += 1
+                return OTHER
+            known.add(text)
+        return text
+
+    def recover_classes(self, counted: Iterable[tuple[Identity, str, str]]) -> None:
+        """Take the classes that are known from what has been counted: (identity, row, column)."""
+        for identity, row, column in counted:
+            known = self._known.setdefault(self._names.leg(identity.leg), set())
+            if row == UNLABELLED:
+                known.add(column)
+            elif row[:1] == "=":
+                known.update((row[1:], column))
 
     def words(self, state: LegState, mark: Mark, label: Mark) -> tuple[Any, Any, bool | None]:
         """What a row says in words: predicted, label, and whether it is correct, None where that is no question."""
@@ -311,7 +345,7 @@ class Counting:
         return identity
 
     def _pane(self, fact: Fact) -> int:
-        return (fact.time - fact.ahead * 1_000_000) // self._pane_us
+        return fact.pane_time // self._pane_us
 
 
 def _fits(named: Leg, leg: Leg) -> bool:
@@ -321,13 +355,17 @@ def _fits(named: Leg, leg: Leg) -> bool:
     )
 
 
-def _add(groups: list[Group], identity: int, pane: int, atom: int) -> Group:
-    """Count an atom at most once in the group of an identity and pane."""
+def _keep_newest(fed: dict[int, Fact], identity: int, fact: Fact) -> None:
+    old = fed.get(identity)
+    if old is None or fact.pane_time > old.pane_time:
+        fed[identity] = fact
+
+
+def _group(groups: list[Group], identity: int, pane: int) -> Group:
+    """The group of an identity and pane, added where it is new."""
     for group in groups:
         if group.identity == identity and group.pane == pane:
-            if atom not in group.atoms:
-                group.atoms.append(atom)
             return group
-    group = Group(identity, pane, [atom])
+    group = Group(identity, pane, [])
     groups.append(group)
     return group

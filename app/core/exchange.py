@@ -20,23 +20,22 @@ RESPONSE_IN_FEEDBACK: Final = 2
 LABELS: Final = 1
 ROW_LABELS: Final = 2
 REWARD: Final = 4
-_LOW: Final = 2**32 - 1
 
 
 class LegState(msgspec.Struct, array_like=True, gc=False):
     """The request and the winning response of one leg. Times are event times in µs, 0 where the part is unknown.
 
     `leg`, `identity` and `classes` are numbers in the partition's `Names`.
-    `aheads` says by how many seconds the pane times of response (low 32 bits) and request lie before their event times,
-    where a clock runs ahead: nearly always 0, and one byte.
+    `..._ahead` is by how many ms the part's pane time lies before its event time (design 3.9: a clock ahead).
     A request is kept by its time alone: nothing in its payload is counted, so requests of equal time are equal.
     """
 
     leg: int
     request_time: int = 0
+    request_ahead: int = 0
     time: int = 0
     digest: int = 0
-    aheads: int = 0
+    ahead: int = 0
     flags: int = 0
     identity: int = 0
     classes: int = 0
@@ -46,20 +45,12 @@ class LegState(msgspec.Struct, array_like=True, gc=False):
     @property
     def request_pane_time(self) -> int:
         """The µs by which the request falls in its pane."""
-        return self.request_time - (self.aheads >> 32) * 1_000_000
+        return self.request_time - self.request_ahead * 1000
 
     @property
     def pane_time(self) -> int:
         """The µs by which the response, and with it the whole leg, falls in its pane."""
-        return self.time - (self.aheads & _LOW) * 1_000_000
-
-    def set_request_ahead(self, seconds: int) -> None:
-        """How far the request's clock runs ahead."""
-        self.aheads = seconds << 32 | self.aheads & _LOW
-
-    def set_ahead(self, seconds: int) -> None:
-        """How far the response's clock runs ahead."""
-        self.aheads = self.aheads & ~_LOW | seconds
+        return self.time - self.ahead * 1000
 
 
 class Fact(msgspec.Struct, array_like=True, gc=False):
@@ -75,6 +66,11 @@ class Fact(msgspec.Struct, array_like=True, gc=False):
     ahead: int = 0
     labels: list[Mark] | dict[int, Mark] | None = None
     reward: int | None = None  # in units of 1e-9, so that sums are exact and do not depend on order
+
+    @property
+    def pane_time(self) -> int:
+        """The µs by which the feedback falls in a pane of its own, until it meets a response."""
+        return self.time - self.ahead * 1000
 
 
 class Group(msgspec.Struct, array_like=True, gc=False):
@@ -140,7 +136,7 @@ def put_request(exchange: Exchange, leg: int, time: int, ahead: int, in_feedback
     if state.request_time and (old < in_feedback or (old == in_feedback and time <= state.request_time)):
         return False
     state.request_time = time
-    state.set_request_ahead(ahead)
+    state.request_ahead = ahead
     state.flags = state.flags & ~REQUEST_IN_FEEDBACK | in_feedback
     return True
 
@@ -165,11 +161,7 @@ def put_fact(exchange: Exchange, new: Fact, legs: list[Leg]) -> tuple[bool, bool
     stated = new.flags
     scope = legs[new.named][:2]
     for old in exchange.facts:
-        newer = (new.time, new.digest) > (old.time, old.digest)
-        if new.time == old.time and new.digest == old.digest:
-            if new.named == old.named:
-                return False, False
-            newer = legs[new.named] > legs[old.named]
+        newer = (new.time, new.digest, legs[new.named]) > (old.time, old.digest, legs[old.named])
         winner, loser = (new, old) if newer else (old, new)
         both = new.flags & old.flags
         before = old.flags
@@ -187,7 +179,7 @@ def put_fact(exchange: Exchange, new: Fact, legs: list[Leg]) -> tuple[bool, bool
                 if not loser.labels:
                     loser.flags &= ~ROW_LABELS
                     loser.labels = None
-                corrected = corrected or newer
+                corrected = corrected or (newer and len(loser.labels or ()) < len(losing))
         corrected = corrected or old.flags != before
         if old.flags:
             kept.append(old)

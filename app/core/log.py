@@ -23,7 +23,7 @@ class Part(NamedTuple):
 
 def rows(state: LegState, exchange: Exchange, counting: Counting) -> list[dict[str, Any]]:
     """The rows of one leg: predicted, and where they are known score, label and whether it is correct."""
-    labels = counting.labels(state, exchange.facts)[0]
+    labels = counting.labels(state, counting.telling(state, exchange))[0]
     scores = array("f", state.scores) if state.scores else None
     result = []
     for index, mark in enumerate(state.marks):
@@ -66,8 +66,6 @@ def describe(puid: str, exchange: Exchange, names: Names, counting: Counting) ->
                 "rows": rows(state, exchange, counting),
             }
         )
-    labels = [fact for fact in exchange.facts if fact.flags & (LABELS | ROW_LABELS)]
-    newest = max(labels, key=lambda fact: (fact.time, fact.digest), default=None)
     reward = next((fact.reward for fact in exchange.facts if fact.flags & REWARD), None)
     return {
         "puid": puid,
@@ -77,13 +75,13 @@ def describe(puid: str, exchange: Exchange, names: Names, counting: Counting) ->
                 str(leg[field]) for field in ("model_namespace", "model_service", "predictor", "model")
             ),
         ),
-        "label": _labels(newest.labels) if newest is not None else None,
+        "label": _labels(exchange, names),
         "reward": None if reward is None else reward / 1e9,
         "feedback_time": format_time(max(fact.time for fact in exchange.facts)) if exchange.facts else None,
     }
 
 
-def _labels(labels: list[Any] | dict[int, Any] | None) -> Any:
+def _labels(exchange: Exchange, names: Names) -> Any:
     """A label as one would say it: the class of a single row, else a list, or an object by row."""
 
     def plain(mark: Any) -> Any:
@@ -91,6 +89,16 @@ def _labels(labels: list[Any] | dict[int, Any] | None) -> Any:
             mark if mark is None or type(mark) is float else str(mark if type(mark) is str or mark >= 0 else -mark - 1)
         )
 
+    told = sorted(
+        (fact for fact in exchange.facts if fact.flags & (LABELS | ROW_LABELS)),
+        key=lambda fact: (fact.time, fact.digest, fact.flags & ROW_LABELS, names.legs[fact.named]),
+    )
+    labels: Any = None
+    for fact in told:
+        if isinstance(fact.labels, dict) and isinstance(labels, dict):
+            labels = labels | fact.labels
+        else:
+            labels = fact.labels
     if isinstance(labels, dict):
         return {str(row): plain(mark) for row, mark in sorted(labels.items())}
     if labels is None:

@@ -70,6 +70,18 @@ class Names:
         """The number of an atom."""
         return self._number("a", atom)
 
+    def knows_leg(self, leg: Leg) -> bool:
+        """Whether a leg has a number."""
+        return leg in self._numbers["l"]
+
+    def knows_identity(self, identity: Identity) -> bool:
+        """Whether an identity has a number."""
+        return identity in self._numbers["i"]
+
+    def knows_class_list(self, classes: tuple[str, ...]) -> bool:
+        """Whether a list of class names has a number."""
+        return classes in self._numbers["c"]
+
     def bundle(self, atoms: tuple[int, ...]) -> int:
         """The (negative) number of a bundle of atoms."""
         return -1 - self._number("b", atoms)

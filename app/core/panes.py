@@ -74,6 +74,8 @@ class Counts:
         self._clock = clock
         self._changed: set[RowKey] = set()
         self._swept = -1
+        #: The latest clock: a pane that is no longer kept does not come back when a clock steps back.
+        self.latest = 0.0
         self.first_seen: dict[Identity, int] = {}
         self._newly_seen: set[Identity] = set()
 
@@ -82,9 +84,10 @@ class Counts:
         """Whether rows wait to be written."""
         return bool(self._changed)
 
-    def add(self, delta: Mapping[tuple[int, int], Mapping[int, int]], names: Names, clock: float) -> int:
+    def add(self, delta: Mapping[tuple[int, int], Mapping[int, int]], names: Names) -> int:
         """Add an epoch's changes, given by (identity, fine pane) and atom. Returns how many labels came too late."""
         late = 0
+        clock = self.latest
         sums: dict[tuple[Identity, str, int], dict[int, int]] = {}
         for (number, pane), atoms in delta.items():
             identity = names.identities[number]
@@ -132,6 +135,7 @@ class Counts:
 
     def retire(self, clock: float) -> None:
         """Drop the panes that are no longer kept; their rows are written as gone."""
+        self.latest = clock = max(clock, self.latest)
         step = int(clock // self._clock.pane_seconds)
         if step == self._swept:
             return

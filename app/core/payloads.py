@@ -11,7 +11,9 @@ import re
 from array import array
 from collections.abc import Sequence
 from functools import lru_cache
+from math import isinf
 from struct import Struct as Packing
+from struct import error as PackError  # noqa: N812 - a class by another name
 from typing import Any
 
 import msgspec
@@ -43,7 +45,7 @@ class Feedback(msgspec.Struct, gc=False):
     has_request: bool
 
 
-_TAG = re.compile(r":([^:/@]+)(?:@.*)?$")
+_TAG = re.compile(r"^[^@]*:([^:/@]+)(?:@.*)?$")
 _LARGEST_REWARD = 1e9
 _PACK_ONE = Packing("<f").pack
 _UNSET = msgspec.UNSET
@@ -110,7 +112,7 @@ def read_response(value: bytes, longest: int = 200) -> Output:
             if type(rows) is list and rows and type(rows[0]) is list and len(rows[0]) > 1:
                 meta, version = body.meta, body.model_version
                 images = meta.requestPath if meta is not None else None
-                return _vectors(rows, body.data.names, str(version) if version else "", images)
+                return _vectors(rows, body.data.names, _version(version), images)
     return output_of(parse(value), longest)
 
 
@@ -205,8 +207,7 @@ def output_of(body: Any, longest: int = 200) -> Output:
     """The predictions of a decoded response body."""
     if type(body) is not dict:
         raise RefusedError(Reason.NOT_AN_OBJECT, "the response is not a JSON object")
-    version = body.get("model_version")
-    version = str(version) if version else ""
+    version = _version(body.get("model_version"))
     meta = body.get("meta")
     images = meta.get("requestPath") if type(meta) is dict else None
     if "data" not in body and type(body.get("status")) is dict:
@@ -227,12 +228,14 @@ def feedback_of(body: Any, longest: int = 200) -> Feedback:
     has_reward = "reward" in body
     reward = parse_reward(body.get("reward"))
     response, request = body.get("response"), body.get("request")
-    output = output_of(response, longest) if response else None
+    # A carried response of only `meta` says nothing of the prediction.
+    answers = bool(response) and (type(response) is not dict or "data" in response or "status" in response)
+    output = output_of(response, longest) if answers else None
     if request and output is not None:
         check_request_body(request)
     if not has_label and not has_reward and output is None:
         raise RefusedError(Reason.EMPTY, "the feedback brings neither reward nor label nor response")
-    return Feedback(has_label, labels, has_reward, reward, output, bool(request))
+    return Feedback(has_label, labels, has_reward, reward, output, output is not None and bool(request))
 
 
 def labels_of(truth: Any, longest: int = 200) -> list[Mark]:
@@ -248,13 +251,15 @@ def brings_label(truth: Any) -> bool:
 
 def parse_reward(value: Any) -> int | None:
     """A reward in units of 1e-9, None for null."""
-    if value == 1:
-        return 1_000_000_000
     if value is None:
         return None
-    if type(value) not in (int, float, bool) or not abs(value) <= _LARGEST_REWARD:
-        raise RefusedError(Reason.BAD_REWARD, f"the reward is {str(value)[:40]!r}; it must be a number up to 1e9")
-    return value * 1_000_000_000 if type(value) is int else round(value * 1_000_000_000)
+    kind = type(value)
+    if kind is not int and kind is not float and kind is not bool:
+        raise RefusedError(Reason.BAD_REWARD, f"the reward is of type {kind.__name__}; it must be a number")
+    if not abs(value) <= _LARGEST_REWARD:
+        raise RefusedError(Reason.BAD_REWARD, "the reward is beyond 1e9")
+    points: int = value * 1_000_000_000 if kind is int else round(value * 1_000_000_000)
+    return points
 
 
 # -- rows -------------------------------------------------------------------------------------------------------------
@@ -281,8 +286,11 @@ def _vectors(rows: list[Any], names: Any, version: str, images: Any) -> Output:
             index = _argmax(rows[0], width, "response")
             return Output([-index - 1], _PACK_ONE(rows[0][index]), known, width, version, images)
         indices = [_argmax(row, width, "response") for row in rows]
-        scores = array("f", [row[index] for row, index in zip(rows, indices, strict=True)]).tobytes()
-    except OverflowError:
+        picked = array("f", [row[index] for row, index in zip(rows, indices, strict=True)])
+        if any(map(isinf, picked)):
+            raise OverflowError
+        scores = picked.tobytes()
+    except (OverflowError, PackError):
         raise RefusedError(Reason.NOT_FINITE, "a score is too large") from None
     return Output([-index - 1 for index in indices], scores, known, width, version, images)
 
@@ -300,12 +308,16 @@ def _argmax(row: Any, width: int, what: str) -> int:
         raise RefusedError(Reason.RAGGED, f"the {what}'s rows have different lengths")
     try:
         largest = max(row)
-    except TypeError:
+    except (TypeError, RecursionError):
         largest = None
     kind = type(largest)
     if kind is not float and kind is not int and kind is not bool:
         raise RefusedError(Reason.BAD_PAYLOAD, f"the {what}'s vectors must hold numbers")
     return row.index(largest)
+
+
+def _version(value: Any) -> str:
+    return str(value) if type(value) in (str, int, float) and value else ""
 
 
 def version_of(output: Output, model: str) -> str:

@@ -25,7 +25,9 @@ class Rules:
     def negative(self) -> str:
         """The class that a single score below the threshold names."""
         others = [name for name in self.classes if name != self.positive]
-        return others[0] if len(self.classes) == 2 and len(others) == 1 else "0"
+        if len(self.classes) == 2 and len(others) == 1:
+            return others[0]
+        return "1" if self.positive == "0" else "0"
 
 
 DEFAULT_RULES = Rules()

@@ -45,14 +45,10 @@ def scores_of(reading: Reading) -> list[Score]:
     result.append(Score("accuracy", "", _ratio(rows["correct"], judged), judged))
     if reading.task == "binary":
         return result + _class_scores("", reading.outcomes[""], judged)
-    occurring = {name for cell in reading.confusion for name in cell}
-    by_class = [
-        score
-        for name in reading.classes
-        if name in occurring
-        for score in _class_scores(name, reading.outcomes[name], judged)
-    ]
-    for name in ("precision", "recall", "specificity", "f1"):
-        values = [score.value for score in by_class if score.name == name and score.value is not None]
-        result.append(Score(f"{name}_macro", "", sum(values) / len(values) if values else None, judged))
-    return result + by_class
+    scored = [(name, _class_scores(name, one, judged)) for name, one in reading.occurring.items()]
+    for at, name in enumerate(("precision", "recall", "specificity", "f1")):
+        values = [scores[at].value for _, scores in scored]
+        defined = [value for value in values if value is not None]
+        result.append(Score(f"{name}_macro", "", sum(defined) / len(defined) if defined else None, judged))
+    exported = set(reading.classes)
+    return result + [score for name, scores in scored if name in exported for score in scores]

@@ -35,7 +35,7 @@ from app.core.exchange import (
     wins_response,
 )
 from app.core.names import DELAY_US, POINTS, Names, is_name_key
-from app.core.panes import Counts, PaneClock, owner_key
+from app.core.panes import TOTAL, Counts, PaneClock, owner_key
 from app.core.payloads import (
     Feedback,
     Output,
@@ -50,7 +50,9 @@ from app.core.rules import Rulebook
 MARK_KEY: Final = b"\0mark"
 LARGEST_EXCHANGE: Final = 256_000
 #: Payloads above this many bytes may make an exchange too large; smaller ones cannot, unless it is large already.
-_SUSPICIOUS: Final = 16_000
+_SUSPICIOUS: Final = 4_000
+#: Vectors above this length (embeddings, pictures) name no list of classes; their argmax still counts by its index.
+WIDEST: Final = 1000
 _AHEAD_US: Final = 300 * 1_000_000
 #: The kinds as numbers: an Enum's own hash and look-up are too slow for every event.
 KINDS: Final = tuple(kind.value for kind in (Kind.REQUEST, Kind.RESPONSE, Kind.FEEDBACK))
@@ -74,6 +76,7 @@ class Position(msgspec.Struct):
     offsets: dict[str, int]  # topic → next offset
     partitions: int
     newest: dict[str, int]  # topic → newest record timestamp, ms
+    clock: float  # the latest clock by which panes were retired, s
     config: str
 
 
@@ -221,7 +224,7 @@ class Shard:
                 time = (parse_time(raw_time) if raw_time else None) or stamp * 1000
                 ahead = 0
                 if time > stamp * 1000 + _AHEAD_US:
-                    ahead = -((stamp * 1000 - time) // 1_000_000)
+                    ahead = time // 1000 - stamp
                     self.stats.clock_ahead += 1
                 exchange = live.get(key)
                 if exchange is None:
@@ -237,9 +240,7 @@ class Shard:
                     if exchange.legs:
                         news = put_request(exchange, leg, time, ahead)
                     else:
-                        exchange.legs.append(LegState(leg, time))
-                        if ahead:
-                            exchange.legs[0].set_request_ahead(ahead)
+                        exchange.legs.append(LegState(leg, time, ahead))
                         news = True
                 elif kind == RESPONSE:
                     output = read_response(value, self._limits.label_length)
@@ -336,15 +337,14 @@ class Shard:
         identity = self._identities.get((leg, version))
         if identity is None:
             identity = self._new_identity(leg, version)
-        classes = self._class_list(output) if output.width else 0
+        classes = self._class_list(output) if 0 < output.width <= WIDEST else 0
         legs = exchange.legs
         state = legs[0] if len(legs) == 1 and legs[0].leg == leg else leg_state(exchange, leg)
         if state.time and not wins_response(state, time, digest, in_feedback):
             return False
         state.time = time
         state.digest = digest
-        if ahead or state.aheads:
-            state.set_ahead(ahead)
+        state.ahead = ahead
         if state.flags or in_feedback:
             state.flags = state.flags & ~RESPONSE_IN_FEEDBACK | in_feedback
         state.identity = identity
@@ -405,7 +405,7 @@ class Shard:
         if kind is None:
             raise RefusedError(Reason.UNKNOWN_TYPE, f"ce_type is {_shown(who[0])}")
         leg = Leg(*(_text(word) if word else "" for word in who[1:]))
-        if len(self.names.legs) > self._limits.models:
+        if len(self.names.legs) > self._limits.models and not self.names.knows_leg(leg):
             raise RefusedError(Reason.TOO_MANY_MODELS, f"this partition already knows {self._limits.models} models")
         number = self.names.leg(leg)
         self._is_shadow[number] = leg.predictor in self.counting.rules(number).shadow
@@ -416,9 +416,10 @@ class Shard:
     def _new_identity(self, leg: int, version: str) -> int:
         if len(version) > 200:
             raise RefusedError(Reason.BAD_HEADERS, "the model's version has more than 200 characters")
-        if len(self.names.identities) > 2 * self._limits.models:
+        identity = Identity(*self.names.legs[leg], version)
+        if len(self.names.identities) > 2 * self._limits.models and not self.names.knows_identity(identity):
             raise RefusedError(Reason.TOO_MANY_MODELS, "this partition already knows too many versions of models")
-        number = self._identities[leg, version] = self.names.identity(Identity(*self.names.legs[leg], version))
+        number = self._identities[leg, version] = self.names.identity(identity)
         return number
 
     def _class_list(self, output: Output) -> int:
@@ -429,7 +430,7 @@ class Shard:
             for word in words:
                 if len(word) > self._limits.label_length:
                     raise RefusedError(Reason.LABEL_TOO_LONG, f"a class name of {len(word)} characters")
-            if len(self.names.classes) > 4 * self._limits.models:
+            if len(self.names.classes) > 4 * self._limits.models and not self.names.knows_class_list(tuple(words)):
                 raise RefusedError(Reason.TOO_MANY_MODELS, "this partition already knows too many lists of classes")
             number = self._class_lists[key] = self.names.class_list(tuple(words))
         return number
@@ -461,15 +462,14 @@ class Shard:
         if clock is not None:
             self.expire(clock)
         self.settle()
-        # A partition without a clock yet is behind: nothing of it can be late.
-        self.stats.late += self.counts.add(self._delta, self.names, clock if clock is not None else 0.0)
+        self.stats.late += self.counts.add(self._delta, self.names)
         self._delta.clear()
         get = self.store.get
         exchanges: list[tuple[bytes, bytes | None]] = [(key, get(key)) for key in self._changed]
         logged = [
             log.entry(key, parts, self.get(key), self.names, self.counting) for key, parts in self._logged.items()
         ]
-        mark = Position(dict(self.offsets), self.partitions, dict(self.newest), self._config)
+        mark = Position(dict(self.offsets), self.partitions, dict(self.newest), self.counts.latest, self._config)
         exchanges.extend(self.names.unwritten)
         exchanges.append((MARK_KEY, msgspec.json.encode(mark)))
         result = Cut(exchanges, list(self.counts.changes()), logged, self._dead, dict(self.offsets), self._events)
@@ -492,6 +492,12 @@ class Shard:
         raw_mark = store.pop(MARK_KEY, None)
         owner = owner_key(self.partition)
         self.counts.recover((key, value) for key, value in panes if key != owner)
+        self.counting.recover_classes(
+            (key.identity, key.row, column)
+            for key, row in self.counts.rows.items()
+            if key.level == TOTAL
+            for column in row
+        )
         for key, raw in store.items():
             self._by_hour[decode_age(raw).newest // _HOUR].append(key)
         if raw_mark is None:
@@ -499,6 +505,7 @@ class Shard:
         mark = msgspec.json.decode(raw_mark, type=Position)
         self.offsets = dict(mark.offsets)
         self.newest = dict(mark.newest)
+        self.counts.latest = mark.clock
         return mark
 
 

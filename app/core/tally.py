@@ -1,11 +1,13 @@
 """A tally: counts by atom, and what can be read out of them. Adding two tallies is adding their counts."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 import orjson
 
+from app.core.counting import OTHER
 from app.core.names import DELAY_BUCKETS
 from app.core.rules import Rules, Task
 from app.core.verdict import CLASSES, COUNTERS, UNLABELLED
@@ -13,16 +15,16 @@ from app.core.verdict import CLASSES, COUNTERS, UNLABELLED
 Tally = Mapping[tuple[str, str], int]
 Confusion = dict[tuple[str, str], int]
 
-OTHER = "other"
 POINT = 1e-9
 
 
 def class_order(text: str) -> tuple[int, float, str]:
     """The order of class texts: numbers by value, then texts."""
     try:
-        return 0, float(text), text
+        value = float(text)
     except ValueError:
         return 1, 0.0, text
+    return (0, value, text) if math.isfinite(value) else (1, 0.0, text)
 
 
 @dataclass(slots=True)
@@ -45,6 +47,7 @@ class Reading:
     confusion: Confusion  # (actual, predicted) → rows, without zeros
     classes: list[str]  # known classes in order; at most `most_classes`, then "other"
     outcomes: dict[str, Outcomes]  # class → outcomes; "" (the positive class) for binary models
+    occurring: dict[str, Outcomes]  # of all classes that occur, none folded into "other"
     rewards: int
     reward_points: float
     mismatched: int
@@ -135,6 +138,7 @@ def read(tally: Tally, task: Task | Literal["unknown"], rules: Rules, known: set
         # Two dropped classes may be confused with each other; folded they would look right, so the score keeps `cells`.
         confusion = folded
     positive = rules.positive or "1"
+    occurring = {} if regression else one_against_rest(cells, sorted({name for cell in cells for name in cell}))
     if task == "binary":
         outcomes = {"": one_against_rest(confusion, [positive])[positive]}
     else:
@@ -146,6 +150,7 @@ def read(tally: Tally, task: Task | Literal["unknown"], rules: Rules, known: set
         confusion=confusion,
         classes=classes,
         outcomes=outcomes,
+        occurring=occurring,
         rewards=counters.get("rewards", 0),
         reward_points=counters.get("points", 0) / 1e9,
         mismatched=counters.get("mismatched", 0),

@@ -149,6 +149,7 @@ class Api:
         lag_events, lag_seconds = lane.lag()
         assigned = len(lane.assigned or ())
         ready = len(lane.running)
+        parts = list(lane.running.values())
         kinds = ("request", "response", "feedback")
         return {
             "tally_events_total": [((kind,), stats.events[kind]) for kind in kinds],
@@ -159,10 +160,10 @@ class Api:
             "tally_orphans_total": [((), stats.orphans)],
             "tally_failed_predictions_total": [((), stats.failed)],
             "tally_clock_ahead_total": [((), stats.clock_ahead)],
-            "tally_dropped_total": [],
+            "tally_dropped_total": [(("classes",), sum(part.shard.counting.dropped_classes for part in parts))],
             "tally_lag_events": [((topic,), events) for topic, events in lag_events.items()],
             "tally_lag_seconds": [((), lag_seconds)],
-            "tally_open_exchanges": [((), sum(part.shard.open_exchanges for part in lane.running.values()))],
+            "tally_open_exchanges": [((), sum(part.shard.open_exchanges for part in parts))],
             "tally_partitions": [(("ready",), ready), (("loading",), max(0, assigned - ready))],
             "tally_recovered_records": [((), lane.recovery.records)],
             "tally_recovery_seconds": [((), lane.recovery.seconds)],

@@ -52,7 +52,7 @@ def test_the_canonical_class_text(value: Any, text: str) -> None:
     assert class_text(mark) == text
 
 
-@pytest.mark.parametrize("value", [0.5, -2.5, 1e-9, 1.0000001, 1e20])
+@pytest.mark.parametrize("value", [0.5, -2.5, 1e-9, 1.0000001])
 def test_a_number_that_is_not_integral_is_no_class(value: float) -> None:
     assert mark_of(value) == value
     assert isinstance(mark_of(value), float)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.core.panes import COARSE, FINE, TOTAL, RowKey
+from app.core.panes import COARSE, FINE, TOTAL, RowKey, parse_key, parse_row_value
 from app.core.report import models_report
 from app.core.rules import Rulebook, Rules
 from app.core.tally import Reading
@@ -295,8 +295,8 @@ def test_one_reward_a_puid_whoever_it_names() -> None:
 )
 def test_zero_negative_and_bool_rewards_count(rewards: list[Any], number: int, points: float) -> None:
     events = [a_feedback(reward=reward, at=time) for time, reward in enumerate(rewards)]
-    for more in ([], [a_response(1)], [a_response(1), a_request()]):
-        reading = counts(*more, *events, a_feedback(1))[MODEL]
+    for more in ([], [a_response(1)], [a_response(1), a_request()], [a_response(1), a_feedback(1)]):
+        reading = counts(*more, *events, a_request(puid="q"))[MODEL]
         assert (reading.rewards, reading.reward_points) == (number, points)
 
 
@@ -334,6 +334,17 @@ def test_a_model_that_is_no_longer_scored_gives_back_what_it_counted() -> None:
     ledger.restart(Rules(scored_model="other"))
     ledger.absorb(a_request(at=1)).cut()
     assert judged(ledger.readings()[MODEL]) == {"unlabelled": 1}
+
+
+def test_what_has_been_taken_back_is_not_written() -> None:
+    ledger = Ledger().absorb(a_response(1), a_feedback(1, reward=1, at=1), a_request(puid="q", at=1)).cut()
+    ledger.absorb(a_feedback(0, reward=None, at=2), a_response(1, version="v2", puid="q", at=99)).cut()
+    written = [
+        (parse_key(key), parse_row_value(value)) for key, value in ledger.panes[0].items() if b"first" not in key
+    ]
+    assert all(all(cells.values()) for _, cells in written)
+    kept = {(str(key.identity), key.row) for key, _ in written if isinstance(key, RowKey)}
+    assert kept == {(MODEL, "=0"), (MODEL, "counters"), (f"{MODEL}@v2", "counters"), (f"{MODEL}@v2", "unlabelled")}
 
 
 # -- rule 6: the task -------------------------------------------------------------------------------------------------
