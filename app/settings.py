@@ -17,8 +17,8 @@ from app.core.shard import Limits
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_TOPIC = r"^[A-Za-z0-9._-]{1,249}$"
 _SIZES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20}
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
 _SIZE = re.compile(r"(\d+)(B|KiB|MiB)?")
 
@@ -118,9 +118,9 @@ class Settings(BaseSettings):
     web_host: str = Field("127.0.0.1", description="where the worker's web server listens")
     web_port: int = Field(6066, ge=0, le=65535, description="its port")
     advertised_url: str | None = Field(None, description="where other workers reach it (http://host:port when unset)")
-    request_topic: str = Field("inference-requests", pattern=_TOPIC, description="canonical topic of requests")
-    response_topic: str = Field("inference-responses", pattern=_TOPIC, description="canonical topic of responses")
-    feedback_topic: str = Field("inference-feedback", pattern=_TOPIC, description="canonical topic of feedback")
+    request_topic: str = Field("inference-requests", description="canonical topic of requests")
+    response_topic: str = Field("inference-responses", description="canonical topic of responses")
+    feedback_topic: str = Field("inference-feedback", description="canonical topic of feedback")
     log_topic: str | None = Field(None, description="topic of joined records; unset is off")
     partitions: int = Field(8, ge=1, le=10000, description="partitions of topics that it creates")
     replication: int = Field(-1, description="their replication; -1 is the broker's default")
@@ -157,6 +157,13 @@ class Settings(BaseSettings):
     def _servers(cls, value: str) -> str:
         if not all(_SERVER.fullmatch(server) for server in value.split(",")):
             raise ValueError("must be a comma list like kafka-1:9092,kafka-2:9092")
+        return value
+
+    @field_validator("request_topic", "response_topic", "feedback_topic", "log_topic")
+    @classmethod
+    def _topic(cls, value: str | None) -> str | None:
+        if value is not None and not _TOPIC.fullmatch(value):
+            raise ValueError("must be 1 to 249 letters, digits, dots, dashes and underscores")
         return value
 
     @field_validator("replication")
@@ -267,7 +274,7 @@ def load_rulebook(settings: Settings) -> Rulebook:
     except OSError as error:
         raise SettingsError(f"TALLY_CONFIG: {path} cannot be read ({error.strerror}).") from None
     except UnicodeDecodeError:
-        raise SettingsError(f"TALLY_CONFIG: {path} is no text in UTF-8.") from None
+        raise SettingsError(f"TALLY_CONFIG: {path} is no UTF-8 text.") from None
     try:
         content = yaml.safe_load(text)
         file = ConfigFile.model_validate(content if content is not None else {})

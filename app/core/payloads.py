@@ -255,7 +255,8 @@ def parse_reward(value: Any) -> int | None:
         return None
     kind = type(value)
     if kind is not int and kind is not float and kind is not bool:
-        raise RefusedError(Reason.BAD_REWARD, f"the reward is of type {kind.__name__}; it must be a number")
+        shown = repr(value[:40]) if kind is str else f"of type {kind.__name__}"
+        raise RefusedError(Reason.BAD_REWARD, f"the reward is {shown}; it must be a number up to 1e9")
     if not abs(value) <= _LARGEST_REWARD:
         raise RefusedError(Reason.BAD_REWARD, "the reward is beyond 1e9")
     points: int = value * 1_000_000_000 if kind is int else round(value * 1_000_000_000)

@@ -72,7 +72,8 @@ class Worker(faust.App):  # type: ignore[misc]
     async def _watch(self) -> None:
         """End the process when one of the lane's tasks has failed: what it holds is committed or will be redone."""
         while not self.should_stop:
-            await asyncio.sleep(1)
+            await asyncio.sleep(0.2)
+            self.api.watch_exporter()
             error = self.lane.failure()
             if error is not None:
                 log.critical("the lane failed: %r", error, exc_info=error)
@@ -142,7 +143,7 @@ def build(settings: Settings, rulebook: Rulebook) -> Worker:
         table_standby_replicas=0,
         broker_credentials=_credentials(settings),
         broker_session_timeout=settings.session_timeout,
-        broker_heartbeat_interval=min(3.0, settings.session_timeout / 4),
+        broker_heartbeat_interval=settings.session_timeout / 10,
         broker_rebalance_timeout=max(60.0, settings.session_timeout * 4),
         broker_request_timeout=max(90.0, settings.session_timeout),
         web_bind=settings.web_host,

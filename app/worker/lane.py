@@ -152,8 +152,9 @@ class Lane:
             await asyncio.gather(self._loading, return_exceptions=True)
             self._loading = None
         async with self._reading:
-            flushed = await asyncio.gather(*(part.flush(self._clock(part)) for part in self.running.values()))
-        for part, fine in zip(list(self.running.values()), flushed, strict=True):
+            parts = list(self.running.values())
+            flushed = await asyncio.gather(*(part.flush(self._clock(part)) for part in parts))
+        for part, fine in zip(parts, flushed, strict=True):
             if not fine:
                 self._report_loss(part)
                 await self._drop(part.number)

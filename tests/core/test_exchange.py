@@ -156,6 +156,11 @@ def test_the_label_of_an_exchange_shows_all_its_rows() -> None:
     assert story.describe()["label"] == {"0": "1", "2": "0"}
 
 
+def test_the_label_of_a_batch_shows_what_was_corrected_row_by_row() -> None:
+    story = tell(a_response(1, 0, 1), a_feedback(["a", "b", "c"], at=1), a_feedback("new", row=1, at=2))
+    assert story.describe()["label"] == ["a", "new", "c"]
+
+
 def test_for_each_row_the_greatest_label_wins_of_its_own_and_the_batchs() -> None:
     found = rows(
         a_response(1, 1, 1),
@@ -318,11 +323,12 @@ def test_an_exchange_that_grows_too_large_keeps_what_it_has() -> None:
 
 
 @pytest.mark.parametrize("settled", [True, False])
-def test_no_exchange_is_written_that_is_larger_than_the_limit(settled: bool) -> None:
+@pytest.mark.parametrize("rows", [[1] * 7000, [0.1] * 975])
+def test_no_exchange_is_written_that_is_larger_than_the_limit(rows: list[Any], settled: bool) -> None:
     """Even if it grows by many parts, none of them large, that come together."""
     shard = a_shard()
-    for number in range(40):
-        absorb(shard, [a_response(*[1] * 7000, model=f"m{number}")])
+    for number in range(60):
+        absorb(shard, [a_response(*rows, model=f"m{number}")])
         if settled:
             shard.settle()
     cut = shard.cut(None)
@@ -510,6 +516,14 @@ def test_a_cut_says_how_far_it_reaches() -> None:
     assert mark is not None
     assert (mark.offsets, mark.partitions) == ({"request": 10, "response": 8}, 1)
     assert mark.newest == {"request": (START + 1) * 1000, "response": START * 1000}
+
+
+def test_a_changelog_with_a_hole_in_its_words_is_not_believed() -> None:
+    ledger = Ledger().absorb(a_response(1), a_response(1, model="n")).cut()
+    (first,) = [key for key, value in ledger.exchanges[0].items() if value == b'["ns","svc","default","m"]']
+    del ledger.exchanges[0][first]
+    with pytest.raises(ValueError, match="does not fit"):
+        ledger.restart()
 
 
 # -- the worker's own counters ----------------------------------------------------------------------------------------
