@@ -47,9 +47,9 @@ def mark_of(value: Any, longest: int = 200) -> Mark:
 
 
 def _long_number(value: int, longest: int) -> str:
-    # Beyond 53 bits JSON readers differ in what they keep; the float nearest to it is the same for all.
+    # Beyond 64 bits JSON readers differ in what they keep; the float nearest to it is the same for all.
     try:
-        exact = value if abs(value) < 2**53 else int(float(value))
+        exact = value if -(2**63) <= value < 2**64 else int(float(value))
     except OverflowError:
         raise RefusedError(Reason.NOT_FINITE, "a number too large for any class") from None
     text = str(exact)

@@ -97,6 +97,8 @@ def _labels(exchange: Exchange, names: Names) -> Any:
     for fact in told:
         if isinstance(fact.labels, dict) and isinstance(labels, dict):
             labels = labels | fact.labels
+        elif isinstance(fact.labels, dict) and isinstance(labels, list):
+            labels = [fact.labels.get(row, mark) for row, mark in enumerate(labels)]
         else:
             labels = fact.labels
     if isinstance(labels, dict):

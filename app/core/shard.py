@@ -49,8 +49,8 @@ from app.core.rules import Rulebook
 
 MARK_KEY: Final = b"\0mark"
 LARGEST_EXCHANGE: Final = 256_000
-#: Payloads above this many bytes may make an exchange too large; smaller ones cannot, unless it is large already.
-_SUSPICIOUS: Final = 4_000
+#: Answers and feedbacks above this many bytes may make an exchange too large; 64 smaller ones cannot.
+_SUSPICIOUS: Final = 1_400
 #: Vectors above this length (embeddings, pictures) name no list of classes; their argmax still counts by its index.
 WIDEST: Final = 1000
 _AHEAD_US: Final = 300 * 1_000_000
@@ -230,9 +230,10 @@ class Shard:
                 if exchange is None:
                     raw = store.get(key)
                     exchange = decode(raw) if raw is not None else Exchange(0, [], [], [])
-                    large = len(value) > _SUSPICIOUS or (raw is not None and len(raw) > LARGEST_EXCHANGE // 2)
+                    large = raw is not None and len(raw) > LARGEST_EXCHANGE // 2
                 else:
-                    large = len(value) > _SUSPICIOUS or len(exchange.facts) + len(exchange.legs) > 64
+                    large = len(exchange.facts) + len(exchange.legs) > 64
+                large = large or (len(value) > _SUSPICIOUS and kind != REQUEST)
                 if large:
                     exchange = decode(encode(exchange))  # a copy, so that what does not fit leaves no trace
                 if kind == REQUEST:

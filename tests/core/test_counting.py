@@ -8,7 +8,21 @@ from app.core.panes import COARSE, FINE, TOTAL, RowKey, parse_key, parse_row_val
 from app.core.report import models_report
 from app.core.rules import Rulebook, Rules
 from app.core.tally import Reading
-from tests.builders import MODEL, SHADOW, START, Fields, Ledger, Record, a_feedback, a_request, a_response, tell
+from tests.builders import (
+    MODEL,
+    SHADOW,
+    START,
+    Fields,
+    Ledger,
+    Record,
+    a_feedback,
+    a_request,
+    a_response,
+    a_shard,
+    absorb,
+    tell,
+    totals,
+)
 
 FIRST_MINUTE = START // 60
 
@@ -91,6 +105,17 @@ def test_a_correction_of_the_response_moves_all_that_it_counted() -> None:
     assert str(*story.readings()) == f"{MODEL}@v2"
     assert minutes(story, "response") == {(f"{MODEL}@v2", 1): 1}
     assert story.readings()[f"{MODEL}@v2"].confusion == {("1", "0"): 1}
+
+
+def test_partitions_add_up() -> None:
+    shards = [a_shard(partition=number, partitions=3) for number in range(3)]
+    for shard in shards:
+        absorb(shard, [a_response(1, puid=f"p{shard.partition}"), a_feedback(1, puid=f"p{shard.partition}", at=2)])
+    (counted,) = totals(shards).values()
+    assert counted == {
+        ("counters", "response"): 3, ("counters", "feedback"): 3, ("=1", "1"): 3,
+        ("counters", "delay_1"): 3, ("counters", "delay_us"): 6_000_000,
+    }  # fmt: skip
 
 
 # -- rule 3: whom a label judges --------------------------------------------------------------------------------------
