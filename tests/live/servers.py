@@ -374,7 +374,7 @@ def _elasticsearch_container(port: int, password: str | None, log: Path) -> Laun
         "ingest.geoip.downloader.enabled": "false",
         **({"ELASTIC_PASSWORD": password} if password else {}),
     }
-    image = f"docker.elastic.co/elasticsearch/elasticsearch:{ELASTICSEARCH_VERSION}"
+    image = f"elasticsearch:{ELASTICSEARCH_VERSION}"
     return _container(image, port, environment, log)
 
 
