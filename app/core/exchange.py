@@ -114,11 +114,6 @@ decode_age = msgspec.msgpack.Decoder(_Age).decode
 decode = msgspec.msgpack.Decoder(Exchange).decode
 
 
-def new_exchange() -> Exchange:
-    """An exchange of which nothing is known."""
-    return Exchange(0, [], [], [])
-
-
 def leg_state(exchange: Exchange, leg: int) -> LegState:
     """The state of a leg, added where it is new."""
     for state in exchange.legs:

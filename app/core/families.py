@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from app.core.events import Identity
 from app.core.names import DELAY_BUCKETS
-from app.core.scores import Score
 from app.core.tally import Reading
 
 #: (labels besides identity, value)
@@ -143,9 +142,3 @@ def delay_buckets(reading: Reading) -> Iterator[tuple[str, int]]:
     for bound, amount in zip([*map(str, DELAY_BUCKETS), "+Inf"], reading.delays, strict=True):
         total += amount
         yield bound if bound == "+Inf" else f"{bound}.0", total
-
-
-def score_samples(scores: list[Score]) -> Iterator[tuple[str, str, float | None, int]]:
-    """(score, class, value, samples) of all scores."""
-    for score in scores:
-        yield score.name, score.of_class, score.value, score.samples

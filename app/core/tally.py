@@ -15,8 +15,6 @@ from app.core.verdict import CLASSES, COUNTERS, UNLABELLED
 Tally = Mapping[tuple[str, str], int]
 Confusion = dict[tuple[str, str], int]
 
-POINT = 1e-9
-
 
 def class_order(text: str) -> tuple[int, float, str]:
     """The order of class texts: numbers by value, then texts."""

@@ -153,9 +153,3 @@ class View:
     def sums(self) -> dict[Identity, Sums]:
         """The totals of all models by atom."""
         return {identity: dict(model.total) for identity, model in self._models.items() if model.total}
-
-    def task(self, identity: Identity) -> Task | Literal["unknown"]:
-        """The task of a model as all partitions show it."""
-        model = self._models.get(identity)
-        rules = self._rulebook.of(identity.leg)
-        return task_of(model.total, rules) if model is not None else rules.task or "unknown"

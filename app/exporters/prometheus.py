@@ -22,7 +22,6 @@ from app.core.families import (
     TOTALS,
     WORKER,
     delay_buckets,
-    score_samples,
     seldon_samples,
 )
 from app.core.log import identity_fields
@@ -98,7 +97,7 @@ def _scores(lines: list[str], models: list[tuple[Identity, Mapping[str, Reading]
     names = ("score", "class", "window")
     for identity, readings, _ in models:
         for window, reading in readings.items():
-            for score, of_class, value, rows in score_samples(scores_of(reading)):
+            for score, of_class, value, rows in scores_of(reading):
                 labels = _labels(identity, names, (score, of_class, window))
                 values.append(f"{SCORE[0]}{labels} {number(value)}")
                 samples.append(f"{SCORE_SAMPLES[0]}{labels} {rows}")

@@ -24,12 +24,18 @@ class Feed:
         self.at_end = asyncio.Event()
 
     async def run(self) -> None:
-        """Read until cancelled. A broker that goes away is waited for; rows are absolute, so reading again is safe."""
+        """Read until cancelled. A broker that goes away is waited for; then all is read again.
+
+        From nothing, since a row may have gone meanwhile, and even the record that said so.
+        """
         while True:
             try:
                 await self._read()
             except (KafkaError, OSError) as error:
                 log.warning("the feed of counts stopped, reading it again error=%r", error)
+                self.at_end.clear()
+                for number in range(self._partitions):
+                    self._view.forget(number)
                 await asyncio.sleep(1)
 
     async def _read(self) -> None:

@@ -32,7 +32,7 @@ _TICK_SECONDS = 0.02
 _LIST = 100
 _WAIT_SECONDS = 0.1
 #: How far one topic of a partition may run ahead of another that has more to read, and how long it waits for it.
-_SKEW_MS = 20
+_SKEW_MS = 20  # of record time; more lets the parts of a puid miss each other's epoch while catching up
 _PATIENCE_SECONDS = 0.3
 _CHANGES_PER_EPOCH = 10_000
 
