@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, TypedDict, Unpack, cast
 import orjson
 
 from app.core import events
+from app.core import records as wire
 from app.core.events import TYPE_OF, Identity, Kind, Reason
 from app.core.log import describe
 from app.core.panes import PaneClock, RowKey, Window, parse_key, parse_row_value
@@ -32,13 +33,17 @@ _UNSET: Final = object()
 
 
 class Record(NamedTuple):
-    """A Kafka record."""
+    """A Kafka record, with its headers as one writes them."""
 
     offset: int
     timestamp: int  # milliseconds
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes]]
+
+    def read(self) -> wire.Record:
+        """The record as it is read from Kafka."""
+        return wire.Record(self.offset, self.timestamp, self.key, self.value, wire.pack_headers(self.headers))
 
 
 class Fields(TypedDict, total=False):
@@ -163,10 +168,10 @@ def a_shard(
     )
 
 
-def absorb(shard: Shard, records: Iterable[Record]) -> None:
+def absorb(shard: Shard, arriving: Iterable[Record]) -> None:
     """Fold records in their order, neighbours of one topic together."""
-    for topic, batch in groupby(records, key=kind_of):
-        shard.absorb(topic, cast("Sequence[events.Record]", list(batch)))
+    for topic, batch in groupby(arriving, key=kind_of):
+        shard.absorb(topic, [record.read() for record in batch])
 
 
 def totals(shards: Iterable[Shard]) -> dict[Identity, dict[tuple[str, str], int]]:

@@ -61,6 +61,8 @@ class Counting:
                 fact = facts[0] if facts else None
                 if fact is None or (fact.named == state.leg and not fact.flags & ROW_LABELS):
                     return self._common_shape(exchange, state, fact)
+            elif not facts and not state.time:
+                return [self._unanswered(state)]
         return self._any_shape(exchange)
 
     def _common_shape(self, exchange: Exchange, state: LegState, fact: Fact | None) -> list[Group]:
@@ -79,7 +81,8 @@ class Counting:
                 label = fact.labels[0]
                 if label is not None:
                     delay = fact.time - state.time
-                    delay = max(delay, 0)
+                    if delay < 0:
+                        delay = 0
                     bucket = bisect_left(_BUCKETS_US, delay)
             if fact.reward is not None:
                 points = fact.reward
@@ -122,10 +125,10 @@ class Counting:
                     group.atoms.append(FEEDBACK)
                 groups.append(group)
             else:
-                identity = self._unversioned(state.leg)
-                groups.append(Group(identity, state.request_pane_time // self._pane_us, [REQUEST]))
+                group = self._unanswered(state)
+                groups.append(group)
                 for fact in told:
-                    _keep_newest(fed, identity, fact)
+                    _keep_newest(fed, group.identity, fact)
             unmet = [fact for fact in unmet if fact not in told]
         for fact in unmet:
             _keep_newest(fed, self._unversioned(fact.named), fact)
@@ -136,6 +139,9 @@ class Counting:
             if not any(group.identity == identity and FEEDBACK in group.atoms for group in groups):
                 _group(groups, identity, self._pane(fact)).atoms.append(FEEDBACK)
         return groups
+
+    def _unanswered(self, state: LegState) -> Group:
+        return Group(self._unversioned(state.leg), state.request_pane_time // self._pane_us, [REQUEST])
 
     def labels(self, state: LegState, told: list[Fact]) -> tuple[list[Mark] | None, int, bool, bool]:
         """The labels of a leg's rows from the facts that apply to it: (marks, time of the newest, any, mismatch)."""

@@ -1,32 +1,9 @@
 """The words for what arrives, and for what is refused and why."""
 
-from collections.abc import Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-
-class Record(Protocol):
-    """One Kafka record, as the client library's parser hands it over."""
-
-    @property
-    def offset(self) -> int:
-        """Where it stands in its partition."""
-
-    @property
-    def timestamp(self) -> int:
-        """Milliseconds since the epoch."""
-
-    @property
-    def key(self) -> bytes | None:
-        """The puid, in a canonical topic."""
-
-    @property
-    def value(self) -> bytes | None:
-        """The payload as sent."""
-
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]:
-        """The CloudEvents attributes among them."""
+from app.core.records import Record
 
 
 class Kind(StrEnum):
@@ -43,6 +20,8 @@ TYPES: dict[bytes, Kind] = {
     b"io.seldon.serving.inference.response": Kind.RESPONSE,
     b"io.seldon.serving.feedback": Kind.FEEDBACK,
 }
+#: The headers that name a leg, in the order of its fields.
+LEG_HEADERS = (b"ce_namespace", b"ce_inferenceservicename", b"ce_endpoint", b"ce_modelid")
 TYPE_OF = {kind: name.decode() for name, kind in TYPES.items()}
 
 

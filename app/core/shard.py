@@ -8,14 +8,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from app.core import log
 from app.core.clock import parse_time
 from app.core.counting import Counting
-from app.core.events import TYPES, DeadLetter, Identity, Kind, Leg, Reason, Record, RefusedError
+from app.core.envelope import Envelopes
+from app.core.events import LEG_HEADERS, TYPES, DeadLetter, Identity, Kind, Leg, Reason, RefusedError
 from app.core.exchange import (
     LABELS,
     REQUEST_IN_FEEDBACK,
@@ -45,6 +46,7 @@ from app.core.payloads import (
     read_response,
     version_of,
 )
+from app.core.records import Record
 from app.core.rules import Rulebook
 
 MARK_KEY: Final = b"\0mark"
@@ -106,6 +108,14 @@ class Stats:
     clock_ahead: int = 0
 
 
+class Source(NamedTuple):
+    """What the headers of an event say of it: its kind and its leg as numbers, and the version that they name."""
+
+    kind: int
+    leg: int
+    version: str
+
+
 class Shard:
     """The state of one partition. Not thread-safe; every method is quick but `recover` and a large `absorb`."""
 
@@ -138,7 +148,7 @@ class Shard:
         self._dead: list[DeadLetter] = []
         self._logged: dict[bytes, list[log.Part]] = {}
         self._by_hour: defaultdict[int, list[bytes]] = defaultdict(list)
-        self._sources: dict[tuple[bytes | None, ...], tuple[int, int]] = {}
+        self._envelopes = Envelopes(self._source)
         self._is_shadow: dict[int, bool] = {}
         self._models: dict[int, str] = {}
         self._identities: dict[tuple[int, str], int] = {}
@@ -194,33 +204,22 @@ class Shard:
         if not records:
             return
         largest = self._limits.body_bytes
-        live, store, sources = self._live, self.store, self._sources
+        live, store, open_envelope = self._live, self.store, self._envelopes.open
         read = [0, 0, 0]
         newest = self.newest.get(topic, 0)
         for record in records:
             stamp = record.timestamp
-            newest = max(newest, stamp)
+            if stamp > newest:
+                newest = stamp
             try:
-                headers = dict(record.headers)
-                get = headers.get
-                who = (
-                    get("ce_type"),
-                    get("ce_namespace"),
-                    get("ce_inferenceservicename"),
-                    get("ce_endpoint"),
-                    get("ce_modelid"),
-                )
-                source = sources.get(who)
-                kind, leg = source if source is not None else self._new_source(who)
+                (kind, leg, version), raw_time, raw_puid = open_envelope(record.header_block)
                 read[kind] += 1
                 key, value = record.key, record.value
                 if not key or value is None or len(value) > largest or key[0] == 0:
                     raise _unusable(key, value, largest)
-                puid = get("ce_requestid") or key
-                row = -1 if puid == key else _row_of(puid, key, kind)
+                row = -1 if raw_puid == key or not raw_puid else _row_of(raw_puid, key, kind)
                 if partition_of is not None and partition_of(key) != self.partition:
                     raise RefusedError(Reason.WRONG_PARTITION, f"the key belongs to partition {partition_of(key)}")
-                raw_time = get("ce_time")
                 time = (parse_time(raw_time) if raw_time else None) or stamp * 1000
                 ahead = 0
                 if time > stamp * 1000 + _AHEAD_US:
@@ -245,10 +244,10 @@ class Shard:
                         news = True
                 elif kind == RESPONSE:
                     output = read_response(value, self._limits.label_length)
-                    news = self._put_response(exchange, leg, time, _digest(value), ahead, headers, output)
+                    news = self._put_response(exchange, leg, time, _digest(value), ahead, version, output)
                 else:
                     feedback = read_feedback(value, self._limits.label_length)
-                    news = self._put_feedback(exchange, leg, time, _digest(value), ahead, row, headers, feedback)
+                    news = self._put_feedback(exchange, leg, time, _digest(value), ahead, row, version, feedback)
                 if not news:
                     self.stats.duplicates[KINDS[kind]] += 1
                     continue
@@ -327,14 +326,12 @@ class Shard:
         time: int,
         digest: int,
         ahead: int,
-        headers: dict[str, bytes],
+        named_version: str,
         output: Output,
         in_feedback: int = 0,
     ) -> bool:
         # All that can refuse comes first: a refused event leaves no trace in its exchange.
-        version = version_of(output, self._models[leg])
-        if not output.version and (given := headers.get("ce_modelversion")):
-            version = _text(given)
+        version = output.version or named_version or version_of(output, self._models[leg])
         identity = self._identities.get((leg, version))
         if identity is None:
             identity = self._new_identity(leg, version)
@@ -364,7 +361,7 @@ class Shard:
         digest: int,
         ahead: int,
         row: int,
-        headers: dict[str, bytes],
+        named_version: str,
         feedback: Feedback,
     ) -> bool:
         fact = Fact(time, digest, leg, 0, ahead)
@@ -385,7 +382,7 @@ class Shard:
         news = False
         if feedback.output is not None:
             news = self._put_response(
-                exchange, leg, time, digest, ahead, headers, feedback.output, RESPONSE_IN_FEEDBACK
+                exchange, leg, time, digest, ahead, named_version, feedback.output, RESPONSE_IN_FEEDBACK
             )
             if feedback.has_request:
                 news = put_request(exchange, leg, time, ahead, REQUEST_IN_FEEDBACK) or news
@@ -400,19 +397,18 @@ class Shard:
 
     # -- words --------------------------------------------------------------------------------------------------------
 
-    def _new_source(self, who: tuple[bytes | None, ...]) -> tuple[int, int]:
-        """The kind and the leg of events with these headers (type, namespace, service, predictor, model)."""
-        kind = TYPES.get(who[0] or b"")
+    def _source(self, headers: dict[bytes, bytes]) -> Source:
+        """The kind, the leg and the version that an event's headers name."""
+        kind = TYPES.get(headers.get(b"ce_type", b""))
         if kind is None:
-            raise RefusedError(Reason.UNKNOWN_TYPE, f"ce_type is {_shown(who[0])}")
-        leg = Leg(*(_text(word) if word else "" for word in who[1:]))
+            raise RefusedError(Reason.UNKNOWN_TYPE, f"ce_type is {_shown(headers.get(b'ce_type'))}")
+        leg = Leg(*(_text(headers.get(name, b"")) for name in LEG_HEADERS))
         if len(self.names.legs) > self._limits.models and not self.names.knows_leg(leg):
             raise RefusedError(Reason.TOO_MANY_MODELS, f"this partition already knows {self._limits.models} models")
         number = self.names.leg(leg)
         self._is_shadow[number] = leg.predictor in self.counting.rules(number).shadow
         self._models[number] = leg.model
-        source = self._sources[who] = (KINDS.index(kind.value), number)
-        return source
+        return Source(KINDS.index(kind.value), number, _text(headers.get(b"ce_modelversion", b"")))
 
     def _new_identity(self, leg: int, version: str) -> int:
         if len(version) > 200:

@@ -55,13 +55,14 @@ class Feed:
             ends = await consumer.end_offsets(tps)
             apply = self._view.apply
             while True:
-                for tp, records in (await consumer.getmany(timeout_ms=500)).items():
-                    for record in records:
-                        apply(tp.partition, record.key, record.value)
-                    await asyncio.sleep(0)
-                if not self.at_end.is_set():
-                    left = [tp for tp in tps if await consumer.position(tp) < ends[tp]]
-                    if not left:
-                        self.at_end.set()
+                await consumer.wait_for_records(tps, 0.5)
+                for tp in tps:
+                    while records := consumer.take(tp, 500):
+                        for record in records:
+                            if record.key is not None:
+                                apply(tp.partition, record.key, record.value)
+                        await asyncio.sleep(0)
+                if not self.at_end.is_set() and all((consumer.place(tp) or 0) >= ends[tp] for tp in tps):
+                    self.at_end.set()
         finally:
             await consumer.stop()

@@ -11,12 +11,12 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.partitioner import murmur2
 
+from app.core.records import Record
 from app.core.rules import Rulebook
 from app.core.shard import Shard, Stats
 from app.settings import Settings
@@ -273,7 +273,7 @@ class Lane:
         shard = part.shard
         before = dict(shard.offsets)
         while turn == self._turn and part.lost is None and not part.saturated:
-            records: list[Any] = []
+            records: list[Record] = []
             for _ in self.settings.topics:
                 async with self._reading:
                     if turn != self._turn or part.lost is not None:
@@ -293,7 +293,7 @@ class Lane:
             part.start_epoch(self._clock(part))
         return shard.offsets != before
 
-    def _next_list(self, part: Partition, consumer: RecordConsumer) -> tuple[str, list[Any]]:
+    def _next_list(self, part: Partition, consumer: RecordConsumer) -> tuple[str, list[Record]]:
         """The next records of the topic that is furthest back; none while it is waited for."""
         shard = part.shard
         newest = shard.newest
@@ -325,22 +325,22 @@ class Lane:
             part.waited_since = now
         return now - part.waited_since < _PATIENCE_SECONDS
 
-    def _fold(self, part: Partition, topic: str, records: list[object]) -> None:
+    def _fold(self, part: Partition, topic: str, records: list[Record]) -> None:
         shard = part.shard
         place = shard.offsets.get(topic, 0)
-        if records[0].offset < place:  # type: ignore[attr-defined]
-            records = [record for record in records if record.offset >= place]  # type: ignore[attr-defined]
+        if records[0].offset < place:
+            records = [record for record in records if record.offset >= place]
             if not records:
                 return
         # murmur2 costs more than all the rest of an event: one record a list is checked, and all once one was wrong.
         check = topic in self._checked
         if not check:
-            key = records[-1].key  # type: ignore[attr-defined]
+            key = records[-1].key
             if key and self.partition_of(key) != part.number:
                 log.warning("topic=%s holds keys in wrong partitions; every key of it is checked from now on", topic)
                 self._checked.add(topic)
                 check = True
-        shard.absorb(topic, records, self.partition_of if check else None)  # type: ignore[arg-type]
+        shard.absorb(topic, records, self.partition_of if check else None)
 
     async def _move_into_range(self, places: dict[TopicPartition, int]) -> None:
         """The broker no longer has the records that come next: go on with the oldest, and say what is lost."""

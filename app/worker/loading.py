@@ -89,10 +89,11 @@ async def _read_changelogs(numbers: list[int], settings: Settings) -> dict[tuple
                 # In short lists, so that the records' own objects take up little memory at any time.
                 while records := consumer.take(tp, 500):
                     for record in records:
-                        if record.value is None:
-                            state.pop(record.key, None)
-                        else:
-                            state[record.key] = record.value
+                        key, value = record.key, record.value
+                        if value is None:
+                            state.pop(key or b"", None)
+                        elif key:
+                            state[key] = value
                 await asyncio.sleep(0)
                 if (consumer.place(tp) or 0) >= ends[tp]:
                     left.discard(tp)

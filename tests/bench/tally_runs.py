@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import psutil
 from confluent_kafka import Consumer, TopicPartition
 
 from app.core.panes import PaneClock
+from app.core.records import Record, pack_headers
 from app.core.rules import Rulebook
 from app.core.shard import Limits, Shard, Stats
 from tests.bench import load
@@ -354,8 +355,8 @@ def bytes_per_exchange(exchanges: int = 100_000) -> float:
     for number in range(exchanges):
         puid = str(uuid.UUID(int=number << 64)).encode()
         for offset, (kind, value) in enumerate(bodies):
-            headers = [("ce_type", f"io.seldon.serving.{kind}".encode()), *leg]
-            shard.absorb("t", [_Record(3 * number + offset, 1_800_000_000_000 + number, puid, value, headers)])
+            headers = pack_headers([("ce_type", f"io.seldon.serving.{kind}".encode()), *leg])
+            shard.absorb("t", [Record(3 * number + offset, 1_800_000_000_000 + number, puid, value, headers)])
         shard.settle()
         if number % 10_000 == 9_999:
             shard.cut(None)
@@ -363,11 +364,3 @@ def bytes_per_exchange(exchanges: int = 100_000) -> float:
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return (after - before) / exchanges
-
-
-class _Record(NamedTuple):
-    offset: int
-    timestamp: int
-    key: bytes
-    value: bytes
-    headers: list[tuple[str, bytes]]
