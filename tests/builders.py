@@ -15,10 +15,12 @@ import orjson
 from app.core import events
 from app.core import records as wire
 from app.core.events import TYPE_OF, Identity, Kind, Reason
+from app.core.limits import Limits
 from app.core.log import describe
 from app.core.panes import PaneClock, RowKey, Window, parse_key, parse_row_value
 from app.core.rules import Rulebook, Rules
-from app.core.shard import Cut, Limits, Position, Shard, Stats
+from app.core.shard import Cut, Position, Shard
+from app.core.stats import Stats
 from app.core.tally import Reading
 from app.core.view import View
 

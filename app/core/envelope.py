@@ -1,10 +1,10 @@
 """What an event's headers say, found by their bytes.
 
-In all events of one model from one source the headers have the same names, lengths and values, but for the id, the time
-and the puid. So what they mean is worked out once and found again by comparing the bytes that stay the same.
+In all events of one model from one source the headers have the same names and lengths, and those that say what the
+event is have the same values. So what they mean is worked out once, and found again by comparing these bytes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from struct import Struct
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -15,13 +15,11 @@ Meaning = TypeVar("Meaning")
 
 _PUID: Final = b"ce_requestid"
 _TIME: Final = b"ce_time"
-#: Headers whose value may be another in every event; of the first two it is read.
-_FREE: Final = (_TIME, _PUID, b"ce_id", b"traceparent", b"tracestate", b"x-b3-spanid", b"x-b3-traceid")
 _MOST: Final = 4096
 
 
 class Shape(NamedTuple, Generic[Meaning]):
-    """Where in a header block the bytes are that are the same in every event, and where time and puid.
+    """Where in a header block the bytes are that say what the event is, and where time and puid.
 
     Equal fixed bytes hold equal names and lengths, so that what was found in one block is where it is in the other.
     """
@@ -33,10 +31,11 @@ class Shape(NamedTuple, Generic[Meaning]):
 
 
 class Envelopes(Generic[Meaning]):
-    """Reads header blocks; what `resolve` makes of the headers of an event is kept for the others like it."""
+    """Reads header blocks; what `resolve` makes of the headers named `read` is kept for other events like it."""
 
-    def __init__(self, resolve: Callable[[dict[bytes, bytes]], Meaning]) -> None:
+    def __init__(self, resolve: Callable[[dict[bytes, bytes]], Meaning], read: Collection[bytes]) -> None:
         self._resolve = resolve
+        self._read = frozenset(read)
         self._shapes: dict[int, list[Shape[Meaning]]] = {}  # by the length of the block
         self._known = 0
         #: Of the block before: its length, the getters of its shape, its fixed bytes, its meaning.
@@ -65,10 +64,10 @@ class Envelopes(Generic[Meaning]):
             spans = {name: (start, end) for name, start, end in header_spans(block) if start >= 0}
         except BrokenRecordError as error:
             raise RefusedError(Reason.BAD_HEADERS, str(error)) from None
-        meaning = self._resolve({name: block[start:end] for name, (start, end) in spans.items()})
+        meaning = self._resolve({name: block[start:end] for name, (start, end) in spans.items() if name in self._read})
         time, puid = spans.get(_TIME, (0, 0)), spans.get(_PUID, (0, 0))
         formats = (
-            _format(len(block), sorted(spans[name] for name in _FREE if name in spans), "x", "s"),
+            _format(len(block), sorted(span for name, span in spans.items() if name not in self._read), "x", "s"),
             _format(len(block), sorted((time, puid)), "s", "x"),
         )
         if self._known >= _MOST:

@@ -121,3 +121,8 @@ class Identity(NamedTuple):
 
 
 NO_LEG = Leg("", "", "", "")
+
+
+def shown(raw: bytes | None) -> str:
+    """Bytes from outside, as a sentence can hold them."""
+    return "missing" if raw is None else repr(raw[:60].decode(errors="replace"))

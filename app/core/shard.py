@@ -4,72 +4,32 @@ Empty shard, `absorb` batch after batch, `cut` the changes of an epoch. The chan
 and the offsets that it reaches are one value, so that a shell can make them durable together.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from hashlib import blake2b
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
 from app.core import log
 from app.core.clock import parse_time
 from app.core.counting import Counting
-from app.core.envelope import Envelopes
-from app.core.events import LEG_HEADERS, TYPES, DeadLetter, Identity, Kind, Leg, Reason, RefusedError
-from app.core.exchange import (
-    LABELS,
-    REQUEST_IN_FEEDBACK,
-    RESPONSE_IN_FEEDBACK,
-    REWARD,
-    ROW_LABELS,
-    Exchange,
-    Fact,
-    Group,
-    LegState,
-    decode,
-    decode_age,
-    encode,
-    leg_state,
-    put_fact,
-    put_request,
-    wins_response,
-)
+from app.core.events import DeadLetter, Reason, RefusedError, shown
+from app.core.exchange import Exchange, Group, decode, decode_age, encode
+from app.core.limits import Limits
 from app.core.names import DELAY_US, POINTS, Names, is_name_key
 from app.core.panes import TOTAL, Counts, PaneClock, owner_key
-from app.core.payloads import (
-    Feedback,
-    Output,
-    check_request,
-    class_list,
-    read_feedback,
-    read_response,
-    version_of,
-)
+from app.core.parts import FEEDBACK, KINDS, REQUEST, Parts
 from app.core.records import Record
 from app.core.rules import Rulebook
+from app.core.stats import Stats
 
 MARK_KEY: Final = b"\0mark"
 LARGEST_EXCHANGE: Final = 256_000
 #: Answers and feedbacks above this many bytes may make an exchange too large; 64 smaller ones cannot.
 _SUSPICIOUS: Final = 1_400
-#: Vectors above this length (embeddings, pictures) name no list of classes; their argmax still counts by its index.
-WIDEST: Final = 1000
 _AHEAD_US: Final = 300 * 1_000_000
-#: The kinds as numbers: an Enum's own hash and look-up are too slow for every event.
-KINDS: Final = tuple(kind.value for kind in (Kind.REQUEST, Kind.RESPONSE, Kind.FEEDBACK))
-REQUEST, RESPONSE, FEEDBACK = range(3)
 _HOUR: Final = 3600
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What bounds a partition's growth."""
-
-    body_bytes: int = 1 << 20
-    label_length: int = 200
-    models: int = 1000
-    retention_seconds: int = 7 * 86400
 
 
 class Position(msgspec.Struct):
@@ -92,28 +52,6 @@ class Cut:
     dead: list[DeadLetter]
     offsets: dict[str, int]
     events: int
-
-
-@dataclass(slots=True)
-class Stats:
-    """What the worker has seen since its start; shared by its shards."""
-
-    events: Counter[str] = field(default_factory=Counter)
-    rejected: Counter[str] = field(default_factory=Counter)
-    duplicates: Counter[str] = field(default_factory=Counter)
-    corrections: int = 0
-    late: int = 0
-    orphans: int = 0
-    failed: int = 0
-    clock_ahead: int = 0
-
-
-class Source(NamedTuple):
-    """What the headers of an event say of it: its kind and its leg as numbers, and the version that they name."""
-
-    kind: int
-    leg: int
-    version: str
 
 
 class Shard:
@@ -148,11 +86,7 @@ class Shard:
         self._dead: list[DeadLetter] = []
         self._logged: dict[bytes, list[log.Part]] = {}
         self._by_hour: defaultdict[int, list[bytes]] = defaultdict(list)
-        self._envelopes = Envelopes(self._source)
-        self._is_shadow: dict[int, bool] = {}
-        self._models: dict[int, str] = {}
-        self._identities: dict[tuple[int, str], int] = {}
-        self._class_lists: dict[tuple[str, ...] | int, int] = {}
+        self._parts = Parts(self.names, self.counting, limits, stats)
         self._events = 0
         self._moved = False
 
@@ -204,7 +138,7 @@ class Shard:
         if not records:
             return
         largest = self._limits.body_bytes
-        live, store, open_envelope = self._live, self.store, self._envelopes.open
+        live, store, open_envelope, put = self._live, self.store, self._parts.open, self._parts.put
         read = [0, 0, 0]
         newest = self.newest.get(topic, 0)
         for record in records:
@@ -235,20 +169,7 @@ class Shard:
                 large = large or (len(value) > _SUSPICIOUS and kind != REQUEST)
                 if large:
                     exchange = decode(encode(exchange))  # a copy, so that what does not fit leaves no trace
-                if kind == REQUEST:
-                    check_request(value)
-                    if exchange.legs:
-                        news = put_request(exchange, leg, time, ahead)
-                    else:
-                        exchange.legs.append(LegState(leg, time, ahead))
-                        news = True
-                elif kind == RESPONSE:
-                    output = read_response(value, self._limits.label_length)
-                    news = self._put_response(exchange, leg, time, _digest(value), ahead, version, output)
-                else:
-                    feedback = read_feedback(value, self._limits.label_length)
-                    news = self._put_feedback(exchange, leg, time, _digest(value), ahead, row, version, feedback)
-                if not news:
+                if not put[kind](exchange, leg, time, ahead, row, version, value):
                     self.stats.duplicates[KINDS[kind]] += 1
                     continue
                 if large and self._is_too_large(exchange):
@@ -318,119 +239,6 @@ class Shard:
                 atoms[DELAY_US] += sign * group.delay
             if group.points:
                 atoms[POINTS] += sign * group.points
-
-    def _put_response(
-        self,
-        exchange: Exchange,
-        leg: int,
-        time: int,
-        digest: int,
-        ahead: int,
-        named_version: str,
-        output: Output,
-        in_feedback: int = 0,
-    ) -> bool:
-        # All that can refuse comes first: a refused event leaves no trace in its exchange.
-        version = output.version or named_version or version_of(output, self._models[leg])
-        identity = self._identities.get((leg, version))
-        if identity is None:
-            identity = self._new_identity(leg, version)
-        classes = self._class_list(output) if 0 < output.width <= WIDEST else 0
-        legs = exchange.legs
-        state = legs[0] if len(legs) == 1 and legs[0].leg == leg else leg_state(exchange, leg)
-        if state.time and not wins_response(state, time, digest, in_feedback):
-            return False
-        state.time = time
-        state.digest = digest
-        state.ahead = ahead
-        if state.flags or in_feedback:
-            state.flags = state.flags & ~RESPONSE_IN_FEEDBACK | in_feedback
-        state.identity = identity
-        state.classes = classes
-        state.marks = output.marks
-        state.scores = output.scores
-        if output.marks[0] is None:
-            self.stats.failed += 1
-        return True
-
-    def _put_feedback(
-        self,
-        exchange: Exchange,
-        leg: int,
-        time: int,
-        digest: int,
-        ahead: int,
-        row: int,
-        named_version: str,
-        feedback: Feedback,
-    ) -> bool:
-        fact = Fact(time, digest, leg, 0, ahead)
-        if feedback.has_label:
-            marks = feedback.labels
-            if row < 0:
-                fact.flags = LABELS
-                fact.labels = marks
-            elif marks is None or len(marks) == 1:
-                fact.flags = ROW_LABELS
-                fact.labels = {row: marks[0] if marks else None}
-            else:
-                raise RefusedError(Reason.RAGGED, f"{len(marks)} labels for row {row} alone")
-        # The copy of a feedback that names a shadow has no reward: the client never saw that answer.
-        if feedback.has_reward and not self._is_shadow[leg]:
-            fact.flags |= REWARD
-            fact.reward = feedback.reward
-        news = False
-        if feedback.output is not None:
-            news = self._put_response(
-                exchange, leg, time, digest, ahead, named_version, feedback.output, RESPONSE_IN_FEEDBACK
-            )
-            if feedback.has_request:
-                news = put_request(exchange, leg, time, ahead, REQUEST_IN_FEEDBACK) or news
-        if not fact.flags:
-            return news
-        if not exchange.facts:
-            exchange.facts.append(fact)
-            return True
-        changed, corrected = put_fact(exchange, fact, self.names.legs)
-        self.stats.corrections += corrected
-        return news or changed
-
-    # -- words --------------------------------------------------------------------------------------------------------
-
-    def _source(self, headers: dict[bytes, bytes]) -> Source:
-        """The kind, the leg and the version that an event's headers name."""
-        kind = TYPES.get(headers.get(b"ce_type", b""))
-        if kind is None:
-            raise RefusedError(Reason.UNKNOWN_TYPE, f"ce_type is {_shown(headers.get(b'ce_type'))}")
-        leg = Leg(*(_text(headers.get(name, b"")) for name in LEG_HEADERS))
-        if len(self.names.legs) > self._limits.models and not self.names.knows_leg(leg):
-            raise RefusedError(Reason.TOO_MANY_MODELS, f"this partition already knows {self._limits.models} models")
-        number = self.names.leg(leg)
-        self._is_shadow[number] = leg.predictor in self.counting.rules(number).shadow
-        self._models[number] = leg.model
-        return Source(KINDS.index(kind.value), number, _text(headers.get(b"ce_modelversion", b"")))
-
-    def _new_identity(self, leg: int, version: str) -> int:
-        if len(version) > 200:
-            raise RefusedError(Reason.BAD_HEADERS, "the model's version has more than 200 characters")
-        identity = Identity(*self.names.legs[leg], version)
-        if len(self.names.identities) > 2 * self._limits.models and not self.names.knows_identity(identity):
-            raise RefusedError(Reason.TOO_MANY_MODELS, "this partition already knows too many versions of models")
-        number = self._identities[leg, version] = self.names.identity(identity)
-        return number
-
-    def _class_list(self, output: Output) -> int:
-        key = output.names or output.width
-        number = self._class_lists.get(key)
-        if number is None:
-            words = class_list(output)
-            for word in words:
-                if len(word) > self._limits.label_length:
-                    raise RefusedError(Reason.LABEL_TOO_LONG, f"a class name of {len(word)} characters")
-            if len(self.names.classes) > 4 * self._limits.models and not self.names.knows_class_list(tuple(words)):
-                raise RefusedError(Reason.TOO_MANY_MODELS, "this partition already knows too many lists of classes")
-            number = self._class_lists[key] = self.names.class_list(tuple(words))
-        return number
 
     # -- epochs -------------------------------------------------------------------------------------------------------
 
@@ -510,20 +318,6 @@ def _counter() -> defaultdict[int, int]:
     return defaultdict(int)
 
 
-def _digest(value: bytes) -> int:
-    return int.from_bytes(blake2b(value, digest_size=8).digest(), "big")
-
-
-def _text(raw: bytes) -> str:
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        raise RefusedError(Reason.BAD_HEADERS, f"a header that names the model is not UTF-8: {raw[:40]!r}") from None
-    if len(text) > 253:
-        raise RefusedError(Reason.BAD_HEADERS, "a header that names the model has more than 253 characters")
-    return text
-
-
 def _unusable(key: bytes | None, value: bytes | None, largest: int) -> RefusedError:
     """Why a record's key and value cannot be used."""
     if not key:
@@ -541,8 +335,4 @@ def _row_of(puid: bytes, key: bytes, kind: int) -> int:
     number = puid[len(prefix) :]
     if kind == FEEDBACK and puid.startswith(prefix) and number.isdigit() and len(number) < 8:
         return int(number)
-    raise RefusedError(Reason.WRONG_KEY, f"the key is {_shown(key)}, the puid {_shown(puid)}")
-
-
-def _shown(raw: bytes | None) -> str:
-    return "missing" if raw is None else repr(raw[:60].decode(errors="replace"))
+    raise RefusedError(Reason.WRONG_KEY, f"the key is {shown(key)}, the puid {shown(puid)}")

@@ -18,7 +18,8 @@ from aiokafka.partitioner import murmur2
 
 from app.core.records import Record
 from app.core.rules import Rulebook
-from app.core.shard import Shard, Stats
+from app.core.shard import Shard
+from app.core.stats import Stats
 from app.settings import Settings
 from app.worker.kafka import SetupError, client_options
 from app.worker.loading import Recovery, load_partitions

@@ -6,8 +6,9 @@ import orjson
 import pytest
 
 from app.core.events import Reason
+from app.core.limits import Limits
 from app.core.rules import Rules
-from app.core.shard import LARGEST_EXCHANGE, Limits
+from app.core.shard import LARGEST_EXCHANGE
 from tests.builders import START, Ledger, Record, a_feedback, a_request, a_response, a_shard, absorb, tell, time_text
 
 

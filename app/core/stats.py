@@ -1,0 +1,18 @@
+"""What a worker counts of its own work, for the counters among its series."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Stats:
+    """What the worker has seen since its start; shared by its shards."""
+
+    events: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
+    duplicates: Counter[str] = field(default_factory=Counter)
+    corrections: int = 0
+    late: int = 0
+    orphans: int = 0
+    failed: int = 0
+    clock_ahead: int = 0
