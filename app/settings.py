@@ -13,13 +13,17 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core.limits import Limits
 from app.core.panes import COARSE_PANES, FINE_KEPT, PaneClock, Window
-from app.core.rules import Rulebook, Rules
+from app.core.rules import Column, Rulebook, Rules, Schema
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SIZES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20}
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_NAME = re.compile(r"[A-Za-z0-9._-]*")
+#: A comma between names; between braces it belongs to a pattern.
+_COMMA = re.compile(r",(?![^{}]*\})")
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
+_NODE = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/[\w./-]*)?")
 _SIZE = re.compile(r"(\d+)(B|KiB|MiB)?")
 
 
@@ -53,6 +57,18 @@ def parse_windows(value: Any) -> tuple[Window, ...]:
     return tuple(name if isinstance(name, Window) else Window(name, int(parse_duration(name))) for name in names)
 
 
+def parse_names(value: Any) -> tuple[str, ...]:
+    """Names of topics, and patterns of names, from a comma list."""
+    if isinstance(value, str):
+        value = _COMMA.split(value) if value.strip() else ()
+    return tuple(dict.fromkeys(name.strip() for name in value))
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name in `TALLY_INTAKE_TOPICS` is a regular expression: it holds what no topic's name can hold."""
+    return not _NAME.fullmatch(name)
+
+
 def parse_moment(value: Any) -> float:
     """Seconds since the epoch of an RFC 3339 time."""
     if isinstance(value, float):
@@ -68,7 +84,50 @@ def _parse_start(value: Any) -> str | float:
     return value if value in ("earliest", "latest") else parse_moment(value)
 
 
+def _text_keys(value: Any) -> Any:
+    """YAML reads the code `0:` as a number."""
+    return {str(key): text for key, text in value.items()} if isinstance(value, dict) else value
+
+
 Duration = Annotated[float, BeforeValidator(parse_duration)]
+
+
+class SchemaPart(BaseModel):
+    """One of the columns that a ONE_HOT or PROBA column is made of."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    data_type: str = ""
+
+
+class SchemaColumn(BaseModel):
+    """One column of a prediction schema, as Seldon Deploy's model metadata has them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    type: Literal["REAL", "CATEGORICAL", "ONE_HOT", "PROBA", "TEXT", "TENSOR"] = "REAL"
+    data_type: str = ""
+    n_categories: int | str = 0
+    category_map: Annotated[dict[str, str], BeforeValidator(_text_keys)] = {}
+    parts: list[SchemaPart] = Field([], alias="schema")
+    shape: list[int] = []
+
+    def column(self) -> Column:
+        """The column as the core takes it."""
+        parts = tuple(part.name for part in self.parts) if self.type in ("ONE_HOT", "PROBA") else ()
+        categories = tuple(self.category_map.items()) if self.type == "CATEGORICAL" else ()
+        return Column(self.name, parts, categories)
+
+
+class SchemaEntry(BaseModel):
+    """`prediction_schema:` of a model."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    requests: list[SchemaColumn] = []
+    responses: list[SchemaColumn] = []
 
 
 class ModelEntry(BaseModel):
@@ -84,11 +143,15 @@ class ModelEntry(BaseModel):
     scored_model: str | None = None
     shadow: list[str] = ["shadow"]
     least_count: int = Field(default=100, ge=1)
+    redact: list[str] = []
+    prediction_schema: SchemaEntry = SchemaEntry()
 
     def rules(self) -> Rules:
         """The entry as the core takes it."""
-        given = self.model_dump()
-        return Rules(**{**given, "classes": tuple(self.classes), "shadow": tuple(self.shadow)})
+        lists = {name: tuple(getattr(self, name)) for name in ("classes", "shadow", "redact")}
+        schema = self.prediction_schema
+        columns = (tuple(column.column() for column in part) for part in (schema.requests, schema.responses))
+        return Rules(**{**self.model_dump(), **lists, "prediction_schema": Schema(*columns)})
 
 
 class ConfigFile(BaseModel):
@@ -121,7 +184,12 @@ class Settings(BaseSettings):
     request_topic: str = Field("inference-requests", description="canonical topic of requests")
     response_topic: str = Field("inference-responses", description="canonical topic of responses")
     feedback_topic: str = Field("inference-feedback", description="canonical topic of feedback")
-    log_topic: str | None = Field(None, description="topic of joined records; unset is off")
+    intake_topics: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_names)] = Field(
+        (), description="topics in any dialect that are read in: comma list of names and regular expressions"
+    )
+    log_topic: str | None = Field(
+        None, description="topic of joined records; unset is `inference-log` with Elasticsearch, else off"
+    )
     partitions: int = Field(8, ge=1, le=10000, description="partitions of topics that it creates")
     replication: int = Field(-1, description="their replication; -1 is the broker's default")
     start: Annotated[str | float, BeforeValidator(_parse_start)] = Field(
@@ -142,6 +210,16 @@ class Settings(BaseSettings):
     max_classes: int = Field(200, ge=2, description="classes of a model that are exported; the rest are `other`")
     max_models: int = Field(1000, ge=1, description="models that a partition may know")
     max_label_length: int = Field(200, ge=1, description="characters of a class text")
+    elasticsearch_url: str | None = Field(
+        None, description="where documents are written, like https://elasticsearch:9200 (a comma list names more nodes)"
+    )
+    elasticsearch_api_key: str | None = Field(None, description="API key (id:key in base64)", repr=False)
+    elasticsearch_username: str | None = Field(None, description="user, where there is no API key")
+    elasticsearch_password: str | None = Field(None, description="password of that user", repr=False)
+    elasticsearch_ca_file: Path | None = Field(None, description="certificates that Elasticsearch is checked with")
+    elasticsearch_daily: bool = Field(
+        default=False, description="an index for each day of requests, with the plain name as alias"
+    )
     http_token: str | None = Field(None, description="bearer token that POST, /api and / ask for", repr=False)
     seldon_series: bool = Field(default=True, description="export the Seldon-compatible series too")
     scrape_interval: Duration = Field(
@@ -151,6 +229,14 @@ class Settings(BaseSettings):
         None, description="a frozen clock, for tests and replay"
     )
     config: Path | None = Field(None, description="YAML file with what is per model")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _logs_for_documents(cls, given: Any) -> Any:
+        """Documents are made from the joined records: with Elasticsearch these are written unless it is said not to."""
+        if type(given) is dict and given.get("elasticsearch_url") and "log_topic" not in given:
+            return {**given, "log_topic": "inference-log"}
+        return given
 
     @field_validator("kafka_bootstrap_servers")
     @classmethod
@@ -164,6 +250,31 @@ class Settings(BaseSettings):
     def _topic(cls, value: str | None) -> str | None:
         if value is not None and not _TOPIC.fullmatch(value):
             raise ValueError("must be 1 to 249 letters, digits, dots, dashes and underscores")
+        return value
+
+    @field_validator("elasticsearch_url")
+    @classmethod
+    def _elasticsearch(cls, value: str | None) -> str | None:
+        if value is not None and "@" in value:
+            raise ValueError(
+                "must be without credentials: they belong in TALLY_ELASTICSEARCH_USERNAME and "
+                "TALLY_ELASTICSEARCH_PASSWORD, or in TALLY_ELASTICSEARCH_API_KEY"
+            )
+        if value is not None and not all(_NODE.fullmatch(node) for node in value.split(",")):
+            raise ValueError("must be a URL like https://elasticsearch:9200, or a comma list of such")
+        return value
+
+    @field_validator("intake_topics")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if is_pattern(name):
+                try:
+                    re.compile(name)
+                except re.error as error:
+                    raise ValueError(f"{name} is no topic's name and no regular expression ({error})") from None
+            if len(name.split()) != 1 or len(name) > 249:
+                raise ValueError(r"must be a comma list of topics like seldon,model-.*\.outputs")
         return value
 
     @field_validator("replication")
@@ -192,6 +303,9 @@ class Settings(BaseSettings):
         topics = (self.request_topic, self.response_topic, self.feedback_topic)
         if len(set(topics)) != 3:
             raise ValueError("TALLY_REQUEST_TOPIC, TALLY_RESPONSE_TOPIC and TALLY_FEEDBACK_TOPIC must differ")
+        for name in self.intake_topics:
+            if name in self.own_topics:
+                raise ValueError(f"TALLY_INTAKE_TOPICS must not name {name}: Tally writes that topic itself")
         if len({window.name for window in self.windows}) != len(self.windows):
             raise ValueError("TALLY_WINDOWS names a window twice")
         for window in self.windows:
@@ -207,6 +321,10 @@ class Settings(BaseSettings):
             self.kafka_sasl_username and self.kafka_sasl_password
         ):
             raise ValueError("TALLY_KAFKA_SASL_USERNAME and TALLY_KAFKA_SASL_PASSWORD are needed with SASL")
+        if (self.elasticsearch_username is None) != (self.elasticsearch_password is None):
+            raise ValueError("TALLY_ELASTICSEARCH_USERNAME and TALLY_ELASTICSEARCH_PASSWORD are needed together")
+        if self.elasticsearch_api_key is not None and self.elasticsearch_username is not None:
+            raise ValueError("TALLY_ELASTICSEARCH_API_KEY and TALLY_ELASTICSEARCH_USERNAME exclude each other")
         return self
 
     @property
@@ -228,6 +346,22 @@ class Settings(BaseSettings):
     def dead_letters_topic(self) -> str:
         """Where refused events go."""
         return f"{self.app_id}-dead-letters"
+
+    @property
+    def own_topics(self) -> frozenset[str]:
+        """All topics that Tally itself writes."""
+        own = {*self.topics, self.exchanges_topic, self.panes_topic, self.dead_letters_topic}
+        return frozenset(own | {self.log_topic} if self.log_topic else own)
+
+    @property
+    def intake_group(self) -> str:
+        """The consumer group that reads the topics of `TALLY_INTAKE_TOPICS`."""
+        return f"{self.app_id}-intake"
+
+    @property
+    def documents_group(self) -> str:
+        """The consumer group that writes the joined records to Elasticsearch."""
+        return f"{self.app_id}-documents"
 
     @property
     def clock(self) -> PaneClock:
@@ -260,7 +394,8 @@ def _sentence(error: ValidationError, prefix: str = "TALLY_") -> str:
     if not place:
         return f"{reason}."
     name = f"{prefix}{place.upper()}" if prefix else place
-    given = "" if "password" in place or "token" in place else f" (got {first['input']!r})"
+    secret = any(word in place for word in ("password", "token", "api_key")) or "@" in str(first["input"])
+    given = "" if secret else f" (got {first['input']!r})"
     return f"{name}: {reason[:1].lower()}{reason[1:]}{given}."
 
 

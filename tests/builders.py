@@ -16,8 +16,8 @@ from app.core import events
 from app.core import records as wire
 from app.core.events import TYPE_OF, Identity, Kind, Reason
 from app.core.limits import Limits
-from app.core.log import describe
 from app.core.panes import PaneClock, RowKey, Window, parse_key, parse_row_value
+from app.core.readout import describe
 from app.core.rules import Rulebook, Rules
 from app.core.shard import Cut, Position, Shard
 from app.core.stats import Stats
@@ -248,7 +248,7 @@ class Ledger:
                     changelog.pop(key, None)
                 else:
                     changelog[key] = value
-        self.logged += cut.logged
+        self.logged += cut.joined
         self.dead += cut.dead
 
     def restart(self, *rules: Rules) -> list[Position | None]:

@@ -1,4 +1,4 @@
-"""`tally check`: settings, rules, brokers, topics and the group on one screen, with a verdict at its end."""
+"""`tally check`: settings, rules, brokers, topics and the groups on one screen, with a verdict at its end."""
 
 import asyncio
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from rich.console import Console
 from app.cli.client import run
 from app.cli.screen import counted, screen, table
 from app.core.panes import Window
-from app.settings import Settings, SettingsError, load_rulebook, load_settings, parse_duration
+from app.settings import Settings, SettingsError, is_pattern, load_rulebook, load_settings, parse_duration
 from app.worker.kafka import SetupError, client_options
-from app.worker.topics import Cluster, admin_client, describe_cluster, shared_count, topics_of
+from app.worker.topics import admin_client, describe_cluster, find_sources, shared_count, topics_of
 
 
 class Group(NamedTuple):
-    """The consumer group: its state as Kafka names it, its members, and the events that it has yet to read."""
+    """A consumer group: its state as Kafka names it, its members, and the events that it has yet to read."""
 
     state: str
     members: int
@@ -69,6 +69,8 @@ def shown(value: Any, field: FieldInfo) -> str:
     if isinstance(value, float):  # the other floats are moments
         return datetime.fromtimestamp(value, UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, tuple):
+        if not value:
+            return "unset"
         return ",".join(part.name if isinstance(part, Window) else str(part) for part in value)
     return str(value)
 
@@ -112,14 +114,32 @@ async def _check_kafka(console: Console, settings: Settings) -> list[str]:
             shared_count(wanted, cluster.partitions, settings)
         except SetupError as error:
             problems.append(str(error))
-        console.print(f"Group:   {settings.app_id}, {await _group_sentence(admin, settings, cluster)}", soft_wrap=True)
+        counts = {topic: cluster.partitions[topic] for topic in settings.topics if topic in cluster.partitions}
+        said = await _group_sentence(admin, settings, settings.app_id, counts)
+        console.print(f"Group:   {settings.app_id}, {said}", soft_wrap=True)
+        if settings.intake_topics:
+            sources = await find_sources(admin, settings)
+            console.print(f"Intake:  {_sources_sentence(settings, sources)}", soft_wrap=True)
+            said = await _group_sentence(admin, settings, settings.intake_group, sources)
+            console.print(f"         {settings.intake_group}, {said}", soft_wrap=True)
     return problems
 
 
-async def _group_sentence(admin: AIOKafkaAdminClient, settings: Settings, cluster: Cluster) -> str:
+def _sources_sentence(settings: Settings, sources: Mapping[str, int]) -> str:
+    """What the intake reads. A topic that does not exist yet is no problem: it is waited for."""
+    found = ", ".join(f"{topic} ({counted(count, 'partition')})" for topic, count in sources.items())
+    awaited = [name for name in settings.intake_topics if not is_pattern(name) and name not in sources]
+    waits = f"; does not exist yet and is waited for: {', '.join(awaited)}" if awaited else ""
+    return f"reads {found or 'no topic so far'}{waits}"
+
+
+async def _group_sentence(
+    admin: AIOKafkaAdminClient, settings: Settings, name: str, partitions: Mapping[str, int]
+) -> str:
+    """What a group is doing, and how far it is behind on these topics."""
     try:
         async with asyncio.timeout(15):
-            group = await _group(admin, settings, cluster)
+            group = await _group(admin, settings, name, partitions)
     except (KafkaError, OSError, TimeoutError) as error:
         return f"not known ({type(error).__name__})"
     if group.state == "Dead":
@@ -131,21 +151,20 @@ async def _group_sentence(admin: AIOKafkaAdminClient, settings: Settings, cluste
     return f"{members}; {counted(sum(group.lag.values()), 'event')} behind ({lags})"
 
 
-async def _group(admin: AIOKafkaAdminClient, settings: Settings, cluster: Cluster) -> Group:
-    (described,) = await admin.describe_consumer_groups([settings.app_id])
+async def _group(admin: AIOKafkaAdminClient, settings: Settings, name: str, partitions: Mapping[str, int]) -> Group:
+    (described,) = await admin.describe_consumer_groups([name])
     (group,) = described.to_object()["groups"]
     if group["error_code"]:
         raise for_code(group["error_code"])
-    committed = await admin.list_consumer_group_offsets(settings.app_id)
-    lag = await _lag(settings, cluster, {tp: offset for tp, (offset, _) in committed.items() if offset >= 0})
+    committed = await admin.list_consumer_group_offsets(name)
+    lag = await _lag(settings, partitions, {tp: offset for tp, (offset, _) in committed.items() if offset >= 0})
     return Group(group["state"], len(group["members"]), lag)
 
 
 async def _lag(
-    settings: Settings, cluster: Cluster, committed: Mapping[TopicPartition, int]
+    settings: Settings, partitions: Mapping[str, int], committed: Mapping[TopicPartition, int]
 ) -> Mapping[str, int] | None:
-    topics = [topic for topic in settings.topics if topic in cluster.partitions]
-    tps = [TopicPartition(topic, number) for topic in topics for number in range(cluster.partitions[topic])]
+    tps = [TopicPartition(topic, number) for topic, count in partitions.items() for number in range(count)]
     if not committed.keys() & set(tps):
         return None
     consumer = AIOKafkaConsumer(**client_options(settings), enable_auto_commit=False)
@@ -155,7 +174,7 @@ async def _lag(
         beginnings, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
     finally:
         await consumer.stop()
-    lag = dict.fromkeys(topics, 0)
+    lag = dict.fromkeys(partitions, 0)
     for tp in tps:
         lag[tp.topic] += max(0, ends[tp] - max(beginnings[tp], committed.get(tp, 0)))
     return lag

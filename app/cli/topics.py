@@ -36,7 +36,7 @@ def print_yaml() -> None:
 
 
 def as_data(settings: Settings) -> dict[str, Any]:
-    """Topics, group, transactional ids and ACLs as plain data, with the partition count that they are created with."""
+    """Topics, groups, transactional ids and ACLs as plain data, with the partition count that they are created with."""
     return {
         "topics": [
             {
@@ -49,6 +49,11 @@ def as_data(settings: Settings) -> dict[str, Any]:
             for topic in topics_of(settings)
         ],
         "group": settings.app_id,
+        **(
+            {"intake": {"group": settings.intake_group, "topics": list(settings.intake_topics)}}
+            if settings.intake_topics
+            else {}
+        ),
         "transactional_ids": transactional_ids(settings, settings.partitions),
         "acls": [
             {
@@ -90,6 +95,9 @@ def show() -> None:
     ids = transactional_ids(settings, partitions)
     console.print(f"Replication where created: {replication}", soft_wrap=True)
     console.print(f"Consumer group:            {settings.app_id}", soft_wrap=True)
+    if settings.intake_topics:
+        console.print(f"Intake's group:            {settings.intake_group}", soft_wrap=True)
+        console.print(f"Intake's topics:           {', '.join(settings.intake_topics)}", soft_wrap=True)
     console.print(f"Transactional ids:         {ids[0]}" + (f" to {ids[-1]}" if len(ids) > 1 else ""), soft_wrap=True)
     console.print()
 

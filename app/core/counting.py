@@ -198,7 +198,7 @@ class Counting:
 
     def _count_reward(self, fact: Fact, exchange: Exchange, groups: list[Group], fed: dict[int, Fact]) -> None:
         assert fact.reward is not None
-        identity, home = self._reward_home(fact, exchange)
+        identity, home = self.reward_home(fact, exchange)
         group = _group(groups, identity, self._pane(fact) if home is None else home.pane_time // self._pane_us)
         group.atoms.append(REWARDS)
         group.points += fact.reward
@@ -207,17 +207,18 @@ class Counting:
         elif FEEDBACK not in group.atoms:
             group.atoms.append(FEEDBACK)
 
-    def _reward_home(self, fact: Fact, exchange: Exchange) -> tuple[int, LegState | None]:
+    def reward_home(self, fact: Fact, exchange: Exchange) -> tuple[int, LegState | None]:
         """Whose the reward is: the leg that it names, else the one leg that is no shadow; and that leg's response."""
         home: LegState | None = None
         owner = fact.named
-        if not self._names_leg(fact.named):
+        if not self.names_leg(fact.named):
             home, owner = self._reward_candidate(fact.named, exchange)
         if home is None:
             home = next((state for state in exchange.legs if state.leg == owner and state.time), None)
         return (home.identity if home is not None else self._unversioned(owner)), home
 
-    def _names_leg(self, named: int) -> bool:
+    def names_leg(self, named: int) -> bool:
+        """Whether a leg is named with predictor and model, so that a reward for it needs no search for its home."""
         whole = self._whole.get(named)
         if whole is None:
             leg = self._names.legs[named]

@@ -12,13 +12,17 @@ class Kind(StrEnum):
     REQUEST = "request"
     RESPONSE = "response"
     FEEDBACK = "feedback"
+    OUTLIER = "outlier"
+    DRIFT = "drift"
 
 
-#: The `ce_type` header of each kind.
+#: The `ce_type` header of each kind. Outlier and drift travel in the response topic.
 TYPES: dict[bytes, Kind] = {
     b"io.seldon.serving.inference.request": Kind.REQUEST,
     b"io.seldon.serving.inference.response": Kind.RESPONSE,
     b"io.seldon.serving.feedback": Kind.FEEDBACK,
+    b"io.seldon.serving.inference.outlier": Kind.OUTLIER,
+    b"io.seldon.serving.inference.drift": Kind.DRIFT,
 }
 #: The headers that name a leg, in the order of its fields.
 LEG_HEADERS = (b"ce_namespace", b"ce_inferenceservicename", b"ce_endpoint", b"ce_modelid")
@@ -45,6 +49,7 @@ class Reason(StrEnum):
     TOO_LARGE = "too-large"
     EXCHANGE_TOO_LARGE = "exchange-too-large"
     TOO_MANY_MODELS = "too-many-models"
+    DOCUMENT_REFUSED = "document-refused"
     UNEXPECTED = "unexpected"
 
 
@@ -52,8 +57,8 @@ class Reason(StrEnum):
 REASONS: dict[Reason, str] = {
     Reason.NO_KEY: "the record has no key; the canonical topics are keyed by puid",
     Reason.NO_PUID: "neither a `ce_requestid` header nor the key names a puid that can be used",
-    Reason.WRONG_KEY: "the key is not the puid that the headers name",
-    Reason.WRONG_PARTITION: "the record is not in the partition that its key hashes to (murmur2)",
+    Reason.WRONG_KEY: "the key is not the puid that the headers name, not even after it was brought to its key",
+    Reason.WRONG_PARTITION: "the same for the partition that the key hashes to (murmur2)",
     Reason.UNKNOWN_TYPE: "`ce_type` is missing or none of request, response, feedback",
     Reason.BAD_HEADERS: "a header that names the model is not UTF-8, or is too long",
     Reason.BAD_JSON: "the value is not JSON",
@@ -66,6 +71,7 @@ REASONS: dict[Reason, str] = {
     Reason.LABEL_TOO_LONG: "a class or label text above `TALLY_MAX_LABEL_LENGTH`",
     Reason.TOO_LARGE: "the value is larger than `TALLY_MAX_BODY`",
     Reason.EXCHANGE_TOO_LARGE: "the exchange would grow beyond 256 kB",
+    Reason.DOCUMENT_REFUSED: "Elasticsearch takes no document made of this joined record; the detail has its reason",
     Reason.UNEXPECTED: "a defect of Tally; the detail is worth reporting",
     Reason.TOO_MANY_MODELS: "a partition already knows `TALLY_MAX_MODELS` models",
 }
@@ -78,6 +84,26 @@ class RefusedError(Exception):
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+
+
+class AstrayError(RefusedError):
+    """An event stands under a key, or in a partition, that is not its own: `key` is where it belongs."""
+
+    def __init__(self, reason: Reason, detail: str, key: bytes) -> None:
+        super().__init__(reason, detail)
+        self.key = key
+
+
+class Astray(NamedTuple):
+    """An event on its way to its own key: the same record, marked, in the partition of the key."""
+
+    topic: str
+    record: Record
+    key: bytes
+
+
+#: Marks an event that has been brought to its key, so that it goes this way once and not in circles.
+REKEYED = "tally-rekeyed"
 
 
 class DeadLetter(NamedTuple):

@@ -83,13 +83,27 @@ class Group(msgspec.Struct, array_like=True, gc=False):
     points: int = 0  # the reward, in units of 1e-9
 
 
+class Detection(msgspec.Struct, array_like=True, gc=False):
+    """That a detector (of outliers, of drift) spoke of the request. What it said is in the record of the exchange."""
+
+    kind: int
+    leg: int
+    time: int
+    digest: int
+
+
 class Exchange(msgspec.Struct, array_like=True, gc=False):
-    """All that is known of one puid. `newest` is the newest record timestamp of its parts, in seconds."""
+    """All that is known of one puid. `newest` is the newest record timestamp of its parts, in seconds.
+
+    `held` are parts of the joined record that wait for the prediction which they speak of.
+    """
 
     newest: int
     legs: list[LegState]
     facts: list[Fact]
     counted: list[Group]
+    detections: list[Detection] = []
+    held: list[bytes] = []
 
 
 class _Age(msgspec.Struct, array_like=True, gc=False):
@@ -183,3 +197,15 @@ def put_fact(exchange: Exchange, new: Fact, legs: list[Leg]) -> tuple[bool, bool
         kept.append(new)
     exchange.facts = kept
     return changed or corrected, corrected and bool(stated)
+
+
+def put_detection(exchange: Exchange, new: Detection) -> bool:
+    """State what a detector said, one of each kind and leg. Returns whether anything changed."""
+    for index, old in enumerate(exchange.detections):
+        if (old.kind, old.leg) == (new.kind, new.leg):
+            if (new.time, new.digest) <= (old.time, old.digest):
+                return False
+            exchange.detections[index] = new
+            return True
+    exchange.detections.append(new)
+    return True

@@ -86,6 +86,7 @@ WORKER: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("tally_events_total", "counter", "Events read.", ("kind",)),
     ("tally_rejected_total", "counter", "Events refused, by reason.", ("reason",)),
     ("tally_duplicates_total", "counter", "Events that changed nothing: repeated, or outdated.", ("kind",)),
+    ("tally_rekeyed_total", "counter", "Events that were brought from a wrong key or partition to their own.", ()),
     ("tally_corrections_total", "counter", "Feedbacks that replaced an earlier statement.", ()),
     ("tally_late_total", "counter", "Labels for panes that are no longer kept; they count in the totals.", ()),
     ("tally_orphans_total", "counter", "Feedbacks that expired without a response.", ()),

@@ -4,39 +4,46 @@ Whatever can refuse an event comes before the first change, so that a refused ev
 """
 
 from collections.abc import Callable
+from functools import partial
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from app.core.counting import Counting
 from app.core.envelope import Envelopes
-from app.core.events import LEG_HEADERS, TYPES, Identity, Kind, Leg, Reason, RefusedError, shown
+from app.core.events import LEG_HEADERS, REKEYED, TYPES, Identity, Kind, Leg, Reason, RefusedError, shown
 from app.core.exchange import (
     LABELS,
     REQUEST_IN_FEEDBACK,
     RESPONSE_IN_FEEDBACK,
     REWARD,
     ROW_LABELS,
+    Detection,
     Exchange,
     Fact,
     LegState,
     leg_state,
+    put_detection,
     put_fact,
     put_request,
     wins_response,
 )
+from app.core.joined import part_prefix
 from app.core.limits import Limits
 from app.core.names import Names
-from app.core.payloads import Output, check_request, class_list, read_feedback, read_response, version_of
+from app.core.payloads import Output, check_request, class_list, parse, read_feedback, read_response, version_of
 from app.core.stats import Stats
 
 #: The kinds as numbers: an Enum's own hash and look-up are too slow for every event.
-KINDS: Final = (Kind.REQUEST.value, Kind.RESPONSE.value, Kind.FEEDBACK.value)
-REQUEST, RESPONSE, FEEDBACK = range(3)
+KINDS: Final = tuple(kind.value for kind in Kind)
+REQUEST, RESPONSE, FEEDBACK, OUTLIER, DRIFT = range(5)
 #: Vectors above this length (embeddings, pictures) name no list of classes; their argmax still counts by its index.
 WIDEST: Final = 1000
 
 _TYPE: Final = b"ce_type"
+_SOURCE: Final = b"ce_source"
+_ENGINE: Final = b"ce_servingengine"
 _VERSION: Final = b"ce_modelversion"
+_REKEYED: Final = REKEYED.encode()
 
 
 class Source(NamedTuple):
@@ -45,20 +52,26 @@ class Source(NamedTuple):
     kind: int
     leg: int
     version: str
+    rekeyed: bool  # it has been brought to its key already
+    prefix: bytes  # of its part of the joined record; empty where none is written
 
 
 class Parts:
-    """Puts events into exchanges, with the numbers of one partition's `Names`."""
+    """Puts events into exchanges, with the numbers of one partition's `Names`. `logs`: joined records are written."""
 
-    def __init__(self, names: Names, counting: Counting, limits: Limits, stats: Stats) -> None:
+    def __init__(self, names: Names, counting: Counting, limits: Limits, stats: Stats, *, logs: bool = False) -> None:
+        read = (_TYPE, _VERSION, _REKEYED, *LEG_HEADERS)
         #: What the headers of an event mean, its time and its puid.
-        self.open = Envelopes(self._source, (_TYPE, _VERSION, *LEG_HEADERS)).open
+        self.open = Envelopes(self._source, (*read, _SOURCE, _ENGINE) if logs else read).open
+        self._logs = logs
         #: By kind: (exchange, leg, event time in µs, ms by which that is ahead of the record's, row or -1, the version
         #: that the headers name, payload) → whether the event changed the exchange. Raises RefusedError.
         self.put: tuple[Callable[[Exchange, int, int, int, int, str, bytes], bool], ...] = (
             self._request,
             self._response,
             self._feedback,
+            partial(self._detection, OUTLIER),
+            partial(self._detection, DRIFT),
         )
         self._names = names
         self._counting = counting
@@ -151,6 +164,13 @@ class Parts:
         self._stats.corrections += corrected
         return news or changed
 
+    def _detection(
+        self, kind: int, exchange: Exchange, leg: int, time: int, ahead: int, _row: int, _version: str, value: bytes
+    ) -> bool:
+        """What a detector said of the request: kept beside it, never judged."""
+        _check_detection(value)
+        return put_detection(exchange, Detection(kind, leg, time, _digest(value)))
+
     # -- words --------------------------------------------------------------------------------------------------------
 
     def _source(self, headers: dict[bytes, bytes]) -> Source:
@@ -164,7 +184,9 @@ class Parts:
         number = self._names.leg(leg)
         self._is_shadow[number] = leg.predictor in self._counting.rules(number).shadow
         self._models[number] = leg.model
-        return Source(KINDS.index(kind.value), number, _text(headers.get(_VERSION, b"")))
+        source, engine = (headers.get(name, b"").decode(errors="replace") for name in (_SOURCE, _ENGINE))
+        prefix = part_prefix(kind.value, leg, source, engine) if self._logs else b""
+        return Source(KINDS.index(kind), number, _text(headers.get(_VERSION, b"")), _REKEYED in headers, prefix)
 
     def _new_identity(self, leg: int, version: str) -> int:
         if len(version) > 200:
@@ -201,3 +223,8 @@ def _text(raw: bytes) -> str:
     if len(text) > 253:
         raise RefusedError(Reason.BAD_HEADERS, "a header that names the model has more than 253 characters")
     return text
+
+
+def _check_detection(value: bytes) -> None:
+    if type(parse(value)) is not dict:
+        raise RefusedError(Reason.NOT_AN_OBJECT, "what a detector says is not a JSON object")

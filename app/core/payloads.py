@@ -1,10 +1,8 @@
-"""Payload forms: the bytes of a body become the marks of its rows.
-
-Read now: Seldon `ndarray` and `tensor`, and bare scalars or lists in their place
-(https://docs.seldon.io/projects/seldon-core/en/v1/graph/protocols.html). A new form is one more branch in `rows_of`.
+"""What a body says: the bytes of a request, a response or a feedback become the marks of its rows.
 
 The common form, an object with `data.ndarray`, is decoded into structs, which skips all that is not needed; whatever
-does not fit them is decoded whole and read step by step, with a reason where it cannot be used.
+does not fit them is decoded whole, as JSON or protobuf, and read in the form that it has (`app.core.forms`), with a
+reason where it cannot be used.
 """
 
 import re
@@ -14,19 +12,21 @@ from functools import lru_cache
 from math import isinf
 from struct import Struct as Packing
 from struct import error as PackError  # noqa: N812 - a class by another name
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import orjson
 
 from app.core.classes import Mark, given_names, mark_of, position
-from app.core.events import Reason, RefusedError
+from app.core.events import Kind, Reason, RefusedError
+from app.core.forms import carries, predictions, table_of
+from app.core.protobuf import decode
 
 
 class Output(msgspec.Struct, gc=False):
     """What a response says, row by row."""
 
-    marks: list[Mark]
+    marks: list[Mark]  # none at all where its rows (an image, objects without a label) say no class
     scores: bytes | None = None  # the winning entry of each vector, little-endian 32-bit floats
     names: tuple[str, ...] = ()  # the class names, () when there are none
     width: int = 0  # the length of the vectors, 0 for scalars
@@ -43,6 +43,10 @@ class Feedback(msgspec.Struct, gc=False):
     reward: int | None  # in units of 1e-9
     output: Output | None  # of a response that it carries
     has_request: bool
+
+
+class _NoNumbersError(RefusedError):
+    """A vector of something else than numbers."""
 
 
 _TAG = re.compile(r"^[^@]*:([^:/@]+)(?:@.*)?$")
@@ -84,6 +88,8 @@ class _Feedback(msgspec.Struct, gc=False):
     request: Any = None
 
 
+#: What the structs do not fit, and what they fit but cannot use, is read in the general way, which also says why not.
+_NOT_COMMON: Final = (msgspec.DecodeError, RecursionError, RefusedError)
 _read_request = msgspec.json.Decoder(_Request).decode
 _read_response = msgspec.json.Decoder(_Response).decode
 _read_feedback = msgspec.json.Decoder(_Feedback).decode
@@ -95,9 +101,9 @@ def check_request(value: bytes) -> None:
         try:
             _check_rows(_read_request(value).data.ndarray)
             return
-        except (msgspec.DecodeError, RecursionError):
+        except _NOT_COMMON:
             pass
-    check_request_body(parse(value))
+    check_request_body(body_of(value, Kind.REQUEST))
 
 
 def read_response(value: bytes, longest: int = 200) -> Output:
@@ -105,15 +111,18 @@ def read_response(value: bytes, longest: int = 200) -> Output:
     if value.isascii():
         try:
             body = _read_response(value)
-        except (msgspec.DecodeError, RecursionError):
-            pass
-        else:
             rows = body.data.ndarray
-            if type(rows) is list and rows and type(rows[0]) is list and len(rows[0]) > 1:
+            if type(rows) is list and rows:
+                first = rows[0]
                 meta, version = body.meta, body.model_version
                 images = meta.requestPath if meta is not None else None
-                return _vectors(rows, body.data.names, _version(version), images)
-    return output_of(parse(value), longest)
+                if type(first) is list and len(first) > 1:
+                    return _vectors(rows, body.data.names, _version(version), images)
+                if len(rows) == 1:
+                    return Output([_scalar(first, longest)], version=_version(version), images=images)
+        except _NOT_COMMON:
+            pass
+    return output_of(body_of(value, Kind.RESPONSE), longest)
 
 
 def read_feedback(value: bytes, longest: int = 200) -> Feedback:
@@ -121,16 +130,15 @@ def read_feedback(value: bytes, longest: int = 200) -> Feedback:
     if value.isascii():
         try:
             body = _read_feedback(value)
-        except (msgspec.DecodeError, RecursionError):
-            pass
-        else:
             rows = body.truth.data.ndarray
             if type(rows) is list and rows and body.response is None:
                 labels = _label_marks(rows, body.truth.data.names, longest)
                 if body.reward is _UNSET:
                     return Feedback(True, labels, False, None, None, False)
                 return Feedback(True, labels, True, parse_reward(body.reward), None, False)
-    return feedback_of(parse(value), longest)
+        except _NOT_COMMON:
+            pass
+    return feedback_of(body_of(value, Kind.FEEDBACK), longest)
 
 
 # -- any form ---------------------------------------------------------------------------------------------------------
@@ -146,55 +154,39 @@ def parse(value: bytes) -> Any:
         raise RefusedError(Reason.BAD_JSON, f"the value is not JSON: {error}") from None
 
 
-def rows_of(message: Any, what: str) -> tuple[list[Any], Any]:
-    """The rows of a Seldon message and its `names`. `what` names the part in a refusal."""
-    data = message.get("data") if type(message) is dict else message
-    names = None
-    if type(data) is dict:
-        names = data.get("names")
-        if "ndarray" in data:
-            data = data["ndarray"]
-        elif "tensor" in data:
-            data = _tensor_rows(data["tensor"], what)
-        else:
-            raise RefusedError(Reason.BAD_PAYLOAD, f"the {what}'s data has neither ndarray nor tensor")
-    if data is None or type(data) is dict:
-        raise RefusedError(Reason.BAD_PAYLOAD, f"the {what} has no data that can be read")
-    rows = data if type(data) is list else [data]
-    if not rows or rows[0] == []:
-        raise RefusedError(Reason.EMPTY, f"the {what} has no rows")
-    return rows, names
+def body_of(value: bytes, kind: Kind) -> Any:
+    """A body as JSON says it, whether it is JSON or protobuf: content types are not to be relied on."""
+    try:
+        return parse(value)
+    except RefusedError:
+        try:
+            return decode(value, kind)
+        except RefusedError as refused:
+            if refused.reason != Reason.BAD_PAYLOAD:
+                raise
+        raise  # it is no protobuf either: why it is not JSON says more
 
 
-def _tensor_rows(tensor: Any, what: str) -> list[Any]:
-    values, shape = (tensor.get("values"), tensor.get("shape")) if type(tensor) is dict else (None, None)
-    if type(values) is not list or type(shape) is not list or not all(type(n) is int and n >= 0 for n in shape):
-        raise RefusedError(Reason.BAD_PAYLOAD, f"the {what}'s tensor needs shape and values")
-    size = 1
-    for length in shape:
-        size *= length
-    if size != len(values):
-        raise RefusedError(Reason.RAGGED, f"the {what}'s tensor of shape {shape} has {len(values)} values")
-    if len(shape) < 2:
-        return values
-    width = size // shape[0] if shape[0] else 0
-    return [values[start : start + width] for start in range(0, size, width)] if width else []
+def rows_of(message: Any, what: str) -> tuple[list[Any], tuple[str, ...] | None]:
+    """The rows of a message in any form, and the names of its columns. `what` names the part in a refusal."""
+    table = table_of(message, what)
+    return table.rows, table.names
 
 
 def check_request_body(body: Any) -> None:
     """The same for a decoded body."""
     if type(body) is not dict:
         raise RefusedError(Reason.NOT_AN_OBJECT, "the request is not a JSON object")
-    _check_rows(rows_of(body, "request")[0])
+    _check_rows(table_of(body, "request").rows)
 
 
 def _check_rows(rows: Any) -> None:
     if type(rows) is not list:
-        rows = [rows]
+        if rows is None or type(rows) is dict:
+            raise RefusedError(Reason.BAD_PAYLOAD, "the request has no rows that can be read")
+        return
     if not rows or rows[0] == []:
         raise RefusedError(Reason.EMPTY, "the request has no rows")
-    if rows[0] is None or type(rows[0]) is dict:
-        raise RefusedError(Reason.BAD_PAYLOAD, "the request has no rows that can be read")
     if type(rows[0]) is list and len(rows) > 1:
         width = len(rows[0])
         for row in rows:
@@ -204,18 +196,26 @@ def _check_rows(rows: Any) -> None:
 
 
 def output_of(body: Any, longest: int = 200) -> Output:
-    """The predictions of a decoded response body."""
+    """The predictions of a decoded response body: of each row what `predictions` finds, None where that is null.
+
+    An error in the place of rows is one failed prediction.
+    """
     if type(body) is not dict:
         raise RefusedError(Reason.NOT_AN_OBJECT, "the response is not a JSON object")
     version = _version(body.get("model_version"))
     meta = body.get("meta")
     images = meta.get("requestPath") if type(meta) is dict else None
-    if "data" not in body and type(body.get("status")) is dict:
+    if not carries(body) and ("error" in body or type(body.get("status")) is dict):
         return Output([None], version=version, images=images)
-    rows, names = rows_of(body, "response")
-    if type(rows[0]) is not list or len(rows[0]) < 2:
-        return Output([_scalar(row, longest) for row in rows], version=version, images=images)
-    return _vectors(rows, names, version, images)
+    try:
+        values, names = _telling_values(body, "response")
+    except RefusedError:
+        if _reports_failure(body):
+            return Output([None], version=version, images=images)
+        raise
+    if values and type(values[0]) is list and len(values[0]) > 1:
+        return _vectors(values, names, version, images)
+    return Output([_prediction(value, longest) for value in values], version=version, images=images)
 
 
 def feedback_of(body: Any, longest: int = 200) -> Feedback:
@@ -227,9 +227,10 @@ def feedback_of(body: Any, longest: int = 200) -> Feedback:
     labels = labels_of(truth, longest) if has_label and truth is not None else None
     has_reward = "reward" in body
     reward = parse_reward(body.get("reward"))
-    response, request = body.get("response"), body.get("request")
+    response: Any = body.get("response")
+    request = body.get("request")
     # A carried response of only `meta` says nothing of the prediction.
-    answers = bool(response) and (type(response) is not dict or "data" in response or "status" in response)
+    answers = bool(response) and (carries(response) or "status" in response or "error" in response)
     output = output_of(response, longest) if answers else None
     if request and output is not None:
         check_request_body(request)
@@ -240,13 +241,33 @@ def feedback_of(body: Any, longest: int = 200) -> Feedback:
 
 def labels_of(truth: Any, longest: int = 200) -> list[Mark]:
     """The labels in a truth message, one a row: a vector by its argmax, else the scalar."""
-    rows, names = rows_of(truth, "truth")
-    return _label_marks(rows, names, longest)
+    values, names = _telling_values(truth, "truth")
+    if not values:
+        raise RefusedError(Reason.BAD_PAYLOAD, "the truth names no class")
+    return _label_marks(values, names, longest)
 
 
 def brings_label(truth: Any) -> bool:
     """Whether a truth states a label: `{}` and a truth with only `meta` do not."""
-    return type(truth) is not dict or "data" in truth
+    return carries(truth)
+
+
+def _telling_values(body: Any, what: str) -> tuple[list[Any], tuple[str, ...] | None]:
+    """What says the class of each row, without dimensions of length 1 around it: [[[0.1, 0.9]]] is one vector."""
+    values, names = predictions(table_of(body, what))
+    while all(type(value) is list and len(value) == 1 and type(value[0]) is list for value in values) and values:
+        values = [value[0] for value in values]
+    return values, names
+
+
+def _reports_failure(body: dict[str, Any]) -> bool:
+    """Whether a body says, beside data without rows, that the model failed."""
+    status = body.get("status")
+    if type(status) is not dict:
+        return bool(body.get("error"))
+    code = status.get("code")
+    failed: bool = status.get("status") in (1, "FAILURE")
+    return failed or (isinstance(code, int) and code != 0 and not 200 <= code < 300)
 
 
 def parse_reward(value: Any) -> int | None:
@@ -293,7 +314,15 @@ def _vectors(rows: list[Any], names: Any, version: str, images: Any) -> Output:
         scores = picked.tobytes()
     except (OverflowError, PackError):
         raise RefusedError(Reason.NOT_FINITE, "a score is too large") from None
+    except _NoNumbersError:
+        if type(rows[0][0]) is list or all(type(cell) is str for cell in rows[0]):  # a picture, or tokens
+            return Output([], version=version, images=images)
+        raise
     return Output([-index - 1 for index in indices], scores, known, width, version, images)
+
+
+def _prediction(value: Any, longest: int) -> Mark:
+    return None if value is None or value == [None] else _scalar(value, longest)
 
 
 def _scalar(row: Any, longest: int) -> Mark:
@@ -313,7 +342,7 @@ def _argmax(row: Any, width: int, what: str) -> int:
         largest = None
     kind = type(largest)
     if kind is not float and kind is not int and kind is not bool:
-        raise RefusedError(Reason.BAD_PAYLOAD, f"the {what}'s vectors must hold numbers")
+        raise _NoNumbersError(Reason.BAD_PAYLOAD, f"the {what}'s vectors must hold numbers")
     return row.index(largest)
 
 

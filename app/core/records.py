@@ -37,9 +37,9 @@ class BrokenRecordError(ValueError):
 
 
 def read_records(
-    body: bytes, at: int, count: int, base_offset: int, base_time: int, log_time: int | None
+    body: bytes, at: int, stop: int, count: int, base_offset: int, base_time: int, log_time: int | None
 ) -> Iterator[Record]:
-    """The records of a batch, uncompressed from `at` on. `log_time` is the time of all where the broker set it.
+    """The records of a batch, uncompressed from `at` to `stop`. `log_time` is the time of all where the broker set it.
 
     Raises BrokenRecordError where the bytes end too early.
     """
@@ -99,7 +99,7 @@ def read_records(
                 number >>= 1
                 value = body[at : at + number]
                 at += number
-            if not at < end <= len(body):
+            if not at < end <= stop:
                 raise BrokenRecordError("a record is longer than its batch, or shorter than its parts")
             yield Record(offset, time, key, value, body[at:end])
             at = end
@@ -114,8 +114,12 @@ def header_spans(block: bytes) -> Iterator[tuple[bytes, int, int]]:
     """
     try:
         count, at = _varint(block, 0)
+        if count < 0:
+            raise BrokenRecordError("a record has less than no headers")
         for _ in range(count):
             length, at = _varint(block, at)
+            if length < 0:
+                raise BrokenRecordError("a header's name has less than no bytes")
             name = block[at : at + length]
             at += length
             length, at = _varint(block, at)

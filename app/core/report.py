@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.core.events import Identity
-from app.core.log import identity_fields
 from app.core.panes import TOTAL
+from app.core.readout import identity_fields
 from app.core.rules import Rulebook
 from app.core.scores import scores_of
 from app.core.tally import Reading

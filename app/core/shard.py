@@ -11,11 +11,11 @@ from typing import Final
 
 import msgspec
 
-from app.core import log
 from app.core.clock import parse_time
 from app.core.counting import Counting
-from app.core.events import DeadLetter, Reason, RefusedError, shown
+from app.core.events import Astray, AstrayError, DeadLetter, Reason, RefusedError, shown
 from app.core.exchange import Exchange, Group, decode, decode_age, encode
+from app.core.joined import MOST_HELD, Joining, is_feedback, part
 from app.core.limits import Limits
 from app.core.names import DELAY_US, POINTS, Names, is_name_key
 from app.core.panes import TOTAL, Counts, PaneClock, owner_key
@@ -28,6 +28,8 @@ MARK_KEY: Final = b"\0mark"
 LARGEST_EXCHANGE: Final = 256_000
 #: Answers and feedbacks above this many bytes may make an exchange too large; 64 smaller ones cannot.
 _SUSPICIOUS: Final = 1_400
+#: A larger record is not brought to its key: it might not fit a batch.
+_MOVABLE: Final = 800_000
 _AHEAD_US: Final = 300 * 1_000_000
 _HOUR: Final = 3600
 
@@ -48,8 +50,9 @@ class Cut:
 
     exchanges: list[tuple[bytes, bytes | None]]
     panes: list[tuple[bytes, bytes | None]]
-    logged: list[tuple[bytes, bytes]]
+    joined: list[tuple[bytes, bytes]]
     dead: list[DeadLetter]
+    astray: list[Astray]
     offsets: dict[str, int]
     events: int
 
@@ -79,14 +82,16 @@ class Shard:
         self.newest: dict[str, int] = {}
         self._limits = limits
         self._config = rulebook.digest
-        self._logs = logs
         self._live: dict[bytes, Exchange] = {}  # absorbed, not settled
         self._changed: dict[bytes, None] = {}  # settled, not cut
         self._delta: defaultdict[tuple[int, int], defaultdict[int, int]] = defaultdict(_counter)
         self._dead: list[DeadLetter] = []
-        self._logged: dict[bytes, list[log.Part]] = {}
+        self._astray: list[Astray] = []
+        self._told: dict[bytes, list[bytes]] = {}  # the parts that are not in a joined record yet
+        self._joined: list[tuple[bytes, bytes]] = []
+        self._joining = Joining(self.names, self.counting)
         self._by_hour: defaultdict[int, list[bytes]] = defaultdict(list)
-        self._parts = Parts(self.names, self.counting, limits, stats)
+        self._parts = Parts(self.names, self.counting, limits, stats, logs=logs)
         self._events = 0
         self._moved = False
 
@@ -103,7 +108,7 @@ class Shard:
     @property
     def waiting(self) -> int:
         """How many changed keys wait for the next cut."""
-        return len(self._changed) + len(self._live) + len(self._dead)
+        return len(self._changed) + len(self._live) + len(self._dead) + len(self._astray)
 
     @property
     def has_news(self) -> bool:
@@ -139,21 +144,21 @@ class Shard:
             return
         largest = self._limits.body_bytes
         live, store, open_envelope, put = self._live, self.store, self._parts.open, self._parts.put
-        read = [0, 0, 0]
+        read = [0] * len(KINDS)
         newest = self.newest.get(topic, 0)
         for record in records:
             stamp = record.timestamp
             if stamp > newest:
                 newest = stamp
             try:
-                (kind, leg, version), raw_time, raw_puid = open_envelope(record.header_block)
+                (kind, leg, version, rekeyed, prefix), raw_time, raw_puid = open_envelope(record.header_block)
                 read[kind] += 1
                 key, value = record.key, record.value
                 if not key or value is None or len(value) > largest or key[0] == 0:
                     raise _unusable(key, value, largest)
                 row = -1 if raw_puid == key or not raw_puid else _row_of(raw_puid, key, kind)
                 if partition_of is not None and partition_of(key) != self.partition:
-                    raise RefusedError(Reason.WRONG_PARTITION, f"the key belongs to partition {partition_of(key)}")
+                    raise AstrayError(Reason.WRONG_PARTITION, f"the key belongs to partition {partition_of(key)}", key)
                 time = (parse_time(raw_time) if raw_time else None) or stamp * 1000
                 ahead = 0
                 if time > stamp * 1000 + _AHEAD_US:
@@ -165,7 +170,7 @@ class Shard:
                     exchange = decode(raw) if raw is not None else Exchange(0, [], [], [])
                     large = raw is not None and len(raw) > LARGEST_EXCHANGE // 2
                 else:
-                    large = len(exchange.facts) + len(exchange.legs) > 64
+                    large = len(exchange.facts) + len(exchange.legs) + len(exchange.detections) > 64
                 large = large or (len(value) > _SUSPICIOUS and kind != REQUEST)
                 if large:
                     exchange = decode(encode(exchange))  # a copy, so that what does not fit leaves no trace
@@ -176,14 +181,21 @@ class Shard:
                     raise RefusedError(
                         Reason.EXCHANGE_TOO_LARGE, f"the exchange would grow beyond {LARGEST_EXCHANGE} bytes"
                     )
-                if self._logs:
-                    self._logged.setdefault(key, []).append(log.Part(KINDS[kind], leg, time, value))
+                if prefix:
+                    text = raw_time if time != stamp * 1000 else b""
+                    self._told.setdefault(key, []).append(part(prefix, text, time, row, value))
                 seconds = stamp // 1000
                 if seconds > exchange.newest:
                     if not exchange.newest:
                         self._by_hour[seconds // _HOUR].append(key)
                     exchange.newest = seconds
                 live[key] = exchange
+            except AstrayError as astray:
+                if rekeyed or len(value or b"") + len(record.header_block) > _MOVABLE:
+                    self.refuse(topic, record, astray.reason, astray.detail)
+                else:
+                    self._astray.append(Astray(topic, record, astray.key))
+                    self.stats.rekeyed += 1
             except RefusedError as refused:
                 self.refuse(topic, record, refused.reason, refused.detail)
             except Exception as error:  # noqa: BLE001 - a bug must not stop a partition at one event for ever
@@ -257,6 +269,8 @@ class Shard:
                     continue
                 if exchange.facts and not any(state.time for state in exchange.legs):
                     self.stats.orphans += 1
+                if orphaned := exchange.held + self._told.pop(key, []):
+                    self._joined.append((key, self._joining.record(key, orphaned, exchange)))
                 del self.store[key]
                 self._changed[key] = None
 
@@ -269,22 +283,43 @@ class Shard:
         self.settle()
         self.stats.late += self.counts.add(self._delta, self.names)
         self._delta.clear()
+        for key, parts in self._told.items():
+            self._join(key, parts)
         get = self.store.get
         exchanges: list[tuple[bytes, bytes | None]] = [(key, get(key)) for key in self._changed]
-        logged = [
-            log.entry(key, parts, self.get(key), self.names, self.counting) for key, parts in self._logged.items()
-        ]
         mark = Position(dict(self.offsets), self.partitions, dict(self.newest), self.counts.latest, self._config)
         exchanges.extend(self.names.unwritten)
         exchanges.append((MARK_KEY, msgspec.json.encode(mark)))
-        result = Cut(exchanges, list(self.counts.changes()), logged, self._dead, dict(self.offsets), self._events)
+        panes = list(self.counts.changes())
+        result = Cut(exchanges, panes, self._joined, self._dead, self._astray, dict(self.offsets), self._events)
         self.names.unwritten = []
         self._changed = {}
-        self._logged = {}
+        self._told = {}
+        self._joined = []
         self._dead = []
+        self._astray = []
         self._events = 0
         self._moved = False
         return result
+
+    def _join(self, key: bytes, parts: list[bytes]) -> None:
+        """Make the joined record of what was told of a puid. A feedback without its prediction waits for that."""
+        exchange = self.get(key)
+        if exchange is None:  # it has expired since
+            return
+        answered = any([state.time for state in exchange.legs])
+        if exchange.held or not answered:
+            parts = exchange.held + parts
+            held = [] if answered else [one for one in parts if is_feedback(one)]
+            if sum(map(len, held)) > MOST_HELD:
+                held = []
+            if held != exchange.held:
+                exchange.held = held
+                self.store[key] = encode(exchange)
+            if held:
+                parts = [one for one in parts if not is_feedback(one)]
+        if parts:
+            self._joined.append((key, self._joining.record(key, parts, exchange)))
 
     def recover(
         self, exchanges: Iterable[tuple[bytes, bytes]], panes: Iterable[tuple[bytes, bytes]]
@@ -331,8 +366,12 @@ def _unusable(key: bytes | None, value: bytes | None, largest: int) -> RefusedEr
 
 def _row_of(puid: bytes, key: bytes, kind: int) -> int:
     """The row that a feedback for `puid-item-N` addresses, under the key of its base puid."""
-    prefix = key + b"-item-"
-    number = puid[len(prefix) :]
-    if kind == FEEDBACK and puid.startswith(prefix) and number.isdigit() and len(number) < 8:
+    base, _, number = puid.rpartition(b"-item-")
+    of_row = bool(base) and number.isdigit() and len(number) < 8
+    if of_row and base == key and kind == FEEDBACK:
         return int(number)
-    raise RefusedError(Reason.WRONG_KEY, f"the key is {shown(key)}, the puid {shown(puid)}")
+    sentence = f"the key is {shown(key)}, the puid {shown(puid)}"
+    own = base if of_row else puid
+    if own == key or own[0] == 0:
+        raise RefusedError(Reason.WRONG_KEY, sentence)
+    raise AstrayError(Reason.WRONG_KEY, sentence, own)

@@ -24,8 +24,8 @@ from app.core.families import (
     delay_buckets,
     seldon_samples,
 )
-from app.core.log import identity_fields
 from app.core.panes import TOTAL
+from app.core.readout import identity_fields
 from app.core.scores import scores_of
 from app.core.tally import Reading
 

@@ -17,6 +17,7 @@ from app.core.view import View
 from app.settings import Settings
 from app.worker.feed import Feed
 from app.worker.http import Api
+from app.worker.intake import Intake
 from app.worker.kafka import SetupError, client_options, ssl_context
 from app.worker.lane import Lane
 from app.worker.membership import DeclaredTables, MembershipTransport
@@ -36,6 +37,7 @@ class Worker(faust.App):  # type: ignore[misc]
     lane: Lane
     feed: Feed
     view: View
+    intake: Intake | None = None
     client_options: dict[str, Any]
 
     def _new_web(self) -> Web:
@@ -45,7 +47,7 @@ class Worker(faust.App):  # type: ignore[misc]
         """All state is in memory and in Kafka: no folder is needed."""
 
     async def on_start(self) -> None:
-        """Check the topics, then start lane and feed; Faust's services (group membership first) follow."""
+        """Check the topics, then start lane, feed and intake; Faust's services (group membership first) follow."""
         settings = self.settings
         try:
             partitions = await ensure_topics(settings)
@@ -55,12 +57,17 @@ class Worker(faust.App):  # type: ignore[misc]
         self.lane = Lane(settings, self.rulebook, partitions, rejoin=self._rejoin, fail=give_up)
         self.feed = Feed(self.view, settings, partitions)
         await self.lane.start()
+        if settings.intake_topics:
+            self.intake = Intake(settings, partitions, self.lane.stats)
+            self.intake.start()
         self.add_future(self.feed.run())
         self.add_future(self._watch())
         await super().on_start()
 
     async def on_stop(self) -> None:
         """Commit and close before the group is left."""
+        if self.intake is not None:
+            await self.intake.stop()
         if hasattr(self, "lane"):
             await self.lane.stop()
         await self.api.close()

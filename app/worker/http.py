@@ -1,25 +1,22 @@
-"""The worker's HTTP interface: metrics, health, what is known of models and exchanges, and feedback in."""
+"""The worker's HTTP interface: events and feedback in, metrics, health, and what is known of models and exchanges."""
 
-import asyncio
+import base64
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import orjson
 from aiohttp import web
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
-from app.core.events import RefusedError
-from app.core.log import describe
-from app.core.plain import canonical_feedback
+from app.core.events import Kind, Reason, RefusedError
+from app.core.readout import describe
 from app.core.report import models_report
 from app.exporters import prometheus
-from app.worker.kafka import client_options
+from app.worker.publisher import Publisher, make_producer
+from app.worker.receive import AnswerError, Receiver
 
 if TYPE_CHECKING:
     from app.worker.build import Worker
@@ -28,8 +25,6 @@ log = logging.getLogger(__name__)
 
 _OPEN_PATHS = frozenset({"/metrics", "/live", "/ready"})
 _FORWARDED = "X-Tally-Forwarded"
-#: How long a feedback may wait for Kafka before its sender is told to come again.
-_KAFKA_SECONDS = 15
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -39,9 +34,9 @@ def json_response(content: Any, status: int = 200) -> web.Response:
     return web.Response(body=orjson.dumps(content), status=status, content_type="application/json")
 
 
-def error_response(status: int, sentence: str) -> web.Response:
-    """An error, as all of them look."""
-    return json_response({"error": sentence}, status)
+def error_response(status: int, sentence: str, reason: Reason | None = None) -> web.Response:
+    """An error, as all of them look; `reason` is that of an event that was refused."""
+    return json_response({"error": sentence} | ({"reason": reason} if reason else {}), status)
 
 
 class Api:
@@ -49,13 +44,13 @@ class Api:
 
     def __init__(self, worker: "Worker") -> None:
         self._worker = worker
-        self._producer: AIOKafkaProducer | None = None
+        self._publisher = Publisher(lambda: make_producer(worker.settings))
         self._session: aiohttp.ClientSession | None = None
         self._exporter_since: float | None = None
         self._page = resources.files("app.worker").joinpath("page.html").read_text()
 
     def add_routes(self, server: web.Application) -> None:
-        """Add all routes and the two middlewares to a server."""
+        """Add all routes, and what stands before all of them, to a server."""
         server.middlewares.append(self._guard)
         routes = server.router
         routes.add_get("/metrics", self._metrics)
@@ -63,27 +58,42 @@ class Api:
         routes.add_get("/ready", self._ready)
         routes.add_get("/api/models", self._models)
         routes.add_get("/api/exchanges/{puid:.+}", self._exchange)
-        routes.add_post("/feedback", self._feedback)
         routes.add_get("/", self._index)
+        receiver = Receiver(self._worker.settings, self._publisher)
+        routes.add_post("/", receiver.events)
+        routes.add_post("/events", receiver.events)
+        routes.add_post("/feedback", receiver.feedback)
+        routes.add_post("/seldon/{namespace}/{service}/api/v1.0/feedback", receiver.seldon_feedback)
 
     async def close(self) -> None:
         """Close what was opened for requests."""
         if self._session is not None:
             await self._session.close()
-        if self._producer is not None:
-            await self._producer.stop()
+        await self._publisher.close()
 
     # -- the way in ---------------------------------------------------------------------------------------------------
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         token = self._worker.settings.http_token
-        if token is not None and request.path not in _OPEN_PATHS:
-            given = request.headers.get("Authorization", "")
-            if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-                return error_response(401, "Send the header `Authorization: Bearer <TALLY_HTTP_TOKEN>`.")
+        given = request.headers.get("Authorization", "")
+        if token is not None and request.path not in _OPEN_PATHS and not _is_allowed(token, given):
+            return error_response(401, "Send the header `Authorization: Bearer <TALLY_HTTP_TOKEN>`.")
         try:
+            if request.method == "POST" and getattr(self._worker, "lane", None) is None:
+                raise AnswerError(503, "The worker is starting.", retry_after=1)  # perhaps the topics are not made yet
             return await handler(request)
+        except RefusedError as refused:
+            self._worker.lane.stats.rejected[refused.reason] += 1
+            status = 413 if refused.reason is Reason.TOO_LARGE else 400
+            return error_response(status, refused.detail, refused.reason)
+        except AnswerError as error:
+            reply = error_response(error.status, error.sentence)
+            if error.retry_after is not None:
+                reply.headers["Retry-After"] = str(error.retry_after)
+            if error.hang_up:
+                reply.force_close()
+            return reply
         except web.HTTPRequestEntityTooLarge:
             return error_response(413, f"The body is larger than {self._worker.settings.max_body} bytes.")
         except web.HTTPException as error:
@@ -150,11 +160,11 @@ class Api:
         assigned = len(lane.assigned or ())
         ready = len(lane.running)
         parts = list(lane.running.values())
-        kinds = ("request", "response", "feedback")
         return {
-            "tally_events_total": [((kind,), stats.events[kind]) for kind in kinds],
+            "tally_events_total": [((kind,), stats.events[kind]) for kind in Kind],
             "tally_rejected_total": [((reason,), count) for reason, count in sorted(stats.rejected.items())],
-            "tally_duplicates_total": [((kind,), stats.duplicates[kind]) for kind in kinds],
+            "tally_duplicates_total": [((kind,), stats.duplicates[kind]) for kind in Kind],
+            "tally_rekeyed_total": [((), stats.rekeyed)],
             "tally_corrections_total": [((), stats.corrections)],
             "tally_late_total": [((), stats.late)],
             "tally_orphans_total": [((), stats.orphans)],
@@ -203,41 +213,22 @@ class Api:
         except (aiohttp.ClientError, TimeoutError):
             return error_response(503, f"Partition {number} belongs to {owner}, which does not answer.")
 
-    # -- feedback -----------------------------------------------------------------------------------------------------
-
-    async def _feedback(self, request: web.Request) -> web.Response:
-        settings = self._worker.settings
-        raw = await request.read()
-        if len(raw) > settings.max_body:
-            return error_response(413, f"The body is larger than {settings.max_body} bytes.")
-        try:
-            body = orjson.loads(raw)
-        except orjson.JSONDecodeError as error:
-            return error_response(400, f"The body is not JSON: {error}.")
-        try:
-            event = canonical_feedback(body, datetime.now(UTC), settings.max_label_length)
-        except RefusedError as refused:
-            return error_response(400, refused.detail)
-        try:
-            async with asyncio.timeout(_KAFKA_SECONDS):
-                producer = await self._get_producer()
-                await producer.send_and_wait(
-                    settings.feedback_topic, key=event.key, value=event.value, headers=list(event.headers)
-                )
-        except (KafkaError, OSError, TimeoutError) as error:
-            reply = error_response(503, f"Kafka did not take the feedback ({type(error).__name__}); send it again.")
-            reply.headers["Retry-After"] = "5"
-            return reply
-        return web.Response(status=202)
-
-    async def _get_producer(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            producer = AIOKafkaProducer(
-                **client_options(self._worker.settings), acks="all", enable_idempotence=True, request_timeout_ms=10_000
-            )
-            await producer.start()
-            self._producer = producer
-        return self._producer
-
     async def _index(self, _: web.Request) -> web.Response:
         return web.Response(text=self._page, content_type="text/html")
+
+
+def _is_allowed(token: str, given: str) -> bool:
+    """Whether an Authorization header brings the token: as a bearer, or as the password that a URL may hold.
+
+    The second is for Seldon's and KServe's loggers, which are told a URL and no header.
+    """
+    kind, _, secret = given.partition(" ")
+    brought = secret.strip().encode(errors="surrogateescape")
+    if kind.lower() == "basic":
+        try:
+            brought = base64.b64decode(brought).partition(b":")[2]
+        except ValueError:
+            return False
+    elif kind.lower() != "bearer":
+        return False
+    return hmac.compare_digest(brought, token.encode())

@@ -14,8 +14,9 @@ import orjson
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, ProducerFenced
 
-from app.core.events import DeadLetter
+from app.core.events import REKEYED, Astray, DeadLetter
 from app.core.panes import owner_key
+from app.core.partitioning import partition_of
 from app.core.shard import Cut, Shard
 from app.settings import Settings
 from app.worker.kafka import client_options
@@ -127,8 +128,9 @@ class Partition:
         await self._send(settings.exchanges_topic, cut.exchanges, sent)
         await self._send(settings.panes_topic, cut.panes, sent)
         if settings.log_topic:
-            await self._send(settings.log_topic, cut.logged, sent)
+            await self._send(settings.log_topic, cut.joined, sent)
         await self._send(settings.dead_letters_topic, [letter_record(letter) for letter in cut.dead], sent)
+        sent += [await self._bring_home(astray) for astray in cut.astray]  # they are few: each by itself
         for outcome in await asyncio.gather(*sent, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -152,6 +154,19 @@ class Partition:
                 assert fits is not None, "a record does not fit an empty batch"
         if batch is not None:
             sent.append(await self._producer.send_batch(batch, topic, partition=self.number))
+
+    async def _bring_home(self, astray: Astray) -> asyncio.Future[object]:
+        """Hand an event over to the partition of its key, marked as brought there."""
+        topic, record, key = astray
+        sent: asyncio.Future[object] = await self._producer.send(
+            topic,
+            key=key,
+            value=record.value,
+            partition=partition_of(key, self.shard.partitions),
+            timestamp_ms=record.timestamp,
+            headers=[*((name, content or b"") for name, content in record.headers), (REKEYED, b"1")],
+        )
+        return sent
 
 
 def letter_record(letter: DeadLetter) -> OutRecord:

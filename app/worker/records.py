@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchError, PartitionRecords
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import CorruptRecordException, KafkaError
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 
@@ -64,20 +64,31 @@ class _Batches:
 
     def records(self, batch: Any) -> Iterator[Record]:
         """The records of that last batch."""
-        if not isinstance(batch, DefaultRecordBatch):  # of the years before Kafka 0.11
-            yield from (Record(old.offset, old.timestamp, old.key, old.value) for old in batch)
+        if not isinstance(batch, DefaultRecordBatch):  # of the years before Kafka 0.11; the oldest have no time
+            yield from (Record(old.offset, old.timestamp or 0, old.key, old.value) for old in batch)
             return
-        body, at = self._data, self._start + _HEADER_BYTES
+        body, at, stop = self._data, self._start + _HEADER_BYTES, self._next
         (count,) = _INT.unpack_from(body, at - _INT.size)
-        if batch.compression_type:
-            packed = _DefaultRecordBatchPy(memoryview(body)[self._start : self._next])
-            packed._maybe_uncompress()
-            body, at = bytes(packed._buffer), 0
         log_time = batch.max_timestamp if batch.timestamp_type else None
         try:
-            yield from read_records(body, at, count, batch.base_offset, batch.first_timestamp, log_time)
+            if batch.compression_type:
+                body, at = _unpacked(body[self._start : self._next]), 0
+                stop = len(body)
+            yield from read_records(body, at, stop, count, batch.base_offset, batch.first_timestamp, log_time)
         except BrokenRecordError as error:
             raise CorruptRecordException(str(error)) from None
+
+
+def _unpacked(batch: bytes) -> bytes:
+    """The records of a compressed batch."""
+    packed = _DefaultRecordBatchPy(batch)
+    try:
+        packed._maybe_uncompress()
+    except KafkaError:
+        raise  # the codec is not installed, and the message says so
+    except Exception as error:  # noqa: BLE001 - each codec has errors of its own for broken bytes
+        raise BrokenRecordError(f"a compressed batch cannot be read: {error}") from None
+    return bytes(packed._buffer)
 
 
 class ParsedRecords(PartitionRecords):  # type: ignore[misc]
@@ -115,7 +126,8 @@ class ParsedRecords(PartitionRecords):  # type: ignore[misc]
             if wanted:
                 records = batches.records(batch)
                 # A fetch begins with the batch that holds the offset asked for, not with the offset.
-                yield from records if batch.base_offset >= begin else (r for r in records if r.offset >= begin)
+                whole = isinstance(batch, DefaultRecordBatch) and batch.base_offset >= begin
+                yield from records if whole else (record for record in records if record.offset >= begin)
             # Compaction takes records away, not their offsets: the batch says where the next one begins.
             self.next_fetch_offset = batch.next_offset
 

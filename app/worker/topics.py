@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection, Mapping
+import re
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -17,12 +18,15 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
-from app.settings import Settings
+from app.settings import Settings, is_pattern
 from app.worker.kafka import SetupError, client_options, unreachable
 
 _COMPACT = {"cleanup.policy": "compact", "segment.ms": "3600000", "min.cleanable.dirty.ratio": "0.3"}
 #: Three payloads of `TALLY_MAX_BODY` may travel in one record of these.
 _LARGE = {"max.message.bytes": str(8 << 20)}
+
+#: What a regular expression begins with, up to the first character that is more than itself, or is repeated.
+_LITERAL = re.compile(r"(?:(?:[A-Za-z0-9_-]|\\[.-])(?![*?{]))+")
 
 _READ = ("Describe", "Read")
 _WRITE = ("Describe", "Write")
@@ -63,9 +67,9 @@ def topics_of(settings: Settings) -> list[Topic]:
     """All topics, the canonical three first. All have the same partition count."""
     week = {"retention.ms": str(int(settings.exchange_retention * 1000))}
     topics = [
-        Topic(settings.request_topic, "requests, keyed by puid", week, _READ),
-        Topic(settings.response_topic, "responses, keyed by puid", week, _READ),
-        Topic(settings.feedback_topic, "feedback, keyed by puid", week, _BOTH),  # written by POST /feedback
+        Topic(settings.request_topic, "requests, keyed by puid", week, _BOTH),  # written by the intake and by POST
+        Topic(settings.response_topic, "responses, keyed by puid", week, _BOTH),
+        Topic(settings.feedback_topic, "feedback, keyed by puid", week, _BOTH),
         Topic(settings.exchanges_topic, "changelog of the exchanges, and the marks", _COMPACT, _BOTH),
         Topic(settings.panes_topic, "changelog of the counts, and feed of the merged view", _COMPACT, _BOTH),
         Topic(settings.dead_letters_topic, "refused events with the reason", week | _LARGE, _WRITE),
@@ -89,7 +93,37 @@ def acls_of(settings: Settings) -> list[Acl]:
         Acl("worker", "group", settings.app_id, "literal", _READ),
         Acl("worker", "transactional-id", f"{settings.app_id}-", "prefixed", _WRITE),
     ]
+    if settings.intake_topics:
+        worker += [_source_acl(name) for name in settings.intake_topics]
+        worker.append(Acl("worker", "group", settings.intake_group, "literal", _READ))
     return worker + [Acl("sender", "topic", name, "literal", _WRITE) for name in settings.topics]
+
+
+def _source_acl(name: str) -> Acl:
+    """The right to read a topic of `TALLY_INTAKE_TOPICS`; of a pattern, all that begins as what it matches begins."""
+    if not is_pattern(name):
+        return Acl("worker", "topic", name, "literal", _READ)
+    beginning = _LITERAL.match(name)
+    letters = beginning[0].replace("\\", "") if beginning and "|" not in name else ""
+    return (
+        Acl("worker", "topic", letters, "prefixed", _READ) if letters else Acl("worker", "topic", "*", "literal", _READ)
+    )
+
+
+def sources_among(settings: Settings, existing: Iterable[str]) -> set[str]:
+    """Those of the topics that the intake reads: never one that Tally writes, nor, by a pattern, one of Kafka's own."""
+    names = {name for name in settings.intake_topics if not is_pattern(name)}
+    patterns = [re.compile(name) for name in settings.intake_topics if is_pattern(name)]
+    return {
+        topic
+        for topic in existing
+        if topic in names
+        or (
+            topic not in settings.own_topics
+            and not topic.startswith("__")
+            and any(pattern.fullmatch(topic) for pattern in patterns)
+        )
+    }
 
 
 @contextlib.asynccontextmanager
@@ -136,6 +170,14 @@ async def describe_cluster(admin: AIOKafkaAdminClient, names: Collection[str]) -
     brokers = [f"{broker['host']}:{broker['port']}" for broker in described["brokers"]]
     counts = {topic["topic"]: len(topic["partitions"]) for topic in described["topics"] if topic["error_code"] == 0}
     return Cluster(sorted(brokers), counts)
+
+
+async def find_sources(admin: AIOKafkaAdminClient, settings: Settings) -> dict[str, int]:
+    """The partition counts of the topics that the intake reads, as far as they exist."""
+    patterns = any(is_pattern(name) for name in settings.intake_topics)
+    described = await _metadata(admin, None if patterns else settings.intake_topics)
+    counts = {topic["topic"]: len(topic["partitions"]) for topic in described["topics"] if topic["error_code"] == 0}
+    return {name: counts[name] for name in sorted(sources_among(settings, counts))}
 
 
 async def ensure_topics(settings: Settings, *, create: bool = True) -> int:
@@ -215,9 +257,9 @@ def _is_led(topic: Mapping[str, Any]) -> bool:
     return topic["error_code"] == 0 and bool(partitions) and all(partition["leader"] >= 0 for partition in partitions)
 
 
-async def _metadata(admin: AIOKafkaAdminClient, names: Collection[str]) -> dict[str, Any]:
-    """The brokers' answer about topics. aiokafka's own `describe_topics` would create those that are missing."""
-    request = MetadataRequest(sorted(names), allow_auto_topic_creation=False)
+async def _metadata(admin: AIOKafkaAdminClient, names: Collection[str] | None) -> dict[str, Any]:
+    """The brokers' answer about topics, or about all. aiokafka's `describe_topics` would create those that are missing."""
+    request = MetadataRequest(None if names is None else sorted(names), allow_auto_topic_creation=False)
     described: dict[str, Any] = (await admin._send_request(request)).to_object()
     for topic in described["topics"]:
         error = for_code(topic["error_code"])

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.record.util import calc_crc32c
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from app.core.events import REKEYED
 from tests.live.changelogs import read_topic
 from tests.live.servers import Kafka
 from tests.live.story import TYPES, Event
@@ -24,6 +25,7 @@ def _event(kind: str, puid: bytes | None, value: bytes, *, headers: Any = None) 
     return Event(kind, puid, value, own, int(time.time() * 1000))
 
 
+_UNDER_Y = [("ce_type", TYPES["response"].encode()), ("ce_requestid", b"y")]
 BAD: dict[str, list[Event]] = {
     "no-key": [_event("response", None, GOOD)],
     "unknown-type": [
@@ -31,7 +33,7 @@ BAD: dict[str, list[Event]] = {
         _event("request", b"x", GOOD, headers=[("ce_type", b"\xff")]),
     ],
     "wrong-key": [
-        _event("response", b"x", GOOD, headers=[("ce_type", TYPES["response"].encode()), ("ce_requestid", b"y")])
+        _event("response", b"x", GOOD, headers=[*_UNDER_Y, (REKEYED, b"1")]),  # it went its way before
     ],
     "no-puid": [_event("response", b"\0x", GOOD)],
     "bad-headers": [
@@ -115,6 +117,39 @@ def _good(kind: str) -> bytes:
 def _read(series: Any) -> float:
     """How many good events are counted: each is the only part of its exchange."""
     return float(sum(value for (name, _), value in series.items() if name == "tally_exchanges"))
+
+
+def test_events_that_are_astray_are_brought_home(kafka: Kafka, tmp_path: Path) -> None:
+    """Every event in every partition, half of them under a wrong key: each counts once, where it belongs."""
+    settings = topic_settings(kafka.bootstrap, f"astray-{uuid.uuid4().hex[:8]}") | {"PARTITIONS": "4"}
+    with Fleet(tmp_path, settings) as fleet:
+        worker = fleet.start()
+        wait_for("the worker is ready", worker.ready)
+        asyncio.run(_produce_everywhere(kafka.bootstrap, settings, puids=30, partitions=4))
+        wait_for("all are counted", lambda: _read(worker.series()) == 60)
+        series = worker.series()
+        assert series["tally_rekeyed_total", ()] >= 30 * 2 * 3
+        assert not [labels for name, labels in series if name == "tally_rejected_total"]
+
+
+async def _produce_everywhere(bootstrap: str, settings: dict[str, str], puids: int, partitions: int) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+    await producer.start()
+    try:
+        for number in range(puids * partitions):
+            puid = b"puid-%d" % (number // partitions)
+            for kind in ("request", "response"):
+                headers = [("ce_type", TYPES[kind].encode()), *LEG, ("ce_requestid", puid)]
+                await producer.send(
+                    settings[f"{kind.upper()}_TOPIC"],
+                    GOOD,
+                    key=puid if number % 2 else b"wrong-%d" % number,
+                    partition=number % partitions,
+                    headers=[*headers, ("ce_time", b"2026-11-21T07:00:00Z")],
+                )
+        await producer.flush()
+    finally:
+        await producer.stop()
 
 
 def test_a_header_name_that_is_no_text(kafka: Kafka, tmp_path: Path) -> None:

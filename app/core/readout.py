@@ -1,24 +1,13 @@
-"""Read-outs of one exchange: the answer of `/api/exchanges/{puid}`, and the record on `inference-log`."""
+"""Read-outs of one exchange for people: the answer of `/api/exchanges/{puid}`."""
 
 from array import array
-from typing import Any, NamedTuple
-
-import orjson
+from typing import Any
 
 from app.core.clock import format_time
 from app.core.counting import Counting
-from app.core.events import Identity
+from app.core.events import Identity, Kind
 from app.core.exchange import LABELS, REWARD, ROW_LABELS, Exchange, LegState
 from app.core.names import Names
-
-
-class Part(NamedTuple):
-    """One event of an epoch that changed its exchange, with its payload as it came."""
-
-    kind: str
-    leg: int
-    time: int
-    payload: bytes
 
 
 def rows(state: LegState, exchange: Exchange, counting: Counting) -> list[dict[str, Any]]:
@@ -31,7 +20,7 @@ def rows(state: LegState, exchange: Exchange, counting: Counting) -> list[dict[s
         predicted, actual, correct = counting.words(state, mark, label)
         row: dict[str, Any] = {"predicted": predicted}
         if scores is not None:
-            row["score"] = scores[index]
+            row["score"] = float(f"{scores[index]:.7g}")  # it is kept in 32 bits: no more digits mean anything
         elif type(mark) is float:
             row["score"] = mark
         if label is not None:
@@ -78,6 +67,10 @@ def describe(puid: str, exchange: Exchange, names: Names, counting: Counting) ->
         "label": _labels(exchange, names),
         "reward": None if reward is None else reward / 1e9,
         "feedback_time": format_time(max(fact.time for fact in exchange.facts)) if exchange.facts else None,
+        "detections": [
+            {"kind": tuple(Kind)[found.kind], "leg": str(names.legs[found.leg]), "time": format_time(found.time)}
+            for found in sorted(exchange.detections, key=lambda found: (found.kind, names.legs[found.leg]))
+        ],
     }
 
 
@@ -107,31 +100,3 @@ def _labels(exchange: Exchange, names: Names) -> Any:
         return None
     marks = [plain(mark) for mark in labels]
     return marks[0] if len(marks) == 1 else marks
-
-
-def entry(
-    puid: bytes, parts: list[Part], exchange: Exchange | None, names: Names, counting: Counting
-) -> tuple[bytes, bytes]:
-    """One record of `inference-log`: the parts of a puid that met in an epoch, as they came, and where it stands."""
-    text = puid.decode(errors="replace")
-    legs = []
-    for state in exchange.legs if exchange is not None else ():
-        if state.time:
-            found = rows(state, exchange, counting)  # type: ignore[arg-type]
-            for index, row in enumerate(found):
-                row["id"] = text if len(found) == 1 else f"{text}-item-{index}"
-            legs.append({"leg": tuple(names.identities[state.identity]), "rows": found})
-    record = {
-        "puid": text,
-        "parts": [
-            {
-                "kind": part.kind,
-                "leg": tuple(names.legs[part.leg]),
-                "time": format_time(part.time),
-                "payload": orjson.Fragment(part.payload),
-            }
-            for part in parts
-        ],
-        "legs": legs,
-    }
-    return puid, orjson.dumps(record)
