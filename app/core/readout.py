@@ -1,13 +1,18 @@
 """Read-outs of one exchange for people: the answer of `/api/exchanges/{puid}`."""
 
 from array import array
-from typing import Any
+from typing import Any, Final
 
 from app.core.clock import format_time
 from app.core.counting import Counting
 from app.core.events import Identity, Kind
 from app.core.exchange import LABELS, REWARD, ROW_LABELS, Exchange, LegState
 from app.core.names import Names
+
+#: What is said of a feedback without a prediction, which becomes an orphan unless that still comes.
+ORPHAN: Final = (
+    "No prediction with this puid is known: send feedback with the Seldon-Puid header that the prediction returned."
+)
 
 
 def rows(state: LegState, exchange: Exchange, counting: Counting) -> list[dict[str, Any]]:
@@ -55,6 +60,7 @@ def describe(puid: str, exchange: Exchange, names: Names, counting: Counting) ->
                 "rows": rows(state, exchange, counting),
             }
         )
+    orphan = bool(exchange.facts) and not any(state.time for state in exchange.legs)
     reward = next((fact.reward for fact in exchange.facts if fact.flags & REWARD), None)
     return {
         "puid": puid,
@@ -71,6 +77,7 @@ def describe(puid: str, exchange: Exchange, names: Names, counting: Counting) ->
             {"kind": tuple(Kind)[found.kind], "leg": str(names.legs[found.leg]), "time": format_time(found.time)}
             for found in sorted(exchange.detections, key=lambda found: (found.kind, names.legs[found.leg]))
         ],
+        "note": ORPHAN if orphan else None,
     }
 
 

@@ -11,7 +11,7 @@ import aiohttp
 import orjson
 from aiohttp import web
 
-from app.core.events import Kind, Reason, RefusedError
+from app.core.events import Kind, Reason
 from app.core.readout import describe
 from app.core.report import models_report
 from app.exporters import prometheus
@@ -83,19 +83,15 @@ class Api:
             if request.method == "POST" and getattr(self._worker, "lane", None) is None:
                 raise AnswerError(503, "The worker is starting.", retry_after=1)  # perhaps the topics are not made yet
             return await handler(request)
-        except RefusedError as refused:
-            self._worker.lane.stats.rejected[refused.reason] += 1
-            status = 413 if refused.reason is Reason.TOO_LARGE else 400
-            return error_response(status, refused.detail, refused.reason)
         except AnswerError as error:
-            reply = error_response(error.status, error.sentence)
+            if error.reason is not None:
+                self._worker.lane.stats.rejected[error.reason] += 1
+            reply = error_response(error.status, error.sentence, error.reason)
             if error.retry_after is not None:
                 reply.headers["Retry-After"] = str(error.retry_after)
             if error.hang_up:
                 reply.force_close()
             return reply
-        except web.HTTPRequestEntityTooLarge:
-            return error_response(413, f"The body is larger than {self._worker.settings.max_body} bytes.")
         except web.HTTPException as error:
             return error_response(error.status, f"{request.method} {request.path}: {error.reason}.")
         except Exception:
@@ -160,6 +156,7 @@ class Api:
         assigned = len(lane.assigned or ())
         ready = len(lane.running)
         parts = list(lane.running.values())
+        documents = self._worker.documents
         return {
             "tally_events_total": [((kind,), stats.events[kind]) for kind in Kind],
             "tally_rejected_total": [((reason,), count) for reason, count in sorted(stats.rejected.items())],
@@ -177,6 +174,7 @@ class Api:
             "tally_partitions": [(("ready",), ready), (("loading",), max(0, assigned - ready))],
             "tally_recovered_records": [((), lane.recovery.records)],
             "tally_recovery_seconds": [((), lane.recovery.seconds)],
+            **(documents.samples() if documents is not None else {}),
         }  # fmt: skip
 
     async def _models(self, _: web.Request) -> web.Response:

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from app.core.dialects import Arrival, understand
-from app.core.events import TYPE_OF, Kind, Reason, RefusedError
+from app.core.events import TYPE_OF, Kind, Reason, RefusedError, shown
 from app.core.payloads import parse, read_feedback
 from app.core.plain import Event, canonical_feedback
 from app.settings import Settings
@@ -25,32 +25,42 @@ _BATCH = "application/cloudevents-batch+json"
 _READABLE = frozenset(
     {"application/json", "application/octet-stream", "application/x-www-form-urlencoded", "text/json", "text/plain"}
 )
-#: Of a feedback call, besides the puid: what its sender may say of it as one says it of an event.
+_PROTOBUF = frozenset({"application/protobuf", "application/x-protobuf"})
+_PUID = "seldon-puid"
 _SKIP = "seldon-skip-logging"
+#: Of a feedback call, besides the puid: what its sender may say of it as one says it of an event.
 _PASSED_ON = frozenset({"ce-endpoint", "ce-modelid", "ce-modelversion", "ce-time", _SKIP})
 #: Envoy names each call by this header, so here it names the call that brings the event, and never the prediction.
 _OF_THE_CALL = "x-request-id"
-_NO_PUID = "Send the puid of the prediction in the header Seldon-Puid: the prediction was returned with it."
 
-_PROTOBUF = frozenset({"application/protobuf", "application/x-protobuf"})
-
-Kinds = list[tuple[Kind, Event]]
-Reader = Callable[[web.Request, bytes, float], Kinds]
+#: Events, each with what its topic is chosen by.
+Events = list[tuple[Kind, Event]]
+#: What a body means: the request, its body, and when it came (seconds since the epoch).
+Reader = Callable[[web.Request, bytes, float], Events]
 
 
 class AnswerError(Exception):
     """A request is answered with an error: its status, and a sentence that says what to do."""
 
-    def __init__(self, status: int, sentence: str, *, retry_after: int | None = None, hang_up: bool = False) -> None:
+    def __init__(
+        self,
+        status: int,
+        sentence: str,
+        *,
+        reason: Reason | None = None,
+        retry_after: int | None = None,
+        hang_up: bool = False,
+    ) -> None:
         super().__init__(sentence)
         self.status = status
         self.sentence = sentence
+        self.reason = reason  # by which it is counted, where an event is refused for good
         self.retry_after = retry_after
-        self.hang_up = hang_up  # what else the connection brings cannot be told from this request's body
+        self.hang_up = hang_up  # where this body ends, and another request begins, is not known
 
 
 class Receiver:
-    """The handlers of the routes that take events. They raise AnswerError and RefusedError."""
+    """The handlers of the routes that take events. Whatever they cannot take they raise as AnswerError."""
 
     def __init__(self, settings: Settings, publisher: Publisher) -> None:
         self._settings = settings
@@ -76,23 +86,27 @@ class Receiver:
         most = self._settings.max_body
         length = request.content_length
         if length is not None and length > most:
-            raise AnswerError(413, f"The body is larger than {most} bytes.")
-        told = length is not None and "Content-Encoding" not in request.headers
+            raise self._too_large()
+        size = most if length is None or "Content-Encoding" in request.headers else length
         try:
-            with self._publisher.room(length if told and length is not None else most):
+            with self._publisher.room(size):
                 body = await self._body(request)
                 now = self._settings.now or time.time()
                 events = read(request, body, now)
-                with self._publisher.room(0, max(0, len(events) - 1)):
-                    records = [(self._topic(kind), event) for kind, event in events]
-                    await self._publisher.publish(records, int(now * 1000))
+                if events:
+                    with self._publisher.room(0, len(events) - 1):
+                        records = [(self._topic(kind), event) for kind, event in events]
+                        await self._publisher.publish(records, int(now * 1000))
         except BusyError:
             raise AnswerError(503, "Too much waits for Kafka; send it again in a second.", retry_after=1) from None
         except UnavailableError as error:
             sentence = f"Kafka has not taken it ({error}); send it again in a few seconds."
             raise AnswerError(503, sentence, retry_after=5) from None
         except TooLargeError:
-            raise AnswerError(413, "Kafka takes no record of this size: see the topic's max.message.bytes.") from None
+            sentence = "Kafka takes no record of this size: see the topic's max.message.bytes."
+            raise AnswerError(413, sentence, reason=Reason.TOO_LARGE) from None
+        except RefusedError as refused:
+            raise AnswerError(400, refused.detail, reason=refused.reason) from None
         return web.Response(status=202)
 
     async def _body(self, request: web.Request) -> bytes:
@@ -102,12 +116,18 @@ class Receiver:
         except TimeoutError:
             sentence = f"The body did not arrive within {_BODY_SECONDS} s."
             raise AnswerError(408, sentence, hang_up=True) from None
+        except web.HTTPRequestEntityTooLarge:
+            raise self._too_large() from None
         except web.RequestPayloadError as error:
             encoding = request.headers.get("Content-Encoding", "")
             raise AnswerError(400, f"The body is not packed as it says ({encoding}).", hang_up=True) from error
         if len(body) > self._settings.max_body:
-            raise AnswerError(413, f"The body is larger than {self._settings.max_body} bytes.")
+            raise self._too_large()
         return body
+
+    def _too_large(self) -> AnswerError:
+        sentence = f"The body is larger than {self._settings.max_body} bytes."
+        return AnswerError(413, sentence, reason=Reason.TOO_LARGE)
 
     def _topic(self, kind: Kind) -> str:
         settings = self._settings
@@ -117,25 +137,25 @@ class Receiver:
 
     # -- feedback -----------------------------------------------------------------------------------------------------
 
-    def _read_feedback(self, request: web.Request, body: bytes, now: float) -> Kinds:
-        puid = request.headers.get("Seldon-Puid")
+    def _read_feedback(self, request: web.Request, body: bytes, now: float) -> Events:
+        puid = _puid(request)
         if request.content_type in _PROTOBUF:
             return self._read_seldon_feedback(request, body, now)
         content = parse(body)
-        if puid and (type(content) is not dict or content.keys().isdisjoint(("puid", "label"))):
-            return self._read_seldon_feedback(request, body, now)
-        if puid and type(content) is dict:
+        if puid and type(content) is dict and "label" in content:
             content = {"puid": puid, **content}
-        moment = datetime.fromtimestamp(now, UTC)
-        event = canonical_feedback(content, moment, self._settings.max_label_length)
+        if puid and (type(content) is not dict or "puid" not in content):
+            return self._read_seldon_feedback(request, body, now)
+        event = canonical_feedback(content, datetime.fromtimestamp(now, UTC), self._settings.max_label_length)
         asked = [header for header in _headers(request) if header[0] == _SKIP]
         return _events(Arrival(None, [*event.headers, *asked], None, event.value, int(now * 1000)))
 
-    def _read_seldon_feedback(self, request: web.Request, body: bytes, now: float) -> Kinds:
+    def _read_seldon_feedback(self, request: web.Request, body: bytes, now: float) -> Events:
         """The event that Seldon's executor makes of the same call."""
-        puid = request.headers.get("Seldon-Puid")
+        puid = _puid(request)
         if not puid:
-            raise RefusedError(Reason.NO_PUID, _NO_PUID)
+            sentence = "Send the puid of the prediction in the header Seldon-Puid: the prediction was returned with it."
+            raise RefusedError(Reason.NO_PUID, sentence)
         read_feedback(body, self._settings.max_label_length)  # refused here, where its sender hears of it
         names = request.match_info
         headers = {
@@ -155,7 +175,7 @@ class Receiver:
         return _events(Arrival(None, made + given, None, body, int(now * 1000)))
 
 
-def _read_events(request: web.Request, body: bytes, now: float) -> Kinds:
+def _read_events(request: web.Request, body: bytes, now: float) -> Events:
     headers = [(name, value) for name, value in _headers(request) if name != _OF_THE_CALL]
     if request.content_type != _BATCH:
         return _events(Arrival(None, headers, None, body, int(now * 1000)))
@@ -164,8 +184,9 @@ def _read_events(request: web.Request, body: bytes, now: float) -> Kinds:
     except msgspec.DecodeError as error:
         raise RefusedError(Reason.BAD_JSON, f"the batch is not a JSON list: {error}") from None
     if len(batch) > _MOST_EVENTS:
-        raise AnswerError(413, f"The batch has {len(batch)} events; send at most {_MOST_EVENTS} at once.")
-    events: Kinds = []
+        sentence = f"The batch has {len(batch)} events; send at most {_MOST_EVENTS} at once."
+        raise AnswerError(413, sentence, reason=Reason.TOO_LARGE)
+    events: Events = []
     single = [(name, value) for name, value in headers if name != "content-type"]
     single.append(("content-type", b"application/cloudevents+json"))
     for number, envelope in enumerate(batch):
@@ -176,7 +197,7 @@ def _read_events(request: web.Request, body: bytes, now: float) -> Kinds:
     return events
 
 
-def _events(arrival: Arrival) -> Kinds:
+def _events(arrival: Arrival) -> Events:
     return [(one.kind, one.event) for one in understand(arrival)]
 
 
@@ -184,9 +205,18 @@ def _headers(request: web.Request) -> list[tuple[str, bytes]]:
     return [(name.decode("latin-1").lower(), value) for name, value in request.raw_headers]
 
 
+def _puid(request: web.Request) -> str:
+    """What the header Seldon-Puid says, empty where there is none."""
+    puid = dict(_headers(request)).get(_PUID, b"")
+    try:
+        return puid.decode()
+    except UnicodeDecodeError:
+        raise RefusedError(Reason.NO_PUID, f"the header Seldon-Puid is {shown(puid)}, which is not UTF-8.") from None
+
+
 def _check_type(request: web.Request) -> None:
     """Refuse a body that can hold no event: one whose headers say nothing of an event, and that is not JSON."""
     kind = request.content_type
     if kind in _READABLE or kind.endswith("+json") or any(name.startswith("ce-") for name, _ in _headers(request)):
         return
-    raise AnswerError(415, f"{kind} holds no event: send a CloudEvent, or JSON.")
+    raise AnswerError(415, f"{kind} holds no event: send a CloudEvent, or JSON.", reason=Reason.UNKNOWN_TYPE)

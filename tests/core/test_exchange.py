@@ -50,12 +50,18 @@ def test_an_exchange_for_people() -> None:
         "reward": -0.5,
         "feedback_time": "2026-11-21T07:01:30.000000Z",
         "detections": [],
+        "note": None,
     }
 
 
 def test_before_its_response_a_leg_has_no_rows_and_no_version() -> None:
     found = leg(tell(a_request(at=0), a_feedback(1, at=1)))
     assert (found["rows"], found["response_time"], found["model_version"]) == ([], None, "")
+
+
+def test_a_feedback_without_a_prediction_says_what_to_send() -> None:
+    assert "Seldon-Puid" in tell(a_feedback(1)).describe()["note"]
+    assert tell(a_feedback(1), a_response(1)).describe()["note"] is None
 
 
 # -- rule 2: the greatest (event time, digest) wins -------------------------------------------------------------------

@@ -4,9 +4,10 @@ import inspect
 from importlib.metadata import version
 
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.producer.message_accumulator import MessageAccumulator
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
 from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
@@ -35,6 +36,9 @@ def test_the_parser_is_the_compiled_one() -> None:
         (PartitionRecords._unpack_records, {"_consumer_record", "has_next", "next_batch"}),
         (FetchResult.getall, {"check_assignment", "has_more"}),
         (Fetcher.fetched_records, {"_records", "_notify", "_wait_consume_future", "_create_fetch_waiter"}),
+        # app/worker/publisher.py: what ends a producer that the brokers no longer answer.
+        (AIOKafkaProducer.stop, {"_message_accumulator", "_sender"}),
+        (MessageAccumulator.fail_all, {"_batches"}),
         # app/worker/membership.py: the heartbeat that is recorded, the fetcher that is ended, the rejoin that is asked.
         (GroupCoordinator._heartbeat_routine, {"_do_heartbeat"}),
         (GroupCoordinator.need_rejoin, {"_rejoin_needed_fut"}),
