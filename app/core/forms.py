@@ -57,7 +57,7 @@ class _Column(NamedTuple):
 
     name: str
     rows: list[Any]
-    single: bool  # one value a row
+    cells: list[Any] | None  # the value of each row where it has just one
     fits: bool = True
 
 
@@ -218,20 +218,15 @@ def _merged(columns: list[_Column], what: str, *, frame: bool = False) -> Table:
     if not any(column.rows for column in columns):
         raise RefusedError(Reason.EMPTY, f"the {what} has no rows")
     if len(columns) == 1 and not frame:
-        name, rows, single, fits = columns[0]
-        return Table(rows, (name,) if single and name else None, False, fits)
+        name, rows, cells, fits = columns[0]
+        return Table(rows, (name,) if cells and name else None, False, fits)
     fits = all(column.fits for column in columns)
     names = tuple(column.name for column in columns)
     count = max(len(column.rows) for column in columns)
     if any(len(column.rows) not in (1, count) for column in columns) or count * len(columns) > _MOST_REPEATED:
         return Table([[column.rows for column in columns]], names, record=True, fits=fits)
-    cells = [_cells(column) * (count // len(column.rows)) for column in columns]
-    return Table([list(row) for row in zip(*cells, strict=True)], names, record=True, fits=fits)
-
-
-def _cells(column: _Column) -> list[Any]:
-    """The values that a tensor brings to records."""
-    return [row[0] if type(row) is list else row for row in column.rows] if column.single else column.rows
+    entries = [(column.cells or column.rows) * (count // len(column.rows)) for column in columns]
+    return Table([list(row) for row in zip(*entries, strict=True)], names, record=True, fits=fits)
 
 
 def _data_type(rows: list[Any], record: bool) -> str:
@@ -338,7 +333,8 @@ def _number(value: Any) -> Any:
 
 def _tensorflow_column(name: str, values: Any) -> _Column:
     rows = values if type(values) is list else [values]
-    return _Column(name, rows, all(type(row) is not list or _rank(row) == len(row) == 1 for row in rows))
+    single = all(type(row) is not list or _rank(row) == len(row) == 1 for row in rows)
+    return _Column(name, rows, flat(rows) if single else None)
 
 
 def _either(message: dict[str, Any], field: str) -> Any:
@@ -390,14 +386,14 @@ def _v2_column(tensor: dict[str, Any], raw: Any, whole: str, key: str, what: str
             values = _texts(values, _content_type(tensor) or whole, key)
     if "shape" not in tensor:
         rows = data if type(data) is list and not texts else values
-        return _Column(name, rows, all(type(row) is not list for row in rows))
+        return _Column(name, rows, rows if all(type(row) is not list for row in rows) else None)
     shape = shape_of(tensor["shape"], what)
     single = len(shape) < 2 or (len(shape) == 2 and shape[1] == 1)
     if datatype == "BYTES" and size_of(shape) != len(values):  # text codecs are careless of shapes
-        return _Column(name, values, True, fits=False)
+        return _Column(name, values, values, fits=False)
     if datatype == "BYTES" and single:
-        return _Column(name, values, True)
-    return _Column(name, shaped(values, shape, what), single)
+        return _Column(name, values, values)
+    return _Column(name, shaped(values, shape, what), values if single else None)
 
 
 def _contents(tensor: dict[str, Any], what: str) -> list[Any]:

@@ -126,7 +126,7 @@ class Parts:
         state.classes = classes
         state.marks = output.marks
         state.scores = output.scores
-        if output.marks[0] is None:
+        if output.marks and output.marks[0] is None:
             self._stats.failed += 1
         return True
 

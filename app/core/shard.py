@@ -13,13 +13,14 @@ import msgspec
 
 from app.core.clock import parse_time
 from app.core.counting import Counting
-from app.core.events import Astray, AstrayError, DeadLetter, Reason, RefusedError, shown
+from app.core.events import Astray, AstrayError, DeadLetter, Kind, Reason, RefusedError, shown
 from app.core.exchange import Exchange, Group, decode, decode_age, encode
 from app.core.joined import MOST_HELD, Joining, is_feedback, part
 from app.core.limits import Limits
 from app.core.names import DELAY_US, POINTS, Names, is_name_key
 from app.core.panes import TOTAL, Counts, PaneClock, owner_key
 from app.core.parts import FEEDBACK, KINDS, REQUEST, Parts
+from app.core.protobuf import looks_like_json, to_json
 from app.core.records import Record
 from app.core.rules import Rulebook
 from app.core.stats import Stats
@@ -30,6 +31,7 @@ LARGEST_EXCHANGE: Final = 256_000
 _SUSPICIOUS: Final = 1_400
 #: A larger record is not brought to its key: it might not fit a batch.
 _MOVABLE: Final = 800_000
+_OPEN: Final = ord("{")
 _AHEAD_US: Final = 300 * 1_000_000
 _HOUR: Final = 3600
 
@@ -183,7 +185,10 @@ class Shard:
                     )
                 if prefix:
                     text = raw_time if time != stamp * 1000 else b""
-                    self._told.setdefault(key, []).append(part(prefix, text, time, row, value))
+                    payload = (
+                        value if value[0] == _OPEN or looks_like_json(value) else to_json(value, Kind(KINDS[kind]))
+                    )
+                    self._told.setdefault(key, []).append(part(prefix, text, time, row, payload))
                 seconds = stamp // 1000
                 if seconds > exchange.newest:
                     if not exchange.newest:
@@ -307,7 +312,7 @@ class Shard:
         exchange = self.get(key)
         if exchange is None:  # it has expired since
             return
-        answered = any([state.time for state in exchange.legs])
+        answered = any(state.time for state in exchange.legs)
         if exchange.held or not answered:
             parts = exchange.held + parts
             held = [] if answered else [one for one in parts if is_feedback(one)]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from app.core.exchange import Exchange
 from app.core.joined import Joining
+from app.core.messages import message_class
 from tests.builders import Ledger, Record, a_feedback, a_request, a_response
 from tests.core.test_laws import stories
 
@@ -42,10 +43,19 @@ def test_the_legs_of_a_record_are_those_of_the_exchange(story: list[Record]) -> 
         assert record.get("feedback_time", 0) == max((fact.time for fact in exchange.facts), default=0)
 
 
-@given(st.binary(min_size=1).filter(lambda puid: puid[0] != 0), st.sampled_from(["", "http://a\"b"]))
+@given(st.binary(min_size=1).filter(lambda puid: puid[0] != 0), st.sampled_from(["", 'http://a"b']))
 def test_any_puid_and_source_give_json(puid: bytes, source: str) -> None:
     event = a_response(1, key=puid, headers={"ce_requestid": puid, "ce_source": source.encode()})
     ((_, raw),) = Ledger(logs=True).absorb(event).cut().logged
     record = orjson.loads(raw)
     assert record["puid"] == puid.decode(errors="replace")
     assert record["parts"][0]["source"] == source
+
+
+def test_a_protobuf_payload_is_logged_as_json() -> None:
+    message = message_class("seldon.protos.SeldonMessage")()
+    message.data.ndarray.extend([3])
+    ((_, raw),) = Ledger(logs=True).absorb(a_response(value=message.SerializeToString())).cut().logged
+    record = orjson.loads(raw)
+    assert record["parts"][0]["payload"] == {"data": {"ndarray": [3.0]}}
+    assert record["legs"][0]["rows"] == [{"predicted": "3"}]

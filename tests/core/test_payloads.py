@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.classes import Mark, class_text
-from app.core.events import Reason, RefusedError
+from app.core.events import Kind, Reason, RefusedError
 from app.core.payloads import (
     Feedback,
     Output,
+    body_of,
     brings_label,
     check_request,
     check_request_body,
@@ -101,6 +102,11 @@ def nested(depth: int) -> bytes:
         (0, ["0"]),
         (False, ["0"]),
         ("cat", ["cat"]),
+        ({"tensor": {"shape": [1, 1, 2], "values": [0.1, 0.9]}}, ["1"]),
+        ({"ndarray": [[[0.1, 0.9]], [[0.8, 0.2]]]}, ["1", "0"]),
+        ({"ndarray": [[[1]]]}, ["1"]),
+        ({"ndarray": [{"label": "cat"}, {"label": "dog"}]}, ["cat", "dog"]),
+        ({"ndarray": [None, 1, [None]]}, [None, "1", None]),
     ],
 )  # fmt: skip
 def test_the_prediction_of_each_row(data: Any, classes: list[Any]) -> None:
@@ -119,9 +125,56 @@ def test_vectors_keep_the_score_of_the_winner_and_fix_the_classes() -> None:
 @pytest.mark.parametrize(
     ("body", "classes"),
     [
+        ({"strData": "cat"}, ["cat"]),
+        ({"jsonData": "cat"}, ["cat"]),
+        ({"jsonData": {"prediction": "cat", "took": 3}}, ["cat"]),
+        ({"jsonData": {"probabilities": [0.1, 0.9]}}, ["1"]),
+        ({"predictions": [1, 0]}, ["1", "0"]),
+        ({"predictions": [[0.1, 0.9], [0.8, 0.2]]}, ["1", "0"]),
+        ({"predictions": [{"classes": ["cat", "dog"], "scores": [0.1, 0.9]}]}, ["dog"]),
+        ({"outputs": {"scores": [[0.1, 0.9]], "classes": ["dog"]}}, ["dog"]),
+        ({"outputs": [[0.1, 0.9]]}, ["1"]),
+        ({"outputs": [{"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [0.1, 0.9, 0.8, 0.2]}]}, ["1", "0"]),
+        ({"outputs": [{"name": "x", "datatype": "INT64", "shape": [2], "data": [4, 0]}]}, ["4", "0"]),
+        ({"outputs": [{"name": "x", "datatype": "FP64", "shape": [3, 1], "data": [1, None, 3]}]}, ["1", None, "3"]),
+    ],
+)
+def test_the_prediction_of_each_row_in_other_forms(body: Any, classes: list[Any]) -> None:
+    assert predicted(body) == classes
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"binData": "MTIz"},
+        {"customData": {"@type": "x", "value": "MTIz"}},
+        {"jsonData": {"some": "value"}},
+        {"jsonData": [1, 2, 3]},
+        {"jsonData": {"prediction": {"is": "nested"}}},
+        {"predictions": [{"boxes": [[1, 2]]}]},
+        {"data": {"ndarray": [{"a": 1}]}},
+        {"data": {"ndarray": [["some", "tokens"]]}},
+        {"data": {"ndarray": [[[1, 2], [3, 4]]]}},
+        {"outputs": [{"name": "picture", "datatype": "FP32", "shape": [1, 1, 2, 2], "data": [1, 2, 3, 4]}]},
+    ],
+)
+def test_a_response_that_says_no_class_is_kept_without_predictions(body: Any) -> None:
+    assert predicted(body) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "classes"),
+    [
         ({"status": {"status": "FAILURE", "code": 500}}, [None]),
         ({"status": {"code": 500}, "meta": {"puid": "p"}}, [None]),
         ({"status": {"code": 200}, "data": {"ndarray": [1]}}, ["1"]),
+        ({"status": {"status": 1, "info": "no", "code": -1, "reason": "MICROSERVICE_BAD_DATA"}}, [None]),
+        ({"status": {"status": 1}, "data": {}}, [None]),
+        ({"status": {"status": "FAILURE"}, "data": {"names": [], "ndarray": []}}, [None]),
+        ({"status": {"code": 503}, "data": None}, [None]),
+        ({"status": {"status": "SUCCESS"}, "strData": "cat"}, ["cat"]),
+        ({"error": "no model"}, [None]),
+        ({"error": "no model", "outputs": []}, [None]),
     ],
 )
 def test_an_error_is_an_answer_without_prediction(body: Any, classes: list[Any]) -> None:
@@ -150,19 +203,18 @@ def test_an_error_is_an_answer_without_prediction(body: Any, classes: list[Any])
         (b"null", Reason.NOT_AN_OBJECT),
         (b"{}", Reason.BAD_PAYLOAD),
         (b'{"status": "bad"}', Reason.BAD_PAYLOAD),
-        (b'{"strData": "cat"}', Reason.BAD_PAYLOAD),
         (b'{"data": null}', Reason.BAD_PAYLOAD),
         (b'{"data": {}}', Reason.BAD_PAYLOAD),
         (b'{"data": {"tftensor": {}}}', Reason.BAD_PAYLOAD),
         (b'{"data": {"ndarray": null}}', Reason.BAD_PAYLOAD),
         (b'{"data": {"ndarray": {"a": 1}}}', Reason.BAD_PAYLOAD),
-        (b'{"data": {"ndarray": [null]}}', Reason.BAD_PAYLOAD),
-        (b'{"data": {"ndarray": [{"a": 1}]}}', Reason.BAD_PAYLOAD),
-        (b'{"data": {"ndarray": [["a", "b"]]}}', Reason.BAD_PAYLOAD),
         (b'{"data": {"ndarray": [[1, "b"]]}}', Reason.BAD_PAYLOAD),
         (b'{"data": {"ndarray": [[1, null]]}}', Reason.BAD_PAYLOAD),
-        (b'{"data": {"ndarray": [[[1, 2], [3, 4]]]}}', Reason.BAD_PAYLOAD),
-        (b'{"data": {"ndarray": [[[1]]]}}', Reason.BAD_PAYLOAD),
+        (b'{"status": {"code": 200}, "data": {}}', Reason.BAD_PAYLOAD),
+        (b'{"error": null, "outputs": []}', Reason.EMPTY),
+        (b'{"predictions": []}', Reason.EMPTY),
+        (b'{"outputs": {}}', Reason.EMPTY),
+        (b'{"predictions": [[1, 2], [3]]}', Reason.RAGGED),
         (b'{"data": {"tensor": [1, 2]}}', Reason.BAD_PAYLOAD),
         (b'{"data": {"tensor": {"values": [1]}}}', Reason.BAD_PAYLOAD),
         (b'{"data": {"tensor": {"shape": [-1], "values": [1]}}}', Reason.BAD_PAYLOAD),
@@ -235,6 +287,10 @@ def test_the_version_is_the_model_version_else_the_tag_of_the_models_image(body:
         (4, ["4"]),
         ("cat", ["cat"]),
         (False, ["0"]),
+        ({"strData": "cat"}, ["cat"]),
+        ({"jsonData": {"label": "cat"}}, ["cat"]),
+        ({"predictions": [1, 0]}, ["1", "0"]),
+        ({"outputs": [{"name": "x", "datatype": "BYTES", "shape": [2], "data": ["cat", "dog"]}]}, ["cat", "dog"]),
     ],
 )
 def test_the_label_of_each_row(truth: Any, labels: list[Any]) -> None:
@@ -320,6 +376,9 @@ def test_other_rewards_are_refused(reward: Any) -> None:
         (b'{"truth": {"data": {"ndarray": [0, [0, 1]]}}}', Reason.RAGGED),
         (b'{"truth": {"data": {"ndarray": [["a", "b"]]}}}', Reason.BAD_PAYLOAD),
         (b'{"truth": {"data": {"ndarray": [null]}}}', Reason.BAD_PAYLOAD),
+        (b'{"truth": {"data": {"ndarray": [{"a": 1}]}}}', Reason.BAD_PAYLOAD),
+        (b'{"truth": {"jsonData": {"some": "value"}}}', Reason.BAD_PAYLOAD),
+        (b'{"truth": {"binData": "MTIz"}}', Reason.BAD_PAYLOAD),
         (b'{"truth": {"data": {}}}', Reason.BAD_PAYLOAD),
         (b'{"truth": {"data": {"ndarray": ["' + b"x" * 201 + b'"]}}}', Reason.LABEL_TOO_LONG),
         (b'{"truth": {"data": {"ndarray": [1]}}, "reward": "1"}', Reason.BAD_REWARD),
@@ -338,7 +397,15 @@ def test_why_a_feedback_cannot_be_read(value: bytes, reason: Reason) -> None:
 
 @pytest.mark.parametrize(
     ("truth", "brings"),
-    [({}, False), ({"meta": {}}, False), ({"data": {}}, True), ({"data": None}, True), (0, True), ([], True)],
+    [
+        ({}, False),
+        ({"meta": {}}, False),
+        ({"data": {}}, True),
+        ({"data": None}, True),
+        ({"strData": ""}, True),
+        (0, True),
+        ([], True),
+    ],
 )
 def test_a_truth_without_data_is_no_label(truth: Any, brings: bool) -> None:
     assert brings_label(truth) is brings
@@ -358,10 +425,29 @@ def test_a_truth_without_data_is_no_label(truth: Any, brings: bool) -> None:
         {"ndarray": [[[1, 2], [3, 4]]]},
         {"tensor": {"shape": [2, 2], "values": [1, 2, 3, 4]}},
         [1, 2],
+        {"ndarray": [None]},
+        {"ndarray": [{}]},
     ],
 )
 def test_requests_that_are_let_through(data: Any) -> None:
     check_request(orjson.dumps({"data": data}))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"strData": "a text"},
+        {"binData": "MTIz"},
+        {"jsonData": [1, {"a": 2}]},
+        {"instances": [[1, 2], [3, 4]]},
+        {"instances": [{"age": 3, "name": "x"}]},
+        {"inputs": {"age": [3], "name": ["x"]}},
+        {"inputs": "a text"},
+        {"inputs": [{"name": "a", "datatype": "FP64", "shape": [3], "data": [1, None, 3]}], "outputs": []},
+    ],
+)
+def test_requests_in_other_forms_are_let_through(body: Any) -> None:
+    check_request(orjson.dumps(body))
 
 
 @pytest.mark.parametrize(
@@ -372,10 +458,12 @@ def test_requests_that_are_let_through(data: Any) -> None:
         (b'{"data": {"ndarray": [[1, 2], [3]]}}', Reason.RAGGED),
         (b'{"data": {"ndarray": [[1, 2], 3]}}', Reason.RAGGED),
         (b'{"data": {"ndarray": null}}', Reason.BAD_PAYLOAD),
-        (b'{"data": {"ndarray": [null]}}', Reason.BAD_PAYLOAD),
-        (b'{"data": {"ndarray": [{}]}}', Reason.BAD_PAYLOAD),
+        (b'{"data": {"ndarray": {"a": 1}}}', Reason.BAD_PAYLOAD),
         (b'{"data": {}}', Reason.BAD_PAYLOAD),
         (b"{}", Reason.BAD_PAYLOAD),
+        (b'{"foo": "bar"}', Reason.BAD_PAYLOAD),
+        (b'{"inputs": []}', Reason.EMPTY),
+        (b'{"instances": [[1, 2], [3]]}', Reason.RAGGED),
         (b'{"data": {"tensor": {"shape": [3], "values": [1]}}}', Reason.RAGGED),
         (b"[[1, 2]]", Reason.NOT_AN_OBJECT),
         (b'{"data": {"ndarray": [NaN]}}', Reason.NOT_FINITE),
@@ -451,6 +539,12 @@ odd = st.one_of(cells, st.lists(cells, max_size=2), st.dictionaries(words, cells
 vectors = st.lists(st.lists(st.one_of(numbers, st.booleans()), min_size=2, max_size=2), min_size=1, max_size=3)
 scalars = st.lists(st.one_of(numbers, words), min_size=1, max_size=3)
 lists = st.one_of(vectors, scalars, st.lists(st.lists(cells, max_size=3), max_size=3), st.lists(odd, max_size=3), odd)
+flats = st.lists(numbers | words | st.none(), max_size=6)
+v2_tensors = st.fixed_dictionaries(
+    {"datatype": st.sampled_from(["FP32", "INT64", "BYTES", "BOOL"]), "shape": st.lists(st.integers(0, 3), max_size=3)},
+    optional={"name": words, "data": flats | odd, "contents": odd, "parameters": odd},
+)
+objects = st.dictionaries(st.sampled_from(["label", "scores", "classes", "a"]), flats | cells, max_size=3)
 tensors = st.one_of(
     st.builds(
         lambda rows, width, values: {"shape": [rows, width], "values": values[: rows * width]},
@@ -466,7 +560,23 @@ datas = st.one_of(
     usual, st.fixed_dictionaries({}, optional={"ndarray": lists, "tensor": tensors, "names": names}), lists
 )
 metas = st.one_of(st.fixed_dictionaries({}, optional={"requestPath": odd, "tags": odd}), odd)
+forms = st.fixed_dictionaries(
+    {},
+    optional={
+        "strData": odd,
+        "jsonData": odd | objects,
+        "instances": lists | st.lists(objects, max_size=3),
+        "predictions": lists | st.lists(objects, max_size=3),
+        "inputs": lists | objects | st.lists(v2_tensors, max_size=3),
+        "outputs": lists | objects | st.lists(v2_tensors, max_size=3),
+        "raw_output_contents": odd,
+        "parameters": st.just({"content_type": "pd"}) | odd,
+        "error": odd,
+        "status": odd,
+    },
+)
 messages = st.one_of(
+    forms,
     st.fixed_dictionaries({"data": usual}, optional={"meta": metas, "model_version": odd, "x": odd}),
     st.fixed_dictionaries({}, optional={"data": datas, "meta": metas, "status": odd}),
     odd,
@@ -523,6 +633,6 @@ def test_a_long_number_is_the_same_label_in_a_text_of_ascii_alone_or_not(number:
 )
 def test_broken_bytes_never_raise_and_are_read_alike(noise: bytes, place: int, body: bytes) -> None:
     value = body[:place] + noise + body[place + len(noise) :]
-    assert outcome(read_response, value) == outcome(lambda: output_of(parse(value)))
-    assert outcome(read_feedback, value) == outcome(lambda: feedback_of(parse(value)))
-    assert outcome(check_request, value) == outcome(lambda: check_request_body(parse(value)))
+    assert outcome(read_response, value) == outcome(lambda: output_of(body_of(value, Kind.RESPONSE)))
+    assert outcome(read_feedback, value) == outcome(lambda: feedback_of(body_of(value, Kind.FEEDBACK)))
+    assert outcome(check_request, value) == outcome(lambda: check_request_body(body_of(value, Kind.REQUEST)))

@@ -51,7 +51,7 @@ BAD: dict[str, list[Event]] = {
         _event("feedback", b"x", b'["a"]'),
     ],
     "bad-payload": [
-        _event("response", b"x", b'{"data": {"ndarray": [[[1], [2]]]}}'),
+        _event("response", b"x", b'{"data": {"ndarray": [[1, "b"]]}}'),
         _event("feedback", b"x", b'{"truth": {"data": {"ndarray": [{"a": 1}]}}}'),
     ],
     "empty": [
