@@ -19,6 +19,8 @@ Begin with:
   tally worker                     run; more workers share the partitions
   tally send events.jsonl          bring events
   tally feedback PUID --label 1    say what was right
+  tally tail                       what arrives, and what is understood of it
+  tally dead-letters list          what was refused, and why
 
 Settings are environment variables TALLY_...; `tally check` shows them all.
 """
@@ -138,6 +140,94 @@ def feedback(
         null_reward=null_reward,
         others=others,
     )
+
+
+@main.command(
+    short_help="Show what arrives, and what is understood of it.",
+    epilog="""\b
+Examples:
+  tally tail                       the last events of all topics that Tally reads
+  tally tail --topic seldon -n 3   of any topic, as if it were in TALLY_INTAKE_TOPICS
+  tally tail --follow              and those that come, until Ctrl-C
+""",
+)
+@click.option("--topic", "topics", multiple=True, metavar="NAME", help="This topic alone; may be given several times.")
+@click.option("-n", "count", type=click.IntRange(1), default=10, show_default=True, help="So many of each topic.")
+@click.option("--follow", is_flag=True, help="Go on with those that come, until Ctrl-C.")
+def tail(topics: tuple[str, ...], count: int, follow: bool) -> None:
+    """Show the last events of each topic: dialect, kind, request id, time, who answered and what it says.
+
+    Of an event that is refused it says why, so that one sees why something does not join. The events of the canonical
+    topics are read as the join reads them, all others as the intake does. Nothing is changed by looking.
+    """
+    from app.cli.tail import tail as run
+
+    run(topics, count, follow=follow)
+
+
+@main.group(name="dead-letters", short_help="Show what was refused, and why.")
+def dead_letters() -> None:
+    """What was refused: the events on the topic of dead letters."""
+
+
+@dead_letters.command(
+    name="list",
+    short_help="List the newest dead letters.",
+    epilog="""\b
+Examples:
+  tally dead-letters list
+  tally dead-letters list -n 100 --reason no-puid
+""",
+)
+@click.option("-n", "count", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+@click.option("--reason", metavar="R", help="Of this reason alone, a word like bad-json.")
+def list_dead_letters(count: int, reason: str | None) -> None:
+    """List the newest dead letters first: when and why each was put aside, and where it came from."""
+    from app.cli.dead_letters import list_letters as run
+
+    run(count, reason)
+
+
+@main.command(
+    name="import",
+    short_help="Bring a history from Elasticsearch.",
+    epilog="""\b
+Examples:
+  tally import --from-elasticsearch inference-log-seldon-default-iris-default
+  tally import --from-elasticsearch "inference-log-*" --since 2026-11-01T00:00:00Z
+""",
+)
+@click.option(
+    "--from-elasticsearch",
+    "first",
+    multiple=True,
+    required=True,
+    metavar="INDEX...",
+    help="The indices to read: names, aliases, patterns.",
+)
+@click.argument("others", nargs=-1, metavar="")
+@click.option(
+    "--since", metavar="TIME", help="Only documents with a @timestamp from TIME on, like 2026-11-21T07:00:00Z."
+)
+@click.option("--until", metavar="TIME", help="Only documents with a @timestamp before TIME.")
+@click.option(
+    "--state",
+    default="tally-import.json",
+    show_default=True,
+    metavar="FILE",
+    help="Where it is noted how far the import has come, until it is done.",
+)
+def import_(first: tuple[str, ...], others: tuple[str, ...], since: str | None, until: str | None, state: str) -> None:
+    """Publish the documents of a request logger, Seldon's or Tally's, as the events that they were made of.
+
+    The events have the times that they had, so they count where a direct run would have counted them, once however
+    often they are imported. An import that is interrupted goes on where it was; one that begins again takes up what
+    has come meanwhile. Elasticsearch is that of TALLY_ELASTICSEARCH_URL, where the rights read and view_index_metadata
+    are enough.
+    """
+    from app.cli.import_ import import_documents as run
+
+    run([*first, *others], since=since, until=until, state=state)
 
 
 @main.command(

@@ -41,6 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "request_topic": "inference-requests",
     "response_topic": "inference-responses",
     "feedback_topic": "inference-feedback",
+    "intake_topics": (),
     "log_topic": None,
     "partitions": 8,
     "replication": -1,
@@ -90,6 +91,11 @@ def test_every_setting_has_one_line_of_meaning() -> None:
         ("NOW", "2026-11-21T07:00:00.5Z", 1_795_244_400.5),
         ("NOW", "2026-11-21T08:00:00+01:00", 1_795_244_400.0),
         ("HTTP_TOKEN", "secret", "secret"),
+        ("INTAKE_TOPICS", "seldon", ("seldon",)),
+        ("INTAKE_TOPICS", " a.b , c-d_E, a.b", ("a.b", "c-d_E")),
+        ("INTAKE_TOPICS", r"seldon\..*\.(in|out)puts,x{1,3},y", (r"seldon\..*\.(in|out)puts", "x{1,3}", "y")),
+        ("INTAKE_TOPICS", "inference-.*", ("inference-.*",)),
+        ("INTAKE_TOPICS", "", ()),
     ],
 )
 def test_a_setting_from_the_environment(monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: Any) -> None:
@@ -142,6 +148,15 @@ def test_a_setting_from_the_environment(monkeypatch: pytest.MonkeyPatch, name: s
         ("REQUEST_TOPIC", "inference-feedback"),
         ("REQUEST_TOPIC", ""),
         ("REQUEST_TOPIC", "my topic"),
+        ("INTAKE_TOPICS", ","),
+        ("INTAKE_TOPICS", "seldon,"),
+        ("INTAKE_TOPICS", "seldon other"),
+        ("INTAKE_TOPICS", "a" * 250),
+        ("INTAKE_TOPICS", "seldon,mod(el"),
+        ("INTAKE_TOPICS", "*"),
+        ("INTAKE_TOPICS", "seldon,inference-requests"),
+        ("INTAKE_TOPICS", "tally-panes"),
+        ("INTAKE_TOPICS", "tally-dead-letters"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_sentence(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
@@ -152,6 +167,14 @@ def test_a_wrong_setting_is_named_in_one_sentence(monkeypatch: pytest.MonkeyPatc
     assert sentence.endswith(".")
     assert "\n" not in sentence
     assert "pydantic" not in sentence.lower()
+
+
+@pytest.mark.parametrize("name", ["my-requests", "responses", "feedback", "one-exchanges", "one-panes", "joined"])
+def test_what_tally_writes_is_not_taken_in_whatever_it_is_called(name: str) -> None:
+    own = {"request_topic": "my-requests", "response_topic": "responses", "feedback_topic": "feedback"}
+    with pytest.raises(SettingsError, match=f"^TALLY_INTAKE_TOPICS must not name {name}: "):
+        load_settings(app_id="one", log_topic="joined", intake_topics=("seldon", name), **own)
+    assert load_settings(intake_topics=("seldon", name)).intake_topics == ("seldon", name)
 
 
 def test_sasl_needs_a_user_and_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +202,7 @@ def test_what_follows_from_the_settings() -> None:
     assert settings.topics == ("inference-requests", "inference-responses", "inference-feedback")
     assert (settings.exchanges_topic, settings.panes_topic) == ("shop-exchanges", "shop-panes")
     assert settings.dead_letters_topic == "shop-dead-letters"
+    assert settings.intake_group == "shop-intake"
     assert settings.url == "http://127.0.0.1:7000"
     assert load_settings(advertised_url="http://worker-0:6066/").url == "http://worker-0:6066"
     assert settings.limits.retention_seconds == 60

@@ -24,7 +24,7 @@ def parse_time(raw: bytes) -> int | None:
 
 def _parse_slowly(raw: bytes) -> int | None:
     # Python's own reading is lenient about fractions in ways that the quick one cannot be.
-    if not raw.isascii() or (raw[19:20] in b".," and not raw[20:21].isdigit()):
+    if not raw.isascii() or (raw[19:20] in (b".", b",") and not raw[20:21].isdigit()):
         return None
     moment = datetime.fromisoformat(raw.decode())
     if moment.tzinfo is None:

@@ -19,6 +19,7 @@ import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -93,8 +94,9 @@ _KUBEFLOW: Final = b"org.kubeflow.serving."
 #: Attributes that say what an event is, with the names that they have had.
 _ATTRIBUTES: Final = (
     b"source", b"namespace", b"inferenceservicename", b"inferenceservice", b"endpoint", b"modelid", b"model-id",
-    b"modelversion", b"component", b"statuscode", b"protocol",
+    b"modelversion", b"component", b"statuscode", b"protocol", b"servingengine",
 )  # fmt: skip
+_ATTRIBUTE_HEADERS: Final = (*_ATTRIBUTES, *(b"ce_" + name for name in _ATTRIBUTES))
 _CONTENT_TYPE: Final = b"content-type"
 _MODEL: Final = b"mlserver-model"
 _MODEL_VERSION: Final = b"mlserver-version"
@@ -105,8 +107,8 @@ _FAILED_MODEL: Final = b"seldon-pipeline-errors"
 SKIP: Final = b"seldon-skip-logging"
 #: The headers by which `origin_of` knows an origin, by what `fold` makes of their names.
 READ: Final = frozenset({
-    b"ce_type", b"ce-type", b"type", *_ATTRIBUTES, *(b"ce_" + name for name in _ATTRIBUTES),
-    _CONTENT_TYPE, _MODEL, _MODEL_VERSION, _PIPELINE, _FAILED_MODEL,
+    b"ce_type", b"ce-type", b"type", *_ATTRIBUTE_HEADERS, _CONTENT_TYPE,
+    _MODEL, _MODEL_VERSION, _PIPELINE, _FAILED_MODEL,
 })  # fmt: skip
 #: The headers that each event has of its own, as `event_of` takes their values.
 FREE: Final = (
@@ -136,8 +138,9 @@ def understand(arrival: Arrival) -> list[Understood]:
     Header names are known whatever their case; of several with one name the last that has a value holds. A canonical
     event has the headers of `ce_specversion`, `ce_id`, `ce_source`, `ce_type`, `ce_time`, `ce_requestid`,
     `ce_inferenceservicename`, `ce_namespace`, `ce_endpoint`, `ce_modelid`, `ce_modelversion`, `ce_statuscode` that its
-    source gave a value, and always `ce_time`, so that it is the same event when it is published again. Its value is the
-    payload as sent; protobuf becomes JSON, and the response of a failed prediction an error body.
+    source gave a value, `ce_servingengine` where that is KServe, and always `ce_time`, so that it is the same event
+    when it is published again. Its value is the payload as sent; protobuf becomes JSON, and the response of a failed
+    prediction an error body.
 
     Raises RefusedError with a sentence that says what is missing.
     """
@@ -146,7 +149,8 @@ def understand(arrival: Arrival) -> list[Understood]:
         if value is not None:
             folded = fold(name.encode(errors="replace"))
             if folded != SKIP:
-                said[folded] = unquote_to_bytes(value) if arrival.topic is None else value  # HTTP binding, 3.1.3.2
+                encoded = arrival.topic is None and folded.startswith((b"ce_", b"ce-"))  # HTTP binding, 3.1.3.2
+                said[folded] = unquote_to_bytes(value) if encoded else value
             elif _is_true(value):
                 return []
     origin = origin_of(arrival.topic, said)
@@ -217,7 +221,9 @@ def event_of(
     if not puid or puid[0] in _AROUND or puid[-1] in _AROUND or not puid.isascii() or len(puid) > 200 or not puid[0]:
         puid = _usable_puid(puid)
     moment = ce_time or time
-    if not moment or parse_time(moment) is None:
+    if not moment:
+        moment = moment_of(timestamp)
+    elif parse_time(moment) is None:
         moment = _clean(moment)
         told = (text for text in (moment, moment + b"Z") if parse_time(text) is not None)  # without a zone it is UTC
         moment = next(told, b"") or moment_of(timestamp)
@@ -238,6 +244,13 @@ def event_of(
 
 def _typed(dialect: Dialect, raw_type: bytes, said: Mapping[bytes, bytes]) -> Origin:
     """The origin of an event that names its type."""
+    return _origin(dialect, raw_type, said.get(_CONTENT_TYPE, b""), tuple(map(said.get, _ATTRIBUTE_HEADERS)))
+
+
+@lru_cache(maxsize=1024)
+def _origin(dialect: Dialect, raw_type: bytes, content_type: bytes, values: tuple[bytes | None, ...]) -> Origin:
+    """The same, found again where all that is read is the same."""
+    said = {name: value for name, value in zip(_ATTRIBUTE_HEADERS, values, strict=True) if value is not None}
     name = _clean(raw_type)
     kind = _kind(name)
     if kind is None:
@@ -250,6 +263,8 @@ def _typed(dialect: Dialect, raw_type: bytes, said: Mapping[bytes, bytes]) -> Or
     leg[b"inferenceservicename"] = leg[b"inferenceservicename"] or leg[b"inferenceservice"]
     # KServe names no model, but which part of its service spoke: a transformer's answers are not the predictor's.
     leg[b"modelid"] = leg[b"modelid"] or leg[b"model-id"] or leg[b"component"]
+    # Documents of predictions are kept apart by what served them, as the request logger did; it is Seldon unless said.
+    leg[b"servingengine"] = leg[b"servingengine"] or (b"inferenceservice" if name.startswith(_KUBEFLOW) else b"")
     status = leg[b"statuscode"]
     code = status.decode() if _STATUS.fullmatch(status) else ""
     return Origin(
@@ -258,7 +273,7 @@ def _typed(dialect: Dialect, raw_type: bytes, said: Mapping[bytes, bytes]) -> Or
         _kept(kind, leg, code),
         id_is_puid=name.startswith(_KUBEFLOW),
         protocol=leg[b"protocol"].decode(errors="replace").lower(),
-        protobuf=_names_protobuf(said),
+        protobuf=b"protobuf" in content_type.lower() or b"grpc" in content_type.lower(),
         failed=kind is Kind.RESPONSE and bool(code) and code[0] != "2",
         code=code,
     )
@@ -301,7 +316,14 @@ def _kept(kind: Kind, leg: Mapping[bytes, bytes], code: str = "") -> tuple[tuple
         ("ce_type", TYPE_OF[kind].encode()),
         *(
             (f"ce_{name.decode()}", _name(name, leg.get(name, b"")))
-            for name in (b"inferenceservicename", b"namespace", b"endpoint", b"modelid", b"modelversion")
+            for name in (
+                b"inferenceservicename",
+                b"namespace",
+                b"endpoint",
+                b"modelid",
+                b"modelversion",
+                b"servingengine",
+            )
         ),
         ("ce_statuscode", code.encode()),
         ("content-type", b"application/json"),
@@ -336,11 +358,6 @@ def _clean(value: bytes) -> bytes:
 def _is_true(value: bytes) -> bool:
     """Whether a value of Seldon-Skip-Logging, or one of several that a proxy has put together, says so."""
     return any(_clean(one).lower() in (b"true", b"on", b"1") for one in value.split(b","))
-
-
-def _names_protobuf(said: Mapping[bytes, bytes]) -> bool:
-    content_type = said.get(_CONTENT_TYPE, b"").lower()
-    return b"protobuf" in content_type or b"grpc" in content_type
 
 
 # -- which prediction -------------------------------------------------------------------------------------------------

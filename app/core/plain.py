@@ -18,6 +18,7 @@ the one row, or a list with one a row; an answer is a value, a vector, or an obj
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -41,7 +42,8 @@ _KINDS: Final = {kind.value: kind for kind in (Kind.REQUEST, Kind.RESPONSE, Kind
 #: How long a class text may be is for the join to say.
 _ANY_LENGTH: Final = 1 << 30
 _LONGEST_PUID: Final = 1000
-_LATEST_MS: Final = 253_370_764_800_000
+_YEAR_9999: Final = 253_370_764_800
+_MILLIS: Final = tuple(b".%03d000Z" % millis for millis in range(1000))
 
 
 class Event(NamedTuple):
@@ -65,7 +67,13 @@ def is_puid(puid: str) -> bool:
 
 def moment_of(timestamp: int) -> bytes:
     """The `ce_time` of a record without a time of its own: that of the record (ms); empty where it has none either."""
-    return format_time(timestamp * 1000).encode() if 1000 <= timestamp < _LATEST_MS else b""
+    seconds, millis = divmod(timestamp, 1000)
+    return _second(seconds) + _MILLIS[millis] if 0 < seconds < _YEAR_9999 else b""
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> bytes:
+    return format_time(seconds * 1_000_000)[:19].encode()
 
 
 def canonical_feedback(body: Any, now: datetime, longest: int = 200) -> Event:

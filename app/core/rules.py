@@ -2,11 +2,29 @@
 
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from app.core.events import Leg
 
 Task = Literal["binary", "multiclass", "regression"]
+
+
+class Column(NamedTuple):
+    """A column as a prediction schema describes it (Seldon Deploy's model metadata).
+
+    `parts` are the columns that make it up (ONE_HOT, PROBA); `categories` the words for its codes (CATEGORICAL).
+    """
+
+    name: str
+    parts: tuple[str, ...] = ()
+    categories: tuple[tuple[str, str], ...] = ()
+
+
+class Schema(NamedTuple):
+    """What the columns of a model's requests and responses are."""
+
+    requests: tuple[Column, ...] = ()
+    responses: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +39,8 @@ class Rules:
     scored_model: str | None = None
     shadow: tuple[str, ...] = ("shadow",)
     least_count: int = 100
+    redact: tuple[str, ...] = ()
+    prediction_schema: Schema = Schema()
 
     def negative(self) -> str:
         """The class that a single score below the threshold names."""

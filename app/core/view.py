@@ -4,16 +4,23 @@ Rows arrive with absolute values, so a row that arrives twice changes nothing.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import orjson
 
 from app.core.events import Identity
 from app.core.panes import TOTAL, PaneClock, RowKey, Window, parse_key, parse_row_value
-from app.core.rules import Rulebook, Task
+from app.core.rules import Rulebook, Rules, Task
 from app.core.tally import Reading, known_classes, read, task_of
 
 Sums = dict[tuple[str, str], int]
+
+
+class Nature(NamedTuple):
+    """As what a model's counts are read."""
+
+    task: Task | Literal["unknown"]
+    classes: set[str]
 
 
 class _Span:
@@ -42,6 +49,10 @@ class _Span:
         for pane in range(self.hi, hi):
             _accumulate(self.sums, panes.get(pane, {}), 1)
         self.lo, self.hi = lo, hi
+
+
+def _nature(total: Sums, rules: Rules) -> Nature:
+    return Nature(task_of(total, rules), known_classes(total, rules))
 
 
 def _accumulate(sums: Sums, more: Sums, sign: int) -> None:
@@ -91,6 +102,8 @@ class View:
         self._models: dict[Identity, _Model] = {}
         self.owners: dict[int, str] = {}
         self._first_seen: dict[Identity, dict[int, int]] = {}
+        #: The (identity, level, pane) of all rows that came since somebody emptied this; None while nobody does.
+        self.touched: set[tuple[Identity, str, int]] | None = None
 
     def apply(self, partition: int, raw_key: bytes, value: bytes | None) -> None:
         """Take one record of the panes topic."""
@@ -104,6 +117,8 @@ class View:
                     self._first_seen.setdefault(parsed, {})[partition] = orjson.loads(value)
                 return
             key = self._keys[raw_key] = parsed
+        if self.touched is not None:
+            self.touched.add(key[:3])
         at = (partition, raw_key)
         old = self._rows.get(at, {})
         new = parse_row_value(value) if value is not None else {}
@@ -136,8 +151,7 @@ class View:
             if not model.total:
                 continue
             rules = self._rulebook.of(identity.leg)
-            task: Task | Literal["unknown"] = task_of(model.total, rules)
-            known = known_classes(model.total, rules)
+            task, known = _nature(model.total, rules)
             readings = {TOTAL: read(model.total, task, rules, known, self._most_classes)}
             for window in self.windows:
                 level, lo, hi = self._clock.span(window, now)
@@ -145,6 +159,34 @@ class View:
                 span.move(level, lo, hi, model.panes.get(level, {}))
                 readings[window.name] = read(span.sums, task, rules, known, self._most_classes)
             yield identity, readings
+
+    def nature(self, identity: Identity) -> Nature | None:
+        """As what a model's panes are read; None where nothing is counted of it."""
+        model = self._models.get(identity)
+        return None if model is None else _nature(model.total, self._rulebook.of(identity.leg))
+
+    def panes(self, identity: Identity) -> Iterator[tuple[str, int]]:
+        """The (level, pane) of all panes in which a model is counted."""
+        model = self._models.get(identity)
+        for level, panes in model.panes.items() if model is not None else ():
+            for pane in panes:
+                yield level, pane
+
+    def reading(self, identity: Identity, level: str, panes: range) -> Reading | None:
+        """What some panes of a model say together; None where nothing is counted in them."""
+        model = self._models.get(identity)
+        if model is None:
+            return None
+        sums: Sums = {}
+        counted = model.panes.get(level, {})
+        for pane in panes:
+            if pane in counted:
+                _accumulate(sums, counted[pane], 1)
+        if not sums:
+            return None
+        rules = self._rulebook.of(identity.leg)
+        task, known = _nature(model.total, rules)
+        return read(sums, task, rules, known, self._most_classes)
 
     def first_seen(self, identity: Identity) -> int:
         """The start of the earliest pane, in seconds, in which a model was counted; 0 where it is unknown."""

@@ -14,7 +14,8 @@ from yarl import URL
 
 from app.core.rules import Rulebook
 from app.core.view import View
-from app.settings import Settings
+from app.settings import Settings, SettingsError
+from app.worker.documents import DocumentWriter
 from app.worker.feed import Feed
 from app.worker.http import Api
 from app.worker.intake import Intake
@@ -22,6 +23,7 @@ from app.worker.kafka import SetupError, client_options, ssl_context
 from app.worker.lane import Lane
 from app.worker.membership import DeclaredTables, MembershipTransport
 from app.worker.topics import ensure_topics
+from app.worker.windows import WindowWriter
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,8 @@ class Worker(faust.App):  # type: ignore[misc]
     feed: Feed
     view: View
     intake: Intake | None = None
+    documents: DocumentWriter | None = None
+    windows: WindowWriter | None = None
     client_options: dict[str, Any]
 
     def _new_web(self) -> Web:
@@ -47,7 +51,7 @@ class Worker(faust.App):  # type: ignore[misc]
         """All state is in memory and in Kafka: no folder is needed."""
 
     async def on_start(self) -> None:
-        """Check the topics, then start lane, feed and intake; Faust's services (group membership first) follow."""
+        """Check the topics, then start what reads and writes; Faust's services (group membership first) follow."""
         settings = self.settings
         try:
             partitions = await ensure_topics(settings)
@@ -60,6 +64,16 @@ class Worker(faust.App):  # type: ignore[misc]
         if settings.intake_topics:
             self.intake = Intake(settings, partitions, self.lane.stats)
             self.intake.start()
+        if settings.elasticsearch_url and settings.log_topic:
+            try:
+                self.documents = DocumentWriter(settings, self.rulebook, self.lane.stats)
+            except SettingsError as error:
+                give_up(SetupError(str(error)))
+            else:
+                self.documents.start()
+        if settings.elasticsearch_url:
+            self.windows = WindowWriter(settings, self.view, self.api._exports_models, self.lane.now)
+            self.windows.start()
         self.add_future(self.feed.run())
         self.add_future(self._watch())
         await super().on_start()
@@ -68,6 +82,10 @@ class Worker(faust.App):  # type: ignore[misc]
         """Commit and close before the group is left."""
         if self.intake is not None:
             await self.intake.stop()
+        if self.documents is not None:
+            await self.documents.stop()
+        if self.windows is not None:
+            await self.windows.stop()
         if hasattr(self, "lane"):
             await self.lane.stop()
         await self.api.close()

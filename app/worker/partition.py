@@ -222,3 +222,6 @@ async def close_producer(producer: AIOKafkaProducer) -> None:
     except (TimeoutError, KafkaError, AssertionError, OSError, asyncio.CancelledError) as error:
         log.debug("producer closed hard: %r", error)
         await producer.client.close()
+    task = producer._sender.sender_task
+    if task is not None:
+        task.cancel()  # what it could not send it must not send later

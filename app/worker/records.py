@@ -27,7 +27,7 @@ _LENGTH_AT: Final = 8
 _HEADER_BYTES: Final = 61
 
 
-def _with_globals(function: Any, **names: Any) -> Any:
+def with_globals(function: Any, **names: Any) -> Any:
     """The same function, seeing other objects under some of its module's names."""
     copy = FunctionType(
         function.__code__,
@@ -135,7 +135,7 @@ class ParsedRecords(PartitionRecords):  # type: ignore[misc]
 class ParsedFetcher(Fetcher):  # type: ignore[misc]
     """A fetcher that makes such lists."""
 
-    _proc_fetch_request = _with_globals(
+    _proc_fetch_request = with_globals(
         Fetcher._proc_fetch_request, PartitionRecords=ParsedRecords, MemoryRecords=_Batches
     )
 
@@ -143,7 +143,7 @@ class ParsedFetcher(Fetcher):  # type: ignore[misc]
 class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     """An aiokafka consumer whose records are taken from what has been fetched, by partition."""
 
-    start = _with_globals(AIOKafkaConsumer.start, Fetcher=ParsedFetcher)
+    start = with_globals(AIOKafkaConsumer.start, Fetcher=ParsedFetcher)
 
     async def wait_for_records(self, tps: list[TopicPartition], seconds: float, *, more: bool = False) -> None:
         """Wait until something has been fetched of any of these partitions; with `more`, until more has been fetched.

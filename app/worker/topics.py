@@ -75,7 +75,8 @@ def topics_of(settings: Settings) -> list[Topic]:
         Topic(settings.dead_letters_topic, "refused events with the reason", week | _LARGE, _WRITE),
     ]
     if settings.log_topic:
-        topics.append(Topic(settings.log_topic, "joined records", week | _LARGE, _WRITE))
+        operations = _BOTH if settings.elasticsearch_url else _WRITE
+        topics.append(Topic(settings.log_topic, "joined records", week | _LARGE, operations))
     return topics
 
 
@@ -96,6 +97,8 @@ def acls_of(settings: Settings) -> list[Acl]:
     if settings.intake_topics:
         worker += [_source_acl(name) for name in settings.intake_topics]
         worker.append(Acl("worker", "group", settings.intake_group, "literal", _READ))
+    if settings.elasticsearch_url and settings.log_topic:
+        worker.append(Acl("worker", "group", settings.documents_group, "literal", _READ))
     return worker + [Acl("sender", "topic", name, "literal", _WRITE) for name in settings.topics]
 
 
@@ -258,7 +261,7 @@ def _is_led(topic: Mapping[str, Any]) -> bool:
 
 
 async def _metadata(admin: AIOKafkaAdminClient, names: Collection[str] | None) -> dict[str, Any]:
-    """The brokers' answer about topics, or about all. aiokafka's `describe_topics` would create those that are missing."""
+    """The brokers' answer about topics, or about all. aiokafka's own `describe_topics` would create missing ones."""
     request = MetadataRequest(None if names is None else sorted(names), allow_auto_topic_creation=False)
     described: dict[str, Any] = (await admin._send_request(request)).to_object()
     for topic in described["topics"]:

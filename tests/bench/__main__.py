@@ -13,7 +13,7 @@ from typing import Final
 
 from tests.bench import load, peer_runs
 from tests.bench.peer_runs import PEERS, NotInstalled
-from tests.bench.table import ONE, TWO, Row, text
+from tests.bench.table import INTAKE, ONE, TWO, Row, text
 from tests.bench.tally_runs import Tally
 from tests.live.servers import Missing, kafka
 
@@ -21,6 +21,7 @@ OWN: Final[Mapping[str, tuple[str, Callable[[Tally], list[Row]]]]] = {
     "one": (ONE, Tally.one),
     "two": (TWO, Tally.two),
     "log": (f"{ONE} with inference-log", Tally.with_log),
+    "intake": (INTAKE, Tally.intake),
     "recovery": ("recovery", Tally.recovery),
     "memory": ("memory of an open exchange", Tally.memory),
     "latency": ("event to /metrics, idle", Tally.latency),

@@ -82,6 +82,35 @@ def fill(topics: Topics, puids: int) -> Topics:
     return filled
 
 
+def create_source(bootstrap: str, name: str, partitions: int) -> str:
+    """Create a topic for the intake to read, empty."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([NewTopic(name, partitions)])[name].result()
+    return name
+
+
+def fill_source(bootstrap: str, topic: str, puids: int) -> None:
+    """Write the three events of every puid as Seldon's executor would: bare header names, no keys, any partition."""
+    producer = open_producer(bootstrap, linger_ms=20)
+    for number, event in enumerate(events(puids, time.time())):
+        headers = [
+            ("type", TYPES[event.kind]),
+            ("content-type", b"application/json"),
+            ("modelid", b"classifier"),
+            ("requestid", event.puid.encode()),
+            ("inferenceservicename", b"sklearn"),
+            ("namespace", b"seldon"),
+            ("endpoint", b"default"),
+            ("protocol", b"seldon"),
+        ]
+        produce(producer, topic, event, None, headers)
+        if number % 5000 == 0:
+            producer.poll(0)
+    left = producer.flush(120)
+    if left:
+        raise RuntimeError(f"{left} events were never acknowledged")
+
+
 def events(puids: int, now: float) -> Iterator[Event]:
     """Three events a puid, by event time: the answer comes within 50 ms, the feedback within a minute."""
     chance = random.Random(1)
@@ -121,7 +150,7 @@ def feedback(chance: random.Random) -> bytes:
 
 def send(producer: Any, topics: Topics, event: Event) -> None:
     """Hand one event to the producer; waits while its queue is full."""
-    kind, puid, seconds, payload = event
+    kind, puid, seconds, _payload = event
     key = puid.encode()
     headers = [
         ("ce_specversion", b"1.0"),
@@ -136,9 +165,14 @@ def send(producer: Any, topics: Topics, event: Event) -> None:
         ("ce_modelid", b"classifier"),
         ("content-type", b"application/json"),
     ]
+    produce(producer, topics.of(kind), event, key, headers)
+
+
+def produce(producer: Any, topic: str, event: Event, key: bytes | None, headers: list[tuple[str, bytes]]) -> None:
+    """Hand one record to the producer; waits while its queue is full."""
     while True:
         try:
-            producer.produce(topics.of(kind), payload, key, headers=headers, timestamp=int(seconds * 1000))
+            producer.produce(topic, event.payload, key, headers=headers, timestamp=int(event.seconds * 1000))
         except BufferError:
             producer.poll(0.1)
         else:

@@ -13,7 +13,7 @@ import tracemalloc
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +28,7 @@ from app.core.shard import Shard
 from app.core.stats import Stats
 from tests.bench import load
 from tests.bench.load import Topics
-from tests.bench.table import ONE, RATE, TWO, Row
+from tests.bench.table import INTAKE, INTAKE_AND_JOIN, ONE, RATE, TWO, Row
 from tests.live.servers import free_port
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -57,13 +57,17 @@ class Worker:
             text = reply.read().decode()
         except (OSError, http.client.HTTPException):
             self._connection.close()
-            if self._process.poll() is not None:
-                said = self._log.read_text(errors="replace").strip().splitlines() or ["nothing"]
-                raise RuntimeError(
-                    f"the worker ended with exit code {self._process.returncode} and said: {said[-1]}"
-                ) from None
+            self.check()
             return ""
         return text if reply.status == http.HTTPStatus.OK else ""
+
+    def check(self) -> None:
+        """Raise where the process has ended."""
+        if self._process.poll() is not None:
+            said = self._log.read_text(errors="replace").strip().splitlines() or ["nothing"]
+            raise RuntimeError(
+                f"the worker ended with exit code {self._process.returncode} and said: {said[-1]}"
+            ) from None
 
     def cpu_seconds(self) -> float:
         times = self._system.cpu_times()
@@ -84,7 +88,9 @@ class Worker:
 
 
 @contextmanager
-def worker(topics: Topics, app_id: str, folder: Path, **settings: str) -> Iterator[Worker]:
+def worker(
+    topics: Topics, app_id: str, folder: Path, command: Sequence[str] = ("app", "worker"), **settings: str
+) -> Iterator[Worker]:
     """A worker on these topics with the default settings, whatever the environment says; leaving the block ends it."""
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
@@ -102,7 +108,7 @@ def worker(topics: Topics, app_id: str, folder: Path, **settings: str) -> Iterat
     log = folder / f"{app_id}-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app", "worker"], cwd=ROOT, env=environment, stdout=output, stderr=output
+            [sys.executable, "-m", *command], cwd=ROOT, env=environment, stdout=output, stderr=output
         )
     try:
         yield Worker(process, port, log)
@@ -182,6 +188,31 @@ class Tally:
         app_id = f"{self._prefix}-log"
         return self._throughput(f"{ONE} with inference-log", app_id, workers=1, TALLY_LOG_TOPIC=f"{app_id}-topic")
 
+    def intake(self) -> list[Row]:
+        """Events of Seldon's executor into canonical topics: by an intake alone, then by a worker that joins them too.
+
+        What a worker does besides its intake is done by its lane; the first figure is what the intake can do beside
+        lanes of other workers, the second what a single worker makes of both.
+        """
+        source = load.create_source(self._bootstrap, f"{self._prefix}-source", self._partitions)
+        load.fill_source(self._bootstrap, source, self._puids)
+        app_id = f"{self._prefix}-intake"
+        topics = load.create(self._bootstrap, app_id, self._partitions)
+        command = ("tests.bench.intake_alone",)
+        with worker(topics, app_id, self._folder, command, TALLY_INTAKE_TOPICS=source) as alone:
+            run = watch_group(alone, self._bootstrap, f"{app_id}-intake", source, self._partitions)
+        stored = sum(load.ends(topics).values())
+        first = run.first()
+        rows = [
+            Row(INTAKE, run.rate(first), RATE),
+            Row(f"{INTAKE}: CPU", run.cpu_us(first), "µs/event"),
+            Row(f"{INTAKE}: events in the canonical topics", stored, f"of {run.events:,}"),
+        ]
+        topics = replace(load.create(self._bootstrap, f"{app_id}-join", self._partitions), puids=self._puids)
+        return rows + self._throughput(
+            INTAKE_AND_JOIN, f"{app_id}-join", workers=1, topics=topics, TALLY_INTAKE_TOPICS=source
+        )
+
     def recovery(self) -> list[Row]:
         """A worker that starts again on the app id of one that has counted everything."""
         app_id = self._filled_app()
@@ -249,8 +280,10 @@ class Tally:
             Row("event to /metrics, idle: 99th percentile", percentiles[98], "ms"),
         ]
 
-    def _throughput(self, figure: str, app_id: str, workers: int, **settings: str) -> list[Row]:
-        topics = self.topics
+    def _throughput(
+        self, figure: str, app_id: str, workers: int, topics: Topics | None = None, **settings: str
+    ) -> list[Row]:
+        topics = topics or self.topics
         with ExitStack() as stack:
             started = [
                 stack.enter_context(worker(topics, app_id, self._folder, **settings)) for _number in range(workers)
@@ -303,6 +336,30 @@ def watch(workers: Sequence[Worker], topics: Topics, app_id: str) -> Run:
     wait_for_commit(topics, app_id)
     samples.append(Sample(time.monotonic(), events, sum(started.cpu_seconds() for started in workers)))
     return Run(topics.events, tuple(samples))
+
+
+def watch_group(reader: Worker, bootstrap: str, group: str, topic: str, partitions: int) -> Run:
+    """Poll until a group has committed all of a topic; what it has committed counts as done."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False})
+    places = [TopicPartition(topic, number) for number in range(partitions)]
+    try:
+        events = sum(consumer.get_watermark_offsets(place, timeout=30)[1] for place in places)
+        moved = time.monotonic()
+        samples: list[Sample] = []
+        done = 0
+        while done < events:
+            reader.check()
+            now = sum(max(0, place.offset) for place in consumer.committed(places, timeout=30))
+            if now != done:
+                moved = time.monotonic()
+            done = now
+            samples.append(Sample(time.monotonic(), (done,), reader.cpu_seconds()))
+            if time.monotonic() - moved > (STALL_SECONDS if done else START_SECONDS):
+                raise TimeoutError(f"{done} of {events} events, then no more")
+            time.sleep(FIRST_POLL_SECONDS)
+    finally:
+        consumer.close()
+    return Run(events, tuple(samples))
 
 
 def wait_for_commit(topics: Topics, group: str) -> None:

@@ -219,7 +219,8 @@ def test_yaml_says_all_without_a_broker() -> None:
     rights = {(acl["resource"], acl["name"]): acl["operations"] for acl in worker}
     assert rights["group", "one"] == ["Describe", "Read"]
     assert rights["transactional-id", "one-"] == ["Describe", "Write"]
-    assert "Write" not in rights["topic", "inference-requests"]
+    assert rights["topic", "inference-requests"] == ["Describe", "Read", "Write"]  # what is astray is brought home
+    assert "Read" not in rights["topic", "one-dead-letters"]
 
 
 def test_topics_shows_what_there_must_be_where_no_broker_answers() -> None:

@@ -1,0 +1,124 @@
+"""The last records of a topic and those that come after them, read without a group: nothing is committed or created."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import NamedTuple
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from app.core.records import Record
+from app.settings import Settings
+from app.worker.kafka import SetupError, client_options, unreachable
+from app.worker.records import RecordConsumer
+
+#: After so long without a record that must be there, something is wrong.
+_PATIENCE_SECONDS = 30
+_LIST = 500
+
+
+class Placed(NamedTuple):
+    """A record, and where it lies."""
+
+    topic: str
+    partition: int
+    record: Record
+
+
+def printable(text: str) -> str:
+    """A text from outside, without what a terminal would take for more than a text."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+class Reader:
+    """Reads topics from where it is told to; it remembers how far it has read."""
+
+    def __init__(self, settings: Settings, consumer: RecordConsumer) -> None:
+        self._settings = settings
+        self._consumer = consumer
+        self._places: dict[TopicPartition, int] = {}
+
+    async def last(
+        self, topic: str, partitions: int, count: int, wanted: Callable[[Record], bool] = lambda _record: True
+    ) -> list[Placed]:
+        """The last `count` wanted records of a topic in the order of their times.
+
+        Offsets may hold no record, or one that is not wanted, so more and more of a partition is read until there are
+        enough: it may be the one that has all of the last.
+        """
+        tps = [TopicPartition(topic, number) for number in range(partitions)]
+        self._consumer.assign(tps)
+        beginnings = await self._consumer.beginning_offsets(tps)
+        ends = await self._consumer.end_offsets(tps)
+        found: list[Placed] = []
+        span = count
+        while tps:
+            starts = {tp: max(beginnings[tp], ends[tp] - span) for tp in tps}
+            read = await self._read(starts, ends, count, wanted)
+            tps = [tp for tp in tps if len(read[tp]) < count and starts[tp] > beginnings[tp]]
+            found += [placed for tp, records in read.items() if tp not in tps for placed in records]
+            span *= 10
+        found.sort(key=lambda placed: (placed.record.timestamp, placed.partition, placed.record.offset))
+        return found[-count:]
+
+    async def follow(self) -> AsyncIterator[Placed]:
+        """The records that come to all topics that have been read, for ever."""
+        tps = list(self._places)
+        self._consumer.assign(tps)
+        for tp, place in self._places.items():
+            self._consumer.seek(tp, place)
+        while True:
+            await self._consumer.wait_for_records(tps, 0.5)
+            for tp in tps:
+                for record in self._consumer.take(tp, _LIST):
+                    yield Placed(tp.topic, tp.partition, record)
+
+    async def _read(
+        self,
+        starts: Mapping[TopicPartition, int],
+        ends: Mapping[TopicPartition, int],
+        count: int,
+        wanted: Callable[[Record], bool],
+    ) -> dict[TopicPartition, deque[Placed]]:
+        """The last `count` wanted records of each partition between two places."""
+        found: dict[TopicPartition, deque[Placed]] = {tp: deque(maxlen=count) for tp in starts}
+        left = {tp for tp in starts if starts[tp] < ends[tp]}
+        self._places |= starts
+        for tp in left:
+            self._consumer.seek(tp, starts[tp])
+        loop = asyncio.get_running_loop()
+        patience = loop.time() + _PATIENCE_SECONDS
+        while left:
+            await self._consumer.wait_for_records(list(left), 0.2)
+            for tp in list(left):
+                while records := self._consumer.take(tp, _LIST):
+                    patience = loop.time() + _PATIENCE_SECONDS
+                    found[tp] += [Placed(tp.topic, tp.partition, record) for record in records if wanted(record)]
+                self._places[tp] = place = self._consumer.place(tp) or 0
+                if place >= ends[tp]:
+                    left.discard(tp)
+            if loop.time() > patience:
+                where = self._settings.kafka_bootstrap_servers
+                raise SetupError(f"The brokers at {where} have not sent the records of {next(iter(left)).topic}.")
+        return found
+
+
+@contextlib.asynccontextmanager
+async def open_reader(settings: Settings) -> AsyncIterator[Reader]:
+    """A reader. What goes wrong with the brokers becomes a `SetupError`."""
+    consumer = RecordConsumer(
+        **client_options(settings),
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        fetch_max_wait_ms=100,
+    )
+    try:
+        await consumer.start()
+        yield Reader(settings, consumer)
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise unreachable(settings, error) from None
+    finally:
+        await consumer.stop()
