@@ -154,7 +154,10 @@ def predictions(table: Table) -> tuple[list[Any], tuple[str, ...] | None]:
     if table.record:
         names = table.names or ()
         index = _telling(names)
-        return [_best_text(row, names, row[index or 0]) for row in rows], None
+        found = [_best_text(row, names, row[index or 0]) for row in rows]
+        lengths = {len(value) if type(value) is list else -1 for value in found}
+        # A first column whose cells are lists of their own length is no prediction, whatever else the record holds.
+        return [] if index is None and len(lengths) > 1 else found, None
     if any(type(row) is dict for row in rows):
         found = [_of_object(row) for row in rows]
         unclear = all(value is None for value in found) or any(type(value) is dict for value in found)

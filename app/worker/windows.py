@@ -39,6 +39,7 @@ class WindowWriter:
         self._exports = exports
         self._now = now
         self._dropped = 0
+        self._behind = False
         self._task: asyncio.Task[None] | None = None
         self._writing: asyncio.Task[None] | None = None
 
@@ -108,4 +109,7 @@ class WindowWriter:
             self._documents.put_back(waiting.values(), self._now())
         if refused:
             log.error("documents=%d of windows were refused, among them %s", len(refused), refused[0])
+        if conflict and not self._behind:
+            log.warning("windows wait: a worker whose clock is ahead of this one's has written them before")
+        self._behind = conflict
         return bool(writes) and not conflict

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import random
 import threading
 import time
@@ -23,6 +22,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from app.core.plain import Event as CanonicalEvent
 from app.settings import load_settings
 from app.worker.publisher import Publisher, UnavailableError, make_producer
+from tests.live.cases import cases
 from tests.live.servers import Kafka
 from tests.live.story import Event, expected, traffic
 from tests.live.test_exactness import COMMON
@@ -97,18 +97,6 @@ def leg(service: str, namespace: str, predictor: str, model: str, **known: Any) 
 
 
 # Recorded events: the cases are read where they are and say themselves what must come out
-
-
-def cases(name: str) -> dict[str, Any]:
-    folder = Path(os.environ.get("TALLY_TEST_CASES", Path(__file__).parents[3] / "shared/cases")) / "seldon"
-    if not folder.is_dir():
-        missing = f"there are no recorded events at {folder}: set TALLY_TEST_CASES to their folder"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    (file,) = folder.glob(f"{name}-*.json")
-    content: dict[str, Any] = json.loads(file.read_text())
-    return content
 
 
 def test_seldons_executor(tally: Worker) -> None:

@@ -97,9 +97,11 @@ def test_tail_names_a_topic_that_does_not_exist(tally: Tally) -> None:
 @pytest.fixture
 def following(tally: Tally) -> Iterator["subprocess.Popen[bytes]"]:
     command = [sys.executable, "-u", "-m", "app", "tail", "--follow"]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits "ignored"
     process = subprocess.Popen(
         command, env=tally.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
     )
+    signal.signal(signal.SIGINT, before)
     yield process
     process.kill()
     process.communicate()
