@@ -75,6 +75,7 @@ _LEFTOVERS: Final = ("meta", "id", "parameters", "status", "error")
 _STATEMENTS: Final = ("truth", "reward", "response")
 _SOURCES: Final = ("io.seldon.serving.", "org.kubeflow.serving.", "io.kserve.serving.")
 _REQUEST, _RESPONSE, _FEEDBACK, _OUTLIER, _DRIFT = (kind.value for kind in Kind)
+_LOGGED: Final = (_REQUEST, _RESPONSE, _OUTLIER)
 
 
 # -- the joined record ------------------------------------------------------------------------------------------------
@@ -88,6 +89,9 @@ class _Part(msgspec.Struct, gc=False):
     source: str = ""
     engine: str = ""
     row: int = -1
+    # Worked out once: the time in µs, and the plain name of the index that the part is for.
+    at: int = 0
+    index: str = ""
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -205,41 +209,44 @@ class Documents:
             joined = _read(record)
         except (msgspec.DecodeError, RecursionError) as error:
             raise RefusedError(Reason.DOCUMENT_REFUSED, f"the joined record cannot be read: {error}") from None
+        for part in joined.parts:
+            part.at = _micros(part.time)
+            part.index = self._index(part.leg, part.engine)
         groups = self._groups(joined)
         found: dict[Place, Change] = {}
-        parts_by_row = joined.parts and all(part.kind == _FEEDBACK and part.row >= 0 for part in joined.parts)
+        by_row = bool(joined.parts) and all(part.kind == _FEEDBACK and part.row >= 0 for part in joined.parts)
         for group in groups.values():
             if group.judged is not None:
-                rows = {0, *(part.row for part in joined.parts)} if parts_by_row else None
-                self._add_state(found, group, joined, rows)
+                self._add_state(found, group, joined, {0, *(part.row for part in joined.parts)} if by_row else None)
         for part in joined.parts:
             if part.kind == _FEEDBACK:
                 self._add_feedback(found, groups, joined, part)
             elif part.kind == _DRIFT:
                 self._add_drift(found, joined.puid, part)
             else:
-                self._add_piece(found, groups[self._index(part.leg, part.engine)], joined.puid, part)
+                self._add_piece(found, groups[part.index], joined.puid, part)
         return list(found.values())
 
     # -- groups -------------------------------------------------------------------------------------------------------
 
-    def _index(self, leg: Leg, engine: str) -> str:
+    @staticmethod
+    def _index(leg: Leg | Identity, engine: str) -> str:
         return index_name(engine or SELDON, leg.namespace, leg.service or leg.model, leg.predictor)
 
     def _groups(self, joined: _Joined) -> dict[str, _Group]:
         """The groups that the record's legs and parts belong to, by the plain names of their indices."""
         engines = self._engines
-        logged = [part for part in joined.parts if part.kind in (_REQUEST, _RESPONSE, _OUTLIER)]
+        logged = [part for part in joined.parts if part.kind in _LOGGED]
         for part in logged:
-            if part.kind != _OUTLIER:
+            if part.kind != _OUTLIER and engines.get(part.leg) != part.engine:
                 if len(engines) >= _MOST_ENGINES:
                     engines.clear()
-                engines[part.leg] = part.engine or SELDON
+                engines[part.leg] = part.engine
         groups: dict[str, _Group] = {}
         for answer in joined.legs:
-            leg = answer.leg.leg
+            leg = Leg(*answer.leg[:4])
             engine = engines.get(leg)
-            told = next((part.engine for part in joined.parts if part.engine), SELDON) if engine is None else engine
+            told = next((part.engine for part in joined.parts if part.engine), "") if engine is None else engine
             index = self._index(leg, told)
             group = groups.get(index)
             if group is None:
@@ -248,42 +255,40 @@ class Documents:
                     group.elsewhere = (self._index(leg, SELDON if told == KSERVE else KSERVE),)
             group.answers.append(answer)
         for part in logged:
-            index = self._index(part.leg, part.engine)
-            if index not in groups:
-                groups[index] = self._new_group(joined.puid, part.leg, part.engine, index)
+            if part.index not in groups:
+                groups[part.index] = self._new_group(joined.puid, part.leg, part.engine, part.index)
         for index, group in groups.items():
-            own = [part for part in logged if self._index(part.leg, part.engine) == index]
-            self._settle(group, [part for part in own if part.kind == _REQUEST], own)
+            self._settle(group, [part for part in logged if part.index == index])
         return groups
 
     def _new_group(self, puid: str, leg: Leg, engine: str, index: str) -> _Group:
         return _Group(index, _head(puid, leg, engine or SELDON), 0, self._rulebook.of(leg).scored_model)
 
-    def _settle(self, group: _Group, requests: list[_Part], parts: list[_Part]) -> None:
+    def _settle(self, group: _Group, parts: list[_Part]) -> None:
         """Choose the model that is judged, the time of the documents and with it their day."""
-        if group.answers:
-            group.judged = max(
-                group.answers, key=lambda answer: (answer.leg.model == group.scored, answer.response_time, answer.leg)
+        scored, answers = group.scored, group.answers
+        if answers:
+            group.judged = judged = (
+                answers[0]
+                if len(answers) == 1
+                else max(answers, key=lambda answer: (answer.leg.model == scored, answer.response_time, answer.leg))
             )
-            _set_model(group.head, group.judged.leg.model)
-            group.reward = next((answer.reward for answer in group.answers if answer.reward is not None), None)
-        asked = [(answer.leg.model != group.scored, answer.request_time) for answer in group.answers]
-        asked = [(beside, time) for beside, time in asked if time]
-        asked += [(part.leg.model != group.scored, _micros(part.time)) for part in requests]
-        if asked:
-            group.time = min(asked)[1]
+            _set_model(group.head, judged.leg.model)
+            group.reward = next((answer.reward for answer in answers if answer.reward is not None), None)
+        requests = [(part.leg.model, part.at) for part in parts if part.kind == _REQUEST]
+        asked = [(answer.leg.model, answer.request_time) for answer in answers if answer.request_time]
+        if asked or requests:
+            group.time = min([(model != scored, time) for model, time in asked + requests])[1]
         elif group.judged is not None:
             group.time = group.judged.response_time
-        elif parts:
-            group.time = min(_micros(part.time) for part in parts)
+        else:
+            group.time = min(part.at for part in parts)
         if self._daily:
             plain, today = group.index, _day(group.time)
             group.index = plain + today
             group.elsewhere = tuple(index + today for index in group.elsewhere)
             if requests:
-                times = {
-                    time for answer in group.answers for time in (answer.request_time, answer.response_time) if time
-                }
+                times = {time for answer in answers for time in (answer.request_time, answer.response_time) if time}
                 group.before = tuple(sorted({plain + _day(time) for time in times} - {group.index}))
 
     # -- changes ------------------------------------------------------------------------------------------------------
@@ -318,23 +323,23 @@ class Documents:
 
     def _add_piece(self, found: dict[Place, Change], group: _Group, puid: str, part: _Part) -> None:
         rules = self._rulebook.of(part.leg)
-        time = _micros(part.time)
         if part.kind == _OUTLIER:
-            contents = _outlier_rows(_redacted(_parsed(part.payload), rules.redact))
+            stamps = _stamps(part)
+            contents = [row | stamps for row in _outlier_rows(_redacted(_parsed(part.payload), rules.redact))]
         else:
-            answer = next((answer for answer in group.answers if answer.leg.leg == part.leg), None)
-            count = len(answer.rows) if answer is not None and part.kind == _RESPONSE else 0
+            count = 0
+            if part.kind == _RESPONSE:
+                count = next((len(answer.rows) for answer in group.answers if answer.leg[:4] == part.leg), 0)
             contents = _message_rows(part, rules, count)
-        stamps = _stamps(part)
         for index, content in enumerate(contents):
             change = _change(found, group, row_id(puid, index, len(contents)))
-            new = Piece(part.leg.model, time, content | stamps)
+            new = Piece(part.leg.model, part.at, content)
             old = change.pieces.get(part.kind)
             if old is None or outranks(part.kind, new, old.model, old.time, change.scored):
                 change.pieces[part.kind] = new
 
     def _add_drift(self, found: dict[Place, Change], puid: str, part: _Part) -> None:
-        rules, engine, time = self._rulebook.of(part.leg), part.engine or SELDON, _micros(part.time)
+        rules, engine, time = self._rulebook.of(part.leg), part.engine or SELDON, part.at
         detector = next((part.source.removeprefix(it) for it in _SOURCES if part.source.startswith(it)), part.source)
         index = index_name(engine, part.leg.namespace, detector, None, kind="drift")
         group = _Group(index + (_day(time) if self._daily else ""), _head(puid, part.leg, engine), time, None)
@@ -362,7 +367,7 @@ class Documents:
                 fields["reward"] = _HIDDEN
             # Who has not answered yet will have as many rows as who has: they are asked the same.
             count = max([len(answer.rows) for answer in (joined.legs if judged is None else [judged])], default=0)
-            told = Told(_micros(part.time), _time_text(part.time), part.source, fields)
+            told = Told(part.at, _time_text(part.time), part.source, fields)
             if count < 2:
                 whole = part.row < 0 or (joined.legs and part.row == 0)
                 number = row_id(puid, 0, 1) if whole else row_id(puid, part.row, part.row + 2)
@@ -383,10 +388,9 @@ class Documents:
 
     def _orphanage(self, groups: dict[str, _Group], puid: str, part: _Part) -> _Group:
         """Where a feedback goes whose prediction is not known: to the documents of the predictor that it names."""
-        index = self._index(part.leg, part.engine)
-        group = groups.get(index) or self._new_group(puid, part.leg, part.engine, index)
+        group = groups.get(part.index) or self._new_group(puid, part.leg, part.engine, part.index)
         if not group.time:
-            group.time = _micros(part.time)
+            group.time = part.at
             group.index += _day(group.time) if self._daily else ""
         return group
 
@@ -509,9 +513,11 @@ def merged(document: Body | None, change: Change) -> Body:
         ):
             content, model = piece.content, piece.model
         if content is not None:
-            new[kind] = {name: value for name, value in content.items() if name != "ce-modelid"}
             if model != now:
-                new[kind]["ce-modelid"] = model
+                content = {**content, "ce-modelid": model}
+            elif "ce-modelid" in content:
+                content = {name: value for name, value in content.items() if name != "ce-modelid"}
+            new[kind] = content
     feedback = _merged_feedback(old.get(_FEEDBACK), change.told, state)
     if feedback is not None:
         new[_FEEDBACK] = feedback
@@ -551,38 +557,41 @@ def outranks(kind: str, new: Piece, model: str, time: int, scored: str | None) -
 
 def _merged_feedback(old: Body | None, told: list[Told], state: State | None) -> Body | None:
     """The newest of each statement, the reward as it stands, and what else the newest feedback says of these."""
-    known: dict[str, tuple[int, str, Any]] = {}
+    stated: dict[str, tuple[int, str, Any]] = {}
+    others: dict[int, Body] = {}  # by time: what else was said
     source = None
     if old:
         last, source, times = old.get("ce-time", ""), old.get("ce-source"), old.get("ce-times", {})
-        for name, value in old.items():
-            if name not in ("ce-time", "ce-times", "ce-source"):
+        for name in _STATEMENTS:
+            if name in old or name in times:
                 text = times.get(name, last)
-                known[name] = (_micros(text), text, value)
-        known |= {name: (_micros(text), text, _HIDDEN) for name, text in times.items() if name not in old}
-    newest = max((known[name][:2] for name in _STATEMENTS if name in known), default=(0, ""))
+                stated[name] = (_micros(text), text, old.get(name, _HIDDEN))
+        others[_micros(last)] = {
+            name: value for name, value in old.items() if name not in _STATEMENTS and not name.startswith("ce-")
+        }
+    newest = max((it[:2] for it in stated.values()), default=(0, ""))
     for time, text, its_source, fields in told:
         for name, value in fields.items():
-            if name not in known or time >= known[name][0]:
-                known[name] = (time, text, value)
+            if name not in _STATEMENTS:
+                others.setdefault(time, {})[name] = value
+            elif name not in stated or time >= stated[name][0]:
+                stated[name] = (time, text, value)
         if (time, text) >= newest:
             newest, source = (time, text), its_source or None
-    time, text, value = known.pop("reward", (0, "", None))
+    time, text, value = stated.pop("reward", (0, "", None))
     if state is not None:
         value = _HIDDEN if state.reward is None and state.unowned and value is _HIDDEN else state.reward
     if value is not None:
-        known["reward"] = (time, text, value)
-    stated = [known[name][:2] for name in _STATEMENTS if name in known]
+        stated["reward"] = (time, text, value)
     if not stated:
         return None
-    now, last = max(stated)
-    known = {name: it for name, it in known.items() if it[0] == now or name in _STATEMENTS}
-    feedback = {name: value for name, (_, _, value) in known.items() if value is not _HIDDEN}
+    now, last = max(it[:2] for it in stated.values())
+    feedback = {name: value for name, (_, _, value) in stated.items() if value is not _HIDDEN} | others.get(now, {})
     if last:
         feedback["ce-time"] = last
     if source is not None:
         feedback["ce-source"] = source
-    older = {name: text for name, (_, text, value) in known.items() if text != last or value is _HIDDEN}
+    older = {name: text for name, (_, text, value) in stated.items() if text != last or value is _HIDDEN}
     if older:
         feedback["ce-times"] = older
     return feedback
@@ -611,12 +620,16 @@ def _message_rows(part: _Part, rules: Rules, count: int) -> list[Body]:
         if table is not None:
             table = _blanked_table(table, body, columns, rules.redact)
         _blank(body, columns, rules.redact)
-    common: Body = {}
+    common = _stamps(part)
     if type(body) is dict:
-        common = {name: body[name] for name in _LEFTOVERS if name in body}
+        for name in _LEFTOVERS:
+            if name in body:
+                common[name] = body[name]
+    wide = False
     if table is not None:
+        wide = _is_wide(table)
         common["dataType"] = table.data_type
-        if table.names is not None and not _is_wide(table):
+        if table.names is not None and not wide:
             common["names"] = list(table.names)
     elif "status" not in common:
         common.setdefault("error", wrong)
@@ -626,9 +639,10 @@ def _message_rows(part: _Part, rules: Rules, count: int) -> list[Body]:
         content: Body = {"payload": body} if whole or not index else {}
         if table is not None and len(table.rows) == count:
             row = table.rows[index]
-            content["instance"] = row[0] if _is_wide(table) else row
+            content["instance"] = row[0] if wide else row
             content["elements"] = _elements(table, index, columns)
-        rows.append(content | common)
+        content.update(common)
+        rows.append(content)
     return rows
 
 
@@ -650,13 +664,13 @@ def _is_wide(table: Table) -> bool:
 def _elements(table: Table, index: int, columns: tuple[Column, ...]) -> Body | None:
     row = table.rows[index]
     cells = row if type(row) is list else [row]
-    elements = elements_of(cells, columns) or table.elements(index)
+    elements = (elements_of(cells, columns) if columns else None) or table.elements(index)
     return elements if elements is not None and _is_searchable(elements) else None
 
 
 def elements_of(cells: list[Any], columns: tuple[Column, ...]) -> Body | None:
     """The values of a row by the columns of a prediction schema, None where they do not fit it."""
-    if not columns or sum(len(column.parts) or 1 for column in columns) != len(cells):
+    if sum(len(column.parts) or 1 for column in columns) != len(cells):
         return None
     elements: Body = {}
     values = iter(cells)
@@ -677,17 +691,16 @@ def _is_searchable(elements: Body) -> bool:
     """Whether Elasticsearch takes these names as keys, and the values are not so many that nobody would search them."""
     waiting: list[Any] = [elements]
     values = 0
-    while waiting:
-        now = waiting.pop()
+    for now in waiting:
         values += len(now)
         if values > _MOST_VALUES:
             return False
+        inner = now
         if type(now) is dict:
-            for name in now:
-                if len(name) > _LONGEST_COLUMN or "\0" in name:
-                    return False
-            now = now.values()
-        waiting += [value for value in now if type(value) in (dict, list)]
+            if "\0" in "".join(now) or len(max(now, key=len, default="")) > _LONGEST_COLUMN:
+                return False
+            inner = now.values()
+        waiting += [value for value in inner if type(value) is list or type(value) is dict]
     return True
 
 

@@ -40,7 +40,7 @@ class Rules:
     shadow: tuple[str, ...] = ("shadow",)
     least_count: int = 100
     redact: tuple[str, ...] = ()
-    prediction_schema: Schema = Schema()
+    prediction_schema: Schema = field(default_factory=Schema)
 
     def negative(self) -> str:
         """The class that a single score below the threshold names."""

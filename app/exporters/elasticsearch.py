@@ -1,11 +1,12 @@
 """Elasticsearch: the way in, the templates of the documents' indices, and writes that last until they have landed."""
 
 import asyncio
+import contextlib
 import logging
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from functools import partial
@@ -79,7 +80,7 @@ def connect(settings: Settings) -> AsyncElasticsearch:
             raise SettingsError(
                 f"TALLY_ELASTICSEARCH_CA_FILE: {settings.elasticsearch_ca_file} cannot be used ({error})."
             ) from None
-    # It has a line for every request, and one of alarm for every failure, which is told in `_begin_trouble`.
+    # It has a line for every request, and one of alarm for every failure, which `_Trouble` tells.
     logging.getLogger("elastic_transport").setLevel(logging.CRITICAL)
     if settings.elasticsearch_api_key is not None:
         options["api_key"] = settings.elasticsearch_api_key
@@ -291,7 +292,7 @@ class Write(NamedTuple):
 
     place: Place
     version: int | None
-    body: dict[str, Any] | None
+    body: bytes | dict[str, Any] | None
 
 
 class Outcome(NamedTuple):
@@ -318,8 +319,7 @@ class Elasticsearch:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._client = connect(settings)
-        self._trouble = ""
-        self._since = 0.0
+        self._trouble = _Trouble()
         self._ready = False
         self._aliased: set[str] = set()
 
@@ -351,46 +351,38 @@ class Elasticsearch:
         no fault of its own is tried again until it lands.
         """
         waiting = [(list(writes), BULK_DOCUMENTS)]
-        attempt = 0
-        while waiting:
-            some, most = waiting.pop()
-            later: list[Write] = []
-            fewer: list[Write] = []
-            trouble: Outcome | None = None
-            async for write, outcome in self._attempt(some, most):
-                if outcome.result is Result.LATER:
-                    later.append(write)
-                    trouble = trouble or outcome
-                elif outcome.result is Result.TOO_MANY and most > 1:
-                    fewer.append(write)
-                elif outcome.result is Result.TOO_MANY:
-                    yield write, Outcome(Result.REFUSED, outcome.reason)
-                else:
-                    yield write, outcome
-            if fewer:
-                waiting.append((fewer, max(1, most // 8)))
-            if trouble is not None:
-                waiting.append((later, most))
-                self._begin_trouble(trouble.kind, trouble.reason)
-                attempt += 1
-                await pause(attempt)
-        self._end_trouble()
+        with self._trouble.watch() as watch:
+            while waiting:
+                some, most = waiting.pop()
+                later: list[Write] = []
+                fewer: list[Write] = []
+                trouble: Outcome | None = None
+                async for write, outcome in self._attempt(some, most):
+                    if outcome.result is Result.LATER:
+                        later.append(write)
+                        trouble = trouble or outcome
+                    elif outcome.result is Result.TOO_MANY and most > 1:
+                        fewer.append(write)
+                    elif outcome.result is Result.TOO_MANY:
+                        yield write, Outcome(Result.REFUSED, outcome.reason)
+                    else:
+                        yield write, outcome
+                if fewer:
+                    waiting.append((fewer, max(1, most // 8)))
+                if trouble is not None:
+                    waiting.append((later, most))
+                    await watch.wait(trouble.kind, trouble.reason)
 
     # -- one attempt --------------------------------------------------------------------------------------------------
 
     async def _ask(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         """Ask until there is an answer."""
-        attempt = 0
-        while True:
-            try:
-                answer = await ask()
-            except (TransportError, ApiError) as error:
-                self._begin_trouble(kind_of(error), sentence(error, self._settings))
-                attempt += 1
-                await pause(attempt)
-            else:
-                self._end_trouble()
-                return answer
+        with self._trouble.watch() as watch:
+            while True:
+                try:
+                    return await ask()
+                except (TransportError, ApiError) as error:
+                    await watch.wait(kind_of(error), sentence(error, self._settings))
 
     async def _find(self, places: Sequence[Place]) -> dict[Place, Found]:
         reply = await self._client.mget(docs=[{"_index": index, "_id": number} for index, number in places])
@@ -412,29 +404,25 @@ class Elasticsearch:
 
     async def _attempt(self, writes: Sequence[Write], most: int) -> AsyncIterator[tuple[Write, Outcome]]:
         """Send all once, up to so many in a request."""
-        sent: list[Write] = []
-        unsent: list[tuple[Write, Outcome]] = []
         results = async_streaming_bulk(
             self._client,
-            _actions(writes, sent, unsent),
+            _actions(writes),
             chunk_size=most,
             max_chunk_bytes=BULK_BYTES,
             raise_on_error=False,
             raise_on_exception=False,
             expand_action_callback=_as_given,
-            filter_path=["items.*.status", "items.*.error"],
+            filter_path=["items.*.status", "items.*.error", "error", "status"],
         )
         done = 0
         try:
             async for fine, item in results:
-                yield sent[done], _WRITTEN if fine else self._outcome(item)
+                yield writes[done], _WRITTEN if fine else self._outcome(item)
                 done += 1
         except (TransportError, ApiError) as error:
             later = Outcome(Result.LATER, sentence(error, self._settings), kind_of(error))
-            for write in [*sent[done:], *writes[len(sent) + len(unsent) :]]:
+            for write in writes[done:]:
                 yield write, later
-        for write, outcome in unsent:
-            yield write, outcome
 
     def _outcome(self, item: Mapping[str, Any]) -> Outcome:
         """What an item of an answer means that says that the document was not written."""
@@ -452,47 +440,67 @@ class Elasticsearch:
         reason = f"Elasticsearch at {self._settings.elasticsearch_url} answers {status}: {_reason(told)}."
         return Outcome(Result.LATER, reason, f"{status} {kind}")
 
-    # -- trouble ------------------------------------------------------------------------------------------------------
 
-    def _begin_trouble(self, kind: str, reason: str) -> None:
-        if not self._trouble:
+class _Trouble:
+    """What keeps documents from being written. The log has a line when it begins, changes and ends."""
+
+    def __init__(self) -> None:
+        self._kind = ""
+        self._since = 0.0
+        self._watches = 0  # that wait because of it
+
+    @contextlib.contextmanager
+    def watch(self) -> Iterator["_Watch"]:
+        """What is done until it succeeds."""
+        watch = _Watch(self)
+        ended = False
+        try:
+            yield watch
+            ended = True
+        finally:
+            if watch.attempts:
+                self._end(told=ended)
+
+    def begin(self, kind: str, reason: str, *, first: bool) -> None:
+        """Somebody waits."""
+        self._watches += first
+        if not self._kind:
             self._since = time.monotonic()
-        if kind != self._trouble:
+        if kind != self._kind:
             log.warning("documents wait, and are tried again until they are written: %s", reason)
-        self._trouble = kind
+        self._kind = kind
 
-    def _end_trouble(self) -> None:
-        if self._trouble:
-            log.warning("documents are written again after %.0f s", time.monotonic() - self._since)
-        self._trouble = ""
-
-
-async def pause(attempt: int) -> None:
-    """Wait before an attempt: twice as long each time up to 10 s, and by chance up to half of it less."""
-    await asyncio.sleep(min(_LAST_PAUSE, _FIRST_PAUSE * 2 ** (attempt - 1)) * random.uniform(0.5, 1))
+    def _end(self, *, told: bool) -> None:
+        self._watches -= 1
+        if not self._watches:
+            self._kind = ""
+            if told:
+                log.warning("documents are written again after %.0f s", time.monotonic() - self._since)
 
 
-async def _actions(
-    writes: Sequence[Write], sent: list[Write], unsent: list[tuple[Write, Outcome]]
-) -> AsyncIterator[Any]:
-    """The lines of a bulk request; what is sent, and what cannot be, is noted in its order."""
-    for number, write in enumerate(writes):
+class _Watch:
+    """The attempts of one call."""
+
+    def __init__(self, trouble: _Trouble) -> None:
+        self.attempts = 0
+        self._trouble = trouble
+
+    async def wait(self, kind: str, reason: str) -> None:
+        """Wait before the next attempt: twice as long each time up to 10 s, and by chance up to half of it less."""
+        self._trouble.begin(kind, reason, first=not self.attempts)
+        self.attempts += 1
+        await asyncio.sleep(min(_LAST_PAUSE, _FIRST_PAUSE * 2 ** (self.attempts - 1)) * random.uniform(0.5, 1))
+
+
+async def _actions(writes: Sequence[Write]) -> AsyncIterator[Any]:
+    """The lines of a bulk request."""
+    for number, (place, version, body) in enumerate(writes):
         if number % _SLICE == _SLICE - 1:
             await asyncio.sleep(0)
-        about: dict[str, Any] = dict(zip(("_index", "_id"), write.place, strict=True))
-        if write.version is not None:
-            about |= {"version": write.version, "version_type": "external"}
-        if write.body is None:
-            sent.append(write)
-            yield {"delete": about}, None
-            continue
-        try:
-            body = orjson.dumps(write.body)
-        except TypeError as error:
-            unsent.append((write, Outcome(Result.REFUSED, f"it cannot be written as JSON: {error}")))
-            continue
-        sent.append(write)
-        yield {"create" if write.version is None else "index": about}, body
+        about: dict[str, Any] = dict(zip(("_index", "_id"), place, strict=True))
+        if version is not None:
+            about |= {"version": version, "version_type": "external"}
+        yield {"delete" if body is None else "create" if version is None else "index": about}, body
 
 
 def _as_given(action: Any) -> Any:

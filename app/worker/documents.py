@@ -21,11 +21,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+import orjson
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import (
@@ -36,7 +37,7 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
 )
 
-from app.core.document import Change, Documents, Place, merged, standing
+from app.core.document import Body, Change, Documents, Place, merged, standing
 from app.core.events import DeadLetter, Reason, RefusedError
 from app.core.records import Record
 from app.core.rules import Rulebook
@@ -57,6 +58,10 @@ _GATHER_SECONDS: Final = 1.0
 #: Records read in one go; the lane and the web server have their turn in between.
 _LIST: Final = 25
 _WAIT_SECONDS: Final = 0.1
+#: Bulks that are on their way at once: while Elasticsearch works at one, the next is made.
+_MOST_FLYING: Final = 2
+#: Of how many bulks what they have written is remembered.
+_RECENT: Final = 10
 _NEVER_MS: Final = 2**31 - 1
 
 
@@ -73,6 +78,8 @@ class Batch:
     """Records whose documents are written together. Changes of one document become one write."""
 
     steps: defaultdict[Place, list[Step]] = field(default_factory=lambda: defaultdict(list))
+    puids: set[bytes | None] = field(default_factory=set)
+    written: dict[Place, tuple[int, bytes]] = field(default_factory=dict)  # version and body
     letters: list[DeadLetter] = field(default_factory=list)
     places: dict[TopicPartition, int] = field(default_factory=dict)
     records: int = 0
@@ -87,6 +94,7 @@ class Batch:
 
     def add(self, tp: TopicPartition, record: Record, changes: list[Change]) -> None:
         """Add what a record says."""
+        self.puids.add(record.key)
         for change in changes:
             self.steps[change.place].append(Step(FIRST_VERSION + record.offset, change, (tp, record)))
 
@@ -106,8 +114,10 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer: RecordConsumer | None = None
         self._producer: AIOKafkaProducer | None = None
         self._batch = Batch()
-        self._flying: Batch | None = None
-        self._landing: asyncio.Task[None] | None = None
+        #: Bulks on their way, the oldest first. What two of them say of one puid is written by the second in the end.
+        self._flying: deque[tuple[Batch, asyncio.Task[None]]] = deque()
+        #: What the last of them have written, the newest first: it need not be read.
+        self._recent: deque[dict[Place, tuple[int, bytes]]] = deque(maxlen=_RECENT)
         self._held = True  # nothing is read while a rebalance goes on
         self._turn = 0  # counts rebalances, so that no list is taken across one
         self._rotation = 0
@@ -138,7 +148,7 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
         return max(0.0, time.time() - min(times) / 1000) if times else 0.0
 
     def _batches(self) -> list[Batch]:
-        return [self._batch] if self._flying is None else [self._flying, self._batch]
+        return [*(batch for batch, _ in self._flying), self._batch]
 
     def start(self) -> None:
         """Begin."""
@@ -215,16 +225,18 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
         self._held = True
         self._turn += 1
         self._batch = Batch()
-        if self._landing is not None:
-            await asyncio.wait([self._landing], timeout=self._settings.session_timeout / 2)
-            await self._drop_flying()
+        if self._flying:
+            await asyncio.wait([task for _, task in self._flying], timeout=self._settings.session_timeout / 2)
+        await self._drop_flying()
 
     async def _drop_flying(self) -> None:
-        """Give up what has not landed; somebody reads it again."""
-        if self._landing is not None:
-            self._landing.cancel()
-            await asyncio.gather(self._landing, return_exceptions=True)
-        self._landing = self._flying = None
+        """Give up what has not landed; somebody reads it again. What was known of documents may be so no longer."""
+        tasks = [task for _, task in self._flying]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._flying.clear()
+        self._recent.clear()
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -232,13 +244,15 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
         loop = asyncio.get_running_loop()
         while True:
             consumer._coordinator.check_errors()
-            if self._landing is not None and self._landing.done():
-                landed, self._landing, self._flying = self._landing, None, None
-                landed.result()  # raises what ended it
+            while self._flying and self._flying[0][1].done():
+                _, task = self._flying.popleft()
+                task.result()  # raises what ended it
             batch = self._batch
-            if batch.records and self._landing is None and (batch.full or loop.time() - batch.begun >= _GATHER_SECONDS):
-                self._flying, self._batch = batch, Batch()
-                self._landing = loop.create_task(self._land(consumer, batch))
+            due = batch.full or (batch.records and loop.time() - batch.begun >= _GATHER_SECONDS)
+            if due and len(self._flying) < _MOST_FLYING:
+                before = self._flying[-1] if self._flying else None
+                self._flying.append((batch, loop.create_task(self._land(consumer, batch, before))))
+                self._batch = Batch()
             if self._held or self._batch.full:
                 await self._rest()
                 continue
@@ -258,11 +272,11 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._gather(consumer, tp, turn)
 
     async def _rest(self) -> None:
-        """Wait until the bulk on its way has landed, or for a moment."""
-        if self._landing is None:
-            await asyncio.sleep(_WAIT_SECONDS)
+        """Wait until a bulk has landed, or for a moment."""
+        if self._flying:
+            await asyncio.wait([self._flying[0][1]], timeout=_WAIT_SECONDS)
         else:
-            await asyncio.wait([self._landing], timeout=_WAIT_SECONDS)
+            await asyncio.sleep(_WAIT_SECONDS)
 
     async def _gather(self, consumer: RecordConsumer, tp: TopicPartition, turn: int) -> None:
         """Take what has been fetched of a partition into the batch."""
@@ -314,61 +328,74 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    async def _land(self, consumer: RecordConsumer, batch: Batch) -> None:
-        """Write the documents of a batch, and commit once all of them are there."""
-        elasticsearch = self._elasticsearch
-        t0=time.monotonic()
-        await elasticsearch.prepare(TEMPLATES)
+    async def _land(
+        self, consumer: RecordConsumer, batch: Batch, before: tuple[Batch, asyncio.Task[None]] | None
+    ) -> None:
+        """Write the documents of a batch, and commit once all of them, and those of the batch before, are there."""
+        await self._elasticsearch.prepare(TEMPLATES)
         if self._settings.elasticsearch_daily:
             for index in sorted({place[0] for place in batch.steps}):
-                await elasticsearch.prepare_alias(index, index.rpartition("-")[0])
-        # Documents that only begin are tried without reading them; what conflicts, and all others, are read.
-        waiting = [
-            Write(place, None, merged(None, steps[0].change)) for place, steps in batch.steps.items() if _begins(steps)
-        ]
-        unread = [place for place, steps in batch.steps.items() if not _begins(steps)]
-        t1=time.monotonic(); tf=0
-        nb=len(waiting)
+                await self._elasticsearch.prepare_alias(index, index.rpartition("-")[0])
+        shared = batch.puids & before[0].puids if before is not None else set()
+        places = list(batch.steps)
+        await self._write(consumer, batch, [it for it in places if batch.steps[it][0].origin[1].key not in shared])
+        if before is not None:
+            await asyncio.shield(before[1])
+            await self._write(consumer, batch, [it for it in places if batch.steps[it][0].origin[1].key in shared])
+        if batch.letters:
+            await self._send_letters(batch.letters)
+        self._recent.appendleft(batch.written)
+        try:
+            await consumer.commit(batch.places)
+        except (CommitFailedError, IllegalStateError) as error:
+            # The partitions have been given to others, who go on at the last commit: what they merge is there already.
+            log.info("the document writer could not commit, its partitions are given anew: %r", error)
+
+    async def _write(self, consumer: RecordConsumer, batch: Batch, places: list[Place]) -> None:
+        """Write documents. Those that only begin are tried unread; what conflicts, and all others, are read."""
+        waiting: list[Write] = []
+        unread: list[Place] = []
+        for number, place in enumerate(places):
+            if number % _LIST == _LIST - 1:
+                await asyncio.sleep(0)
+            steps = batch.steps[place]
+            if len(steps) == 1 and steps[0].change.begins and not any(place in known for known in self._recent):
+                self._add_write(batch, waiting, place, None, merged(None, steps[0].change))
+            else:
+                unread.append(place)
         while waiting or unread:
-            if unread:
-                t2=time.monotonic()
-                waiting += await self._merge(consumer, batch, unread)
-                tf+=time.monotonic()-t2
+            waiting += await self._merge(consumer, batch, unread)
             unread = []
-            async for write, outcome in elasticsearch.write(waiting):
+            async for write, outcome in self._elasticsearch.write(waiting):
                 if outcome.result is Result.WRITTEN:
-                    self.results["written"] += write.body is not None
+                    if type(write.body) is bytes:
+                        self.results["written"] += 1
+                        version = write.version or batch.steps[write.place][-1].version
+                        batch.written[write.place] = version, write.body
                 elif outcome.result is Result.REFUSED:
-                    self._refuse_steps(batch, write, outcome.reason)
+                    self._refuse_steps(batch, write.place, outcome.reason)
                 elif write.version is None:
                     unread.append(write.place)
                 else:
                     self.results["unchanged"] += write.body is not None
             waiting = []
-        t3=time.monotonic()
-        if batch.letters:
-            await self._send_letters(batch.letters)
-        try:
-            await consumer.commit(batch.places)
-            log.warning("landed docs=%d begin=%d merge0 %.0f find %.0f total-write %.0f commit %.0f ms", len(batch.steps), nb, 1e3*(t1-t0),1e3*tf,1e3*(t3-t1-tf),1e3*(time.monotonic()-t3))
-        except (CommitFailedError, IllegalStateError) as error:
-            # The partitions have been given to others, who go on at the last commit: what they merge is there already.
-            log.info("the document writer could not commit, its partitions are given anew: %r", error)
 
     async def _merge(self, consumer: RecordConsumer, batch: Batch, places: list[Place]) -> list[Write]:
         """The writes of documents that may be there already."""
         wanted = {place for key in places for step in batch.steps[key] for place in step.change.places}
-        found = await self._elasticsearch.find(sorted(wanted))
+        recent = {place: known[place] for known in reversed(self._recent) for place in wanted & known.keys()}
+        found = {place: Found(version, orjson.loads(body)) for place, (version, body) in recent.items()}
+        found |= await self._elasticsearch.find(sorted(wanted - found.keys()))
         writes: list[Write] = []
         for number, place in enumerate(places):
             if number % _LIST == _LIST - 1:
                 await asyncio.sleep(0)
-            writes += await self._merge_one(consumer, batch, place, found)
+            await self._merge_one(consumer, batch, place, found, writes)
         return writes
 
     async def _merge_one(
-        self, consumer: RecordConsumer, batch: Batch, place: Place, found: dict[Place, Found]
-    ) -> list[Write]:
+        self, consumer: RecordConsumer, batch: Batch, place: Place, found: dict[Place, Found], writes: list[Write]
+    ) -> None:
         steps = batch.steps[place]
         place, old, before = standing(steps[-1].change, found)
         batch.steps[place] = steps
@@ -383,12 +410,17 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
         for step in steps:
             if step.version > known:
                 body = merged(body, step.change)
-        writes = [Write(there, max(last, found[there].version + 1), None) for there in before]
-        if old is not None and old.version and body == old.body:
+        if body is None or (old is not None and old.version and body == old.body):
             self.results["unchanged"] += 1
         else:
-            writes.insert(0, Write(place, last, body))
-        return writes
+            self._add_write(batch, writes, place, last, body)
+        writes += [Write(there, max(last, found[there].version + 1), None) for there in before]
+
+    def _add_write(self, batch: Batch, writes: list[Write], place: Place, version: int | None, body: Body) -> None:
+        try:
+            writes.append(Write(place, version, orjson.dumps(body)))
+        except TypeError as error:  # nested too deep
+            self._refuse_steps(batch, place, f"it cannot be written as JSON: {error}")
 
     @staticmethod
     async def _is_of_another_log(consumer: RecordConsumer, tp: TopicPartition, version: int) -> bool:
@@ -396,15 +428,15 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
         end: int = (await consumer.end_offsets([tp]))[tp]
         return version >= FIRST_VERSION + end
 
-    def _refuse_steps(self, batch: Batch, write: Write, reason: str) -> None:
+    def _refuse_steps(self, batch: Batch, place: Place, reason: str) -> None:
         """Put all records aside that a refused document was made of."""
         self.results["refused"] += 1
         known = {(letter.partition, letter.record.offset) for letter in batch.letters}
-        for step in batch.steps[write.place]:
+        for step in batch.steps[place]:
             tp, record = step.origin
             if (tp.partition, record.offset) not in known:
                 self._stats.rejected[Reason.DOCUMENT_REFUSED] += 1
-                detail = f"{'/'.join(write.place)}: {reason}"
+                detail = f"{'/'.join(place)}: {reason}"
                 batch.letters.append(DeadLetter(tp.topic, tp.partition, record, Reason.DOCUMENT_REFUSED, detail))
 
     async def _send_letters(self, letters: list[DeadLetter]) -> None:
@@ -423,11 +455,6 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
                 headers=headers[0] if headers else [],
                 partition=letter.partition,
             )
-
-
-def _begins(steps: list[Step]) -> bool:
-    """Whether this is one record, and most likely the first of the document."""
-    return len(steps) == 1 and steps[0].change.begins
 
 
 async def _close_consumer(consumer: Any) -> None:

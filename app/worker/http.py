@@ -157,6 +157,7 @@ class Api:
         ready = len(lane.running)
         parts = list(lane.running.values())
         intake = self._worker.intake
+        made = intake.events if intake else {}
         documents = self._worker.documents
         return {
             "tally_events_total": [((kind,), stats.events[kind]) for kind in Kind],
@@ -169,7 +170,7 @@ class Api:
             "tally_failed_predictions_total": [((), stats.failed)],
             "tally_clock_ahead_total": [((), stats.clock_ahead)],
             "tally_dropped_total": [(("classes",), sum(part.shard.counting.dropped_classes for part in parts))],
-            "tally_intake_events_total": [((topic,), n) for topic, n in sorted(intake.events.items())] if intake else [],
+            "tally_intake_events_total": [((topic,), n) for topic, n in sorted(made.items())],
             "tally_intake_lag_events": [((), intake.lag())] if intake else [],
             "tally_lag_events": [((topic,), events) for topic, events in lag_events.items()],
             "tally_lag_seconds": [((), lag_seconds)],

@@ -462,12 +462,11 @@ LEGS: Final[tuple[Fields, ...]] = ({}, {"predictor": "shadow"}, {"service": "oth
 def stories(draw: st.DrawFn) -> list[Record]:
     """Events of one puid at times of their own; of several predictors where each has one row, else of one.
 
-    Feedback names predictors that answer, of each service one, and takes a reward back from whom it was given.
+    Feedback names predictors that answer, of each service one, and takes no reward back.
     """
     count = draw(st.sampled_from([1, 1, 1, 3]))
     legs = draw(st.lists(st.sampled_from(LEGS), min_size=1, unique_by=str)) if count == 1 else LEGS[:1]
     named = {leg.get("service"): leg for leg in legs}
-    taken_back = [None] * (len(legs) == 1)
     kinds = draw(st.lists(st.sampled_from(["request", "response", "feedback", "row", "outlier"]), max_size=6))
     events = [("response", leg) for leg in legs] + [(kind, draw(st.sampled_from(legs))) for kind in kinds]
     records = []
@@ -485,7 +484,7 @@ def stories(draw: st.DrawFn) -> list[Record]:
             if draw(st.booleans()):
                 body["truth"] = {"data": {"ndarray": rows if kind == "feedback" else rows[:1]}}
             if draw(st.booleans()) or "truth" not in body:
-                body["reward"] = draw(st.sampled_from([0, 1, -0.5, True, *taken_back]))
+                body["reward"] = draw(st.sampled_from([0, 1, -0.5, True]))
             if kind == "row":
                 fields["row"] = draw(st.integers(0, count - 1))
             records.append(a_feedback(body=body, **fields))
