@@ -19,6 +19,11 @@ class Column(NamedTuple):
     parts: tuple[str, ...] = ()
     categories: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the single columns."""
+        return self.parts or (self.name,)
+
 
 class Schema(NamedTuple):
     """What the columns of a model's requests and responses are."""

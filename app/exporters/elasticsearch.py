@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from dataclasses import replace
 from enum import Enum
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
 import orjson
 from elastic_transport import ConnectionError as Unreachable
@@ -314,12 +314,14 @@ _WRITTEN: Final = Outcome(Result.WRITTEN)
 
 
 class Elasticsearch:
-    """One Elasticsearch, asked until it answers. The log has a line when trouble begins, changes, and ends."""
+    """One Elasticsearch, asked until it answers. Of its trouble the log is told once, however many ask it."""
+
+    _troubles: ClassVar[dict[str | None, "_Trouble"]] = {}
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._client = connect(settings)
-        self._trouble = _Trouble()
+        self._trouble = self._troubles.setdefault(settings.elasticsearch_url, _Trouble())
         self._ready = False
         self._aliased: set[str] = set()
 
@@ -442,7 +444,7 @@ class Elasticsearch:
 
 
 class _Trouble:
-    """What keeps documents from being written. The log has a line when it begins, changes and ends."""
+    """What keeps documents from being written. The log has a line when it begins, when it changes, and when it ends."""
 
     def __init__(self) -> None:
         self._kind = ""

@@ -37,7 +37,9 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
 )
 
-from app.core.document import Body, Change, Documents, Place, merged, standing
+from app.core.documents.changes import Documents
+from app.core.documents.merging import Change, merged, standing
+from app.core.documents.names import Body, Place
 from app.core.events import DeadLetter, Reason, RefusedError
 from app.core.records import Record
 from app.core.rules import Rulebook

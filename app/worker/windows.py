@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from app.core.documents.windows import INDEX, MAPPINGS, Document, WindowDocuments
 from app.core.view import View
-from app.core.window_documents import INDEX, MAPPINGS, Document, WindowDocuments
 from app.exporters.elasticsearch import Elasticsearch, Result, Write, index_template
 from app.settings import Settings
 

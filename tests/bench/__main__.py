@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.bench import load, peer_runs
+from tests.bench import documents, load, peer_runs
 from tests.bench.peer_runs import PEERS, NotInstalled
 from tests.bench.table import INTAKE, ONE, TWO, Row, text
 from tests.bench.tally_runs import Tally
@@ -22,6 +22,7 @@ OWN: Final[Mapping[str, tuple[str, Callable[[Tally], list[Row]]]]] = {
     "two": (TWO, Tally.two),
     "log": (f"{ONE} with inference-log", Tally.with_log),
     "intake": (INTAKE, Tally.intake),
+    "documents": (documents.DOCUMENTS, documents.run),
     "recovery": ("recovery", Tally.recovery),
     "memory": ("memory of an open exchange", Tally.memory),
     "latency": ("event to /metrics, idle", Tally.latency),

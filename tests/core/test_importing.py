@@ -5,7 +5,9 @@ from typing import Any
 import orjson
 import pytest
 
-from app.core.document import Body, Documents, Place, merged, standing
+from app.core.documents.changes import Documents
+from app.core.documents.merging import merged, standing
+from app.core.documents.names import Body, Place
 from app.core.events import Kind
 from app.core.importing import Document, Imported, LeftOut, events_of, puid_of
 from app.core.rules import Rulebook

@@ -329,6 +329,8 @@ def _elasticsearch_java(home: Path, port: int, password: str | None, log: Path) 
     name = f"elasticsearch-{ELASTICSEARCH_VERSION}"
     program_folder = _download(name, "unpack-dependencies", (program + ":zip",)) / name
     user = "nobody" if os.geteuid() == 0 else None  # it refuses to run as root
+    if password:  # it is changed below
+        program_folder = Path(shutil.copytree(program_folder, home / name, symlinks=True))
     if user:
         program_folder, java = (_opened(path, home) for path in (program_folder, java))
     settings = _elasticsearch_settings(port, password) | {
@@ -351,11 +353,36 @@ def _elasticsearch_java(home: Path, port: int, password: str | None, log: Path) 
         "ES_TMPDIR": str(temporary),
     }
     if password:
+        _add_plugin(program_folder, java)
         keystore = [str(program_folder / "bin/elasticsearch-keystore"), "add", "--stdin", "--force"]
         _run([*keystore, "bootstrap.password"], environment=environment, text=password)
     if user:
         _run(["chown", "-R", user, str(home)])
     return Launch([str(program_folder / "bin/elasticsearch")], log, environment, user)
+
+
+def _add_plugin(program_folder: Path, java: Path) -> None:
+    """Add what the node needs to make API keys: a plugin of a few names, see its source."""
+    compiler, jar = java / "bin/javac", java / "bin/jar"
+    if not compiler.exists():
+        raise Missing(
+            f"{java} has no javac, without which there are no API keys to test with: install a JDK 21 or newer"
+        )
+    source, folder = Path(__file__).with_name("elasticsearch_plugin"), program_folder / "plugins/tally-tests"
+    shutil.copytree(source, folder)
+    libraries, classes = f"{program_folder}/lib/*", folder / "classes"
+    _run([str(compiler), "--release", "21", "-cp", libraries, "-d", str(classes), str(folder / "KeysIndex.java")])
+    _run([str(jar), "--create", "--file", str(folder / "keys.jar"), "-C", str(classes), "."])
+    shutil.rmtree(classes)
+    lines = {
+        "name": "tally-tests",
+        "description": "names that the index for API keys asks for",
+        "version": "1",
+        "elasticsearch.version": ELASTICSEARCH_VERSION,
+        "java.version": "21",
+    }
+    text = "".join(f"{key}={value}\n" for key, value in lines.items())
+    (folder / "stable-plugin-descriptor.properties").write_text(text)
 
 
 def _elasticsearch_settings(port: int, password: str | None) -> dict[str, str]:

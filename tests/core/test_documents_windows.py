@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.documents.windows import MAPPINGS, Document, Slot, WindowDocuments, document_id
 from app.core.events import Identity
 from app.core.panes import PaneClock, RowKey, Window
 from app.core.rules import Rulebook, Rules
 from app.core.view import View
-from app.core.window_documents import MAPPINGS, Document, Slot, WindowDocuments, document_id
 from tests.builders import START, WINDOWS, Ledger, Record, a_feedback, a_request, a_response
 
 HOUR = 3600

@@ -12,19 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.clock import parse_time
-from app.core.document import (
-    KSERVE,
-    MOST_COPIED,
-    SELDON,
-    Body,
-    Documents,
-    Place,
-    elements_of,
-    index_name,
-    merged,
-    row_id,
-    standing,
-)
+from app.core.documents.changes import Documents
+from app.core.documents.contents import MOST_COPIED, elements_of
+from app.core.documents.merging import merged, standing
+from app.core.documents.names import KSERVE, SELDON, Body, Place, index_name, row_id
 from app.core.events import Leg, Reason, RefusedError
 from app.core.joined import part, part_prefix
 from app.core.rules import Column, Rulebook, Rules, Schema

@@ -1,0 +1,548 @@
+"""Documents in a real Elasticsearch: exactly one for each row that was answered, through whatever happens."""
+
+import base64
+import json
+import os
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from tests.live import servers
+from tests.live.changelogs import read_topic
+from tests.live.story import TYPES, Event, traffic
+from tests.live.workers import Fleet, Worker, produce, topic_settings, wait_for
+
+SOAK = bool(os.environ.get("TALLY_TEST_SOAK"))
+CASES = Path(os.environ.get("TALLY_TEST_CASES", Path(__file__).parents[3] / "shared/cases")) / "seldon"
+HEADERS = {
+    "namespace": "ce_namespace",
+    "service": "ce_inferenceservicename",
+    "endpoint": "ce_endpoint",
+    "model": "ce_modelid",
+}
+
+
+class Node:
+    """What the tests ask of an Elasticsearch, over HTTP and by nothing of Tally's."""
+
+    def __init__(self, server: servers.Elasticsearch) -> None:
+        self.url = server.url
+        self._headers = {"Content-Type": "application/json"}
+        if server.password:
+            token = base64.b64encode(f"elastic:{server.password}".encode()).decode()
+            self._headers["Authorization"] = f"Basic {token}"
+        self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, self._headers, method=method)  # noqa: S310 - as given
+        with self._open(request, timeout=30) as reply:
+            return json.loads(reply.read() or b"{}")
+
+    def remove(self, *patterns: str) -> None:
+        """Remove the indices of these names; wildcards are resolved here, since a node may forbid them."""
+        for pattern in patterns:
+            try:
+                indices = self.ask("GET", f"/{pattern}?expand_wildcards=all")
+            except urllib.error.HTTPError:
+                continue
+            for index in indices:
+                self.ask("DELETE", f"/{index}")
+
+    def search(self, index: str, **body: Any) -> Any:
+        self.ask("POST", f"/{index}/_refresh")
+        return self.ask("POST", f"/{index}/_search?ignore_unavailable=true", body)
+
+    def documents(self, index: str) -> dict[tuple[str, str], Any]:
+        """All documents, by index and id."""
+        found: dict[tuple[str, str], Any] = {}
+        after: list[Any] = []
+        try:
+            self.ask("POST", f"/{index}/_refresh")
+        except urllib.error.HTTPError:
+            return found
+        while True:
+            page = {"search_after": after} if after else {}
+            body = {"size": 5000, "sort": [{"RequestId": "asc"}, {"@timestamp": "asc"}, {"Ce-Endpoint": "asc"}], **page}
+            hits = self.ask("POST", f"/{index}/_search", body)["hits"]["hits"]
+            if not hits:
+                return found
+            found |= {(hit["_index"], hit["_id"]): hit["_source"] for hit in hits}
+            after = hits[-1]["sort"]
+
+
+@contextmanager
+def workers(folder: Path, bootstrap: str, node: Node, **more: str) -> Iterator[tuple[Fleet, str]]:
+    """Workers with topics and an app of their own, and the name of these; all is removed in the end."""
+    name = f"docs{uuid.uuid4().hex[:8]}"
+    settings = {
+        **topic_settings(bootstrap, name),
+        "LOG_TOPIC": f"{name}-log",
+        "PARTITIONS": "4",
+        "SESSION_TIMEOUT": "3s",
+        "ELASTICSEARCH_URL": node.url,
+        **more,
+    }
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    try:
+        with Fleet(folder, settings) as fleet:
+            yield fleet, name
+    finally:
+        topics = [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith(name)]
+        for removed in admin.delete_topics(topics).values():
+            removed.result()
+
+
+def an_event(kind: str, puid: str, body: Any, named: Mapping[str, str], moment: float | None = None) -> Event:
+    """A canonical event; `named` are namespace, service, endpoint, model, and further headers."""
+    headers = {"ce_type": TYPES.get(kind, f"io.seldon.serving.inference.{kind}"), "ce_requestid": puid}
+    headers |= {HEADERS.get(name, name): text for name, text in named.items()}
+    if moment is not None:
+        headers["ce_time"] = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    topic = kind if kind in TYPES else "response"
+    packed = [(name, text.encode()) for name, text in headers.items()]
+    base = puid.partition("-item-")[0].encode()
+    return Event(topic, base, json.dumps(body).encode(), packed, int(time.time() * 1000))
+
+
+def started(fleet: Fleet, **changes: str) -> Worker:
+    worker = fleet.start(**changes)
+    wait_for("the worker is ready", worker.ready)
+    return worker
+
+
+def sum_of(worker: Worker, name: str, **labels: str) -> float:
+    return sum(
+        value
+        for (found, had), value in worker.series().items()
+        if found == name and labels.items() <= dict(had).items()
+    )
+
+
+def wait_until_written(fleet: Fleet, worker: Worker, events: int, seconds: float = 90) -> None:
+    """Wait until so many events have been read and nothing waits for Elasticsearch."""
+
+    def written() -> bool:
+        series = worker.series()
+        read = sum(value for (name, _), value in series.items() if name == "tally_events_total")
+        idle = [series.get((f"tally_documents_{name}", ())) == 0 for name in ("backlog", "oldest_seconds")]
+        return read >= events and all(idle) and sum_of(worker, "tally_documents_total") > 0
+
+    try:
+        wait_for("all documents are written", written, seconds)
+    except AssertionError:
+        print(fleet.logs())
+        raise
+
+
+# -- the seed's exercise ----------------------------------------------------------------------------------------------
+
+
+def test_the_seeds_query_gives_46_of_63(
+    kafka: servers.Kafka, elasticsearch: servers.Elasticsearch, tmp_path: Path
+) -> None:
+    node, index = Node(elasticsearch), "inference-log-seldon-seldon-sklearn-default"
+    leg = {"namespace": "seldon", "service": "sklearn", "endpoint": "default"}
+    begin = 1_795_244_400.0
+    events = []
+    for number in range(100):
+        puid = str(uuid.uuid4())
+        events.append(an_event("request", puid, {"data": {"ndarray": [[1, 2, 3, 4]]}}, leg, begin + number))
+        output = {"data": {"names": ["t:0", "t:1", "t:2"], "ndarray": [[0.001, 0.004, 0.995]]}, "meta": {}}
+        events.append(an_event("response", puid, output, leg, begin + number + 0.25))
+        if number < 63:
+            events.append(an_event("feedback", puid, {"reward": number < 46}, leg, begin + 1000 + number))
+    node.remove(index)
+    with workers(tmp_path, kafka.bootstrap, node) as (fleet, _):
+        try:
+            worker = started(fleet)
+            produce(fleet.settings, events)
+            wait_until_written(fleet, worker, len(events))
+
+            def rewards(*filters: Any) -> tuple[float, int]:
+                reply = node.search(
+                    index,
+                    size=0,
+                    query={"bool": {"filter": [{"exists": {"field": "feedback.reward"}}, *filters]}},
+                    aggs={"sum": {"sum": {"field": "feedback.reward"}}},
+                )
+                return reply["aggregations"]["sum"]["value"], reply["hits"]["total"]["value"]
+
+            def until(field: str, moment: float) -> Any:
+                return {"range": {field: {"lt": datetime.fromtimestamp(moment, UTC).isoformat()}}}
+
+            assert rewards() == (46, 63)
+            assert rewards(until("request.ce-time", begin + 10)) == (10, 10)
+            assert rewards(until("feedback.ce-time", begin + 1050)) == (46, 50)
+            assert rewards({"range": {"request.ce-time": {"gte": "2026-11-21T07:00:50Z"}}}) == (0, 13)
+            assert rewards({"term": {"Ce-Inferenceservicename": "sklearn"}}) == (46, 63)
+            assert node.search(index, size=0, track_total_hits=True)["hits"]["total"]["value"] == 100
+        finally:
+            node.remove(index)
+
+
+# -- the request logger's documents -----------------------------------------------------------------------------------
+
+
+def test_what_the_request_logger_wrote_is_there(
+    kafka: servers.Kafka, elasticsearch: servers.Elasticsearch, tmp_path: Path
+) -> None:
+    if not CASES.is_dir():
+        missing = f"there are no cases at {CASES}: set TALLY_TEST_CASES to their folder"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
+    events, wanted = [], defaultdict(list)
+    for number in ("11", "12", "13", "14"):
+        for path in CASES.glob(f"{number}-*.json"):
+            for case in json.loads(path.read_bytes())["cases"]:
+                named = {name.lower(): text for name, text in case["headers"].items()}
+                family, _, kind = named["ce-type"].rpartition(".")
+                puid = named.get("ce-requestid") or named["ce-id"]
+                words = {
+                    name: named[header.replace("_", "-")]
+                    for name, header in HEADERS.items()
+                    if header.replace("_", "-") in named
+                }
+                if family.startswith("org.kubeflow"):
+                    words["ce_servingengine"] = "inferenceservice"
+                events.append(an_event(kind, puid, case["body"], words))
+                for doc in case["docs"]:
+                    wanted[doc["index"], doc["id"]].append(doc["doc"])
+    node = Node(elasticsearch)
+    indices = sorted({index for index, _ in wanted})
+    node.remove(*indices)
+    with workers(tmp_path, kafka.bootstrap, node) as (fleet, name):
+        try:
+            worker = started(fleet)
+            produce(fleet.settings, events)
+            wait_until_written(fleet, worker, len(events))
+            found = node.documents(",".join(indices))
+            refused = read_topic(kafka.bootstrap, f"{name}-dead-letters")
+            assert not any(refused.values())
+            assert found.keys() == wanted.keys()
+            for place, parts in wanted.items():
+                for part in parts:
+                    assert part["RequestId"] == found[place]["RequestId"]
+                    for kind in ("request", "response"):
+                        assert found[place].get(kind, {}).get("payload") == part.get(kind, {}).get(
+                            "payload", found[place].get(kind, {}).get("payload")
+                        )
+                        if kind in part:
+                            assert found[place][kind]["instance"] == part[kind]["instance"]
+                    if "outlier" in part:
+                        assert found[place]["outlier"]["data"] == part["outlier"]["data"]
+        finally:
+            node.remove(*indices)
+
+
+# -- any payload ------------------------------------------------------------------------------------------------------
+
+ODD: tuple[Any, ...] = (
+    {"data": {"names": ["a"], "ndarray": [[1]]}},
+    {"data": {"names": ["a"], "ndarray": [["a text in a column that was a number"]]}},
+    {"data": {"names": ["a"], "ndarray": [[[1, 2]]]}},
+    {"data": {"names": ["a", "a.b", "", " ", "..", "x" * 900], "ndarray": [[1, 2, 3, 4, 5, "y" * 40_000]]}},
+    {"data": {"ndarray": [[1]], "": 1, "a..b": 2}, "meta": {"tags": {".": 1}}},
+    {"jsonData": {"a": {"b": [1, "2", None, {"c": True}]}}},
+    {"jsonData": {"a": "not an object"}},
+    {"strData": "text"},
+    {"instances": [{"a": {"b": 1}}]},
+    {"data": {"names": [f"n{number}" for number in range(3000)], "ndarray": [list(range(3000))]}},
+)
+
+
+def test_no_payload_is_lost_to_another_before_it(
+    kafka: servers.Kafka, elasticsearch: servers.Elasticsearch, tmp_path: Path
+) -> None:
+    node = Node(elasticsearch)
+    with workers(tmp_path, kafka.bootstrap, node, MAX_LABEL_LENGTH="50000") as (fleet, name):
+        leg = {"namespace": name, "service": "odd", "endpoint": "default"}
+        index = f"inference-log-seldon-{name}-odd-default"
+        events = [an_event("request", f"p{number}", body, leg) for number, body in enumerate(ODD)]
+        rewards = (True, 1, 0.5, -1, 1e9)
+        events += [an_event("response", f"p{number}", {"data": {"ndarray": [1]}}, leg) for number in range(5)]
+        events += [an_event("feedback", f"p{number}", {"reward": it}, leg) for number, it in enumerate(rewards)]
+        try:
+            worker = started(fleet)
+            produce(fleet.settings, events)
+            wait_until_written(fleet, worker, len(events))
+            found = node.documents(index)
+            assert sorted(number for _, number in found) == sorted(f"p{number}" for number in range(len(ODD)))
+            for number, body in enumerate(ODD):
+                assert found[index, f"p{number}"]["request"]["payload"] == body
+            assert [found[index, f"p{number}"]["feedback"]["reward"] for number in range(5)] == [1, 1, 0.5, -1, 1e9]
+            by_text = node.search(index, query={"term": {"request.elements.a": "a text in a column that was a number"}})
+            assert [hit["_id"] for hit in by_text["hits"]["hits"]] == ["p1"]
+            fields = node.ask("GET", f"/{index}/_mapping")[index]["mappings"]["properties"]
+            assert len(json.dumps(fields)) < 10_000
+        finally:
+            node.remove(index)
+
+
+def test_a_document_that_is_refused_is_put_aside_with_the_reason(
+    kafka: servers.Kafka, elasticsearch: servers.Elasticsearch, tmp_path: Path
+) -> None:
+    node = Node(elasticsearch)
+    with workers(tmp_path, kafka.bootstrap, node) as (fleet, name):
+        good = {"namespace": name, "service": "good", "endpoint": "default"}
+        bad = good | {"service": "bad"}
+        body: Any = {"data": {"ndarray": [[1]]}}
+        deep: Any = 1
+        for _ in range(300):
+            deep = {"a": deep}
+        try:
+            node.ask(
+                "PUT",
+                f"/inference-log-seldon-{name}-bad-default",
+                {"mappings": {"properties": {"request": {"properties": {"dataType": {"type": "long"}}}}}},
+            )
+            worker = started(fleet)
+            events = [
+                an_event("request", "refused", body, bad),
+                an_event("request", "deep", {"data": {"ndarray": [[1]]}, "meta": deep}, good),
+                an_event("request", "fine", body, good),
+            ]
+            produce(fleet.settings, events)
+            wait_until_written(fleet, worker, len(events))
+            assert [number for _, number in node.documents(f"inference-log-seldon-{name}-*")] == ["fine"]
+            letters = [
+                letter for some in read_topic(kafka.bootstrap, f"{name}-dead-letters").values() for letter in some
+            ]
+            told = {letter.key(): dict(letter.headers()) for letter in letters}
+            assert told.keys() == {b"refused", b"deep"}
+            assert {headers["reason"] for headers in told.values()} == {b"document-refused"}
+            assert b"document_parsing_exception" in told[b"refused"]["detail"]
+            assert {headers["origin-topic"] for headers in told.values()} == {f"{name}-log".encode()}
+            assert sum_of(worker, "tally_documents_total", result="refused") == 2
+            assert sum_of(worker, "tally_rejected_total", reason="document-refused") == 2
+        finally:
+            node.remove(f"inference-log-seldon-{name}-*")
+
+
+def test_an_index_for_each_day_has_the_plain_name_as_alias(
+    kafka: servers.Kafka, elasticsearch: servers.Elasticsearch, tmp_path: Path
+) -> None:
+    node = Node(elasticsearch)
+    with workers(tmp_path, kafka.bootstrap, node, ELASTICSEARCH_DAILY="true") as (fleet, name):
+        leg = {"namespace": name, "service": "svc", "endpoint": "default"}
+        plain, midnight = f"inference-log-seldon-{name}-svc-default", 1_795_219_200.0
+        output: Any = {"data": {"ndarray": [1]}}
+        try:
+            worker = started(fleet)
+            produce(fleet.settings, [an_event("response", "late", output, leg, midnight + 0.5)])
+            wait_until_written(fleet, worker, 1)
+            assert node.documents(plain).keys() == {(f"{plain}-2026.11.21", "late")}
+            rest = [
+                an_event("request", "late", {"data": {"ndarray": [[1]]}}, leg, midnight - 0.5),
+                an_event("response", "next", output, leg, midnight + 9),
+                an_event("feedback", "late", {"reward": 1}, leg, midnight + 90_000),
+            ]
+            produce(fleet.settings, rest)
+            wait_until_written(fleet, worker, 4)
+            found = node.documents(plain)
+            assert found.keys() == {(f"{plain}-2026.11.20", "late"), (f"{plain}-2026.11.21", "next")}
+            assert found[f"{plain}-2026.11.20", "late"]["feedback"]["reward"] == 1
+        finally:
+            node.remove(f"{plain}*")
+
+
+# -- through whatever happens -----------------------------------------------------------------------------------------
+
+
+def brute_force(events: Iterable[Event], namespace: str) -> dict[tuple[str, str], Any]:
+    """The documents that are right: every event is kept, the winners are found by sorting."""
+    best: dict[tuple[str, str, tuple[str, ...]], tuple[tuple[int, bytes], Any, tuple[str, ...], str]] = {}
+    for event in events:
+        names = {name: text.decode(errors="replace") for name, text in event.headers}
+        kind = next((kind for kind, known in TYPES.items() if known == names.get("ce_type")), None)
+        try:
+            body = json.loads(event.value)
+        except ValueError:
+            continue
+        if event.key is None or kind is None or type(body) is not dict or names.get("ce_namespace") != namespace:
+            continue
+        if names.get("ce_requestid", event.key.decode()) != event.key.decode():
+            continue
+        leg = tuple(names[header] for header in HEADERS.values())
+        text = names["ce_time"]
+        second = datetime.fromisoformat(text[:19] + "+00:00").timestamp()
+        rank = (int(second) * 1_000_000 + int(text[20:26]), blake2b(event.value, digest_size=8).digest())
+        if not rank[0] % 1000:  # of an event at its record's own time the record's is taken, which has no ns
+            text = f"{text[:26]}Z"
+        at = (event.key.decode(), kind, leg if kind != "feedback" else ())
+        if at not in best or rank > best[at][0]:
+            best[at] = (rank, body, leg, text)
+    documents: dict[tuple[str, str], Any] = {}
+    for (puid, kind, leg), ((asked, _), request, _, text) in best.items():
+        if kind != "request":
+            continue
+        (answered, _), response, _, answer_text = best[puid, "response", leg]
+        namespace, service, endpoint, model = leg
+        row = response["data"]["ndarray"][0]
+        predicted = str(row.index(max(row))) if len(row) > 1 else str(int(row[0] >= 0.5))
+        document: Any = {
+            "@timestamp": text,
+            "RequestId": puid,
+            "ServingEngine": "seldon",
+            "Ce-Inferenceservicename": service,
+            "Ce-Endpoint": endpoint,
+            "Ce-Namespace": namespace,
+            "Ce-Modelid": model,
+            "request": {
+                "payload": request,
+                "instance": request["data"]["ndarray"][0],
+                "elements": None,
+                "dataType": "tabular",
+                "ce-time": text,
+            },
+            "response": {
+                "payload": response,
+                "instance": row,
+                "elements": None,
+                "dataType": "tabular" if len(row) > 1 else "number",
+                "meta": response["meta"],
+                "ce-time": answer_text,
+            },
+            "verdict": {"predicted": predicted},
+        }
+        assert asked < answered
+        if (told := best.get((puid, "feedback", ()))) is not None:
+            (moment, _), feedback, named, told_text = told
+            truth = feedback["truth"]["data"]["ndarray"][0]
+            label = str(truth.index(1)) if isinstance(truth, list) else str(truth)
+            document["verdict"] |= {
+                "label": label,
+                "correct": label == predicted,
+                "delay_seconds": max(0, moment - answered) / 1e6,
+            }
+            if named == leg:
+                document["verdict"]["reward"] = feedback["reward"]
+                document["feedback"] = {**feedback, "ce-time": told_text}
+        documents[f"inference-log-seldon-{namespace}-{service}-{endpoint}", puid] = document
+    return documents
+
+
+def renamed(events: Iterable[Event], namespace: str) -> list[Event]:
+    """The same events of models in another namespace."""
+    return [
+        event._replace(
+            headers=[
+                (name, namespace.encode() if name == "ce_namespace" and text == b"demo" else text)
+                for name, text in event.headers
+            ]
+        )
+        for event in events
+    ]
+
+
+def assert_documents(node: Node, pattern: str, wanted: dict[tuple[str, str], Any], seconds: float) -> None:
+    """Wait until the documents are those wanted; fail with what differs."""
+    end = time.monotonic() + seconds
+    while (found := node.documents(pattern)) != wanted:
+        if time.monotonic() > end:
+            wrong = [place for place in found.keys() | wanted.keys() if found.get(place) != wanted.get(place)]
+            some = "\n".join(f"{place}: {found.get(place)} instead of {wanted.get(place)}" for place in wrong[:3])
+            raise AssertionError(f"{len(wrong)} of {len(wanted)} documents differ, among them\n{some}")
+        time.sleep(1)
+
+
+@pytest.mark.timeout(1800)
+def test_nothing_is_lost_and_nothing_twice(
+    kafka: servers.Kafka, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    """Elasticsearch stops in the middle, an index is read-only for a while, the worker is killed: the join goes on."""
+    puids, rate, away = (100_000, 4_000, 60) if SOAK else (5_000, 1_500, 5)
+    with servers.elasticsearch(tmp_path_factory.mktemp("own"), own=True) as server:
+        node = Node(server)
+        with workers(tmp_path, kafka.bootstrap, node) as (fleet, name):
+            events = renamed(traffic(puids), name)
+            wanted = brute_force(events, name)
+            assert len(wanted) > puids
+            worker = started(fleet)
+            sending = threading.Thread(target=produce, args=(fleet.settings, events, rate))
+            sending.start()
+            locked = f"inference-log-seldon-{name}-iris-default"
+            wait_for("the first documents", lambda: len(node.documents(locked)) > 0)
+            node.ask("PUT", f"/{locked}/_settings", {"index.blocks.write": True})
+            wait_for("documents wait", lambda: "cluster_block_exception" in fleet.logs(), 30)
+            node.ask("PUT", f"/{locked}/_settings", {"index.blocks.write": None})
+            server.stop()
+            lags, backlogs = [], []
+            end = time.monotonic() + away
+            while time.monotonic() < end:
+                lags.append(sum_of(worker, "tally_lag_events"))
+                backlogs.append(sum_of(worker, "tally_documents_backlog"))
+                time.sleep(0.5)
+            assert worker.ready()
+            assert max(backlogs) > 0
+            assert sum_of(worker, "tally_documents_oldest_seconds") > 1
+            worker.kill()
+            worker = started(fleet)
+            server.start()
+            sending.join()
+            assert_documents(node, f"inference-log-seldon-{name}-*", wanted, 900 if SOAK else 120)
+            # As long as there was no Elasticsearch, the join was never more than a moment behind.
+            assert max(lags) < 3 * rate, lags
+            letters = [
+                dict(letter.headers())["reason"]
+                for some in read_topic(kafka.bootstrap, f"{name}-dead-letters").values()
+                for letter in some
+            ]
+            assert b"document-refused" not in letters
+
+
+# -- credentials ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Elasticsearch]:
+    """A node that asks for credentials."""
+    with servers.elasticsearch(tmp_path_factory.mktemp("secure"), security=True) as server:
+        yield server
+
+
+def credentials(kind: str, server: servers.Elasticsearch) -> tuple[dict[str, str], dict[str, str]]:
+    """Settings that open a node, and settings that do not."""
+    if kind == "password":
+        right = {"ELASTICSEARCH_USERNAME": "elastic", "ELASTICSEARCH_PASSWORD": server.password or ""}
+        return right, right | {"ELASTICSEARCH_PASSWORD": "wr0ng-passw0rd"}
+    try:
+        key = Node(server).ask("POST", "/_security/api_key", {"name": "tally"})["encoded"]
+    except urllib.error.HTTPError as error:
+        # The distribution for tests lacks the module analysis-common, without which there is no index for keys.
+        raise servers.Missing(f"this Elasticsearch makes no API keys ({error}): start Docker") from None
+    return {"ELASTICSEARCH_API_KEY": key}, {"ELASTICSEARCH_API_KEY": "d3Jvbmc6d3Jvbmctd3Jvbmctd3Jvbmc="}
+
+
+@pytest.mark.parametrize("kind", ["password", "api_key"])
+def test_a_credential_opens_and_a_wrong_one_is_told_in_a_sentence(
+    kind: str, kafka: servers.Kafka, secure: servers.Elasticsearch, tmp_path: Path
+) -> None:
+    node = Node(secure)
+    right, wrong = credentials(kind, secure)
+    with workers(tmp_path, kafka.bootstrap, node, **right) as (fleet, name):
+        leg = {"namespace": name, "service": "svc", "endpoint": "default"}
+        refused = started(fleet, **wrong)
+        produce(fleet.settings, [an_event("response", "p", {"data": {"ndarray": [1]}}, leg)])
+        wait_for("the sentence", lambda: f"in TALLY_{next(iter(wrong))}" in fleet.logs(), 30)
+        time.sleep(3)
+        assert fleet.logs().count("(401)") == 1
+        assert sum_of(refused, "tally_events_total", kind="response") == 1
+        assert sum_of(refused, "tally_documents_backlog") >= 1
+        refused.stop()
+        worker = started(fleet)
+        wait_for("the document", lambda: sum_of(worker, "tally_documents_total", result="written") == 1, 30)
+        assert [number for _, number in node.documents(f"inference-log-seldon-{name}-*")] == ["p"]
+        hidden = [text for name, text in [*right.items(), *wrong.items()] if not name.endswith("USERNAME")]
+        assert not any(text in fleet.logs() for text in hidden)
