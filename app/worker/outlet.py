@@ -63,6 +63,9 @@ class Outlet:
         self._producer = producer
         self._consumer = consumer
         slots = len(self._topics) * partitions
+        #: An old source's records are given this age (their `ce_time` stays): with their own, the brokers might delete
+        #: them before they are read.
+        self._kept_ms = int(settings.exchange_retention * 500)
         self._worth_sending = min(max(_ROUND, _PER_BATCH * slots), _MOST // 2)
         self._next = Round(slots)
         self._acknowledged: dict[TopicPartition, int] = {}
@@ -81,7 +84,8 @@ class Outlet:
     def put(self, events: Sequence[tuple[Kind, Event, int]]) -> list[Event]:
         """Add events, each to its partition of its kind's topic. Returns those that are larger than any batch."""
         partitions, appends = self._partitions, self._next.appends
-        latest = int(time.time() * 1000) + _AHEAD_MS
+        now = int(time.time() * 1000)
+        earliest, latest = now - self._kept_ms, now + _AHEAD_MS
         too_large: list[Event] = []
         size = 0
         numbers = partitions_of([event.key for _, event, _ in events], partitions)
@@ -91,6 +95,8 @@ class Outlet:
                 slot += 2 * partitions if kind is Kind.FEEDBACK else partitions
             if timestamp > latest:
                 timestamp = latest  # noqa: PLW2901 - a name of its own would cost every event
+            elif timestamp < earliest:
+                timestamp = earliest  # noqa: PLW2901
             key, value, named = event
             headers = list(named)
             size += len(value)

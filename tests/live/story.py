@@ -7,11 +7,12 @@ import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-NOW = datetime(2026, 11, 21, 9, 0, 30, tzinfo=UTC)
+#: When the story ends: yesterday, since brokers delete what is older than a topic keeps.
+NOW = (datetime.now(UTC) - timedelta(days=1)).replace(hour=9, minute=0, second=30, microsecond=0)
 WINDOWS = {"5m": (60, 5), "1h": (60, 60), "24h": (600, 144)}
 TYPES = {
     "request": "io.seldon.serving.inference.request",

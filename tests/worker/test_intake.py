@@ -29,7 +29,7 @@ from app.worker.topics import acls_of, sources_among
 
 PARTITIONS: Final = 4
 PLACE: Final = TopicPartition("source", 1)
-TIME: Final = 1_795_244_400_000
+TIME: Final = int(time.time() * 1000)
 SETTINGS: Final = load_settings(app_id="shop", intake_topics=("source",))
 HEADER_BYTES: Final = 61
 
@@ -143,20 +143,23 @@ def test_an_event_that_no_batch_takes_is_given_back_and_stops_no_other() -> None
     assert [len(record.value or b"") for record in records] == [10, 10, BATCH_BYTES - 1000, 10]
 
 
-def test_a_time_that_brokers_refuse_is_brought_near() -> None:
+def test_a_time_that_brokers_refuse_or_take_for_outdated_is_brought_near() -> None:
     now = int(time.time() * 1000)
-    times = [now + 3_600_000, now + 3_000_000, now, 0]
+    week, day = 7 * 86_400_000, 86_400_000
+    times = [now + 3_600_000, now + 3_000_000, now, now - 3 * day, now - week, 0]
 
     async def test(outlet: Outlet, brokers: Brokers) -> None:
         outlet.put([an_event(Kind.REQUEST, "one", timestamp=timestamp) for timestamp in times])
-        outlet.note(PLACE, 4, 4)
+        outlet.note(PLACE, 6, 6)
         outlet.send()
         await brokers.acknowledge()
 
     (records,) = run(test).written.values()
-    first, *others = (record.timestamp for record in records)
+    first, *others, old, oldest = (record.timestamp for record in records)
     assert now + 3_000_000 < first < now + 3_600_000
-    assert others == times[1:]
+    assert others == times[1:4]
+    assert old == oldest
+    assert 3 * day < now - old < 4 * day
 
 
 def test_a_place_is_committed_once_all_before_it_is_acknowledged() -> None:
