@@ -61,18 +61,23 @@ _GATHER_SECONDS: Final = 1.0
 _LIST: Final = 25
 _WAIT_SECONDS: Final = 0.1
 #: Bulks that are on their way at once: while Elasticsearch works at one, the next is made.
-_MOST_FLYING: Final = 2
+_MOST_FLYING: Final = 3
 #: Of how many bulks what they have written is remembered.
 _RECENT: Final = 10
 _NEVER_MS: Final = 2**31 - 1
 
 
 class Step(NamedTuple):
-    """What one record does to one document."""
+    """What one record does to one document.
+
+    Of a change that begins a document only the document is kept: bytes take less room, and less time to be freed. The
+    change is made again where there is a document already.
+    """
 
     version: int
-    change: Change
     origin: tuple[TopicPartition, Record]
+    change: Change | None
+    beginning: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -97,8 +102,14 @@ class Batch:
     def add(self, tp: TopicPartition, record: Record, changes: list[Change]) -> None:
         """Add what a record says."""
         self.puids.add(record.key)
+        version, origin = FIRST_VERSION + record.offset, (tp, record)
         for change in changes:
-            self.steps[change.place].append(Step(FIRST_VERSION + record.offset, change, (tp, record)))
+            steps = self.steps[change.place]
+            if change.begins and not steps:
+                with contextlib.suppress(TypeError):  # nested too deep: found out again, and told, when it is merged
+                    steps.append(Step(version, origin, None, orjson.dumps(merged(None, change))))
+                    continue
+            steps.append(Step(version, origin, change))
 
 
 class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -116,7 +127,7 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer: RecordConsumer | None = None
         self._producer: AIOKafkaProducer | None = None
         self._batch = Batch()
-        #: Bulks on their way, the oldest first. What two of them say of one puid is written by the second in the end.
+        #: Bulks on their way, the oldest first. What several of them say of one puid is written by the last in the end.
         self._flying: deque[tuple[Batch, asyncio.Task[None]]] = deque()
         #: What the last of them have written, the newest first: it need not be read.
         self._recent: deque[dict[Place, tuple[int, bytes]]] = deque(maxlen=_RECENT)
@@ -252,7 +263,7 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
             batch = self._batch
             due = batch.full or (batch.records and loop.time() - batch.begun >= _GATHER_SECONDS)
             if due and len(self._flying) < _MOST_FLYING:
-                before = self._flying[-1] if self._flying else None
+                before = list(self._flying)
                 self._flying.append((batch, loop.create_task(self._land(consumer, batch, before))))
                 self._batch = Batch()
             if self._held or self._batch.full:
@@ -331,19 +342,19 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
     # -- writing ------------------------------------------------------------------------------------------------------
 
     async def _land(
-        self, consumer: RecordConsumer, batch: Batch, before: tuple[Batch, asyncio.Task[None]] | None
+        self, consumer: RecordConsumer, batch: Batch, before: list[tuple[Batch, asyncio.Task[None]]]
     ) -> None:
-        """Write the documents of a batch, and commit once all of them, and those of the batch before, are there."""
+        """Write the documents of a batch, and commit once all of them, and those of the batches before, are there."""
         await self._elasticsearch.prepare(TEMPLATES)
         if self._settings.elasticsearch_daily:
             for index in sorted({place[0] for place in batch.steps}):
                 await self._elasticsearch.prepare_alias(index, index.rpartition("-")[0])
-        shared = batch.puids & before[0].puids if before is not None else set()
-        places = list(batch.steps)
-        await self._write(consumer, batch, [it for it in places if batch.steps[it][0].origin[1].key not in shared])
-        if before is not None:
-            await asyncio.shield(before[1])
-            await self._write(consumer, batch, [it for it in places if batch.steps[it][0].origin[1].key in shared])
+        shared = {puid for other, _ in before for puid in batch.puids & other.puids}
+        later = [place for place, steps in batch.steps.items() if steps[0].origin[1].key in shared] if shared else []
+        await self._write(consumer, batch, list(batch.steps.keys() - later) if later else list(batch.steps))
+        if before:
+            await asyncio.shield(before[-1][1])  # which has waited for those before it
+            await self._write(consumer, batch, later)
         if batch.letters:
             await self._send_letters(batch.letters)
         self._recent.appendleft(batch.written)
@@ -357,12 +368,11 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
         """Write documents. Those that only begin are tried unread; what conflicts, and all others, are read."""
         waiting: list[Write] = []
         unread: list[Place] = []
-        for number, place in enumerate(places):
-            if number % _LIST == _LIST - 1:
-                await asyncio.sleep(0)
+        unknown = set(places).difference(*self._recent)
+        for place in places:
             steps = batch.steps[place]
-            if len(steps) == 1 and steps[0].change.begins and not any(place in known for known in self._recent):
-                self._add_write(batch, waiting, place, None, merged(None, steps[0].change))
+            if len(steps) == 1 and steps[0].beginning is not None and place in unknown:
+                waiting.append(Write(place, None, steps[0].beginning))
             else:
                 unread.append(place)
         while waiting or unread:
@@ -384,7 +394,8 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _merge(self, consumer: RecordConsumer, batch: Batch, places: list[Place]) -> list[Write]:
         """The writes of documents that may be there already."""
-        wanted = {place for key in places for step in batch.steps[key] for place in step.change.places}
+        changes = {place: [self._change(step, place) for step in batch.steps[place]] for place in places}
+        wanted = {place for some in changes.values() for change in some for place in change.places}
         recent = {place: known[place] for known in reversed(self._recent) for place in wanted & known.keys()}
         found = {place: Found(version, orjson.loads(body)) for place, (version, body) in recent.items()}
         found |= await self._elasticsearch.find(sorted(wanted - found.keys()))
@@ -392,14 +403,25 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
         for number, place in enumerate(places):
             if number % _LIST == _LIST - 1:
                 await asyncio.sleep(0)
-            await self._merge_one(consumer, batch, place, found, writes)
+            await self._merge_one(consumer, batch, place, changes[place], found, writes)
         return writes
 
+    def _change(self, step: Step, place: Place) -> Change:
+        if step.change is not None:
+            return step.change
+        return next(it for it in self._documents.changes(step.origin[1].value or b"") if it.place == place)
+
     async def _merge_one(
-        self, consumer: RecordConsumer, batch: Batch, place: Place, found: dict[Place, Found], writes: list[Write]
+        self,
+        consumer: RecordConsumer,
+        batch: Batch,
+        place: Place,
+        changes: list[Change],
+        found: dict[Place, Found],
+        writes: list[Write],
     ) -> None:
         steps = batch.steps[place]
-        place, old, before = standing(steps[-1].change, found)
+        place, old, before = standing(changes[-1], found)
         batch.steps[place] = steps
         last, known = steps[-1].version, 0
         if old is not None and (place not in found or found[place] is not old):
@@ -409,9 +431,9 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
         if known > last and await self._is_of_another_log(consumer, steps[0].origin[0], known):
             last, known = known + 1, 0
         body = old.body if old is not None else None
-        for step in steps:
+        for step, change in zip(steps, changes, strict=True):
             if step.version > known:
-                body = merged(body, step.change)
+                body = merged(body, change)
         if body is None or (old is not None and old.version and body == old.body):
             self.results["unchanged"] += 1
         else:

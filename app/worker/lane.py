@@ -296,14 +296,11 @@ class Lane:
         """The next records of the topic that is furthest back; none while it is waited for."""
         shard = part.shard
         newest = shard.newest
-        slowest = ""
+        behind: list[str] = []  # of which nothing has been fetched
         for topic in sorted(self.settings.topics, key=lambda topic: newest.get(topic, 0)):
             tp = TopicPartition(topic, part.number)
-            if (
-                slowest
-                and newest.get(topic, 0) - newest.get(slowest, 0) > _SKEW_MS
-                and self._worth_waiting(part, slowest)
-            ):
+            edge = newest.get(topic, 0) - _SKEW_MS
+            if any(newest.get(it, 0) < edge and self._worth_waiting(part, it) for it in behind):
                 break
             records = consumer.take(tp, _LIST)
             place = consumer.place(tp)
@@ -312,7 +309,7 @@ class Lane:
             if records:
                 part.waited_since = None
                 return topic, records
-            slowest = slowest or topic
+            behind.append(topic)
         return "", []
 
     def _worth_waiting(self, part: Partition, topic: str) -> bool:
