@@ -11,7 +11,7 @@ demo: $(VENV)/demo ## two models, one getting worse, on a broker in memory; need
 	@$(BIN)/tally demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: check ## the checks, then all tests, with a real Kafka, Elasticsearch and Prometheus
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 soak: $(VENV)/dev ## the live tests in full size (200,000 request ids, ten kills, a minute without broker)
 	TALLY_TEST_SOAK=1 $(BIN)/python -m pytest tests/live -v

@@ -34,7 +34,7 @@ _LIST = 100
 _WAIT_SECONDS = 0.1
 #: How far one topic of a partition may run ahead of another that has more to read, and how long it waits for it.
 _SKEW_MS = 20  # of record time; more lets the parts of a puid miss each other's epoch while catching up
-_PATIENCE_SECONDS = 0.3
+_PATIENCE_SECONDS = 1.0
 _CHANGES_PER_EPOCH = 10_000
 
 
@@ -307,19 +307,20 @@ class Lane:
             if not records and place is not None:
                 shard.skip(topic, place)  # only transaction markers lie before it
             if records:
-                part.waited_since = None
+                part.awaited.pop(topic, None)
                 return topic, records
             behind.append(topic)
         return "", []
 
     def _worth_waiting(self, part: Partition, topic: str) -> bool:
-        """Whether the others should wait for the next fetch of a topic that is behind them."""
+        """Whether the others should wait for the next fetch of a topic that is behind them.
+
+        They do not wait for ever: what is left of it may be held back by a transaction that nobody ends.
+        """
         if part.shard.offsets.get(topic, 0) >= self._end(topic, part.number):
             return False
         now = asyncio.get_running_loop().time()
-        if part.waited_since is None:
-            part.waited_since = now
-        return now - part.waited_since < _PATIENCE_SECONDS
+        return now - part.awaited.setdefault(topic, now) < _PATIENCE_SECONDS
 
     def _fold(self, part: Partition, topic: str, records: list[Record]) -> None:
         shard = part.shard

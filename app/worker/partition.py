@@ -48,7 +48,7 @@ class Partition:
         self.shard = shard
         self.lost: LostError | None = None
         self.cut_at = 0.0
-        self.waited_since: float | None = None  # when reading began to wait for the topic that is furthest back
+        self.awaited: dict[str, float] = {}  # the loop time since which the other topics wait for a topic
         self._producer = producer
         self._settings = settings
         self._commit: asyncio.Task[None] | None = None
