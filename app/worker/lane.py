@@ -36,6 +36,10 @@ _WAIT_SECONDS = 0.1
 _SKEW_MS = 20  # of record time; more lets the parts of a puid miss each other's epoch while catching up
 _PATIENCE_SECONDS = 1.0
 _CHANGES_PER_EPOCH = 10_000
+#: With so many events of a partition unread its epochs are longer: fewer transactions, and exchanges that are written
+#: once instead of twice. What an epoch delays is seconds old by then.
+_FAR_BEHIND = 5_000
+_LONGER = 5
 
 
 class Lane:
@@ -90,7 +94,7 @@ class Lane:
         seconds = 0.0
         for part in self.running.values():
             for topic in self.settings.topics:
-                events[topic] += max(0, self._end(topic, part.number) - part.shard.offsets.get(topic, 0))
+                events[topic] += self._unread(part, topic)
             clock = self._clock(part)
             if clock is not None:
                 seconds = max(seconds, self.now() - clock)
@@ -317,7 +321,7 @@ class Lane:
 
         They do not wait for ever: what is left of it may be held back by a transaction that nobody ends.
         """
-        if part.shard.offsets.get(topic, 0) >= self._end(topic, part.number):
+        if not self._unread(part, topic):
             return False
         now = asyncio.get_running_loop().time()
         return now - part.awaited.setdefault(topic, now) < _PATIENCE_SECONDS
@@ -387,6 +391,8 @@ class Lane:
     def _due(self, part: Partition) -> bool:
         """Whether it is time for the partition's next epoch, and there is something in it."""
         length = max(self.settings.epoch_ms / 1000, len(self.running) * 0.025)
+        if sum(self._unread(part, topic) for topic in self.settings.topics) > _FAR_BEHIND:
+            length *= _LONGER
         waited = asyncio.get_running_loop().time() - part.cut_at
         return not (self._held or part.committing or part.lost is not None or waited < length) and part.has_news
 
@@ -396,6 +402,10 @@ class Lane:
 
     def _ended(self, part: Partition, topics: Iterable[str]) -> list[str]:
         return [topic for topic in topics if part.shard.offsets.get(topic, 0) >= self._end(topic, part.number, 1 << 62)]
+
+    def _unread(self, part: Partition, topic: str) -> int:
+        """How many records of an input are unread, as far as is known."""
+        return max(0, self._end(topic, part.number) - part.shard.offsets.get(topic, 0))
 
     def _end(self, topic: str, number: int, unknown: int = 0) -> int:
         """The end of an input as the last fetch saw it."""
