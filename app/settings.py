@@ -1,7 +1,10 @@
 """Every setting: name, type, default, one line of meaning. Nothing else reads the environment."""
 
+import os
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +28,8 @@ _COMMA = re.compile(r",(?![^{}]*\})")
 _SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
 _NODE = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/[\w./-]*)?")
 _SIZE = re.compile(r"(\d+)(B|KiB|MiB)?")
+#: How like a setting a name must be to be taken for a mistake, as difflib measures it.
+_MISSPELT = 0.85
 
 
 class SettingsError(Exception):
@@ -381,10 +386,21 @@ class Settings(BaseSettings):
 
 def load_settings(**changes: Any) -> Settings:
     """The settings of this process. Raises `SettingsError` with one sentence for the first wrong one."""
+    _refuse_misspelt(os.environ)
     try:
         return Settings(**changes)
     except ValidationError as error:
         raise SettingsError(_sentence(error)) from None
+
+
+def _refuse_misspelt(names: Iterable[str]) -> None:
+    """Of the other TALLY_ names some are nobody's mistake: Kubernetes makes TALLY_PORT of a Service named tally."""
+    known = [f"TALLY_{name.upper()}" for name in Settings.model_fields]
+    for name in sorted(names):
+        if name.upper().startswith("TALLY_") and name.upper() not in known:
+            meant = get_close_matches(name.upper(), known, n=1, cutoff=_MISSPELT)
+            if meant:
+                raise SettingsError(f"{name} is no setting: {meant[0]} may be meant.")
 
 
 def _sentence(error: ValidationError, prefix: str = "TALLY_") -> str:

@@ -103,6 +103,30 @@ def test_a_setting_from_the_environment(monkeypatch: pytest.MonkeyPatch, name: s
 
 
 @pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("TALLY_ELASTISEARCH_URL", "TALLY_ELASTICSEARCH_URL"),
+        ("TALLY_KAFKA_BOOTSTRAP_SERVER", "TALLY_KAFKA_BOOTSTRAP_SERVERS"),
+        ("tally_windows_retention", "TALLY_WINDOW_RETENTION"),
+    ],
+)
+def test_a_misspelt_setting_is_told(monkeypatch: pytest.MonkeyPatch, name: str, meant: str) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value) == f"{name} is no setting: {meant} may be meant."
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["TALLY_PORT", "TALLY_SERVICE_HOST", "TALLY_SERVICE_PORT_HTTP", "TALLY_PORT_6066_TCP_ADDR", "TALLY_TEST_BROKER"],
+)
+def test_a_variable_of_somebody_elses_is_left_alone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "1")
+    load_settings()
+
+
+@pytest.mark.parametrize(
     ("name", "text"),
     [
         ("KAFKA_SECURITY_PROTOCOL", "TLS"),

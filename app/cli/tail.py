@@ -28,6 +28,8 @@ from app.worker.topics import admin_client, describe_cluster, find_sources
 _COLUMNS = ("time", "place", "dialect", "kind", "puid", "who", "what")
 #: Of a batch so many rows are shown.
 _ROWS = 3
+#: What a feedback in Seldon's form can say.
+_FEEDBACK_FIELDS = frozenset({"request", "response", "truth", "reward", "meta"})
 _UNKNOWN = "-"
 _HINT = "; here only the canonical form is read: send other dialects to a topic of TALLY_INTAKE_TOPICS"
 
@@ -168,6 +170,9 @@ def brought(kind: Kind, value: bytes, longest: int = 200) -> str:
         words.append("takes the reward back" if feedback.reward is None else f"reward {feedback.reward / 1e9:g}")
     if feedback.output is not None:
         words.append(f"carries the response, predicted {_listed(feedback.output.marks, feedback.output.names)}")
+    unknown = [name for name in body_of(value, kind) if name not in _FEEDBACK_FIELDS]
+    if unknown:
+        words.append(f"ignores {', '.join(unknown[:_ROWS])}")
     return ", ".join(words)
 
 

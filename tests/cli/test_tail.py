@@ -80,6 +80,7 @@ def test_a_record_with_two_events_has_two_lines() -> None:
         (a_feedback(reward=None), "takes the reward back"),
         (a_feedback(reward=-0.5), "reward -0.5"),
         (a_feedback(1, response={"data": {"ndarray": [[0.1, 0.9]]}}), "label 1, carries the response, predicted 1"),
+        (a_feedback(body={"reward": 1, "requestBAD": {}, "tags": []}), "reward 1, ignores requestBAD, tags"),
     ],
 )
 def test_what_a_payload_says(event: Any, said: str) -> None:

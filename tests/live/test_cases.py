@@ -15,6 +15,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from google.protobuf.json_format import ParseDict
 from open_inference.grpc import protocol
 
+from app.cli.tail import brought
+from app.core.events import Kind
 from tests.live import servers
 from tests.live.cases import cases
 from tests.live.test_http import SELDON_RESPONSE, ask, exchange, leg, post
@@ -450,4 +452,6 @@ def test_feedback_of_the_wrapper(tally: Tally) -> None:
             row |= {"label": label, "correct": row["predicted"] == label}
         shown = [{name: row[name] for name in row if name != "score"} for one in found["legs"] for row in one["rows"]]
         assert shown == rows
+        if "warn_unknown_field" in expect:  # where somebody looks who misses something
+            assert f"ignores {expect['warn_unknown_field']}" in brought(Kind.FEEDBACK, json.dumps(body).encode())
     assert tally.refused(told) == {}
