@@ -217,26 +217,33 @@ def test_a_new_class_restates_all_windows_that_are_kept() -> None:
     ("label", "restated"),
     [
         (2 * HOUR + 44, ["1h/07:00:00Z", "24h/00:00:00Z", "5m/07:00:00Z"]),
-        (2 * HOUR + 45, ["24h/00:00:00Z"]),
-        (3 * HOUR, ["24h/00:00:00Z"]),
-        (18 * HOUR + 449, ["24h/00:00:00Z"]),
-        (18 * HOUR + 450, []),
+        (2 * HOUR + 45, ["1h/07:00:00Z", "24h/00:00:00Z"]),
+        (3 * HOUR, ["1h/07:00:00Z", "24h/00:00:00Z"]),
+        (18 * HOUR + 449, ["1h/07:00:00Z", "24h/00:00:00Z"]),
+        (18 * HOUR + 450, ["1h/07:00:00Z"]),
+        (25 * HOUR + 449, ["1h/07:00:00Z"]),
+        (25 * HOUR + 450, []),
         (26 * HOUR, []),
     ],
 )
 def test_late_labels_restate_windows_of_which_all_panes_are_kept(label: float, restated: list[str]) -> None:
-    """Fine panes for two hours, coarse ones for 25, less a quarter of one: what begins at 07:00, and at midnight."""
+    """Fine panes for two hours, coarse ones for 25, less a quarter of one: what begins at 07:00, and at midnight.
+
+    An hour is six coarse panes.
+    """
     history = History()
     history.tell(a_response(1, puid="a"), a_response(1, puid="b", at=1000))
     assert sorted(bodies(history.tell(a_feedback(1, puid="a", at=label), now=label))) == restated
 
 
 def test_a_window_that_has_lost_panes_is_not_restated() -> None:
-    """07:00 has gone and 07:30 is kept: its label counts in the day, and in no document of the hour."""
-    history = History()
-    history.tell(a_response(1, puid="a"), a_response(1, puid="b", at=1800))
+    """07:00 has gone and 07:13 is kept: its label counts in the hour, and in no document of the 15 minutes."""
+    history = History(windows=(*WINDOWS, Window("15m", 900)))
+    history.tell(a_response(1, puid="a"), a_response(1, puid="b", at=780))
     late = 2 * HOUR + 600
-    assert sorted(bodies(history.tell(a_feedback(1, puid="b", at=late), now=late))) == ["24h/00:00:00Z", "5m/07:30:00Z"]
+    assert sorted(bodies(history.tell(a_feedback(1, puid="b", at=late), now=late))) == [
+        "1h/07:00:00Z", "24h/00:00:00Z", "5m/07:10:00Z",
+    ]  # fmt: skip
     assert bodies(history.tell(now=5 * HOUR)) == {}
 
 
@@ -249,12 +256,12 @@ def test_who_reads_all_again_states_what_was_stated() -> None:
     inherited = bodies(heir.tell(now=12_000))
     assert inherited == {place: stated[place] for place in inherited}
     assert [place for place in sorted(inherited) if place[:2] != "5m"] == [
-        "1h/09:00:00Z", "1h/10:00:00Z", "24h/00:00:00Z",
+        "1h/07:00:00Z", "1h/08:00:00Z", "1h/09:00:00Z", "1h/10:00:00Z", "24h/00:00:00Z",
     ]  # fmt: skip
     assert min(place for place in inherited if place[:2] == "5m") == "5m/08:20:00Z"
 
 
-LATE = 2 * HOUR + 30  # from when on windows that begin at 07:00 are stated for the last time
+LATE = 2 * HOUR + 30  # from when on the five minutes that begin at 07:00 are stated for the last time
 
 
 def test_what_could_not_be_written_in_time_comes_as_it_was_at_last() -> None:
@@ -275,7 +282,7 @@ def test_who_was_away_when_a_window_was_last_stated_leaves_it() -> None:
     """Panes may have gone: by a stall of the process, or before it began."""
     history = History()
     history.documents.put_back(history.tell(a_response(1), now=LATE - 60), START + LATE - 60)
-    assert sorted(bodies(history.tell(now=LATE + 15))) == ["24h/00:00:00Z"]
+    assert sorted(bodies(history.tell(now=LATE + 15))) == ["1h/07:00:00Z", "24h/00:00:00Z"]
 
 
 def test_who_takes_over_while_a_window_is_last_stated_states_it() -> None:
@@ -291,7 +298,7 @@ def test_who_does_not_write_keeps_nothing() -> None:
     history.documents.put_back(history.tell(a_response(1), now=LATE - 60), START + LATE - 60)
     history.documents.note(START + LATE, writing=True)
     history.documents.note(START + LATE + 1, writing=False)
-    assert sorted(bodies(history.take(LATE + 2))) == ["24h/00:00:00Z"]
+    assert sorted(bodies(history.take(LATE + 2))) == ["1h/07:00:00Z", "24h/00:00:00Z"]
 
 
 @st.composite
@@ -322,7 +329,7 @@ def test_what_was_written_last_is_what_the_panes_say(batches: list[list[Record]]
     wanted: dict[str, tuple[int, int]] = {}
     for key, row in history.ledger.rows().items():
         for slot in aligned(key):
-            if slot.start > START + now - (25 * HOUR + 450 if slot.window.seconds == DAY else 2 * HOUR + 45):
+            if slot.start > START + now - (2 * HOUR + 45 if slot.window.seconds < HOUR else 25 * HOUR + 450):
                 responses, rewards = wanted.get(document_id(slot), (0, 0))
                 wanted[document_id(slot)] = responses + row.get("response", 0), rewards + row.get("rewards", 0)
     assert {at: (body["exchanges"]["response"], body["rewards"]) for at, body in index.items()} == wanted
@@ -335,7 +342,7 @@ def aligned(key: RowKey) -> list[Slot]:
     """The windows that a row of counts belongs to."""
     if key.level == "total":
         return []
-    length, names = (60, ("5m", "1h")) if key.level == "fine" else (600, ("24h",))
+    length, names = (60, ("5m",)) if key.level == "fine" else (600, ("1h", "24h"))
     return [
         Slot(key.identity, window, key.pane * length // window.seconds) for window in WINDOWS if window.name in names
     ]

@@ -14,9 +14,10 @@ One document for each model, window and start, and nothing for a window in which
 Counts and names are those of the Prometheus series; a score that is undefined is null. `classes` are those that occur
 in the window; for a binary model the positive one alone, under the name "", whose scores are those of the whole.
 
-A window is the union of its panes, so it can be stated while all of them are kept. Once the first of them goes, the
-document stays as it is. The clock on the wall says when: what workers that were away for longer count afterwards, by
-clocks of their own that are behind, no longer comes into these documents.
+A window is the union of its panes, so it can be stated while all of them are kept: windows of whole coarse panes as
+long as these, smaller ones for two hours (120 fine panes). Once the first of them goes, the document stays as it is.
+The clock on the wall says when: what workers that were away for longer count afterwards, by clocks of their own that
+are behind, no longer comes into these documents.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,7 +26,7 @@ from typing import Any, Final, NamedTuple
 
 from app.core.clock import format_time
 from app.core.events import Identity
-from app.core.panes import COARSE_PANES, FINE, PaneClock, Window
+from app.core.panes import COARSE, COARSE_PANES, FINE, FINE_KEPT, PaneClock, Window
 from app.core.readout import identity_fields
 from app.core.scores import Score, scores_of
 from app.core.tally import Reading
@@ -117,7 +118,7 @@ class WindowDocuments:
         #: How many documents were not written before there were too many of them.
         self.dropped = 0
         for window in view.windows:
-            level = clock.span(window, 0.0)[0]
+            level = self._level(window)
             length = self._length(level)
             assert window.seconds % length == 0  # the settings refuse any other
             self._shapes[window] = level, window.seconds // length
@@ -176,6 +177,14 @@ class WindowDocuments:
         if nature is not None:
             self._natures[identity] = nature
         return nature != before
+
+    def _level(self, window: Window) -> str:
+        """The panes that a window is made of: of those that it can be made of the ones that are kept longest."""
+        clock = self._clock
+        in_fine = clock.span(window, 0.0)[0] == FINE
+        in_coarse = window.seconds % self._length(COARSE) == 0
+        coarse_last = clock.retention_seconds > FINE_KEPT * clock.pane_seconds
+        return COARSE if in_coarse and (coarse_last or not in_fine) else FINE
 
     def _length(self, level: str) -> int:
         return self._clock.pane_seconds if level == FINE else self._clock.pane_seconds * COARSE_PANES
