@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
-from functools import partial
 from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
 import orjson
@@ -29,6 +28,8 @@ Answer = TypeVar("Answer")
 
 BULK_DOCUMENTS: Final = 1000
 BULK_BYTES: Final = 8 << 20
+#: So few documents are read together however large they may be.
+_FEWEST: Final = 10
 #: Between two attempts: doubled from the first to the last, and shortened by chance so that workers do not meet.
 _FIRST_PAUSE: Final = 0.2
 _LAST_PAUSE: Final = 10.0
@@ -45,6 +46,8 @@ _TEMPORARY: Final = frozenset(
         "index_creation_exception",
     }
 )
+#: The same, of errors that have no type of their own: how their reasons begin.
+_OF_THE_INDEX: Final = ("no write index is defined", "pipeline with id")
 _CREDENTIALS: Final = "TALLY_ELASTICSEARCH_API_KEY, or TALLY_ELASTICSEARCH_USERNAME and TALLY_ELASTICSEARCH_PASSWORD"
 
 
@@ -124,6 +127,11 @@ def sentence(error: Exception, settings: Settings) -> str:
 def kind_of(error: TransportError | ApiError) -> str:
     """What kind of trouble an error is."""
     return f"{error.status_code} {_type(error.body)}" if isinstance(error, ApiError) else type(error).__name__
+
+
+def _is_too_much(error: TransportError | ApiError) -> bool:
+    """Whether less may succeed where this failed."""
+    return error.status_code in (413, 429) if isinstance(error, ApiError) else isinstance(error, ConnectionTimeout)
 
 
 def _cause(error: Exception) -> str:
@@ -250,7 +258,10 @@ def index_template(pattern: str, properties: dict[str, Any]) -> dict[str, Any]:
         "composed_of": [f"{name}@custom"],
         "ignore_missing_component_templates": [f"{name}@custom"],
         "template": {
-            "settings": {"auto_expand_replicas": "0-1"},  # a node alone is green
+            "settings": {
+                "auto_expand_replicas": "0-1",  # a node alone is green
+                "gc_deletes": "1h",  # how long a writer that is behind finds that a document has moved
+            },
             "mappings": {"dynamic": False, "properties": properties},
         },
         "_meta": {"made_by": "tally"},
@@ -344,8 +355,16 @@ class Elasticsearch:
     async def find(self, places: Sequence[Place]) -> dict[Place, Found]:
         """Those of the documents that there are, as they are now, whether they can be searched yet or not."""
         found: dict[Place, Found] = {}
-        for start in range(0, len(places), BULK_DOCUMENTS):
-            found |= await self._ask(partial(self._find, places[start : start + BULK_DOCUMENTS]))
+        waiting = [places[start : start + BULK_DOCUMENTS] for start in range(0, len(places), BULK_DOCUMENTS)]
+        with self._trouble.watch() as watch:
+            while waiting:
+                some = waiting.pop()
+                try:
+                    found |= await self._find(some)
+                except (TransportError, ApiError) as error:
+                    await watch.wait(kind_of(error), sentence(error, self._settings))
+                    half = len(some) // 2 if _is_too_much(error) and len(some) > _FEWEST else 0
+                    waiting += [some[:half], some[half:]] if half else [some]
         return found
 
     async def write(self, writes: Sequence[Write]) -> AsyncIterator[tuple[Write, Outcome]]:
@@ -437,7 +456,8 @@ class Elasticsearch:
         kind = _type(told)
         if kind == "version_conflict_engine_exception" or not kind:  # nothing was there to be removed
             return Outcome(Result.CONFLICT)
-        if status == 413 or (status == 400 and kind not in _TEMPORARY):
+        of_index = kind in _TEMPORARY or told["error"].get("reason", "").startswith(_OF_THE_INDEX)
+        if status == 413 or (status == 400 and not of_index):
             return Outcome(Result.REFUSED, _reason(told))
         reason = f"Elasticsearch at {self._settings.elasticsearch_url} answers {status}: {_reason(told)}."
         return Outcome(Result.LATER, reason, f"{status} {kind}")
@@ -491,7 +511,8 @@ class _Watch:
         """Wait before the next attempt: twice as long each time up to 10 s, and by chance up to half of it less."""
         self._trouble.begin(kind, reason, first=not self.attempts)
         self.attempts += 1
-        await asyncio.sleep(min(_LAST_PAUSE, _FIRST_PAUSE * 2 ** (self.attempts - 1)) * random.uniform(0.5, 1))
+        pause = min(_LAST_PAUSE, _FIRST_PAUSE * 2 ** min(self.attempts - 1, 10))
+        await asyncio.sleep(pause * random.uniform(0.5, 1))
 
 
 async def _actions(writes: Sequence[Write]) -> AsyncIterator[Any]:
