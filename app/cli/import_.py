@@ -40,7 +40,7 @@ from app.cli.screen import counted
 from app.core.clock import format_time
 from app.core.events import Kind
 from app.core.importing import FIELDS, Document, LeftOut, events_of
-from app.exporters.elasticsearch import connect, sentence
+from app.exporters.elasticsearch_client import connect, sentence
 from app.settings import Settings, load_settings, parse_moment
 from app.worker.kafka import SetupError, unreachable
 

@@ -1,24 +1,22 @@
-"""Elasticsearch: the way in, the templates of the documents' indices, and writes that last until they have landed."""
+"""Elasticsearch: reads and writes of documents that last until they have landed."""
 
 import asyncio
 import contextlib
 import logging
 import random
-import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
 from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
-import orjson
-from elastic_transport import ConnectionError as Unreachable
-from elastic_transport import ConnectionTimeout, TlsError, TransportError
-from elasticsearch import ApiError, AsyncElasticsearch
+from elastic_transport import TransportError
+from elasticsearch import ApiError
 from elasticsearch.helpers import async_streaming_bulk
-from elasticsearch.serializer import JsonSerializer
 
-from app.settings import Settings, SettingsError
+from app.exporters.elasticsearch_client import connect, is_too_much, kind_of, reason_of, sentence, type_of
+from app.exporters.elasticsearch_templates import ensure_templates
+from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +31,6 @@ _FEWEST: Final = 10
 #: Between two attempts: doubled from the first to the last, and shortened by chance so that workers do not meet.
 _FIRST_PAUSE: Final = 0.2
 _LAST_PAUSE: Final = 10.0
-_REQUEST_SECONDS: Final = 60
 #: Documents whose bytes are made in one go; the lane and the web server have their turn in between.
 _SLICE: Final = 50
 
@@ -48,242 +45,6 @@ _TEMPORARY: Final = frozenset(
 )
 #: The same, of errors that have no type of their own: how their reasons begin.
 _OF_THE_INDEX: Final = ("no write index is defined", "pipeline with id")
-_CREDENTIALS: Final = "TALLY_ELASTICSEARCH_API_KEY, or TALLY_ELASTICSEARCH_USERNAME and TALLY_ELASTICSEARCH_PASSWORD"
-
-
-# -- the client -------------------------------------------------------------------------------------------------------
-
-
-class _Serializer(JsonSerializer):
-    """JSON by orjson; what is bytes already goes as it is."""
-
-    def dumps(self, data: Any) -> bytes:
-        return data if type(data) is bytes else orjson.dumps(data)
-
-    def loads(self, data: bytes) -> Any:
-        return orjson.loads(data)
-
-
-class _CompatibleSerializer(_Serializer):
-    mimetype = "application/vnd.elasticsearch+json"
-
-
-def connect(settings: Settings) -> AsyncElasticsearch:
-    """A client with the credentials of the settings. It tries each request once: whoever asks decides what then.
-
-    Raises SettingsError where the certificates cannot be read.
-    """
-    assert settings.elasticsearch_url is not None
-    options: dict[str, Any] = {}
-    nodes = settings.elasticsearch_url.split(",")
-    if any(node.startswith("https:") for node in nodes):
-        try:
-            options["ssl_context"] = ssl.create_default_context(cafile=settings.elasticsearch_ca_file)
-        except OSError as error:
-            raise SettingsError(
-                f"TALLY_ELASTICSEARCH_CA_FILE: {settings.elasticsearch_ca_file} cannot be used ({error})."
-            ) from None
-    # It has a line for every request, and one of alarm for every failure, which `_Trouble` tells.
-    logging.getLogger("elastic_transport").setLevel(logging.CRITICAL)
-    if settings.elasticsearch_api_key is not None:
-        options["api_key"] = settings.elasticsearch_api_key
-    elif settings.elasticsearch_username is not None:
-        options["basic_auth"] = (settings.elasticsearch_username, settings.elasticsearch_password)
-    return AsyncElasticsearch(
-        nodes,
-        max_retries=0,
-        request_timeout=_REQUEST_SECONDS,
-        serializers={"application/json": _Serializer(), "application/vnd.elasticsearch+json": _CompatibleSerializer()},
-        **options,
-    )
-
-
-def sentence(error: Exception, settings: Settings) -> str:
-    """What is wrong and what helps, in one sentence without secrets."""
-    where = f"Elasticsearch at {settings.elasticsearch_url}"
-    if isinstance(error, TlsError):
-        return (
-            f"{where} has a certificate that is not trusted ({_cause(error)}): name the certificates that it is "
-            "checked with in TALLY_ELASTICSEARCH_CA_FILE."
-        )
-    if isinstance(error, ConnectionTimeout):
-        return f"{where} does not answer in time."
-    if isinstance(error, Unreachable):
-        return f"{where} cannot be reached ({_cause(error)})."
-    if isinstance(error, ApiError):
-        if error.status_code == 401:
-            given = (
-                "the API key in TALLY_ELASTICSEARCH_API_KEY"
-                if settings.elasticsearch_api_key is not None
-                else "the user and password in TALLY_ELASTICSEARCH_USERNAME and TALLY_ELASTICSEARCH_PASSWORD"
-                if settings.elasticsearch_username is not None
-                else ""
-            )
-            return f"{where} refuses {given} (401)." if given else f"{where} asks for credentials: set {_CREDENTIALS}."
-        return f"{where} answers {error.status_code}: {_reason(error.body)}."
-    return f"{where} cannot be used ({_cause(error)})."
-
-
-def kind_of(error: TransportError | ApiError) -> str:
-    """What kind of trouble an error is."""
-    return f"{error.status_code} {_type(error.body)}" if isinstance(error, ApiError) else type(error).__name__
-
-
-def _is_too_much(error: TransportError | ApiError) -> bool:
-    """Whether less may succeed where this failed."""
-    return error.status_code in (413, 429) if isinstance(error, ApiError) else isinstance(error, ConnectionTimeout)
-
-
-def _cause(error: Exception) -> str:
-    """The message of the innermost error, which is the one that says something."""
-    while isinstance(error, TransportError) and error.errors:
-        error = error.errors[0]
-    text = str(error.message) if isinstance(error, TransportError) else str(error) or type(error).__name__
-    return text.replace("\n", " ")[:300]
-
-
-def _type(body: Any) -> str:
-    error = body.get("error", body) if type(body) is dict else None
-    return str(error.get("type", "")) if type(error) is dict else ""
-
-
-def _reason(body: Any) -> str:
-    """Elasticsearch's own words for an error: its type, its reason and the cause of it."""
-    error = body.get("error", body) if type(body) is dict else body
-    if type(error) is not dict:
-        return str(error)[:500]
-    words = [str(error.get("type", "")), str(error.get("reason", ""))]
-    cause = error.get("caused_by")
-    if type(cause) is dict and cause.get("reason"):
-        words.append(f"({cause['reason']})")
-    return " ".join(word for word in words if word)[:1000].rstrip(".")
-
-
-async def problem(settings: Settings) -> str | None:
-    """What keeps a worker from writing documents, in one sentence, as far as can be seen without writing any."""
-    client = connect(settings)
-    try:
-        await client.options(ignore_status=404, request_timeout=10).indices.get_index_template(name="inference-log")
-    except (TransportError, ApiError) as error:
-        return sentence(error, settings)
-    finally:
-        await client.close()
-    return None
-
-
-# -- templates --------------------------------------------------------------------------------------------------------
-
-#: Of the templates below. A template of a lower version, or none, is replaced when a worker starts.
-TEMPLATE_VERSION: Final = 1
-
-#: Kept, and never read by Elasticsearch: of any shape, with any keys.
-_AS_IT_IS: Final = {"type": "object", "enabled": False}
-_WORD: Final = {"type": "keyword", "ignore_above": 8000}
-_TIME: Final = {"type": "date", "ignore_malformed": True}
-_NUMBER: Final = {"type": "double", "ignore_malformed": True}
-
-
-def _object(**properties: Any) -> dict[str, Any]:
-    """An object of which only these fields are searched; `__` in a name stands for a dash."""
-    return {
-        "type": "object",
-        "dynamic": False,
-        "properties": {name.replace("__", "-"): mapping for name, mapping in properties.items()},
-    }
-
-
-_STAMPS: Final = {"ce__time": _TIME, "ce__source": _WORD, "ce__modelid": _WORD, "payload": _AS_IT_IS, "meta": _AS_IT_IS}
-_MESSAGE: Final = _object(
-    **_STAMPS,
-    instance=_AS_IT_IS,
-    # One field however many columns there are, and every value a keyword: a text in a column of numbers is no conflict.
-    elements={"type": "flattened", "ignore_above": 1000, "depth_limit": 300},
-    names=_AS_IT_IS,
-    dataType=_WORD,
-    id=_AS_IT_IS,
-    parameters=_AS_IT_IS,
-    status=_AS_IT_IS,
-    error=_AS_IT_IS,
-)
-_HEAD: Final = {
-    "@timestamp": _TIME,
-    **dict.fromkeys(
-        ("RequestId", "ServingEngine", "Ce-Inferenceservicename", "Ce-Endpoint", "Ce-Namespace", "Ce-Modelid"), _WORD
-    ),
-}
-_PREDICTION: Final = {
-    **_HEAD,
-    "request": _MESSAGE,
-    "response": _MESSAGE,
-    "feedback": _object(
-        **_STAMPS,
-        ce__times=_AS_IT_IS,
-        reward=_NUMBER,
-        truth=_AS_IT_IS,
-        request=_AS_IT_IS,
-        response=_AS_IT_IS,
-    ),
-    "outlier": _object(
-        **_STAMPS,
-        data=_object(is_outlier=_NUMBER, instance_score=_NUMBER, feature_score=_AS_IT_IS),
-    ),
-    "verdict": _object(
-        predicted=_WORD, label=_WORD, correct={"type": "boolean"}, reward=_NUMBER, delay_seconds=_NUMBER
-    ),
-}
-_DRIFT: Final = {
-    **_HEAD,
-    "drift": _object(
-        **_STAMPS,
-        data=_object(
-            is_drift={"type": "boolean"},
-            drift_type=_WORD,
-            distance=_NUMBER,
-            p_val=_NUMBER,
-            threshold=_NUMBER,
-            feature_distance=_AS_IT_IS,
-            feature_p_val=_AS_IT_IS,
-        ),
-    ),
-}
-
-
-def index_template(pattern: str, properties: dict[str, Any]) -> dict[str, Any]:
-    """An index template of Tally. What is in a component template `<name>@custom` holds too: shards, lifecycle."""
-    name = pattern.removesuffix("-*")
-    return {
-        "index_patterns": [pattern],
-        "priority": 200,
-        "version": TEMPLATE_VERSION,
-        "composed_of": [f"{name}@custom"],
-        "ignore_missing_component_templates": [f"{name}@custom"],
-        "template": {
-            "settings": {
-                "auto_expand_replicas": "0-1",  # a node alone is green
-                "gc_deletes": "1h",  # how long a writer that is behind finds that a document has moved
-            },
-            "mappings": {"dynamic": False, "properties": properties},
-        },
-        "_meta": {"made_by": "tally"},
-    }
-
-
-TEMPLATES: Final = {
-    "inference-log": index_template("inference-log-*", _PREDICTION),
-    "drift-log": index_template("drift-log-*", _DRIFT),
-}
-
-
-async def ensure_templates(client: AsyncElasticsearch, templates: Mapping[str, Mapping[str, Any]]) -> None:
-    """Put the templates that are missing or older; a newer one is another worker's, which knows better."""
-    for name, template in templates.items():
-        found = await client.options(ignore_status=404).indices.get_index_template(name=name)
-        known = [entry["index_template"].get("version", 0) for entry in found.body.get("index_templates", ())]
-        if not known or known[0] < template["version"]:
-            await client.indices.put_index_template(name=name, body=dict(template))
-
-
-# -- writes -----------------------------------------------------------------------------------------------------------
 
 
 class Result(Enum):
@@ -363,7 +124,7 @@ class Elasticsearch:
                     found |= await self._find(some)
                 except (TransportError, ApiError) as error:
                     await watch.wait(kind_of(error), sentence(error, self._settings))
-                    half = len(some) // 2 if _is_too_much(error) and len(some) > _FEWEST else 0
+                    half = len(some) // 2 if is_too_much(error) and len(some) > _FEWEST else 0
                     waiting += [some[:half], some[half:]] if half else [some]
         return found
 
@@ -411,7 +172,7 @@ class Elasticsearch:
         for place, document in zip(places, reply.body["docs"], strict=True):
             error = document.get("error")
             if error is not None and error.get("type") != "index_not_found_exception":
-                raise ApiError(_reason(document), replace(reply.meta, status=503), document)
+                raise ApiError(reason_of(document), replace(reply.meta, status=503), document)
             if document.get("found"):
                 found[place] = Found(document["_version"], document["_source"])
         return found
@@ -420,7 +181,7 @@ class Elasticsearch:
         made = await self._client.options(ignore_status=400).indices.create(index=index, aliases={alias: {}})
         if made.meta.status == 400:
             if made.body["error"].get("type") != "resource_already_exists_exception":
-                raise ApiError(_reason(made.body), made.meta, made.body)
+                raise ApiError(reason_of(made.body), made.meta, made.body)
             await self._client.indices.put_alias(index=index, name=alias)
 
     async def _attempt(self, writes: Sequence[Write], most: int) -> AsyncIterator[tuple[Write, Outcome]]:
@@ -450,16 +211,16 @@ class Elasticsearch:
         (told,) = item.values()
         status, whole = told["status"], told.get("exception")
         if whole is not None:  # the request as a whole was refused
-            split = status == 413 or _type(whole.body) == "action_request_validation_exception"
+            split = status == 413 or type_of(whole.body) == "action_request_validation_exception"
             result = Result.TOO_MANY if split else Result.LATER
             return Outcome(result, sentence(whole, self._settings), kind_of(whole))
-        kind = _type(told)
+        kind = type_of(told)
         if kind == "version_conflict_engine_exception" or not kind:  # nothing was there to be removed
             return Outcome(Result.CONFLICT)
         of_index = kind in _TEMPORARY or told["error"].get("reason", "").startswith(_OF_THE_INDEX)
         if status == 413 or (status == 400 and not of_index):
-            return Outcome(Result.REFUSED, _reason(told))
-        reason = f"Elasticsearch at {self._settings.elasticsearch_url} answers {status}: {_reason(told)}."
+            return Outcome(Result.REFUSED, reason_of(told))
+        reason = f"Elasticsearch at {self._settings.elasticsearch_url} answers {status}: {reason_of(told)}."
         return Outcome(Result.LATER, reason, f"{status} {kind}")
 
 

@@ -28,7 +28,8 @@ from app.core.events import DeadLetter, Reason, RefusedError
 from app.core.records import Record
 from app.core.rules import Rulebook
 from app.core.stats import Stats
-from app.exporters.elasticsearch import TEMPLATES, Elasticsearch
+from app.exporters.elasticsearch import Elasticsearch
+from app.exporters.elasticsearch_templates import TEMPLATES
 from app.settings import Settings
 from app.worker.kafka import client_options
 from app.worker.landing import Batch, Landing, Origin

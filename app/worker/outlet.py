@@ -134,6 +134,8 @@ class Outlet:
 
     def raise_failure(self) -> None:
         """Raise what ended the delivery, if anything did."""
+        if self._task.cancelled():
+            raise KafkaError("the intake begins again")
         if self._task.done():
             self._task.result()
 

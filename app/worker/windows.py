@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from app.core.documents.windows import INDEX, MAPPINGS, Document, WindowDocuments
 from app.core.view import View
-from app.exporters.elasticsearch import Elasticsearch, Result, Write, index_template
+from app.exporters.elasticsearch import Elasticsearch, Result, Write
+from app.exporters.elasticsearch_templates import index_template
 from app.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -16,16 +16,9 @@ from aiohttp import web
 from elasticsearch import AsyncElasticsearch
 
 from app.exporters import elasticsearch
-from app.exporters.elasticsearch import (
-    TEMPLATES,
-    Elasticsearch,
-    Outcome,
-    Result,
-    Write,
-    connect,
-    ensure_templates,
-    problem,
-)
+from app.exporters.elasticsearch import Elasticsearch, Outcome, Result, Write
+from app.exporters.elasticsearch_client import connect, problem
+from app.exporters.elasticsearch_templates import TEMPLATES, ensure_templates
 from app.settings import Settings, SettingsError, load_settings
 from tests.live.servers import free_port
 

@@ -1,0 +1,134 @@
+"""The way to Elasticsearch: a client with the credentials of the settings, and what its errors mean in a sentence."""
+
+import logging
+import ssl
+from typing import Any, Final
+
+import orjson
+from elastic_transport import ConnectionError as Unreachable
+from elastic_transport import ConnectionTimeout, TlsError, TransportError
+from elasticsearch import ApiError, AsyncElasticsearch
+from elasticsearch.serializer import JsonSerializer
+
+from app.settings import Settings, SettingsError
+
+_REQUEST_SECONDS: Final = 60
+_CREDENTIALS: Final = "TALLY_ELASTICSEARCH_API_KEY, or TALLY_ELASTICSEARCH_USERNAME and TALLY_ELASTICSEARCH_PASSWORD"
+
+
+class _Serializer(JsonSerializer):
+    """JSON by orjson; what is bytes already goes as it is."""
+
+    def dumps(self, data: Any) -> bytes:
+        return data if type(data) is bytes else orjson.dumps(data)
+
+    def loads(self, data: bytes) -> Any:
+        return orjson.loads(data)
+
+
+class _CompatibleSerializer(_Serializer):
+    mimetype = "application/vnd.elasticsearch+json"
+
+
+def connect(settings: Settings) -> AsyncElasticsearch:
+    """A client with the credentials of the settings. It tries each request once: whoever asks decides what then.
+
+    Raises SettingsError where the certificates cannot be read.
+    """
+    assert settings.elasticsearch_url is not None
+    options: dict[str, Any] = {}
+    nodes = settings.elasticsearch_url.split(",")
+    if any(node.startswith("https:") for node in nodes):
+        try:
+            options["ssl_context"] = ssl.create_default_context(cafile=settings.elasticsearch_ca_file)
+        except OSError as error:
+            raise SettingsError(
+                f"TALLY_ELASTICSEARCH_CA_FILE: {settings.elasticsearch_ca_file} cannot be used ({error})."
+            ) from None
+    # It has a line for every request, and one of alarm for every failure, which `_Trouble` tells.
+    logging.getLogger("elastic_transport").setLevel(logging.CRITICAL)
+    if settings.elasticsearch_api_key is not None:
+        options["api_key"] = settings.elasticsearch_api_key
+    elif settings.elasticsearch_username is not None:
+        options["basic_auth"] = (settings.elasticsearch_username, settings.elasticsearch_password)
+    return AsyncElasticsearch(
+        nodes,
+        max_retries=0,
+        request_timeout=_REQUEST_SECONDS,
+        serializers={"application/json": _Serializer(), "application/vnd.elasticsearch+json": _CompatibleSerializer()},
+        **options,
+    )
+
+
+def sentence(error: Exception, settings: Settings) -> str:
+    """What is wrong and what helps, in one sentence without secrets."""
+    where = f"Elasticsearch at {settings.elasticsearch_url}"
+    if isinstance(error, TlsError):
+        return (
+            f"{where} has a certificate that is not trusted ({_cause(error)}): name the certificates that it is "
+            "checked with in TALLY_ELASTICSEARCH_CA_FILE."
+        )
+    if isinstance(error, ConnectionTimeout):
+        return f"{where} does not answer in time."
+    if isinstance(error, Unreachable):
+        return f"{where} cannot be reached ({_cause(error)})."
+    if isinstance(error, ApiError):
+        if error.status_code == 401:
+            given = (
+                "the API key in TALLY_ELASTICSEARCH_API_KEY"
+                if settings.elasticsearch_api_key is not None
+                else "the user and password in TALLY_ELASTICSEARCH_USERNAME and TALLY_ELASTICSEARCH_PASSWORD"
+                if settings.elasticsearch_username is not None
+                else ""
+            )
+            return f"{where} refuses {given} (401)." if given else f"{where} asks for credentials: set {_CREDENTIALS}."
+        return f"{where} answers {error.status_code}: {reason_of(error.body)}."
+    return f"{where} cannot be used ({_cause(error)})."
+
+
+def kind_of(error: TransportError | ApiError) -> str:
+    """What kind of trouble an error is."""
+    return f"{error.status_code} {type_of(error.body)}" if isinstance(error, ApiError) else type(error).__name__
+
+
+def is_too_much(error: TransportError | ApiError) -> bool:
+    """Whether less may succeed where this failed."""
+    return error.status_code in (413, 429) if isinstance(error, ApiError) else isinstance(error, ConnectionTimeout)
+
+
+def _cause(error: Exception) -> str:
+    """The message of the innermost error, which is the one that says something."""
+    while isinstance(error, TransportError) and error.errors:
+        error = error.errors[0]
+    text = str(error.message) if isinstance(error, TransportError) else str(error) or type(error).__name__
+    return text.replace("\n", " ")[:300]
+
+
+def type_of(body: Any) -> str:
+    """The type of an error in Elasticsearch's words; empty where there is none."""
+    error = body.get("error", body) if type(body) is dict else None
+    return str(error.get("type", "")) if type(error) is dict else ""
+
+
+def reason_of(body: Any) -> str:
+    """Elasticsearch's own words for an error: its type, its reason and the cause of it."""
+    error = body.get("error", body) if type(body) is dict else body
+    if type(error) is not dict:
+        return str(error)[:500]
+    words = [str(error.get("type", "")), str(error.get("reason", ""))]
+    cause = error.get("caused_by")
+    if type(cause) is dict and cause.get("reason"):
+        words.append(f"({cause['reason']})")
+    return " ".join(word for word in words if word)[:1000].rstrip(".")
+
+
+async def problem(settings: Settings) -> str | None:
+    """What keeps a worker from writing documents, in one sentence, as far as can be seen without writing any."""
+    client = connect(settings)
+    try:
+        await client.options(ignore_status=404, request_timeout=10).indices.get_index_template(name="inference-log")
+    except (TransportError, ApiError) as error:
+        return sentence(error, settings)
+    finally:
+        await client.close()
+    return None

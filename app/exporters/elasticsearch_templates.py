@@ -1,0 +1,115 @@
+"""The index templates of the documents: which fields are searched, and as what."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from elasticsearch import AsyncElasticsearch
+
+#: Of the templates below. A template of a lower version, or none, is replaced when a worker starts.
+TEMPLATE_VERSION: Final = 1
+
+#: Kept, and never read by Elasticsearch: of any shape, with any keys.
+_AS_IT_IS: Final = {"type": "object", "enabled": False}
+_WORD: Final = {"type": "keyword", "ignore_above": 8000}
+_TIME: Final = {"type": "date", "ignore_malformed": True}
+_NUMBER: Final = {"type": "double", "ignore_malformed": True}
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    """An object of which only these fields are searched; `__` in a name stands for a dash."""
+    return {
+        "type": "object",
+        "dynamic": False,
+        "properties": {name.replace("__", "-"): mapping for name, mapping in properties.items()},
+    }
+
+
+_STAMPS: Final = {"ce__time": _TIME, "ce__source": _WORD, "ce__modelid": _WORD, "payload": _AS_IT_IS, "meta": _AS_IT_IS}
+_MESSAGE: Final = _object(
+    **_STAMPS,
+    instance=_AS_IT_IS,
+    # One field however many columns there are, and every value a keyword: a text in a column of numbers is no conflict.
+    elements={"type": "flattened", "ignore_above": 1000, "depth_limit": 300},
+    names=_AS_IT_IS,
+    dataType=_WORD,
+    id=_AS_IT_IS,
+    parameters=_AS_IT_IS,
+    status=_AS_IT_IS,
+    error=_AS_IT_IS,
+)
+_HEAD: Final = {
+    "@timestamp": _TIME,
+    **dict.fromkeys(
+        ("RequestId", "ServingEngine", "Ce-Inferenceservicename", "Ce-Endpoint", "Ce-Namespace", "Ce-Modelid"), _WORD
+    ),
+}
+_PREDICTION: Final = {
+    **_HEAD,
+    "request": _MESSAGE,
+    "response": _MESSAGE,
+    "feedback": _object(
+        **_STAMPS,
+        ce__times=_AS_IT_IS,
+        reward=_NUMBER,
+        truth=_AS_IT_IS,
+        request=_AS_IT_IS,
+        response=_AS_IT_IS,
+    ),
+    "outlier": _object(
+        **_STAMPS,
+        data=_object(is_outlier=_NUMBER, instance_score=_NUMBER, feature_score=_AS_IT_IS),
+    ),
+    "verdict": _object(
+        predicted=_WORD, label=_WORD, correct={"type": "boolean"}, reward=_NUMBER, delay_seconds=_NUMBER
+    ),
+}
+_DRIFT: Final = {
+    **_HEAD,
+    "drift": _object(
+        **_STAMPS,
+        data=_object(
+            is_drift={"type": "boolean"},
+            drift_type=_WORD,
+            distance=_NUMBER,
+            p_val=_NUMBER,
+            threshold=_NUMBER,
+            feature_distance=_AS_IT_IS,
+            feature_p_val=_AS_IT_IS,
+        ),
+    ),
+}
+
+
+def index_template(pattern: str, properties: dict[str, Any]) -> dict[str, Any]:
+    """An index template of Tally. What is in a component template `<name>@custom` holds too: shards, lifecycle."""
+    name = pattern.removesuffix("-*")
+    return {
+        "index_patterns": [pattern],
+        "priority": 200,
+        "version": TEMPLATE_VERSION,
+        "composed_of": [f"{name}@custom"],
+        "ignore_missing_component_templates": [f"{name}@custom"],
+        "template": {
+            "settings": {
+                "auto_expand_replicas": "0-1",  # a node alone is green
+                "gc_deletes": "1h",  # how long a writer that is behind finds that a document has moved
+            },
+            "mappings": {"dynamic": False, "properties": properties},
+        },
+        "_meta": {"made_by": "tally"},
+    }
+
+
+TEMPLATES: Final = {
+    "inference-log": index_template("inference-log-*", _PREDICTION),
+    "drift-log": index_template("drift-log-*", _DRIFT),
+}
+
+
+async def ensure_templates(client: AsyncElasticsearch, templates: Mapping[str, Mapping[str, Any]]) -> None:
+    """Put the templates that are missing or older; a newer one is another worker's, which knows better."""
+    for name, template in templates.items():
+        found = await client.options(ignore_status=404).indices.get_index_template(name=name)
+        known = [entry["index_template"].get("version", 0) for entry in found.body.get("index_templates", ())]
+        if not known or known[0] < template["version"]:
+            await client.indices.put_index_template(name=name, body=dict(template))
