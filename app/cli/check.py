@@ -14,6 +14,7 @@ from rich.console import Console
 from app.cli.client import run
 from app.cli.screen import counted, screen, table
 from app.core.panes import Window
+from app.exporters import elasticsearch_client
 from app.settings import Settings, SettingsError, is_pattern, load_rulebook, load_settings, parse_duration
 from app.worker.kafka import SetupError, client_options
 from app.worker.topics import admin_client, describe_cluster, find_sources, shared_count, topics_of
@@ -41,11 +42,23 @@ def check() -> bool:
         problems += run(_check_kafka(console, settings))
     except SetupError as error:
         problems.append(str(error))
+    if settings.elasticsearch_url is not None:
+        problems += _check_elasticsearch(console, settings)
     console.print()
     for problem in problems:
         console.print(f"- {problem}", soft_wrap=True)
     console.print("Not fine: see above." if problems else "Fine: a worker finds all that it needs.", soft_wrap=True)
     return not problems
+
+
+def _check_elasticsearch(console: Console, settings: Settings) -> list[str]:
+    try:
+        said = run(elasticsearch_client.problem(settings))
+    except SettingsError as error:
+        said = str(error)
+    if said is None:
+        console.print(f"Elasticsearch at {settings.elasticsearch_url} answers.", soft_wrap=True)
+    return [] if said is None else [said]
 
 
 def _print_settings(console: Console, settings: Settings) -> None:

@@ -1,1 +1,1 @@
-"""Numbers out: the Prometheus text."""
+"""What is known, on its way out: the Prometheus text, and documents for Elasticsearch."""

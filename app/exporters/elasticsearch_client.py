@@ -123,7 +123,10 @@ def reason_of(body: Any) -> str:
 
 
 async def problem(settings: Settings) -> str | None:
-    """What keeps a worker from writing documents, in one sentence, as far as can be seen without writing any."""
+    """What keeps a worker from writing documents, in one sentence, as far as can be seen without writing any.
+
+    Raises SettingsError where the certificates cannot be read.
+    """
     client = connect(settings)
     try:
         await client.options(ignore_status=404, request_timeout=10).indices.get_index_template(name="inference-log")

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from elasticsearch import AsyncElasticsearch
 
-from app.exporters import elasticsearch
+from app.exporters import elasticsearch, elasticsearch_client
 from app.exporters.elasticsearch import Elasticsearch, Outcome, Result, Write
 from app.exporters.elasticsearch_client import connect, problem
 from app.exporters.elasticsearch_templates import TEMPLATES, ensure_templates
@@ -267,7 +267,7 @@ def test_an_elasticsearch_that_comes_late_is_waited_for(caplog: pytest.LogCaptur
 
 
 def test_an_answer_that_does_not_come_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(elasticsearch, "_REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(elasticsearch_client, "_REQUEST_SECONDS", 0.2)
 
     class Slow(Stub):
         async def bulk(self, request: web.Request) -> web.Response:

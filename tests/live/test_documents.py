@@ -3,6 +3,8 @@
 import base64
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -548,6 +550,16 @@ def credentials(kind: str, server: servers.Elasticsearch) -> tuple[dict[str, str
     return {"ELASTICSEARCH_API_KEY": key["encoded"]}, {"ELASTICSEARCH_API_KEY": "d3Jvbmc6d3Jvbmctd3Jvbmctd3Jvbmc="}
 
 
+def checked(fleet: Fleet, changes: Mapping[str, str], code: int) -> str:
+    """What `tally check` says with these settings."""
+    settings = {f"TALLY_{name}": text for name, text in {**fleet.settings, **changes}.items()}
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "check"], check=False, capture_output=True, text=True, env=os.environ | settings
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return " ".join(done.stdout.split())
+
+
 @pytest.mark.parametrize("kind", ["password", "api_key"])
 def test_a_credential_opens_and_a_wrong_one_is_told_in_a_sentence(
     kind: str, kafka: servers.Kafka, secure: servers.Elasticsearch, tmp_path: Path
@@ -561,6 +573,8 @@ def test_a_credential_opens_and_a_wrong_one_is_told_in_a_sentence(
         wait_for("the sentence", lambda: f"in TALLY_{next(iter(wrong))}" in fleet.logs(), 30)
         time.sleep(3)
         assert fleet.logs().count("(401)") == 1
+        assert f"in TALLY_{next(iter(wrong))}" in checked(fleet, wrong, 2)
+        assert f"Elasticsearch at {node.url} answers." in checked(fleet, {}, 0)
         assert sum_of(refused, "tally_events_total", kind="response") == 1
         assert sum_of(refused, "tally_documents_backlog") >= 1
         refused.stop()
