@@ -213,6 +213,8 @@ def test_a_bulk_is_cut_by_number_and_by_bytes(monkeypatch: pytest.MonkeyPatch) -
         items(201, 400, kind="index_closed_exception"),
         items(201, 400, kind="validation_exception", reason="this action would add [2] shards"),
         items(201, 404, kind="index_not_found_exception"),
+        items(201, 400, kind="illegal_argument_exception", reason="no write index is defined for alias [a]. The write"),
+        items(201, 400, kind="illegal_argument_exception", reason="pipeline with id [p] does not exist"),
         items(201, 403, kind="security_exception"),
     ],
 )
@@ -357,6 +359,38 @@ def test_a_document_that_cannot_be_read_now_is_not_taken_for_missing() -> None:
             await node.close()
 
     assert told(stub, act) == {("i", "a"): (9, {})}
+
+
+def test_fewer_documents_are_read_together_where_many_are_too_much() -> None:
+    asked: list[int] = []
+
+    class Small(Stub):
+        async def mget(self, request: web.Request) -> web.Response:
+            asked.append(len(orjson.loads(await request.read())["docs"]))
+            if asked[-1] > 20:
+                return answered(429, {"error": {"type": "circuit_breaking_exception", "reason": "too large"}})
+            return await super().mget(request)
+
+    stub = Small()
+    stub.found = {str(number): {"found": True, "_version": 1, "_source": {"n": number}} for number in range(100)}
+
+    async def act(settings: Settings) -> Any:
+        node = Elasticsearch(settings)
+        try:
+            return await node.find([("i", str(number)) for number in range(100)])
+        finally:
+            await node.close()
+
+    assert told(stub, act) == {("i", str(number)): (1, {"n": number}) for number in range(100)}
+    assert asked == [100, 50, 25, 13, 12, 25, 13, 12, 50, 25, 13, 12, 25, 13, 12]
+
+
+def test_waiting_has_no_end() -> None:
+    """After two hours of trouble there have been more attempts than a float has powers of two."""
+    watch = elasticsearch._Watch(elasticsearch._Trouble())
+    watch.attempts = 5000
+    asyncio.run(watch.wait("away", "it cannot be reached"))
+    assert watch.attempts == 5001
 
 
 # -- templates and aliases --------------------------------------------------------------------------------------------

@@ -40,14 +40,19 @@ class Index:
         self.refused: set[str] = set()  # indices
         self.writes_left: float = float("inf")
         self.log: list[Place] = []
-        self.read = 0
+        self.reads: list[int] = []
+
+    @property
+    def read(self) -> int:
+        """How many documents were asked for."""
+        return sum(self.reads)
 
     def documents(self) -> dict[Place, Any]:
         return {place: orjson.loads(body) for place, (_, body) in self.kept.items() if body is not None}
 
     async def find(self, places: Sequence[Place]) -> dict[Place, Found]:
         await asyncio.sleep(0)
-        self.read += len(places)
+        self.reads.append(len(places))
         kept = [(place, *self.kept[place]) for place in places if place in self.kept]
         return {place: Found(version, orjson.loads(body)) for place, version, body in kept if body is not None}
 
@@ -194,6 +199,25 @@ def test_what_was_written_is_remembered() -> None:
     writer.land(1, 2)
     assert index.read == 1
     assert writer.results == {"written": 2, "unchanged": 1}
+
+
+def test_large_documents_are_read_some_at_a_time() -> None:
+    """What is known of the size of documents is what the last ones weighed."""
+    wide = {"data": {"ndarray": [["x" * 49] * 4000]}}  # a document of 400 kB
+    puids = [f"p{number}" for number in range(250)]
+    asked = [event for puid in puids for event in (a_request(wide, puid=puid), a_response(1, puid=puid))]
+    log = a_log([*asked, *(a_feedback(1, puid=puid) for puid in puids)], [2] * len(puids))
+    index = Index()
+    writer = Writer(index, log)
+    writer.land(0, len(puids))
+    assert index.reads == []
+    writer.landing.known.clear()
+    writer.land(len(puids), len(log))
+    first, *others = index.reads
+    assert first < 110
+    assert set(others[:-1]) == {8_388_608 // (len(index.kept["inference-log-seldon-ns-svc-default", "p0"][1] or b""))}
+    assert sum(index.reads) == len(puids)
+    assert len(index.documents()) == len(puids)
 
 
 def test_a_record_of_many_rows_is_understood_once(monkeypatch: pytest.MonkeyPatch) -> None:
