@@ -78,7 +78,6 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
         self._turn = 0  # counts rebalances, so that no list is taken across one
         self._rotation = 0
         self._task: asyncio.Task[None] | None = None
-        self._stopping = False
 
     # -- what the rest of the worker asks -----------------------------------------------------------------------------
 
@@ -114,7 +113,6 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
     async def stop(self) -> None:
         """Let what is on its way land, if it does so soon, and leave the group."""
         if self._task is not None:
-            self._stopping = True
             await self._hold()
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -131,9 +129,7 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
                 if repr(error) != said:
                     said = repr(error)
                     log.warning("the document writer goes back to its committed offsets: %s", said)
-            except (Exception, asyncio.CancelledError):  # a defect; neither the join nor the writer must end with it
-                if self._stopping:
-                    raise
+            except Exception:  # a defect; the join must not end with it
                 log.exception("the document writer failed, and goes back to its committed offsets")
                 await asyncio.sleep(10)
             await asyncio.sleep(1)
@@ -206,7 +202,8 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
             consumer._coordinator.check_errors()
             while self._flying and self._flying[0][1].done():
                 _, task = self._flying.popleft()
-                task.result()  # raises what ended it
+                if not task.cancelled():
+                    task.result()  # raises what ended it
             batch = self._batch
             due = batch.full or (batch.records and loop.time() - batch.begun >= _GATHER_SECONDS)
             if due and len(self._flying) < _MOST_FLYING:

@@ -109,9 +109,9 @@ def test_a_rebalance_while_elasticsearch_is_away_does_not_end_it(monkeypatch: py
         await until(lambda: len(asked) > 1)
         away.set()
         await until(lambda: Consumer.committed == len(LOG))
+        await until(lambda: writer.backlog() == 0)
         assert writer.results == {"written": 1}
         assert len(Consumer.made) == 1
-        assert writer.backlog() == 0
         await writer.stop()
 
     asyncio.run(test())
