@@ -14,8 +14,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.core.counts.panes import COARSE_PANES, FINE_KEPT, PaneClock, Window
 from app.core.limits import Limits
-from app.core.panes import COARSE_PANES, FINE_KEPT, PaneClock, Window
 from app.core.rules import Column, Rulebook, Rules, Schema
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -13,16 +13,16 @@ from typing import Any, Final, NamedTuple, TypedDict, Unpack, cast
 import orjson
 
 from app.core import events
-from app.core import records as wire
+from app.core.counts.panes import PaneClock, RowKey, Window, parse_key, parse_row_value
+from app.core.counts.view import View
 from app.core.events import TYPE_OF, Identity, Kind, Reason
+from app.core.join.description import describe
+from app.core.join.shard import Cut, Position, Shard
 from app.core.limits import Limits
-from app.core.panes import PaneClock, RowKey, Window, parse_key, parse_row_value
-from app.core.readout import describe
+from app.core.measures.reading import Reading
 from app.core.rules import Rulebook, Rules
-from app.core.shard import Cut, Position, Shard
 from app.core.stats import Stats
-from app.core.tally import Reading
-from app.core.view import View
+from app.core.wire import records as wire
 
 START: Final = 1_795_244_400  # 2026-11-21T07:00:00Z
 MODEL: Final = "ns/svc/default/m"  # the identity of an event that names no other

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from app.core.events import REASONS, Reason
-from app.core.families import COUNTS, DELAY, FIRST_SEEN, INFO, SCORE, SCORE_SAMPLES, TOTALS, WORKER
+from app.core.outputs.series import COUNTS, DELAY, FIRST_SEEN, INFO, SCORE, SCORE_SAMPLES, TOTALS, WORKER
 from app.settings import Settings
 
 README = Path(__file__).parent.parent / "README.md"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from app.core.counts.panes import Window
 from app.core.events import Leg
-from app.core.panes import Window
 from app.core.rules import DEFAULT_RULES, Rulebook, Rules
 from app.settings import ModelEntry, Settings, SettingsError, load_rulebook, load_settings, parse_duration, parse_size
 

@@ -13,11 +13,11 @@ from rich.console import Console
 
 from app.cli.client import run
 from app.cli.screen import counted, screen, table
-from app.core.panes import Window
-from app.exporters import elasticsearch_client
+from app.core.counts.panes import Window
+from app.exporters.elasticsearch import client
 from app.settings import Settings, SettingsError, is_pattern, load_rulebook, load_settings, parse_duration
-from app.worker.kafka import SetupError, client_options
-from app.worker.topics import admin_client, describe_cluster, find_sources, shared_count, topics_of
+from app.worker.kafka.client import SetupError, client_options
+from app.worker.kafka.topics import admin_client, describe_cluster, find_sources, shared_count, topics_of
 
 
 class Group(NamedTuple):
@@ -53,7 +53,7 @@ def check() -> bool:
 
 def _check_elasticsearch(console: Console, settings: Settings) -> list[str]:
     try:
-        said = run(elasticsearch_client.problem(settings))
+        said = run(client.problem(settings))
     except SettingsError as error:
         said = str(error)
     if said is None:

@@ -6,10 +6,10 @@ from app.cli.reading import Placed, open_reader, printable
 from app.cli.screen import counted, screen, table
 from app.core.clock import format_time
 from app.core.events import Reason
-from app.core.records import Record
+from app.core.wire.records import Record
 from app.settings import Settings, load_settings
-from app.worker.kafka import SetupError
-from app.worker.topics import admin_client, describe_cluster
+from app.worker.kafka.client import SetupError
+from app.worker.kafka.topics import admin_client, describe_cluster
 
 _COLUMNS = ("put aside", "reason", "detail", "topic", "partition", "offset", "key")
 #: The headers that stand in these columns, but for the first and the last.

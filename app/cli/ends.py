@@ -2,7 +2,7 @@
 
 from app.core.events import RefusedError
 from app.settings import SettingsError
-from app.worker.kafka import SetupError
+from app.worker.kafka.client import SetupError
 
 #: A setting, the brokers, a topic or what was given is wrong: it must change before the command can work.
 EXIT_WRONG = 2

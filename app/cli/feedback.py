@@ -10,9 +10,9 @@ from aiokafka.errors import KafkaError
 
 from app.cli.client import open_producer, require_topic, run
 from app.cli.ends import InputError
-from app.core.plain import Event, base_puid, canonical_feedback
+from app.core.dialects.plain import Event, base_puid, canonical_feedback
 from app.settings import Settings, load_settings
-from app.worker.kafka import unreachable
+from app.worker.kafka.client import unreachable
 
 _UNSAID = object()
 

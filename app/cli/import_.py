@@ -38,11 +38,11 @@ from app.cli.client import ACLS_HINT, open_producer, require_topic, run
 from app.cli.ends import InputError
 from app.cli.screen import counted
 from app.core.clock import format_time
+from app.core.dialects.history import FIELDS, Document, LeftOut, events_of
 from app.core.events import Kind
-from app.core.importing import FIELDS, Document, LeftOut, events_of
-from app.exporters.elasticsearch_client import connect, sentence
+from app.exporters.elasticsearch.client import connect, sentence
 from app.settings import Settings, load_settings, parse_moment
-from app.worker.kafka import SetupError, unreachable
+from app.worker.kafka.client import SetupError, unreachable
 
 #: How long Elasticsearch keeps a snapshot for the next question.
 _KEEP_ALIVE: Final = "5m"

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from app.core.records import Record
+from app.core.wire.records import Record
 from app.settings import Settings
-from app.worker.kafka import SetupError, client_options, unreachable
-from app.worker.records import RecordConsumer
+from app.worker.kafka.client import SetupError, client_options, unreachable
+from app.worker.kafka.consumer import RecordConsumer
 
 #: After so long without a record that must be there, something is wrong.
 _PATIENCE_SECONDS = 30

@@ -30,7 +30,7 @@ from app.cli.ends import InputError
 from app.cli.lines import ReadError, Source
 from app.cli.screen import counted
 from app.settings import Settings, load_settings
-from app.worker.kafka import SetupError, unreachable
+from app.worker.kafka.client import SetupError, unreachable
 
 _LARGEST_RECORD_BYTES = 16 << 20  # what the brokers take is for them to say
 _BATCH_BYTES = 1 << 17

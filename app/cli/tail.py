@@ -8,22 +8,22 @@ from typing import NamedTuple
 from app.cli.client import run
 from app.cli.reading import Placed, open_reader, printable
 from app.cli.screen import counted, screen, table
-from app.core.classes import Mark, class_text
 from app.core.clock import format_time, parse_time
-from app.core.dialects import Arrival, Dialect, Understood, understand
+from app.core.counts.panes import PaneClock
+from app.core.dialects.understand import Arrival, Dialect, Understood, understand
 from app.core.events import LEG_HEADERS, Kind, Leg, RefusedError
-from app.core.forms import table_of
+from app.core.join.shard import Shard
 from app.core.limits import Limits
-from app.core.panes import PaneClock
-from app.core.partitioning import partition_of
-from app.core.payloads import body_of, read_feedback, read_response
-from app.core.records import Record, pack_headers
+from app.core.payloads.bodies import body_of, read_feedback, read_response
+from app.core.payloads.forms import table_of
+from app.core.payloads.marks import Mark, class_text
 from app.core.rules import Rulebook
-from app.core.shard import Shard
 from app.core.stats import Stats
+from app.core.wire.partitioning import partition_of
+from app.core.wire.records import Record, pack_headers
 from app.settings import Settings, is_pattern, load_settings
-from app.worker.kafka import SetupError
-from app.worker.topics import admin_client, describe_cluster, find_sources
+from app.worker.kafka.client import SetupError
+from app.worker.kafka.topics import admin_client, describe_cluster, find_sources
 
 _COLUMNS = ("time", "place", "dialect", "kind", "puid", "who", "what")
 #: Of a batch so many rows are shown.

@@ -8,8 +8,8 @@ import yaml
 from app.cli.client import run
 from app.cli.screen import counted, screen, table
 from app.settings import Settings, load_settings
-from app.worker.kafka import SetupError
-from app.worker.topics import (
+from app.worker.kafka.client import SetupError
+from app.worker.kafka.topics import (
     Cluster,
     acls_of,
     admin_client,

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import NamedTuple
 
-from app.core.records import Record
+from app.core.wire.records import Record
 
 
 class Kind(StrEnum):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from app.settings import Settings
-from app.worker.kafka import SetupError
+from app.worker.kafka.client import SetupError
 
 Client = Any  # confluent_kafka.Producer, of a library that publishes no types
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from app.demo.broker import Broker, Client, client_library, quiet
-from app.worker.kafka import SetupError
+from app.worker.kafka.client import SetupError
 
 PARTITIONS = 4
 #: From this version on the mock writes the markers of transactions, without the checksum that the workers look at.

@@ -22,8 +22,8 @@ from app.demo.traffic import Sent, Traffic, load_recordings
 from app.demo.workers import Worker, choose_port, stop_workers, worker_environment
 from app.settings import Settings, load_settings
 from app.worker.build import EXIT_FAILED
-from app.worker.kafka import SetupError
-from app.worker.topics import topics_of
+from app.worker.kafka.client import SetupError
+from app.worker.kafka.topics import topics_of
 
 TICK_SECONDS = 0.05
 LOOK_SECONDS = 1.0

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from app.core.clock import format_time
+from app.core.dialects.plain import Event
 from app.core.events import TYPE_OF, Kind, Leg
-from app.core.plain import Event
 
 if TYPE_CHECKING:  # the recorder needs scikit-learn, the demo does not
     from app.demo.record import Recording, Row

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from app.worker.build import EXIT_SETUP
-from app.worker.kafka import SetupError
+from app.worker.kafka.client import SetupError
 
 ASK_SECONDS = 2
 GRACE_SECONDS = 10

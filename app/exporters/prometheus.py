@@ -10,8 +10,11 @@ from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
+from app.core.counts.panes import TOTAL
 from app.core.events import Identity
-from app.core.families import (
+from app.core.join.description import identity_fields
+from app.core.measures.reading import Reading
+from app.core.outputs.series import (
     COUNTS,
     DELAY,
     FIRST_SEEN,
@@ -24,10 +27,7 @@ from app.core.families import (
     delay_buckets,
     seldon_samples,
 )
-from app.core.panes import TOTAL
-from app.core.readout import identity_fields
-from app.core.scores import scores_of
-from app.core.tally import Reading
+from app.core.scores.classification import scores_of
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -12,18 +12,18 @@ import faust
 from faust.web.drivers.aiohttp import Web
 from yarl import URL
 
+from app.core.counts.view import View
 from app.core.rules import Rulebook
-from app.core.view import View
 from app.settings import Settings, SettingsError
-from app.worker.documents import DocumentWriter
-from app.worker.feed import Feed
-from app.worker.http import Api
-from app.worker.intake import Intake
-from app.worker.kafka import SetupError, client_options, ssl_context
-from app.worker.lane import Lane
-from app.worker.membership import DeclaredTables, MembershipTransport
-from app.worker.topics import ensure_topics
-from app.worker.windows import WindowWriter
+from app.worker.elasticsearch.windows import WindowWriter
+from app.worker.elasticsearch.writer import DocumentWriter
+from app.worker.http.api import Api
+from app.worker.intake.intake import Intake
+from app.worker.kafka.client import SetupError, client_options, ssl_context
+from app.worker.kafka.membership import DeclaredTables, MembershipTransport
+from app.worker.kafka.topics import ensure_topics
+from app.worker.lane.feed import Feed
+from app.worker.lane.lane import Lane
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.settings import SettingsError, load_rulebook, load_settings
 from app.worker.build import EXIT_SETUP, Worker, build
-from app.worker.kafka import SetupError
+from app.worker.kafka.client import SetupError
 
 
 @cache
@@ -50,6 +50,6 @@ def _logging(level: str) -> dict[str, Any]:
             "faust": {"level": "ERROR"},
             "mode": {"level": "ERROR"},
             "app.worker.build": {"level": "ERROR"},
-            "app.worker.membership": {"level": "CRITICAL"},
+            "app.worker.kafka.membership": {"level": "CRITICAL"},
         },
     }

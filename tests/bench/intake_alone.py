@@ -9,8 +9,8 @@ import uvloop
 
 from app.core.stats import Stats
 from app.settings import load_settings
-from app.worker.intake import Intake
-from app.worker.topics import ensure_topics
+from app.worker.intake.intake import Intake
+from app.worker.kafka.topics import ensure_topics
 
 
 async def main() -> None:

@@ -20,12 +20,12 @@ from typing import Final
 import psutil
 from confluent_kafka import Consumer, TopicPartition
 
+from app.core.counts.panes import PaneClock
+from app.core.join.shard import Shard
 from app.core.limits import Limits
-from app.core.panes import PaneClock
-from app.core.records import Record, pack_headers
 from app.core.rules import Rulebook
-from app.core.shard import Shard
 from app.core.stats import Stats
+from app.core.wire.records import Record, pack_headers
 from tests.bench import load
 from tests.bench.load import Topics
 from tests.bench.table import INTAKE, INTAKE_AND_JOIN, ONE, RATE, TWO, Row

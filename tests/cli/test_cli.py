@@ -17,8 +17,8 @@ from app.cli.feedback import read_value
 from app.cli.lines import Source
 from app.cli.send import Event, LineError, read_line
 from app.settings import Settings
-from app.worker import topics
-from app.worker.kafka import SetupError
+from app.worker.kafka import topics
+from app.worker.kafka.client import SetupError
 
 COMMANDS = ("check", "feedback", "send", "topics", "worker")
 #: Nobody listens on this port.

@@ -12,7 +12,7 @@ from app.cli.reading import Placed, printable
 from app.cli.tail import Line, Tailed, brought, lines_of
 from app.core.events import TYPE_OF, Kind, Reason
 from app.core.limits import Limits
-from app.core.records import Record, pack_headers
+from app.core.wire.records import Record, pack_headers
 from tests.builders import START, a_feedback, a_request, a_response
 
 SOURCE: Final = Tailed("seldon", 8, canonical=False)

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.clock import parse_time
+from app.core.counts.panes import COARSE, FINE, TOTAL, PaneClock, RowKey, Window, row_key, row_value
+from app.core.counts.view import View
 from app.core.events import Identity, Leg
-from app.core.panes import COARSE, FINE, TOTAL, PaneClock, RowKey, Window, row_key, row_value
-from app.core.readout import identity_fields
+from app.core.join.description import identity_fields
 from app.core.rules import Rulebook, Rules
-from app.core.view import View
 from tests.builders import (
     START,
     Fields,

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from app.core.dialects.plain import Event
 from app.core.events import Kind, Leg
-from app.core.plain import Event
 from app.demo.counts import Counts, comparison, counted_in
 from app.demo.screen import Line, Screen, lines_of
 from app.demo.traffic import Sent

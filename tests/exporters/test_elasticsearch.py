@@ -15,10 +15,10 @@ import pytest
 from aiohttp import web
 from elasticsearch import AsyncElasticsearch
 
-from app.exporters import elasticsearch, elasticsearch_client
-from app.exporters.elasticsearch import Elasticsearch, Outcome, Result, Write
-from app.exporters.elasticsearch_client import connect, problem
-from app.exporters.elasticsearch_templates import TEMPLATES, ensure_templates
+from app.exporters.elasticsearch import client, writes
+from app.exporters.elasticsearch.client import connect, problem
+from app.exporters.elasticsearch.templates import TEMPLATES, ensure_templates
+from app.exporters.elasticsearch.writes import Elasticsearch, Outcome, Result, Write
 from app.settings import Settings, SettingsError, load_settings
 from tests.live.servers import free_port
 
@@ -30,8 +30,8 @@ Line = dict[str, Any]
 
 @pytest.fixture(autouse=True)
 def no_long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(elasticsearch, "_FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(elasticsearch, "_LAST_PAUSE", 0.01)
+    monkeypatch.setattr(writes, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(writes, "_LAST_PAUSE", 0.01)
     for name in [name for name in os.environ if name.startswith("TALLY_")]:
         monkeypatch.delenv(name)
 
@@ -194,8 +194,8 @@ def test_the_three_ways_to_write() -> None:
 
 
 def test_a_bulk_is_cut_by_number_and_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(elasticsearch, "BULK_DOCUMENTS", 4)
-    monkeypatch.setattr(elasticsearch, "BULK_BYTES", 1000)
+    monkeypatch.setattr(writes, "BULK_DOCUMENTS", 4)
+    monkeypatch.setattr(writes, "BULK_BYTES", 1000)
     stub = Stub()
     told(stub, writing(*[a_write(number) for number in range(6)]))
     assert [len(bulk) for bulk in stub.bulks] == [4, 2]
@@ -269,7 +269,7 @@ def test_an_elasticsearch_that_comes_late_is_waited_for(caplog: pytest.LogCaptur
 
 
 def test_an_answer_that_does_not_come_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(elasticsearch_client, "_REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(client, "_REQUEST_SECONDS", 0.2)
 
     class Slow(Stub):
         async def bulk(self, request: web.Request) -> web.Response:
@@ -387,7 +387,7 @@ def test_fewer_documents_are_read_together_where_many_are_too_much() -> None:
 
 def test_waiting_has_no_end() -> None:
     """After two hours of trouble there have been more attempts than a float has powers of two."""
-    watch = elasticsearch._Watch(elasticsearch._Trouble())
+    watch = writes._Watch(writes._Trouble())
     watch.attempts = 5000
     asyncio.run(watch.wait("away", "it cannot be reached"))
     assert watch.attempts == 5001

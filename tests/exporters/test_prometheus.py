@@ -12,11 +12,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from app.core.counts.panes import TOTAL, Window
 from app.core.events import Identity
-from app.core.families import COUNTS, SELDON, WORKER
-from app.core.panes import TOTAL, Window
+from app.core.measures.reading import Tally, known_classes, read, task_of
+from app.core.outputs.series import COUNTS, SELDON, WORKER
 from app.core.rules import Rules
-from app.core.tally import Tally, known_classes, read, task_of
 from app.exporters.prometheus import model_text, number, process_text, worker_text
 from tests.builders import START, Fields, Ledger, a_feedback, a_request, a_response
 

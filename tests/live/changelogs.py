@@ -5,11 +5,11 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
+from app.core.counts.panes import TOTAL, PaneClock
 from app.core.events import Identity
+from app.core.join.shard import Position, Shard
 from app.core.limits import Limits
-from app.core.panes import TOTAL, PaneClock
 from app.core.rules import Rulebook
-from app.core.shard import Position, Shard
 from app.core.stats import Stats
 
 

@@ -17,8 +17,8 @@ from open_inference.grpc import protocol
 
 from app.cli.tail import brought
 from app.core.events import Kind
+from tests.cases import cases
 from tests.live import servers
-from tests.live.cases import cases
 from tests.live.test_http import SELDON_RESPONSE, ask, exchange, leg, post
 from tests.live.test_intake import read
 from tests.live.workers import Fleet, Worker, topic_settings, wait_for

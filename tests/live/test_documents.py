@@ -21,13 +21,13 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from tests.cases import cases
 from tests.live import servers
 from tests.live.changelogs import read_topic
 from tests.live.story import TYPES, Event, traffic
 from tests.live.workers import Fleet, Worker, produce, topic_settings, wait_for
 
 SOAK = bool(os.environ.get("TALLY_TEST_SOAK"))
-CASES = Path(os.environ.get("TALLY_TEST_CASES", Path(__file__).parents[3] / "shared/cases")) / "seldon"
 HEADERS = {
     "namespace": "ce_namespace",
     "service": "ce_inferenceservicename",
@@ -208,26 +208,22 @@ def test_the_seeds_query_gives_46_of_63(
 def test_what_the_request_logger_wrote_is_there(
     kafka: servers.Kafka, elasticsearch: servers.Elasticsearch, tmp_path: Path
 ) -> None:
-    if not CASES.is_dir():
-        missing = f"there are no cases at {CASES}: set TALLY_TEST_CASES to their folder"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
     events, wanted = [], defaultdict(list)
     for number in ("11", "12", "13", "14"):
-        for path in CASES.glob(f"{number}-*.json"):
-            for case in json.loads(path.read_bytes())["cases"]:
-                named = {name.lower(): text for name, text in case["headers"].items()}
-                family, _, kind = named["ce-type"].rpartition(".")
-                puid = named.get("ce-requestid") or named["ce-id"]
-                words = {
-                    name: named[header.replace("_", "-")]
-                    for name, header in HEADERS.items()
-                    if header.replace("_", "-") in named
-                }
-                if family.startswith("org.kubeflow"):
-                    words["ce_servingengine"] = "inferenceservice"
-                events.append(an_event(kind, puid, case["body"], words))
-                for doc in case["docs"]:
-                    wanted[doc["index"], doc["id"]].append(doc["doc"])
+        for case in cases(number)["cases"]:
+            named = {name.lower(): text for name, text in case["headers"].items()}
+            family, _, kind = named["ce-type"].rpartition(".")
+            puid = named.get("ce-requestid") or named["ce-id"]
+            words = {
+                name: named[header.replace("_", "-")]
+                for name, header in HEADERS.items()
+                if header.replace("_", "-") in named
+            }
+            if family.startswith("org.kubeflow"):
+                words["ce_servingengine"] = "inferenceservice"
+            events.append(an_event(kind, puid, case["body"], words))
+            for doc in case["docs"]:
+                wanted[doc["index"], doc["id"]].append(doc["doc"])
     node = Node(elasticsearch)
     indices = sorted({index for index, _ in wanted})
     node.remove(*indices)

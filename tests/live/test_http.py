@@ -19,10 +19,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, NodeNotReadyError
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from app.core.plain import Event as CanonicalEvent
+from app.core.dialects.plain import Event as CanonicalEvent
 from app.settings import load_settings
-from app.worker.publisher import Publisher, UnavailableError, make_producer
-from tests.live.cases import cases
+from app.worker.http.publisher import Publisher, UnavailableError, make_producer
+from tests.cases import cases
 from tests.live.servers import Kafka
 from tests.live.story import Event, expected, traffic
 from tests.live.test_exactness import COMMON

@@ -13,9 +13,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from app.core.events import TYPE_OF, DeadLetter, Kind, Reason
-from app.core.messages import message_class
-from app.core.records import Record
-from app.worker.partition import letter_record
+from app.core.payloads.messages import message_class
+from app.core.wire.records import Record
+from app.worker.lane.partition import letter_record
 from tests.live import servers
 from tests.live.test_cli import Tally
 

@@ -16,11 +16,11 @@ from typing import Any, Self, cast
 import pytest
 from elasticsearch import Elasticsearch
 
-from app.core.panes import PaneClock
+from app.core.counts.panes import PaneClock
+from app.core.counts.view import View
 from app.core.rules import Rulebook
-from app.core.view import View
 from app.settings import load_settings
-from app.worker.windows import WindowWriter
+from app.worker.elasticsearch.windows import WindowWriter
 from tests.builders import START, Ledger, a_feedback, a_response
 from tests.builders import WINDOWS as VIEWED
 from tests.live import servers, story
@@ -284,7 +284,7 @@ def test_what_is_sent_late_overwrites_nothing_newer(
         await heir._write()
         assert labelled() == [1, 1, 1]
         moment = time.time_ns()
-        monkeypatch.setattr("app.worker.windows.time.time_ns", lambda: moment - 60_000_000_000)
+        monkeypatch.setattr("app.worker.elasticsearch.windows.time.time_ns", lambda: moment - 60_000_000_000)
         await late._write()
         assert labelled() == [1, 1, 1]
         monkeypatch.undo()

@@ -1,0 +1,1 @@
+"""How events are wrapped, and the canonical event that each means."""

@@ -1,0 +1,149 @@
+"""The joined record: what `inference-log` says of a puid in one epoch.
+
+    {"puid": "…",
+     "parts": [{"kind", "leg": [namespace, service, predictor, model], "source", "engine"?, "time" (RFC 3339), "row"?,
+                "payload"}, …],
+     "legs": [{"leg": [… , version], "request_time"?, "response_time", "rows": [{"predicted", "score"?, "label"?,
+               "correct"?}, …], "reward"?, "delay"?}, …],
+     "feedback_time"?}
+
+Parts are the events of the epoch that changed the exchange, with their payloads as they came; legs are those that have
+answered, as they stand now. Times of legs and of feedback are in µs since the epoch, the delay (from a leg's response
+to its newest label) in µs. A feedback whose prediction is not known yet waits for it, so that the record which says
+what was told also says of what.
+"""
+
+from struct import Struct
+from typing import Any, Final
+
+import orjson
+
+from app.core.clock import format_time
+from app.core.counts.numbers import Names
+from app.core.events import Leg
+from app.core.join.description import rows
+from app.core.join.exchange import REWARD, ROW_LABELS, Exchange, Fact, LegState
+from app.core.join.settling import Counting
+
+#: Feedback of a puid that waits for its prediction is kept up to this size; more is written at once.
+MOST_HELD: Final = 64_000
+_FEEDBACK: Final = b'{"kind":"feedback"'
+_MOST_TEXTS: Final = 4096
+_score = Struct("<f").unpack
+
+
+def part_prefix(kind: str, leg: Leg, source: str, engine: str) -> bytes:
+    """The beginning of a part: what is the same in all events with the same headers."""
+    words = {"kind": kind, "leg": tuple(leg), "source": source} | ({"engine": engine} if engine else {})
+    return orjson.dumps(words)[:-1] + b',"time":"'
+
+
+def part(prefix: bytes, raw_time: bytes, time: int, row: int, payload: bytes) -> bytes:
+    """One part. `raw_time` is the event's `ce_time`, empty where `time` (µs) comes from the record."""
+    # Python takes any character between date and time, a quote too.
+    text = raw_time if raw_time[10:11] == b"T" else format_time(time).encode()
+    if row < 0:
+        return b'%b%b","payload":%b}' % (prefix, text, payload)
+    return b'%b%b","row":%d,"payload":%b}' % (prefix, text, row, payload)
+
+
+def is_feedback(part: bytes) -> bool:
+    """Whether a part is a feedback."""
+    return part.startswith(_FEEDBACK)
+
+
+class Joining:
+    """Makes joined records, with the numbers of one partition's `Names`."""
+
+    def __init__(self, names: Names, counting: Counting) -> None:
+        self._names = names
+        self._counting = counting
+        self._texts: dict[tuple[Any, ...], tuple[bytes, bytes]] = {}
+
+    def record(self, puid: bytes, parts: list[bytes], exchange: Exchange) -> bytes:
+        """The record of a puid."""
+        legs, facts = exchange.legs, exchange.facts
+        text = None
+        if len(legs) == 1 and len(facts) < 2:
+            text = self._common_leg(legs[0], facts[0] if facts else None)
+        if text is None:
+            text = orjson.dumps(self.legs(exchange))[1:-1]
+        told = b',"feedback_time":%d' % max([fact.time for fact in facts]) if facts else b""
+        name = orjson.dumps(puid.decode(errors="replace"))
+        return b'{"puid":%b,"parts":[%b],"legs":[%b]%b}' % (name, b",".join(parts), text, told)
+
+    def legs(self, exchange: Exchange) -> list[dict[str, Any]]:
+        """The legs that have answered, as they stand."""
+        counting = self._counting
+        rewards: dict[int, float] = {}
+        for fact in exchange.facts:
+            if fact.flags & REWARD and fact.reward is not None:
+                home = counting.reward_home(fact, exchange)[1]
+                if home is not None:
+                    rewards[home.leg] = fact.reward / 1e9
+        found = []
+        for state in exchange.legs:
+            if state.time:
+                leg: dict[str, Any] = {
+                    "leg": tuple(self._names.identities[state.identity]),
+                    "rows": rows(state, exchange, counting),
+                    "response_time": state.time,
+                }
+                if state.request_time:
+                    leg["request_time"] = state.request_time
+                if state.leg in rewards:
+                    leg["reward"] = rewards[state.leg]
+                labelled = counting.labels(state, counting.telling(state, exchange))[1]
+                if labelled:
+                    leg["delay"] = max(0, labelled - state.time)
+                found.append(leg)
+        return found
+
+    def _common_leg(self, state: LegState, fact: Fact | None) -> bytes | None:
+        """The same for the one leg, with one row, of nearly all exchanges; None for any other.
+
+        Its words are made once for each combination of prediction and label.
+        """
+        if not state.time or len(state.marks) != 1:
+            return None
+        mark = state.marks[0]
+        label = None
+        rewarded = False
+        if fact is not None:
+            if fact.named != state.leg or fact.flags & ROW_LABELS:
+                return None
+            if type(fact.labels) is list:
+                if len(fact.labels) != 1:
+                    return None
+                label = fact.labels[0]
+            rewarded = fact.reward is not None
+        if type(mark) is float or type(label) is float or (rewarded and not self._counting.names_leg(state.leg)):
+            return None
+        key = (state.identity, state.leg, state.classes, mark, label)
+        texts = self._texts.get(key)
+        if texts is None:
+            texts = self._learn(key, state, mark, label)
+        before, after = texts
+        score = b'"score":%.7g,' % _score(state.scores)[0] if state.scores else b""
+        text = b'%b%b%b,"response_time":%d' % (before, score, after, state.time)
+        if state.request_time:
+            text += b',"request_time":%d' % state.request_time
+        if fact is not None:
+            if fact.reward is not None:
+                text += b',"reward":%a' % (fact.reward / 1e9)
+            if label is not None:
+                text += b',"delay":%d' % max(0, fact.time - state.time)
+        return text + b"}"
+
+    def _learn(self, key: tuple[Any, ...], state: LegState, mark: Any, label: Any) -> tuple[bytes, bytes]:
+        predicted, actual, correct = self._counting.words(state, mark, label)
+        row: dict[str, Any] = {"predicted": predicted}
+        if label is not None:
+            row["label"] = actual
+            if correct is not None:
+                row["correct"] = correct
+        leg = orjson.dumps({"leg": tuple(self._names.identities[state.identity])})
+        texts = leg[:-1] + b',"rows":[{', orjson.dumps(row)[1:] + b"]"
+        if len(self._texts) < _MOST_TEXTS:
+            self._texts[key] = texts
+        return texts

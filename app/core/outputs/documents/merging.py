@@ -1,0 +1,184 @@
+"""What one joined record changes of one document, and the document after it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, TypeVar
+
+from app.core.clock import format_time, parse_time
+from app.core.events import Kind
+from app.core.outputs.documents.places import Body, Place
+
+Found = TypeVar("Found")
+#: In the place of a reward that nobody has who has answered: the document has only its time, in `ce-times`.
+HIDDEN: Final = object()
+#: What a feedback can state; all else that it has comes with these.
+_STATEMENTS: Final = ("truth", "reward", "response")
+_REQUEST, _RESPONSE, _FEEDBACK, _OUTLIER, _DRIFT = (kind.value for kind in Kind)
+
+
+class Piece(NamedTuple):
+    """A part of a document that replaces the one that was there, if it outranks it."""
+
+    model: str
+    time: int  # µs
+    content: Body
+
+
+class Told(NamedTuple):
+    """What a feedback told: the fields of its body. `text` is its time as it came."""
+
+    time: int
+    text: str
+    source: str
+    fields: Body
+
+
+class State(NamedTuple):
+    """What holds of a row since this record, whatever held before.
+
+    `unowned`: no leg has the reward, neither this one nor another. `answered`: when, of one of several rows (µs).
+    """
+
+    verdict: Body
+    reward: float | None
+    unowned: bool
+    answered: int
+
+
+@dataclass(slots=True)
+class Change:
+    """What one joined record says of one document. `place` is where it is written.
+
+    It may be in an index `elsewhere` (the record does not say by which engine it was logged), and is changed there; or
+    it is still in one of `before`, from where it moves.
+    """
+
+    place: Place
+    head: Body
+    time: int  # µs: when the prediction was asked for, as far as is known
+    scored: str | None
+    elsewhere: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    pieces: dict[str, Piece] = field(default_factory=dict)
+    told: list[Told] = field(default_factory=list)
+    state: State | None = None
+
+    @property
+    def begins(self) -> bool:
+        """Whether this is, most likely, the first that is said of the document."""
+        return _REQUEST in self.pieces and not self.elsewhere and not self.before
+
+    @property
+    def places(self) -> list[Place]:
+        """Where the document may be."""
+        index, number = self.place
+        return [(it, number) for it in (index, *self.elsewhere, *self.before)]
+
+
+def micros(text: str) -> int:
+    """A time in µs; 0 for none."""
+    return parse_time(text.encode()) or 0
+
+
+def merged(document: Body | None, change: Change) -> Body:
+    """A document after a change. What is given is left as it is."""
+    old = document or {}
+    state = change.state
+    head = old if document is not None and state is None else change.head
+    new: Body = {"@timestamp": None}
+    for name in ("RequestId", "ServingEngine", "Ce-Inferenceservicename", "Ce-Endpoint", "Ce-Namespace", "Ce-Modelid"):
+        if name in head:
+            new[name] = head[name]
+    if "ServingEngine" in old:  # it is its index's; a feedback does not know by which engine the prediction was logged
+        new["ServingEngine"] = old["ServingEngine"]
+    before, now = old.get("Ce-Modelid", ""), new.get("Ce-Modelid", "")
+    for kind in (_REQUEST, _RESPONSE, _OUTLIER, _DRIFT):
+        piece, content = change.pieces.get(kind), old.get(kind)
+        model = "" if content is None else content.get("ce-modelid", before)
+        if piece is not None and (
+            content is None or outranks(kind, piece, model, micros(content.get("ce-time", "")), change.scored)
+        ):
+            content, model = piece.content, piece.model
+        if content is not None:
+            if model != now:
+                content = {**content, "ce-modelid": model}
+            elif "ce-modelid" in content:
+                content = {name: value for name, value in content.items() if name != "ce-modelid"}
+            new[kind] = content
+    feedback = _merged_feedback(old.get(_FEEDBACK), change.told, state)
+    if feedback is not None:
+        new[_FEEDBACK] = feedback
+    verdict: Body = old.get("verdict", {}) if state is None else state.verdict
+    if state is not None and state.answered and feedback is not None and "truth" in feedback and "label" in verdict:
+        # The record has one delay, to the newest label of all rows; that of a row is to its own.
+        told = micros(feedback.get("ce-times", {}).get("truth", feedback["ce-time"]))
+        verdict = {**verdict, "delay_seconds": max(0, told - state.answered) / 1e6}
+    if verdict:
+        new["verdict"] = verdict
+    if _REQUEST in new:
+        new["@timestamp"] = new[_REQUEST].get("ce-time")
+    elif document is None or state is not None:
+        new["@timestamp"] = format_time(change.time)
+    else:
+        new["@timestamp"] = old.get("@timestamp")
+    return new
+
+
+def standing(change: Change, found: Mapping[Place, Found]) -> tuple[Place, Found | None, list[Place]]:
+    """Where a document is to be written, what it is now, and where it is to be removed, by what was found of it."""
+    index, number = change.place
+    here = next((it for it in (index, *change.elsewhere) if (it, number) in found), index)
+    before = [(it, number) for it in change.before if (it, number) in found]
+    now = found.get((here, number))
+    return (here, number), found[before[0]] if now is None and before else now, before
+
+
+def outranks(kind: str, new: Piece, model: str, time: int, scored: str | None) -> bool:
+    """Whether a part takes the place of a model's at a time. Of the same model it does: the log has its winners."""
+    if new.model == model:
+        return True
+    if kind == _REQUEST:
+        return (new.model != scored, new.time, new.model) < (model != scored, time, model)
+    return (new.model == scored, new.time, new.model) > (model == scored, time, model)
+
+
+def _merged_feedback(old: Body | None, told: list[Told], state: State | None) -> Body | None:
+    """The newest of each statement, the reward as it stands, and what else the newest feedback says of these."""
+    stated: dict[str, tuple[int, str, Any]] = {}
+    others: dict[int, Body] = {}  # by time: what else was said
+    source = None
+    if old:
+        last, source, times = old.get("ce-time", ""), old.get("ce-source"), old.get("ce-times", {})
+        for name in _STATEMENTS:
+            if name in old or name in times:
+                text = times.get(name, last)
+                stated[name] = (micros(text), text, old.get(name, HIDDEN))
+        others[micros(last)] = {
+            name: value for name, value in old.items() if name not in _STATEMENTS and not name.startswith("ce-")
+        }
+    newest = max((it[:2] for it in stated.values()), default=(0, ""))
+    for time, text, its_source, fields in told:
+        for name, value in fields.items():
+            if name not in _STATEMENTS:
+                others.setdefault(time, {})[name] = value
+            elif name not in stated or time >= stated[name][0]:
+                stated[name] = (time, text, value)
+        if (time, text) >= newest:
+            newest, source = (time, text), its_source or None
+    time, text, value = stated.pop("reward", (0, "", None))
+    if state is not None:
+        value = HIDDEN if state.reward is None and state.unowned and value is HIDDEN else state.reward
+    if value is not None:
+        stated["reward"] = (time, text, value)
+    if not stated:
+        return None
+    now, last = max(it[:2] for it in stated.values())
+    feedback = {name: value for name, (_, _, value) in stated.items() if value is not HIDDEN} | others.get(now, {})
+    if last:
+        feedback["ce-time"] = last
+    if source is not None:
+        feedback["ce-source"] = source
+    older = {name: text for name, (_, text, value) in stated.items() if text != last or value is HIDDEN}
+    if older:
+        feedback["ce-times"] = older
+    return feedback

@@ -1,0 +1,54 @@
+"""The answer of `/api/models`: every model with its task, classes, counts and scores."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from app.core.counts.panes import TOTAL
+from app.core.events import Identity
+from app.core.join.description import identity_fields
+from app.core.measures.reading import Reading
+from app.core.rules import Rulebook
+from app.core.scores.classification import scores_of
+
+
+def models_report(
+    models: Iterable[tuple[Identity, Mapping[str, Reading]]],
+    first_seen: Callable[[Identity], int],
+    rulebook: Rulebook,
+) -> dict[str, Any]:
+    """All models, by identity. Scores that are undefined are null; those of one class are named `score/class`."""
+    return {"models": [_model(identity, readings, first_seen(identity), rulebook) for identity, readings in models]}
+
+
+def _model(identity: Identity, readings: Mapping[str, Reading], first_seen: int, rulebook: Rulebook) -> dict[str, Any]:
+    total = readings[TOTAL]
+    rules = rulebook.of(identity.leg)
+    return {
+        **identity_fields(identity),
+        "task": total.task,
+        "first_seen": datetime.fromtimestamp(first_seen, UTC).isoformat().replace("+00:00", "Z"),
+        "scored_model": rules.scored_model,
+        "shadow": identity.predictor in rules.shadow,
+        "exchanges": total.parts,
+        "rows": total.rows,
+        "classes": total.classes,
+        "windows": {name: _window(reading) for name, reading in readings.items()},
+    }
+
+
+def _window(reading: Reading) -> dict[str, Any]:
+    scores = scores_of(reading)
+    return {
+        "samples": reading.judged,
+        "rows": reading.rows,
+        "scores": {_score_name(score.name, score.of_class): score.value for score in scores},
+        "score_samples": {_score_name(score.name, score.of_class): score.samples for score in scores},
+        "confusion": [[actual, predicted, rows] for (actual, predicted), rows in sorted(reading.confusion.items())],
+        "rewards": reading.rewards,
+        "reward_points": reading.reward_points,
+    }
+
+
+def _score_name(name: str, of_class: str) -> str:
+    return f"{name}/{of_class}" if of_class else name

@@ -1,0 +1,1 @@
+"""What bodies say: one file a payload form, and the marks that predictions and labels become."""

@@ -1,0 +1,1 @@
+"""Formulas over what measures read."""

@@ -1,0 +1,1 @@
+"""Bytes in Kafka: records, headers, and the partitions of keys."""

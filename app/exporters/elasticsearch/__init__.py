@@ -1,0 +1,1 @@
+"""Elasticsearch: its client, templates and writes."""

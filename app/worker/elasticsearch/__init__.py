@@ -1,0 +1,1 @@
+"""Documents and windows on their way to Elasticsearch."""

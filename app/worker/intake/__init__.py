@@ -1,0 +1,1 @@
+"""The way in from topics in any dialect."""

@@ -1,0 +1,229 @@
+"""What the intake has made and the brokers do not have yet: rounds of batches, one on its way, the next one filling."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from app.core.dialects.plain import Event
+from app.core.events import DeadLetter, Kind
+from app.core.wire.partitioning import partitions_of
+from app.settings import Settings
+from app.worker.intake.member import Member
+from app.worker.lane.partition import BATCH_BYTES, letter_record
+
+log = logging.getLogger(__name__)
+
+#: Records that are worth a round of batches while more is there to be read: so many, and for each batch so many.
+_ROUND: Final = 4_000
+_PER_BATCH: Final = 50
+#: The most that wait for the brokers, and the most bytes; the same for one request: brokers take no more than 100 MB.
+_MOST: Final = 20_000
+_MOST_BYTES: Final = 16 << 20
+_COMMIT_SECONDS: Final = 0.2
+#: After so long without an acknowledgement the producer is given up: it has no end of its own.
+_DELIVERY_SECONDS: Final = 300
+#: Brokers refuse a batch with a record that is an hour ahead of them.
+_AHEAD_MS: Final = 3_500_000
+
+
+class Round:
+    """What is made of some lists of records: batches, and where reading goes on behind them."""
+
+    __slots__ = ("appends", "full", "open", "places", "records", "size")
+
+    def __init__(self, slots: int) -> None:
+        self.records = 0
+        self.size = 0  # bytes of the values
+        self.full: list[tuple[int, Any]] = []
+        self.open: list[Any] = [None] * slots
+        self.appends: list[Any] = [None] * slots  # the `append` of each open batch
+        self.places: dict[TopicPartition, int] = {}
+
+    def batches(self) -> list[tuple[int, Any]]:
+        """All batches, by slot, those of one slot in their order."""
+        return self.full + [(slot, batch) for slot, batch in enumerate(self.open) if batch is not None]
+
+
+class Outlet:
+    """What is on its way to the brokers: a round that is being delivered, and the next one, which fills meanwhile.
+
+    A slot is a partition of a canonical topic or of the dead letters.
+    """
+
+    def __init__(self, settings: Settings, partitions: int, producer: AIOKafkaProducer, consumer: Member) -> None:
+        self._topics = (*settings.topics, settings.dead_letters_topic)
+        self._partitions = partitions
+        self._producer = producer
+        self._consumer = consumer
+        slots = len(self._topics) * partitions
+        #: An old source's records are given this age (their `ce_time` stays): with their own, the brokers might delete
+        #: them before they are read.
+        self._kept_ms = int(settings.exchange_retention * 500)
+        self._worth_sending = min(max(_ROUND, _PER_BATCH * slots), _MOST // 2)
+        self._next = Round(slots)
+        self._acknowledged: dict[TopicPartition, int] = {}
+        self._commit_at = 0.0
+        self._go = asyncio.Event()  # set when the next round is worth sending
+        self._moved = asyncio.Event()  # set when a round has been delivered
+        self._busy = False
+        self._hurry = False  # commit at once
+        self._task = asyncio.get_running_loop().create_task(self._deliver())
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits for the brokers that no more should be read."""
+        return self._next.records >= _MOST or self._next.size >= _MOST_BYTES
+
+    def put(self, events: Sequence[tuple[Kind, Event, int]]) -> list[Event]:
+        """Add events, each to its partition of its kind's topic. Returns those that are larger than any batch."""
+        partitions, appends = self._partitions, self._next.appends
+        now = int(time.time() * 1000)
+        earliest, latest = now - self._kept_ms, now + _AHEAD_MS
+        too_large: list[Event] = []
+        size = 0
+        numbers = partitions_of([event.key for _, event, _ in events], partitions)
+        for (kind, event, timestamp), number in zip(events, numbers, strict=True):
+            slot = number  # of requests; responses follow them, and outliers and drift travel with these
+            if kind is not Kind.REQUEST:
+                slot += 2 * partitions if kind is Kind.FEEDBACK else partitions
+            if timestamp > latest:
+                timestamp = latest  # noqa: PLW2901 - a name of its own would cost every event
+            elif timestamp < earliest:
+                timestamp = earliest  # noqa: PLW2901
+            key, value, named = event
+            headers = list(named)
+            size += len(value)
+            append = appends[slot]
+            if append is None or append(timestamp=timestamp, key=key, value=value, headers=headers) is None:
+                # A batch takes as its first record one of any size; so only there the size must be asked for.
+                if DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, headers) > BATCH_BYTES:
+                    too_large.append(event)
+                else:
+                    self._begin_batch(slot)(timestamp=timestamp, key=key, value=value, headers=headers)
+        self._next.size += size
+        return too_large
+
+    def put_letter(self, letter: DeadLetter) -> None:
+        """Add a dead letter, to the partition that the number of its origin says."""
+        key, value, *headers = letter_record(letter)
+        slot = len(self._topics[:-1]) * self._partitions + letter.partition % self._partitions
+        fields = {"timestamp": int(time.time() * 1000), "key": key, "value": value, "headers": headers[0]}
+        append = self._next.appends[slot]
+        if append is None or append(**fields) is None:
+            self._begin_batch(slot)(**fields)
+        self._next.size += len(value or b"")
+
+    def note(self, tp: TopicPartition, place: int, records: int) -> None:
+        """All that was made of so many records before this place has been put here."""
+        self._next.places[tp] = place
+        self._next.records += records
+        if self._next.records >= self._worth_sending or self._next.size >= _MOST_BYTES // 2:
+            self._go.set()
+
+    def send(self) -> None:
+        """Nothing more is there to be read: send what there is as soon as the round before it is delivered."""
+        if self._next.places:
+            self._go.set()
+
+    def raise_failure(self) -> None:
+        """Raise what ended the delivery, if anything did."""
+        if self._task.cancelled():
+            raise KafkaError("the intake begins again")
+        if self._task.done():
+            self._task.result()
+
+    async def wait_for_room(self) -> None:
+        """Wait until more may be put here."""
+        while self.full:
+            self._go.set()
+            await self._wait()
+
+    async def flush(self) -> None:
+        """Deliver and commit all that has been put here."""
+        self._hurry = True
+        try:
+            while self._busy or self._next.places or self._acknowledged:
+                self._go.set()
+                await self._wait()
+        finally:
+            self._hurry = False
+
+    async def close(self) -> None:
+        """Deliver no more."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    def _begin_batch(self, slot: int) -> Callable[..., Any]:
+        before = self._next.open[slot]
+        if before is not None:
+            self._next.full.append((slot, before))
+        batch = self._next.open[slot] = self._producer.create_batch()
+        append: Callable[..., Any] = batch.append
+        self._next.appends[slot] = append
+        return append
+
+    async def _wait(self) -> None:
+        """Wait until a round has been delivered; raise what ended the delivery."""
+        self._moved.clear()
+        moved = asyncio.ensure_future(self._moved.wait())
+        try:
+            await asyncio.wait([moved, self._task], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            moved.cancel()
+        self.raise_failure()
+
+    async def _deliver(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            left = self._commit_at - loop.time() if self._acknowledged else None
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._go.wait(), None if left is None else max(left, 0))
+            self._go.clear()
+            self._busy = True
+            if self._next.places:
+                now, self._next = self._next, Round(len(self._next.open))
+                async with asyncio.timeout(_DELIVERY_SECONDS):
+                    await self._send(now)
+                self._acknowledged |= now.places
+            if self._acknowledged and (self._hurry or loop.time() >= self._commit_at):
+                await self._commit()
+                self._commit_at = loop.time() + _COMMIT_SECONDS
+            self._busy = False
+            self._moved.set()
+
+    async def _send(self, now: Round) -> None:
+        """Send a round and wait for its acknowledgements; more than one request holds goes in several."""
+        sent: list[tuple[str, asyncio.Future[object]]] = []
+        size = 0
+        for slot, batch in now.batches():
+            number, partition = divmod(slot, self._partitions)
+            topic = self._topics[number]
+            size += batch.size()
+            sent.append((topic, await self._producer.send_batch(batch, topic, partition=partition)))
+            if size >= _MOST_BYTES:
+                await _settle(sent)
+                sent, size = [], 0
+        await _settle(sent)
+
+    async def _commit(self) -> None:
+        acknowledged, self._acknowledged = self._acknowledged, {}
+        try:
+            await self._consumer.commit(acknowledged)
+        except (CommitFailedError, IllegalStateError) as error:
+            # The partitions have been given to others, who go on at the last commit: what is sent again does no harm.
+            log.info("intake could not commit, its partitions are given anew: %r", error)
+
+
+async def _settle(sent: list[tuple[str, asyncio.Future[object]]]) -> None:
+    """Wait until the brokers have answered all that was sent. Raises what they refused."""
+    outcomes = await asyncio.gather(*(future for _, future in sent), return_exceptions=True)
+    for (topic, _), outcome in zip(sent, outcomes, strict=True):
+        if isinstance(outcome, BaseException):
+            raise KafkaError(f"a batch for {topic} was refused: {outcome!r}") from outcome

@@ -1,0 +1,1 @@
+"""The fast lane: partitions, their epochs and their loading."""

@@ -1,0 +1,413 @@
+"""The fast lane: whole record lists from the canonical topics into shards, epochs out, by whoever Faust says owns them.
+
+Faust tells it what is given and taken (`assign`, `revoke`); the lane reads with a consumer of its own, which belongs to
+no group, starts where the marks say, and is handed lists of records a partition at a time.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from app.core.join.shard import Shard
+from app.core.rules import Rulebook
+from app.core.stats import Stats
+from app.core.wire.partitioning import partition_of
+from app.core.wire.records import Record
+from app.settings import Settings
+from app.worker.kafka.client import SetupError, client_options
+from app.worker.kafka.consumer import RecordConsumer
+from app.worker.lane.loading import Recovery, load_partitions
+from app.worker.lane.partition import Partition
+
+log = logging.getLogger(__name__)
+
+_TICK_SECONDS = 0.02
+#: Records parsed at once: enough for the loop to cost nothing, few enough to stay in the cache.
+_LIST = 100
+_WAIT_SECONDS = 0.1
+#: How far one topic of a partition may run ahead of another that has more to read, and how long it waits for it.
+_SKEW_MS = 20  # of record time; more lets the parts of a puid miss each other's epoch while catching up
+_PATIENCE_SECONDS = 1.0
+_CHANGES_PER_EPOCH = 10_000
+#: With so many events of a partition unread its epochs are longer: fewer transactions, and exchanges that are written
+#: once instead of twice. What an epoch delays is seconds old by then.
+_FAR_BEHIND = 5_000
+_LONGER = 5
+
+
+class Lane:
+    """All partitions of this worker."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        rulebook: Rulebook,
+        partitions: int,
+        *,
+        rejoin: Callable[[], None],
+        fail: Callable[[SetupError], None],
+    ) -> None:
+        self.settings = settings
+        self.partitions = partitions
+        self.stats = Stats()
+        self.recovery = Recovery()
+        self.running: dict[int, Partition] = {}
+        self.assigned: set[int] | None = None  # None until the group has answered
+        self._rulebook = rulebook
+        self._rejoin = rejoin
+        self._fail = fail
+        self._consumer: RecordConsumer | None = None
+        self._loading: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._wake = asyncio.Event()
+        self._reading = asyncio.Lock()
+        self._held = True  # nothing is read while a rebalance goes on
+        self._turn = 0  # counts changes of what is read, so that lists fetched before one are dropped
+        self._losses = 0
+        self._checked: set[str] = set()
+
+    # -- what the rest of the worker asks -----------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether all that the group has given is loaded."""
+        return self.assigned is not None and self.assigned == set(self.running)
+
+    def now(self) -> float:
+        """The wall clock, or the frozen one."""
+        return self.settings.now if self.settings.now is not None else time.time()
+
+    def partition_of(self, puid: bytes) -> int:
+        """The partition that a puid belongs to."""
+        return partition_of(puid, self.partitions)
+
+    def lag(self) -> tuple[dict[str, int], float]:
+        """How many events each topic is behind, and by how many seconds the slowest partition is."""
+        events = dict.fromkeys(self.settings.topics, 0)
+        seconds = 0.0
+        for part in self.running.values():
+            for topic in self.settings.topics:
+                events[topic] += self._unread(part, topic)
+            clock = self._clock(part)
+            if clock is not None:
+                seconds = max(seconds, self.now() - clock)
+        return events, seconds
+
+    def longest_epoch(self) -> float:
+        """For how many seconds the oldest epoch on its way has been waiting."""
+        now = asyncio.get_running_loop().time()
+        begun = [since for part in self.running.values() if (since := part.waiting_since()) is not None]
+        return now - min(begun) if begun else 0.0
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Connect and begin; nothing is read before the first `assign`."""
+        self._consumer = RecordConsumer(
+            **client_options(self.settings),
+            isolation_level="read_committed",
+            auto_offset_reset="none",
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=1 << 20,
+            fetch_max_wait_ms=100,
+        )
+        await self._consumer.start()
+        loop = asyncio.get_running_loop()
+        # A list of records is many small objects without cycles: collecting while it is alive cost a quarter of all
+        # time. So collection is called by hand, between lists; what exists now is never looked at again.
+        gc.disable()
+        gc.freeze()
+        self._tasks = [loop.create_task(self._read()), loop.create_task(self._commit_epochs())]
+
+    async def stop(self) -> None:
+        """Commit what is known and give everything up."""
+        await self.revoke()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for number in list(self.running):
+            await self._drop(number)
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    def failure(self) -> BaseException | None:
+        """What ended one of the lane's tasks, if anything did."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                return task.exception()
+        return None
+
+    # -- ownership ----------------------------------------------------------------------------------------------------
+
+    async def revoke(self) -> None:
+        """A rebalance begins: read no more, make all that is known durable. What cannot be is dropped."""
+        self._held = True
+        self._turn += 1
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.gather(self._loading, return_exceptions=True)
+            self._loading = None
+        async with self._reading:
+            parts = list(self.running.values())
+            flushed = await asyncio.gather(*(part.flush(self._clock(part)) for part in parts))
+        for part, fine in zip(parts, flushed, strict=True):
+            if not fine:
+                self._report_loss(part)
+                await self._drop(part.number)
+
+    async def assign(self, numbers: set[int]) -> None:
+        """A rebalance is over: keep what is still ours, drop what is not, load what is new."""
+        self.assigned = numbers
+        for number in set(self.running) - numbers:
+            await self._drop(number)
+        self._held = False
+        self._point()
+        new = sorted(numbers - set(self.running))
+        if new:
+            self._loading = asyncio.get_running_loop().create_task(self._load(new))
+
+    async def _load(self, numbers: list[int]) -> None:
+        if self._losses:
+            await asyncio.sleep(min(2.0 ** (self._losses - 1) * 0.2, 5.0))
+        while True:
+            try:
+                loaded = await load_partitions(numbers, self.partitions, self.settings, self._new_shard, self.recovery)
+            except SetupError as error:
+                self._fail(error)
+                return
+            except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+                log.warning("partitions=%s could not be loaded, trying again: %r", numbers, error)
+                await asyncio.sleep(1)
+            else:
+                self.running.update((part.number, part) for part in loaded)
+                self._point()
+                return
+
+    def _new_shard(self, number: int) -> Shard:
+        settings = self.settings
+        return Shard(
+            number,
+            self.partitions,
+            self._rulebook,
+            settings.clock,
+            settings.limits,
+            self.stats,
+            logs=settings.log_topic is not None,
+        )
+
+    async def _drop(self, number: int) -> None:
+        part = self.running.pop(number, None)
+        if part is not None:
+            self._point()
+            await part.close()
+
+    def _report_loss(self, part: Partition) -> None:
+        assert part.lost is not None
+        self._losses += 1
+        log.warning(
+            "partition=%d lost: %s; its state is dropped and it is loaded again if still ours", part.number, part.lost
+        )
+
+    def _point(self) -> None:
+        """Point the consumer at the running partitions, each where its shard stands."""
+        consumer = self._consumer
+        if consumer is None:
+            return
+        self._turn += 1
+        places = {
+            TopicPartition(topic, part.number): part.shard.offsets.get(topic, 0)
+            for part in self.running.values()
+            for topic in self.settings.topics
+        }
+        if places:
+            consumer.assign(list(places))
+            for tp, offset in places.items():
+                consumer.seek(tp, offset)
+        else:
+            consumer.unsubscribe()
+        self._wake.set()
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        consumer = self._consumer
+        assert consumer is not None
+        stuck = False  # whether all that is fetched waits for what is not
+        while True:
+            open_parts = [part for part in self.running.values() if not part.saturated and part.lost is None]
+            if self._held or not open_parts:
+                self._wake.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), 0.05 if self.running else 5)
+                continue
+            turn = self._turn
+            tps = [TopicPartition(topic, part.number) for part in open_parts for topic in self.settings.topics]
+            try:
+                # Nothing is taken by this call: it waits until something has been fetched.
+                await consumer.wait_for_records(tps, _WAIT_SECONDS, more=stuck)
+                stuck = True
+                for part in open_parts:
+                    if turn == self._turn and part.lost is None:
+                        stuck = not await self._read_partition(part) and stuck
+            except OffsetOutOfRangeError as error:
+                await self._move_into_range(error.args[0])
+                continue
+            except KafkaError as error:
+                log.warning("reading failed, trying again: %r", error)
+                await asyncio.sleep(0.5)
+                continue
+
+    async def _read_partition(self, part: Partition) -> bool:
+        """Fold what has been fetched of one partition, always on from the topic that is furthest back in time.
+
+        So the parts of a puid meet: what is settled and written once need not be read and written again.
+        Returns whether there was anything to fold.
+        """
+        consumer = self._consumer
+        assert consumer is not None
+        turn = self._turn
+        shard = part.shard
+        before = dict(shard.offsets)
+        while turn == self._turn and part.lost is None and not part.saturated:
+            records: list[Record] = []
+            for _ in self.settings.topics:
+                async with self._reading:
+                    if turn != self._turn or part.lost is not None:
+                        break
+                    topic, records = self._next_list(part, consumer)
+                    if records:
+                        self._fold(part, topic, records)
+                if not records:
+                    break
+            shard.settle()
+            await asyncio.sleep(0)
+            if shard.waiting >= _CHANGES_PER_EPOCH and not part.committing and turn == self._turn:
+                part.start_epoch(self._clock(part))
+            if not records:
+                break
+        if turn == self._turn and self._due(part):
+            part.start_epoch(self._clock(part))
+        return shard.offsets != before
+
+    def _next_list(self, part: Partition, consumer: RecordConsumer) -> tuple[str, list[Record]]:
+        """The next records of the topic that is furthest back; none while it is waited for."""
+        shard = part.shard
+        newest = shard.newest
+        behind: list[str] = []  # of which nothing has been fetched
+        for topic in sorted(self.settings.topics, key=lambda topic: newest.get(topic, 0)):
+            tp = TopicPartition(topic, part.number)
+            edge = newest.get(topic, 0) - _SKEW_MS
+            if any(newest.get(it, 0) < edge and self._worth_waiting(part, it) for it in behind):
+                break
+            records = consumer.take(tp, _LIST)
+            place = consumer.place(tp)
+            if not records and place is not None:
+                shard.skip(topic, place)  # only transaction markers lie before it
+            if records:
+                part.awaited.pop(topic, None)
+                return topic, records
+            behind.append(topic)
+        return "", []
+
+    def _worth_waiting(self, part: Partition, topic: str) -> bool:
+        """Whether the others should wait for the next fetch of a topic that is behind them.
+
+        They do not wait for ever: what is left of it may be held back by a transaction that nobody ends.
+        """
+        if not self._unread(part, topic):
+            return False
+        now = asyncio.get_running_loop().time()
+        return now - part.awaited.setdefault(topic, now) < _PATIENCE_SECONDS
+
+    def _fold(self, part: Partition, topic: str, records: list[Record]) -> None:
+        shard = part.shard
+        place = shard.offsets.get(topic, 0)
+        if records[0].offset < place:
+            records = [record for record in records if record.offset >= place]
+            if not records:
+                return
+        # The hash of every key would cost a fifth more: one record a list is checked, and all once one was wrong.
+        check = topic in self._checked
+        if not check:
+            key = records[-1].key
+            if key and self.partition_of(key) != part.number:
+                log.warning("topic=%s holds keys in wrong partitions; every key of it is checked from now on", topic)
+                self._checked.add(topic)
+                check = True
+        shard.absorb(topic, records, self.partition_of if check else None)
+
+    async def _move_into_range(self, places: dict[TopicPartition, int]) -> None:
+        """The broker no longer has the records that come next: go on with the oldest, and say what is lost."""
+        consumer = self._consumer
+        assert consumer is not None
+        beginnings = await consumer.beginning_offsets(list(places))
+        ends = await consumer.end_offsets(list(places))
+        for tp, place in places.items():
+            part = self.running.get(tp.partition)
+            if part is None:
+                continue
+            goal = beginnings[tp] if place < beginnings[tp] else ends[tp]
+            log.error(
+                "topic=%s partition=%d offset=%d is no longer there: going on at %d; what lay between is lost",
+                tp.topic, tp.partition, place, goal,
+            )  # fmt: skip
+            part.shard.offsets[tp.topic] = goal
+            consumer.seek(tp, goal)
+
+    # -- epochs -------------------------------------------------------------------------------------------------------
+
+    async def _commit_epochs(self) -> None:
+        swept: defaultdict[int, int] = defaultdict(int)
+        ticks = 0
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            ticks += 1
+            if ticks % 50 == 0:
+                gc.collect(2 if ticks % 3000 == 0 else 1)
+            lost = [part for part in self.running.values() if part.lost is not None]
+            if lost and not self._held:
+                for part in lost:
+                    self._report_loss(part)
+                    await self._drop(part.number)
+                self._rejoin()
+                continue
+            for part in list(self.running.values()):
+                clock = self._clock(part)
+                if clock is not None and swept[part.number] != int(clock // self.settings.pane_seconds):
+                    swept[part.number] = int(clock // self.settings.pane_seconds)
+                    part.shard.expire(clock)
+                if self._due(part):
+                    part.start_epoch(clock)
+            if self._losses and self.ready and self.longest_epoch() == 0:
+                self._losses = 0
+
+    def _due(self, part: Partition) -> bool:
+        """Whether it is time for the partition's next epoch, and there is something in it."""
+        length = max(self.settings.epoch_ms / 1000, len(self.running) * 0.025)
+        if sum(self._unread(part, topic) for topic in self.settings.topics) > _FAR_BEHIND:
+            length *= _LONGER
+        waited = asyncio.get_running_loop().time() - part.cut_at
+        return not (self._held or part.committing or part.lost is not None or waited < length) and part.has_news
+
+    def _clock(self, part: Partition) -> float | None:
+        topics = self.settings.topics
+        return part.shard.clock(self.now(), self._ended(part, topics), topics)
+
+    def _ended(self, part: Partition, topics: Iterable[str]) -> list[str]:
+        return [topic for topic in topics if part.shard.offsets.get(topic, 0) >= self._end(topic, part.number, 1 << 62)]
+
+    def _unread(self, part: Partition, topic: str) -> int:
+        """How many records of an input are unread, as far as is known."""
+        return max(0, self._end(topic, part.number) - part.shard.offsets.get(topic, 0))
+
+    def _end(self, topic: str, number: int, unknown: int = 0) -> int:
+        """The end of an input as the last fetch saw it."""
+        end = self._consumer.end(TopicPartition(topic, number)) if self._consumer is not None else None
+        return unknown if end is None else end

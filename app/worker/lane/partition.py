@@ -1,0 +1,227 @@
+"""One partition as a unit of ownership: its state, its producer and its position, kept or dropped together.
+
+Loading fences the last owner, then reads what it left; an epoch is one Kafka transaction that holds the changed
+exchanges, the changed rows of counts, the outgoing records, the mark and the group's offsets. Any error ends the unit.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from hashlib import blake2b
+
+import orjson
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError, ProducerFenced
+
+from app.core.counts.panes import owner_key
+from app.core.events import REKEYED, Astray, DeadLetter
+from app.core.join.shard import Cut, Shard
+from app.core.wire.partitioning import partition_of
+from app.settings import Settings
+from app.worker.kafka.client import client_options
+
+log = logging.getLogger(__name__)
+
+#: Below the broker's default `max.message.bytes`, with room for the batch's own header.
+BATCH_BYTES = 900_000
+#: A dead letter carries its original up to this size, else its beginning.
+WHOLE_LETTER = 900_000 - 20_000
+LETTER_BEGINNING = 64_000
+#: At most so many changed keys wait for a commit; then the partition is not read on.
+MOST_WAITING = 20_000
+
+Headers = list[tuple[str, bytes]]
+#: Key, value, and headers where there are any.
+OutRecord = tuple[bytes | None, bytes | None] | tuple[bytes | None, bytes | None, Headers]
+
+
+class LostError(Exception):
+    """The partition cannot go on; the message says why in a few words."""
+
+
+class Partition:
+    """A loaded partition. `shard` is read and changed by the lane alone."""
+
+    def __init__(self, number: int, shard: Shard, producer: AIOKafkaProducer, settings: Settings) -> None:
+        self.number = number
+        self.shard = shard
+        self.lost: LostError | None = None
+        self.cut_at = 0.0
+        self.awaited: dict[str, float] = {}  # the loop time since which the other topics wait for a topic
+        self._producer = producer
+        self._settings = settings
+        self._commit: asyncio.Task[None] | None = None
+        self._commit_started = 0.0
+        self._announced = False
+
+    @property
+    def committing(self) -> bool:
+        """Whether an epoch is on its way."""
+        return self._commit is not None and not self._commit.done()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to commit."""
+        return self.shard.has_news or not self._announced
+
+    def waiting_since(self) -> float | None:
+        """The loop time at which the epoch on its way was begun."""
+        return self._commit_started if self.committing else None
+
+    @property
+    def saturated(self) -> bool:
+        """Whether so much waits for a commit that the partition should not be read on."""
+        return self.committing and self.shard.waiting >= MOST_WAITING
+
+    def start_epoch(self, clock: float | None) -> None:
+        """Cut an epoch and begin to commit it. Only while none is on its way."""
+        loop = asyncio.get_running_loop()
+        self.cut_at = loop.time()
+        cut = self.shard.cut(clock)
+        if not self._announced:
+            cut.panes.append((owner_key(self.number), orjson.dumps(self._settings.url)))
+            self._announced = True
+        self._commit_started = loop.time()
+        self._commit = loop.create_task(self._commit_epoch(cut))
+
+    async def flush(self, clock: float | None) -> bool:
+        """Commit all that is known. Returns whether the state and the marks are as one."""
+        await self._settle()
+        if self.lost is None and self.has_news:
+            self.start_epoch(clock)
+            await self._settle()
+        return self.lost is None
+
+    async def _settle(self) -> None:
+        if self._commit is not None:
+            await asyncio.wait([self._commit])
+
+    async def close(self) -> None:
+        """Give the producer up. What an open transaction holds is aborted by the next owner, or by its time-out."""
+        if self._commit is not None and not self._commit.done():
+            self._commit.cancel()
+            await asyncio.wait([self._commit])
+        await close_producer(self._producer)
+
+    async def _commit_epoch(self, cut: Cut) -> None:
+        try:
+            async with asyncio.timeout(self._settings.session_timeout):
+                await self._write(cut)
+        except asyncio.CancelledError:
+            self.lost = LostError("given away while an epoch was on its way")
+            raise
+        except (ProducerFenced, AssertionError) as error:
+            self.lost = LostError(f"another worker has taken it (fenced: {type(error).__name__})")
+        except TimeoutError:
+            self.lost = LostError(f"an epoch did not commit within {self._settings.session_timeout:g} s")
+        except KafkaError as error:
+            self.lost = LostError(f"an epoch did not commit: {type(error).__name__} {error}".strip())
+        except Exception as error:  # whatever it is, what was written is unknown: the unit ends
+            log.exception("unexpected error in an epoch partition=%d", self.number)
+            self.lost = LostError(f"an epoch did not commit: {error!r}")
+
+    async def _write(self, cut: Cut) -> None:
+        settings, producer = self._settings, self._producer
+        await producer.begin_transaction()
+        sent: list[asyncio.Future[object]] = []
+        await self._send(settings.exchanges_topic, cut.exchanges, sent)
+        await self._send(settings.panes_topic, cut.panes, sent)
+        if settings.log_topic:
+            await self._send(settings.log_topic, cut.joined, sent)
+        await self._send(settings.dead_letters_topic, [letter_record(letter) for letter in cut.dead], sent)
+        sent += [await self._bring_home(astray) for astray in cut.astray]  # they are few: each by itself
+        for outcome in await asyncio.gather(*sent, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+        offsets = {TopicPartition(topic, self.number): offset for topic, offset in cut.offsets.items()}
+        if offsets:
+            await producer.send_offsets_to_transaction(offsets, settings.app_id)
+        await producer.commit_transaction()
+
+    async def _send(self, topic: str, records: Iterable[OutRecord], sent: list[asyncio.Future[object]]) -> None:
+        """Hand records over in as few batches as they fit; their futures go to `sent`."""
+        now = int(time.time() * 1000)
+        batch = append = None
+        for key, value, *headers in records:
+            given = headers[0] if headers else []
+            if append is None or append(timestamp=now, key=key, value=value, headers=given) is None:
+                if batch is not None:
+                    sent.append(await self._producer.send_batch(batch, topic, partition=self.number))
+                batch = self._producer.create_batch()
+                append = batch.append
+                fits = append(timestamp=now, key=key, value=value, headers=given)
+                assert fits is not None, "a record does not fit an empty batch"
+        if batch is not None:
+            sent.append(await self._producer.send_batch(batch, topic, partition=self.number))
+
+    async def _bring_home(self, astray: Astray) -> asyncio.Future[object]:
+        """Hand an event over to the partition of its key, marked as brought there."""
+        topic, record, key = astray
+        sent: asyncio.Future[object] = await self._producer.send(
+            topic,
+            key=key,
+            value=record.value,
+            partition=partition_of(key, self.shard.partitions),
+            timestamp_ms=record.timestamp,
+            headers=[*((name, content or b"") for name, content in record.headers), (REKEYED, b"1")],
+        )
+        return sent
+
+
+def letter_record(letter: DeadLetter) -> OutRecord:
+    """A dead letter's key, value and headers: the original's, its origin, and why it was refused."""
+    record = letter.record
+    headers = [
+        ("reason", letter.reason.encode()),
+        ("detail", letter.detail.encode(errors="replace")[:1000]),
+        ("origin-topic", letter.topic.encode()),
+        ("origin-partition", str(letter.partition).encode()),
+        ("origin-offset", str(record.offset).encode()),
+    ]
+    key, value = record.key, record.value
+    original = [(name, content or b"") for name, content in record.headers]
+    size = len(key or b"") + len(value or b"") + sum(len(name) + len(content) for name, content in original)
+    if size > WHOLE_LETTER:
+        whole = value or b""
+        headers += [
+            ("truncated", b"true"),
+            ("original-length", str(len(whole)).encode()),
+            ("original-digest", blake2b(whole, digest_size=8).hexdigest().encode()),
+        ]
+        value = whole[:LETTER_BEGINNING]
+        key = key[:LETTER_BEGINNING] if key else key
+        original = [(name[:1000], content[:1000]) for name, content in original[:50]]
+    return key, value, original + headers
+
+
+async def open_producer(number: int, settings: Settings) -> AIOKafkaProducer:
+    """A producer for a partition. Starting it fences the last owner and aborts what that left open."""
+    producer = AIOKafkaProducer(
+        **client_options(settings),
+        transactional_id=f"{settings.app_id}-{number}",
+        transaction_timeout_ms=int(settings.session_timeout * 1000),
+        request_timeout_ms=int(settings.session_timeout * 1000),
+        max_batch_size=BATCH_BYTES,
+        retry_backoff_ms=20,
+    )
+    try:
+        async with asyncio.timeout(settings.session_timeout * 2):
+            await producer.start()
+    except BaseException:
+        await close_producer(producer)
+        raise
+    return producer
+
+
+async def close_producer(producer: AIOKafkaProducer) -> None:
+    """Close a producer that may be stuck."""
+    try:
+        async with asyncio.timeout(2):
+            await producer.stop()
+    except (TimeoutError, KafkaError, AssertionError, OSError, asyncio.CancelledError) as error:
+        log.debug("producer closed hard: %r", error)
+        await producer.client.close()
+    task = producer._sender.sender_task
+    if task is not None:
+        task.cancel()  # what it could not send it must not send later

@@ -1,0 +1,290 @@
+"""Landing: the same log leaves the same documents, however it is cut into bulks, and whoever dies or lags meanwhile."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, Final
+
+import orjson
+import pytest
+from aiokafka import TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.core.events import Reason
+from app.core.outputs.documents.changes import Documents
+from app.core.outputs.documents.merging import Change
+from app.core.outputs.documents.places import Place
+from app.core.rules import Rulebook
+from app.core.stats import Stats
+from app.core.wire.records import Record
+from app.exporters.elasticsearch.writes import Found, Outcome, Result, Write
+from app.worker.elasticsearch.landing import FIRST_VERSION, Batch, Landing
+from tests.builders import a_feedback, a_request, a_response, run
+from tests.core.outputs.test_documents import shelf
+
+TP: Final = TopicPartition("inference-log", 0)
+KSERVE: Final = {"ce_servingengine": b"inferenceservice"}
+MIDNIGHT: Final = 17 * 3600  # after 07:00
+
+
+class CrashError(Exception):
+    """The worker dies."""
+
+
+class Index:
+    """An Elasticsearch that keeps versions as the real one does, those of removed documents too."""
+
+    def __init__(self) -> None:
+        self.kept: dict[Place, tuple[int, bytes | None]] = {}
+        self.refused: set[str] = set()  # indices
+        self.writes_left: float = float("inf")
+        self.log: list[Place] = []
+        self.reads: list[int] = []
+
+    @property
+    def read(self) -> int:
+        """How many documents were asked for."""
+        return sum(self.reads)
+
+    def documents(self) -> dict[Place, Any]:
+        return {place: orjson.loads(body) for place, (_, body) in self.kept.items() if body is not None}
+
+    async def find(self, places: Sequence[Place]) -> dict[Place, Found]:
+        await asyncio.sleep(0)
+        self.reads.append(len(places))
+        kept = [(place, *self.kept[place]) for place in places if place in self.kept]
+        return {place: Found(version, orjson.loads(body)) for place, version, body in kept if body is not None}
+
+    async def write(self, writes: Sequence[Write]) -> AsyncIterator[tuple[Write, Outcome]]:
+        for write in writes:
+            if not self.writes_left:
+                raise CrashError
+            self.writes_left -= 1
+            yield write, Outcome(self._write(write))
+
+    async def prepare_alias(self, index: str, alias: str) -> None:
+        assert index.startswith(alias)
+
+    def _write(self, write: Write) -> Result:
+        version, body = self.kept.get(write.place, (0, None))
+        if write.body is not None and write.place[0] in self.refused:
+            return Result.REFUSED
+        if write.version is None:
+            if body is not None:
+                return Result.CONFLICT
+        elif version >= write.version:
+            return Result.CONFLICT
+        assert not isinstance(write.body, dict)
+        self.kept[write.place] = write.version or 1, write.body
+        self.log.append(write.place)
+        return Result.WRITTEN
+
+
+class Writer:
+    """A worker's landing, and how far it has committed."""
+
+    def __init__(self, index: Index, log: Sequence[Record], *, daily: bool = False) -> None:
+        self.documents = Documents(Rulebook(), daily=daily)
+        self.stats, self.results = Stats(), Counter[str]()
+        self._log = log
+        elasticsearch: Any = index
+        self.landing = Landing(elasticsearch, self.documents, self.stats, self.results, self._end_of, daily=daily)
+
+    async def _end_of(self, tp: TopicPartition) -> int:
+        return len(self._log)
+
+    def batch(self, begin: int, end: int) -> Batch:
+        batch = Batch()
+        for record in self._log[begin:end]:
+            batch.add((TP, record), self.documents.changes(record.value or b""))
+        return batch
+
+    def land(self, begin: int, end: int) -> Batch:
+        batch = self.batch(begin, end)
+        asyncio.run(self.landing.write(batch, set(batch.puids)))
+        return batch
+
+
+def a_log(records: Sequence[Any], batches: Iterable[int] = ()) -> list[Record]:
+    logged = run(records, batches, logs=True).logged
+    return [Record(offset, 0, key, value) for offset, (key, value) in enumerate(logged)]
+
+
+def wanted(log: Iterable[Record], *, daily: bool = False) -> dict[Place, Any]:
+    return shelf([record.value or b"" for record in log], daily=daily)
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> list[Any]:
+    """Events of some puids, around midnight, in any order; each puid is KServe's or Seldon's."""
+    events: list[Any] = []
+    for puid in draw(st.lists(st.sampled_from("abcd"), unique=True, min_size=1)):
+        engine = draw(st.sampled_from([{}, KSERVE]))
+        service = "kserve" if engine else "seldon"
+        rows = draw(st.integers(1, 2))
+        common: Any = {"puid": puid, "service": service}
+        times = st.integers(MIDNIGHT - 2, MIDNIGHT + 2)
+        if draw(st.booleans()):
+            events.append(a_request({"data": {"ndarray": [[1]] * rows}}, at=draw(times), headers=engine, **common))
+        if draw(st.booleans()):
+            events.append(a_response(*[1] * rows, at=draw(times), headers=engine, **common))
+        for number in range(draw(st.integers(0, 3))):
+            reward = draw(st.sampled_from([0, 1]))
+            events.append(a_feedback(draw(st.sampled_from([0, 1])), reward=reward, at=MIDNIGHT + number, **common))
+    return draw(st.permutations(events))
+
+
+@given(stories(), st.data(), st.booleans())
+def test_any_cut_any_crash_and_a_late_writer_leave_the_same(story: list[Any], data: st.DataObject, daily: bool) -> None:
+    log = a_log(story, [1] * len(story))
+    index = Index()
+    writer = Writer(index, log, daily=daily)
+    late: list[tuple[Writer, Batch]] = []
+    done = 0
+    while done < len(log):
+        end = data.draw(st.integers(done + 1, len(log)))
+        how = data.draw(st.sampled_from(["lands", "dies", "is late", "is another"]))
+        if how == "is another":
+            writer = Writer(index, log, daily=daily)
+        if how == "is late":  # it was taken for dead: another one does its work, and later it wakes
+            late.append((writer, writer.batch(done, end)))
+            writer = Writer(index, log, daily=daily)
+        if how == "dies":
+            index.writes_left = data.draw(st.integers(0, 4))
+            try:
+                writer.land(done, end)
+            except CrashError:
+                writer = Writer(index, log, daily=daily)
+                continue
+            finally:
+                index.writes_left = float("inf")
+        else:
+            writer.land(done, end)
+        done = end
+        for sleeper, batch in [one for one in late if data.draw(st.booleans())]:
+            asyncio.run(sleeper.landing.write(batch, set(batch.puids)))
+    assert index.documents() == wanted(log, daily=daily)
+
+
+def test_a_document_that_only_begins_is_not_read() -> None:
+    log = a_log([event for n in range(50) for event in (a_request(puid=f"p{n}"), a_response(1, puid=f"p{n}"))])
+    index = Index()
+    writer = Writer(index, log)
+    writer.land(0, 50)
+    assert index.read == 0
+    assert len(index.log) == 50
+    assert writer.results == {"written": 50}
+    assert {version for version, _ in index.kept.values()} == {1}
+
+
+def test_what_a_bulk_says_of_one_document_is_one_write_of_the_last_version() -> None:
+    events = [a_request(), a_response(1, at=1.0), a_feedback(0, at=2.0), a_feedback(1, at=3.0)]
+    log = a_log(events, [1, 1, 1, 1])
+    index = Index()
+    Writer(index, log).land(0, 4)
+    assert index.log == [("inference-log-seldon-ns-svc-default", "p")]
+    assert index.documents() == wanted(log)
+    assert [version for version, _ in index.kept.values()] == [FIRST_VERSION + 3]
+
+
+def test_what_was_written_is_remembered() -> None:
+    log = a_log([a_request(), a_response(1, at=1.0), a_feedback(0, at=2.0)], [2, 1])
+    index = Index()
+    writer = Writer(index, log)
+    writer.land(0, 1)
+    writer.land(1, 2)
+    assert index.read == 0
+    writer.landing.known.clear()
+    writer.land(1, 2)
+    assert index.read == 1
+    assert writer.results == {"written": 2, "unchanged": 1}
+
+
+def test_large_documents_are_read_some_at_a_time() -> None:
+    """What is known of the size of documents is what the last ones weighed."""
+    wide = {"data": {"ndarray": [["x" * 49] * 4000]}}  # a document of 400 kB
+    puids = [f"p{number}" for number in range(250)]
+    asked = [event for puid in puids for event in (a_request(wide, puid=puid), a_response(1, puid=puid))]
+    log = a_log([*asked, *(a_feedback(1, puid=puid) for puid in puids)], [2] * len(puids))
+    index = Index()
+    writer = Writer(index, log)
+    writer.land(0, len(puids))
+    assert index.reads == []
+    writer.landing.known.clear()
+    writer.land(len(puids), len(log))
+    first, *others = index.reads
+    assert first < 110
+    assert set(others[:-1]) == {8_388_608 // (len(index.kept["inference-log-seldon-ns-svc-default", "p0"][1] or b""))}
+    assert sum(index.reads) == len(puids)
+    assert len(index.documents()) == len(puids)
+
+
+def test_a_record_of_many_rows_is_understood_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = 500
+    log = a_log([a_request({"data": {"ndarray": [[1]] * rows}}), a_response(*[1] * rows, at=1.0)], [1, 1])
+    index = Index()
+    writer = Writer(index, log)
+    batch = writer.batch(0, len(log))
+    understood = []
+    changes = writer.documents.changes
+
+    def counted(record: bytes) -> list[Change]:
+        understood.append(record)
+        return changes(record)
+
+    monkeypatch.setattr(writer.documents, "changes", counted)
+    asyncio.run(writer.landing.write(batch, set(batch.puids)))
+    assert index.documents() == wanted(log)
+    assert len(understood) <= len(log)
+
+
+def test_a_document_that_cannot_move_stays_where_it_is() -> None:
+    """Answered after midnight, and only then known to have been asked before it."""
+    story = [a_response(1, at=MIDNIGHT + 1), a_request(at=MIDNIGHT - 1)]
+    log = a_log(story, [1, 1])
+    index = Index()
+    writer = Writer(index, log, daily=True)
+    writer.land(0, 1)
+    before = index.documents()
+    index.refused = {"inference-log-seldon-ns-svc-default-2026.11.21"}
+    batch = writer.land(1, 2)
+    assert index.documents() == before
+    assert [letter.reason for letter in batch.letters.values()] == [Reason.DOCUMENT_REFUSED]
+    index.refused = set()
+    writer.land(1, 2)
+    assert index.documents() == wanted(log, daily=True)
+    assert len(index.documents()) == 1
+
+
+def test_of_a_refused_bulk_what_can_be_written_is() -> None:
+    """The second record makes what is refused; the first and the third are not to suffer."""
+    log = a_log([a_request(), a_response(1, at=1.0), a_feedback(1, at=2.0)], [1, 1, 1])
+
+    class Picky(Index):
+        def _write(self, write: Write) -> Result:
+            assert isinstance(write.body, bytes)
+            return Result.REFUSED if b'"response"' in write.body else super()._write(write)
+
+    index = Picky()
+    batch = Writer(index, log).land(0, 3)
+    (document,) = index.documents().values()
+    assert "request" in document
+    assert document["feedback"]["truth"]
+    assert [letter.record.offset for letter in batch.letters.values()] == [1]
+
+
+@pytest.mark.parametrize(
+    "theirs", [{"request": "x"}, {"request": {"ce-time": None}}, {"request": {"ce-time": 3}}, {"feedback": [1]}]
+)
+def test_a_document_of_an_unknown_shape_stops_no_other(theirs: Any) -> None:
+    log = a_log([event for p in "ab" for event in (a_request(puid=p), a_response(1, puid=p), a_feedback(1, puid=p))])
+    index = Index()
+    index.kept["inference-log-seldon-ns-svc-default", "a"] = 1, orjson.dumps(theirs)
+    writer = Writer(index, log)
+    batch = writer.land(0, len(log))
+    assert index.documents()["inference-log-seldon-ns-svc-default", "b"]["request"]
+    assert sum(writer.results.values()) == 2
+    for letter in batch.letters.values():
+        assert letter.record.key == b"a"
+        assert "it cannot be merged" in letter.detail

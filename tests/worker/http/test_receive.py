@@ -1,0 +1,692 @@
+"""Events and feedback over HTTP: what is answered when, what is written where, what bounds it. Kafka is a stand-in."""
+
+import asyncio
+import base64
+import gzip
+import json
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
+
+from app.core.dialects.plain import Event
+from app.core.stats import Stats
+from app.settings import load_settings
+from app.worker.http import api as http
+from app.worker.http import publisher, receive
+from app.worker.http.publisher import EVENT_BYTES, Publisher
+
+NOW = "2026-11-21T07:00:00.250Z"
+NOW_MS = 1_795_244_400_250
+EVENT = {
+    "Ce-Specversion": "1.0",
+    "Ce-Id": "1",
+    "Ce-Source": "http://:8000/",
+    "Ce-Type": "io.seldon.serving.inference.response",
+    "Ce-Time": "2026-11-21T07:00:00.123456Z",
+    "Ce-Requestid": "p-1",
+    "Ce-Inferenceservicename": "iris",
+    "Ce-Namespace": "seldon",
+    "Ce-Endpoint": "default",
+    "Ce-Modelid": "classifier",
+    "Content-Type": "application/json",
+}
+BODY = b'{"data": {"ndarray": [[0.1, 0.9]]}}\n'
+SELDON_FEEDBACK = "/seldon/models/iris/api/v1.0/feedback"
+PUID = {"Seldon-Puid": "p-1"}
+BATCH = {"Content-Type": "application/cloudevents-batch+json"}
+
+
+class FakeProducer:
+    """What is sent is kept, and acknowledged as the test says."""
+
+    def __init__(self, kafka: "FakeKafka") -> None:
+        self.kafka = kafka
+        self.is_open = False
+        self.client = SimpleNamespace(close=self.stop)
+
+    async def start(self) -> None:
+        if self.kafka.is_away:
+            raise KafkaConnectionError
+        self.is_open = True
+
+    async def stop(self) -> None:
+        self.is_open = False
+
+    async def send(self, topic: str, **record: Any) -> "asyncio.Future[None]":
+        self.kafka.sent.append({"topic": topic} | record | {"headers": dict(record["headers"])})
+        self.kafka.arrived.release()
+        return asyncio.ensure_future(self.kafka.respond())
+
+
+class FakeKafka:
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.producers: list[FakeProducer] = []
+        self.arrived = asyncio.Semaphore(0)
+        self.is_away = False
+        self.respond: Callable[[], Awaitable[None]] = acknowledge
+
+    def connect(self) -> FakeProducer:
+        self.producers.append(FakeProducer(self))
+        return self.producers[-1]
+
+    def keys(self) -> list[bytes]:
+        return [record["key"] for record in self.sent]
+
+
+async def acknowledge() -> None:
+    pass
+
+
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
+def fail(error: Exception) -> Callable[[], Awaitable[None]]:
+    async def respond() -> None:
+        raise error
+
+    return respond
+
+
+class Tally:
+    """The worker's HTTP interface on a port of its own."""
+
+    def __init__(self, client: "TestClient[web.Request, web.Application]", kafka: FakeKafka, worker: Any) -> None:
+        self.kafka = kafka
+        self.worker = worker
+        self._client = client
+
+    async def post(self, path: str, body: Any, headers: dict[str, str]) -> tuple[int, Any, Any]:
+        """The answer's status, its content, and its headers."""
+        async with self._client.post(path, data=body, headers=headers) as reply:
+            text = await reply.read()
+            return reply.status, json.loads(text) if text else None, reply.headers
+
+    async def raw(self, request: bytes) -> bytes:
+        """What is answered to these bytes."""
+        reader, writer = await asyncio.open_connection(self._client.host, self._client.port)
+        writer.write(request)
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    async def event(self, puid: str = "p-1", body: Any = BODY, **changes: str) -> tuple[int, Any, Any]:
+        return await self.post("/", body, EVENT | {"Ce-Requestid": puid} | changes)
+
+    async def sent(self, records: int) -> None:
+        """Wait until so many records are on their way."""
+        for _ in range(records):
+            await self.kafka.arrived.acquire()
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Run a story against the interface: `run(story, setting=value)`; `ack_seconds` and `most_bytes` bound it."""
+
+    def run_story(story: Callable[[Tally], Awaitable[None]], **changes: Any) -> None:
+        bounds = {name: changes.pop(name) for name in ("ack_seconds", "most_bytes") if name in changes}
+        kafka = FakeKafka()
+        monkeypatch.setattr(http, "Publisher", lambda _: Publisher(kafka.connect, **bounds))
+        monkeypatch.setattr(publisher, "_PAUSE_SECONDS", 0)
+        settings = load_settings(**{"now": NOW} | changes)
+        worker = SimpleNamespace(settings=settings, lane=SimpleNamespace(stats=Stats()))
+
+        async def serve() -> None:
+            api = http.Api(worker)  # type: ignore[arg-type]
+            server = web.Application(client_max_size=settings.max_body + 4096)
+            api.add_routes(server)
+            async with asyncio.timeout(20), TestClient(TestServer(server)) as client:
+                await story(Tally(client, kafka, worker))
+                await api.close()
+            assert not any(producer.is_open for producer in kafka.producers)
+
+        asyncio.run(serve())
+
+    return run_story
+
+
+# Events
+
+
+def test_an_event_is_acknowledged_once_kafka_has_it(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        stored = asyncio.Event()
+
+        async def wait() -> None:
+            await stored.wait()
+
+        tally.kafka.respond = wait
+        posted = asyncio.create_task(tally.event())
+        await tally.sent(1)
+        await asyncio.sleep(0.05)
+        assert not posted.done()
+        stored.set()
+        status, content, _ = await posted
+        assert (status, content) == (202, None)
+        (record,) = tally.kafka.sent
+        assert (record["topic"], record["key"], record["value"]) == ("inference-responses", b"p-1", BODY)
+        assert record["timestamp_ms"] == NOW_MS
+        assert record["headers"]["ce_modelid"] == b"classifier"
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("type_", "topic"),
+    [
+        ("io.seldon.serving.inference.request", "inference-requests"),
+        ("io.seldon.serving.inference.response", "inference-responses"),
+        ("io.seldon.serving.inference.outlier", "inference-responses"),
+        ("io.seldon.serving.inference.drift", "inference-responses"),
+        ("io.seldon.serving.feedback", "inference-feedback"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/events"])
+def test_each_kind_has_its_topic(run: Callable[..., None], type_: str, topic: str, path: str) -> None:
+    async def story(tally: Tally) -> None:
+        assert (await tally.post(path, BODY, EVENT | {"Ce-Type": type_}))[0] == 202
+        assert [record["topic"] for record in tally.kafka.sent] == [topic]
+
+    run(story)
+
+
+def test_an_event_without_time_has_the_time_at_which_it_came(run: Callable[..., None]) -> None:
+    """So that it has one place in the order of its puid, however often the broker writes it."""
+
+    async def story(tally: Tally) -> None:
+        untimed = {name: value for name, value in EVENT.items() if name != "Ce-Time"}
+        assert (await tally.post("/", BODY, untimed))[0] == 202
+        assert tally.kafka.sent[0]["timestamp_ms"] == NOW_MS
+
+    run(story)
+
+
+def test_one_record_may_hold_a_pair(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        pair = {"puid": "p-1", "service": "iris", "features": [[1, 2]], "output": [1]}
+        assert (await tally.post("/", json.dumps(pair), {"Content-Type": "application/json"}))[0] == 202
+        assert [record["topic"] for record in tally.kafka.sent] == ["inference-requests", "inference-responses"]
+
+    run(story)
+
+
+def test_the_id_of_the_call_is_not_the_puid(run: Callable[..., None]) -> None:
+    """Envoy gives each call an x-request-id: those of KServe's two events would differ."""
+
+    async def story(tally: Tally) -> None:
+        kserve = {"Ce-Type": "org.kubeflow.serving.inference.response", "Ce-Id": "p-9", "X-Request-Id": "envoy-1"}
+        headers = {name: value for name, value in (EVENT | kserve).items() if name != "Ce-Requestid"}
+        assert (await tally.post("/", b'{"predictions": [1]}', headers))[0] == 202
+        assert tally.kafka.keys() == [b"p-9"]
+
+    run(story)
+
+
+@pytest.mark.parametrize("path", ["/", "/feedback", SELDON_FEEDBACK])
+def test_what_asks_not_to_be_logged_is_not(run: Callable[..., None], path: str) -> None:
+    async def story(tally: Tally) -> None:
+        headers = (EVENT if path == "/" else PUID) | {"Seldon-Skip-Logging": "true"}
+        body = BODY if path == "/" else b'{"reward": 1}'
+        assert (await tally.post(path, body, headers))[0] == 202
+        assert tally.kafka.sent == []
+        assert (await tally.post(path, body, headers | {"Seldon-Skip-Logging": "0"}))[0] == 202
+        assert len(tally.kafka.sent) == 1
+
+    run(story)
+
+
+def test_a_refused_event_gets_a_sentence_and_is_counted(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        status, content, _ = await tally.event(**{"Ce-Type": "nothing.known"})
+        assert (status, content["reason"]) == (400, "unknown-type")
+        assert "nothing.known" in content["error"]
+        assert tally.kafka.sent == []
+        assert tally.worker.lane.stats.rejected == {"unknown-type": 1}
+
+    run(story)
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=x", "text/html", "image/png", "application/xml"])
+def test_what_can_hold_no_event_is_refused_by_its_type(run: Callable[..., None], kind: str) -> None:
+    async def story(tally: Tally) -> None:
+        status, content, _ = await tally.post("/", b"x", {"Content-Type": kind})
+        assert status == 415
+        assert kind.partition(";")[0] in content["error"]
+        assert tally.worker.lane.stats.rejected == {"unknown-type": 1}
+        assert (await tally.event(**{"Content-Type": kind}))[0] == 202  # its headers say that it is one
+
+    run(story)
+
+
+# Batches
+
+
+def envelope(puid: str, **changes: Any) -> dict[str, Any]:
+    attributes = {name.removeprefix("Ce-").lower(): value for name, value in EVENT.items() if name.startswith("Ce-")}
+    return attributes | {"requestid": puid, "datacontenttype": "application/json", "data": {"data": [[1]]}} | changes
+
+
+def test_a_batch_is_taken_whole(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        batch = [envelope("a"), envelope("b", type="io.seldon.serving.feedback", data={"reward": 1.0})]
+        assert (await tally.post("/", json.dumps(batch), BATCH))[0] == 202
+        assert tally.kafka.keys() == [b"a", b"b"]
+        assert json.loads(tally.kafka.sent[1]["value"]) == {"reward": 1.0}
+
+    run(story)
+
+
+def test_a_batch_with_a_bad_event_is_refused_whole(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        batch = [envelope("a"), envelope("b", type="nothing.known")]
+        status, content, _ = await tally.post("/", json.dumps(batch), BATCH)
+        assert (status, content["reason"]) == (400, "unknown-type")
+        assert content["error"].startswith("event 1 of the batch: ")
+        assert tally.kafka.sent == []
+
+    run(story)
+
+
+def test_a_batch_holds_so_many_events(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        assert (await tally.post("/", json.dumps([envelope("a")] * 1000), BATCH))[0] == 202
+        status, content, _ = await tally.post("/", json.dumps([envelope("a")] * 1001), BATCH)
+        assert (status, content["error"]) == (413, "The batch has 1001 events; send at most 1000 at once.")
+        assert len(tally.kafka.sent) == 1000
+
+    run(story)
+
+
+@pytest.mark.parametrize("body", ["{}", "[{]", "", "7"])
+def test_a_batch_is_a_list(run: Callable[..., None], body: str) -> None:
+    async def story(tally: Tally) -> None:
+        status, content, _ = await tally.post("/", body, BATCH)
+        assert (status, content["reason"]) == (400, "bad-json")
+        assert (await tally.post("/", "[]", BATCH))[0] == 202
+
+    run(story)
+
+
+# Sizes
+
+
+def test_a_body_may_be_as_large_as_the_limit(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        fits = BODY + b" " * (1000 - len(BODY))
+        assert (await tally.event(body=fits))[0] == 202
+
+        async def in_chunks(body: bytes) -> Any:
+            yield body[:500]
+            yield body[500:]
+
+        assert (await tally.event(body=in_chunks(fits)))[0] == 202
+        for large in (fits + b" ", in_chunks(fits + b" "), in_chunks(fits * 100)):
+            status, content, _ = await tally.event(body=large)
+            assert (status, content["error"]) == (413, "The body is larger than 1000 bytes.")
+        packed = gzip.compress(fits * 1000)
+        assert len(packed) < 5000
+        assert (await tally.event(body=packed, **{"Content-Encoding": "gzip"}))[0] == 413
+        assert (await tally.event(body=gzip.compress(fits), **{"Content-Encoding": "gzip"}))[0] == 202
+        assert [record["value"] for record in tally.kafka.sent] == [fits] * 3
+        assert tally.worker.lane.stats.rejected == {"too-large": 4}
+
+    run(story, max_body=1000)
+
+
+def test_a_body_that_is_not_packed_as_it_says(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        assert (await tally.event(**{"Content-Encoding": "gzip"}))[0] == 400
+        assert (await tally.event())[0] == 202
+
+    run(story)
+
+
+def test_a_record_that_kafka_finds_too_large(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        tally.kafka.respond = fail(MessageSizeTooLargeError())
+        status, content, _ = await tally.event()
+        assert status == 413
+        assert "max.message.bytes" in content["error"]
+        tally.kafka.respond = acknowledge
+        assert (await tally.event())[0] == 202
+        assert len(tally.kafka.producers) == 1, "one large event is no reason for a new connection"
+
+    run(story)
+
+
+def test_a_body_that_does_not_come(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receive, "_BODY_SECONDS", 0.1)
+
+    async def story(tally: Tally) -> None:
+        async def slowly() -> Any:
+            yield b"{"
+            await asyncio.sleep(1)
+
+        assert (await tally.event(body=slowly()))[0] == 408
+        assert (await tally.event())[0] == 202, "its room is free again"
+
+    run(story, most_bytes=EVENT_BYTES + 100)
+
+
+# Back-pressure
+
+
+def test_beyond_what_may_wait_it_is_busy_at_once(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        stored = asyncio.Event()
+
+        async def wait() -> None:
+            await stored.wait()
+
+        tally.kafka.respond = wait
+        waiting = [asyncio.create_task(tally.event(f"p-{number}")) for number in range(3)]
+        await tally.sent(3)
+        status, content, headers = await tally.event("p-3")
+        assert (status, headers["Retry-After"]) == (503, "1")
+        assert "again" in content["error"]
+        stored.set()
+        assert [status for status, _, _ in await asyncio.gather(*waiting)] == [202, 202, 202]
+        assert (await tally.event("p-3"))[0] == 202
+        assert sorted(tally.kafka.keys()) == [b"p-0", b"p-1", b"p-2", b"p-3"]
+
+    run(story, most_bytes=3 * (EVENT_BYTES + len(BODY)))
+
+
+def test_the_events_of_a_batch_need_room_too(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        tally.kafka.respond = never
+        waiting = asyncio.create_task(tally.event())
+        await tally.sent(1)
+        status, _, headers = await tally.post("/", json.dumps([envelope("a")] * 9), BATCH)
+        assert (status, headers["Retry-After"]) == (503, "1")
+        assert tally.kafka.keys() == [b"p-1"]
+        waiting.cancel()
+
+    run(story, most_bytes=8 * EVENT_BYTES, ack_seconds=1)
+
+
+def test_a_large_event_alone_always_fits(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        assert (await tally.event())[0] == 202
+
+    run(story, most_bytes=10)
+
+
+# Kafka's failures
+
+
+def test_an_event_that_kafka_does_not_acknowledge(run: Callable[..., None]) -> None:
+    """Its sender is told to come again, and the next event has a producer that is not stuck."""
+
+    async def story(tally: Tally) -> None:
+        tally.kafka.respond = never
+        status, content, headers = await tally.event()
+        assert (status, headers["Retry-After"]) == (503, "5")
+        assert "TimeoutError" in content["error"]
+        tally.kafka.respond = acknowledge
+        assert (await tally.event())[0] == 202
+        assert [producer.is_open for producer in tally.kafka.producers] == [False, True]
+
+    run(story, ack_seconds=0.2)
+
+
+def test_a_broken_producer_is_replaced_once(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        tally.kafka.respond = fail(KafkaError("Unexpected error during batch delivery"))
+        answers = await asyncio.gather(*(tally.event(f"p-{number}") for number in range(5)))
+        assert {(status, headers["Retry-After"]) for status, _, headers in answers} == {(503, "5")}
+        tally.kafka.respond = acknowledge
+        assert [status for status, _, _ in await asyncio.gather(*(tally.event() for _ in range(5)))] == [202] * 5
+        assert tally.kafka.producers[-1].is_open
+        assert sum(producer.is_open for producer in tally.kafka.producers) == 1
+
+    run(story)
+
+
+def test_a_broker_that_comes_back(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        tally.kafka.is_away = True
+        status, content, _ = await tally.event()
+        assert (status, "KafkaConnectionError" in content["error"]) == (503, True)
+        tally.kafka.is_away = False
+        assert (await tally.event())[0] == 202
+
+    run(story)
+
+
+def test_producers_that_break_at_once_are_not_made_in_a_circle() -> None:
+    async def story() -> None:
+        kafka = FakeKafka()
+        kafka.is_away = True
+        writer = Publisher(kafka.connect, ack_seconds=0.3)
+        for _ in range(3):
+            with pytest.raises(publisher.UnavailableError):
+                await writer.publish([], 0)
+        assert len(kafka.producers) == 1
+        await writer.close()
+
+    asyncio.run(story())
+
+
+def test_a_broker_that_says_nothing() -> None:
+    """It is given up in time, and nothing of the attempt is left."""
+
+    async def story() -> None:
+        async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(silence, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            settings = load_settings(kafka_bootstrap_servers=f"127.0.0.1:{port}")
+            writer = Publisher(lambda: publisher.make_producer(settings), ack_seconds=0.3)
+            with pytest.raises(publisher.UnavailableError):
+                await writer.publish([("t", Event(b"p", b"{}", ()))], NOW_MS)
+            await writer.close()
+        await asyncio.sleep(0.1)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(story())
+
+
+def test_a_worker_that_starts_takes_nothing(run: Callable[..., None]) -> None:
+    """Its topics may not exist yet, and a broker might make them as it likes."""
+
+    async def story(tally: Tally) -> None:
+        lane = tally.worker.lane
+        del tally.worker.lane
+        status, content, headers = await tally.event()
+        assert (status, content["error"], headers["Retry-After"]) == (503, "The worker is starting.", "1")
+        tally.worker.lane = lane
+        assert (await tally.event())[0] == 202
+
+    run(story)
+
+
+# Feedback
+
+
+def test_seldons_feedback_call(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        body = b'{"reward": true, "truth": {"meta": {"tags": {"user": "x"}}}}'
+        assert (await tally.post(SELDON_FEEDBACK, body, {"seldon-puid": "p-1-item-2"}))[0] == 202
+        (record,) = tally.kafka.sent
+        assert (record["topic"], record["key"], record["value"]) == ("inference-feedback", b"p-1", body)
+        told = {name: record["headers"].get(name) for name in ("ce_requestid", "ce_namespace", "ce_type", "ce_time")}
+        assert told == {
+            "ce_requestid": b"p-1-item-2",
+            "ce_namespace": b"models",
+            "ce_type": b"io.seldon.serving.feedback",
+            "ce_time": b"2026-11-21T07:00:00.250000Z",
+        }
+        assert record["headers"]["ce_inferenceservicename"] == b"iris"
+        assert not record["headers"].get("ce_endpoint")
+
+    run(story)
+
+
+def test_a_feedback_may_name_its_leg_as_an_event_does(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        leg = {"Ce-Endpoint": "canary", "Ce-Modelid": "net", "Ce-Namespace": "other", "Ce-Requestid": "other"}
+        assert (await tally.post(SELDON_FEEDBACK, b'{"reward": 1}', PUID | leg))[0] == 202
+        (record,) = tally.kafka.sent
+        headers = record["headers"]
+        assert [headers[f"ce_{name}"] for name in ("endpoint", "modelid")] == [b"canary", b"net"]
+        assert [headers[f"ce_{name}"] for name in ("namespace", "requestid")] == [b"models", b"p-1"]
+
+    run(story)
+
+
+@pytest.mark.parametrize("path", ["/feedback", SELDON_FEEDBACK])
+def test_a_feedback_without_puid_is_told_what_to_send(run: Callable[..., None], path: str) -> None:
+    async def story(tally: Tally) -> None:
+        status, content, _ = await tally.post(path, b'{"reward": 1}', {})
+        assert (status, content["reason"]) == (400, "no-puid")
+        assert "Seldon-Puid" in content["error"]
+
+    run(story)
+
+
+@pytest.mark.parametrize("path", ["/feedback", SELDON_FEEDBACK])
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"reward": "good"}', "bad-reward"),
+        (b"{}", "empty"),
+        (b"reward", "bad-json"),
+        (b"[1]", "not-an-object"),
+        (b'{"truth": {"data": {"ndarray": []}}}', "empty"),
+    ],
+)
+def test_a_feedback_that_says_nothing_is_refused(run: Callable[..., None], path: str, body: bytes, reason: str) -> None:
+    """At once: who sends it can still put it right, and would not look among the dead letters."""
+
+    async def story(tally: Tally) -> None:
+        status, content, _ = await tally.post(path, body, PUID)
+        assert (status, content["reason"]) == (400, reason)
+        assert tally.kafka.sent == []
+
+    run(story)
+
+
+@pytest.mark.parametrize("path", ["/feedback", SELDON_FEEDBACK])
+def test_feedback_as_protobuf(run: Callable[..., None], path: str) -> None:
+    async def story(tally: Tally) -> None:
+        reward_1 = b"\x1d\x00\x00\x80\x3f"  # field 3, a float
+        assert (await tally.post(path, reward_1, PUID | {"Content-Type": "application/protobuf"}))[0] == 202
+        (record,) = tally.kafka.sent
+        assert (record["key"], json.loads(record["value"])) == (b"p-1", {"reward": 1.0})
+        assert (await tally.post(path, reward_1, {"Content-Type": "application/protobuf"}))[0] == 400
+
+    run(story)
+
+
+@pytest.mark.parametrize("path", ["/feedback", SELDON_FEEDBACK])
+@pytest.mark.parametrize("body", [b'{"reward": 1}', b'{"label": 1}'])
+def test_a_puid_that_is_no_text(run: Callable[..., None], path: str, body: bytes) -> None:
+    async def story(tally: Tally) -> None:
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+        answer = await tally.raw(head.encode() + b"Seldon-Puid: p\xff\r\n\r\n" + body)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b'"reason":"no-puid"' in answer
+
+    run(story)
+
+
+@pytest.mark.parametrize("name", ["%ff", "%00", "%0d%0ax", "%ed%b0%80", "a" * 300])
+def test_names_of_any_kind(run: Callable[..., None], name: str) -> None:
+    async def story(tally: Tally) -> None:
+        status, _, _ = await tally.post(f"/seldon/{name}/{name}/api/v1.0/feedback", b'{"reward": 1}', PUID)
+        assert status in (202, 400)
+
+    run(story)
+
+
+def test_feedback_in_the_plain_form(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        for body, headers in (
+            ({"puid": "p-1", "label": 1}, {}),
+            ({"label": 1}, PUID),
+            ({"puid": "p-1", "label": 1}, PUID),
+        ):
+            assert (await tally.post("/feedback", json.dumps(body), headers))[0] == 202
+        assert tally.kafka.keys() == [b"p-1"] * 3
+        assert {record["value"] for record in tally.kafka.sent} == {b'{"truth":{"data":{"ndarray":[1]}}}'}
+        assert {record["headers"]["ce_time"] for record in tally.kafka.sent} == {b"2026-11-21T07:00:00.250000Z"}
+
+    run(story)
+
+
+def test_seldons_body_at_the_short_path(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        body = b'{"request": {}, "response": {"data": {"ndarray": [1]}}, "reward": 0.5}'
+        assert (await tally.post("/feedback", body, PUID))[0] == 202
+        (record,) = tally.kafka.sent
+        assert record["value"] == body
+        assert not record["headers"].get("ce_inferenceservicename")
+
+    run(story)
+
+
+# Who may
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        ("Bearer secret", 202),
+        ("bearer secret", 202),
+        ("Basic " + base64.b64encode(b"tally:secret").decode(), 202),
+        ("Basic " + base64.b64encode(b"secret:x").decode(), 401),
+        ("Basic secret", 401),
+        ("Basic \u00e9", 401),
+        ("Bearer secre", 401),
+        ("Bearer \u00e9", 401),
+        ("secret", 401),
+        ("", 401),
+    ],
+)
+def test_the_token_guards_the_way_in(run: Callable[..., None], given: str, status: int) -> None:
+    """As a bearer, or as the password of a URL: Seldon's and KServe's loggers can be told nothing else."""
+
+    async def story(tally: Tally) -> None:
+        assert (await tally.event(Authorization=given))[0] == status
+        assert (await tally.post("/feedback", b'{"puid": "p-1", "label": 1}', {"Authorization": given}))[0] == status
+        assert len(tally.kafka.sent) == (2 if status == 202 else 0)
+
+    run(story, http_token="secret")  # noqa: S106
+
+
+def test_paths_that_are_not_there_and_methods_that_do_not_fit(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        for path, status in (("/nothing", 404), ("/metrics", 405), ("/seldon/x/api/v1.0/feedback", 404)):
+            got, content, _ = await tally.post(path, BODY, EVENT)
+            assert got == status
+            assert path in content["error"]
+
+    run(story)
+
+
+def test_a_sender_that_hangs_up(run: Callable[..., None], caplog: pytest.LogCaptureFixture) -> None:
+    """It is nobody's failure, so the log is silent and the room free."""
+
+    async def story(tally: Tally) -> None:
+        async def never_ends() -> Any:
+            yield b"{"
+            await asyncio.sleep(60)
+
+        posted = asyncio.create_task(tally.event(body=never_ends()))
+        await asyncio.sleep(0.1)
+        posted.cancel()
+        await asyncio.gather(posted, return_exceptions=True)
+        await asyncio.sleep(0.1)
+        assert (await tally.event())[0] == 202
+
+    run(story, most_bytes=EVENT_BYTES + 100)
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []

@@ -1,0 +1,396 @@
+"""What the intake hands to the brokers and when it commits, without brokers; tests/live/test_intake.py has some."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from struct import unpack_from
+from types import FunctionType, SimpleNamespace
+from typing import Any, Final
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.producer.sender import Sender
+
+from app.core.dialects.plain import Event
+from app.core.dialects.rekeying import Rekeyed, Rekeying
+from app.core.events import DeadLetter, Kind, Reason
+from app.core.stats import Stats
+from app.core.wire.partitioning import partition_of
+from app.core.wire.records import Record, read_records
+from app.settings import load_settings
+from app.worker.intake.intake import Intake
+from app.worker.intake.outlet import Outlet
+from app.worker.kafka.topics import acls_of, sources_among
+from app.worker.lane.partition import BATCH_BYTES
+
+PARTITIONS: Final = 4
+PLACE: Final = TopicPartition("source", 1)
+TIME: Final = int(time.time() * 1000)
+SETTINGS: Final = load_settings(app_id="shop", intake_topics=("source",))
+HEADER_BYTES: Final = 61
+
+
+class Brokers:
+    """A producer and a consumer: what they are given, and acknowledgements that a test gives by hand."""
+
+    def __init__(self) -> None:
+        self.written: dict[tuple[str, int], list[Record]] = {}
+        self.waiting: list[asyncio.Future[None]] = []
+        self.committed: list[dict[TopicPartition, int]] = []
+
+    def create_batch(self) -> BatchBuilder:
+        return BatchBuilder(BATCH_BYTES, 0)
+
+    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[None]:
+        data = bytes(batch._build())
+        (count,) = unpack_from(">i", data, HEADER_BYTES - 4)
+        (base_time,) = unpack_from(">q", data, 27)
+        records = read_records(data, HEADER_BYTES, len(data), count, 0, base_time, None)
+        self.written.setdefault((topic, partition), []).extend(records)
+        self.waiting.append(asyncio.get_running_loop().create_future())
+        return self.waiting[-1]
+
+    async def commit(self, places: dict[TopicPartition, int]) -> None:
+        self.committed.append(places)
+
+    async def acknowledge(self, error: Exception | None = None) -> None:
+        """Let the outlet do what it can, then answer all that waits."""
+        await turns()
+        for future in self.waiting:
+            future.set_result(None) if error is None else future.set_exception(error)
+        self.waiting.clear()
+        await turns()
+
+
+async def turns() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def run(test: Callable[[Outlet, Brokers], Awaitable[None]]) -> Brokers:
+    """Run a test with an outlet of its own."""
+    brokers = Brokers()
+
+    async def wrapped() -> None:
+        producer: Any = brokers
+        outlet = Outlet(SETTINGS, PARTITIONS, producer, producer)
+        await test(outlet, brokers)
+        await outlet.close()
+
+    asyncio.run(wrapped())
+    return brokers
+
+
+def an_event(kind: Kind, key: str, value: bytes = b"{}", timestamp: int = TIME) -> tuple[Kind, Event, int]:
+    return kind, Event(key.encode(), value, (("ce_type", kind.encode()), ("ce_requestid", key.encode()))), timestamp
+
+
+def test_events_go_to_the_topic_of_their_kind_and_the_partition_of_their_key_as_they_are_and_in_order() -> None:
+    kinds = list(Kind) * 40
+    events = [an_event(kind, f"puid-{n % 23}", b"value %d" % n, TIME + 7 * n % 50) for n, kind in enumerate(kinds)]
+
+    async def test(outlet: Outlet, brokers: Brokers) -> None:
+        for begin in range(0, len(events), 30):
+            assert outlet.put(events[begin : begin + 30]) == []
+        outlet.note(PLACE, 200, len(events))
+        outlet.send()
+        await brokers.acknowledge()
+
+    found = run(test).written
+    topics = {Kind.REQUEST: "inference-requests", Kind.FEEDBACK: "inference-feedback"}
+    wanted: dict[tuple[str, int], list[Any]] = {}
+    for kind, event, timestamp in events:
+        place = topics.get(kind, "inference-responses"), partition_of(event.key, PARTITIONS)
+        wanted.setdefault(place, []).append((event.key, event.value, list(event.headers), timestamp))
+    assert len(wanted) == 3 * PARTITIONS
+    assert {
+        place: [(record.key, record.value, record.headers, record.timestamp) for record in records]
+        for place, records in found.items()
+    } == wanted
+
+
+def test_more_than_a_batch_holds_goes_in_several_in_order() -> None:
+    values = [b"%06d" % number + b"v" * 100_000 for number in range(40)]
+
+    async def test(outlet: Outlet, brokers: Brokers) -> None:
+        outlet.put([an_event(Kind.REQUEST, "one", value) for value in values])
+        outlet.note(PLACE, 40, 40)
+        outlet.send()
+        for _ in range(6):
+            await brokers.acknowledge()
+
+    (records,) = run(test).written.values()
+    assert [record.value for record in records] == values
+
+
+def test_an_event_that_no_batch_takes_is_given_back_and_stops_no_other() -> None:
+    sizes = [10, BATCH_BYTES, 10, BATCH_BYTES - 1000, BATCH_BYTES + 5, 10]
+    events = [an_event(Kind.REQUEST, "one", b"v" * size) for size in sizes]
+
+    async def test(outlet: Outlet, brokers: Brokers) -> None:
+        assert outlet.put(events[1:2]) == [events[1][1]]
+        assert outlet.put(events) == [events[1][1], events[4][1]]
+        outlet.note(PLACE, 40, 40)
+        outlet.send()
+        for _ in range(6):
+            await brokers.acknowledge()
+
+    (records,) = run(test).written.values()
+    assert [len(record.value or b"") for record in records] == [10, 10, BATCH_BYTES - 1000, 10]
+
+
+def test_a_time_that_brokers_refuse_or_take_for_outdated_is_brought_near() -> None:
+    now = int(time.time() * 1000)
+    week, day = 7 * 86_400_000, 86_400_000
+    times = [now + 3_600_000, now + 3_000_000, now, now - 3 * day, now - week, 0]
+
+    async def test(outlet: Outlet, brokers: Brokers) -> None:
+        outlet.put([an_event(Kind.REQUEST, "one", timestamp=timestamp) for timestamp in times])
+        outlet.note(PLACE, 6, 6)
+        outlet.send()
+        await brokers.acknowledge()
+
+    (records,) = run(test).written.values()
+    first, *others, old, oldest = (record.timestamp for record in records)
+    assert now + 3_000_000 < first < now + 3_600_000
+    assert others == times[1:4]
+    assert old == oldest
+    assert 3 * day < now - old < 4 * day
+
+
+def test_a_place_is_committed_once_all_before_it_is_acknowledged() -> None:
+    async def test(outlet: Outlet, brokers: Brokers) -> None:
+        outlet.put([an_event(Kind.REQUEST, "one")])
+        outlet.note(PLACE, 7, 1)
+        flushed = asyncio.ensure_future(outlet.flush())
+        await turns()
+        outlet.put([an_event(Kind.REQUEST, "one")])
+        outlet.note(PLACE, 8, 1)
+        await turns()
+        assert brokers.committed == []
+        await brokers.acknowledge()
+        assert brokers.committed == [{PLACE: 7}]
+        assert not flushed.done()
+        await brokers.acknowledge()
+        assert brokers.committed == [{PLACE: 7}, {PLACE: 8}]
+        assert flushed.done()
+
+    run(test)
+
+
+def test_what_the_brokers_refuse_is_not_committed_and_is_told() -> None:
+    async def test(outlet: Outlet, brokers: Brokers) -> None:
+        outlet.put([an_event(Kind.REQUEST, "one"), an_event(Kind.RESPONSE, "one")])
+        outlet.note(PLACE, 7, 2)
+        flushed = asyncio.ensure_future(outlet.flush())
+        await brokers.acknowledge(MessageSizeTooLargeError())
+        with pytest.raises(KafkaError, match=r"inference-requests.*MessageSizeTooLargeError"):
+            await flushed
+        with pytest.raises(KafkaError):
+            outlet.raise_failure()
+        assert brokers.committed == []
+
+    run(test)
+
+
+def test_no_more_is_read_while_much_waits() -> None:
+    async def test(outlet: Outlet, brokers: Brokers) -> None:
+        outlet.put([an_event(Kind.REQUEST, "one")])
+        outlet.note(PLACE, 10_000, 10_000)
+        await turns()
+        await asyncio.wait_for(outlet.wait_for_room(), 1)
+        outlet.put([an_event(Kind.REQUEST, "one")])
+        outlet.note(PLACE, 30_000, 20_000)
+        waits = asyncio.ensure_future(outlet.wait_for_room())
+        await turns()
+        assert not waits.done()
+        await brokers.acknowledge()
+        assert waits.done()
+
+    run(test)
+
+
+def test_large_events_wait_for_room_sooner_and_go_in_requests_that_brokers_take() -> None:
+    value = b"v" * 800_000
+
+    async def test(outlet: Outlet, brokers: Brokers) -> None:
+        for number in range(60):
+            outlet.put([an_event(Kind.REQUEST, f"puid-{number}", value)])
+            assert outlet.full == (number >= 20)
+        outlet.note(PLACE, 60, 60)
+        requests = []
+        for _ in range(4):
+            await turns()
+            requests.append(len(brokers.waiting))
+            await brokers.acknowledge()
+        assert requests == [21, 21, 18, 0]
+        assert not outlet.full
+
+    assert sum(len(records) for records in run(test).written.values()) == 60
+
+
+def test_a_dead_letter_is_the_record_with_its_origin() -> None:
+    record = Record(5, TIME, None, b"broken", b"\x02\x08type\x02x")
+
+    async def test(outlet: Outlet, brokers: Brokers) -> None:
+        outlet.put_letter(DeadLetter("source", 6, record, Reason.BAD_JSON, "it is broken"))
+        outlet.note(PLACE, 7, 1)
+        outlet.send()
+        await brokers.acknowledge()
+
+    ((place, (letter,)),) = run(test).written.items()
+    assert place == ("shop-dead-letters", 6 % PARTITIONS)
+    assert (letter.key, letter.value) == (None, b"broken")
+    assert dict(letter.headers) == {
+        "type": b"x",
+        "reason": b"bad-json",
+        "detail": b"it is broken",
+        "origin-topic": b"source",
+        "origin-partition": b"6",
+        "origin-offset": b"5",
+    }
+
+
+def test_a_record_at_which_rekeying_breaks_is_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rekey(self: Rekeying, topic: str, records: Sequence[Record]) -> Rekeyed:
+        events = [(Kind.REQUEST, Event(b"one", record.value or b"", ()), TIME) for record in records]
+        if any(record.value == b"3" for record in records):
+            raise ZeroDivisionError
+        return Rekeyed(events, [])
+
+    monkeypatch.setattr(Rekeying, "rekey", rekey)
+    stats = Stats()
+    records = [Record(number, TIME, None, b"%d" % number) for number in range(6)]
+
+    async def test(outlet: Outlet, brokers: Brokers) -> None:
+        intake = Intake(SETTINGS, PARTITIONS, stats)
+        intake._rekey_list(outlet, PLACE, records)
+        assert intake.events == {"source": 5}
+        outlet.note(PLACE, 6, 6)
+        outlet.send()
+        await brokers.acknowledge()
+
+    written = run(test).written
+    (letter,) = written.pop(("shop-dead-letters", 1))
+    assert (letter.value, dict(letter.headers)["origin-offset"]) == (b"3", b"3")
+    assert [record.value for (records,) in [written.values()] for record in records] == [b"0", b"1", b"2", b"4", b"5"]
+    assert stats.rejected == {"unexpected": 1}
+
+
+class Source:
+    """A consumer of a partition that holds the offsets 10 to 19, of the seconds 100 to 109."""
+
+    def __init__(self) -> None:
+        self.sought: int | None = None
+
+    async def beginning_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(tps, 10)
+
+    async def end_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(tps, 20)
+
+    async def offsets_for_times(self, times: dict[TopicPartition, int]) -> dict[TopicPartition, Any]:
+        return {tp: SimpleNamespace(offset=time // 1000 - 90) if time < 110_000 else None for tp, time in times.items()}
+
+    def assignment(self) -> set[TopicPartition]:
+        return {PLACE}
+
+    def seek(self, tp: TopicPartition, place: int) -> None:
+        self.sought = place
+
+
+@pytest.mark.parametrize(
+    ("start", "partitions_at_the_start", "place"),
+    [
+        ("earliest", 2, 10),
+        ("latest", 2, 20),
+        (105.0, 2, 15),
+        (200.0, 2, 20),
+        ("latest", 1, 10),
+        ("latest", 0, 10),
+        (105.0, 0, 10),
+    ],
+)
+def test_a_partition_without_offset_begins_where_the_setting_says_and_a_new_one_at_its_beginning(
+    start: str | float, partitions_at_the_start: int, place: int
+) -> None:
+    source: Any = Source()
+
+    async def test(outlet: Outlet, brokers: Brokers) -> None:
+        intake = Intake(load_settings(start=start, intake_topics=("source",)), PARTITIONS, Stats())
+        intake._first = {"source": partitions_at_the_start} if partitions_at_the_start else {}
+        await intake._begin(source, outlet, PLACE)
+        await outlet.flush()
+        assert brokers.committed == [{PLACE: place}]
+
+    run(test)
+    assert source.sought == place
+
+
+@pytest.mark.parametrize(
+    ("function", "names"),
+    [
+        (AIOKafkaClient._metadata_update, {"MetadataRequest"}),  # bound to one that creates no topic
+        (GroupCoordinator.__init__, {"_heartbeat_task", "_coordination_task"}),  # ended where the brokers are away
+        (AIOKafkaConsumer.getmany, {"check_errors"}),
+        (Sender.close, {"_sender_task"}),
+    ],
+    ids=lambda value: getattr(value, "__qualname__", ""),
+)
+def test_aiokafka_has_what_is_used_of_it(function: FunctionType, names: set[str]) -> None:
+    assert names <= set(function.__code__.co_names)
+
+
+# -- which topics -----------------------------------------------------------------------------------------------------
+
+EXISTING: Final = [
+    "seldon", "seldon.default.model.iris.inputs", "seldon.default.model.iris.outputs", "other", "__consumer_offsets",
+    "inference-requests", "inference-responses", "inference-feedback", "joined", "shop-exchanges", "shop-panes",
+    "shop-dead-letters", "seldonXdefault",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ("seldon", ["seldon"]),
+        ("absent", []),
+        ("seldon.default", []),
+        (r"seldon\..*", ["seldon.default.model.iris.inputs", "seldon.default.model.iris.outputs"]),
+        (r"seldon\.default", []),
+        (r".*\.outputs,other", ["other", "seldon.default.model.iris.outputs"]),
+        (".*", [*EXISTING[:4], "seldonXdefault"]),
+        ("(inference|shop)-.*", []),
+        ("seldon.*,seldon", ["seldon", *EXISTING[1:3], "seldonXdefault"]),
+        ("__consumer_offsets", ["__consumer_offsets"]),
+    ],
+)
+def test_a_name_is_read_as_it_is_a_pattern_matches_whole_names_but_none_of_our_own(
+    names: str, found: list[str]
+) -> None:
+    settings = load_settings(app_id="shop", log_topic="joined", intake_topics=names)
+    assert sources_among(settings, EXISTING) == set(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "acl"),
+    [
+        ("seldon.default", ("seldon.default", "literal")),
+        (r"seldon\..*", ("seldon.", "prefixed")),
+        ("seldon.default.*", ("seldon", "prefixed")),
+        ("model-1{2,3}", ("model-", "prefixed")),
+        ("ab*c", ("a", "prefixed")),
+        ("ab+c", ("ab", "prefixed")),
+        (".*outputs", ("*", "literal")),
+        ("one|two", ("*", "literal")),
+    ],
+)
+def test_the_right_to_read_covers_whatever_a_pattern_can_match(name: str, acl: tuple[str, str]) -> None:
+    plain = acls_of(load_settings())
+    (source, group) = (acl for acl in acls_of(load_settings(intake_topics=(name,))) if acl not in plain)
+    assert (source.name, source.pattern, source.resource, source.operations) == (*acl, "topic", ("Describe", "Read"))
+    assert (group.name, group.resource, group.operations) == ("tally-intake", "group", ("Describe", "Read"))

@@ -1,0 +1,99 @@
+"""Reading: of a partition's topics the one that is furthest back comes next, and the others wait for it."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, Final
+
+import pytest
+
+from app.core.rules import Rulebook
+from app.core.wire.records import Record
+from app.settings import load_settings
+from app.worker.lane.lane import Lane
+
+SETTINGS: Final = load_settings(request_topic="asked", response_topic="answered", feedback_topic="told")
+TIME: Final = 1_795_244_400_000
+
+
+class Topics:
+    """What a consumer has fetched of partition 0, and where its topics end."""
+
+    def __init__(self, **ends: int) -> None:
+        self._ends = ends
+        self.fetched: dict[str, list[Record]] = {topic: [] for topic in ends}
+
+    def fetch(self, topic: str, begin: int, end: int) -> None:
+        """One record every 10 ms."""
+        self.fetched[topic] += [Record(offset, TIME + 10 * offset, b"k", b"{}", b"") for offset in range(begin, end)]
+
+    def take(self, tp: Any, most: int) -> list[Record]:
+        records, self.fetched[tp.topic] = self.fetched[tp.topic][:most], self.fetched[tp.topic][most:]
+        return records
+
+    def place(self, tp: Any) -> None:
+        return None
+
+    def end(self, tp: Any) -> int:
+        return self._ends[tp.topic]
+
+
+def read(topics: Topics, part: Any) -> list[str]:
+    """Take lists until there is none, and say of which topics they were."""
+    lane = Lane(SETTINGS, Rulebook(()), 1, rejoin=lambda: None, fail=lambda _: None)
+    consumer: Any = topics
+    lane._consumer = consumer
+    order: list[str] = []
+    while True:
+        topic, records = lane._next_list(part, consumer)
+        if not records:
+            return order
+        order.append(topic)
+        part.shard.newest[topic] = records[-1].timestamp
+        part.shard.offsets[topic] = records[-1].offset + 1
+
+
+def a_part() -> Any:
+    return SimpleNamespace(number=0, awaited={}, shard=SimpleNamespace(newest={}, offsets={}))
+
+
+@pytest.mark.parametrize("told", [0, 5])
+def test_a_topic_waits_for_the_one_behind_it_whatever_a_third_has(told: int) -> None:
+    async def test() -> None:
+        topics, part = Topics(asked=1000, answered=1000, told=told), a_part()
+        topics.fetch("asked", 0, 1000)
+        topics.fetch("answered", 0, 200)
+        topics.fetch("told", 0, told)
+        order = read(topics, part)
+        assert part.shard.offsets["answered"] == 200
+        assert part.shard.offsets["asked"] <= 300  # a list further at the most
+        assert order.count("asked") - order.count("answered") <= 1
+        topics.fetch("answered", 200, 1000)
+        read(topics, part)
+        assert part.shard.offsets["asked"] == part.shard.offsets["answered"] == 1000
+
+    asyncio.run(test())
+
+
+def test_nobody_waits_for_a_topic_that_has_been_read_to_its_end() -> None:
+    async def test() -> None:
+        topics, part = Topics(asked=1000, answered=200, told=0), a_part()
+        topics.fetch("asked", 0, 1000)
+        topics.fetch("answered", 0, 200)
+        read(topics, part)
+        assert part.shard.offsets == {"asked": 1000, "answered": 200}
+
+    asyncio.run(test())
+
+
+def test_patience_has_an_end() -> None:
+    async def test() -> None:
+        topics, part = Topics(asked=1000, answered=1000, told=0), a_part()
+        topics.fetch("asked", 0, 1000)
+        topics.fetch("answered", 0, 100)
+        read(topics, part)
+        assert part.shard.offsets["asked"] <= 200
+        part.awaited["answered"] -= 1
+        read(topics, part)
+        assert part.shard.offsets["asked"] == 1000
+
+    asyncio.run(test())
