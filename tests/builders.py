@@ -18,6 +18,7 @@ from app.core.counts.view import View
 from app.core.events import TYPE_OF, Identity, Kind, Reason
 from app.core.join.description import describe
 from app.core.join.shard import Cut, Position, Shard
+from app.core.letters import DeadLetter
 from app.core.limits import Limits
 from app.core.measures.reading import Reading
 from app.core.rules import Rulebook, Rules
@@ -205,7 +206,7 @@ class Ledger:
         self.exchanges: list[dict[bytes, bytes]] = [{} for _ in range(partitions)]
         self.panes: list[dict[bytes, bytes]] = [{} for _ in range(partitions)]
         self.logged: list[tuple[bytes, bytes]] = []
-        self.dead: list[events.DeadLetter] = []
+        self.dead: list[DeadLetter] = []
         self.shards = [self._shard(number) for number in range(partitions)]
 
     def _shard(self, number: int) -> Shard:

@@ -1,9 +1,7 @@
-"""The words for what arrives, and for what is refused and why."""
+"""The words for what arrives, for who answered, and for why an event is refused."""
 
 from enum import StrEnum
 from typing import NamedTuple
-
-from app.core.wire.records import Record
 
 
 class Kind(StrEnum):
@@ -86,36 +84,6 @@ class RefusedError(Exception):
         self.detail = detail
 
 
-class AstrayError(RefusedError):
-    """An event stands under a key, or in a partition, that is not its own: `key` is where it belongs."""
-
-    def __init__(self, reason: Reason, detail: str, key: bytes) -> None:
-        super().__init__(reason, detail)
-        self.key = key
-
-
-class Astray(NamedTuple):
-    """An event on its way to its own key: the same record, marked, in the partition of the key."""
-
-    topic: str
-    record: Record
-    key: bytes
-
-
-#: Marks an event that has been brought to its key, so that it goes this way once and not in circles.
-REKEYED = "tally-rekeyed"
-
-
-class DeadLetter(NamedTuple):
-    """A refused record with the reason: what goes to `<app>-dead-letters`."""
-
-    topic: str
-    partition: int
-    record: Record
-    reason: Reason
-    detail: str
-
-
 class Leg(NamedTuple):
     """Who answered: the four names that every event carries. Version belongs to the response."""
 
@@ -144,6 +112,17 @@ class Identity(NamedTuple):
 
     def __str__(self) -> str:
         return str(self.leg) + (f"@{self.version}" if self.version else "")
+
+
+def identity_fields(identity: Identity) -> dict[str, str]:
+    """The labels by which series name a model."""
+    return {
+        "model_namespace": identity.namespace,
+        "model_service": identity.service,
+        "predictor": identity.predictor,
+        "model": identity.model,
+        "model_version": identity.version,
+    }
 
 
 NO_LEG = Leg("", "", "", "")

@@ -11,8 +11,7 @@ from functools import lru_cache
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
 from app.core.counts.panes import TOTAL
-from app.core.events import Identity
-from app.core.join.description import identity_fields
+from app.core.events import Identity, identity_fields
 from app.core.measures.reading import Reading
 from app.core.outputs.series import (
     COUNTS,

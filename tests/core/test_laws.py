@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from app.core.clock import parse_time
 from app.core.counts.panes import COARSE, FINE, TOTAL, PaneClock, RowKey, Window, row_key, row_value
 from app.core.counts.view import View
-from app.core.events import Identity, Leg
-from app.core.join.description import identity_fields
+from app.core.events import Identity, Leg, identity_fields
 from app.core.rules import Rulebook, Rules
 from tests.builders import (
     START,

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.record.util import calc_crc32c
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from app.core.events import REKEYED
+from app.core.letters import REKEYED
 from tests.live.changelogs import read_topic
 from tests.live.servers import Kafka
 from tests.live.story import TYPES, Event

@@ -12,10 +12,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from app.core.events import TYPE_OF, DeadLetter, Kind, Reason
+from app.core.events import TYPE_OF, Kind, Reason
+from app.core.letters import DeadLetter, letter_record
 from app.core.payloads.messages import message_class
 from app.core.wire.records import Record
-from app.worker.lane.partition import letter_record
 from tests.live import servers
 from tests.live.test_cli import Tally
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from app.core.clock import format_time
 from app.core.counts.numbers import Names
-from app.core.events import Identity, Kind
+from app.core.events import Identity, Kind, identity_fields
 from app.core.join.exchange import LABELS, REWARD, ROW_LABELS, Exchange, LegState
 from app.core.join.settling import Counting
 
@@ -36,17 +36,6 @@ def rows(state: LegState, exchange: Exchange, counting: Counting) -> list[dict[s
     return result
 
 
-def identity_fields(identity: Identity) -> dict[str, str]:
-    """The labels by which series name a model."""
-    return {
-        "model_namespace": identity.namespace,
-        "model_service": identity.service,
-        "predictor": identity.predictor,
-        "model": identity.model,
-        "model_version": identity.version,
-    }
-
-
 def describe(puid: str, exchange: Exchange, names: Names, counting: Counting) -> dict[str, Any]:
     """All that is known of a puid, for people: the same for any order in which its events came."""
     legs = []
@@ -60,8 +49,9 @@ def describe(puid: str, exchange: Exchange, names: Names, counting: Counting) ->
                 "rows": rows(state, exchange, counting),
             }
         )
-    orphan = bool(exchange.facts) and not any(state.time for state in exchange.legs)
-    reward = next((fact.reward for fact in exchange.facts if fact.flags & REWARD), None)
+    orphan = bool(exchange.feedbacks) and not any(state.time for state in exchange.legs)
+    newest = max((feedback.time for feedback in exchange.feedbacks), default=0)
+    reward = next((feedback.reward for feedback in exchange.feedbacks if feedback.flags & REWARD), None)
     return {
         "puid": puid,
         "legs": sorted(
@@ -72,7 +62,7 @@ def describe(puid: str, exchange: Exchange, names: Names, counting: Counting) ->
         ),
         "label": _labels(exchange, names),
         "reward": None if reward is None else reward / 1e9,
-        "feedback_time": format_time(max(fact.time for fact in exchange.facts)) if exchange.facts else None,
+        "feedback_time": format_time(newest) if newest else None,
         "detections": [
             {"kind": tuple(Kind)[found.kind], "leg": str(names.legs[found.leg]), "time": format_time(found.time)}
             for found in sorted(exchange.detections, key=lambda found: (found.kind, names.legs[found.leg]))
@@ -90,17 +80,17 @@ def _labels(exchange: Exchange, names: Names) -> Any:
         )
 
     told = sorted(
-        (fact for fact in exchange.facts if fact.flags & (LABELS | ROW_LABELS)),
-        key=lambda fact: (fact.time, fact.digest, fact.flags & ROW_LABELS, names.legs[fact.named]),
+        (feedback for feedback in exchange.feedbacks if feedback.flags & (LABELS | ROW_LABELS)),
+        key=lambda feedback: (feedback.time, feedback.digest, feedback.flags & ROW_LABELS, names.legs[feedback.named]),
     )
     labels: Any = None
-    for fact in told:
-        if isinstance(fact.labels, dict) and isinstance(labels, dict):
-            labels = labels | fact.labels
-        elif isinstance(fact.labels, dict) and isinstance(labels, list):
-            labels = [fact.labels.get(row, mark) for row, mark in enumerate(labels)]
+    for feedback in told:
+        if isinstance(feedback.labels, dict) and isinstance(labels, dict):
+            labels = labels | feedback.labels
+        elif isinstance(feedback.labels, dict) and isinstance(labels, list):
+            labels = [feedback.labels.get(row, mark) for row, mark in enumerate(labels)]
         else:
-            labels = fact.labels
+            labels = feedback.labels
     if isinstance(labels, dict):
         return {str(row): plain(mark) for row, mark in sorted(labels.items())}
     if labels is None:

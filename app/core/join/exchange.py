@@ -16,7 +16,7 @@ from app.core.payloads.marks import Mark
 # Flags of a LegState: the part came inside a feedback, and counts only until the real one comes.
 REQUEST_IN_FEEDBACK: Final = 1
 RESPONSE_IN_FEEDBACK: Final = 2
-# Flags of a Fact: what it states.
+# Flags of a Feedback: what it states.
 LABELS: Final = 1
 ROW_LABELS: Final = 2
 REWARD: Final = 4
@@ -53,7 +53,7 @@ class LegState(msgspec.Struct, array_like=True, gc=False):
         return self.time - self.ahead * 1000
 
 
-class Fact(msgspec.Struct, array_like=True, gc=False):
+class Feedback(msgspec.Struct, array_like=True, gc=False):
     """What a feedback states and still holds: labels (a list for the batch, or by row), a reward.
 
     `named` is the leg that the feedback names, whole or in part. A stated None takes an earlier statement back.
@@ -100,7 +100,7 @@ class Exchange(msgspec.Struct, array_like=True, gc=False):
 
     newest: int
     legs: list[LegState]
-    facts: list[Fact]
+    feedbacks: list[Feedback]
     counted: list[Group]
     detections: list[Detection] = []
     held: list[bytes] = []
@@ -160,16 +160,16 @@ def wins_response(state: LegState, time: int, digest: int, in_feedback: int = 0)
     return time > state.time or (time == state.time and digest > state.digest)
 
 
-def put_fact(exchange: Exchange, new: Fact, legs: list[Leg]) -> tuple[bool, bool]:
+def put_feedback(exchange: Exchange, new: Feedback, legs: list[Leg]) -> tuple[bool, bool]:
     """State a feedback. Returns (whether anything changed, whether it corrected an earlier statement).
 
     Labels compete within the service that they name, the reward within the puid.
     """
-    kept: list[Fact] = []
+    kept: list[Feedback] = []
     corrected = False
     stated = new.flags
     scope = legs[new.named][:2]
-    for old in exchange.facts:
+    for old in exchange.feedbacks:
         newer = (new.time, new.digest, legs[new.named]) > (old.time, old.digest, legs[old.named])
         winner, loser = (new, old) if newer else (old, new)
         both = new.flags & old.flags
@@ -195,7 +195,7 @@ def put_fact(exchange: Exchange, new: Fact, legs: list[Leg]) -> tuple[bool, bool
     changed = bool(new.flags)
     if changed:
         kept.append(new)
-    exchange.facts = kept
+    exchange.feedbacks = kept
     return changed or corrected, corrected and bool(stated)
 
 

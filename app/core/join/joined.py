@@ -22,7 +22,7 @@ from app.core.clock import format_time
 from app.core.counts.numbers import Names
 from app.core.events import Leg
 from app.core.join.description import rows
-from app.core.join.exchange import REWARD, ROW_LABELS, Exchange, Fact, LegState
+from app.core.join.exchange import REWARD, ROW_LABELS, Exchange, Feedback, LegState
 from app.core.join.settling import Counting
 
 #: Feedback of a puid that waits for its prediction is kept up to this size; more is written at once.
@@ -62,13 +62,13 @@ class Joining:
 
     def record(self, puid: bytes, parts: list[bytes], exchange: Exchange) -> bytes:
         """The record of a puid."""
-        legs, facts = exchange.legs, exchange.facts
+        legs, feedbacks = exchange.legs, exchange.feedbacks
         text = None
-        if len(legs) == 1 and len(facts) < 2:
-            text = self._common_leg(legs[0], facts[0] if facts else None)
+        if len(legs) == 1 and len(feedbacks) < 2:
+            text = self._common_leg(legs[0], feedbacks[0] if feedbacks else None)
         if text is None:
             text = orjson.dumps(self.legs(exchange))[1:-1]
-        told = b',"feedback_time":%d' % max([fact.time for fact in facts]) if facts else b""
+        told = b',"feedback_time":%d' % max([feedback.time for feedback in feedbacks]) if feedbacks else b""
         name = orjson.dumps(puid.decode(errors="replace"))
         return b'{"puid":%b,"parts":[%b],"legs":[%b]%b}' % (name, b",".join(parts), text, told)
 
@@ -76,11 +76,11 @@ class Joining:
         """The legs that have answered, as they stand."""
         counting = self._counting
         rewards: dict[int, float] = {}
-        for fact in exchange.facts:
-            if fact.flags & REWARD and fact.reward is not None:
-                home = counting.reward_home(fact, exchange)[1]
+        for feedback in exchange.feedbacks:
+            if feedback.flags & REWARD and feedback.reward is not None:
+                home = counting.reward_home(feedback, exchange)[1]
                 if home is not None:
-                    rewards[home.leg] = fact.reward / 1e9
+                    rewards[home.leg] = feedback.reward / 1e9
         found = []
         for state in exchange.legs:
             if state.time:
@@ -99,7 +99,7 @@ class Joining:
                 found.append(leg)
         return found
 
-    def _common_leg(self, state: LegState, fact: Fact | None) -> bytes | None:
+    def _common_leg(self, state: LegState, feedback: Feedback | None) -> bytes | None:
         """The same for the one leg, with one row, of nearly all exchanges; None for any other.
 
         Its words are made once for each combination of prediction and label.
@@ -109,14 +109,14 @@ class Joining:
         mark = state.marks[0]
         label = None
         rewarded = False
-        if fact is not None:
-            if fact.named != state.leg or fact.flags & ROW_LABELS:
+        if feedback is not None:
+            if feedback.named != state.leg or feedback.flags & ROW_LABELS:
                 return None
-            if type(fact.labels) is list:
-                if len(fact.labels) != 1:
+            if type(feedback.labels) is list:
+                if len(feedback.labels) != 1:
                     return None
-                label = fact.labels[0]
-            rewarded = fact.reward is not None
+                label = feedback.labels[0]
+            rewarded = feedback.reward is not None
         if type(mark) is float or type(label) is float or (rewarded and not self._counting.names_leg(state.leg)):
             return None
         key = (state.identity, state.leg, state.classes, mark, label)
@@ -128,11 +128,11 @@ class Joining:
         text = b'%b%b%b,"response_time":%d' % (before, score, after, state.time)
         if state.request_time:
             text += b',"request_time":%d' % state.request_time
-        if fact is not None:
-            if fact.reward is not None:
-                text += b',"reward":%a' % (fact.reward / 1e9)
+        if feedback is not None:
+            if feedback.reward is not None:
+                text += b',"reward":%a' % (feedback.reward / 1e9)
             if label is not None:
-                text += b',"delay":%d' % max(0, fact.time - state.time)
+                text += b',"delay":%d' % max(0, feedback.time - state.time)
         return text + b"}"
 
     def _learn(self, key: tuple[Any, ...], state: LegState, mark: Any, label: Any) -> tuple[bytes, bytes]:

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from app.core.counts.numbers import Names
-from app.core.events import LEG_HEADERS, REKEYED, TYPES, Identity, Kind, Leg, Reason, RefusedError, shown
+from app.core.events import LEG_HEADERS, TYPES, Identity, Kind, Leg, Reason, RefusedError, shown
 from app.core.join.exchange import (
     LABELS,
     REQUEST_IN_FEEDBACK,
@@ -18,16 +18,17 @@ from app.core.join.exchange import (
     ROW_LABELS,
     Detection,
     Exchange,
-    Fact,
+    Feedback,
     LegState,
     leg_state,
     put_detection,
-    put_fact,
+    put_feedback,
     put_request,
     wins_response,
 )
 from app.core.join.joined import part_prefix
 from app.core.join.settling import Counting
+from app.core.letters import REKEYED
 from app.core.limits import Limits
 from app.core.payloads.bodies import Output, check_request, class_list, parse, read_feedback, read_response, version_of
 from app.core.stats import Stats
@@ -133,34 +134,34 @@ class Parts:
     def _feedback(
         self, exchange: Exchange, leg: int, time: int, ahead: int, row: int, version: str, value: bytes
     ) -> bool:
-        feedback = read_feedback(value, self._limits.label_length)
+        body = read_feedback(value, self._limits.label_length)
         digest = _digest(value)
-        fact = Fact(time, digest, leg, 0, ahead)
-        if feedback.has_label:
-            marks = feedback.labels
+        feedback = Feedback(time, digest, leg, 0, ahead)
+        if body.has_label:
+            marks = body.labels
             if row < 0:
-                fact.flags = LABELS
-                fact.labels = marks
+                feedback.flags = LABELS
+                feedback.labels = marks
             elif marks is None or len(marks) == 1:
-                fact.flags = ROW_LABELS
-                fact.labels = {row: marks[0] if marks else None}
+                feedback.flags = ROW_LABELS
+                feedback.labels = {row: marks[0] if marks else None}
             else:
                 raise RefusedError(Reason.RAGGED, f"{len(marks)} labels for row {row} alone")
         # The copy of a feedback that names a shadow has no reward: the client never saw that answer.
-        if feedback.has_reward and not self._is_shadow[leg]:
-            fact.flags |= REWARD
-            fact.reward = feedback.reward
+        if body.has_reward and not self._is_shadow[leg]:
+            feedback.flags |= REWARD
+            feedback.reward = body.reward
         news = False
-        if feedback.output is not None:
-            news = self._answer(exchange, leg, time, ahead, digest, version, feedback.output, RESPONSE_IN_FEEDBACK)
-            if feedback.has_request:
+        if body.output is not None:
+            news = self._answer(exchange, leg, time, ahead, digest, version, body.output, RESPONSE_IN_FEEDBACK)
+            if body.has_request:
                 news = put_request(exchange, leg, time, ahead, REQUEST_IN_FEEDBACK) or news
-        if not fact.flags:
+        if not feedback.flags:
             return news
-        if not exchange.facts:
-            exchange.facts.append(fact)
+        if not exchange.feedbacks:
+            exchange.feedbacks.append(feedback)
             return True
-        changed, corrected = put_fact(exchange, fact, self._names.legs)
+        changed, corrected = put_feedback(exchange, feedback, self._names.legs)
         self._stats.corrections += corrected
         return news or changed
 

@@ -19,7 +19,7 @@ from app.core.counts.numbers import (
     Names,
 )
 from app.core.events import Identity, Leg
-from app.core.join.exchange import LABELS, REWARD, ROW_LABELS, Exchange, Fact, Group, LegState
+from app.core.join.exchange import LABELS, REWARD, ROW_LABELS, Exchange, Feedback, Group, LegState
 from app.core.measures.verdict import COUNTERS, UNLABELLED, Atom, judge, label_text, predicted_text
 from app.core.payloads.marks import Mark
 from app.core.rules import Rulebook, Rules
@@ -54,18 +54,18 @@ class Counting:
 
     def groups(self, exchange: Exchange) -> list[Group]:
         """What the exchange counts as now: at most one group for each identity and pane."""
-        facts = exchange.facts
-        if len(exchange.legs) == 1 and len(facts) < 2:
+        feedbacks = exchange.feedbacks
+        if len(exchange.legs) == 1 and len(feedbacks) < 2:
             state = exchange.legs[0]
             if state.time and len(state.marks) == 1:
-                fact = facts[0] if facts else None
-                if fact is None or (fact.named == state.leg and not fact.flags & ROW_LABELS):
-                    return self._common_shape(exchange, state, fact)
-            elif not facts and not state.time:
+                feedback = feedbacks[0] if feedbacks else None
+                if feedback is None or (feedback.named == state.leg and not feedback.flags & ROW_LABELS):
+                    return self._common_shape(exchange, state, feedback)
+            elif not feedbacks and not state.time:
                 return [self._unanswered(state)]
         return self._any_shape(exchange)
 
-    def _common_shape(self, exchange: Exchange, state: LegState, fact: Fact | None) -> list[Group]:
+    def _common_shape(self, exchange: Exchange, state: LegState, feedback: Feedback | None) -> list[Group]:
         """One answered leg, one row, at most one feedback, which names that leg: nearly all exchanges look so.
 
         What such an exchange counts as is worked out once for each combination and kept as a bundle of atoms.
@@ -73,19 +73,19 @@ class Counting:
         label: Mark = None
         flags = delay = points = 0
         bucket = -1
-        if fact is not None:
-            flags = fact.flags
-            if type(fact.labels) is list:
-                if len(fact.labels) != 1:
+        if feedback is not None:
+            flags = feedback.flags
+            if type(feedback.labels) is list:
+                if len(feedback.labels) != 1:
                     return self._any_shape(exchange)
-                label = fact.labels[0]
+                label = feedback.labels[0]
                 if label is not None:
-                    delay = fact.time - state.time
+                    delay = feedback.time - state.time
                     if delay < 0:
                         delay = 0
                     bucket = bisect_left(_BUCKETS_US, delay)
-            if fact.reward is not None:
-                points = fact.reward
+            if feedback.reward is not None:
+                points = feedback.reward
             elif flags & REWARD:
                 flags = ~flags  # a reward taken back is not one never given
         mark = state.marks[0]
@@ -107,11 +107,11 @@ class Counting:
         return [Group(state.identity, pane, [number], delay if timed else 0, points if rewarded else 0)]
 
     def _any_shape(self, exchange: Exchange) -> list[Group]:
-        facts = exchange.facts
+        feedbacks = exchange.feedbacks
         groups: list[Group] = []
         # Labels that meet no leg yet.
-        unmet = [fact for fact in facts if fact.flags & (LABELS | ROW_LABELS)]
-        fed: dict[int, Fact] = {}  # identity without response → the newest feedback for it
+        unmet = [feedback for feedback in feedbacks if feedback.flags & (LABELS | ROW_LABELS)]
+        fed: dict[int, Feedback] = {}  # identity without response → the newest feedback for it
         for state in exchange.legs:
             told = self.telling(state, exchange)
             if state.time:
@@ -127,32 +127,32 @@ class Counting:
             else:
                 group = self._unanswered(state)
                 groups.append(group)
-                for fact in told:
-                    _keep_newest(fed, group.identity, fact)
-            unmet = [fact for fact in unmet if fact not in told]
-        for fact in unmet:
-            _keep_newest(fed, self._unversioned(fact.named), fact)
-        for fact in facts:
-            if fact.flags & REWARD and fact.reward is not None:
-                self._count_reward(fact, exchange, groups, fed)
-        for identity, fact in fed.items():
+                for feedback in told:
+                    _keep_newest(fed, group.identity, feedback)
+            unmet = [feedback for feedback in unmet if feedback not in told]
+        for feedback in unmet:
+            _keep_newest(fed, self._unversioned(feedback.named), feedback)
+        for feedback in feedbacks:
+            if feedback.flags & REWARD and feedback.reward is not None:
+                self._count_reward(feedback, exchange, groups, fed)
+        for identity, feedback in fed.items():
             if not any(group.identity == identity and FEEDBACK in group.atoms for group in groups):
-                _group(groups, identity, self._pane(fact)).atoms.append(FEEDBACK)
+                _group(groups, identity, self._pane(feedback)).atoms.append(FEEDBACK)
         return groups
 
     def _unanswered(self, state: LegState) -> Group:
         return Group(self._unversioned(state.leg), state.request_pane_time // self._pane_us, [REQUEST])
 
-    def labels(self, state: LegState, told: list[Fact]) -> tuple[list[Mark] | None, int, bool, bool]:
-        """The labels of a leg's rows from the facts that apply to it: (marks, time of the newest, any, mismatch)."""
-        batch: Fact | None = None
-        single: list[Fact] = []
-        for fact in told:
-            flags = fact.flags
-            if flags & LABELS and (batch is None or (fact.time, fact.digest) > (batch.time, batch.digest)):
-                batch = fact
+    def labels(self, state: LegState, told: list[Feedback]) -> tuple[list[Mark] | None, int, bool, bool]:
+        """The labels of a leg's rows from the feedbacks that apply to it: marks, time of the newest, any, mismatch."""
+        batch: Feedback | None = None
+        single: list[Feedback] = []
+        for feedback in told:
+            flags = feedback.flags
+            if flags & LABELS and (batch is None or (feedback.time, feedback.digest) > (batch.time, batch.digest)):
+                batch = feedback
             if flags & ROW_LABELS:
-                single.append(fact)
+                single.append(feedback)
         rows = len(state.marks)
         if batch is None and not single:
             return None, 0, False, False
@@ -167,19 +167,19 @@ class Counting:
         if single:
             marks = list(marks) if marks else [None] * rows
             after = (batch.time, batch.digest) if batch is not None else (-1, 0)
-            for fact in sorted(single, key=lambda fact: (fact.time, fact.digest)):
-                assert type(fact.labels) is dict
-                if (fact.time, fact.digest) > after:
-                    for row, mark in fact.labels.items():
+            for feedback in sorted(single, key=lambda feedback: (feedback.time, feedback.digest)):
+                assert type(feedback.labels) is dict
+                if (feedback.time, feedback.digest) > after:
+                    for row, mark in feedback.labels.items():
                         if row < rows:
                             marks[row] = mark
                             if mark is not None:
-                                newest = max(newest, fact.time)
+                                newest = max(newest, feedback.time)
                         else:
                             mismatch = True
         return marks, newest, True, mismatch
 
-    def _count_labelled(self, state: LegState, told: list[Fact], group: Group) -> bool:
+    def _count_labelled(self, state: LegState, told: list[Feedback], group: Group) -> bool:
         marks, newest, met, mismatch = self.labels(state, told)
         atoms = group.atoms
         if marks is None:
@@ -196,23 +196,25 @@ class Counting:
             atoms.append(MISMATCHED)
         return met
 
-    def _count_reward(self, fact: Fact, exchange: Exchange, groups: list[Group], fed: dict[int, Fact]) -> None:
-        assert fact.reward is not None
-        identity, home = self.reward_home(fact, exchange)
-        group = _group(groups, identity, self._pane(fact) if home is None else home.pane_time // self._pane_us)
+    def _count_reward(
+        self, feedback: Feedback, exchange: Exchange, groups: list[Group], fed: dict[int, Feedback]
+    ) -> None:
+        assert feedback.reward is not None
+        identity, home = self.reward_home(feedback, exchange)
+        group = _group(groups, identity, self._pane(feedback) if home is None else home.pane_time // self._pane_us)
         group.atoms.append(REWARDS)
-        group.points += fact.reward
+        group.points += feedback.reward
         if home is None:
-            _keep_newest(fed, identity, fact)
+            _keep_newest(fed, identity, feedback)
         elif FEEDBACK not in group.atoms:
             group.atoms.append(FEEDBACK)
 
-    def reward_home(self, fact: Fact, exchange: Exchange) -> tuple[int, LegState | None]:
+    def reward_home(self, feedback: Feedback, exchange: Exchange) -> tuple[int, LegState | None]:
         """Whose the reward is: the leg that it names, else the one leg that is no shadow; and that leg's response."""
         home: LegState | None = None
-        owner = fact.named
-        if not self.names_leg(fact.named):
-            home, owner = self._reward_candidate(fact.named, exchange)
+        owner = feedback.named
+        if not self.names_leg(feedback.named):
+            home, owner = self._reward_candidate(feedback.named, exchange)
         if home is None:
             home = next((state for state in exchange.legs if state.leg == owner and state.time), None)
         return (home.identity if home is not None else self._unversioned(owner)), home
@@ -240,12 +242,12 @@ class Counting:
             return False
         return _fits(named, leg) and leg.predictor not in self._rulebook.of(leg).shadow
 
-    def telling(self, state: LegState, exchange: Exchange) -> list[Fact]:
-        """The label facts that judge a leg."""
+    def telling(self, state: LegState, exchange: Exchange) -> list[Feedback]:
+        """The label feedbacks that judge a leg."""
         told = [
-            fact
-            for fact in exchange.facts
-            if fact.flags & (LABELS | ROW_LABELS) and self._applies_to(fact.named, state.leg)
+            feedback
+            for feedback in exchange.feedbacks
+            if feedback.flags & (LABELS | ROW_LABELS) and self._applies_to(feedback.named, state.leg)
         ]
         if told and len(exchange.legs) > 1 and self._is_beside_scored(state, exchange):
             return []
@@ -351,8 +353,8 @@ class Counting:
             identity = self._plain[leg] = self._names.identity(Identity(*self._names.legs[leg], ""))
         return identity
 
-    def _pane(self, fact: Fact) -> int:
-        return fact.pane_time // self._pane_us
+    def _pane(self, feedback: Feedback) -> int:
+        return feedback.pane_time // self._pane_us
 
 
 def _fits(named: Leg, leg: Leg) -> bool:
@@ -362,10 +364,10 @@ def _fits(named: Leg, leg: Leg) -> bool:
     )
 
 
-def _keep_newest(fed: dict[int, Fact], identity: int, fact: Fact) -> None:
+def _keep_newest(fed: dict[int, Feedback], identity: int, feedback: Feedback) -> None:
     old = fed.get(identity)
-    if old is None or fact.pane_time > old.pane_time:
-        fed[identity] = fact
+    if old is None or feedback.pane_time > old.pane_time:
+        fed[identity] = feedback
 
 
 def _group(groups: list[Group], identity: int, pane: int) -> Group:

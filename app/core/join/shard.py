@@ -14,11 +14,12 @@ import msgspec
 from app.core.clock import parse_time
 from app.core.counts.numbers import DELAY_US, POINTS, Names, is_name_key
 from app.core.counts.panes import TOTAL, Counts, PaneClock, owner_key
-from app.core.events import Astray, AstrayError, DeadLetter, Kind, Reason, RefusedError, shown
+from app.core.events import Kind, Reason, RefusedError, shown
 from app.core.join.exchange import Exchange, Group, decode, decode_age, encode
 from app.core.join.joined import MOST_HELD, Joining, is_feedback, part
 from app.core.join.parts import FEEDBACK, KINDS, REQUEST, Parts
 from app.core.join.settling import Counting
+from app.core.letters import Astray, AstrayError, DeadLetter
 from app.core.limits import Limits
 from app.core.payloads.protobuf import looks_like_json, to_json
 from app.core.rules import Rulebook
@@ -172,7 +173,7 @@ class Shard:
                     exchange = decode(raw) if raw is not None else Exchange(0, [], [], [])
                     large = raw is not None and len(raw) > LARGEST_EXCHANGE // 2
                 else:
-                    large = len(exchange.facts) + len(exchange.legs) + len(exchange.detections) > 64
+                    large = len(exchange.feedbacks) + len(exchange.legs) + len(exchange.detections) > 64
                 large = large or (len(value) > _SUSPICIOUS and kind != REQUEST)
                 if large:
                     exchange = decode(encode(exchange))  # a copy, so that what does not fit leaves no trace
@@ -272,7 +273,7 @@ class Shard:
                 if exchange.newest + self._limits.retention_seconds > clock:
                     self._by_hour[max(exchange.newest // _HOUR, hour + 1)].append(key)
                     continue
-                if exchange.facts and not any(state.time for state in exchange.legs):
+                if exchange.feedbacks and not any(state.time for state in exchange.legs):
                     self.stats.orphans += 1
                 if orphaned := exchange.held + self._told.pop(key, []):
                     self._joined.append((key, self._joining.record(key, orphaned, exchange)))

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.core.counts.panes import TOTAL
-from app.core.events import Identity
-from app.core.join.description import identity_fields
+from app.core.events import Identity, identity_fields
 from app.core.measures.reading import Reading
 from app.core.rules import Rulebook
 from app.core.scores.classification import scores_of

@@ -27,8 +27,7 @@ from typing import Any, Final, NamedTuple
 from app.core.clock import format_time
 from app.core.counts.panes import COARSE, COARSE_PANES, FINE, FINE_KEPT, PaneClock, Window
 from app.core.counts.view import Nature, View
-from app.core.events import Identity
-from app.core.join.description import identity_fields
+from app.core.events import Identity, identity_fields
 from app.core.measures.reading import Reading
 from app.core.scores.classification import Score, scores_of
 

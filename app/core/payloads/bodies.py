@@ -19,7 +19,7 @@ import orjson
 
 from app.core.events import Kind, Reason, RefusedError
 from app.core.payloads.forms import carries, predictions, table_of
-from app.core.payloads.marks import Mark, given_names, mark_of, position
+from app.core.payloads.marks import Mark, given_names, index_mark, mark_of
 from app.core.payloads.protobuf import decode
 
 
@@ -34,7 +34,7 @@ class Output(msgspec.Struct, gc=False):
     images: Any = None  # `meta.requestPath`: model → image
 
 
-class Feedback(msgspec.Struct, gc=False):
+class FeedbackBody(msgspec.Struct, gc=False):
     """What a feedback says. `labels` and `reward` hold only where stated; None takes an earlier statement back."""
 
     has_label: bool
@@ -125,7 +125,7 @@ def read_response(value: bytes, longest: int = 200) -> Output:
     return output_of(body_of(value, Kind.RESPONSE), longest)
 
 
-def read_feedback(value: bytes, longest: int = 200) -> Feedback:
+def read_feedback(value: bytes, longest: int = 200) -> FeedbackBody:
     """What a feedback states: absent leaves alone, null takes back."""
     if value.isascii():
         try:
@@ -134,8 +134,8 @@ def read_feedback(value: bytes, longest: int = 200) -> Feedback:
             if type(rows) is list and rows and body.response is None:
                 labels = _label_marks(rows, body.truth.data.names, longest)
                 if body.reward is _UNSET:
-                    return Feedback(True, labels, False, None, None, False)
-                return Feedback(True, labels, True, parse_reward(body.reward), None, False)
+                    return FeedbackBody(True, labels, False, None, None, False)
+                return FeedbackBody(True, labels, True, parse_reward(body.reward), None, False)
         except _NOT_COMMON:
             pass
     return feedback_of(body_of(value, Kind.FEEDBACK), longest)
@@ -218,7 +218,7 @@ def output_of(body: Any, longest: int = 200) -> Output:
     return Output([_prediction(value, longest) for value in values], version=version, images=images)
 
 
-def feedback_of(body: Any, longest: int = 200) -> Feedback:
+def feedback_of(body: Any, longest: int = 200) -> FeedbackBody:
     """What a decoded feedback body states."""
     if type(body) is not dict:
         raise RefusedError(Reason.NOT_AN_OBJECT, "the feedback is not a JSON object")
@@ -236,7 +236,7 @@ def feedback_of(body: Any, longest: int = 200) -> Feedback:
         check_request_body(request)
     if not has_label and not has_reward and output is None:
         raise RefusedError(Reason.EMPTY, "the feedback brings neither reward nor label nor response")
-    return Feedback(has_label, labels, has_reward, reward, output, output is not None and bool(request))
+    return FeedbackBody(has_label, labels, has_reward, reward, output, output is not None and bool(request))
 
 
 def labels_of(truth: Any, longest: int = 200) -> list[Mark]:
@@ -297,7 +297,7 @@ def _label_marks(rows: list[Any], names: Any, longest: int) -> list[Mark]:
         return [mark_of(known[_argmax(row, width, "truth")], longest) for row in rows]
     if len(rows) == 1:
         return [-_argmax(first, width, "truth") - 1]
-    return [position(_argmax(row, width, "truth")) for row in rows]
+    return [index_mark(_argmax(row, width, "truth")) for row in rows]
 
 
 def _vectors(rows: list[Any], names: Any, version: str, images: Any) -> Output:

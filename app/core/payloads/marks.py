@@ -22,7 +22,7 @@ _DEFAULT_NAME = re.compile(r"t:(0|[1-9][0-9]{0,5})")
 _LARGEST_INT = 2**31
 
 
-def position(index: int) -> int:
+def index_mark(index: int) -> int:
     """The mark of a position in the class names."""
     return -index - 1
 
@@ -41,7 +41,7 @@ def mark_of(value: Any, longest: int = 200) -> Mark:
         if number := _NUMBER.fullmatch(value):
             return mark_of(int(number[1])) if len(value) < 18 else value
         if default := _DEFAULT_NAME.fullmatch(value):
-            return position(int(default[1]))
+            return index_mark(int(default[1]))
         return str(value)
     raise RefusedError(Reason.BAD_PAYLOAD, f"expected a number or a text as class, got {kind.__name__}")
 

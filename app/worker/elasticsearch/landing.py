@@ -26,7 +26,8 @@ from typing import Final, NamedTuple
 import orjson
 from aiokafka import TopicPartition
 
-from app.core.events import DeadLetter, Reason
+from app.core.events import Reason
+from app.core.letters import DeadLetter
 from app.core.outputs.documents.changes import Documents
 from app.core.outputs.documents.merging import Change, merged, standing
 from app.core.outputs.documents.places import Place

@@ -23,7 +23,8 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
 )
 
-from app.core.events import DeadLetter, Reason, RefusedError
+from app.core.events import Reason, RefusedError
+from app.core.letters import DeadLetter, letter_record
 from app.core.outputs.documents.changes import Documents
 from app.core.rules import Rulebook
 from app.core.stats import Stats
@@ -34,7 +35,7 @@ from app.settings import Settings
 from app.worker.elasticsearch.landing import Batch, Landing, Origin
 from app.worker.kafka.client import client_options
 from app.worker.kafka.consumer import RecordConsumer
-from app.worker.lane.partition import BATCH_BYTES, close_producer, letter_record
+from app.worker.lane.partition import BATCH_BYTES, close_producer
 
 log = logging.getLogger(__name__)
 

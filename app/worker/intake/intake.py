@@ -19,7 +19,8 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 
 from app.core.dialects.plain import Event
 from app.core.dialects.rekeying import Rekeyed, Rekeying
-from app.core.events import DeadLetter, Kind, Reason
+from app.core.events import Kind, Reason
+from app.core.letters import DeadLetter
 from app.core.stats import Stats
 from app.core.wire.records import Record
 from app.settings import Settings, is_pattern

@@ -12,11 +12,12 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from app.core.dialects.plain import Event
-from app.core.events import DeadLetter, Kind
+from app.core.events import Kind
+from app.core.letters import DeadLetter, letter_record
 from app.core.wire.partitioning import partitions_of
 from app.settings import Settings
 from app.worker.intake.member import Member
-from app.worker.lane.partition import BATCH_BYTES, letter_record
+from app.worker.lane.partition import BATCH_BYTES
 
 log = logging.getLogger(__name__)
 

@@ -8,15 +8,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
-from hashlib import blake2b
 
 import orjson
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, ProducerFenced
 
 from app.core.counts.panes import owner_key
-from app.core.events import REKEYED, Astray, DeadLetter
 from app.core.join.shard import Cut, Shard
+from app.core.letters import Astray, OutRecord, letter_record
 from app.core.wire.partitioning import partition_of
 from app.settings import Settings
 from app.worker.kafka.client import client_options
@@ -25,15 +24,8 @@ log = logging.getLogger(__name__)
 
 #: Below the broker's default `max.message.bytes`, with room for the batch's own header.
 BATCH_BYTES = 900_000
-#: A dead letter carries its original up to this size, else its beginning.
-WHOLE_LETTER = 900_000 - 20_000
-LETTER_BEGINNING = 64_000
 #: At most so many changed keys wait for a commit; then the partition is not read on.
 MOST_WAITING = 20_000
-
-Headers = list[tuple[str, bytes]]
-#: Key, value, and headers where there are any.
-OutRecord = tuple[bytes | None, bytes | None] | tuple[bytes | None, bytes | None, Headers]
 
 
 class LostError(Exception):
@@ -164,35 +156,9 @@ class Partition:
             value=record.value,
             partition=partition_of(key, self.shard.partitions),
             timestamp_ms=record.timestamp,
-            headers=[*((name, content or b"") for name, content in record.headers), (REKEYED, b"1")],
+            headers=astray.headers,
         )
         return sent
-
-
-def letter_record(letter: DeadLetter) -> OutRecord:
-    """A dead letter's key, value and headers: the original's, its origin, and why it was refused."""
-    record = letter.record
-    headers = [
-        ("reason", letter.reason.encode()),
-        ("detail", letter.detail.encode(errors="replace")[:1000]),
-        ("origin-topic", letter.topic.encode()),
-        ("origin-partition", str(letter.partition).encode()),
-        ("origin-offset", str(record.offset).encode()),
-    ]
-    key, value = record.key, record.value
-    original = [(name, content or b"") for name, content in record.headers]
-    size = len(key or b"") + len(value or b"") + sum(len(name) + len(content) for name, content in original)
-    if size > WHOLE_LETTER:
-        whole = value or b""
-        headers += [
-            ("truncated", b"true"),
-            ("original-length", str(len(whole)).encode()),
-            ("original-digest", blake2b(whole, digest_size=8).hexdigest().encode()),
-        ]
-        value = whole[:LETTER_BEGINNING]
-        key = key[:LETTER_BEGINNING] if key else key
-        original = [(name[:1000], content[:1000]) for name, content in original[:50]]
-    return key, value, original + headers
 
 
 async def open_producer(number: int, settings: Settings) -> AIOKafkaProducer:

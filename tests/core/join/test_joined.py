@@ -40,7 +40,7 @@ def test_the_legs_of_a_record_are_those_of_the_exchange(story: list[Record]) -> 
         record: dict[str, Any] = orjson.loads(joining.record(puid, [], exchange))
         assert record["legs"] == orjson.loads(orjson.dumps(joining.legs(exchange)))
         assert record["puid"] == puid.decode()
-        assert record.get("feedback_time", 0) == max((fact.time for fact in exchange.facts), default=0)
+        assert record.get("feedback_time", 0) == max((feedback.time for feedback in exchange.feedbacks), default=0)
 
 
 @given(st.binary(min_size=1).filter(lambda puid: puid[0] != 0), st.sampled_from(["", 'http://a"b']))

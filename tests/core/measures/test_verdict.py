@@ -5,7 +5,7 @@ from typing import Any, Final
 import pytest
 
 from app.core.measures.verdict import FAILED, MEASURED, UNLABELLED, UNMEASURED, Atom, judge
-from app.core.payloads.marks import mark_of, position
+from app.core.payloads.marks import index_mark, mark_of
 from app.core.rules import Rules
 
 NONE: Final = Rules()
@@ -75,20 +75,20 @@ def test_with_rules(rules: Rules, predicted: Any, label: Any, atom: Atom) -> Non
 
 def test_positions_and_labels_become_the_names_of_the_response() -> None:
     names = ("cat", "dog")
-    assert judge(position(1), 1, names, NONE) == cell("dog", "dog")
-    assert judge(position(1), "cat", names, NONE) == cell("cat", "dog")
-    assert judge(position(1), position(0), names, NONE) == cell("cat", "dog")
-    assert judge(position(1), None, names, NONE) == Atom(UNLABELLED, "dog")
+    assert judge(index_mark(1), 1, names, NONE) == cell("dog", "dog")
+    assert judge(index_mark(1), "cat", names, NONE) == cell("cat", "dog")
+    assert judge(index_mark(1), index_mark(0), names, NONE) == cell("cat", "dog")
+    assert judge(index_mark(1), None, names, NONE) == Atom(UNLABELLED, "dog")
 
 
 def test_the_names_of_a_response_go_before_those_of_the_rules() -> None:
     rules = Rules(classes=("a", "b"))
-    assert judge(position(1), 1, ("cat", "dog"), rules) == cell("dog", "dog")
-    assert judge(position(1), 1, (), rules) == cell("b", "b")
+    assert judge(index_mark(1), 1, ("cat", "dog"), rules) == cell("dog", "dog")
+    assert judge(index_mark(1), 1, (), rules) == cell("b", "b")
 
 
 def test_a_label_beyond_the_names_is_its_own_text() -> None:
-    assert judge(position(1), 5, ("cat", "dog"), NONE) == cell("5", "dog")
+    assert judge(index_mark(1), 5, ("cat", "dog"), NONE) == cell("5", "dog")
 
 
 @pytest.mark.parametrize("score", [0, 1])

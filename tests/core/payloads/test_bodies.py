@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.core.events import Kind, Reason, RefusedError
 from app.core.payloads.bodies import (
-    Feedback,
+    FeedbackBody,
     Output,
     body_of,
     brings_label,
@@ -604,7 +604,7 @@ def test_both_ways_of_reading_a_response_agree(body: Any, plain: bool) -> None:
 @given(feedbacks, st.booleans())
 def test_both_ways_of_reading_a_feedback_agree(body: Any, plain: bool) -> None:
     value = written(body, plain)
-    quick: Feedback | Reason = outcome(read_feedback, value)
+    quick: FeedbackBody | Reason = outcome(read_feedback, value)
     assert quick == outcome(lambda: feedback_of(parse(value)))
 
 

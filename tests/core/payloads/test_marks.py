@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.events import Reason, RefusedError
-from app.core.payloads.marks import class_text, given_names, mark_of, position
+from app.core.payloads.marks import class_text, given_names, index_mark, mark_of
 
 CATS = ("cat", "dog", "bird")
 
@@ -126,7 +126,7 @@ def test_seldons_default_names_are_none(names: Any, width: int, given_to: tuple[
 
 @given(st.integers(0, 2000), st.lists(st.text(max_size=3), max_size=4).map(tuple))
 def test_a_position_is_its_name_else_its_number(index: int, names: tuple[str, ...]) -> None:
-    assert class_text(position(index), names) == (names[index] if index < len(names) else str(index))
+    assert class_text(index_mark(index), names) == (names[index] if index < len(names) else str(index))
 
 
 @given(st.integers(-(10**12), 10**12))

@@ -17,7 +17,8 @@ from aiokafka.producer.sender import Sender
 
 from app.core.dialects.plain import Event
 from app.core.dialects.rekeying import Rekeyed, Rekeying
-from app.core.events import DeadLetter, Kind, Reason
+from app.core.events import Kind, Reason
+from app.core.letters import DeadLetter
 from app.core.stats import Stats
 from app.core.wire.partitioning import partition_of
 from app.core.wire.records import Record, read_records

@@ -1,0 +1,78 @@
+"""Events that do not join: those that are refused become dead letters, those under a wrong key are rekeyed.
+
+An event is *astray* where its key, or its partition, is not that of its puid. It is brought to its own key once.
+"""
+
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+from app.core.events import Reason, RefusedError
+from app.core.wire.records import Record
+
+#: A dead letter carries its original up to this size, else its beginning.
+WHOLE_LETTER: Final = 900_000 - 20_000
+LETTER_BEGINNING: Final = 64_000
+
+#: Marks an event that has been brought to its key, so that it goes this way once and not in circles.
+REKEYED: Final = "tally-rekeyed"
+
+Headers = list[tuple[str, bytes]]
+#: Key, value, and headers where there are any.
+OutRecord = tuple[bytes | None, bytes | None] | tuple[bytes | None, bytes | None, Headers]
+
+
+class DeadLetter(NamedTuple):
+    """A refused record with the reason: what goes to `<app>-dead-letters`."""
+
+    topic: str
+    partition: int
+    record: Record
+    reason: Reason
+    detail: str
+
+
+class Astray(NamedTuple):
+    """An event on its way to its own key: the same record, marked, in the partition of the key."""
+
+    topic: str
+    record: Record
+    key: bytes
+
+    @property
+    def headers(self) -> Headers:
+        """The headers under which it is rekeyed."""
+        return [*((name, content or b"") for name, content in self.record.headers), (REKEYED, b"1")]
+
+
+class AstrayError(RefusedError):
+    """An event stands under a key, or in a partition, that is not its own: `key` is where it belongs."""
+
+    def __init__(self, reason: Reason, detail: str, key: bytes) -> None:
+        super().__init__(reason, detail)
+        self.key = key
+
+
+def letter_record(letter: DeadLetter) -> OutRecord:
+    """A dead letter's key, value and headers: the original's, its origin, and why it was refused."""
+    record = letter.record
+    headers = [
+        ("reason", letter.reason.encode()),
+        ("detail", letter.detail.encode(errors="replace")[:1000]),
+        ("origin-topic", letter.topic.encode()),
+        ("origin-partition", str(letter.partition).encode()),
+        ("origin-offset", str(record.offset).encode()),
+    ]
+    key, value = record.key, record.value
+    original = [(name, content or b"") for name, content in record.headers]
+    size = len(key or b"") + len(value or b"") + sum(len(name) + len(content) for name, content in original)
+    if size > WHOLE_LETTER:
+        whole = value or b""
+        headers += [
+            ("truncated", b"true"),
+            ("original-length", str(len(whole)).encode()),
+            ("original-digest", blake2b(whole, digest_size=8).hexdigest().encode()),
+        ]
+        value = whole[:LETTER_BEGINNING]
+        key = key[:LETTER_BEGINNING] if key else key
+        original = [(name[:1000], content[:1000]) for name, content in original[:50]]
+    return key, value, original + headers
