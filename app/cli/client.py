@@ -11,8 +11,8 @@ from aiokafka.errors import ClusterAuthorizationFailedError, KafkaError
 
 from app.settings import Settings
 from app.worker.kafka.client import SetupError, client_options, unreachable
+from app.worker.kafka.producer import close_producer
 from app.worker.kafka.topics import admin_client, describe_cluster
-from app.worker.lane.partition import close_producer
 
 ACLS_HINT = "`tally topics` lists the ACLs that are needed"
 

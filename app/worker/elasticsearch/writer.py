@@ -35,7 +35,7 @@ from app.settings import Settings
 from app.worker.elasticsearch.landing import Batch, Landing, Origin
 from app.worker.kafka.client import client_options
 from app.worker.kafka.consumer import RecordConsumer
-from app.worker.lane.partition import BATCH_BYTES, close_producer
+from app.worker.kafka.producer import close_producer, open_producer
 
 log = logging.getLogger(__name__)
 
@@ -311,15 +311,7 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _send_letters(self, letters: list[DeadLetter]) -> None:
         if self._producer is None:
-            producer = AIOKafkaProducer(
-                **client_options(self._settings), acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES
-            )
-            try:
-                await producer.start()
-            except BaseException:
-                await close_producer(producer)
-                raise
-            self._producer = producer
+            self._producer = await open_producer(self._settings)
         for letter in letters:
             key, value, *headers = letter_record(letter)
             await self._producer.send_and_wait(

@@ -26,9 +26,8 @@ from app.core.wire.records import Record
 from app.settings import Settings, is_pattern
 from app.worker.intake.member import Member
 from app.worker.intake.outlet import Outlet
-from app.worker.kafka.client import client_options
+from app.worker.kafka.producer import BATCH_BYTES, close_producer, open_producer
 from app.worker.kafka.topics import sources_among
-from app.worker.lane.partition import BATCH_BYTES, close_producer
 
 log = logging.getLogger(__name__)
 
@@ -112,18 +111,12 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         """Join the group and read until something goes wrong."""
         settings = self._settings
         consumer = self._consumer = Member(settings)
-        producer = AIOKafkaProducer(
-            **client_options(settings),
-            acks="all",
-            enable_idempotence=True,
-            max_batch_size=BATCH_BYTES,
-            retry_backoff_ms=50,
-        )
+        producer: AIOKafkaProducer | None = None
         self._hold()
         self._topics, self._look_at, self._unflushed = set(), 0.0, None
         try:
             await consumer.start()
-            await producer.start()
+            producer = await open_producer(settings)
             self._outlet = Outlet(settings, self._partitions, producer, consumer)
             await self._read(consumer, self._outlet)
         finally:
@@ -131,7 +124,8 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._outlet.close()
             self._outlet = self._consumer = None
             await consumer.close(settings.session_timeout)
-            await close_producer(producer)
+            if producer is not None:
+                await close_producer(producer)
 
     async def _look(self, consumer: Member, outlet: Outlet) -> None:
         """Look which topics exist, and read those that are wanted."""

@@ -17,7 +17,7 @@ from app.core.letters import DeadLetter, letter_record
 from app.core.wire.partitioning import partitions_of
 from app.settings import Settings
 from app.worker.intake.member import Member
-from app.worker.lane.partition import BATCH_BYTES
+from app.worker.kafka.producer import BATCH_BYTES
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ anew; `tests/worker/test_pins.py` says when a new version no longer fits.
 
 import asyncio
 import struct
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from itertools import islice
 from types import FunctionType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchError, PartitionRecords
@@ -20,6 +20,8 @@ from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBa
 from aiokafka.record.memory_records import MemoryRecords
 
 from app.core.wire.records import BrokenRecordError, Record, read_records
+from app.settings import Settings
+from app.worker.kafka.client import client_options
 
 _INT: Final = struct.Struct(">i")
 #: Where a batch says how many bytes follow; and where its records begin, after their number.
@@ -191,3 +193,23 @@ class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         """The offset after the last record taken and the markers behind it."""
         state = self._subscription.subscription.assignment.state_value(tp)
         return state.position if state is not None and state.has_valid_position else None
+
+
+class OpenConsumer(Protocol):
+    """How whoever reads Kafka gets a consumer. Tests give another one."""
+
+    def __call__(self, settings: Settings, **options: Any) -> Awaitable[RecordConsumer]:
+        """A started consumer of committed records, with these options of aiokafka's besides."""
+
+
+async def open_consumer(settings: Settings, **options: Any) -> RecordConsumer:
+    """A started consumer of committed records that commits nothing by itself."""
+    consumer = RecordConsumer(
+        **client_options(settings), isolation_level="read_committed", enable_auto_commit=False, **options
+    )
+    try:
+        await consumer.start()
+    except BaseException:
+        await consumer.stop()
+        raise
+    return consumer

@@ -16,7 +16,8 @@ from app.core.join.shard import Shard
 from app.settings import Settings
 from app.worker.kafka.client import SetupError, client_options
 from app.worker.kafka.consumer import RecordConsumer
-from app.worker.lane.partition import Partition, close_producer, open_producer
+from app.worker.kafka.producer import close_producer, open_producer
+from app.worker.lane.partition import Partition
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ async def load_partitions(
     numbers: list[int], partitions: int, settings: Settings, new_shard: Callable[[int], Shard], recovery: Recovery
 ) -> list[Partition]:
     """Load partitions that this worker has been assigned. All or none: on an error all producers are closed."""
-    producers = await asyncio.gather(*(open_producer(number, settings) for number in numbers), return_exceptions=True)
+    producers = await asyncio.gather(*(open_producer(settings, number) for number in numbers), return_exceptions=True)
     opened = [producer for producer in producers if not isinstance(producer, BaseException)]
     try:
         for producer in producers:

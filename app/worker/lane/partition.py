@@ -18,12 +18,10 @@ from app.core.join.shard import Cut, Shard
 from app.core.letters import Astray, OutRecord, letter_record
 from app.core.wire.partitioning import partition_of
 from app.settings import Settings
-from app.worker.kafka.client import client_options
+from app.worker.kafka.producer import close_producer
 
 log = logging.getLogger(__name__)
 
-#: Below the broker's default `max.message.bytes`, with room for the batch's own header.
-BATCH_BYTES = 900_000
 #: At most so many changed keys wait for a commit; then the partition is not read on.
 MOST_WAITING = 20_000
 
@@ -159,35 +157,3 @@ class Partition:
             headers=astray.headers,
         )
         return sent
-
-
-async def open_producer(number: int, settings: Settings) -> AIOKafkaProducer:
-    """A producer for a partition. Starting it fences the last owner and aborts what that left open."""
-    producer = AIOKafkaProducer(
-        **client_options(settings),
-        transactional_id=f"{settings.app_id}-{number}",
-        transaction_timeout_ms=int(settings.session_timeout * 1000),
-        request_timeout_ms=int(settings.session_timeout * 1000),
-        max_batch_size=BATCH_BYTES,
-        retry_backoff_ms=20,
-    )
-    try:
-        async with asyncio.timeout(settings.session_timeout * 2):
-            await producer.start()
-    except BaseException:
-        await close_producer(producer)
-        raise
-    return producer
-
-
-async def close_producer(producer: AIOKafkaProducer) -> None:
-    """Close a producer that may be stuck."""
-    try:
-        async with asyncio.timeout(2):
-            await producer.stop()
-    except (TimeoutError, KafkaError, AssertionError, OSError, asyncio.CancelledError) as error:
-        log.debug("producer closed hard: %r", error)
-        await producer.client.close()
-    task = producer._sender.sender_task
-    if task is not None:
-        task.cancel()  # what it could not send it must not send later

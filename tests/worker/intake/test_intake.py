@@ -25,8 +25,8 @@ from app.core.wire.records import Record, read_records
 from app.settings import load_settings
 from app.worker.intake.intake import Intake
 from app.worker.intake.outlet import Outlet
+from app.worker.kafka.producer import BATCH_BYTES
 from app.worker.kafka.topics import acls_of, sources_among
-from app.worker.lane.partition import BATCH_BYTES
 
 PARTITIONS: Final = 4
 PLACE: Final = TopicPartition("source", 1)
