@@ -13,6 +13,7 @@ from faust.web.drivers.aiohttp import Web
 from yarl import URL
 
 from app.core.counts.view import View
+from app.core.measures.readings import Readings
 from app.core.rules import Rulebook
 from app.settings import Settings, SettingsError
 from app.worker.elasticsearch.windows import WindowWriter
@@ -39,6 +40,7 @@ class Worker(faust.App):  # type: ignore[misc]
     lane: Lane
     feed: Feed
     view: View
+    readings: Readings
     intake: Intake | None = None
     documents: DocumentWriter | None = None
     windows: WindowWriter | None = None
@@ -57,7 +59,8 @@ class Worker(faust.App):  # type: ignore[misc]
             partitions = await ensure_topics(settings)
         except SetupError as error:
             give_up(error)
-        self.view = View(settings.clock, settings.windows, self.rulebook, settings.max_classes)
+        self.view = View(settings.clock, settings.windows)
+        self.readings = Readings(self.view, self.rulebook, settings.max_classes)
         self.lane = Lane(settings, self.rulebook, partitions, rejoin=self._rejoin, fail=give_up)
         self.feed = Feed(self.view, settings, partitions)
         await self.lane.start()
@@ -72,7 +75,7 @@ class Worker(faust.App):  # type: ignore[misc]
             else:
                 self.documents.start()
         if settings.elasticsearch_url:
-            self.windows = WindowWriter(settings, self.view, self.api._exports_models, self.lane.now)
+            self.windows = WindowWriter(settings, self.readings, self.api._exports_models, self.lane.now)
             self.windows.start()
         self.add_future(self.feed.run())
         self.add_future(self._watch())

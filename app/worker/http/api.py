@@ -12,7 +12,6 @@ import orjson
 from aiohttp import web
 
 from app.core.events import Kind, Reason
-from app.core.join.description import describe
 from app.core.outputs.report import models_report
 from app.exporters import prometheus
 from app.worker.http.publisher import Publisher, make_producer
@@ -144,7 +143,9 @@ class Api:
         text = prometheus.worker_text(self._worker_samples())
         if self._exports_models():
             view = self._worker.view
-            models = ((who, readings, view.first_seen(who)) for who, readings in view.readings(lane.now()))
+            models = (
+                (who, readings, view.first_seen(who)) for who, readings in self._worker.readings.of_models(lane.now())
+            )
             text += prometheus.model_text(models, seldon=self._worker.settings.seldon_series)
         text += prometheus.process_text()
         return web.Response(body=text.encode(), headers={"Content-Type": prometheus.CONTENT_TYPE})
@@ -169,7 +170,7 @@ class Api:
             "tally_orphans_total": [((), stats.orphans)],
             "tally_failed_predictions_total": [((), stats.failed)],
             "tally_clock_ahead_total": [((), stats.clock_ahead)],
-            "tally_dropped_total": [(("classes",), sum(part.shard.counting.dropped_classes for part in parts))],
+            "tally_dropped_total": [(("classes",), sum(part.shard.dropped_classes for part in parts))],
             "tally_intake_events_total": [((topic,), n) for topic, n in sorted(made.items())],
             "tally_intake_lag_events": [((), intake.lag())] if intake else [],
             "tally_lag_events": [((topic,), events) for topic, events in lag_events.items()],
@@ -183,7 +184,7 @@ class Api:
 
     async def _models(self, _: web.Request) -> web.Response:
         worker = self._worker
-        readings = worker.view.readings(worker.lane.now())
+        readings = worker.readings.of_models(worker.lane.now())
         return json_response(models_report(readings, worker.view.first_seen, worker.rulebook))
 
     # -- exchanges ----------------------------------------------------------------------------------------------------
@@ -195,10 +196,10 @@ class Api:
         part = lane.running.get(number)
         if part is None:
             return await self._ask_owner(number, request)
-        exchange = part.shard.get(puid.encode())
-        if exchange is None:
+        known = part.shard.describe(puid)
+        if known is None:
             return error_response(404, f"No event with puid {puid} is known; it never came, or has expired.")
-        return json_response(describe(puid, exchange, part.shard.names, part.shard.counting))
+        return json_response(known)
 
     async def _ask_owner(self, number: int, request: web.Request) -> web.StreamResponse:
         owner = self._worker.view.owners.get(number)
