@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.counts.cells import Cell, Latest, later, parse_row_value, row_value
+from app.core.counts.cells import Cell, Latest, later
+from app.core.counts.rows import parse_rows, row_value
 
 latest = st.builds(
     Latest, st.integers(0, 2**60), st.integers(0, 2**64 - 1), st.floats(allow_nan=False, allow_infinity=False)
@@ -14,12 +15,12 @@ cells = st.integers() | latest
 
 @given(st.dictionaries(st.text(max_size=5), cells, max_size=5))
 def test_a_row_is_read_as_it_was_written(row: dict[str, Cell]) -> None:
-    assert parse_row_value(row_value(row)) == row
+    assert parse_rows("r", row_value(row)) == {"r": row}
 
 
 @pytest.mark.parametrize("amount", [2**63 - 1, 2**63, 2**64, -(2**63), -(2**63) - 1, 10**40])
 def test_a_sum_has_no_largest_value(amount: int) -> None:
-    assert parse_row_value(row_value({"points": amount})) == {"points": amount}
+    assert parse_rows("r", row_value({"points": amount})) == {"r": {"points": amount}}
 
 
 @given(latest, latest, latest)

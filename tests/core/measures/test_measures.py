@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.counts.atoms import Atom, measure_of
-from app.core.counts.cells import parse_row_value, row_value
 from app.core.counts.numbers import Numbers, is_number_key
+from app.core.counts.rows import parse_rows, whole_value
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.measure import DOCUMENT, MODEL, WINDOW, Evidence, Histogram, Measure
 from app.core.measures.reading import Nature
@@ -108,11 +108,8 @@ def test_what_is_written_is_read_again(measure: Measure[Any], evidence: Evidence
     rows: dict[str, dict[str, Any]] = {}
     for (row, column), amount in cells.items():
         rows.setdefault(row, {})[column] = amount
-    again = {
-        (row, column): amount
-        for row, cells in rows.items()
-        for column, amount in parse_row_value(row_value(cells)).items()
-    }
+    parsed = parse_rows("", whole_value(rows))
+    again = {(row, column): amount for row, columns in parsed.items() for column, amount in columns.items()}
     assert again == cells
     written, read = Numbers(), Numbers()
     numbers = [written.atom(Atom(*atom)) for atom in cells]
