@@ -7,13 +7,13 @@ state that the core keeps.
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, Final
 
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from xxhash import xxh3_64_intdigest
 
 from app.core.clock import parse_time
 from app.core.counts.panes import COARSE, FINE, TOTAL, PaneClock, Window
@@ -157,7 +157,7 @@ def event_of(record: Record) -> Event:
         Leg(*(headers.get(name, "") for name in names)),
         time,
         time if time <= stamp + AHEAD * 1_000_000 else stamp,
-        int.from_bytes(blake2b(value, digest_size=8).digest(), "big"),
+        xxh3_64_intdigest(value),
         orjson.loads(value),
     )
 
