@@ -1,5 +1,3 @@
-from xxhash import xxh3_64_intdigest
-
 """Traffic for the live tests, and the short brute-force count that it is compared with.
 
 The count shares no code with `app`: it keeps every event, sorts, and says what design section 3 says.
@@ -11,6 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
+
+from xxhash import xxh3_64_intdigest
 
 #: When the story ends: yesterday, since brokers delete what is older than a topic keeps.
 NOW = (datetime.now(UTC) - timedelta(days=1)).replace(hour=9, minute=0, second=30, microsecond=0)
@@ -113,7 +113,7 @@ def _broken(rng: random.Random, event: Event) -> Event:
 
 def expected(events: Iterable[Event]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """Every count series of every model: (name, labels) → value."""
-    best: dict[tuple[str, str, tuple[str, ...]], tuple[int, bytes, Any]] = {}
+    best: dict[tuple[str, str, tuple[str, ...]], tuple[int, int, Any]] = {}
     for event in events:
         names = dict(event.headers)
         try:
@@ -133,7 +133,7 @@ def expected(events: Iterable[Event]) -> dict[tuple[str, tuple[tuple[str, str], 
         at = (event.key.decode(), kind, leg if kind != "feedback" else ())
         if at not in best or rank > best[at][:2]:
             best[at] = (*rank, (body, leg))
-    by_puid: dict[str, dict[tuple[str, tuple[str, ...]], tuple[int, bytes, Any]]] = defaultdict(dict)
+    by_puid: dict[str, dict[tuple[str, tuple[str, ...]], tuple[int, int, Any]]] = defaultdict(dict)
     for (puid, kind, leg), winner in best.items():
         by_puid[puid][kind, leg] = winner
     counts: Counter[tuple[tuple[str, ...], int, str, tuple[str, ...]]] = Counter()
