@@ -283,8 +283,8 @@ def verdicts(answer: Answer, labels: list[Event]) -> Iterable[tuple[str, str, in
         if event.row is not None and event.rank[:2] > since:
             if event.row < len(rows):
                 rows[event.row] = (event.labels[0], event.time) if event.labels else None
-            else:
-                mismatched = True
+            elif event.labels:
+                mismatched = True  # until it is taken back
     if mismatched:
         yield "mismatches", "answers", 1
     for predicted, label in zip(answer.classes, rows, strict=True):

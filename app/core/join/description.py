@@ -6,8 +6,9 @@ from typing import Any, Final
 from app.core.clock import format_time
 from app.core.counts.numbers import Numbers
 from app.core.events import Identity, Kind, identity_fields
-from app.core.join.exchange import LABELS, REWARD, ROW_LABELS, Exchange, LegState
+from app.core.join.exchange import LABELS, REWARD, Exchange, LegState, held, row_labels
 from app.core.join.judging import Judging
+from app.core.payloads.marks import Mark
 
 #: What is said of a feedback without a prediction, which becomes an orphan unless that still comes.
 ORPHAN: Final = (
@@ -17,7 +18,7 @@ ORPHAN: Final = (
 
 def rows(state: LegState, exchange: Exchange, judging: Judging) -> list[dict[str, Any]]:
     """The rows of one leg: predicted, and where they are known score, label and whether it is correct."""
-    labels = judging.labels(state, judging.feedbacks(state, exchange)).marks
+    labels = judging.labels(state, judging.statements(state, exchange)).marks
     scores = array("f", state.scores) if state.scores else None
     result = []
     for index, mark in enumerate(state.marks):
@@ -49,8 +50,8 @@ def describe(puid: str, exchange: Exchange, numbers: Numbers, judging: Judging) 
                 "rows": rows(state, exchange, judging),
             }
         )
-    orphan = bool(exchange.feedbacks) and not any(state.time for state in exchange.legs)
-    newest = max((feedback.time for feedback in exchange.feedbacks), default=0)
+    orphan = bool(exchange.feedbacks or exchange.rows) and not any(state.time for state in exchange.legs)
+    newest = newest_feedback(exchange)
     reward = next((feedback.reward for feedback in exchange.feedbacks if feedback.flags & REWARD), None)
     return {
         "puid": puid,
@@ -71,34 +72,23 @@ def describe(puid: str, exchange: Exchange, numbers: Numbers, judging: Judging) 
     }
 
 
+def newest_feedback(exchange: Exchange) -> int:
+    """The event time of the newest feedback that still says anything, 0 where there is none."""
+    newest = max((feedback.time for feedback in exchange.feedbacks), default=0)
+    return max([newest, *(block.time for block in row_labels(exchange))]) if exchange.rows else newest
+
+
 def _labels(exchange: Exchange, numbers: Numbers) -> Any:
     """A label as one would say it: the class of a single row, else a list, or an object by row."""
+    batches = [feedback for feedback in exchange.feedbacks if feedback.flags & LABELS]
+    found = held(batches, row_labels(exchange), numbers.legs)
+    if found.length is not None:
+        marks = [_plain(found.marks.get(row)) for row in range(found.length)]
+        return marks[0] if len(marks) == 1 else marks
+    return {str(row): _plain(mark) for row, mark in sorted(found.marks.items())} or None
 
-    def plain(mark: Any) -> Any:
-        return (
-            mark if mark is None or type(mark) is float else str(mark if type(mark) is str or mark >= 0 else -mark - 1)
-        )
 
-    stated = sorted(
-        (feedback for feedback in exchange.feedbacks if feedback.flags & (LABELS | ROW_LABELS)),
-        key=lambda feedback: (
-            feedback.time,
-            feedback.digest,
-            feedback.flags & ROW_LABELS,
-            numbers.legs[feedback.named],
-        ),
-    )
-    labels: Any = None
-    for feedback in stated:
-        if isinstance(feedback.labels, dict) and isinstance(labels, dict):
-            labels = labels | feedback.labels
-        elif isinstance(feedback.labels, dict) and isinstance(labels, list):
-            labels = [feedback.labels.get(row, mark) for row, mark in enumerate(labels)]
-        else:
-            labels = feedback.labels
-    if isinstance(labels, dict):
-        return {str(row): plain(mark) for row, mark in sorted(labels.items())}
-    if labels is None:
-        return None
-    marks = [plain(mark) for mark in labels]
-    return marks[0] if len(marks) == 1 else marks
+def _plain(mark: Mark) -> str | float | None:
+    if mark is None or type(mark) is float:
+        return mark
+    return str(mark if type(mark) is str or mark >= 0 else -mark - 1)  # type: ignore[operator]

@@ -7,7 +7,11 @@ bits: it decides between two of one time and guards nothing.
 The structs are written as msgpack arrays: some 110 bytes for one leg, one row, one feedback.
 """
 
-from typing import Final
+from array import array
+from collections.abc import Iterable
+from itertools import repeat
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -19,8 +23,12 @@ REQUEST_IN_FEEDBACK: Final = 1
 RESPONSE_IN_FEEDBACK: Final = 2
 # Flags of a Feedback: what it states.
 LABELS: Final = 1
-ROW_LABELS: Final = 2
-REWARD: Final = 4
+REWARD: Final = 2
+# What an event has done to its exchange.
+NOTHING: Final = 0  # it is outdated, or has been taken before
+RESTATED: Final = 1  # it says at a later time what was known already
+NEWS: Final = 2
+CORRECTED: Final = 3  # it has replaced another statement
 
 
 class LegState(msgspec.Struct, array_like=True, gc=False):
@@ -57,9 +65,10 @@ class LegState(msgspec.Struct, array_like=True, gc=False):
 
 
 class Feedback(msgspec.Struct, array_like=True, gc=False):
-    """What a feedback states and still holds: labels (a list for the batch, or by row), a reward.
+    """What a feedback states and still holds: the labels of a batch, one a row, and a reward.
 
-    `named` is the leg that the feedback names, whole or in part. A stated None takes an earlier statement back.
+    `named` is the leg that the feedback names, whole or in part. A stated None takes an earlier statement back. Among
+    labels None is a row of which the feedback says nothing.
     """
 
     time: int
@@ -67,13 +76,67 @@ class Feedback(msgspec.Struct, array_like=True, gc=False):
     named: int
     flags: int
     ahead: int = 0
-    labels: list[Mark] | dict[int, Mark] | None = None
+    labels: list[Mark] | None = None
     reward: int | None = None  # in units of 1e-9, so that sums are exact and do not depend on order
 
     @property
     def pane_time(self) -> int:
         """The µs by which the feedback falls in a pane of its own, until it meets a response."""
         return self.time - self.ahead * 1000
+
+
+class RowLabel(NamedTuple):
+    """The label of one row by a feedback for it alone; a mark of None takes an earlier one back."""
+
+    time: int
+    digest: int
+    ahead: int
+    mark: Mark
+
+
+class RowLabels:
+    """The labels of single rows, by the feedbacks that name one leg, whole or in part."""
+
+    __slots__ = ("named", "rows")
+
+    def __init__(self, named: int, rows: dict[int, RowLabel]) -> None:
+        self.named = named
+        self.rows = rows
+
+    @property
+    def time(self) -> int:
+        """The event time of the newest."""
+        return max(label.time for label in self.rows.values())
+
+    @property
+    def pane_time(self) -> int:
+        """The newest µs by which one of them falls in a pane of its own."""
+        return max(label.time - label.ahead * 1000 for label in self.rows.values())
+
+    def packed(self) -> bytes:
+        """As bytes, in columns: a batch may have ten thousand rows."""
+        times, digests, aheads, marks = zip(*self.rows.values(), strict=True)
+        columns = (array("I", self.rows), array("q", times), array("Q", digests))
+        return _pack((self.named, *(column.tobytes() for column in columns), aheads if any(aheads) else (), marks))
+
+    @classmethod
+    def unpacked(cls, raw: bytes) -> "RowLabels":
+        """The same again."""
+        named, rows, times, digests, aheads, marks = _unpack(raw)
+        labels = map(RowLabel, _numbers("q", times), _numbers("Q", digests), aheads or repeat(0), marks)
+        return cls(named, dict(zip(_numbers("I", rows), labels, strict=False)))
+
+
+Statement = Feedback | RowLabels
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(tuple[int, bytes, bytes, bytes, list[int], list[Mark]]).decode
+
+
+def _numbers(kind: str, raw: bytes) -> Iterable[int]:
+    numbers: array[int] = array(kind)
+    numbers.frombytes(raw)
+    return numbers
 
 
 class Counted(msgspec.Struct, array_like=True, gc=False):
@@ -100,13 +163,15 @@ class Detection(msgspec.Struct, array_like=True, gc=False):
 class Exchange(msgspec.Struct, array_like=True, gc=False):
     """All that is known of one puid. `newest` is the newest record timestamp of its parts, in seconds.
 
-    `held` are parts of the joined record that wait for the prediction which they speak of.
+    `counted` is what it counts as. `rows` are the labels of single rows (`row_labels`), packed until somebody asks for
+    them. `held` are parts of the joined record that wait for the prediction which they speak of.
     """
 
     newest: int
     legs: list[LegState]
     feedbacks: list[Feedback]
     counted: list[Counted]
+    rows: list[Any] = []
     detections: list[Detection] = []
     held: list[bytes] = []
 
@@ -124,8 +189,27 @@ def encode(exchange: Exchange) -> bytes:
 
     `Encoder.encode` shrinks a larger buffer, whose rest the allocator cannot use: 50 bytes more for each exchange.
     """
+    if exchange.rows:
+        return _encoded_with_rows(exchange)
     _encode_into(exchange, _buffer)
     return bytes(_buffer)
+
+
+def _encoded_with_rows(exchange: Exchange) -> bytes:
+    rows = exchange.rows
+    exchange.rows = [block.packed() if isinstance(block, RowLabels) else block for block in rows]
+    _encode_into(exchange, _buffer)
+    exchange.rows = rows
+    return bytes(_buffer)
+
+
+def row_labels(exchange: Exchange) -> list[RowLabels]:
+    """The labels of single rows."""
+    rows = exchange.rows
+    for index, block in enumerate(rows):
+        if not isinstance(block, RowLabels):
+            rows[index] = RowLabels.unpacked(block)
+    return rows
 
 
 #: The newest record timestamp alone, at a fraction of the cost.
@@ -165,43 +249,148 @@ def wins_response(state: LegState, time: int, digest: int, in_feedback: int = 0)
     return time > state.time or (time == state.time and digest > state.digest)
 
 
-def put_feedback(exchange: Exchange, new: Feedback, legs: list[Leg]) -> tuple[bool, bool]:
-    """State a feedback. Returns (whether anything changed, whether it corrected an earlier statement).
+Rank = tuple[int, int, Leg]
 
-    Labels compete within the service that they name, the reward within the puid.
+
+def put_feedback(exchange: Exchange, new: Feedback, legs: list[Leg]) -> int:
+    """State the labels of a batch, a reward, or both. Returns what that has done, one of NOTHING … CORRECTED.
+
+    Labels compete within the service that they name, the reward within the puid. Of each row the newest statement
+    holds. A batch also states how many rows there are: beyond them nothing holds that is older; and a row of which it
+    says nothing keeps what an older one has said.
     """
-    kept: list[Feedback] = []
-    corrected = False
-    stated = new.flags
-    scope = legs[new.named][:2]
-    for old in exchange.feedbacks:
-        newer = (new.time, new.digest, legs[new.named]) > (old.time, old.digest, legs[old.named])
-        winner, loser = (new, old) if newer else (old, new)
-        both = new.flags & old.flags
-        before = old.flags
-        if both & REWARD:
+    done = NOTHING
+    if new.flags & REWARD:
+        done = _put_reward(exchange.feedbacks, new, legs)
+    if new.flags & LABELS:
+        done = max(done, _put_labels(exchange, new, legs))
+    exchange.feedbacks = [feedback for feedback in (*exchange.feedbacks, new) if feedback.flags]
+    return done
+
+
+def _put_reward(feedbacks: list[Feedback], new: Feedback, legs: list[Leg]) -> int:
+    for old in feedbacks:
+        if old.flags & REWARD:
+            newer = _rank(new, legs) > _rank(old, legs)
+            done = NOTHING if not newer else RESTATED if old.reward == new.reward else CORRECTED
+            loser = old if newer else new
             loser.flags &= ~REWARD
             loser.reward = None
-        if legs[old.named][:2] == scope:
-            if both & LABELS:
-                loser.flags &= ~LABELS
-                loser.labels = None
-            if both & ROW_LABELS:
-                winning, losing = winner.labels, loser.labels
-                assert type(winning) is dict and type(losing) is dict  # noqa: PT018 - both follow from the flag
-                loser.labels = {row: mark for row, mark in losing.items() if row not in winning}
-                if not loser.labels:
-                    loser.flags &= ~ROW_LABELS
-                    loser.labels = None
-                corrected = corrected or (newer and len(loser.labels or ()) < len(losing))
-        corrected = corrected or old.flags != before
-        if old.flags:
-            kept.append(old)
-    changed = bool(new.flags)
-    if changed:
-        kept.append(new)
-    exchange.feedbacks = kept
-    return changed or corrected, corrected and bool(stated)
+            return done
+    return NEWS
+
+
+def _put_labels(exchange: Exchange, new: Feedback, legs: list[Leg]) -> int:
+    scope = legs[new.named][:2]
+    rank = _rank(new, legs)
+    others = [old for old in exchange.feedbacks if old.flags & LABELS and legs[old.named][:2] == scope]
+    rows = [block for block in row_labels(exchange) if legs[block.named][:2] == scope] if exchange.rows else []
+    if any(_rank(other, legs) == rank for other in others):  # the same one again
+        new.flags &= ~LABELS
+        new.labels = None
+        return NOTHING
+    taken_back = any(other.labels is None for other in others)
+    before = held(others, rows, legs) if others or rows else None
+    for other in others:
+        if _rank(other, legs) > rank:
+            _outdate(new, other)
+    for other in others:
+        if new.flags & LABELS and _rank(other, legs) < rank:
+            _outdate(other, new)
+    if before is None:
+        return NEWS
+    after = held([one for one in (*others, new) if one.flags & LABELS], rows, legs)
+    if after.marks == before.marks and after.length == before.length:
+        return RESTATED if new.flags & LABELS else NOTHING
+    lost = any(after.marks.get(row) != mark for row, mark in before.marks.items())
+    return CORRECTED if lost or taken_back or before.length not in (None, after.length) else NEWS
+
+
+def _rank(one: Feedback | RowLabel, legs: list[Leg], named: int = 0) -> Rank:
+    return one.time, one.digest, legs[one.named if isinstance(one, Feedback) else named]
+
+
+def _outdate(old: Feedback, new: Feedback) -> None:
+    """Take from an older batch what a newer one says. Where that says something of every row, nothing is left."""
+    if new.labels is None or None not in new.labels:
+        old.flags &= ~LABELS
+        old.labels = None
+    elif old.labels is not None:
+        kept = zip(old.labels, new.labels, strict=False)
+        old.labels = [mark if newer is None else None for mark, newer in kept]
+
+
+def put_row_label(exchange: Exchange, named: int, row: int, label: RowLabel, legs: list[Leg]) -> int:
+    """State the label of one row. Returns what that has done, as `put_feedback` does."""
+    scope = legs[named][:2]
+    rank = label.time, label.digest, legs[named]
+    known: Mark = None
+    newest: Rank | None = None
+    for batch in exchange.feedbacks:
+        if batch.flags & LABELS and legs[batch.named][:2] == scope:
+            labels = batch.labels
+            own = labels is None or row >= len(labels) or labels[row] is not None
+            at = _rank(batch, legs)
+            if own and at < rank and (newest is None or at > newest):
+                newest, known = at, labels[row] if labels is not None and row < len(labels) else None
+    blocks = row_labels(exchange)
+    home: RowLabels | None = None
+    for block in blocks:
+        if block.named == named:
+            home = block
+        if legs[block.named][:2] == scope:
+            old = block.rows.get(row)
+            if old is not None:
+                if _rank(old, legs, block.named) >= rank:
+                    return NOTHING
+                known, newest = old.mark, rank
+                del block.rows[row]
+    if home is None:
+        home = RowLabels(named, {})
+        blocks.append(home)
+    home.rows[row] = label
+    if len(blocks) > 1:
+        exchange.rows = [block for block in blocks if block.rows]
+    if known is None:
+        return NEWS
+    return RESTATED if known == label.mark else CORRECTED
+
+
+class Held(NamedTuple):
+    """The labels that hold: of how many rows the newest batch was (None: of none), by row mark and time, and of which
+    rows they come from a feedback for that row alone.
+    """
+
+    length: int | None
+    marks: dict[int, Mark]
+    times: dict[int, int]
+    single: set[int]
+
+
+def held(batches: Iterable[Feedback], rows: Iterable[RowLabels], legs: list[Leg]) -> Held:
+    """The labels that hold of several statements, which may be of several services."""
+    length: int | None = None
+    marks: dict[int, Mark] = {}
+    ranks: dict[int, Rank] = {}
+    single: set[int] = set()
+    ordered = sorted(((_rank(batch, legs), batch.labels) for batch in batches), key=itemgetter(0))
+    for rank, labels in ordered:
+        length = None if labels is None else len(labels)
+        for row in [row for row in marks if row >= (length or 0)]:
+            del marks[row], ranks[row]
+        for row, mark in enumerate(labels or ()):
+            if mark is not None:
+                marks[row], ranks[row] = mark, rank
+    for block in rows:
+        for row, label in block.rows.items():
+            rank = label.time, label.digest, legs[block.named]
+            if rank > ranks.get(row, rank[:0]) and not any(
+                at > rank and (labels is None or row >= len(labels) or labels[row] is not None)
+                for at, labels in ordered
+            ):
+                marks[row], ranks[row] = label.mark, rank
+                single.add(row)
+    return Held(length, marks, {row: rank[0] for row, rank in ranks.items()}, single)
 
 
 def put_detection(exchange: Exchange, new: Detection) -> bool:

@@ -21,8 +21,8 @@ import orjson
 from app.core.clock import format_time
 from app.core.counts.numbers import Numbers
 from app.core.events import Leg
-from app.core.join.description import rows
-from app.core.join.exchange import REWARD, ROW_LABELS, Exchange, Feedback, LegState
+from app.core.join.description import newest_feedback, rows
+from app.core.join.exchange import REWARD, Exchange, Feedback, LegState
 from app.core.join.judging import Judging
 
 #: Feedback of a puid that waits for its prediction is kept up to this size; more is written at once.
@@ -64,11 +64,12 @@ class Joining:
         """The record of a puid."""
         legs, feedbacks = exchange.legs, exchange.feedbacks
         text = None
-        if len(legs) == 1 and len(feedbacks) < 2:
+        if len(legs) == 1 and len(feedbacks) < 2 and not exchange.rows:
             text = self._common_leg(legs[0], feedbacks[0] if feedbacks else None)
         if text is None:
             text = orjson.dumps(self.legs(exchange))[1:-1]
-        newest = b',"feedback_time":%d' % max([feedback.time for feedback in feedbacks]) if feedbacks else b""
+        time = newest_feedback(exchange)
+        newest = b',"feedback_time":%d' % time if time else b""
         name = orjson.dumps(puid.decode(errors="replace"))
         return b'{"puid":%b,"parts":[%b],"legs":[%b]%b}' % (name, b",".join(parts), text, newest)
 
@@ -93,7 +94,7 @@ class Joining:
                     leg["request_time"] = state.request_time
                 if state.leg in rewards:
                     leg["reward"] = rewards[state.leg]
-                newest = judging.labels(state, judging.feedbacks(state, exchange)).newest
+                newest = judging.labels(state, judging.statements(state, exchange)).newest
                 if newest:
                     leg["delay"] = max(0, newest - state.time)
                 found.append(leg)
@@ -110,7 +111,7 @@ class Joining:
         label = None
         rewarded = False
         if feedback is not None:
-            if feedback.named != state.leg or feedback.flags & ROW_LABELS:
+            if feedback.named != state.leg:
                 return None
             if type(feedback.labels) is list:
                 if len(feedback.labels) != 1:

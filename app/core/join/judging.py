@@ -4,7 +4,7 @@ from typing import Any, Final, NamedTuple
 
 from app.core.counts.numbers import Numbers
 from app.core.events import Identity, Leg
-from app.core.join.exchange import LABELS, ROW_LABELS, Exchange, Feedback, LegState
+from app.core.join.exchange import LABELS, Exchange, Feedback, LegState, RowLabels, Statement, held, row_labels
 from app.core.measures.verdict import ACTUAL, judge, label_text, predicted_text
 from app.core.payloads.marks import Mark
 from app.core.rules import Rulebook, Rules
@@ -51,50 +51,39 @@ class Judging:
 
     # -- labels -------------------------------------------------------------------------------------------------------
 
-    def feedbacks(self, state: LegState, exchange: Exchange) -> list[Feedback]:
-        """The feedbacks whose labels judge a leg."""
-        found = [
-            feedback
-            for feedback in exchange.feedbacks
-            if feedback.flags & (LABELS | ROW_LABELS) and self._concerns(feedback.named, state.leg)
-        ]
+    def statements(self, state: LegState, exchange: Exchange) -> list[Statement]:
+        """What is said of labels that judge a leg."""
+        found = [one for one in statements(exchange) if self._concerns(one.named, state.leg)]
         if found and len(exchange.legs) > 1 and self._is_beside_scored(state, exchange):
             return []
         return found
 
-    def labels(self, state: LegState, feedbacks: list[Feedback]) -> Labels:
-        """What the feedbacks that judge a leg say of its rows. For each row the newest statement holds."""
-        batch: Feedback | None = None
-        single: list[Feedback] = []
-        for feedback in feedbacks:
-            flags = feedback.flags
-            if flags & LABELS and (batch is None or (feedback.time, feedback.digest) > (batch.time, batch.digest)):
-                batch = feedback
-            if flags & ROW_LABELS:
-                single.append(feedback)
-        if batch is None and not single:
+    def labels(self, state: LegState, stated: list[Statement]) -> Labels:
+        """What the statements that judge a leg say of its rows. For each row the newest one holds."""
+        if not stated:
             return NO_LABELS
         rows = len(state.marks)
+        if len(stated) == 1 and isinstance(stated[0], Feedback):
+            batch = stated[0]
+            if batch.labels is None:
+                return Labels([None] * rows, 0, mismatched=False)
+            if len(batch.labels) == rows:
+                return Labels(batch.labels, batch.time, mismatched=False)
+            return Labels([None] * rows, 0, mismatched=True)
+        batches = [one for one in stated if isinstance(one, Feedback)]
+        found = held(batches, (one for one in stated if isinstance(one, RowLabels)), self._numbers.legs)
+        fits = found.length in (None, rows)
         marks: list[Mark] = [None] * rows
         newest = 0
-        mismatched = False
-        if batch is not None and type(batch.labels) is list:
-            if len(batch.labels) == rows:
-                marks = list(batch.labels) if single else batch.labels
-                newest = batch.time
+        mismatched = not fits
+        for row, mark in found.marks.items():
+            if mark is None or not (fits or row in found.single):
+                continue
+            if row < rows:
+                marks[row] = mark
+                newest = max(newest, found.times[row])
             else:
                 mismatched = True
-        after = (batch.time, batch.digest) if batch is not None else (-1, 0)
-        for feedback in sorted(single, key=lambda feedback: (feedback.time, feedback.digest)):
-            assert type(feedback.labels) is dict
-            if (feedback.time, feedback.digest) > after:
-                for row, mark in feedback.labels.items():
-                    if row < rows:
-                        marks[row] = mark
-                        if mark is not None:
-                            newest = max(newest, feedback.time)
-                    else:
-                        mismatched = True
         return Labels(marks, newest, mismatched)
 
     def _concerns(self, named: int, leg: int) -> bool:
@@ -174,6 +163,14 @@ class Judging:
             if len(self._words) < _CACHED and type(mark) is not float and type(label) is not float:
                 self._words[key] = words
         return words
+
+
+def statements(exchange: Exchange) -> list[Statement]:
+    """All that is said of labels in an exchange."""
+    found: list[Statement] = [feedback for feedback in exchange.feedbacks if feedback.flags & LABELS]
+    if exchange.rows:
+        found += row_labels(exchange)
+    return found
 
 
 def _fits(named: Leg, leg: Leg) -> bool:

@@ -12,19 +12,23 @@ from xxhash import xxh3_64_intdigest
 from app.core.counts.numbers import Numbers
 from app.core.events import LEG_HEADERS, TYPES, Identity, Kind, Leg, Reason, RefusedError, shown
 from app.core.join.exchange import (
+    CORRECTED,
     LABELS,
+    NEWS,
+    NOTHING,
     REQUEST_IN_FEEDBACK,
     RESPONSE_IN_FEEDBACK,
     REWARD,
-    ROW_LABELS,
     Detection,
     Exchange,
     Feedback,
     LegState,
+    RowLabel,
     leg_state,
     put_detection,
     put_feedback,
     put_request,
+    put_row_label,
     wins_response,
 )
 from app.core.join.joined import part, part_prefix
@@ -69,8 +73,8 @@ class Parts:
         self.open = Envelopes(self._source, (*read, _SOURCE, _ENGINE) if logs else read).open
         self._logs = logs
         #: By kind: (exchange, source, event time in µs, ms by which that is ahead of the record's, row or -1, value) →
-        #: whether the event changed the exchange. Raises RefusedError.
-        self.put: tuple[Callable[[Exchange, Source, int, int, int, bytes], bool], ...] = (
+        #: what that has done, one of NOTHING … CORRECTED. Raises RefusedError.
+        self.put: tuple[Callable[..., int], ...] = (
             self._request,
             self._response,
             self._feedback,
@@ -86,14 +90,24 @@ class Parts:
         self._identities: dict[tuple[int, str], int] = {}
         self._class_lists: dict[tuple[str, ...] | int, int] = {}
 
-    def _request(self, exchange: Exchange, source: Source, time: int, ahead: int, _row: int, value: bytes) -> bool:
+    @staticmethod
+    def growth(kind: int, row: int, length: int) -> int:
+        """By how many bytes an event with a value of that length makes its exchange larger, at most.
+
+        Of raw tensors a value of one byte becomes a mark of two or more; of a request only its time is kept.
+        """
+        if kind == REQUEST:
+            return 100
+        return 100 + length if row >= 0 else 500 + 9 * length
+
+    def _request(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
         check_request(value)
         if exchange.legs:
-            return put_request(exchange, source.leg, time, ahead)
+            return NEWS if put_request(exchange, source.leg, time, ahead) else NOTHING
         exchange.legs.append(LegState(source.leg, time, ahead))
-        return True
+        return NEWS
 
-    def _response(self, exchange: Exchange, source: Source, time: int, ahead: int, _row: int, value: bytes) -> bool:
+    def _response(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
         output = read_response(value, self._limits.label_length)
         return self._answer(exchange, source, time, ahead, xxh3_64_intdigest(value), output)
 
@@ -106,7 +120,7 @@ class Parts:
         digest: int,
         output: Output,
         in_feedback: int = 0,
-    ) -> bool:
+    ) -> int:
         leg = source.leg
         version = output.version or source.version or version_of(output, self._models[leg])
         identity = self._identities.get((leg, version))
@@ -116,7 +130,7 @@ class Parts:
         legs = exchange.legs
         state = legs[0] if len(legs) == 1 and legs[0].leg == leg else leg_state(exchange, leg)
         if state.time and not wins_response(state, time, digest, in_feedback):
-            return False
+            return NOTHING
         state.time = time
         state.digest = digest
         state.ahead = ahead
@@ -128,47 +142,49 @@ class Parts:
         state.scores = output.scores
         if output.marks and output.marks[0] is None:
             self._stats.failed += 1
-        return True
+        return NEWS
 
-    def _feedback(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> bool:
+    def _feedback(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
         leg = source.leg
         body = read_feedback(value, self._limits.label_length)
         digest = xxh3_64_intdigest(value)
         feedback = Feedback(time, digest, leg, 0, ahead)
+        single: RowLabel | None = None
         if body.has_label:
             marks = body.labels
             if row < 0:
                 feedback.flags = LABELS
                 feedback.labels = marks
             elif marks is None or len(marks) == 1:
-                feedback.flags = ROW_LABELS
-                feedback.labels = {row: marks[0] if marks else None}
+                single = RowLabel(time, digest, ahead, marks[0] if marks else None)
             else:
                 raise RefusedError(Reason.RAGGED, f"{len(marks)} labels for row {row} alone")
         # The copy of a feedback that names a shadow has no reward: the client never saw that answer.
         if body.has_reward and not self._is_shadow[leg]:
             feedback.flags |= REWARD
             feedback.reward = body.reward
-        news = False
+        done = NOTHING
         if body.output is not None:
-            news = self._answer(exchange, source, time, ahead, digest, body.output, RESPONSE_IN_FEEDBACK)
-            if body.has_request:
-                news = put_request(exchange, leg, time, ahead, REQUEST_IN_FEEDBACK) or news
-        if not feedback.flags:
-            return news
-        if not exchange.feedbacks:
-            exchange.feedbacks.append(feedback)
-            return True
-        changed, corrected = put_feedback(exchange, feedback, self._numbers.legs)
-        self._stats.corrections += corrected
-        return news or changed
+            done = self._answer(exchange, source, time, ahead, digest, body.output, RESPONSE_IN_FEEDBACK)
+            if body.has_request and put_request(exchange, leg, time, ahead, REQUEST_IN_FEEDBACK):
+                done = NEWS
+        if single is not None:
+            done = max(done, put_row_label(exchange, leg, row, single, self._numbers.legs))
+        if feedback.flags:
+            if not exchange.feedbacks and not exchange.rows:
+                exchange.feedbacks.append(feedback)
+                return NEWS
+            done = max(done, put_feedback(exchange, feedback, self._numbers.legs))
+        self._stats.corrections += done == CORRECTED
+        return done
 
     def _detection(
-        self, kind: int, exchange: Exchange, source: Source, time: int, ahead: int, _row: int, value: bytes
-    ) -> bool:
+        self, kind: int, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes
+    ) -> int:
         """What a detector said of the request: kept beside it, never judged."""
         _check_detection(value)
-        return put_detection(exchange, Detection(kind, source.leg, time, xxh3_64_intdigest(value)))
+        news = put_detection(exchange, Detection(kind, source.leg, time, xxh3_64_intdigest(value)))
+        return NEWS if news else NOTHING
 
     # -- the joined record --------------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ order of events, and any correction, ends at the same counts. Who is judged by w
 counted of it by the measures.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -13,8 +14,8 @@ from app.core.counts.accounts import Account
 from app.core.counts.atoms import Atom
 from app.core.counts.numbers import Numbers
 from app.core.events import Identity
-from app.core.join.exchange import LABELS, REWARD, ROW_LABELS, Counted, Exchange, Feedback, LegState
-from app.core.join.judging import Judging
+from app.core.join.exchange import REWARD, Counted, Exchange, Feedback, LegState, Statement
+from app.core.join.judging import Judging, statements
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.confusion import OTHER
 from app.core.measures.measure import Evidence, Measure, has_own
@@ -25,6 +26,8 @@ MOST_CLASSES: Final = 1000
 
 _CACHED_ROWS: Final = 20_000
 _MOST_BUNDLES: Final = 4096
+#: The atoms of an answer of few rows are written one by one, those of more rows as amounts.
+_FEW_ATOMS: Final = 16
 _OF_ROWS: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "cells"))
 _OF_ANSWERS: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "counts"))
 _OF_AMOUNTS: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "amounts"))
@@ -72,11 +75,11 @@ class Settling:
     def counted(self, exchange: Exchange) -> list[Counted]:
         """What the exchange counts as now: at most one entry for each account and pane."""
         feedbacks = exchange.feedbacks
-        if len(exchange.legs) == 1 and len(feedbacks) < 2:
+        if len(exchange.legs) == 1 and len(feedbacks) < 2 and not exchange.rows:
             state = exchange.legs[0]
             if state.time and len(state.marks) == 1:
                 feedback = feedbacks[0] if feedbacks else None
-                if feedback is None or (feedback.named == state.leg and not feedback.flags & ROW_LABELS):
+                if feedback is None or feedback.named == state.leg:
                     return self._common_shape(exchange, state, feedback)
             elif not feedbacks and not state.time:
                 return self._request_alone(exchange, state)
@@ -165,7 +168,12 @@ class Settling:
         found = []
         for counting in self._countings(exchange):
             evidence = counting.evidence
-            counted = Counted(self._account(counting.identity), counting.pane, self._once(counting))
+            atoms = self._once(counting)
+            counted = Counted(self._account(counting.identity), counting.pane, atoms)
+            if len(atoms) > _FEW_ATOMS:  # of many rows
+                amounts = Counter(atoms)
+                counted.atoms = [atom for atom, amount in amounts.items() if amount == 1]
+                counted.amounts = {atom: amount for atom, amount in amounts.items() if amount > 1}
             self._add_amounts(counted, [measure.amounts for measure in _OF_AMOUNTS], evidence)
             found.append(counted)
         return found
@@ -191,43 +199,43 @@ class Settling:
                 if amount == 1:
                     counted.atoms.append(number)
                 elif amount:
-                    counted.amounts[number] = amount
+                    counted.amounts[number] = counted.amounts.get(number, 0) + amount
 
     def _countings(self, exchange: Exchange) -> list[_Counting]:
         """The evidence of an exchange: of each leg, and of feedback that meets no answer."""
         judging = self._judging
         found: list[_Counting] = []
-        feedbacks = exchange.feedbacks
-        unmet = [feedback for feedback in feedbacks if feedback.flags & (LABELS | ROW_LABELS)]
-        unanswered: dict[int, Feedback] = {}  # identity without answer → the newest feedback for it
+        unmet = statements(exchange)
+        unanswered: dict[int, Statement] = {}  # identity without answer → the newest feedback for it
         for state in exchange.legs:
-            judged_by = judging.feedbacks(state, exchange)
+            stated = judging.statements(state, exchange)
             if state.time:
-                found.append(self._answered(state, judged_by))
+                found.append(self._answered(state, stated))
             else:
                 counting = self._unanswered(state)
                 found.append(counting)
-                for feedback in judged_by:
-                    _keep_newest(unanswered, counting.identity, feedback)
-            unmet = [feedback for feedback in unmet if feedback not in judged_by]
-        for feedback in unmet:
-            _keep_newest(unanswered, judging.unversioned(feedback.named), feedback)
-        for feedback in feedbacks:
+                for one in stated:
+                    _keep_newest(unanswered, counting.identity, one)
+            if unmet and stated:
+                unmet = [one for one in unmet if not any(one is met for met in stated)]
+        for one in unmet:
+            _keep_newest(unanswered, judging.unversioned(one.named), one)
+        for feedback in exchange.feedbacks:
             if feedback.flags & REWARD and feedback.reward is not None:
                 self._give_reward(feedback, exchange, found, unanswered)
-        for identity, feedback in unanswered.items():
+        for identity, one in unanswered.items():
             if not any(counting.identity == identity and counting.evidence.feedback for counting in found):
-                self._at(found, identity, feedback).evidence.feedback = True
+                self._at(found, identity, one).evidence.feedback = True
         return found
 
-    def _answered(self, state: LegState, judged_by: list[Feedback]) -> _Counting:
-        labels = self._judging.labels(state, judged_by)
+    def _answered(self, state: LegState, stated: list[Statement]) -> _Counting:
+        labels = self._judging.labels(state, stated)
         labelled = labels.marks is not None and any(label is not None for label in labels.marks)
         evidence = Evidence(
             rules=self._judging.rules(state.leg),
             request=state.request_time > 0,
             response=True,
-            feedback=bool(judged_by),
+            feedback=bool(stated),
             classes=self._numbers.classes[state.classes],
             marks=state.marks,
             scores=state.scores,
@@ -242,7 +250,7 @@ class Settling:
         return _Counting(self._judging.unversioned(state.leg), state.request_pane_time // self._pane_us, evidence)
 
     def _give_reward(
-        self, feedback: Feedback, exchange: Exchange, found: list[_Counting], unanswered: dict[int, Feedback]
+        self, feedback: Feedback, exchange: Exchange, found: list[_Counting], unanswered: dict[int, Statement]
     ) -> None:
         """A reward counts with the answer that it is about, else by itself."""
         identity, answer = self._judging.reward_owner(feedback, exchange)
@@ -254,9 +262,9 @@ class Settling:
             counting.evidence.feedback = True
         counting.evidence.reward = feedback.reward
 
-    def _at(self, found: list[_Counting], identity: int, feedback: Feedback) -> _Counting:
+    def _at(self, found: list[_Counting], identity: int, one: Statement) -> _Counting:
         """The evidence of an identity in the pane of a feedback, added where it is new."""
-        pane = feedback.pane_time // self._pane_us
+        pane = one.pane_time // self._pane_us
         for counting in found:
             if counting.identity == identity and counting.pane == pane:
                 return counting
@@ -319,7 +327,7 @@ class Settling:
                 measure.bounded(atom, take)
 
 
-def _keep_newest(newest: dict[int, Feedback], identity: int, feedback: Feedback) -> None:
+def _keep_newest(newest: dict[int, Statement], identity: int, one: Statement) -> None:
     old = newest.get(identity)
-    if old is None or feedback.pane_time > old.pane_time:
-        newest[identity] = feedback
+    if old is None or one.pane_time > old.pane_time:
+        newest[identity] = one

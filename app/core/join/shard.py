@@ -7,6 +7,7 @@ and the offsets that it reaches are one value, so that a shell can make them dur
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -16,11 +17,12 @@ from app.core.counts.counts import Counts
 from app.core.counts.numbers import Numbers, is_number_key
 from app.core.counts.panes import PaneClock
 from app.core.events import Identity, Reason, RefusedError, shown
+from app.core.join.bulky import Bulky, has_many_parts, is_bulky
 from app.core.join.description import describe
-from app.core.join.exchange import Counted, Exchange, decode, decode_age, encode
+from app.core.join.exchange import NEWS, NOTHING, Counted, Exchange, decode, decode_age, encode
 from app.core.join.joined import MOST_HELD, Joining, is_feedback
 from app.core.join.judging import Judging
-from app.core.join.parts import FEEDBACK, KINDS, REQUEST, Parts
+from app.core.join.parts import FEEDBACK, KINDS, REQUEST, Parts, Source
 from app.core.join.settling import Settling
 from app.core.letters import Astray, AstrayError, DeadLetter
 from app.core.limits import Limits
@@ -32,7 +34,6 @@ from app.core.wire.records import Record
 POSITION_KEY: Final = b"\0mark"
 #: The version of what the changelogs hold: of exchanges, numbers, rows and the position. Raise it with any change.
 FORMAT: Final = 1
-LARGEST_EXCHANGE: Final = 256_000
 #: Answers and feedbacks above this many bytes may make an exchange too large; 64 smaller ones cannot.
 _SUSPICIOUS: Final = 1_400
 #: A larger record is not brought to its key: it might not fit a batch.
@@ -112,6 +113,7 @@ class Shard:
         self._limits = limits
         self._config = rulebook.digest
         self._live: dict[bytes, Exchange] = {}  # absorbed, not settled
+        self._bulky = Bulky(self._settling.counted)  # the same of exchanges that are settled when they are cut
         self._changed: dict[bytes, None] = {}  # settled, not cut
         self._delta: defaultdict[tuple[int, int], defaultdict[int, int]] = defaultdict(_counter)
         self._dead: list[DeadLetter] = []
@@ -128,7 +130,7 @@ class Shard:
 
     def get(self, puid: bytes) -> Exchange | None:
         """What is known of a puid."""
-        live = self._live.get(puid)
+        live = self._live.get(puid) or self._bulky.get(puid)
         if live is not None:
             return live
         raw = self.store.get(puid)
@@ -137,7 +139,7 @@ class Shard:
     @property
     def waiting(self) -> int:
         """How many changed keys wait for the next cut."""
-        return len(self._changed) + len(self._live) + len(self._dead) + len(self._astray)
+        return len(self._changed) + len(self._live) + len(self._bulky) + len(self._dead) + len(self._astray)
 
     @property
     def has_news(self) -> bool:
@@ -182,7 +184,7 @@ class Shard:
         if not records:
             return
         largest = self._limits.body_bytes
-        live, store, parts = self._live, self.store, self._parts
+        live, bulky, store, parts = self._live, self._bulky, self.store, self._parts
         open_envelope, put, joined_part = parts.open, parts.put, parts.joined_part
         read = [0] * len(KINDS)
         newest = self.newest.get(topic, 0)
@@ -206,22 +208,20 @@ class Shard:
                     ahead = time // 1000 - stamp
                     self.stats.clock_ahead += 1
                 exchange = live.get(key)
-                if exchange is None:
+                if exchange is None and key not in bulky:
                     raw = store.get(key)
-                    exchange = decode(raw) if raw is not None else Exchange(0, [], [], [])
-                    large = raw is not None and len(raw) > LARGEST_EXCHANGE // 2
+                    if raw is None:
+                        exchange = Exchange(0, [], [], [])
+                    elif not is_bulky(raw):
+                        exchange = decode(raw)
+                if exchange is None or has_many_parts(exchange) or (len(value) > _SUSPICIOUS and kind != REQUEST):
+                    exchange, done = self._put_bulky(key, exchange, source, time, ahead, row, value)
                 else:
-                    large = len(exchange.feedbacks) + len(exchange.legs) + len(exchange.detections) > 64
-                large = large or (len(value) > _SUSPICIOUS and kind != REQUEST)
-                if large:
-                    exchange = decode(encode(exchange))  # a copy, so that what does not fit leaves no trace
-                if not put[kind](exchange, source, time, ahead, row, value):
+                    done = put[kind](exchange, source, time, ahead, row, value)
+                if done < NEWS:
                     self.stats.duplicates[KINDS[kind]] += 1
-                    continue
-                if large and self._is_too_large(exchange):
-                    raise RefusedError(
-                        Reason.EXCHANGE_TOO_LARGE, f"the exchange would grow beyond {LARGEST_EXCHANGE} bytes"
-                    )
+                    if done == NOTHING:
+                        continue
                 if prefix:
                     text = raw_time if time != stamp * 1000 else b""
                     self._unlogged.setdefault(key, []).append(joined_part(source, text, time, row, value))
@@ -230,7 +230,8 @@ class Shard:
                     if not exchange.newest:
                         self._by_hour[seconds // _HOUR].append(key)
                     exchange.newest = seconds
-                live[key] = exchange
+                if not bulky or key not in bulky:
+                    live[key] = exchange
             except AstrayError as astray:
                 if rekeyed or len(value or b"") + len(record.header_block) > _MOVABLE:
                     self.refuse(topic, record, astray.reason, astray.detail)
@@ -258,19 +259,32 @@ class Shard:
         self.stats.rejected[reason] += 1
         self._moved = True
 
-    def _is_too_large(self, exchange: Exchange) -> bool:
-        exchange = decode(encode(exchange))
-        exchange.counted = self._settling.counted(exchange)
-        return len(encode(exchange)) > LARGEST_EXCHANGE
+    def _put_bulky(
+        self, key: bytes, exchange: Exchange | None, source: Source, time: int, ahead: int, row: int, value: bytes
+    ) -> tuple[Exchange, int]:
+        """Put an event into an exchange that is large, or may become so by it."""
+        if exchange is None:
+            exchange = self._bulky.get(key) or decode(self.store[key])
+        put = partial(self._parts.put[source.kind], source=source, time=time, ahead=ahead, row=row, value=value)
+        growth = self._parts.growth(source.kind, row, len(value))
+        exchange, done = self._bulky.put(key, exchange, put, growth, len(value))
+        if key in self._bulky and self._live.pop(key, None) is not None:
+            self._bulky.touch(key)  # it has changed before it was bulky
+        return exchange, done
 
     def settle(self) -> None:
         """Out what was counted, in what counts now, for all that was absorbed; then keep it as bytes.
 
         Once for all events of a puid that were absorbed together, and soon after them, while they are in the cache:
-        an exchange that is encoded only at the cut has long left it, and that cost more than decoding it again.
+        an exchange that is encoded only at the cut has long left it, and that cost more than decoding it again. Only
+        bulky ones wait for the cut.
         """
+        self._settle(self._live.items())
+        self._live.clear()
+
+    def _settle(self, exchanges: Iterable[tuple[bytes, Exchange]]) -> None:
         count, store, changed = self._settling.counted, self.store, self._changed
-        for key, exchange in self._live.items():
+        for key, exchange in exchanges:
             counted = count(exchange)
             old = exchange.counted
             if counted != old:
@@ -280,7 +294,11 @@ class Shard:
                 exchange.counted = counted
             store[key] = encode(exchange)
             changed[key] = None
-        self._live.clear()
+
+    def _settle_all(self) -> None:
+        self.settle()
+        if self._bulky:
+            self._settle(self._bulky.changed())
 
     def _count(self, counted: list[Counted], sign: int) -> None:
         delta = self._delta
@@ -295,7 +313,7 @@ class Shard:
 
     def expire(self, clock: float) -> None:
         """Forget exchanges whose newest part is older than the retention, and panes that are no longer kept."""
-        self.settle()
+        self._settle_all()
         self.counts.retire(clock)
         edge = clock - self._limits.retention_seconds
         for hour in [hour for hour in self._by_hour if (hour + 1) * _HOUR <= edge]:
@@ -306,11 +324,12 @@ class Shard:
                 if exchange.newest + self._limits.retention_seconds > clock:
                     self._by_hour[max(exchange.newest // _HOUR, hour + 1)].append(key)
                     continue
-                if exchange.feedbacks and not any(state.time for state in exchange.legs):
+                if (exchange.feedbacks or exchange.rows) and not any(state.time for state in exchange.legs):
                     self.stats.orphans += 1
                 if orphaned := exchange.held + self._unlogged.pop(key, []):
                     self._joined.append((key, self._joining.record(key, orphaned, exchange)))
                 del self.store[key]
+                self._bulky.forget(key)
                 self._changed[key] = None
 
     def cut(self, clock: float | None) -> Cut:
@@ -319,7 +338,7 @@ class Shard:
         """
         if clock is not None:
             self.expire(clock)
-        self.settle()
+        self._settle_all()
         late = self.counts.add(self._delta)
         self.stats.late += sum(amount for atom, amount in late.items() if is_labelled(atom))
         self._delta.clear()

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from app.core.events import Reason
-from app.core.join.shard import LARGEST_EXCHANGE
+from app.core.join.bulky import LARGEST_EXCHANGE
 from app.core.limits import Limits
 from app.core.rules import Rules
 from tests.builders import START, Ledger, Record, a_feedback, a_request, a_response, a_shard, absorb, tell, time_text
