@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from app.core.events import REASONS, Reason
-from app.core.outputs.series import COUNTS, DELAY, FIRST_SEEN, INFO, SCORE, SCORE_SAMPLES, TOTALS, WORKER
+from app.core.outputs.series import COUNTS, DELAY, FIRST_SEEN, INFO, SCORE, SCORE_SAMPLES, TOTALS
+from app.core.outputs.worker_series import WORKER
 from app.settings import Settings
 
 README = Path(__file__).parent.parent / "README.md"
@@ -51,7 +52,7 @@ def series() -> str:
     rows += [(f"`{name}`", "gauge", "score, class, window", text) for name, text in (SCORE, SCORE_SAMPLES)]
     rows.append((f"`{DELAY[0]}`", "histogram", "", DELAY[1]))
     rows += [(f"`{INFO[0]}`", "gauge", "task", INFO[1]), (f"`{FIRST_SEEN[0]}`", "gauge", "", FIRST_SEEN[1])]
-    rows += [(f"`{name}`", kind, ", ".join(labels), f"{text} This worker.") for name, kind, text, labels in WORKER]
+    rows += [(f"`{one.name}`", one.kind, ", ".join(one.labels), f"{one.help} This worker.") for one in WORKER]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 

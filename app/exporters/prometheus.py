@@ -22,17 +22,15 @@ from app.core.outputs.series import (
     SCORE_SAMPLES,
     SELDON,
     TOTALS,
-    WORKER,
     delay_buckets,
     seldon_samples,
 )
+from app.core.outputs.worker_series import WORKER, WorkerNumbers
 from app.core.scores.classification import scores_of
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Models = Iterable[tuple[Identity, Mapping[str, Reading], int]]
-#: name → [(label values, value)]
-WorkerSamples = Mapping[str, Iterable[tuple[tuple[str, ...], float]]]
 
 
 def number(value: float | None) -> str:
@@ -129,13 +127,13 @@ def _seldon(lines: list[str], models: list[tuple[Identity, Mapping[str, Reading]
             lines += by_series[name]
 
 
-def worker_text(samples: WorkerSamples) -> str:
+def worker_text(numbers: WorkerNumbers) -> str:
     """The series of this worker, in the catalogue's order."""
     lines: list[str] = []
-    for name, kind, text, labels in WORKER:
-        _head(lines, name, kind, text)
-        for values, value in samples.get(name, ()):
-            lines.append(f"{name}{_labels(None, labels, values)} {number(value)}")
+    for series in WORKER:
+        _head(lines, series.name, series.kind, series.help)
+        for labels, value in series.samples(numbers):
+            lines.append(f"{series.name}{_labels(None, series.labels, labels)} {number(value)}")
     return "\n".join(lines) + "\n"
 
 
