@@ -26,7 +26,8 @@ class LegState(msgspec.Struct, array_like=True, gc=False):
     """The request and the winning response of one leg. Times are event times in µs, 0 where the part is unknown.
 
     `leg`, `identity` and `classes` are numbers in the partition's `Names`.
-    `..._ahead` is by how many ms the part's pane time lies before its event time (design 3.9: a clock ahead).
+    `..._ahead` is by how many ms the part's pane time lies before its event time: 0, unless the event time was more
+    than 5 minutes ahead of the record's time, which then is the pane time.
     A request is kept by its time alone: nothing in its payload is counted, so requests of equal time are equal.
     """
 

@@ -72,7 +72,7 @@ def known_classes(tally: Tally, rules: Rules) -> set[str]:
 
 
 def task_of(tally: Tally, rules: Rules) -> Task | Literal["unknown"]:
-    """The task: what the user says, else what the whole tally shows (design 3.6)."""
+    """The task: what the user says, else what the totals show."""
     if rules.task is not None:
         return rules.task
     if tally.get((COUNTERS, "measured")) or tally.get((COUNTERS, "unmeasured")):
