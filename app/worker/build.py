@@ -74,14 +74,17 @@ class Worker(faust.App):  # type: ignore[misc]
         lane = Lane(settings, rulebook, partitions, rejoin=self._rejoin, fail=give_up)
         feed = Feed(view, settings, partitions)
         exporting = Exporting(settings, lane, feed, lambda: self.consumer._thread.heartbeat_age, time.monotonic)
-        intake = documents = windows = None
-        if settings.intake_topics:
-            intake = Intake(settings, partitions, lane.stats)
-        if settings.elasticsearch_url:
-            windows = WindowWriter(settings, view, exporting.exports, lane.now)
-            if settings.log_topic:
-                documents = DocumentWriter(settings, rulebook, lane.stats)
-        return Running(rulebook, view, lane, feed, exporting, intake, documents, windows)
+        elasticsearch = settings.elasticsearch_url is not None
+        return Running(
+            rulebook=rulebook,
+            view=view,
+            lane=lane,
+            feed=feed,
+            exporting=exporting,
+            intake=Intake(settings, partitions, lane.stats) if settings.intake_topics else None,
+            documents=DocumentWriter(settings, rulebook, lane.stats) if elasticsearch and settings.log_topic else None,
+            windows=WindowWriter(settings, view, exporting.exports, lane.now) if elasticsearch else None,
+        )
 
     @property
     def lane(self) -> Lane:
