@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from app.core.events import REASONS, Reason
-from app.core.outputs.series import COUNTS, DELAY, FIRST_SEEN, INFO, SCORE, SCORE_SAMPLES, TOTALS
+from app.core.outputs.series import COUNTS, FIRST_SEEN, INFO, SCORE, SCORE_SAMPLES
 from app.core.outputs.worker_series import WORKER
+from app.core.scores.catalogue import SCORES
 from app.settings import Settings
 
 README = Path(__file__).parent.parent / "README.md"
@@ -42,21 +43,24 @@ def _default(name: str, value: object) -> str:
     return _WRITTEN.get(name, str(value))
 
 
+def scores() -> str:
+    rows = [f"| `{name}` | {', '.join(tasks)} | {text} |" for name, text, tasks, _ in SCORES]
+    return "\n".join(["| score | of models | meaning |", "|---|---|---|", *rows])
+
+
 def series() -> str:
     rows = [("series", "type", "labels", "meaning"), ("---", "---", "---", "---")]
-    rows += [
-        (f"`tally_{family.name}`, `tally_window_{family.name}`", family.kind, ", ".join(family.labels), family.help)
-        for family in COUNTS
-    ]
-    rows += [(f"`tally_{family.name}`", family.kind, ", ".join(family.labels), family.help) for family in TOTALS]
-    rows += [(f"`{name}`", "gauge", "score, class, window", text) for name, text in (SCORE, SCORE_SAMPLES)]
-    rows.append((f"`{DELAY[0]}`", "histogram", "", DELAY[1]))
-    rows += [(f"`{INFO[0]}`", "gauge", "task", INFO[1]), (f"`{FIRST_SEEN[0]}`", "gauge", "", FIRST_SEEN[1])]
+    for _, family in COUNTS:
+        both = f"`tally_{family.name}`, `tally_window_{family.name}`"
+        name = both if family.windows else f"`tally_{family.name}`"
+        rows.append((name, family.kind, ", ".join(family.labels), family.help))
+    others = (SCORE, SCORE_SAMPLES, INFO, FIRST_SEEN)
+    rows += [(f"`{name}`", kind, ", ".join(labels), text) for name, kind, text, labels in others]
     rows += [(f"`{one.name}`", one.kind, ", ".join(one.labels), f"{one.help} This worker.") for one in WORKER]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-TABLES = {"reasons": reasons, "settings": settings, "series": series}
+TABLES = {"reasons": reasons, "settings": settings, "series": series, "scores": scores}
 
 
 def with_tables(text: str) -> str:

@@ -14,6 +14,7 @@ from faust.web.drivers.aiohttp import Web
 from yarl import URL
 
 from app.core.counts.view import View
+from app.core.measures.readings import Readings
 from app.core.rules import Rulebook
 from app.settings import Settings, SettingsError
 from app.worker.elasticsearch.windows import WindowWriter
@@ -70,20 +71,20 @@ class Worker(faust.App):  # type: ignore[misc]
     def _put_together(self, partitions: int) -> Running:
         """All that the settings ask for, not started yet. Raises `SettingsError` where one of them cannot be used."""
         settings, rulebook = self.settings, self.rulebook
-        view = View(settings.clock, settings.windows, rulebook, settings.max_classes)
+        view = View(settings.clock, settings.windows)
+        readings = Readings(view, rulebook, settings.max_classes)
         lane = Lane(settings, rulebook, partitions, rejoin=self._rejoin, fail=give_up)
         feed = Feed(view, settings, partitions)
         exporting = Exporting(settings, lane, feed, lambda: self.consumer._thread.heartbeat_age, time.monotonic)
         elasticsearch = settings.elasticsearch_url is not None
         return Running(
-            rulebook=rulebook,
-            view=view,
+            readings=readings,
             lane=lane,
             feed=feed,
             exporting=exporting,
             intake=Intake(settings, partitions, lane.stats) if settings.intake_topics else None,
             documents=DocumentWriter(settings, rulebook, lane.stats) if elasticsearch and settings.log_topic else None,
-            windows=WindowWriter(settings, view, exporting.exports, lane.now) if elasticsearch else None,
+            windows=WindowWriter(settings, readings, exporting.exports, lane.now) if elasticsearch else None,
         )
 
     @property

@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from app.core.counts.view import View
 from app.core.events import Identity
 from app.core.measures.reading import Reading
+from app.core.measures.readings import Readings
 from app.core.outputs.worker_series import IntakeNumbers, WorkerNumbers
-from app.core.rules import Rulebook
 from app.worker.elasticsearch.windows import WindowWriter
 from app.worker.elasticsearch.writer import DocumentWriter
 from app.worker.exporting import Exporting
@@ -20,8 +19,7 @@ from app.worker.lane.lane import Lane
 class Running:
     """The parts of a worker. Intake and the writers are None where no setting asks for them."""
 
-    rulebook: Rulebook
-    view: View
+    readings: Readings
     lane: Lane
     feed: Feed
     exporting: Exporting
@@ -55,8 +53,8 @@ class Running:
 
     def models(self) -> Iterator[tuple[Identity, Mapping[str, Reading], int]]:
         """All models of the merged view: identity, readings by "total" and window, first seen in seconds."""
-        for identity, readings in self.view.readings(self.lane.now()):
-            yield identity, readings, self.view.first_seen(identity)
+        for identity, readings in self.readings.of_models(self.lane.now()):
+            yield identity, readings, self.readings.view.first_seen(identity)
 
     def numbers(self) -> WorkerNumbers:
         """What the worker knows of its own work."""
@@ -65,7 +63,7 @@ class Running:
         lag_events, lag_seconds = lane.lag()
         return WorkerNumbers(
             stats=lane.stats,
-            dropped_classes=sum(part.shard.counting.dropped_classes for part in parts),
+            dropped_classes=sum(part.shard.dropped_classes for part in parts),
             documents=documents.numbers() if documents is not None else None,
             intake=IntakeNumbers(intake.events, intake.lag()) if intake is not None else None,
             lag_events=lag_events,

@@ -16,13 +16,12 @@ from prometheus_client.samples import Sample
 
 from app.core.counts.panes import TOTAL, Window
 from app.core.events import Identity
-from app.core.measures.reading import Tally, known_classes, read, task_of
 from app.core.outputs.series import COUNTS, SELDON
 from app.core.outputs.worker_series import DocumentNumbers, IntakeNumbers, WorkerNumbers
 from app.core.rules import Rules
 from app.core.stats import Stats
 from app.exporters.prometheus import model_text, number, process_text, worker_text
-from tests.builders import START, Fields, Ledger, a_feedback, a_request, a_response
+from tests.builders import START, Fields, Ledger, Tally, a_feedback, a_reading, a_request, a_response
 
 EXPECTED = Path(__file__).parent / "models.txt"
 EXPECTED_OF_WORKER = Path(__file__).parent / "worker.txt"
@@ -92,15 +91,15 @@ def some_numbers() -> WorkerNumbers:
 
 
 def text_of(ledger: Ledger, *, seldon: bool) -> str:
-    view = ledger.view()
-    models = ((who, readings, view.first_seen(who)) for who, readings in view.readings(START + HOUR + 30))
+    readings = ledger.readings()
+    found = readings.of_models(START + HOUR + 30)
+    models = ((who, by_window, readings.view.first_seen(who)) for who, by_window in found)
     return model_text(models, seldon=seldon)
 
 
 def text_of_tally(tally: Tally, identity: Identity | None = None, rules: Rules | None = None) -> str:
     """The text of one model without windows."""
-    rules = rules or Rules()
-    reading = read(tally, task_of(tally, rules), rules, known_classes(tally, rules), 200)
+    reading = a_reading(tally, rules)
     return model_text([(identity or Identity("ns", "svc", "default", "m", ""), {TOTAL: reading}, 0)], seldon=True)
 
 
@@ -201,9 +200,9 @@ def test_every_sample_carries_the_identity_and_nothing_that_grows_with_traffic()
 
 def test_totals_and_windows_have_the_same_families() -> None:
     names = {sample.name for sample in samples(EXPECTED.read_text())}
-    for family in COUNTS:
+    for family in [family for _, family in COUNTS if family.windows]:
         assert {f"tally_{family.name}", f"tally_window_{family.name}"} <= names
-    assert {name for name, _, _ in SELDON} <= names
+    assert {series.name for series in SELDON} <= names
 
 
 # -- details ----------------------------------------------------------------------------------------------------------
@@ -213,7 +212,7 @@ WICKED = ['say "no"', "back\\slash", "two\nlines", "ö{}=,", "\\n", ""]
 
 def test_label_values_are_escaped() -> None:
     for text in WICKED:
-        found = text_of_tally({(f"={text}", "other"): 1}, Identity("ns", text, "default", "m", ""))
+        found = text_of_tally({(f"confusion={text}", "other"): 1}, Identity("ns", text, "default", "m", ""))
         assert value(found, "tally_confusion", actual=text, predicted="other", model_service=text) == 1
         assert value(found, "score_FN", **{"class": f"class_{text}"}) == 1
         assert all(line.startswith(("#", "tally_", "score_")) for line in found.splitlines())
@@ -239,9 +238,7 @@ def test_a_sample_value(sample: float | None, text: str) -> None:
 
 
 def test_buckets_are_cumulative_and_end_with_the_count() -> None:
-    tally = {("counters", f"delay_{bucket}"): bucket + 1 for bucket in range(12)} | {
-        ("counters", "delay_us"): 2_500_000
-    }
+    tally = {("delay", f"{bucket}"): bucket + 1 for bucket in range(12)} | {("delay", "us"): 2_500_000}
     text = text_of_tally(tally)
     buckets = [(float(one.labels["le"]), one.value) for one in samples(text, "tally_feedback_delay_seconds_bucket")]
     bounds = [1, 10, 60, 300, 1800, 3600, 21600, 86400, 259200, 604800, 2592000, math.inf]
@@ -252,25 +249,25 @@ def test_buckets_are_cumulative_and_end_with_the_count() -> None:
 
 @pytest.mark.parametrize(("classes", "cells"), [(20, 20), (21, 0)])
 def test_confusion_cells_are_exported_up_to_twenty_classes(classes: int, cells: int) -> None:
-    text = text_of_tally({(f"={number}", str(number)): 1 for number in range(classes)})
+    text = text_of_tally({(f"confusion={number}", str(number)): 1 for number in range(classes)})
     assert len(list(samples(text, "tally_confusion"))) == cells
     assert len(list(samples(text, "tally_class"))) == 4 * classes
 
 
 def test_zero_cells_are_not_exported() -> None:
-    text = text_of_tally({("=1", "1"): 1, ("=1", "0"): 0})
+    text = text_of_tally({("confusion=1", "1"): 1, ("confusion=1", "0"): 0})
     assert [one.labels["predicted"] for one in samples(text, "tally_confusion")] == ["1"]
 
 
 @pytest.mark.parametrize(
     ("tally", "names"),
     [
-        ({("counters", "request"): 1}, set()),
-        ({("counters", "rewards"): 2, ("counters", "points"): 0}, {"correct_total", "total_total"}),
-        ({("=1", "0"): 1}, {"true_pos", "true_neg", "false_pos", "false_neg"}),
-        ({("=2", "0"): 1}, {"score_TP", "score_FP", "score_FN"}),
-        ({("=1", "0"): 1, ("counters", "measured"): 1}, set()),
-        ({("unlabelled", "1"): 1}, set()),
+        ({("exchanges", "request"): 1}, set()),
+        ({("rewards", "count"): 2, ("rewards", "points"): 0}, {"correct_total", "total_total"}),
+        ({("confusion=1", "0"): 1}, {"true_pos", "true_neg", "false_pos", "false_neg"}),
+        ({("confusion=2", "0"): 1}, {"score_TP", "score_FP", "score_FN"}),
+        ({("confusion=1", "0"): 1, ("confusion", "measured"): 1}, set()),
+        ({("confusion/unlabelled", "1"): 1}, set()),
     ],
 )
 def test_which_seldon_series_a_model_has(tally: Tally, names: set[str]) -> None:

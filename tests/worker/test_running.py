@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from app.core.measures.measure import MODEL
+from app.core.outputs.report import fields_of
 from app.core.outputs.worker_series import DocumentNumbers, IntakeNumbers, WorkerNumbers
-from app.core.rules import Rulebook
 from app.core.stats import Stats
 from app.worker.running import Running
 from tests.builders import START, Ledger, a_feedback, a_response
@@ -46,16 +47,14 @@ class Lane:
 
 
 def a_partition(open_exchanges: int, dropped_classes: int) -> Any:
-    counting = SimpleNamespace(dropped_classes=dropped_classes)
-    return SimpleNamespace(shard=SimpleNamespace(open_exchanges=open_exchanges, counting=counting))
+    return SimpleNamespace(shard=SimpleNamespace(open_exchanges=open_exchanges, dropped_classes=dropped_classes))
 
 
 def a_running(told: list[str] | None = None, **changes: Any) -> Running:
     """All parts of a worker that has loaded partitions 3 and 1 of the four that it was given."""
     told = [] if told is None else told
     parts: dict[str, Any] = {
-        "rulebook": Rulebook(),
-        "view": Ledger().view(),
+        "readings": Ledger().readings(),
         "lane": Lane(
             told,
             running={3: a_partition(5, 1), 1: a_partition(7, 2)},
@@ -137,8 +136,8 @@ def test_partitions_are_loading_that_were_given_and_are_not_loaded(assigned: set
 
 def test_models_are_told_with_their_readings_now_and_when_they_were_first_seen() -> None:
     ledger = Ledger().absorb(a_response(1, at=70), a_feedback(1, at=80), a_response(0, model="b", at=0)).cut()
-    models = [(str(who), readings, first) for who, readings, first in a_running(view=ledger.view()).models()]
+    models = [(str(who), readings, first) for who, readings, first in a_running(readings=ledger.readings()).models()]
     assert [(who, first) for who, _, first in models] == [("ns/svc/default/b", START), ("ns/svc/default/m", START + 60)]
     readings = models[1][1]
     assert list(readings) == ["total", "5m", "1h", "24h"]
-    assert readings["total"].rows["correct"] == 1
+    assert fields_of(readings["total"], MODEL)["rows"]["correct"] == 1

@@ -6,22 +6,20 @@ panes for windows of up to 120 of them, coarse panes for longer ones.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
-from app.core.counts.numbers import Names
-from app.core.events import Identity
-from app.core.measures.verdict import MEASURED, Atom
+from app.core.counts.accounts import Account, Subject, parse_subject, subject_words
+from app.core.counts.atoms import Atom
+from app.core.counts.cells import Cell, Latest, later, parse_row_value, row_value
+from app.core.counts.numbers import Numbers
 
 TOTAL: Final = "total"
 COARSE: Final = "coarse"
 FINE: Final = "fine"
 COARSE_PANES: Final = 10
 FINE_KEPT: Final = 120
-
-#: Counters that may exceed 64 bits, written as text.
-_WIDE: Final = ("points", "delay_us")
 
 
 class Window(NamedTuple):
@@ -57,54 +55,53 @@ class PaneClock:
 
 
 class RowKey(NamedTuple):
-    """One row of counts: of an identity, in a pane of a level. The total has pane 0."""
+    """One row of counts: of a subject and segment, in a pane of a level. The total has pane 0."""
 
-    identity: Identity
+    subject: Subject
+    segment: str
     level: str
     pane: int
     row: str
+
+    @property
+    def account(self) -> Account:
+        """Whose row it is."""
+        return Account(self.subject, self.segment)
 
 
 class Counts:
     """The counts of one partition, and which rows changed since they were last written."""
 
     def __init__(self, clock: PaneClock) -> None:
-        self.rows: dict[RowKey, dict[str, int]] = {}
+        self.rows: dict[RowKey, dict[str, Cell]] = {}
         self._panes: dict[tuple[str, int], set[RowKey]] = {}
         self._clock = clock
         self._changed: set[RowKey] = set()
         self._swept = -1
         #: The latest clock: a pane that is no longer kept does not come back when a clock steps back.
         self.latest = 0.0
-        self.first_seen: dict[Identity, int] = {}
-        self._newly_seen: set[Identity] = set()
+        self.first_seen: dict[Subject, int] = {}
+        self._newly_seen: set[Subject] = set()
 
     @property
     def changed(self) -> bool:
         """Whether rows wait to be written."""
         return bool(self._changed)
 
-    def add(self, delta: Mapping[tuple[int, int], Mapping[int, int]], names: Names) -> int:
-        """Add an epoch's changes, given by (identity, fine pane) and atom. Returns how many labels came too late."""
-        late = 0
-        clock = self.latest
-        sums: dict[tuple[Identity, str, int], dict[int, int]] = {}
+    def add(self, delta: Mapping[tuple[int, int], Mapping[int, int]], numbers: Numbers) -> dict[Atom, int]:
+        """Add an epoch's changes, given by (account, fine pane) and by atom or bundle, all as numbers.
+
+        Returns what was added to panes that are no longer kept, and so to the totals alone.
+        """
+        late: dict[Atom, int] = {}
+        sums: dict[tuple[Account, str, int], dict[int, int]] = {}
         for (number, pane), atoms in delta.items():
-            identity = names.identities[number]
-            seen = pane * self._clock.pane_seconds
-            if seen < self.first_seen.get(identity, seen + 1):
-                self.first_seen[identity] = seen
-                self._newly_seen.add(identity)
-            places = [(identity, TOTAL, 0)]
-            coarse = self._clock.coarse(pane)
-            kept = not self._clock.retired(COARSE, coarse, clock)
-            if kept:
-                places.append((identity, COARSE, coarse))
-            if not self._clock.retired(FINE, pane, clock):
-                places.append((identity, FINE, pane))
-            changes = _unbundled(atoms, names)
-            if not kept:
-                late += sum(n for atom, n in changes.items() if n > 0 and _is_labelled(names.atoms[atom]))
+            places = self._places(numbers.accounts[number], pane)
+            changes = _unbundled(atoms, numbers)
+            if len(places) == 1:
+                for atom, amount in changes.items():
+                    if amount > 0:
+                        late[numbers.atoms[atom]] = late.get(numbers.atoms[atom], 0) + amount
             for place in places:
                 total = sums.get(place)
                 if total is None:
@@ -112,18 +109,40 @@ class Counts:
                 else:
                     for atom, amount in changes.items():
                         total[atom] = total.get(atom, 0) + amount
-        for place, changes in sums.items():
-            rows: dict[str, dict[str, int]] = {}
+        for ((subject, segment), level, pane), changes in sums.items():
+            rows: dict[str, dict[str, Any]] = {}
             for atom, amount in changes.items():
                 if amount:
-                    row, column = names.atoms[atom]
-                    if row not in rows:
-                        rows[row] = self._row(RowKey(*place, row))
-                    columns = rows[row]
+                    row, column = numbers.atoms[atom]
+                    columns = rows.get(row)
+                    if columns is None:
+                        columns = rows[row] = self._row(RowKey(subject, segment, level, pane, row))
                     columns[column] = columns.get(column, 0) + amount
         return late
 
-    def _row(self, key: RowKey) -> dict[str, int]:
+    def note(self, account: Account, pane: int, values: Mapping[Atom, Latest]) -> None:
+        """Take values of which the latest counts, in the same panes as `add`."""
+        for place, level, number in self._places(account, pane):
+            for (row, column), value in values.items():
+                columns: dict[str, Any] = self._row(RowKey(*place, level, number, row))
+                columns[column] = later(columns.get(column), value)
+
+    def _places(self, account: Account, pane: int) -> list[tuple[Account, str, int]]:
+        """Where what falls in a fine pane is counted: in the total, and in the panes that are still kept."""
+        subject = account.subject
+        seen = pane * self._clock.pane_seconds
+        if seen < self.first_seen.get(subject, seen + 1):
+            self.first_seen[subject] = seen
+            self._newly_seen.add(subject)
+        places = [(account, TOTAL, 0)]
+        coarse = self._clock.coarse(pane)
+        if not self._clock.retired(COARSE, coarse, self.latest):
+            places.append((account, COARSE, coarse))
+        if not self._clock.retired(FINE, pane, self.latest):
+            places.append((account, FINE, pane))
+        return places
+
+    def _row(self, key: RowKey) -> dict[str, Any]:
         """A row that is about to change."""
         self._changed.add(key)
         row = self.rows.get(key)
@@ -148,7 +167,7 @@ class Counts:
     def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
         """The changed rows as records with absolute values, None for a row that is gone. They count as written."""
         for key in self._changed:
-            row = {column: amount for column, amount in self.rows[key].items() if amount}
+            row = {column: cell for column, cell in self.rows[key].items() if cell}
             yield row_key(key), row_value(row) if row else None
             if row:
                 self.rows[key] = row
@@ -157,58 +176,44 @@ class Counts:
                 if key.level != TOTAL and (key.level, key.pane) in self._panes:
                     self._panes[key.level, key.pane].discard(key)
         self._changed.clear()
-        for identity in self._newly_seen:
-            yield first_seen_key(identity), orjson.dumps(self.first_seen[identity])
+        for subject in self._newly_seen:
+            yield first_seen_key(subject), orjson.dumps(self.first_seen[subject])
         self._newly_seen.clear()
 
     def recover(self, records: Iterable[tuple[bytes, bytes]]) -> None:
         """Take the rows from changelog records."""
         for raw_key, value in records:
             key = parse_key(raw_key)
-            if isinstance(key, Identity):
-                self.first_seen[key] = orjson.loads(value)
-            elif isinstance(key, RowKey):
+            if isinstance(key, RowKey):
                 self.rows[key] = parse_row_value(value)
                 if key.level != TOTAL:
                     self._panes.setdefault((key.level, key.pane), set()).add(key)
+            elif key is not None:
+                self.first_seen[key] = orjson.loads(value)
 
 
-def _is_labelled(atom: Atom) -> bool:
-    return atom.row[:1] == "=" or atom == MEASURED
-
-
-def _unbundled(atoms: Mapping[int, int], names: Names) -> dict[int, int]:
+def _unbundled(atoms: Mapping[int, int], numbers: Numbers) -> dict[int, int]:
     result: dict[int, int] = {}
     for number, amount in atoms.items():
-        for atom in names.unbundle(number):
+        for atom in numbers.unbundle(number):
             result[atom] = result.get(atom, 0) + amount
     return result
 
 
 def row_key(key: RowKey) -> bytes:
-    """The record key of a row: `[leg with version, segment, level, pane, row]` as JSON."""
-    return orjson.dumps([tuple(key.identity), "", key.level, key.pane, key.row])
+    """The record key of a row: `[subject, segment, level, pane, row]` as JSON; see `subject_words`."""
+    return orjson.dumps([subject_words(key.subject), key.segment, key.level, key.pane, key.row])
 
 
-def parse_key(raw: bytes) -> RowKey | Identity | None:
-    """What a record key names: a row, an identity (its first-seen time), or None for the partition's owner."""
+def parse_key(raw: bytes) -> RowKey | Subject | None:
+    """What a record key names: a row, a subject (its first-seen time), or None for the partition's owner."""
     words = orjson.loads(raw)
     if words[0] == "owner":
         return None
     if words[0] == "first":
-        return Identity(*words[1])
-    identity, _segment, level, pane, row = words
-    return RowKey(Identity(*identity), level, pane, row)
-
-
-def row_value(row: Mapping[str, int]) -> bytes:
-    """The record value of a row: `{column: absolute count}` as JSON, wide sums as text."""
-    return orjson.dumps({column: str(amount) if column in _WIDE else amount for column, amount in row.items()})
-
-
-def parse_row_value(raw: bytes) -> dict[str, int]:
-    """The counts of a record value."""
-    return {column: int(amount) for column, amount in orjson.loads(raw).items()}
+        return parse_subject(words[1])
+    subject, segment, level, pane, row = words
+    return RowKey(parse_subject(subject), segment, level, pane, row)
 
 
 def owner_key(partition: int) -> bytes:
@@ -216,6 +221,6 @@ def owner_key(partition: int) -> bytes:
     return orjson.dumps(["owner", partition])
 
 
-def first_seen_key(identity: Identity) -> bytes:
-    """The record key of the start of the earliest pane, in seconds, in which an identity was counted."""
-    return orjson.dumps(["first", tuple(identity)])
+def first_seen_key(subject: Subject) -> bytes:
+    """The record key of the start of the earliest pane, in seconds, in which a subject was counted."""
+    return orjson.dumps(["first", subject_words(subject)])

@@ -25,10 +25,10 @@ REWARD: Final = 4
 class LegState(msgspec.Struct, array_like=True, gc=False):
     """The request and the winning response of one leg. Times are event times in µs, 0 where the part is unknown.
 
-    `leg`, `identity` and `classes` are numbers in the partition's `Names`.
-    `..._ahead` is by how many ms the part's pane time lies before its event time: 0, unless the event time was more
-    than 5 minutes ahead of the record's time, which then is the pane time.
-    A request is kept by its time alone: nothing in its payload is counted, so requests of equal time are equal.
+    `leg`, `identity` and `classes` are numbers in the partition's `Numbers`.
+    `..._ahead` is by how many ms the part's pane time lies before its event time (its clock was ahead).
+    A request is kept by its time alone: nothing in its payload is counted, so requests of equal time are equal. What
+    a measure counts of it one day stands in `evidence`, so that it can be taken back when another request wins.
     """
 
     leg: int
@@ -42,6 +42,7 @@ class LegState(msgspec.Struct, array_like=True, gc=False):
     classes: int = 0
     marks: list[Mark] = []
     scores: bytes | None = None
+    evidence: bytes | None = None
 
     @property
     def request_pane_time(self) -> int:
@@ -74,14 +75,16 @@ class Feedback(msgspec.Struct, array_like=True, gc=False):
         return self.time - self.ahead * 1000
 
 
-class Group(msgspec.Struct, array_like=True, gc=False):
-    """What an exchange has counted in one pane of one identity: one for each atom, and two sums."""
+class Counted(msgspec.Struct, array_like=True, gc=False):
+    """What an exchange has counted for one account in one pane: one of each atom or bundle, and other amounts.
 
-    identity: int
+    All are numbers in the partition's `Numbers`.
+    """
+
+    account: int
     pane: int
     atoms: list[int]
-    delay: int = 0  # µs from the response to the winning label
-    points: int = 0  # the reward, in units of 1e-9
+    amounts: dict[int, int] = {}
 
 
 class Detection(msgspec.Struct, array_like=True, gc=False):
@@ -102,7 +105,7 @@ class Exchange(msgspec.Struct, array_like=True, gc=False):
     newest: int
     legs: list[LegState]
     feedbacks: list[Feedback]
-    counted: list[Group]
+    counted: list[Counted]
     detections: list[Detection] = []
     held: list[bytes] = []
 

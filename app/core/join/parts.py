@@ -8,7 +8,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from app.core.counts.numbers import Names
+from app.core.counts.numbers import Numbers
 from app.core.events import LEG_HEADERS, TYPES, Identity, Kind, Leg, Reason, RefusedError, shown
 from app.core.join.exchange import (
     LABELS,
@@ -26,11 +26,12 @@ from app.core.join.exchange import (
     put_request,
     wins_response,
 )
-from app.core.join.joined import part_prefix
-from app.core.join.settling import Counting
+from app.core.join.joined import part, part_prefix
+from app.core.join.judging import Judging
 from app.core.letters import REKEYED
 from app.core.limits import Limits
 from app.core.payloads.bodies import Output, check_request, class_list, parse, read_feedback, read_response, version_of
+from app.core.payloads.protobuf import looks_like_json, to_json
 from app.core.stats import Stats
 from app.core.wire.headers import Envelopes
 
@@ -40,6 +41,7 @@ REQUEST, RESPONSE, FEEDBACK, OUTLIER, DRIFT = range(5)
 #: Vectors above this length (embeddings, pictures) name no list of classes; their argmax still counts by its index.
 WIDEST: Final = 1000
 
+_OPEN: Final = ord("{")
 _TYPE: Final = b"ce_type"
 _SOURCE: Final = b"ce_source"
 _ENGINE: Final = b"ce_servingengine"
@@ -58,24 +60,24 @@ class Source(NamedTuple):
 
 
 class Parts:
-    """Puts events into exchanges, with the numbers of one partition's `Names`. `logs`: joined records are written."""
+    """Puts events into exchanges, with one partition's `Numbers`. `logs`: joined records are written."""
 
-    def __init__(self, names: Names, counting: Counting, limits: Limits, stats: Stats, *, logs: bool = False) -> None:
+    def __init__(self, numbers: Numbers, judging: Judging, limits: Limits, stats: Stats, *, logs: bool = False) -> None:
         read = (_TYPE, _VERSION, _REKEYED, *LEG_HEADERS)
         #: What the headers of an event mean, its time and its puid.
         self.open = Envelopes(self._source, (*read, _SOURCE, _ENGINE) if logs else read).open
         self._logs = logs
-        #: By kind: (exchange, leg, event time in µs, ms by which that is ahead of the record's, row or -1, the version
-        #: that the headers name, payload) → whether the event changed the exchange. Raises RefusedError.
-        self.put: tuple[Callable[[Exchange, int, int, int, int, str, bytes], bool], ...] = (
+        #: By kind: (exchange, source, event time in µs, ms by which that is ahead of the record's, row or -1, value) →
+        #: whether the event changed the exchange. Raises RefusedError.
+        self.put: tuple[Callable[[Exchange, Source, int, int, int, bytes], bool], ...] = (
             self._request,
             self._response,
             self._feedback,
             partial(self._detection, OUTLIER),
             partial(self._detection, DRIFT),
         )
-        self._names = names
-        self._counting = counting
+        self._numbers = numbers
+        self._judging = judging
         self._limits = limits
         self._stats = stats
         self._is_shadow: dict[int, bool] = {}
@@ -83,33 +85,29 @@ class Parts:
         self._identities: dict[tuple[int, str], int] = {}
         self._class_lists: dict[tuple[str, ...] | int, int] = {}
 
-    def _request(
-        self, exchange: Exchange, leg: int, time: int, ahead: int, _row: int, _version: str, value: bytes
-    ) -> bool:
+    def _request(self, exchange: Exchange, source: Source, time: int, ahead: int, _row: int, value: bytes) -> bool:
         check_request(value)
         if exchange.legs:
-            return put_request(exchange, leg, time, ahead)
-        exchange.legs.append(LegState(leg, time, ahead))
+            return put_request(exchange, source.leg, time, ahead)
+        exchange.legs.append(LegState(source.leg, time, ahead))
         return True
 
-    def _response(
-        self, exchange: Exchange, leg: int, time: int, ahead: int, _row: int, version: str, value: bytes
-    ) -> bool:
+    def _response(self, exchange: Exchange, source: Source, time: int, ahead: int, _row: int, value: bytes) -> bool:
         output = read_response(value, self._limits.label_length)
-        return self._answer(exchange, leg, time, ahead, _digest(value), version, output)
+        return self._answer(exchange, source, time, ahead, _digest(value), output)
 
     def _answer(
         self,
         exchange: Exchange,
-        leg: int,
+        source: Source,
         time: int,
         ahead: int,
         digest: int,
-        named_version: str,
         output: Output,
         in_feedback: int = 0,
     ) -> bool:
-        version = output.version or named_version or version_of(output, self._models[leg])
+        leg = source.leg
+        version = output.version or source.version or version_of(output, self._models[leg])
         identity = self._identities.get((leg, version))
         if identity is None:
             identity = self._new_identity(leg, version)
@@ -131,9 +129,8 @@ class Parts:
             self._stats.failed += 1
         return True
 
-    def _feedback(
-        self, exchange: Exchange, leg: int, time: int, ahead: int, row: int, version: str, value: bytes
-    ) -> bool:
+    def _feedback(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> bool:
+        leg = source.leg
         body = read_feedback(value, self._limits.label_length)
         digest = _digest(value)
         feedback = Feedback(time, digest, leg, 0, ahead)
@@ -153,7 +150,7 @@ class Parts:
             feedback.reward = body.reward
         news = False
         if body.output is not None:
-            news = self._answer(exchange, leg, time, ahead, digest, version, body.output, RESPONSE_IN_FEEDBACK)
+            news = self._answer(exchange, source, time, ahead, digest, body.output, RESPONSE_IN_FEEDBACK)
             if body.has_request:
                 news = put_request(exchange, leg, time, ahead, REQUEST_IN_FEEDBACK) or news
         if not feedback.flags:
@@ -161,16 +158,26 @@ class Parts:
         if not exchange.feedbacks:
             exchange.feedbacks.append(feedback)
             return True
-        changed, corrected = put_feedback(exchange, feedback, self._names.legs)
+        changed, corrected = put_feedback(exchange, feedback, self._numbers.legs)
         self._stats.corrections += corrected
         return news or changed
 
     def _detection(
-        self, kind: int, exchange: Exchange, leg: int, time: int, ahead: int, _row: int, _version: str, value: bytes
+        self, kind: int, exchange: Exchange, source: Source, time: int, ahead: int, _row: int, value: bytes
     ) -> bool:
         """What a detector said of the request: kept beside it, never judged."""
         _check_detection(value)
-        return put_detection(exchange, Detection(kind, leg, time, _digest(value)))
+        return put_detection(exchange, Detection(kind, source.leg, time, _digest(value)))
+
+    # -- the joined record --------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def joined_part(source: Source, raw_time: bytes, time: int, row: int, value: bytes) -> bytes:
+        """What an event adds to the joined record: its payload as JSON. `raw_time` is empty where `time` (µs) is that
+        of the record.
+        """
+        payload = value if value[0] == _OPEN or looks_like_json(value) else to_json(value, Kind(KINDS[source.kind]))
+        return part(source.prefix, raw_time, time, row, payload)
 
     # -- words --------------------------------------------------------------------------------------------------------
 
@@ -180,10 +187,10 @@ class Parts:
         if kind is None:
             raise RefusedError(Reason.UNKNOWN_TYPE, f"ce_type is {shown(headers.get(_TYPE))}")
         leg = Leg(*(_text(headers.get(name, b"")) for name in LEG_HEADERS))
-        if len(self._names.legs) > self._limits.models and not self._names.knows_leg(leg):
+        if len(self._numbers.legs) > self._limits.models and not self._numbers.knows_leg(leg):
             raise RefusedError(Reason.TOO_MANY_MODELS, f"this partition already knows {self._limits.models} models")
-        number = self._names.leg(leg)
-        self._is_shadow[number] = leg.predictor in self._counting.rules(number).shadow
+        number = self._numbers.leg(leg)
+        self._is_shadow[number] = leg.predictor in self._judging.rules(number).shadow
         self._models[number] = leg.model
         source, engine = (headers.get(name, b"").decode(errors="replace") for name in (_SOURCE, _ENGINE))
         prefix = part_prefix(kind.value, leg, source, engine) if self._logs else b""
@@ -192,23 +199,25 @@ class Parts:
     def _new_identity(self, leg: int, version: str) -> int:
         if len(version) > 200:
             raise RefusedError(Reason.BAD_HEADERS, "the model's version has more than 200 characters")
-        identity = Identity(*self._names.legs[leg], version)
-        if len(self._names.identities) > 2 * self._limits.models and not self._names.knows_identity(identity):
+        identity = Identity(*self._numbers.legs[leg], version)
+        if len(self._numbers.identities) > 2 * self._limits.models and not self._numbers.knows_identity(identity):
             raise RefusedError(Reason.TOO_MANY_MODELS, "this partition already knows too many versions of models")
-        number = self._identities[leg, version] = self._names.identity(identity)
+        number = self._identities[leg, version] = self._numbers.identity(identity)
         return number
 
     def _class_list(self, output: Output) -> int:
         key = output.names or output.width
         number = self._class_lists.get(key)
         if number is None:
-            words = class_list(output)
+            words = tuple(class_list(output))
             for word in words:
                 if len(word) > self._limits.label_length:
                     raise RefusedError(Reason.LABEL_TOO_LONG, f"a class name of {len(word)} characters")
-            if len(self._names.classes) > 4 * self._limits.models and not self._names.knows_class_list(tuple(words)):
+            if len(self._numbers.classes) > 4 * self._limits.models and not self._numbers.knows_class_list(
+                tuple(words)
+            ):
                 raise RefusedError(Reason.TOO_MANY_MODELS, "this partition already knows too many lists of classes")
-            number = self._class_lists[key] = self._names.class_list(tuple(words))
+            number = self._class_lists[key] = self._numbers.class_list(words)
         return number
 
 

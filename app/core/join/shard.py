@@ -7,44 +7,53 @@ and the offsets that it reaches are one value, so that a shell can make them dur
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from app.core.clock import parse_time
-from app.core.counts.numbers import DELAY_US, POINTS, Names, is_name_key
+from app.core.counts.atoms import Atom
+from app.core.counts.numbers import Numbers, is_number_key
 from app.core.counts.panes import TOTAL, Counts, PaneClock, owner_key
-from app.core.events import Kind, Reason, RefusedError, shown
-from app.core.join.exchange import Exchange, Group, decode, decode_age, encode
-from app.core.join.joined import MOST_HELD, Joining, is_feedback, part
+from app.core.events import Identity, Reason, RefusedError, shown
+from app.core.join.description import describe
+from app.core.join.exchange import Counted, Exchange, decode, decode_age, encode
+from app.core.join.joined import MOST_HELD, Joining, is_feedback
+from app.core.join.judging import Judging
 from app.core.join.parts import FEEDBACK, KINDS, REQUEST, Parts
-from app.core.join.settling import Counting
+from app.core.join.settling import Settling
 from app.core.letters import Astray, AstrayError, DeadLetter
 from app.core.limits import Limits
-from app.core.payloads.protobuf import looks_like_json, to_json
+from app.core.measures.verdict import is_labelled
 from app.core.rules import Rulebook
 from app.core.stats import Stats
 from app.core.wire.records import Record
 
-MARK_KEY: Final = b"\0mark"
+POSITION_KEY: Final = b"\0mark"
+#: The version of what the changelogs hold: of exchanges, numbers, rows and the position. Raise it with any change.
+FORMAT: Final = 1
 LARGEST_EXCHANGE: Final = 256_000
 #: Answers and feedbacks above this many bytes may make an exchange too large; 64 smaller ones cannot.
 _SUSPICIOUS: Final = 1_400
 #: A larger record is not brought to its key: it might not fit a batch.
 _MOVABLE: Final = 800_000
-_OPEN: Final = ord("{")
 _AHEAD_US: Final = 300 * 1_000_000
 _HOUR: Final = 3600
 
 
 class Position(msgspec.Struct):
-    """Where a partition stands: what makes its changelogs and its inputs fit together."""
+    """Where a partition stands: what makes its changelogs and its inputs fit together. It is written in every epoch."""
 
+    format: int  # of all that the changelogs hold
     offsets: dict[str, int]  # topic → next offset
     partitions: int
     newest: dict[str, int]  # topic → newest record timestamp, ms
     clock: float  # the latest clock by which panes were retired, s
     config: str
+
+
+class _Format(msgspec.Struct):
+    format: int = 0
 
 
 @dataclass(slots=True)
@@ -58,6 +67,22 @@ class Cut:
     astray: list[Astray]
     offsets: dict[str, int]
     events: int
+
+
+class StateError(Exception):
+    """The changelogs hold what this version cannot go on with. The message is a sentence that says what to do."""
+
+
+def read_position(raw: bytes) -> Position:
+    """The position in its record's value. Raises StateError where another version has written it."""
+    known = msgspec.json.decode(raw, type=_Format).format
+    if known != FORMAT:
+        writer, way = ("newer", "run that version, or") if known > FORMAT else ("older", "to count the topics anew,")
+        raise StateError(
+            f"a{'n' * (known < FORMAT)} {writer} Tally has written the state (format {known}; this one has {FORMAT}): "
+            f"{way} start afresh with another TALLY_APP_ID"
+        )
+    return msgspec.json.decode(raw, type=Position)
 
 
 class Shard:
@@ -76,8 +101,9 @@ class Shard:
     ) -> None:
         self.partition = partition
         self.partitions = partitions
-        self.names = Names()
-        self.counting = Counting(self.names, rulebook, clock.pane_seconds)
+        self.numbers = Numbers()
+        self.judging = Judging(self.numbers, rulebook)
+        self._settling = Settling(self.numbers, self.judging, clock.pane_seconds)
         self.counts = Counts(clock)
         self.stats = stats
         self.store: dict[bytes, bytes] = {}
@@ -90,11 +116,11 @@ class Shard:
         self._delta: defaultdict[tuple[int, int], defaultdict[int, int]] = defaultdict(_counter)
         self._dead: list[DeadLetter] = []
         self._astray: list[Astray] = []
-        self._told: dict[bytes, list[bytes]] = {}  # the parts that are not in a joined record yet
+        self._unlogged: dict[bytes, list[bytes]] = {}  # the parts that are not in a joined record yet
         self._joined: list[tuple[bytes, bytes]] = []
-        self._joining = Joining(self.names, self.counting)
+        self._joining = Joining(self.numbers, self.judging)
         self._by_hour: defaultdict[int, list[bytes]] = defaultdict(list)
-        self._parts = Parts(self.names, self.counting, limits, stats, logs=logs)
+        self._parts = Parts(self.numbers, self.judging, limits, stats, logs=logs)
         self._events = 0
         self._moved = False
 
@@ -139,6 +165,16 @@ class Shard:
                 times.append(min(now, newest / 1000))
         return min(times, default=None)
 
+    def describe(self, puid: str) -> dict[str, Any] | None:
+        """All that is known of a puid, for people; None where that is nothing."""
+        exchange = self.get(puid.encode())
+        return None if exchange is None else describe(puid, exchange, self.numbers, self.judging)
+
+    @property
+    def dropped_classes(self) -> int:
+        """How often a class was "other" since its leg had too many."""
+        return self._settling.dropped_classes
+
     # -- folding ------------------------------------------------------------------------------------------------------
 
     def absorb(self, topic: str, records: Sequence[Record], partition_of: Callable[[bytes], int] | None = None) -> None:
@@ -146,7 +182,8 @@ class Shard:
         if not records:
             return
         largest = self._limits.body_bytes
-        live, store, open_envelope, put = self._live, self.store, self._parts.open, self._parts.put
+        live, store, parts = self._live, self.store, self._parts
+        open_envelope, put, joined_part = parts.open, parts.put, parts.joined_part
         read = [0] * len(KINDS)
         newest = self.newest.get(topic, 0)
         for record in records:
@@ -154,7 +191,8 @@ class Shard:
             if stamp > newest:
                 newest = stamp
             try:
-                (kind, leg, version, rekeyed, prefix), raw_time, raw_puid = open_envelope(record.header_block)
+                source, raw_time, raw_puid = open_envelope(record.header_block)
+                kind, _, _, rekeyed, prefix = source
                 read[kind] += 1
                 key, value = record.key, record.value
                 if not key or value is None or len(value) > largest or key[0] == 0:
@@ -177,7 +215,7 @@ class Shard:
                 large = large or (len(value) > _SUSPICIOUS and kind != REQUEST)
                 if large:
                     exchange = decode(encode(exchange))  # a copy, so that what does not fit leaves no trace
-                if not put[kind](exchange, leg, time, ahead, row, version, value):
+                if not put[kind](exchange, source, time, ahead, row, value):
                     self.stats.duplicates[KINDS[kind]] += 1
                     continue
                 if large and self._is_too_large(exchange):
@@ -186,10 +224,7 @@ class Shard:
                     )
                 if prefix:
                     text = raw_time if time != stamp * 1000 else b""
-                    payload = (
-                        value if value[0] == _OPEN or looks_like_json(value) else to_json(value, Kind(KINDS[kind]))
-                    )
-                    self._told.setdefault(key, []).append(part(prefix, text, time, row, payload))
+                    self._unlogged.setdefault(key, []).append(joined_part(source, text, time, row, value))
                 seconds = stamp // 1000
                 if seconds > exchange.newest:
                     if not exchange.newest:
@@ -225,7 +260,7 @@ class Shard:
 
     def _is_too_large(self, exchange: Exchange) -> bool:
         exchange = decode(encode(exchange))
-        exchange.counted = self.counting.groups(exchange)
+        exchange.counted = self._settling.counted(exchange)
         return len(encode(exchange)) > LARGEST_EXCHANGE
 
     def settle(self) -> None:
@@ -234,9 +269,9 @@ class Shard:
         Once for all events of a puid that were absorbed together, and soon after them, while they are in the cache:
         an exchange that is encoded only at the cut has long left it, and that cost more than decoding it again.
         """
-        groups, store, changed = self.counting.groups, self.store, self._changed
+        count, store, changed = self._settling.counted, self.store, self._changed
         for key, exchange in self._live.items():
-            counted = groups(exchange)
+            counted = count(exchange)
             old = exchange.counted
             if counted != old:
                 if old:
@@ -247,16 +282,14 @@ class Shard:
             changed[key] = None
         self._live.clear()
 
-    def _count(self, groups: list[Group], sign: int) -> None:
+    def _count(self, counted: list[Counted], sign: int) -> None:
         delta = self._delta
-        for group in groups:
-            atoms = delta[group.identity, group.pane]
-            for atom in group.atoms:
-                atoms[atom] += sign
-            if group.delay:
-                atoms[DELAY_US] += sign * group.delay
-            if group.points:
-                atoms[POINTS] += sign * group.points
+        for one in counted:
+            numbers = delta[one.account, one.pane]
+            for atom in one.atoms:
+                numbers[atom] += sign
+            for atom, amount in one.amounts.items():
+                numbers[atom] += sign * amount
 
     # -- epochs -------------------------------------------------------------------------------------------------------
 
@@ -275,7 +308,7 @@ class Shard:
                     continue
                 if exchange.feedbacks and not any(state.time for state in exchange.legs):
                     self.stats.orphans += 1
-                if orphaned := exchange.held + self._told.pop(key, []):
+                if orphaned := exchange.held + self._unlogged.pop(key, []):
                     self._joined.append((key, self._joining.record(key, orphaned, exchange)))
                 del self.store[key]
                 self._changed[key] = None
@@ -287,20 +320,23 @@ class Shard:
         if clock is not None:
             self.expire(clock)
         self.settle()
-        self.stats.late += self.counts.add(self._delta, self.names)
+        late = self.counts.add(self._delta, self.numbers)
+        self.stats.late += sum(amount for atom, amount in late.items() if is_labelled(atom))
         self._delta.clear()
-        for key, parts in self._told.items():
+        for key, parts in self._unlogged.items():
             self._join(key, parts)
         get = self.store.get
         exchanges: list[tuple[bytes, bytes | None]] = [(key, get(key)) for key in self._changed]
-        mark = Position(dict(self.offsets), self.partitions, dict(self.newest), self.counts.latest, self._config)
-        exchanges.extend(self.names.unwritten)
-        exchanges.append((MARK_KEY, msgspec.json.encode(mark)))
+        position = Position(
+            FORMAT, dict(self.offsets), self.partitions, dict(self.newest), self.counts.latest, self._config
+        )
+        exchanges.extend(self.numbers.unwritten)
+        exchanges.append((POSITION_KEY, msgspec.json.encode(position)))
         panes = list(self.counts.changes())
         result = Cut(exchanges, panes, self._joined, self._dead, self._astray, dict(self.offsets), self._events)
-        self.names.unwritten = []
+        self.numbers.unwritten = []
         self._changed = {}
-        self._told = {}
+        self._unlogged = {}
         self._joined = []
         self._dead = []
         self._astray = []
@@ -330,29 +366,32 @@ class Shard:
     def recover(
         self, exchanges: Iterable[tuple[bytes, bytes]], panes: Iterable[tuple[bytes, bytes]]
     ) -> Position | None:
-        """Take the state from the newest records of both changelogs, by key. Returns the mark, if there is one."""
+        """Take the state from the newest records of both changelogs, by key. Returns the position, if there is one.
+
+        Raises StateError.
+        """
         store = self.store
         store.update(exchanges)
-        words = [(key, store.pop(key)) for key in [key for key in store if key[0] == 0 and is_name_key(key)]]
-        self.names.recover(iter(words))
-        raw_mark = store.pop(MARK_KEY, None)
+        raw_position = store.pop(POSITION_KEY, None)
+        position = None if raw_position is None else read_position(raw_position)
+        words = [(key, store.pop(key)) for key in [key for key in store if key[0] == 0 and is_number_key(key)]]
+        self.numbers.recover(iter(words))
         owner = owner_key(self.partition)
         self.counts.recover((key, value) for key, value in panes if key != owner)
-        self.counting.recover_classes(
-            (key.identity, key.row, column)
+        self._settling.recover_classes(
+            (key.subject, Atom(key.row, column))
             for key, row in self.counts.rows.items()
-            if key.level == TOTAL
+            if key.level == TOTAL and isinstance(key.subject, Identity) and not key.segment
             for column in row
         )
         for key, raw in store.items():
             self._by_hour[decode_age(raw).newest // _HOUR].append(key)
-        if raw_mark is None:
+        if position is None:
             return None
-        mark = msgspec.json.decode(raw_mark, type=Position)
-        self.offsets = dict(mark.offsets)
-        self.newest = dict(mark.newest)
-        self.counts.latest = mark.clock
-        return mark
+        self.offsets = dict(position.offsets)
+        self.newest = dict(position.newest)
+        self.counts.latest = position.clock
+        return position
 
 
 def _counter() -> defaultdict[int, int]:

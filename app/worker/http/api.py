@@ -12,7 +12,6 @@ import orjson
 from aiohttp import web
 
 from app.core.events import Reason
-from app.core.join.description import describe
 from app.core.outputs.report import models_report
 from app.exporters import prometheus
 from app.settings import Settings
@@ -126,8 +125,9 @@ class Api:
 
     async def _models(self, _: web.Request) -> web.Response:
         running = self._started()
-        readings = running.view.readings(running.lane.now())
-        return json_response(models_report(readings, running.view.first_seen, running.rulebook))
+        readings = running.readings
+        models = readings.of_models(running.lane.now())
+        return json_response(models_report(models, readings.view.first_seen, readings.rulebook))
 
     # -- exchanges ----------------------------------------------------------------------------------------------------
 
@@ -138,13 +138,13 @@ class Api:
         part = lane.running.get(number)
         if part is None:
             return await self._ask_owner(number, request)
-        exchange = part.shard.get(puid.encode())
-        if exchange is None:
+        known = part.shard.describe(puid)
+        if known is None:
             return error_response(404, f"No event with puid {puid} is known; it never came, or has expired.")
-        return json_response(describe(puid, exchange, part.shard.names, part.shard.counting))
+        return json_response(known)
 
     async def _ask_owner(self, number: int, request: web.Request) -> web.StreamResponse:
-        owner = self._started().view.owners.get(number)
+        owner = self._started().readings.view.owners.get(number)
         if owner is None or _FORWARDED in request.headers or owner == self._settings.url:
             return error_response(503, f"Partition {number} is being handed over; ask again in a few seconds.")
         headers = {_FORWARDED: "1"}

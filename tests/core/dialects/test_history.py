@@ -136,7 +136,7 @@ def test_a_document_becomes_the_events_that_it_was_made_of() -> None:
 def test_all_forms_of_a_document_are_judged_alike(response: dict[str, Any]) -> None:
     feedback = {"reward": 1, "truth": {"data": {"ndarray": [[0, 0, 1]]}}, "ce-time": TOLD}
     ledger = join([a_document(request=a_part(REQUEST), response=response, feedback=feedback)])
-    reading = ledger.readings()["seldon/sklearn/default/classifier"]
+    reading = ledger.models()["seldon/sklearn/default/classifier"]
     assert reading.confusion == {("2", "2"): 1}
     assert (reading.parts, reading.rewards) == ({"request": 1, "response": 1, "feedback": 1}, 1)
 
@@ -303,7 +303,7 @@ def test_the_feedback_of_a_batch_has_a_document_of_its_own_in_seldons_logger() -
     truth = {"data": {"ndarray": [1, 1]}}
     documents = [a_row(0), a_row(1), a_document("p", feedback={"truth": truth, "reward": 1, "ce-time": TOLD})]
     assert said(*documents)[2:] == [("feedback", "p", TOLD, {"truth": truth, "reward": 1})]
-    assert join(documents).readings()["seldon/sklearn/default/classifier"].rows["correct"] == 1
+    assert join(documents).models()["seldon/sklearn/default/classifier"].rows["correct"] == 1
 
 
 def test_the_feedback_of_a_row_labels_that_row() -> None:
@@ -311,7 +311,7 @@ def test_the_feedback_of_a_row_labels_that_row() -> None:
     assert said(a_row(0), a_row(1, feedback=feedback))[2:] == [
         ("feedback", "p-item-1", TOLD, {"truth": {"data": {"ndarray": [1]}}})
     ]
-    assert join([a_row(0), a_row(1, feedback=feedback)]).readings()["seldon/sklearn/default/classifier"].confusion == {
+    assert join([a_row(0), a_row(1, feedback=feedback)]).models()["seldon/sklearn/default/classifier"].confusion == {
         ("1", "0"): 1
     }
 

@@ -27,7 +27,7 @@ def common(draw: st.DrawFn) -> list[Record]:
 
 def exchanges(ledger: Ledger) -> list[tuple[bytes, Exchange, Joining]]:
     return [
-        (puid, exchange, Joining(shard.names, shard.counting))
+        (puid, exchange, Joining(shard.numbers, shard.judging))
         for shard in ledger.shards
         for puid in shard.store
         if (exchange := shard.get(puid)) is not None

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from app.core.counts.panes import COARSE, FINE, TOTAL, RowKey, parse_key, parse_row_value
-from app.core.measures.reading import Reading
+from app.core.counts.cells import parse_row_value
+from app.core.counts.panes import COARSE, FINE, TOTAL, RowKey, parse_key
 from app.core.outputs.report import models_report
 from app.core.rules import Rulebook, Rules
 from tests.builders import (
@@ -14,6 +14,7 @@ from tests.builders import (
     START,
     Fields,
     Ledger,
+    Read,
     Record,
     a_feedback,
     a_request,
@@ -27,26 +28,26 @@ from tests.builders import (
 FIRST_MINUTE = START // 60
 
 
-def counts(*records: Record, rules: tuple[Rules, ...] = ()) -> dict[str, Reading]:
+def counts(*records: Record, rules: tuple[Rules, ...] = ()) -> dict[str, Read]:
     """What is read out of the totals of a story, by model."""
-    return tell(*records, rules=rules).readings()
+    return tell(*records, rules=rules).models()
 
 
-def judged(reading: Reading) -> dict[str, int]:
+def judged(reading: Read) -> dict[str, int]:
     """Rows by verdict, those that occur."""
     return {verdict: rows for verdict, rows in reading.rows.items() if rows}
 
 
-def rewarded(readings: dict[str, Reading]) -> dict[str, tuple[int, float]]:
+def rewarded(readings: dict[str, Read]) -> dict[str, tuple[int, float]]:
     """Number and sum of rewards, by model that has one."""
     return {who: (reading.rewards, reading.reward_points) for who, reading in readings.items() if reading.rewards}
 
 
-def minutes(ledger: Ledger, column: str, row: str = "counters", level: str = FINE) -> dict[tuple[str, int], int]:
+def minutes(ledger: Ledger, column: str, row: str = "exchanges", level: str = FINE) -> dict[tuple[str, int], int]:
     """Where a counter has been counted: (model, minutes after the start) → amount."""
     panes = FIRST_MINUTE if level == FINE else FIRST_MINUTE // 10
     return {
-        (str(key.identity), key.pane - panes): cells[column]
+        (str(key.subject), key.pane - panes): cells[column]
         for key, cells in ledger.rows().items()
         if key.level == level and key.row == row and column in cells
     }
@@ -102,9 +103,9 @@ def test_a_correction_is_as_having_had_the_right_label_at_once(labels: list[Any]
 
 def test_a_correction_of_the_response_moves_all_that_it_counted() -> None:
     story = tell(a_response(1, at=0), a_feedback(1, at=9), a_response(0, version="v2", at=70))
-    assert str(*story.readings()) == f"{MODEL}@v2"
+    assert str(*story.models()) == f"{MODEL}@v2"
     assert minutes(story, "response") == {(f"{MODEL}@v2", 1): 1}
-    assert story.readings()[f"{MODEL}@v2"].confusion == {("1", "0"): 1}
+    assert story.models()[f"{MODEL}@v2"].confusion == {("1", "0"): 1}
 
 
 def test_partitions_add_up() -> None:
@@ -113,8 +114,8 @@ def test_partitions_add_up() -> None:
         absorb(shard, [a_response(1, puid=f"p{shard.partition}"), a_feedback(1, puid=f"p{shard.partition}", at=2)])
     (counted,) = totals(shards).values()
     assert counted == {
-        ("counters", "response"): 3, ("counters", "feedback"): 3, ("=1", "1"): 3,
-        ("counters", "delay_1"): 3, ("counters", "delay_us"): 6_000_000,
+        ("exchanges", "response"): 3, ("exchanges", "feedback"): 3, ("confusion=1", "1"): 3,
+        ("delay", "1"): 3, ("delay", "us"): 6_000_000,
     }  # fmt: skip
 
 
@@ -244,8 +245,8 @@ def test_the_scored_model_of_one_predictor_excludes_no_other_predictor() -> None
 def test_the_report_says_which_model_is_scored() -> None:
     rulebook = Rulebook((Rules("*/score", scored_model="score"),))
     ledger = tell(*GRAPH, rules=rulebook.entries)
-    view = ledger.view()
-    report = models_report(view.readings(START), view.first_seen, rulebook)["models"]
+    readings = ledger.readings()
+    report = models_report(readings.of_models(START), readings.view.first_seen, rulebook)["models"]
     assert [(model["model"], model["scored_model"], model["shadow"]) for model in report] == [
         ("clean", None, False),
         ("score", "score", False),
@@ -327,7 +328,7 @@ def test_zero_negative_and_bool_rewards_count(rewards: list[Any], number: int, p
 
 def test_sums_of_rewards_are_exact() -> None:
     ledger = Ledger().absorb(*(a_feedback(reward=0.1, puid=f"p{number}") for number in range(1000))).cut()
-    assert ledger.readings()[MODEL].reward_points == 100
+    assert ledger.models()[MODEL].reward_points == 100
 
 
 def test_a_reward_is_no_verdict_and_a_label_no_reward() -> None:
@@ -345,20 +346,20 @@ def test_a_change_of_rules_holds_from_then_on_and_makes_nothing_negative() -> No
         a_response(0.7, puid="p"), a_feedback(1, puid="p"), a_response(0.7, puid="q"), a_feedback(1, puid="q")
     )
     ledger.cut().restart(Rules(threshold=0.9, scored_model="m", shadow=("default",)))
-    assert ledger.readings()[MODEL].confusion == {("1", "1"): 2}
+    assert ledger.models()[MODEL].confusion == {("1", "1"): 2}
     ledger.absorb(a_feedback(0, puid="p", at=9)).cut()
-    assert ledger.readings()[MODEL].confusion == {("1", "1"): 1, ("0", "0"): 1}
+    assert ledger.models()[MODEL].confusion == {("1", "1"): 1, ("0", "0"): 1}
     ledger.absorb(a_feedback(None, puid="p", at=10), a_feedback(None, puid="q", at=10)).cut()
-    assert ledger.readings()[MODEL].confusion == {}
+    assert ledger.models()[MODEL].confusion == {}
     assert all(amount > 0 for row in ledger.rows().values() for amount in row.values())
 
 
 def test_a_model_that_is_no_longer_scored_gives_back_what_it_counted() -> None:
     ledger = Ledger().absorb(a_response(1), a_response(1, model="other"), a_feedback(1, model=None)).cut()
-    assert judged(ledger.readings()[MODEL]) == {"correct": 1}
+    assert judged(ledger.models()[MODEL]) == {"correct": 1}
     ledger.restart(Rules(scored_model="other"))
     ledger.absorb(a_request(at=1)).cut()
-    assert judged(ledger.readings()[MODEL]) == {"unlabelled": 1}
+    assert judged(ledger.models()[MODEL]) == {"unlabelled": 1}
 
 
 def test_what_has_been_taken_back_is_not_written() -> None:
@@ -368,8 +369,11 @@ def test_what_has_been_taken_back_is_not_written() -> None:
         (parse_key(key), parse_row_value(value)) for key, value in ledger.panes[0].items() if b"first" not in key
     ]
     assert all(all(cells.values()) for _, cells in written)
-    kept = {(str(key.identity), key.row) for key, _ in written if isinstance(key, RowKey)}
-    assert kept == {(MODEL, "=0"), (MODEL, "counters"), (f"{MODEL}@v2", "counters"), (f"{MODEL}@v2", "unlabelled")}
+    kept = {(str(key.subject), key.row) for key, _ in written if isinstance(key, RowKey)}
+    assert kept == {
+        (MODEL, "exchanges"), (MODEL, "confusion=0"), (MODEL, "delay"),
+        (f"{MODEL}@v2", "exchanges"), (f"{MODEL}@v2", "confusion/unlabelled"),
+    }  # fmt: skip
 
 
 # -- rule 6: the task -------------------------------------------------------------------------------------------------
@@ -510,40 +514,41 @@ def test_everything_is_counted_in_the_total_a_coarse_and_a_fine_pane() -> None:
     ledger = tell(a_response(1, at=61))
     (who,) = ledger.totals()
     assert ledger.rows() == {
-        RowKey(who, level, pane, row): {column: 1}
+        RowKey(who, "", level, pane, row): {column: 1}
         for level, pane in ((TOTAL, 0), (COARSE, START // 600), (FINE, FIRST_MINUTE + 1))
-        for row, column in (("counters", "response"), ("unlabelled", "1"))
+        for row, column in (("exchanges", "response"), ("confusion/unlabelled", "1"))
     }
 
 
 def test_all_of_a_leg_falls_in_the_pane_of_its_response() -> None:
     ledger = tell(a_request(at=10), a_response(1, at=70), a_feedback(1, reward=1, at=700))
-    for column in ("request", "response", "feedback", "rewards", "points"):
-        assert list(minutes(ledger, column)) == [(MODEL, 1)]
-        assert list(minutes(ledger, column, level=COARSE)) == [(MODEL, 0)]
-    assert minutes(ledger, "1", row="=1") == {(MODEL, 1): 1}
+    exchanges = [("exchanges", part) for part in ("request", "response", "feedback")]
+    for row, column in [*exchanges, ("rewards", "count"), ("rewards", "points")]:
+        assert list(minutes(ledger, column, row)) == [(MODEL, 1)]
+        assert list(minutes(ledger, column, row, level=COARSE)) == [(MODEL, 0)]
+    assert minutes(ledger, "1", row="confusion=1") == {(MODEL, 1): 1}
 
 
 def test_before_the_response_each_part_is_in_its_own_pane() -> None:
     ledger = tell(a_request(at=10), a_feedback(1, reward=1, at=700))
     assert minutes(ledger, "request") == {(MODEL, 0): 1}
     assert minutes(ledger, "feedback") == {(MODEL, 11): 1}
-    assert minutes(ledger, "rewards") == {(MODEL, 11): 1}
+    assert minutes(ledger, "count", row="rewards") == {(MODEL, 11): 1}
     assert minutes(tell(a_feedback(1, at=130)), "feedback") == {(MODEL, 2): 1}
 
 
 def test_parts_that_came_before_move_to_the_pane_and_the_version_of_the_response() -> None:
     ledger = Ledger().absorb(a_request(at=10), a_feedback(1, reward=1, at=700)).cut()
-    assert list(ledger.readings()) == [MODEL]
+    assert list(ledger.models()) == [MODEL]
     ledger.absorb(a_response(1, version="v2", at=70)).cut()
-    assert list(ledger.readings()) == [f"{MODEL}@v2"]
+    assert list(ledger.models()) == [f"{MODEL}@v2"]
     assert {key.pane for key in ledger.rows() if key.level == FINE} == {FIRST_MINUTE + 1}
-    assert ledger.readings()[f"{MODEL}@v2"].parts == {"request": 1, "response": 1, "feedback": 1}
+    assert ledger.models()[f"{MODEL}@v2"].parts == {"request": 1, "response": 1, "feedback": 1}
 
 
 def test_legs_of_one_puid_have_panes_of_their_own() -> None:
     ledger = tell(a_response(1, at=59), a_response(1, predictor="shadow", at=61), a_feedback(1, at=130))
-    assert minutes(ledger, "1", row="=1") == {(MODEL, 0): 1, (SHADOW, 1): 1}
+    assert minutes(ledger, "1", row="confusion=1") == {(MODEL, 0): 1, (SHADOW, 1): 1}
 
 
 @pytest.mark.parametrize(
@@ -582,8 +587,8 @@ HOUR = 3600
 def test_a_late_label_restates_its_panes_while_these_are_kept() -> None:
     ledger = Ledger().absorb(a_response(1, at=0)).cut(HOUR)
     ledger.absorb(a_feedback(1, at=HOUR)).cut(HOUR + 1)
-    assert minutes(ledger, "1", row="=1") == {(MODEL, 0): 1}
-    assert ledger.readings("5m", now=30)[MODEL].confusion == {("1", "1"): 1}
+    assert minutes(ledger, "1", row="confusion=1") == {(MODEL, 0): 1}
+    assert ledger.models("5m", now=30)[MODEL].confusion == {("1", "1"): 1}
     assert ledger.stats.late == 0
 
 
@@ -602,10 +607,10 @@ def test_a_label_after_that_counts_in_the_totals_and_as_late() -> None:
     assert ledger.stats.late == 0
     ledger.absorb(a_feedback(0, at=26 * HOUR)).cut(26 * HOUR)
     assert {key.level for key in ledger.rows()} == {TOTAL}
-    assert ledger.readings()[MODEL].confusion == {("0", "1"): 1}
+    assert ledger.models()[MODEL].confusion == {("0", "1"): 1}
     assert ledger.stats.late == 1
     ledger.absorb(a_feedback(1, at=27 * HOUR)).cut(27 * HOUR)
-    assert ledger.readings()[MODEL].confusion == {("1", "1"): 1}
+    assert ledger.models()[MODEL].confusion == {("1", "1"): 1}
     assert {key.level for key in ledger.rows()} == {TOTAL}
 
 

@@ -68,8 +68,8 @@ def test_ready_is_told_with_the_partitions_that_are_loaded(at_end: bool, status:
 
 @pytest.mark.parametrize("exports", [False, True])
 def test_every_worker_tells_of_itself_and_one_of_the_models(exports: bool) -> None:
-    view = Ledger().absorb(a_response(1), a_feedback(1)).cut().view()
-    running = a_running(view=view, exporting=SimpleNamespace(exports=lambda: exports))
+    readings = Ledger().absorb(a_response(1), a_feedback(1)).cut().readings()
+    running = a_running(readings=readings, exporting=SimpleNamespace(exports=lambda: exports))
     status, text, headers = get("/metrics", running)
     assert (status, headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     assert "\ntally_open_exchanges 12\n" in text
@@ -79,7 +79,7 @@ def test_every_worker_tells_of_itself_and_one_of_the_models(exports: bool) -> No
 
 
 def test_models_are_told_by_every_worker() -> None:
-    view = Ledger().absorb(a_response(1), a_feedback(1)).cut().view()
-    status, text, _ = get("/api/models", a_running(view=view))
+    readings = Ledger().absorb(a_response(1), a_feedback(1)).cut().readings()
+    status, text, _ = get("/api/models", a_running(readings=readings))
     (model,) = json.loads(text)["models"]
     assert (status, model["model"], model["rows"]["correct"]) == (200, "m", 1)

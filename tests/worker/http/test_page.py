@@ -13,8 +13,8 @@ def test_the_page_names_no_field_of_a_window_and_no_score() -> None:
     for number, label in enumerate(["0", "1", "2"]):
         puid = f"p-{number}"
         ledger.absorb(a_response(number, puid=puid), a_feedback(label, reward=1, puid=puid))
-    view = ledger.cut().view()
-    (model,) = models_report(view.readings(START), view.first_seen, Rulebook())["models"]
+    readings = ledger.cut().readings()
+    (model,) = models_report(readings.of_models(START), readings.view.first_seen, Rulebook())["models"]
     window: dict[str, Any] = model["windows"]["total"]
     numbers = [name for name, value in window.items() if isinstance(value, int | float)]
     scores = [name for name in window["scores"] if "/" not in name]

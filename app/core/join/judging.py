@@ -1,0 +1,183 @@
+"""Judging: which answers a label concerns, and whose a reward is."""
+
+from typing import Any, Final, NamedTuple
+
+from app.core.counts.numbers import Numbers
+from app.core.events import Identity, Leg
+from app.core.join.exchange import LABELS, ROW_LABELS, Exchange, Feedback, LegState
+from app.core.measures.verdict import ACTUAL, judge, label_text, predicted_text
+from app.core.payloads.marks import Mark
+from app.core.rules import Rulebook, Rules
+
+_CACHED: Final = 20_000
+
+
+class Labels(NamedTuple):
+    """What feedbacks say of the rows of an answer."""
+
+    marks: list[Mark] | None = None  # by row; None where no feedback speaks of them
+    newest: int = 0  # the event time of the newest label, µs
+    mismatched: bool = False  # there are labels for other rows than the answer has
+
+
+NO_LABELS: Final = Labels()
+
+
+class Judging:
+    """Judges exchanges by the user's rules, with one partition's `Numbers`."""
+
+    def __init__(self, numbers: Numbers, rulebook: Rulebook) -> None:
+        self._numbers = numbers
+        self._rulebook = rulebook
+        self._concerned: dict[tuple[int, int], bool] = {}
+        self._words: dict[tuple[int, int, Mark, Mark], tuple[Any, Any, bool | None]] = {}
+        self._rules: dict[int, Rules] = {}
+        self._named: dict[int, bool] = {}
+        self._unversioned: dict[int, int] = {}
+
+    def rules(self, leg: int) -> Rules:
+        """The rules of a leg."""
+        rules = self._rules.get(leg)
+        if rules is None:
+            rules = self._rules[leg] = self._rulebook.of(self._numbers.legs[leg])
+        return rules
+
+    def unversioned(self, leg: int) -> int:
+        """The identity of a leg that has not answered: without version."""
+        identity = self._unversioned.get(leg)
+        if identity is None:
+            identity = self._unversioned[leg] = self._numbers.identity(Identity(*self._numbers.legs[leg], ""))
+        return identity
+
+    # -- labels -------------------------------------------------------------------------------------------------------
+
+    def feedbacks(self, state: LegState, exchange: Exchange) -> list[Feedback]:
+        """The feedbacks whose labels judge a leg."""
+        found = [
+            feedback
+            for feedback in exchange.feedbacks
+            if feedback.flags & (LABELS | ROW_LABELS) and self._concerns(feedback.named, state.leg)
+        ]
+        if found and len(exchange.legs) > 1 and self._is_beside_scored(state, exchange):
+            return []
+        return found
+
+    def labels(self, state: LegState, feedbacks: list[Feedback]) -> Labels:
+        """What the feedbacks that judge a leg say of its rows. For each row the newest statement holds."""
+        batch: Feedback | None = None
+        single: list[Feedback] = []
+        for feedback in feedbacks:
+            flags = feedback.flags
+            if flags & LABELS and (batch is None or (feedback.time, feedback.digest) > (batch.time, batch.digest)):
+                batch = feedback
+            if flags & ROW_LABELS:
+                single.append(feedback)
+        if batch is None and not single:
+            return NO_LABELS
+        rows = len(state.marks)
+        marks: list[Mark] = [None] * rows
+        newest = 0
+        mismatched = False
+        if batch is not None and type(batch.labels) is list:
+            if len(batch.labels) == rows:
+                marks = list(batch.labels) if single else batch.labels
+                newest = batch.time
+            else:
+                mismatched = True
+        after = (batch.time, batch.digest) if batch is not None else (-1, 0)
+        for feedback in sorted(single, key=lambda feedback: (feedback.time, feedback.digest)):
+            assert type(feedback.labels) is dict
+            if (feedback.time, feedback.digest) > after:
+                for row, mark in feedback.labels.items():
+                    if row < rows:
+                        marks[row] = mark
+                        if mark is not None:
+                            newest = max(newest, feedback.time)
+                    else:
+                        mismatched = True
+        return Labels(marks, newest, mismatched)
+
+    def _concerns(self, named: int, leg: int) -> bool:
+        """Whether a label of a feedback that names `named` judges `leg`: it judges every leg of its service.
+
+        Of the predictor that the feedback names only the model that it names, unless a `scored_model` settles it.
+        """
+        known = self._concerned.get((named, leg))
+        if known is None:
+            name, other = self._numbers.legs[named], self._numbers.legs[leg]
+            scored = self._rulebook.of(other).scored_model
+            model_fits = scored is not None or name.predictor != other.predictor or name.model in ("", other.model)
+            known = self._concerned[named, leg] = _fits(name, other) and model_fits
+        return known
+
+    def _is_beside_scored(self, state: LegState, exchange: Exchange) -> bool:
+        """Whether another model of the same predictor is the scored one."""
+        scored = self.rules(state.leg).scored_model
+        leg = self._numbers.legs[state.leg]
+        if scored is None or leg.model == scored:
+            return False
+        return any(self._numbers.legs[other.leg] == leg._replace(model=scored) for other in exchange.legs)
+
+    # -- rewards ------------------------------------------------------------------------------------------------------
+
+    def reward_owner(self, feedback: Feedback, exchange: Exchange) -> tuple[int, LegState | None]:
+        """Whose the reward of a feedback is, as an identity, and that leg's answer where there is one.
+
+        It is the leg's that the feedback names, else that of the one leg which is no shadow.
+        """
+        answer: LegState | None = None
+        owner = feedback.named
+        if not self.names_leg(feedback.named):
+            answer, owner = self._only_candidate(feedback.named, exchange)
+        if answer is None:
+            answer = next((state for state in exchange.legs if state.leg == owner and state.time), None)
+        return (answer.identity if answer is not None else self.unversioned(owner)), answer
+
+    def names_leg(self, named: int) -> bool:
+        """Whether a leg is named with predictor and model, so that it is known whose a reward for it is."""
+        whole = self._named.get(named)
+        if whole is None:
+            leg = self._numbers.legs[named]
+            whole = self._named[named] = bool(leg.predictor and leg.model)
+        return whole
+
+    def _only_candidate(self, number: int, exchange: Exchange) -> tuple[LegState | None, int]:
+        """The one leg that a reward without a leg may belong to, else the leg without predictor and model."""
+        legs = self._numbers.legs
+        named = legs[number]
+        candidates = [state for state in exchange.legs if self._may_own_reward(named, legs[state.leg], state)]
+        services = {legs[state.leg][:2] for state in candidates}
+        service = services.pop() if len(services) == 1 and not named.service else named[:2]
+        nobody = self._numbers.leg(Leg(*service, "", ""))
+        return (candidates[0] if len(candidates) == 1 else None), nobody
+
+    def _may_own_reward(self, named: Leg, leg: Leg, state: LegState) -> bool:
+        if not state.time or (named.predictor and named.predictor != leg.predictor):
+            return False
+        return _fits(named, leg) and leg.predictor not in self._rulebook.of(leg).shadow
+
+    # -- verdicts -----------------------------------------------------------------------------------------------------
+
+    def words(self, state: LegState, mark: Mark, label: Mark) -> tuple[Any, Any, bool | None]:
+        """What a row says in words: predicted, label, and whether it is correct, None where that is no question."""
+        key = (state.leg, state.classes, mark, label)
+        words = self._words.get(key)
+        if words is None:
+            classes, rules = self._numbers.classes[state.classes], self.rules(state.leg)
+            predicted, actual = predicted_text(mark, classes, rules), label_text(label, classes, rules)
+            atom = judge(mark, label, classes, rules)
+            words = (
+                predicted if predicted is not None else mark,
+                actual if actual is not None else label,
+                atom.row == ACTUAL + atom.column if atom.row.startswith(ACTUAL) else None,
+            )
+            if len(self._words) < _CACHED and type(mark) is not float and type(label) is not float:
+                self._words[key] = words
+        return words
+
+
+def _fits(named: Leg, leg: Leg) -> bool:
+    """Whether a leg is of the service that a feedback names, where it names one."""
+    return (not named.service or named.service == leg.service) and (
+        not named.namespace or named.namespace == leg.namespace
+    )
