@@ -15,8 +15,8 @@ import orjson
 from app.core import events, ledger
 from app.core.counts.accounts import Account
 from app.core.counts.atoms import measure_of
-from app.core.counts.cells import parse_row_value
-from app.core.counts.panes import PaneClock, RowKey, Window, parse_key
+from app.core.counts.panes import COARSE, FINE, TOTAL, PaneClock, Window
+from app.core.counts.rows import RowKey, parse_key, parse_rows
 from app.core.counts.view import Sums, View
 from app.core.events import TYPE_OF, Identity, Kind, Reason
 from app.core.join.shard import Position, Shard
@@ -189,7 +189,7 @@ def totals(shards: Iterable[Shard]) -> dict[Identity, dict[tuple[str, str], int]
     view = View(PaneClock(), WINDOWS)
     for shard in shards:
         for key, value in shard.cut(None).panes:
-            view.apply(shard.partition, key, value)
+            view.take(shard.partition, key, value)
     return totals_of(view)
 
 
@@ -285,6 +285,13 @@ def a_reading(cells: Tally, rules: Rules | None = None, most_classes: int = 200,
     return read(a_tally(cells), a_nature(cells if total is None else total, rules, most_classes))
 
 
+def places(key: RowKey) -> list[tuple[str, int]]:
+    """The panes that hold what a row counts: its own, the coarse one, the total."""
+    if key.level == FINE:
+        return [(FINE, key.pane), (COARSE, key.pane // 10), (TOTAL, 0)]
+    return [(key.level, key.pane), (TOTAL, 0)] if key.level == COARSE else [(TOTAL, 0)]
+
+
 class Ledger(ledger.Ledger):
     """A ledger that takes records as tests write them, at times after `START`."""
 
@@ -335,16 +342,17 @@ class Ledger(ledger.Ledger):
         return self.shard_of(puid.encode()).get(puid.encode()) is not None
 
     def rows(self) -> dict[RowKey, dict[str, int]]:
-        """What has been written as counts, the sum over partitions, without zeros."""
+        """What is counted in each pane of each level and in total, the sum over partitions, without zeros."""
         result: dict[RowKey, dict[str, int]] = {}
         for changelog in self.panes:
             for raw, value in changelog.items():
                 key = parse_key(raw)
                 if isinstance(key, RowKey):
-                    row = result.setdefault(key, {})
-                    for column, amount in parse_row_value(value).items():
-                        assert isinstance(amount, int)
-                        row[column] = row.get(column, 0) + amount
+                    for row, columns in parse_rows(key.row, value).items():
+                        for place in places(key):
+                            sums = result.setdefault(RowKey(*key.account, *place, row), {})
+                            for column, amount in columns.items():
+                                sums[column] = sums.get(column, 0) + amount
         return {key: cells for key, row in result.items() if (cells := {name: n for name, n in row.items() if n})}
 
     def totals(self) -> dict[Identity, dict[tuple[str, str], int]]:

@@ -97,7 +97,7 @@ class Ledger:
         view = View(self._clock, self._windows)
         for number, changelog in enumerate(self.panes):
             for key, value in changelog.items():
-                view.apply(number, key, value)
+                view.take(number, key, value)
         return view
 
     def readings(self) -> Readings:
@@ -107,7 +107,6 @@ class Ledger:
 
 def _apply(changelog: Changelog, changes: Iterable[tuple[bytes, bytes | None]]) -> None:
     for key, value in changes:
-        if value is None:
-            changelog.pop(key, None)
-        else:
+        changelog.pop(key, None)  # what is written again stands last, as in a topic that is compacted
+        if value is not None:
             changelog[key] = value

@@ -7,17 +7,17 @@ state that the core keeps.
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, Final
 
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from xxhash import xxh3_64_intdigest
 
 from app.core.clock import parse_time
-from app.core.counts.cells import row_value
-from app.core.counts.panes import COARSE, FINE, TOTAL, PaneClock, RowKey, Window, row_key
+from app.core.counts.panes import COARSE, FINE, TOTAL, PaneClock, Window
+from app.core.counts.rows import RowKey, row_key, row_value
 from app.core.counts.view import View
 from app.core.events import Identity, Leg, identity_fields
 from app.core.measures.readings import Readings
@@ -157,7 +157,7 @@ def event_of(record: Record) -> Event:
         Leg(*(headers.get(name, "") for name in names)),
         time,
         time if time <= stamp + AHEAD * 1_000_000 else stamp,
-        int.from_bytes(blake2b(value, digest_size=8).digest(), "big"),
+        xxh3_64_intdigest(value),
         orjson.loads(value),
     )
 
@@ -499,12 +499,14 @@ def brute_force(feed: list[list[tuple[bytes, bytes | None]]], now: float) -> dic
 
 
 def holders(level: str, pane: int, now: float) -> list[str]:
-    """The windows that hold a pane: its start is at most a window's length before the pane that is open now."""
-    if level == TOTAL:
-        return [TOTAL]
-    seconds = 60 if level == FINE else 600
-    fits = [window for window in VIEW_WINDOWS if (window.seconds <= 7200) == (level == FINE)]
-    return [name for name, length in fits if 0 <= now // seconds - pane <= length // seconds]
+    """What holds a pane: the total, and the windows that reach back from now to it, or to the coarse one around it."""
+    found = [TOTAL]
+    for name, length in VIEW_WINDOWS if level != TOTAL else ():
+        seconds = 60 if length <= 7200 else 600
+        if level == FINE or seconds == 600:
+            own = pane // 10 if level == FINE and seconds == 600 else pane
+            found += [name] if 0 <= now // seconds - own <= length // seconds else []
+    return found
 
 
 def shown(cells: Counter[tuple[str, str]]) -> tuple[int, int, dict[tuple[str, str], int], dict[str, int]]:
@@ -522,15 +524,15 @@ def test_rows_that_come_again_or_interleaved_change_nothing(
     straight, mixed = a_view(), a_view()
     for number, records in enumerate(feed):
         for record in records:
-            straight.apply(number, *record)
+            straight.apply(number, dict([record]))
     turns = data.draw(st.permutations([number for number, records in enumerate(feed) for _ in records]))
     place = [0] * len(feed)
     for number in turns:
         place[number] += 1
-        mixed.apply(number, *feed[number][place[number] - 1])
+        mixed.apply(number, dict([feed[number][place[number] - 1]]))
         if data.draw(st.booleans()):  # the topic is read again from some place on
             for record in feed[number][data.draw(st.integers(0, place[number] - 1)) : place[number]]:
-                mixed.apply(number, *record)
+                mixed.apply(number, dict([record]))
     assert totals_of(mixed) == totals_of(straight)
     for now in (START, START + 7000):
         assert read_out(mixed, now) == read_out(straight, now)
@@ -547,7 +549,7 @@ def test_windows_are_the_sums_of_their_panes_at_any_time_and_in_any_order_of_rea
     for number in turns:
         record = feed[number][len(done[number])]
         done[number].append(record)
-        view.apply(number, *record)
+        view.apply(number, dict([record]))
         if data.draw(st.booleans()):
             now = START + data.draw(nows)
             assert read_out(view, now) == brute_force(done, now)
@@ -563,12 +565,12 @@ def test_a_partition_that_is_forgotten_and_read_again_is_the_same(
     view = a_view()
     for partition, records in enumerate(feed):
         for record in records:
-            view.apply(partition, *record)
+            view.apply(partition, dict([record]))
     before = read_out(view, START)
     view.forget(number)
     assert read_out(view, START) == brute_force([[] if n == number else rows for n, rows in enumerate(feed)], START)
     for record in feed[number]:
-        view.apply(number, *record)
+        view.apply(number, dict([record]))
     assert read_out(view, START) == before
 
 
@@ -582,7 +584,7 @@ def test_a_window_holds_its_full_panes_and_the_open_one(seconds: int) -> None:
 
 def test_the_view_knows_who_owns_a_partition() -> None:
     view = a_view()
-    view.apply(3, b'["owner",3]', b'"http://one:6066"')
-    view.apply(3, b'["owner",3]', b'"http://two:6066"')
+    view.take(3, b'["owner",3]', b'"http://one:6066"')
+    view.take(3, b'["owner",3]', b'"http://two:6066"')
     assert view.owners == {3: "http://two:6066"}
     assert not view.identities()

@@ -6,7 +6,7 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 
 from app.core.counts.accounts import Subject
-from app.core.counts.panes import TOTAL, PaneClock
+from app.core.counts.panes import PaneClock
 from app.core.join.shard import Position, Shard
 from app.core.limits import Limits
 from app.core.rules import Rulebook
@@ -89,12 +89,7 @@ def counted_by_exchanges(shard: Shard) -> Counter[tuple[Subject, str, str]]:
 
 def totals_of(shard: Shard) -> Counter[tuple[Subject, str, str]]:
     """The totals of a shard's rows."""
-    return Counter(
-        {
-            (key.subject, key.row, column): amount
-            for key, row in shard.counts.rows.items()
-            if key.level == TOTAL
-            for column, amount in row.items()
-            if isinstance(amount, int) and amount
-        }
-    )
+    totals: Counter[tuple[Subject, str, str]] = Counter()
+    for account, _, _, atom, amount in shard.counts.cells():
+        totals[account.subject, *atom] += amount
+    return Counter({at: amount for at, amount in totals.items() if amount})

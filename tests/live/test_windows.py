@@ -303,6 +303,6 @@ def writer_of(url: str, panes: dict[bytes, bytes]) -> WindowWriter:
     readings = Readings(view, Rulebook(), 200)
     writer = WindowWriter(load_settings(elasticsearch_url=url), readings, lambda: True, lambda: START)
     for key, value in panes.items():
-        view.apply(0, key, value)
+        view.take(0, key, value)
     writer._documents.note(START, writing=True)
     return writer

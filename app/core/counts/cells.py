@@ -11,8 +11,6 @@ There are two kinds, and a cell says of itself which it is:
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-import orjson
-
 _WHOLE: Final = range(-(2**63), 2**63)
 
 
@@ -25,7 +23,7 @@ class Latest(NamedTuple):
 
 
 Cell = int | Latest
-Row = Mapping[str, Cell]
+Columns = Mapping[str, Cell]
 
 
 def later(one: Latest | None, other: Latest | None) -> Latest | None:
@@ -35,23 +33,21 @@ def later(one: Latest | None, other: Latest | None) -> Latest | None:
     return max(one, other)
 
 
-def row_value(row: Row) -> bytes:
-    """The record value of a row, `{column: cell}` as JSON: a sum is a number, as text where 64 bits cannot hold it, the
-    latest value `[time, digest, value]`.
+def plain_cells(columns: Columns) -> dict[str, Any]:
+    """Cells as JSON holds them: a sum is a number, as text where 64 bits cannot hold it; the latest of several values
+    is `[time, digest, value]`.
     """
-    return orjson.dumps({column: _plain(cell) for column, cell in row.items()})
-
-
-def parse_row_value(raw: bytes) -> dict[str, Cell]:
-    """The cells of a record value."""
-    return {column: _cell(value) for column, value in orjson.loads(raw).items()}
+    return {column: cell if type(cell) is int and cell in _WHOLE else _plain(cell) for column, cell in columns.items()}
 
 
 def _plain(cell: Cell) -> Any:
-    if isinstance(cell, Latest):
-        return list(cell)
-    return cell if cell in _WHOLE else str(cell)
+    return list(cell) if isinstance(cell, Latest) else str(cell)
 
 
-def _cell(value: Any) -> Cell:
-    return Latest(*value) if type(value) is list else int(value)
+def parse_cells(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The same cells again."""
+    return {column: cell if type(cell) is int else _cell(cell) for column, cell in columns.items()}
+
+
+def _cell(plain: Any) -> Cell:
+    return Latest(*plain) if type(plain) is list else int(plain)

@@ -1,7 +1,8 @@
-"""The merged view: the sum over partitions of all rows of counts, kept so that reading costs no walk through panes.
+"""The merged view: the sum over partitions of all that is counted, kept so that reading costs no walk through panes.
 
-Rows arrive with absolute values, so a row that arrives twice changes nothing, and a late label restates the windows
-that hold its pane: the difference is added to the sums of each.
+Rows arrive with absolute values, so a row that arrives twice changes nothing; what has changed is added to the pane,
+to the panes that hold it, to the total and to the windows: a late label restates all of them. An epoch is taken as a
+whole, so that nobody reads half of one: what it only moves from a pane to another changes nothing in between.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,14 +12,17 @@ import orjson
 
 from app.core.counts.accounts import Account, Subject
 from app.core.counts.atoms import measure_of
-from app.core.counts.cells import Cell, Latest, later, parse_row_value
-from app.core.counts.panes import TOTAL, PaneClock, RowKey, Window, parse_key
+from app.core.counts.cells import Latest, later
+from app.core.counts.panes import COARSE, COARSE_PANES, FINE, TOTAL, PaneClock, Window
+from app.core.counts.rows import Note, RowKey, parse_key, parse_rows
 from app.core.events import Identity
 
 #: Of one measure: (row, column) → what is counted there, a `Cell`.
 Cells = dict[tuple[str, str], Any]
 #: The cells of each measure, by its name, as far as it has counted anything.
 Sums = dict[str, Cells]
+
+_Changes = dict[tuple[Account, str, int], Cells]
 
 
 class _Span:
@@ -51,19 +55,19 @@ class _Span:
 
 def _accumulate(sums: Sums, more: Sums, sign: int) -> None:
     for measure, cells in more.items():
-        for (row, column), amount in cells.items():
-            _add(sums, measure, row, column, sign * amount)
+        for cell, amount in cells.items():
+            _add(sums, measure, cell, sign * amount)
 
 
-def _add(sums: Sums, measure: str, row: str, column: str, amount: int) -> None:
+def _add(sums: Sums, measure: str, cell: tuple[str, str], amount: int) -> None:
     cells = sums.get(measure)
     if cells is None:
         cells = sums[measure] = {}
-    total = cells.get((row, column), 0) + amount
+    total = cells.get(cell, 0) + amount
     if total:
-        cells[row, column] = total
+        cells[cell] = total
     else:
-        cells.pop((row, column), None)
+        cells.pop(cell, None)
         if not cells:
             del sums[measure]
 
@@ -75,27 +79,27 @@ class _Book:
 
     def __init__(self, windows: Iterable[Window]) -> None:
         self.total: Sums = {}
-        self.panes: dict[str, dict[int, Sums]] = {}
+        self.panes: dict[str, dict[int, Sums]] = {FINE: {}, COARSE: {}}
         self.spans: dict[str, _Span] = {window.name: _Span() for window in windows}
-        #: By level and pane the keys of rows that hold latest values, which are folded when they are read.
+        #: By level and pane the keys of records that hold latest values, which are folded when they are read.
         self.latest: dict[tuple[str, int], set[bytes]] = {}
 
     @property
     def empty(self) -> bool:
-        return not self.total and not any(self.panes.values()) and not self.latest
+        return not (self.total or self.panes[FINE] or self.panes[COARSE] or self.latest)
 
-    def adjust(self, key: RowKey, measure: str, column: str, amount: int) -> None:
-        if key.level == TOTAL:
-            _add(self.total, measure, key.row, column, amount)
+    def adjust(self, level: str, pane: int, measure: str, cell: tuple[str, str], amount: int) -> None:
+        if level == TOTAL:
+            _add(self.total, measure, cell, amount)
             return
-        panes = self.panes.setdefault(key.level, {})
-        sums = panes.setdefault(key.pane, {})
-        _add(sums, measure, key.row, column, amount)
+        panes = self.panes[level]
+        sums = panes.setdefault(pane, {})
+        _add(sums, measure, cell, amount)
         if not sums:
-            del panes[key.pane]
+            del panes[pane]
         for span in self.spans.values():
-            if span.level == key.level and span.lo <= key.pane < span.hi:
-                _add(span.sums, measure, key.row, column, amount)
+            if span.level == level and span.lo <= pane < span.hi:
+                _add(span.sums, measure, cell, amount)
 
 
 class View:
@@ -104,68 +108,134 @@ class View:
     def __init__(self, clock: PaneClock, windows: tuple[Window, ...]) -> None:
         self.windows = windows
         self._clock = clock
-        self._rows: dict[bytes, dict[int, dict[str, Cell]]] = {}  # by partition
-        self._keys: dict[bytes, tuple[RowKey, str]] = {}  # what a record key means, and whose row it is
+        #: Of each record by partition: its cells by (row, column).
+        self._records: dict[bytes, dict[int, Cells]] = {}
+        self._keys: dict[bytes, RowKey] = {}
+        self._measures: dict[str, str] = {}
         self._books: dict[Account, _Book] = {}
+        self._waiting: dict[int, dict[bytes, bytes | None]] = {}  # of the epoch whose end has not come yet
+        self._begun: set[int] = set()  # partitions of which an epoch has been taken; before, nobody reads
         self.owners: dict[int, str] = {}
         self._first_seen: dict[Subject, dict[int, int]] = {}
-        #: The (account, level, pane) of all rows that came since somebody emptied this; None while nobody does.
+        #: The (account, level, pane) of all that changed since somebody emptied this; None while nobody does.
         self.touched: set[tuple[Account, str, int]] | None = None
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def apply(self, partition: int, raw_key: bytes, value: bytes | None) -> None:
-        """Take one record of the panes topic."""
-        known = self._keys.get(raw_key)
-        if known is None:
-            parsed = parse_key(raw_key)
-            if not isinstance(parsed, RowKey):
-                if value is not None and parsed is None:
-                    self.owners[partition] = orjson.loads(value)
-                elif value is not None and parsed is not None:
-                    self._first_seen.setdefault(parsed, {})[partition] = orjson.loads(value)
-                return
-            known = self._keys[raw_key] = parsed, measure_of(parsed.row)
-        key, measure = known
-        account = key.account
-        if self.touched is not None:
-            self.touched.add((account, key.level, key.pane))
-        rows = self._rows.setdefault(raw_key, {})
-        old: dict[str, Any] = rows.get(partition, {})
-        new: dict[str, Any] = parse_row_value(value) if value is not None else {}
+    def take(self, partition: int, raw_key: bytes, value: bytes | None) -> None:
+        """Take one record of the panes topic, in the order in which they lie in a partition.
+
+        What is read before the first end of an epoch is taken at once: it may be very much.
+        """
+        key = self._keys.get(raw_key) or parse_key(raw_key)
+        if isinstance(key, RowKey):
+            self._keys[raw_key] = key
+            if partition in self._begun:
+                self._waiting.setdefault(partition, {})[raw_key] = value
+            else:
+                self.apply(partition, {raw_key: value})
+        elif key is Note.END:
+            self._begun.add(partition)
+            self.apply(partition, self._waiting.pop(partition, {}))
+        elif value is not None and key is Note.OWNER:
+            self.owners[partition] = orjson.loads(value)
+        elif value is not None and isinstance(key, tuple):
+            self._first_seen.setdefault(key, {})[partition] = orjson.loads(value)
+
+    def apply(self, partition: int, epoch: Mapping[bytes, bytes | None]) -> None:
+        """Take what an epoch of a partition has changed: rows by their keys, None for what is gone."""
+        changes: _Changes = {}
+        for raw_key, value in epoch.items():
+            key = self._keys.get(raw_key)
+            if key is None:
+                parsed = parse_key(raw_key)
+                assert isinstance(parsed, RowKey)
+                key = self._keys[raw_key] = parsed
+            self._replace(partition, raw_key, key, value, changes)
+        for (account, level, pane), cells in changes.items():
+            changed = [(cell, amount) for cell, amount in cells.items() if amount]
+            if not changed:
+                continue
+            if self.touched is not None:
+                self.touched.add((account, level, pane))
+            book = self._book(account)
+            for cell, amount in changed:
+                book.adjust(level, pane, self._measure(cell[0]), cell, amount)
+            if book.empty:
+                del self._books[account]
+
+    def _replace(self, partition: int, raw_key: bytes, key: RowKey, value: bytes | None, changes: _Changes) -> None:
+        """Put a record in the place of the one before it, and note by how much cells differ."""
+        new: Cells = {}
+        latest = False
+        if value is not None:
+            for row, columns in parse_rows(key.row, value).items():
+                for column, cell in columns.items():
+                    new[row, column] = cell
+                    latest = latest or type(cell) is Latest
+        records = self._records.setdefault(raw_key, {})
+        old = records.pop(partition, {})
         if new:
-            rows[partition] = new
-        else:
-            rows.pop(partition, None)
+            records[partition] = new
+        places = self._places(key)
+        for cell, amount in new.items():
+            difference = amount if type(amount) is Latest else amount - old.get(cell, 0)
+            if type(amount) is int and difference:
+                for place in places:
+                    sums = changes.setdefault(place, {})
+                    sums[cell] = sums.get(cell, 0) + difference
+        for cell, amount in old.items():
+            if cell not in new and type(amount) is int:
+                for place in places:
+                    sums = changes.setdefault(place, {})
+                    sums[cell] = sums.get(cell, 0) - amount
+        if latest:
+            self._book(key.account).latest.setdefault((key.level, key.pane), set()).add(raw_key)
+            if self.touched is not None:
+                self.touched.update(place for place in places if place[1] != TOTAL)
+        if not records:
+            self._drop(raw_key, key)
+
+    def _places(self, key: RowKey) -> list[tuple[Account, str, int]]:
+        """Where a row's counts are counted: in its pane, in the panes that hold it, and in the total."""
+        account, level, pane = key.account, key.level, key.pane
+        places = [(account, level, pane)]
+        while level != TOTAL:
+            level, pane = self._clock.holder(level, pane)
+            places.append((account, level, pane))
+        return places
+
+    def _book(self, account: Account) -> _Book:
         book = self._books.get(account)
         if book is None:
             book = self._books[account] = _Book(self.windows)
-        for column, cell in new.items():
-            if type(cell) is Latest:
-                book.latest.setdefault((key.level, key.pane), set()).add(raw_key)
-            elif cell != old.get(column, 0):
-                book.adjust(key, measure, column, cell - old.get(column, 0))
-        for column, cell in old.items():
-            if column not in new and type(cell) is int:
-                book.adjust(key, measure, column, -cell)
-        if not rows:
-            self._drop(raw_key, key, book)
+        return book
 
-    def _drop(self, raw_key: bytes, key: RowKey, book: _Book) -> None:
-        """Forget a row that no partition has any more."""
-        del self._rows[raw_key], self._keys[raw_key]
+    def _measure(self, row: str) -> str:
+        measure = self._measures.get(row)
+        if measure is None:
+            measure = self._measures[row] = measure_of(row)
+        return measure
+
+    def _drop(self, raw_key: bytes, key: RowKey) -> None:
+        """Forget a record that no partition has any more."""
+        del self._records[raw_key], self._keys[raw_key]
+        book = self._books.get(key.account)
+        if book is None:
+            return
         latest = book.latest.get((key.level, key.pane))
         if latest is not None:
             latest.discard(raw_key)
             if not latest:
                 del book.latest[key.level, key.pane]
-        if book.empty:
-            del self._books[key.account]
+                if book.empty:
+                    del self._books[key.account]
 
     def forget(self, partition: int) -> None:
         """Drop what a partition has said; it will be read again from its beginning."""
-        for raw_key in [raw_key for raw_key, rows in self._rows.items() if partition in rows]:
-            self.apply(partition, raw_key, None)
+        self._waiting.pop(partition, None)
+        self._begun.discard(partition)
+        self.apply(partition, {raw_key: None for raw_key, records in self._records.items() if partition in records})
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -189,7 +259,7 @@ class View:
             return {}
         level, lo, hi = self._clock.span(window, now)
         span = book.spans[window.name]
-        span.move(level, lo, hi, book.panes.get(level, {}))
+        span.move(level, lo, hi, book.panes[level])
         return self._with_latest(book, span.sums, level, range(lo, hi))
 
     def panes(self, account: Account, level: str, panes: range) -> Sums:
@@ -198,7 +268,7 @@ class View:
         sums: Sums = {}
         if book is None:
             return sums
-        counted = book.panes.get(level, {})
+        counted = book.panes[level]
         for pane in panes:
             if pane in counted:
                 _accumulate(sums, counted[pane], 1)
@@ -211,7 +281,6 @@ class View:
             for level, panes in book.panes.items():
                 for pane in panes:
                     yield level, pane
-            yield from (at for at in book.latest if at[0] != TOTAL and at[1] not in book.panes.get(at[0], {}))
 
     def first_seen(self, subject: Subject) -> int:
         """The start of the earliest pane, in seconds, in which a subject was counted; 0 where it is unknown."""
@@ -221,13 +290,17 @@ class View:
         """The same sums, and the latest values of these panes over all partitions."""
         if not book.latest:
             return sums
-        found: Sums = dict(sums)
-        for pane in panes:
-            for raw_key in book.latest.get((level, pane), ()):
-                key, measure = self._keys[raw_key]
-                cells = found[measure] = dict(found.get(measure, {}))
-                for row in self._rows[raw_key].values():
-                    for column, cell in row.items():
-                        if type(cell) is Latest:
-                            cells[key.row, column] = later(cells.get((key.row, column)), cell)
+        found: Sums = {measure: dict(cells) for measure, cells in sums.items()}
+        for (of, pane), raw_keys in book.latest.items():
+            if (
+                level == TOTAL
+                or (of == level and pane in panes)
+                or (of == FINE and level == COARSE and pane // COARSE_PANES in panes)
+            ):
+                for raw_key in raw_keys:
+                    for records in self._records[raw_key].values():
+                        for cell, value in records.items():
+                            if type(value) is Latest:
+                                cells = found.setdefault(self._measure(cell[0]), {})
+                                cells[cell] = later(cells.get(cell), value)
         return found

@@ -1,7 +1,8 @@
 """An exchange: all that is known of one puid, and how an event changes it.
 
 For each of a leg's request, a leg's response, the reward and the label of each row the greatest (event time, content
-digest) wins, and nothing of the others is kept. So order, delay and repetition cannot matter.
+digest) wins, and nothing of the others is kept. So order, delay and repetition cannot matter. The digest is XXH3 of 64
+bits: it decides between two of one time and guards nothing.
 
 The structs are written as msgpack arrays: some 110 bytes for one leg, one row, one feedback.
 """

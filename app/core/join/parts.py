@@ -5,8 +5,9 @@ Whatever can refuse an event comes before the first change, so that a refused ev
 
 from collections.abc import Callable
 from functools import partial
-from hashlib import blake2b
 from typing import Final, NamedTuple
+
+from xxhash import xxh3_64_intdigest
 
 from app.core.counts.numbers import Numbers
 from app.core.events import LEG_HEADERS, TYPES, Identity, Kind, Leg, Reason, RefusedError, shown
@@ -94,7 +95,7 @@ class Parts:
 
     def _response(self, exchange: Exchange, source: Source, time: int, ahead: int, _row: int, value: bytes) -> bool:
         output = read_response(value, self._limits.label_length)
-        return self._answer(exchange, source, time, ahead, _digest(value), output)
+        return self._answer(exchange, source, time, ahead, xxh3_64_intdigest(value), output)
 
     def _answer(
         self,
@@ -132,7 +133,7 @@ class Parts:
     def _feedback(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> bool:
         leg = source.leg
         body = read_feedback(value, self._limits.label_length)
-        digest = _digest(value)
+        digest = xxh3_64_intdigest(value)
         feedback = Feedback(time, digest, leg, 0, ahead)
         if body.has_label:
             marks = body.labels
@@ -167,7 +168,7 @@ class Parts:
     ) -> bool:
         """What a detector said of the request: kept beside it, never judged."""
         _check_detection(value)
-        return put_detection(exchange, Detection(kind, source.leg, time, _digest(value)))
+        return put_detection(exchange, Detection(kind, source.leg, time, xxh3_64_intdigest(value)))
 
     # -- the joined record --------------------------------------------------------------------------------------------
 
@@ -219,10 +220,6 @@ class Parts:
                 raise RefusedError(Reason.TOO_MANY_MODELS, "this partition already knows too many lists of classes")
             number = self._class_lists[key] = self._numbers.class_list(words)
         return number
-
-
-def _digest(value: bytes) -> int:
-    return int.from_bytes(blake2b(value, digest_size=8).digest(), "big")
 
 
 def _text(raw: bytes) -> str:

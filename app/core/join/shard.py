@@ -12,9 +12,9 @@ from typing import Any, Final
 import msgspec
 
 from app.core.clock import parse_time
-from app.core.counts.atoms import Atom
+from app.core.counts.counts import Counts
 from app.core.counts.numbers import Numbers, is_number_key
-from app.core.counts.panes import TOTAL, Counts, PaneClock, owner_key
+from app.core.counts.panes import PaneClock
 from app.core.events import Identity, Reason, RefusedError, shown
 from app.core.join.description import describe
 from app.core.join.exchange import Counted, Exchange, decode, decode_age, encode
@@ -104,7 +104,7 @@ class Shard:
         self.numbers = Numbers()
         self.judging = Judging(self.numbers, rulebook)
         self._settling = Settling(self.numbers, self.judging, clock.pane_seconds)
-        self.counts = Counts(clock)
+        self.counts = Counts(partition, clock, self.numbers)
         self.stats = stats
         self.store: dict[bytes, bytes] = {}
         self.offsets: dict[str, int] = {}
@@ -320,7 +320,7 @@ class Shard:
         if clock is not None:
             self.expire(clock)
         self.settle()
-        late = self.counts.add(self._delta, self.numbers)
+        late = self.counts.add(self._delta)
         self.stats.late += sum(amount for atom, amount in late.items() if is_labelled(atom))
         self._delta.clear()
         for key, parts in self._unlogged.items():
@@ -376,13 +376,11 @@ class Shard:
         position = None if raw_position is None else read_position(raw_position)
         words = [(key, store.pop(key)) for key in [key for key in store if key[0] == 0 and is_number_key(key)]]
         self.numbers.recover(iter(words))
-        owner = owner_key(self.partition)
-        self.counts.recover((key, value) for key, value in panes if key != owner)
+        self.counts.recover(panes)
         self._settling.recover_classes(
-            (key.subject, Atom(key.row, column))
-            for key, row in self.counts.rows.items()
-            if key.level == TOTAL and isinstance(key.subject, Identity) and not key.segment
-            for column in row
+            (account.subject, atom)
+            for account, _, _, atom, _ in self.counts.cells()
+            if isinstance(account.subject, Identity) and not account.segment
         )
         for key, raw in store.items():
             self._by_hour[decode_age(raw).newest // _HOUR].append(key)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from app.core.counts.panes import owner_key
+from app.core.counts.rows import owner_key
 from app.core.join.shard import Shard
 from app.settings import Settings
 from app.worker.kafka.client import SetupError, client_options

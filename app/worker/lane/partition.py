@@ -13,7 +13,7 @@ import orjson
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, ProducerFenced
 
-from app.core.counts.panes import owner_key
+from app.core.counts.rows import owner_key
 from app.core.join.shard import Cut, Shard
 from app.core.letters import Astray, OutRecord, letter_record
 from app.core.wire.partitioning import partition_of

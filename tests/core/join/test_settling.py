@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from app.core.counts.cells import parse_row_value
-from app.core.counts.panes import COARSE, FINE, TOTAL, RowKey, parse_key
+from app.core.counts.panes import COARSE, FINE, TOTAL
+from app.core.counts.rows import RowKey, parse_key, parse_rows
 from app.core.outputs.report import models_report
 from app.core.rules import Rulebook, Rules
 from tests.builders import (
@@ -365,11 +365,10 @@ def test_a_model_that_is_no_longer_scored_gives_back_what_it_counted() -> None:
 def test_what_has_been_taken_back_is_not_written() -> None:
     ledger = Ledger().absorb(a_response(1), a_feedback(1, reward=1, at=1), a_request(puid="q", at=1)).cut()
     ledger.absorb(a_feedback(0, reward=None, at=2), a_response(1, version="v2", puid="q", at=99)).cut()
-    written = [
-        (parse_key(key), parse_row_value(value)) for key, value in ledger.panes[0].items() if b"first" not in key
-    ]
-    assert all(all(cells.values()) for _, cells in written)
-    kept = {(str(key.subject), key.row) for key, _ in written if isinstance(key, RowKey)}
+    keys = [(parse_key(raw), value) for raw, value in ledger.panes[0].items()]
+    written = [(key, parse_rows(key.row, value)) for key, value in keys if isinstance(key, RowKey)]
+    assert all(all(columns.values()) for _, rows in written for columns in rows.values())
+    kept = {(str(key.subject), row) for key, rows in written for row in rows}
     assert kept == {
         (MODEL, "exchanges"), (MODEL, "confusion=0"), (MODEL, "delay"),
         (f"{MODEL}@v2", "exchanges"), (f"{MODEL}@v2", "confusion/unlabelled"),
@@ -599,7 +598,7 @@ def test_fine_panes_go_after_two_hours_and_coarse_ones_after_25() -> None:
         ledger.cut(clock)
         levels.append({key.level for key in ledger.rows()})
     assert levels == [{TOTAL, COARSE, FINE}] * 2 + [{TOTAL, COARSE}] * 2 + [{TOTAL}]
-    assert len(ledger.panes[0]) == 3  # two rows of the total, and when it was first seen
+    assert len(ledger.panes[0]) == 3  # the total, when it was first seen, and the end of the epoch
 
 
 def test_a_label_after_that_counts_in_the_totals_and_as_late() -> None:

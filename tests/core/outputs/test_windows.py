@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.counts.panes import PaneClock, RowKey, Window
+from app.core.counts.panes import PaneClock, Window
+from app.core.counts.rows import RowKey
 from app.core.counts.view import View
 from app.core.events import Identity
 from app.core.measures.readings import Readings
@@ -37,9 +38,9 @@ class History:
     def read(self) -> None:
         """Bring the view up to what was written."""
         for number, (before, after) in enumerate(zip(self._seen, self.ledger.panes, strict=True)):
-            for key in before.keys() | after.keys():
+            for key in [*before.keys() - after.keys(), *after]:  # the end of the epoch stands last
                 if before.get(key) != after.get(key):
-                    self.view.apply(number, key, after.get(key))
+                    self.view.take(number, key, after.get(key))
         self._seen = [dict(changelog) for changelog in self.ledger.panes]
 
     def take(self, now: float = 0, most: int = 10_000, *, writing: bool = True) -> list[Document]:
