@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from app.core.events import REASONS, Reason
-from app.core.outputs.series import COUNTS, FIRST_SEEN, INFO, SCORE, SCORE_SAMPLES, WORKER
+from app.core.outputs.series import COUNTS, FIRST_SEEN, INFO, SCORE, SCORE_SAMPLES
+from app.core.outputs.worker_series import WORKER
 from app.core.scores.catalogue import SCORES
 from app.settings import Settings
 
@@ -55,7 +56,7 @@ def series() -> str:
         rows.append((name, family.kind, ", ".join(family.labels), family.help))
     others = (SCORE, SCORE_SAMPLES, INFO, FIRST_SEEN)
     rows += [(f"`{name}`", kind, ", ".join(labels), text) for name, kind, text, labels in others]
-    rows += [(f"`{name}`", kind, ", ".join(labels), f"{text} This worker.") for name, kind, text, labels in WORKER]
+    rows += [(f"`{one.name}`", one.kind, ", ".join(one.labels), f"{one.help} This worker.") for one in WORKER]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 

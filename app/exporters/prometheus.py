@@ -15,7 +15,8 @@ from app.core.counts.panes import TOTAL
 from app.core.events import Identity, identity_fields
 from app.core.measures.measure import Histogram
 from app.core.measures.reading import Reading
-from app.core.outputs.series import COUNTS, FIRST_SEEN, INFO, SCORE, SCORE_SAMPLES, SELDON, WORKER, seldon_samples
+from app.core.outputs.series import COUNTS, FIRST_SEEN, INFO, SCORE, SCORE_SAMPLES, SELDON, seldon_samples
+from app.core.outputs.worker_series import WORKER, WorkerNumbers
 from app.core.scores.catalogue import scores_of
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -23,8 +24,6 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 #: (identity, readings by "total" and window, first seen in seconds)
 Model = tuple[Identity, Mapping[str, Reading], int]
 Models = Iterable[Model]
-#: name → [(label values, value)]
-WorkerSamples = Mapping[str, Iterable[tuple[tuple[str, ...], float]]]
 
 
 def number(value: Any) -> str:
@@ -131,13 +130,13 @@ def _seldon(lines: list[str], models: list[Model]) -> None:
             lines += by_series[name]
 
 
-def worker_text(samples: WorkerSamples) -> str:
+def worker_text(numbers: WorkerNumbers) -> str:
     """The series of this worker, in the catalogue's order."""
     lines: list[str] = []
-    for name, kind, text, labels in WORKER:
-        _head(lines, name, kind, text)
-        for values, value in samples.get(name, ()):
-            lines.append(f"{name}{_labels(None, labels, values)} {number(value)}")
+    for series in WORKER:
+        _head(lines, series.name, series.kind, series.help)
+        for labels, value in series.samples(numbers):
+            lines.append(f"{series.name}{_labels(None, series.labels, labels)} {number(value)}")
     return "\n".join(lines) + "\n"
 
 

@@ -1,6 +1,6 @@
 """Traffic for the live tests, and the short brute-force count that it is compared with.
 
-The count shares no code with `app`: it keeps every event, sorts, and says what design section 3 says.
+The count shares no code with `app`: it keeps every event, sorts, and says what the rules of the count say.
 """
 
 import json

@@ -1,7 +1,7 @@
 """What the documents of a request logger say, as canonical events: a history in Elasticsearch that is counted again.
 
-Documents are those of Seldon's request logger, whatever its version, and Tally's own (`app.core.document`): one a row,
-`puid` where the request has one row, `puid-item-N` where it has more.
+Documents are those of Seldon's request logger, whatever its version, and Tally's own (`app.core.outputs.documents`):
+one a row, `puid` where the request has one row, `puid-item-N` where it has more.
 
     {"RequestId": "<puid>", "@timestamp", "ServingEngine", "Ce-Namespace", "Ce-Inferenceservicename", "Ce-Endpoint",
      "Ce-Modelid",

@@ -45,31 +45,6 @@ FIRST_SEEN: Final = Series(
     (),
 )
 
-#: Series of this process since its start: (name, type, help, labels).
-WORKER: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
-    ("tally_events_total", "counter", "Events read.", ("kind",)),
-    ("tally_rejected_total", "counter", "Events refused, by reason.", ("reason",)),
-    ("tally_duplicates_total", "counter", "Events that changed nothing: repeated, or outdated.", ("kind",)),
-    ("tally_rekeyed_total", "counter", "Events that were brought from a wrong key or partition to their own.", ()),
-    ("tally_corrections_total", "counter", "Feedbacks that replaced an earlier statement.", ()),
-    ("tally_late_total", "counter", "Labels for panes that are no longer kept; they count in the totals.", ()),
-    ("tally_orphans_total", "counter", "Feedbacks that expired without a response.", ()),
-    ("tally_failed_predictions_total", "counter", "Responses that were errors.", ()),
-    ("tally_clock_ahead_total", "counter", "Events whose time lay more than 5 minutes ahead of their record.", ()),
-    ("tally_dropped_total", "counter", "What a limit has dropped.", ("what",)),
-    ("tally_documents_total", "counter", "Documents for Elasticsearch, by what became of them.", ("result",)),
-    ("tally_documents_backlog", "gauge", "Joined records whose documents are not in Elasticsearch yet.", ()),
-    ("tally_documents_oldest_seconds", "gauge", "Age of the oldest record that waits for Elasticsearch.", ()),
-    ("tally_intake_events_total", "counter", "Canonical events that the intake made, by source topic.", ("topic",)),
-    ("tally_intake_lag_events", "gauge", "Records of the sources that the intake has not read yet.", ()),
-    ("tally_lag_events", "gauge", "Events not read yet, by topic.", ("topic",)),
-    ("tally_lag_seconds", "gauge", "Age of the oldest partition clock.", ()),
-    ("tally_open_exchanges", "gauge", "Exchanges kept by this worker.", ()),
-    ("tally_partitions", "gauge", "Partitions of this worker, by state.", ("state",)),
-    ("tally_recovered_records", "gauge", "Changelog records that the last loading of partitions kept.", ()),
-    ("tally_recovery_seconds", "gauge", "Seconds that the last loading of partitions took to read its changelogs.", ()),
-)  # fmt: skip
-
 #: The seed's own series, all gauges.
 SELDON: Final = (
     Series("correct_total", "gauge", "Sum of rewards.", ("app",)),

@@ -26,6 +26,7 @@ from aiokafka.errors import (
 from app.core.events import Reason, RefusedError
 from app.core.letters import DeadLetter, letter_record
 from app.core.outputs.documents.changes import Documents
+from app.core.outputs.worker_series import DocumentNumbers
 from app.core.rules import Rulebook
 from app.core.stats import Stats
 from app.core.wire.records import Record
@@ -82,13 +83,10 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
 
     # -- what the rest of the worker asks -----------------------------------------------------------------------------
 
-    def samples(self) -> dict[str, list[tuple[tuple[str, ...], float]]]:
-        """The series of the document writer."""
-        return {
-            "tally_documents_total": [((result,), self.results[result]) for result in _RESULTS],
-            "tally_documents_backlog": [((), self.backlog())],
-            "tally_documents_oldest_seconds": [((), self.oldest_seconds())],
-        }
+    def numbers(self) -> DocumentNumbers:
+        """What has become of documents, and what waits."""
+        results = {result: self.results[result] for result in _RESULTS}
+        return DocumentNumbers(results, self.backlog(), self.oldest_seconds())
 
     def backlog(self) -> int:
         """How many joined records of this worker's partitions are not in Elasticsearch yet."""

@@ -3,7 +3,7 @@
 aiokafka makes a text and a tuple of every header and a dataclass of eleven fields of every record. The lane, the feed
 and the loading need key, value, timestamp and offset, and the headers as bytes. What fetches, what follows transactions
 and what unpacks a batch is aiokafka's own: two of its methods see other classes under two names, and one is written
-anew; `tests/worker/test_pins.py` says when a new version no longer fits.
+anew; `tests/worker/kafka/test_pins.py` says when a new version no longer fits.
 """
 
 import asyncio

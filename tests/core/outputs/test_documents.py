@@ -16,7 +16,7 @@ from app.core.outputs.documents.contents import MOST_COPIED, elements_of
 from app.core.outputs.documents.merging import merged, standing
 from app.core.outputs.documents.places import KSERVE, SELDON, Body, Place, index_name, row_id
 from app.core.rules import Column, Rulebook, Rules, Schema
-from app.settings import ModelEntry
+from app.models_file import ModelEntry
 from tests.builders import START, Fields, Record, a_feedback, a_request, a_response, run, time_text, ways
 from tests.cases import cases_if_there, demand
 
