@@ -84,7 +84,7 @@ def test_who_knocks_at_a_full_exchange_is_turned_away_without_measuring(monkeypa
     text = "x" * 150
     full = [a_response(*[text] * 300, predictor=f"p{number}") for number in range(8)]
     ledger = Ledger().absorb(*full)
-    measured = []
+    measured: list[object] = []
     monkeypatch.setattr(bulky, "encode", measured.append)
     ledger.absorb(*[a_response(*[text] * 300, predictor="more", at=at) for at in range(1000)])
     assert not measured
