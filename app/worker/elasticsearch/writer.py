@@ -95,7 +95,7 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
         consumer = self._consumer
         if consumer is None:
             return 0
-        ends = [(consumer.end(tp), consumer.place(tp)) for tp in consumer.assignment()]
+        ends = [(consumer.end(tp), consumer.next_offset(tp)) for tp in consumer.assignment()]
         unread = sum(max(0, end - place) for end, place in ends if end is not None and place is not None)
         return unread + sum(batch.records for batch in self._batches())
 
@@ -243,7 +243,7 @@ class DocumentWriter(ConsumerRebalanceListener):  # type: ignore[misc]
             batch = self._batch
             for record in records:
                 self._add(batch, tp, record)
-            place = consumer.place(tp)
+            place = consumer.next_offset(tp)
             if place is not None and (records or batch.records):
                 batch.places[tp] = place
             if not records:

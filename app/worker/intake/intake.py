@@ -74,7 +74,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
         consumer = self._consumer
         if consumer is None:
             return 0
-        places = [(consumer.end(tp), consumer.place(tp)) for tp in consumer.assignment()]
+        places = [(consumer.end(tp), consumer.next_offset(tp)) for tp in consumer.assignment()]
         return sum(max(0, end - place) for end, place in places if end is not None and place is not None)
 
     def start(self) -> None:
@@ -221,7 +221,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]
             if records:
                 found = True
                 self._rekey_list(outlet, tp, records)
-                outlet.note(tp, consumer.place(tp) or records[-1].offset + 1, len(records))
+                outlet.note(tp, consumer.next_offset(tp) or records[-1].offset + 1, len(records))
                 await asyncio.sleep(0)
         return found
 

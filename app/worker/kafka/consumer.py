@@ -189,7 +189,7 @@ class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         state = subscription.assignment.state_value(tp) if subscription is not None else None
         return state.highwater if state is not None else None
 
-    def place(self, tp: TopicPartition) -> int | None:
+    def next_offset(self, tp: TopicPartition) -> int | None:
         """The offset after the last record taken and the markers behind it."""
         state = self._subscription.subscription.assignment.state_value(tp)
         return state.position if state is not None and state.has_valid_position else None

@@ -61,7 +61,7 @@ class Consumer:
         self._place += len(some)
         return some
 
-    def place(self, _: Any) -> int:
+    def next_offset(self, _: Any) -> int:
         return self._place
 
     def end(self, _: Any) -> int:
