@@ -74,7 +74,7 @@ class Batch:
     puids: set[bytes | None] = field(default_factory=set)
     singly: set[bytes | None] = field(default_factory=set)  # puids whose records are written one at a time
     letters: dict[tuple[int, int], DeadLetter] = field(default_factory=dict)  # by partition and offset
-    places: dict[TopicPartition, int] = field(default_factory=dict)  # where reading goes on behind it
+    next_offsets: dict[TopicPartition, int] = field(default_factory=dict)  # where reading goes on behind it
     records: int = 0
     size: int = 0
     oldest: int | None = None  # ms
