@@ -106,13 +106,13 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
     `session` is called anew for each session. It subscribes, then reads and commits until something raises.
 
     `flush` is called when partitions are about to be taken, while nothing is read. When it returns, all that has been
-    read before is committed, or will never be. Where it raises, or takes longer than `TALLY_SESSION_TIMEOUT`, the
-    session ends, and commits nothing more.
+    read is committed, or given up. Where it raises, or takes longer than `TALLY_SESSION_TIMEOUT`, the session ends, and
+    commits nothing more.
 
     `first_offset` says where a partition begins of which the group has no offset.
 
-    `rereads` holds for a partition that ends before the group's offset, since it was cut or made anew: whether it is
-    read from its beginning, or from its end.
+    A partition may end before the group's offset, if it was cut or made anew. With `rereads` it is then read from its
+    beginning, else from its end.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer: GroupConsumer | None = None
         self._topics: list[str] = []
         self._held = True  # nothing is read while a rebalance goes on
-        self._turn = 0  # counts rebalances, so that nothing is done after one that was begun before it
+        self._turn = 0  # counts rebalances: what was begun before one is not finished after it
         self._given = asyncio.Event()
         self._mine: list[TopicPartition] = []
         self._left: deque[TopicPartition] = deque()  # those of which nothing has been taken yet in this round
@@ -257,6 +257,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
         if wanted == self._topics:
             return
         await self._hold_and_flush()
+        self.check()
         self._topics = wanted
         if wanted:
             log.info("%s reads topics=%s", self._name, wanted)
@@ -267,9 +268,11 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
     async def read(self, most: int, seconds: float) -> Taken | None:
         """Take up to `most` records of the partition whose turn it is.
 
-        None where nothing has come within this time, or since a moment ago; or while a rebalance goes on. Other tasks
-        have their turn before something is taken, and none between that and the caller's next `await`: so what is put
-        where `flush` finds it without waiting is never missed by it.
+        None where there is nothing: at once when all that was fetched has just been taken, else after `seconds`. None
+        also while a rebalance goes on.
+
+        Other tasks run before the records are taken, and none from there to the caller's next `await`. So `flush` finds
+        what the caller has put away until then.
         """
         await asyncio.sleep(0)
         self.check()
@@ -328,7 +331,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
             return False
         for tp, offset in offsets.items():
             self._consumer.seek(tp, offset)
-            self._handed[tp] = -1
+            self._handed[tp] = -1  # so that `read` hands out this one
         return True
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
