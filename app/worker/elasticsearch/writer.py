@@ -22,7 +22,7 @@ from app.core.wire.records import Record
 from app.exporters.elasticsearch.templates import TEMPLATES
 from app.exporters.elasticsearch.writes import Elasticsearch
 from app.settings import Settings
-from app.worker.elasticsearch.landing import Batch, Landing, Origin
+from app.worker.elasticsearch.landing import Batch, Landing, Logged
 from app.worker.kafka.consumer import OpenConsumer, open_consumer
 from app.worker.kafka.group import GroupConsumer, GroupReader, Taken
 from app.worker.kafka.producer import OpenProducer, close_producer, open_producer
@@ -80,7 +80,7 @@ class DocumentWriter:
         )
         self._producer: AIOKafkaProducer | None = None
         self._batch = Batch()
-        #: Bulks on their way, the oldest first. What several of them say of one puid is written by the last in the end.
+        #: Bulks on their way, the oldest first. A puid that several of them have is written in their order.
         self._flying: deque[tuple[Batch, asyncio.Task[None]]] = deque()
 
     # -- what the rest of the worker asks -----------------------------------------------------------------------------
@@ -204,8 +204,8 @@ class DocumentWriter:
             log.exception("unexpected error in a joined record topic=%s partition=%d offset=%d", *tp, record.offset)
             self._refuse(batch, (tp, record), Reason.UNEXPECTED, f"{type(error).__name__}: {error}")
 
-    def _refuse(self, batch: Batch, origin: Origin, reason: Reason, detail: str) -> None:
-        if batch.refuse(origin, reason, detail):
+    def _refuse(self, batch: Batch, logged: Logged, reason: Reason, detail: str) -> None:
+        if batch.refuse(logged, reason, detail):
             self.results["refused"] += 1
             self._stats.rejected[reason] += 1
 

@@ -28,7 +28,7 @@ class Sources:
         self._asked = None if len(self._names) < len(settings.intake_topics) else self._names
         #: The partition counts at the first look: what comes later is new, and has no record that is too old.
         self._first: dict[str, int] | None = None
-        self._missing: set[str] = set()  # of which the log has been told
+        self._missing: set[str] = set()  # which the log has named already
         self._look_at = 0.0
 
     def look_at_once(self) -> None:

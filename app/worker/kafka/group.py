@@ -289,7 +289,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
             records = consumer.take(tp, most)
             offset = consumer.next_offset(tp)
             if offset is None:
-                continue  # the group has not said yet where it goes on
+                continue  # where it goes on is not known yet
             if records or offset != self._handed.setdefault(tp, offset):
                 self._handed[tp] = offset
                 self._found = True
