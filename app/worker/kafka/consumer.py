@@ -243,14 +243,18 @@ async def open_consumer(settings: Settings, **options: Any) -> RecordConsumer:
 
 
 async def close_consumer(consumer: RecordConsumer, seconds: float) -> None:
-    """Leave the group; where the brokers do not answer in time, without a word."""
+    """Leave the group; where the brokers do not answer in time, without a word. Cancelled, it does so at once."""
+    stopped = False
     try:
         async with asyncio.timeout(seconds):
             await consumer.stop()
+        stopped = True
     except (TimeoutError, KafkaError, OSError) as error:
         log.debug("consumer closed hard: %r", error)
-        if consumer._coordinator is not None:  # else it would join again by itself, and hold partitions unread
-            for task in (consumer._coordinator._heartbeat_task, consumer._coordinator._coordination_task):
-                if task is not None:
-                    task.cancel()
-        await consumer._client.close()
+    finally:
+        if not stopped:
+            if consumer._coordinator is not None:  # else it would join again by itself, and hold partitions unread
+                for task in (consumer._coordinator._heartbeat_task, consumer._coordinator._coordination_task):
+                    if task is not None:
+                        task.cancel()
+            await consumer._client.close()

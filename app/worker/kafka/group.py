@@ -181,15 +181,14 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
             began = loop.time()
             try:
                 await self._run_session()
-            except (KafkaError, OSError, TimeoutError) as error:
-                # The same again and again is logged once.
-                level = logging.WARNING if repr(error) != before else logging.DEBUG
-                log.log(level, "%s begins again at its committed offsets: %r", self._name, error)
+            except Exception as error:
+                if loop.time() - began > _LONGEST_PAUSE:
+                    pause, before = _FIRST_PAUSE, ""
+                if not isinstance(error, (KafkaError, OSError, TimeoutError)):  # a defect must not end the worker
+                    log.exception("unexpected error in %s, which begins again at its committed offsets", self._name)
+                elif repr(error) != before:  # the same again and again is logged once
+                    log.warning("%s begins again at its committed offsets: %r", self._name, error)
                 before = repr(error)
-            except Exception:  # a defect, which must not end the worker
-                log.exception("unexpected error in %s, which begins again at its committed offsets", self._name)
-            if loop.time() - began > _LONGEST_PAUSE:
-                pause, before = _FIRST_PAUSE, ""
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 

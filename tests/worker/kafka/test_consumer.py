@@ -221,7 +221,7 @@ def test_no_question_about_topics_creates_one() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("answer", ["none", "an error"])
+@pytest.mark.parametrize("answer", ["none", "an error", "none, and the worker stops"])
 @pytest.mark.parametrize("joined", [True, False])
 def test_a_consumer_that_nobody_lets_go_in_time_is_cut_off_and_joins_no_more(answer: str, joined: bool) -> None:
     async def test() -> None:
@@ -243,7 +243,11 @@ def test_a_consumer_that_nobody_lets_go_in_time_is_cut_off_and_joins_no_more(ans
         if joined:
             heartbeat, coordination = tasks
             consumer._coordinator = SimpleNamespace(_heartbeat_task=heartbeat, _coordination_task=coordination)
-        await close_consumer(consumer, 0.01)
+        closing = loop.create_task(close_consumer(consumer, 1000 if "stops" in answer else 0.01))
+        if "stops" in answer:
+            await asyncio.sleep(0)
+            closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
         await asyncio.sleep(0)
         assert [task.cancelled() for task in tasks] == [joined, joined]
         assert closed == [consumer]

@@ -426,7 +426,24 @@ def test_whatever_goes_wrong_the_next_session_begins_at_the_committed_offsets_la
     assert warnings == [f"the test begins again at its committed offsets: {error!r}"]
 
 
-def test_a_defect_is_told_with_its_traceback_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_same_trouble_is_logged_again_once_a_session_has_gone_well(caplog: pytest.LogCaptureFixture) -> None:
+    brokers = some(a=1)
+    user = User(brokers)
+
+    async def test() -> None:
+        user.error = KafkaConnectionError("away")
+        await until(lambda: len(user.sessions) == 4)
+        user.error = None
+        await asyncio.sleep(100)
+        assert len(caplog.records) == 1
+        user.error = KafkaConnectionError("away")
+        await until(lambda: len(user.sessions) == 8)
+
+    run(user, test)
+    assert len(caplog.records) == 2
+
+
+def test_a_defect_is_logged_with_its_traceback_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
     brokers = some(a=1)
     user = User(brokers)
 
