@@ -51,7 +51,7 @@ _SELDON: Final = "seldon"
 Headers = tuple[tuple[str, bytes], ...]
 
 
-class Document(NamedTuple):
+class StoredDocument(NamedTuple):
     """One document: its id and its `_source`."""
 
     id: str
@@ -92,13 +92,13 @@ class _Part(NamedTuple):
     is_labelled: bool  # the document says which label its row has
 
 
-def puid_of(document: Document) -> str:
+def puid_of(document: StoredDocument) -> str:
     """The puid that a document belongs to, empty where it names none."""
     said = document.source.get("RequestId")
     return said if type(said) is str and said else base_puid(document.id)
 
 
-def events_of(documents: Iterable[Document], largest: int) -> Imported:
+def events_of(documents: Iterable[StoredDocument], largest: int) -> Imported:
     """The events of all documents of one puid: a request and a response for each leg, and each feedback.
 
     `largest` is how many bytes an event may have. The order of the documents does not matter.

@@ -98,7 +98,7 @@ class Slot(NamedTuple):
         return self.number * self.window.seconds
 
 
-class Document(NamedTuple):
+class WindowDocument(NamedTuple):
     """One document as it is now; the body is None where nothing is counted in the window any more."""
 
     slot: Slot
@@ -116,7 +116,7 @@ class WindowDocuments:
         self._view = view
         self._clock = clock
         self._due: dict[Slot, None] = {}
-        self._last: dict[Slot, Document] = {}  # as they were when they could last be stated
+        self._last: dict[Slot, WindowDocument] = {}  # as they were when they could last be stated
         self._natures: dict[Identity, Nature] = {}
         #: Of each window its level, and how many panes it has.
         self._shapes: dict[Window, tuple[str, int]] = {}
@@ -156,9 +156,9 @@ class WindowDocuments:
             del self._last[next(iter(self._last))]
             self.dropped += 1
 
-    def take(self, now: float, most: int) -> list[Document]:
+    def take(self, now: float, most: int) -> list[WindowDocument]:
         """Some of the documents that have changed. They count as written: whoever cannot write them puts them back."""
-        documents: list[Document] = []
+        documents: list[WindowDocument] = []
         while self._last and len(documents) < most:
             documents.append(self._last.pop(next(iter(self._last))))
         while self._due and len(documents) < most:
@@ -169,7 +169,7 @@ class WindowDocuments:
             documents.append(self._document(slot))
         return documents
 
-    def put_back(self, documents: Iterable[Document], now: float) -> None:
+    def put_back(self, documents: Iterable[WindowDocument], now: float) -> None:
         """Say that documents were not written. They come again, as they are then."""
         for document in documents:
             if not self._is_closing(document.slot, now):
@@ -210,9 +210,9 @@ class WindowDocuments:
         level, panes = self._panes_of(slot)
         return not self._clock.retired(level, panes[0], now + self._length(level) / 4)
 
-    def _document(self, slot: Slot) -> Document:
+    def _document(self, slot: Slot) -> WindowDocument:
         reading = self._readings.of_panes(slot.identity, *self._panes_of(slot))
-        return Document(slot, document_id(slot), None if reading is None else _body(slot, reading))
+        return WindowDocument(slot, document_id(slot), None if reading is None else _body(slot, reading))
 
 
 def document_id(slot: Slot) -> str:

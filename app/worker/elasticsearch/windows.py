@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from app.core.measures.readings import Readings
-from app.core.outputs.windows import INDEX, MAPPINGS, Document, WindowDocuments
+from app.core.outputs.windows import INDEX, MAPPINGS, WindowDocument, WindowDocuments
 from app.exporters.elasticsearch.templates import index_template
 from app.exporters.elasticsearch.writes import Elasticsearch, Result, Write
 from app.settings import Settings
@@ -91,7 +91,7 @@ class WindowWriter:
     async def _write_some(self) -> bool:
         """Write some documents. Whether there were any, and none met a newer one."""
         version = time.time_ns() // 1_000_000
-        waiting: dict[str, Document] = {}
+        waiting: dict[str, WindowDocument] = {}
         conflict = False
         refused = []
         try:

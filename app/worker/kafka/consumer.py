@@ -7,21 +7,27 @@ anew; `tests/worker/kafka/test_pins.py` says when a new version no longer fits.
 """
 
 import asyncio
+import logging
 import struct
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Collection, Iterator
+from functools import partial
 from itertools import islice
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchError, PartitionRecords
 from aiokafka.errors import CorruptRecordException, KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 
 from app.core.wire.records import BrokenRecordError, Record, read_records
 from app.settings import Settings
 from app.worker.kafka.client import client_options
+
+log = logging.getLogger(__name__)
 
 _INT: Final = struct.Struct(">i")
 #: Where a batch says how many bytes follow; and where its records begin, after their number.
@@ -143,9 +149,26 @@ class ParsedFetcher(Fetcher):  # type: ignore[misc]
 
 
 class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
-    """An aiokafka consumer whose records are taken from what has been fetched, by partition."""
+    """An aiokafka consumer whose records are taken from what has been fetched, by partition. It creates no topic."""
 
     start = with_globals(AIOKafkaConsumer.start, Fetcher=ParsedFetcher)
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # aiokafka asks for the topics that it reads in a way that creates them again after somebody has deleted them.
+        ask = partial(MetadataRequest, allow_auto_topic_creation=False)
+        update = with_globals(AIOKafkaClient._metadata_update, MetadataRequest=ask)
+        self._client._metadata_update = MethodType(update, self._client)
+
+    def check(self) -> None:
+        """Raise what has ended the membership in the group, if anything has."""
+        self._coordinator.check_errors()
+
+    async def partition_counts(self, names: Collection[str] | None) -> dict[str, int]:
+        """The partition counts of those of the topics that exist; with None, of all."""
+        request = MetadataRequest(None if names is None else sorted(names), allow_auto_topic_creation=False)
+        reply = await self._client.send(self._client.get_random_node(), request)
+        return {topic: len(partitions) for error, topic, _, partitions in reply.topics if not error}
 
     async def wait_for_records(self, tps: list[TopicPartition], seconds: float, *, more: bool = False) -> None:
         """Wait until something has been fetched of any of these partitions; with `more`, until more has been fetched.
@@ -185,14 +208,18 @@ class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
 
     def end(self, tp: TopicPartition) -> int | None:
         """The end of a partition as the last fetch saw it."""
-        subscription = self._subscription.subscription
-        state = subscription.assignment.state_value(tp) if subscription is not None else None
+        state = self._state(tp)
         return state.highwater if state is not None else None
 
-    def place(self, tp: TopicPartition) -> int | None:
+    def next_offset(self, tp: TopicPartition) -> int | None:
         """The offset after the last record taken and the markers behind it."""
-        state = self._subscription.subscription.assignment.state_value(tp)
+        state = self._state(tp)
         return state.position if state is not None and state.has_valid_position else None
+
+    def _state(self, tp: TopicPartition) -> Any:
+        subscription = self._subscription.subscription
+        assignment = subscription.assignment if subscription is not None else None
+        return assignment.state_value(tp) if assignment is not None else None
 
 
 class OpenConsumer(Protocol):
@@ -213,3 +240,21 @@ async def open_consumer(settings: Settings, **options: Any) -> RecordConsumer:
         await consumer.stop()
         raise
     return consumer
+
+
+async def close_consumer(consumer: RecordConsumer, seconds: float) -> None:
+    """Leave the group; where the brokers do not answer in time, without a word. Cancelled, it does so at once."""
+    stopped = False
+    try:
+        async with asyncio.timeout(seconds):
+            await consumer.stop()
+        stopped = True
+    except (TimeoutError, KafkaError, OSError) as error:
+        log.debug("consumer closed hard: %r", error)
+    finally:
+        if not stopped:
+            if consumer._coordinator is not None:  # else it would join again by itself, and hold partitions unread
+                for task in (consumer._coordinator._heartbeat_task, consumer._coordinator._coordination_task):
+                    if task is not None:
+                        task.cancel()
+            await consumer._client.close()

@@ -62,7 +62,7 @@ class Feed:
                             if record.key is not None:
                                 take(tp.partition, record.key, record.value)
                         await asyncio.sleep(0)
-                if not self.at_end.is_set() and all((consumer.place(tp) or 0) >= ends[tp] for tp in tps):
+                if not self.at_end.is_set() and all((consumer.next_offset(tp) or 0) >= ends[tp] for tp in tps):
                     self.at_end.set()
         finally:
             await consumer.stop()

@@ -96,7 +96,7 @@ async def _read_changelogs(numbers: list[int], settings: Settings) -> dict[tuple
                         elif key:
                             state[key] = value
                 await asyncio.sleep(0)
-                if (consumer.place(tp) or 0) >= ends[tp]:
+                if (consumer.next_offset(tp) or 0) >= ends[tp]:
                     left.discard(tp)
         for number in numbers:
             states[settings.panes_topic, number].pop(owner_key(number), None)

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from app.core.dialects.history import Document, Imported, LeftOut, events_of, puid_of
+from app.core.dialects.history import Imported, LeftOut, StoredDocument, events_of, puid_of
 from app.core.events import Kind
 from app.core.outputs.documents.changes import Documents
 from app.core.outputs.documents.merging import merged, standing
@@ -23,7 +23,7 @@ BATCH = {"data": {"names": ["a", "b"], "ndarray": ASKED_ROWS}}
 ANSWERS = {"data": {"names": ["c"], "ndarray": ANSWERED_ROWS}}
 
 
-def a_document(name: str = "p", **parts: Any) -> Document:
+def a_document(name: str = "p", **parts: Any) -> StoredDocument:
     """A document of `seldon/sklearn/default`, without the fields that are given as None."""
     source = {
         "@timestamp": TOLD,
@@ -35,7 +35,7 @@ def a_document(name: str = "p", **parts: Any) -> Document:
         "Ce-Modelid": "classifier",
         **parts,
     }
-    return Document(name, {field: said for field, said in source.items() if said is not None})
+    return StoredDocument(name, {field: said for field, said in source.items() if said is not None})
 
 
 def a_part(payload: Any = None, time: str | None = ASKED, **others: Any) -> dict[str, Any]:
@@ -43,21 +43,21 @@ def a_part(payload: Any = None, time: str | None = ASKED, **others: Any) -> dict
     return {name: said for name, said in part.items() if said is not None}
 
 
-def a_row(number: int, **parts: Any) -> Document:
+def a_row(number: int, **parts: Any) -> StoredDocument:
     """A row of `BATCH`, in the form of the logger."""
     request = a_part(BATCH, instance=ASKED_ROWS[number], names=["a", "b"], dataType="tabular")
     response = a_part(ANSWERS, ANSWERED, instance=ANSWERED_ROWS[number], names=["c"], dataType="number")
     return a_document(f"p-item-{number}", **{"request": request, "response": response} | parts)
 
 
-def imported(*documents: Document) -> Imported:
+def imported(*documents: StoredDocument) -> Imported:
     """What documents say; in whatever order they come, it is the same."""
     found = events_of(documents, 1000)
     assert events_of(reversed(documents), 1000) == found
     return found
 
 
-def said(*documents: Document) -> list[tuple[str, str, str, Any]]:
+def said(*documents: StoredDocument) -> list[tuple[str, str, str, Any]]:
     """(kind, puid, time, body) of the events; nothing is left out."""
     found = imported(*documents)
     assert not found.left_out
@@ -71,13 +71,13 @@ def said(*documents: Document) -> list[tuple[str, str, str, Any]]:
     return result
 
 
-def left_out(*documents: Document) -> dict[LeftOut, int]:
+def left_out(*documents: StoredDocument) -> dict[LeftOut, int]:
     found = imported(*documents)
     assert not found.events
     return dict(found.left_out)
 
 
-def join(*indices: list[Document]) -> Ledger:
+def join(*indices: list[StoredDocument]) -> Ledger:
     """What the join makes of the documents of some indices."""
     ledger = Ledger()
     for documents in indices:
@@ -343,7 +343,7 @@ def test_what_was_told_at_different_times_are_different_feedbacks() -> None:
 # -- Tally's own documents --------------------------------------------------------------------------------------------
 
 
-def documents_of(ledger: Ledger) -> list[list[Document]]:
+def documents_of(ledger: Ledger) -> list[list[StoredDocument]]:
     """What the document writer makes of the log, index by index."""
     documents = Documents(Rulebook())
     shelf: dict[Place, Body] = {}
@@ -353,9 +353,9 @@ def documents_of(ledger: Ledger) -> list[list[Document]]:
             for there in before:
                 del shelf[there]
             shelf[place] = merged(now, change)
-    indices: dict[str, list[Document]] = {}
+    indices: dict[str, list[StoredDocument]] = {}
     for (index, name), source in shelf.items():
-        indices.setdefault(index, []).append(Document(name, source))
+        indices.setdefault(index, []).append(StoredDocument(name, source))
     return list(indices.values())
 
 

@@ -12,7 +12,7 @@ from app.core.counts.rows import RowKey
 from app.core.counts.view import View
 from app.core.events import Identity
 from app.core.measures.readings import Readings
-from app.core.outputs.windows import MAPPINGS, Document, Slot, WindowDocuments, document_id
+from app.core.outputs.windows import MAPPINGS, Slot, WindowDocument, WindowDocuments, document_id
 from app.core.rules import Rulebook, Rules
 from tests.builders import START, WINDOWS, Ledger, Record, a_feedback, a_request, a_response
 
@@ -29,7 +29,7 @@ class History:
         self.documents = WindowDocuments(Readings(self.view, Rulebook(rules), 200), PaneClock())
         self._seen: list[dict[bytes, bytes]] = [{} for _ in range(partitions)]
 
-    def tell(self, *records: Record, now: float = 0, most: int = 10_000) -> list[Document]:
+    def tell(self, *records: Record, now: float = 0, most: int = 10_000) -> list[WindowDocument]:
         """Count records, and take the documents that have to be written."""
         self.ledger.absorb(*records).cut(now)
         self.read()
@@ -43,12 +43,12 @@ class History:
                     self.view.take(number, key, after.get(key))
         self._seen = [dict(changelog) for changelog in self.ledger.panes]
 
-    def take(self, now: float = 0, most: int = 10_000, *, writing: bool = True) -> list[Document]:
+    def take(self, now: float = 0, most: int = 10_000, *, writing: bool = True) -> list[WindowDocument]:
         self.documents.note(START + now, writing=writing)
         return self.documents.take(START + now, most)
 
 
-def bodies(documents: Sequence[Document]) -> dict[str, Any]:
+def bodies(documents: Sequence[WindowDocument]) -> dict[str, Any]:
     """By window and time of day, for documents of one model."""
     assert len({document.slot.identity for document in documents}) < 2
     return {document.id.partition("//")[2].replace("2026-11-21T", ""): document.body for document in documents}

@@ -5,9 +5,11 @@ from importlib.metadata import version
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.producer.message_accumulator import MessageAccumulator
+from aiokafka.producer.sender import Sender
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
 from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
@@ -32,15 +34,19 @@ def test_the_parser_is_the_compiled_one() -> None:
         # app/worker/kafka/consumer.py binds these names to other classes.
         (Fetcher._proc_fetch_request, {"PartitionRecords", "MemoryRecords"}),
         (AIOKafkaConsumer.start, {"Fetcher"}),
+        (AIOKafkaClient._metadata_update, {"MetadataRequest"}),  # one that creates no topic
         # … replaces this method, and reads these attributes.
         (PartitionRecords._unpack_records, {"_consumer_record", "has_next", "next_batch"}),
         (FetchResult.getall, {"check_assignment", "has_more"}),
         (Fetcher.fetched_records, {"_records", "_notify", "_wait_consume_future", "_create_fetch_waiter"}),
+        (AIOKafkaConsumer.getmany, {"check_errors"}),
+        (GroupCoordinator.__init__, {"_heartbeat_task", "_coordination_task"}),  # ended where the brokers are away
+        # app/worker/kafka/producer.py: what ends a producer that the brokers no longer answer.
+        (Sender.close, {"_sender_task"}),
         # app/worker/http/publisher.py: what ends a producer that the brokers no longer answer.
         (AIOKafkaProducer.stop, {"_message_accumulator", "_sender"}),
         (MessageAccumulator.fail_all, {"_batches"}),
-        # app/worker/kafka/membership.py: the heartbeat that is recorded, the fetcher that is ended, the rejoin that is
-        # asked.
+        # app/worker/kafka/membership.py: the recorded heartbeat, the ended fetcher, the asked rejoin.
         (GroupCoordinator._heartbeat_routine, {"_do_heartbeat"}),
         (GroupCoordinator.need_rejoin, {"_rejoin_needed_fut"}),
         (driver.AIOKafkaConsumerThread._create_consumer, {"_create_worker_consumer"}),
