@@ -37,7 +37,7 @@ _NEVER_MS: Final = 2**31 - 1
 
 
 class GroupConsumer(Protocol):
-    """What a group reader asks of its consumer; `app.worker.kafka.consumer.RecordConsumer` is one."""
+    """What a group reader asks of its consumer; `RecordConsumer` of `app.worker.kafka.consumer` is one."""
 
     def subscribe(self, topics: Sequence[str], *, listener: ConsumerRebalanceListener) -> None:
         """Join the group for these topics; the listener hears of each rebalance."""
