@@ -8,8 +8,7 @@ from aiokafka.errors import KafkaError
 
 from app.core.counts.view import View
 from app.settings import Settings
-from app.worker.kafka.client import client_options
-from app.worker.kafka.consumer import RecordConsumer
+from app.worker.kafka.consumer import OpenConsumer, open_consumer
 
 log = logging.getLogger(__name__)
 
@@ -17,10 +16,13 @@ log = logging.getLogger(__name__)
 class Feed:
     """Keeps a view up to date. `at_end` is set once the topic has been read to the end that it had at the start."""
 
-    def __init__(self, view: View, settings: Settings, partitions: int) -> None:
+    def __init__(
+        self, view: View, settings: Settings, partitions: int, *, open_consumer: OpenConsumer = open_consumer
+    ) -> None:
         self._view = view
         self._settings = settings
         self._partitions = partitions
+        self._open_consumer = open_consumer
         self.at_end = asyncio.Event()
 
     async def run(self) -> None:
@@ -39,15 +41,9 @@ class Feed:
                 await asyncio.sleep(1)
 
     async def _read(self) -> None:
-        consumer = RecordConsumer(
-            **client_options(self._settings),
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            max_partition_fetch_bytes=4 << 20,
-            fetch_max_wait_ms=500,
+        consumer = await self._open_consumer(
+            self._settings, auto_offset_reset="earliest", max_partition_fetch_bytes=4 << 20, fetch_max_wait_ms=500
         )
-        await consumer.start()
         try:
             tps = [TopicPartition(self._settings.panes_topic, number) for number in range(self._partitions)]
             consumer.assign(tps)

@@ -1,7 +1,7 @@
 """The fast lane: whole record lists from the canonical topics into shards, epochs out, by whoever Faust says owns them.
 
 Faust tells it what is given and taken (`assign`, `revoke`); the lane reads with a consumer of its own, which belongs to
-no group, starts where the marks say, and is handed lists of records a partition at a time.
+no group, starts at the positions of its partitions, and is handed lists of records a partition at a time.
 """
 
 import asyncio
@@ -21,9 +21,10 @@ from app.core.stats import Stats
 from app.core.wire.partitioning import partition_of
 from app.core.wire.records import Record
 from app.settings import Settings
-from app.worker.kafka.client import SetupError, client_options
-from app.worker.kafka.consumer import RecordConsumer
-from app.worker.lane.loading import Recovery, load_partitions
+from app.worker.kafka.client import SetupError
+from app.worker.kafka.consumer import OpenConsumer, RecordConsumer, open_consumer
+from app.worker.kafka.producer import OpenProducer, open_producer
+from app.worker.lane.loading import Loader
 from app.worker.lane.partition import Partition
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ _LONGER = 5
 
 
 class Lane:
-    """All partitions of this worker."""
+    """All partitions of this worker. `wall` is the clock on the wall, in seconds since 1970."""
 
     def __init__(
         self,
@@ -53,16 +54,29 @@ class Lane:
         *,
         rejoin: Callable[[], None],
         fail: Callable[[SetupError], None],
+        open_consumer: OpenConsumer = open_consumer,
+        open_producer: OpenProducer = open_producer,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
         self.partitions = partitions
         self.stats = Stats()
-        self.recovery = Recovery()
         self.running: dict[int, Partition] = {}
         self.assigned: set[int] | None = None  # None until the group has answered
         self._rulebook = rulebook
         self._rejoin = rejoin
         self._fail = fail
+        self._open_consumer = open_consumer
+        self._wall = wall
+        self._loader = Loader(
+            settings,
+            partitions,
+            self._new_shard,
+            open_consumer=open_consumer,
+            open_producer=open_producer,
+            wall=wall,
+        )
+        self.recovery = self._loader.recovery
         self._consumer: RecordConsumer | None = None
         self._loading: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -82,7 +96,7 @@ class Lane:
 
     def now(self) -> float:
         """The wall clock, or the frozen one."""
-        return self.settings.now if self.settings.now is not None else time.time()
+        return self.settings.now if self.settings.now is not None else self._wall()
 
     def partition_of(self, puid: bytes) -> int:
         """The partition that a puid belongs to."""
@@ -110,15 +124,9 @@ class Lane:
 
     async def start(self) -> None:
         """Connect and begin; nothing is read before the first `assign`."""
-        self._consumer = RecordConsumer(
-            **client_options(self.settings),
-            isolation_level="read_committed",
-            auto_offset_reset="none",
-            enable_auto_commit=False,
-            max_partition_fetch_bytes=1 << 20,
-            fetch_max_wait_ms=100,
+        self._consumer = await self._open_consumer(
+            self.settings, auto_offset_reset="none", max_partition_fetch_bytes=1 << 20, fetch_max_wait_ms=100
         )
-        await self._consumer.start()
         loop = asyncio.get_running_loop()
         # A list of records is many small objects without cycles: collecting while it is alive cost a quarter of all
         # time. So collection is called by hand, between lists; what exists now is never looked at again.
@@ -178,7 +186,7 @@ class Lane:
             await asyncio.sleep(min(2.0 ** (self._losses - 1) * 0.2, 5.0))
         while True:
             try:
-                loaded = await load_partitions(numbers, self.partitions, self.settings, self._new_shard, self.recovery)
+                loaded = await self._loader.load(numbers)
             except SetupError as error:
                 self._fail(error)
                 return

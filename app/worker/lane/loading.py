@@ -6,20 +6,22 @@ ends of the changelogs, then a read_committed read up to them.
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from app.core.counts.rows import owner_key
-from app.core.join.shard import Shard
+from app.core.join.shard import Shard, StateError
 from app.settings import Settings
-from app.worker.kafka.client import SetupError, client_options
-from app.worker.kafka.consumer import RecordConsumer
-from app.worker.kafka.producer import close_producer, open_producer
+from app.worker.kafka.client import SetupError
+from app.worker.kafka.consumer import OpenConsumer
+from app.worker.kafka.producer import OpenProducer, close_producer
 from app.worker.lane.partition import Partition
 
 log = logging.getLogger(__name__)
+
+#: The newest value of each key of a changelog.
+State = dict[bytes, bytes]
 
 
 class Recovery:
@@ -29,110 +31,136 @@ class Recovery:
     seconds = 0.0
 
 
-async def load_partitions(
-    numbers: list[int], partitions: int, settings: Settings, new_shard: Callable[[int], Shard], recovery: Recovery
-) -> list[Partition]:
-    """Load partitions that this worker has been assigned. All or none: on an error all producers are closed."""
-    producers = await asyncio.gather(*(open_producer(settings, number) for number in numbers), return_exceptions=True)
-    opened = [producer for producer in producers if not isinstance(producer, BaseException)]
-    try:
-        for producer in producers:
-            if isinstance(producer, BaseException):
-                raise producer
-        began = time.monotonic()
-        states = await _read_changelogs(numbers, settings)
-        recovery.records = sum(len(state) for state in states.values())
+class Loader:
+    """Loads partitions that this worker has been assigned. `wall` is the clock that their records are stamped by."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        partitions: int,
+        new_shard: Callable[[int], Shard],
+        *,
+        open_consumer: OpenConsumer,
+        open_producer: OpenProducer,
+        wall: Callable[[], float],
+    ) -> None:
+        self.recovery = Recovery()
+        self._settings = settings
+        self._partitions = partitions
+        self._new_shard = new_shard
+        self._open_consumer = open_consumer
+        self._open_producer = open_producer
+        self._wall = wall
+
+    async def load(self, numbers: list[int]) -> list[Partition]:
+        """Load partitions, all or none: on an error all producers are closed."""
+        opened = await asyncio.gather(
+            *(self._open_producer(self._settings, number) for number in numbers), return_exceptions=True
+        )
+        producers = [producer for producer in opened if not isinstance(producer, BaseException)]
+        try:
+            for producer in opened:
+                if isinstance(producer, BaseException):
+                    raise producer
+            loaded = await self._recover(numbers, producers)
+            await self._find_starts(loaded)
+        except BaseException:
+            for producer in producers:
+                await close_producer(producer)
+            raise
+        return loaded
+
+    async def _recover(self, numbers: list[int], producers: list[AIOKafkaProducer]) -> list[Partition]:
+        """Partitions as their changelogs say, now that nobody else can write these."""
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        states = await self._read_changelogs(numbers)
         loaded = []
-        for number, producer in zip(numbers, opened, strict=True):
-            shard = new_shard(number)
-            mark = shard.recover(
-                states[settings.exchanges_topic, number].items(), states[settings.panes_topic, number].items()
-            )
+        for number, producer in zip(numbers, producers, strict=True):
+            shard = self._new_shard(number)
+            exchanges = states[TopicPartition(settings.exchanges_topic, number)]
+            panes = states[TopicPartition(settings.panes_topic, number)]
+            try:
+                position = shard.recover(exchanges.items(), panes.items())
+            except StateError as error:
+                raise SetupError(f"Partition {number} of {settings.app_id}: {error}.") from None
             await asyncio.sleep(0)
-            if mark is not None and mark.partitions != partitions:
+            if position is not None and position.partitions != self._partitions:
                 raise SetupError(
-                    f"The state of {settings.app_id} was written with {mark.partitions} partitions and the topics have "
-                    f"{partitions}: give the topics their old count, or start afresh with another TALLY_APP_ID."
+                    f"The state of {settings.app_id} was written with {position.partitions} partitions and the topics "
+                    f"have {self._partitions}: give the topics their old count, or start afresh with another "
+                    "TALLY_APP_ID."
                 )
-            loaded.append(Partition(number, shard, producer, settings))
-        recovery.seconds = time.monotonic() - began
-        await _find_starts(loaded, settings)
+            loaded.append(Partition(number, shard, producer, settings, self._wall))
+        recovery = self.recovery
+        recovery.records, recovery.seconds = sum(map(len, states.values())), loop.time() - began
         log.info("loaded partitions=%s records=%d seconds=%.2f", numbers, recovery.records, recovery.seconds)
         return loaded
-    except BaseException:
-        for producer in opened:
-            await close_producer(producer)
-        raise
 
-
-async def _read_changelogs(numbers: list[int], settings: Settings) -> dict[tuple[str, int], dict[bytes, bytes]]:
-    """The newest value of each key of both changelogs, by topic and partition."""
-    consumer = RecordConsumer(
-        **client_options(settings),
-        isolation_level="read_committed",
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-        max_partition_fetch_bytes=4 << 20,
-        fetch_max_wait_ms=100,
-    )
-    await consumer.start()
-    try:
-        tps = [TopicPartition(topic, n) for topic in (settings.exchanges_topic, settings.panes_topic) for n in numbers]
-        consumer.assign(tps)
-        await consumer.seek_to_beginning(*tps)
-        ends = await consumer.end_offsets(tps)
-        states: dict[tuple[str, int], dict[bytes, bytes]] = {(tp.topic, tp.partition): {} for tp in tps}
-        left = set(tps)
-        while left:
-            await consumer.wait_for_records(list(left), 0.2)
-            for tp in list(left):
-                state = states[tp.topic, tp.partition]
-                # In short lists, so that the records' own objects take up little memory at any time.
-                while records := consumer.take(tp, 500):
-                    for record in records:
-                        key, value = record.key, record.value
-                        if value is None:
-                            state.pop(key or b"", None)
-                        elif key:
-                            state[key] = value
-                await asyncio.sleep(0)
-                if (consumer.next_offset(tp) or 0) >= ends[tp]:
-                    left.discard(tp)
+    async def _read_changelogs(self, numbers: list[int]) -> dict[TopicPartition, State]:
+        """What both changelogs of these partitions hold."""
+        settings = self._settings
+        consumer = await self._open_consumer(
+            settings, auto_offset_reset="earliest", max_partition_fetch_bytes=4 << 20, fetch_max_wait_ms=100
+        )
+        try:
+            tps = [
+                TopicPartition(topic, n) for topic in (settings.exchanges_topic, settings.panes_topic) for n in numbers
+            ]
+            consumer.assign(tps)
+            await consumer.seek_to_beginning(*tps)
+            ends = await consumer.end_offsets(tps)
+            states: dict[TopicPartition, State] = {tp: {} for tp in tps}
+            left = tps
+            while left:
+                await consumer.wait_for_records(left, 0.2)
+                for tp in left:
+                    state = states[tp]
+                    # In short lists, so that the records' own objects take up little memory at any time.
+                    while records := consumer.take(tp, 500):
+                        for record in records:
+                            key, value = record.key, record.value
+                            if value is None:
+                                state.pop(key or b"", None)
+                            elif key:
+                                state[key] = value
+                    await asyncio.sleep(0)
+                left = [tp for tp in left if (consumer.next_offset(tp) or 0) < ends[tp]]
+        finally:
+            await consumer.stop()
         for number in numbers:
-            states[settings.panes_topic, number].pop(owner_key(number), None)
+            states[TopicPartition(settings.panes_topic, number)].pop(owner_key(number), None)
         return states
-    finally:
-        await consumer.stop()
 
-
-async def _find_starts(loaded: list[Partition], settings: Settings) -> None:
-    """Where partitions without a mark begin: at the group's offset, else where `TALLY_START` says."""
-    fresh = [
-        TopicPartition(topic, part.number)
-        for part in loaded
-        for topic in settings.topics
-        if topic not in part.shard.offsets
-    ]
-    if not fresh:
-        return
-    consumer = AIOKafkaConsumer(**client_options(settings), group_id=settings.app_id, enable_auto_commit=False)
-    await consumer.start()
-    try:
-        consumer.assign(fresh)
-        beginnings = await consumer.beginning_offsets(fresh)
-        ends = await consumer.end_offsets(fresh)
-        times = {}
-        if isinstance(settings.start, float):
-            times = await consumer.offsets_for_times({tp: int(settings.start * 1000) for tp in fresh})
-        shards = {part.number: part.shard for part in loaded}
-        for tp in fresh:
-            start = await consumer.committed(tp)
-            if start is None:
-                if isinstance(settings.start, float):
-                    found = times.get(tp)
-                    start = found.offset if found is not None else ends[tp]
-                else:
-                    start = beginnings[tp] if settings.start == "earliest" else ends[tp]
-            shards[tp.partition].offsets[tp.topic] = start
-    finally:
-        await consumer.stop()
+    async def _find_starts(self, loaded: list[Partition]) -> None:
+        """Where partitions without a position begin: at the group's offset, else where `TALLY_START` says."""
+        settings = self._settings
+        fresh = [
+            TopicPartition(topic, part.number)
+            for part in loaded
+            for topic in settings.topics
+            if topic not in part.shard.offsets
+        ]
+        if not fresh:
+            return
+        consumer = await self._open_consumer(settings, group_id=settings.app_id)
+        try:
+            consumer.assign(fresh)
+            beginnings = await consumer.beginning_offsets(fresh)
+            ends = await consumer.end_offsets(fresh)
+            times = {}
+            if isinstance(settings.start, float):
+                times = await consumer.offsets_for_times({tp: int(settings.start * 1000) for tp in fresh})
+            shards = {part.number: part.shard for part in loaded}
+            for tp in fresh:
+                start = await consumer.committed(tp)
+                if start is None:
+                    if isinstance(settings.start, float):
+                        found = times.get(tp)
+                        start = found.offset if found is not None else ends[tp]
+                    else:
+                        start = beginnings[tp] if settings.start == "earliest" else ends[tp]
+                shards[tp.partition].offsets[tp.topic] = start
+        finally:
+            await consumer.stop()

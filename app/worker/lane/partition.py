@@ -1,17 +1,17 @@
 """One partition as a unit of ownership: its state, its producer and its position, kept or dropped together.
 
 Loading fences the last owner, then reads what it left; an epoch is one Kafka transaction that holds the changed
-exchanges, the changed rows of counts, the outgoing records, the mark and the group's offsets. Any error ends the unit.
+exchanges, the changed rows of counts, the outgoing records, the position and the group's offsets. Any error ends the
+unit.
 """
 
 import asyncio
 import logging
-import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import orjson
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
 from app.core.counts.rows import owner_key
 from app.core.join.shard import Cut, Shard
@@ -31,9 +31,11 @@ class LostError(Exception):
 
 
 class Partition:
-    """A loaded partition. `shard` is read and changed by the lane alone."""
+    """A loaded partition. `shard` is read and changed by the lane alone; `wall` is the clock that stamps records."""
 
-    def __init__(self, number: int, shard: Shard, producer: AIOKafkaProducer, settings: Settings) -> None:
+    def __init__(
+        self, number: int, shard: Shard, producer: AIOKafkaProducer, settings: Settings, wall: Callable[[], float]
+    ) -> None:
         self.number = number
         self.shard = shard
         self.lost: LostError | None = None
@@ -41,6 +43,7 @@ class Partition:
         self.awaited: dict[str, float] = {}  # the loop time since which the other topics wait for a topic
         self._producer = producer
         self._settings = settings
+        self._wall = wall
         self._commit: asyncio.Task[None] | None = None
         self._commit_started = 0.0
         self._announced = False
@@ -76,7 +79,7 @@ class Partition:
         self._commit = loop.create_task(self._commit_epoch(cut))
 
     async def flush(self, clock: float | None) -> bool:
-        """Commit all that is known. Returns whether the state and the marks are as one."""
+        """Commit all that is known. Returns whether all of it is durable."""
         await self._settle()
         if self.lost is None and self.has_news:
             self.start_epoch(clock)
@@ -101,7 +104,7 @@ class Partition:
         except asyncio.CancelledError:
             self.lost = LostError("given away while an epoch was on its way")
             raise
-        except (ProducerFenced, AssertionError) as error:
+        except (ProducerFenced, IllegalOperation, AssertionError) as error:
             self.lost = LostError(f"another worker has taken it (fenced: {type(error).__name__})")
         except TimeoutError:
             self.lost = LostError(f"an epoch did not commit within {self._settings.session_timeout:g} s")
@@ -112,6 +115,18 @@ class Partition:
             self.lost = LostError(f"an epoch did not commit: {error!r}")
 
     async def _write(self, cut: Cut) -> None:
+        """Make an epoch durable: one transaction, so that all of it holds or nothing.
+
+        1. Begin the transaction. Its producer is that of the loading: a new one would take the partition back from
+           whoever has been given it since, with a state that is no longer true.
+        2. Hand over what changed: the exchanges and, as the last of them, the position; then the counts.
+        3. Hand over what goes out: joined records, dead letters, and the events astray, rekeyed.
+        4. Wait until the broker holds all of it, and raise what it refused: aiokafka commits a transaction that has
+           lost a batch as if nothing had happened.
+        5. Add the offsets of the group. Tools show the lag by them; no partition that has a position begins at them.
+        6. Commit. Where this fails nobody knows what holds: the unit ends, and whoever loads the partition next reads
+           it. To abort and go on would count the epoch twice where the commit did happen.
+        """
         settings, producer = self._settings, self._producer
         await producer.begin_transaction()
         sent: list[asyncio.Future[object]] = []
@@ -120,7 +135,7 @@ class Partition:
         if settings.log_topic:
             await self._send(settings.log_topic, cut.joined, sent)
         await self._send(settings.dead_letters_topic, [letter_record(letter) for letter in cut.dead], sent)
-        sent += [await self._bring_home(astray) for astray in cut.astray]  # they are few: each by itself
+        sent += [await self._rekey(astray) for astray in cut.astray]  # they are few: each by itself
         for outcome in await asyncio.gather(*sent, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -131,7 +146,7 @@ class Partition:
 
     async def _send(self, topic: str, records: Iterable[OutRecord], sent: list[asyncio.Future[object]]) -> None:
         """Hand records over in as few batches as they fit; their futures go to `sent`."""
-        now = int(time.time() * 1000)
+        now = int(self._wall() * 1000)
         batch = append = None
         for key, value, *headers in records:
             given = headers[0] if headers else []
@@ -145,8 +160,8 @@ class Partition:
         if batch is not None:
             sent.append(await self._producer.send_batch(batch, topic, partition=self.number))
 
-    async def _bring_home(self, astray: Astray) -> asyncio.Future[object]:
-        """Hand an event over to the partition of its key, marked as brought there."""
+    async def _rekey(self, astray: Astray) -> asyncio.Future[object]:
+        """Hand an event astray over to the partition of its own key."""
         topic, record, key = astray
         sent: asyncio.Future[object] = await self._producer.send(
             topic,
