@@ -39,6 +39,10 @@ def test_the_parser_is_the_compiled_one() -> None:
         (PartitionRecords._unpack_records, {"_consumer_record", "has_next", "next_batch"}),
         (FetchResult.getall, {"check_assignment", "has_more"}),
         (Fetcher.fetched_records, {"_records", "_notify", "_wait_consume_future", "_create_fetch_waiter"}),
+        (Fetcher.__init__, {"_records"}),  # what is fetched ahead is put aside on its way there
+        (Fetcher._get_actions_per_node, {"_records", "position"}),
+        (Fetcher._fetch_requests_routine, {"_records", "clear"}),
+        (FetchResult._update_position, {"consumed_to", "state_value"}),
         (AIOKafkaConsumer.getmany, {"check_errors"}),
         (GroupCoordinator.__init__, {"_heartbeat_task", "_coordination_task"}),  # ended where the brokers are away
         # app/worker/kafka/producer.py: what ends a producer that the brokers no longer answer.
