@@ -210,7 +210,7 @@ def exchange(events: list[Event], rules: tuple[Rules, ...]) -> Iterable[tuple[Id
     legs = {*requests, *answers}
     told: dict[Leg, int] = {}  # the newest pane time of what is stated about each leg
 
-    for event in labels.values():
+    for event in [event for event in labels.values() if event.labels]:
         for leg in [leg for leg in legs if judges(event, leg, legs, rules)] or [event.leg]:
             told[leg] = max(told.get(leg, 0), event.pane_time)
     for leg in legs:
@@ -246,10 +246,12 @@ def judges(event: Event, leg: Leg, legs: Iterable[Leg], rules: tuple[Rules, ...]
     named = event.leg
     if named.service not in ("", leg.service) or named.namespace not in ("", leg.namespace):
         return False
-    scored = Rulebook(rules).of(leg).scored_model
-    if scored and Leg(*leg[:3], scored) in legs:
-        return leg.model == scored
-    return bool(scored) or named.predictor != leg.predictor or named.model in ("", leg.model)
+    rule = Rulebook(rules).of(leg)
+    if rule.scored_model and (leg.predictor not in rule.shadow or Leg(*leg[:3], rule.scored_model) in legs):
+        return leg.model == rule.scored_model
+    if rule.scored_model or named.predictor != leg.predictor or named.model in ("", leg.model):
+        return True
+    return Leg(*leg[:3], named.model) not in legs
 
 
 def reward_home(reward: Event, answers: dict[Leg, Answer]) -> Leg:
@@ -259,7 +261,7 @@ def reward_home(reward: Event, answers: dict[Leg, Answer]) -> Leg:
     candidates = [
         leg
         for leg in answers
-        if leg.predictor != "shadow" and all(word in ("", own) for word, own in zip(named[:3], leg, strict=False))
+        if leg.predictor != "shadow" and all(word in ("", own) for word, own in zip(named, leg, strict=True))
     ]
     if len(candidates) == 1:
         return candidates[0]
@@ -270,6 +272,7 @@ def reward_home(reward: Event, answers: dict[Leg, Answer]) -> Leg:
 def verdicts(answer: Answer, labels: list[Event]) -> Iterable[tuple[str, str, int]]:
     """The cells of an answer's rows, its mismatch and its delay."""
     rows: list[tuple[Any, int] | None] = [None] * len(answer.classes)
+    labels = [] if answer.classes == [None] else labels  # a failed answer has no rows
     mismatched = False
     batches = sorted((event for event in labels if event.row is None), key=lambda event: event.rank)
     since = (0, 0)

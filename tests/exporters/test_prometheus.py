@@ -53,7 +53,8 @@ def some_models() -> Ledger:
     for order, (scores, label) in enumerate(iris):
         names = ["setosa", "versicolor", "virginica"]
         ledger.absorb(a_response(scores, names=names, **of("iris", f"iris-{order}", 0)))
-        ledger.absorb(a_feedback(label, **of("iris", f"iris-{order}", 40 * 86400)))
+        late: Fields = {**of("iris", f"iris-{order}", 40 * 86400), "stamp": HOUR}
+        ledger.absorb(a_feedback(label, **late))
     ledger.absorb(a_response(body={"status": {"code": 503}}, **of("iris", "iris-failed", 0)))
     house: Fields = {"namespace": "", "service": "house", "predictor": "main", "model": "price", "at": HOUR}
     later: Fields = {**house, "at": HOUR + 1}
@@ -266,7 +267,7 @@ def test_zero_cells_are_not_exported() -> None:
         ({("rewards", "count"): 2, ("rewards", "points"): 0}, {"correct_total", "total_total"}),
         ({("confusion=1", "0"): 1}, {"true_pos", "true_neg", "false_pos", "false_neg"}),
         ({("confusion=2", "0"): 1}, {"score_TP", "score_FP", "score_FN"}),
-        ({("confusion=1", "0"): 1, ("confusion", "measured"): 1}, set()),
+        ({("confusion=1", "0"): 1, ("confusion", "measured"): 2}, set()),
         ({("confusion/unlabelled", "1"): 1}, set()),
     ],
 )

@@ -142,13 +142,17 @@ class Counts:
         for (row, column), value in values.items():
             pane.note(row, column, value)
 
-    def _pane_for(self, account: int, fine: int) -> tuple[_Pane, bool]:
-        """Where what falls in a fine pane is counted, and whether that is in the total alone."""
+    def see(self, account: int, fine: int) -> None:
+        """Note a fine pane in which a part of an account falls, if it is the earliest."""
         subject = self._numbers.accounts[account].subject
         seen = fine * self._clock.pane_seconds
         if seen < self.first_seen.get(subject, seen + 1):
             self.first_seen[subject] = seen
             self._newly_seen.add(subject)
+
+    def _pane_for(self, account: int, fine: int) -> tuple[_Pane, bool]:
+        """Where what falls in a fine pane is counted, and whether that is in the total alone."""
+        self.see(account, fine)
         level, number = FINE, fine
         while self._clock.retired(level, number, self.latest):
             level, number = self._clock.holder(level, number)

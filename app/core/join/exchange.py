@@ -110,8 +110,9 @@ class RowLabels:
 
     @property
     def pane_time(self) -> int:
-        """The newest µs by which one of them falls in a pane of its own."""
-        return max(label.time - label.ahead * 1000 for label in self.rows.values())
+        """The newest µs by which a label among them falls in a pane of its own, of those that are not taken back."""
+        times = [label.time - label.ahead * 1000 for label in self.rows.values() if label.mark is not None]
+        return max(times, default=0)
 
     def packed(self) -> bytes:
         """As bytes, in columns: a batch may have ten thousand rows."""
@@ -231,22 +232,24 @@ def put_request(exchange: Exchange, leg: int, time: int, ahead: int, in_feedback
     """State a leg's request. Returns whether anything changed."""
     state = leg_state(exchange, leg)
     old = state.flags & REQUEST_IN_FEEDBACK
-    if state.request_time and (old < in_feedback or (old == in_feedback and time <= state.request_time)):
-        return False
+    if state.request_time:
+        known = state.request_time, state.request_ahead
+        if old < in_feedback or (old == in_feedback and (time, ahead) <= known):
+            return False
     state.request_time = time
     state.request_ahead = ahead
     state.flags = state.flags & ~REQUEST_IN_FEEDBACK | in_feedback
     return True
 
 
-def wins_response(state: LegState, time: int, digest: int, in_feedback: int = 0) -> bool:
-    """Whether a response would replace the one that a leg has."""
+def wins_response(state: LegState, time: int, digest: int, ahead: int, in_feedback: int = 0) -> bool:
+    """Whether a response would replace the one that a leg has. Of the same one twice the lower record time holds."""
     if not state.time:
         return True
     old = state.flags & RESPONSE_IN_FEEDBACK
     if old != in_feedback:
         return old > in_feedback
-    return time > state.time or (time == state.time and digest > state.digest)
+    return (time, digest, ahead) > (state.time, state.digest, state.ahead)
 
 
 Rank = tuple[int, int, Leg]
@@ -272,7 +275,9 @@ def _put_reward(feedbacks: list[Feedback], new: Feedback, legs: list[Leg]) -> in
     for old in feedbacks:
         if old.flags & REWARD:
             newer = _rank(new, legs) > _rank(old, legs)
-            done = NOTHING if not newer else RESTATED if old.reward == new.reward else CORRECTED
+            done = RESTATED if old.reward == new.reward else CORRECTED
+            if not newer:
+                done = _same_again(old, new, legs)
             loser = old if newer else new
             loser.flags &= ~REWARD
             loser.reward = None
@@ -285,10 +290,11 @@ def _put_labels(exchange: Exchange, new: Feedback, legs: list[Leg]) -> int:
     rank = _rank(new, legs)
     others = [old for old in exchange.feedbacks if old.flags & LABELS and legs[old.named][:2] == scope]
     rows = [block for block in row_labels(exchange) if legs[block.named][:2] == scope] if exchange.rows else []
-    if any(_rank(other, legs) == rank for other in others):  # the same one again
-        new.flags &= ~LABELS
-        new.labels = None
-        return NOTHING
+    for other in others:
+        if _rank(other, legs) == rank:
+            new.flags &= ~LABELS
+            new.labels = None
+            return _same_again(other, new, legs)
     taken_back = any(other.labels is None for other in others)
     before = held(others, rows, legs) if others or rows else None
     for other in others:
@@ -304,6 +310,14 @@ def _put_labels(exchange: Exchange, new: Feedback, legs: list[Leg]) -> int:
         return RESTATED if new.flags & LABELS else NOTHING
     lost = any(after.marks.get(row) != mark for row, mark in before.marks.items())
     return CORRECTED if lost or taken_back or before.length not in (None, after.length) else NEWS
+
+
+def _same_again(old: Feedback, new: Feedback, legs: list[Leg]) -> int:
+    """What a feedback does that is not newer: of the same one twice the lower record time holds."""
+    if _rank(old, legs) != _rank(new, legs) or new.ahead <= old.ahead:
+        return NOTHING
+    old.ahead = new.ahead
+    return RESTATED
 
 
 def _rank(one: Feedback | RowLabel, legs: list[Leg], named: int = 0) -> Rank:
@@ -341,7 +355,7 @@ def put_row_label(exchange: Exchange, named: int, row: int, label: RowLabel, leg
         if legs[block.named][:2] == scope:
             old = block.rows.get(row)
             if old is not None:
-                if _rank(old, legs, block.named) >= rank:
+                if (_rank(old, legs, block.named), old.ahead) >= (rank, label.ahead):
                     return NOTHING
                 known, newest = old.mark, rank
                 del block.rows[row]

@@ -10,6 +10,7 @@ from app.core.payloads.marks import Mark
 from app.core.rules import Rulebook, Rules
 
 _CACHED: Final = 20_000
+_FAILED: Final[list[Mark]] = [None]  # a failed answer: it has no rows that a label could be right about
 
 
 class Labels(NamedTuple):
@@ -29,7 +30,7 @@ class Judging:
     def __init__(self, numbers: Numbers, rulebook: Rulebook) -> None:
         self._numbers = numbers
         self._rulebook = rulebook
-        self._concerned: dict[tuple[int, int], bool] = {}
+        self._concerned: dict[tuple[int, int], bool | Leg] = {}
         self._words: dict[tuple[int, int, Mark, Mark], tuple[Any, Any, bool | None]] = {}
         self._rules: dict[int, Rules] = {}
         self._named: dict[int, bool] = {}
@@ -53,15 +54,15 @@ class Judging:
 
     def statements(self, state: LegState, exchange: Exchange) -> list[Statement]:
         """What is said of labels that judge a leg."""
-        found = [one for one in statements(exchange) if self._concerns(one.named, state.leg)]
-        if found and len(exchange.legs) > 1 and self._is_beside_scored(state, exchange):
-            return []
-        return found
+        found = [one for one in statements(exchange) if self._concerns(one.named, state.leg, exchange)]
+        return [] if found and self._is_beside_scored(state.leg, exchange) else found
 
     def labels(self, state: LegState, stated: list[Statement]) -> Labels:
         """What the statements that judge a leg say of its rows. For each row the newest one holds."""
         if not stated:
             return NO_LABELS
+        if state.marks == _FAILED:
+            return NO_LABELS._replace(marks=[None])
         rows = len(state.marks)
         if len(stated) == 1 and isinstance(stated[0], Feedback):
             batch = stated[0]
@@ -86,26 +87,38 @@ class Judging:
                 mismatched = True
         return Labels(marks, newest, mismatched)
 
-    def _concerns(self, named: int, leg: int) -> bool:
+    def _concerns(self, named: int, leg: int, exchange: Exchange) -> bool:
         """Whether a label of a feedback that names `named` judges `leg`: it judges every leg of its service.
 
-        Of the predictor that the feedback names only the model that it names, unless a `scored_model` settles it.
+        Of the predictor that the feedback names only the model that it names, unless a `scored_model` settles it or
+        that model is no part of the exchange.
         """
         known = self._concerned.get((named, leg))
         if known is None:
             name, other = self._numbers.legs[named], self._numbers.legs[leg]
-            scored = self._rulebook.of(other).scored_model
-            model_fits = scored is not None or name.predictor != other.predictor or name.model in ("", other.model)
-            known = self._concerned[named, leg] = _fits(name, other) and model_fits
+            if not _fits(name, other):
+                known = False
+            elif name.predictor != other.predictor or name.model in ("", other.model) or self.rules(leg).scored_model:
+                known = True
+            else:
+                known = other._replace(model=name.model)
+            self._concerned[named, leg] = known
+        if isinstance(known, Leg):  # another model of its predictor is named
+            return not any(self._numbers.legs[state.leg] == known for state in exchange.legs)
         return known
 
-    def _is_beside_scored(self, state: LegState, exchange: Exchange) -> bool:
-        """Whether another model of the same predictor is the scored one."""
-        scored = self.rules(state.leg).scored_model
-        leg = self._numbers.legs[state.leg]
-        if scored is None or leg.model == scored:
+    def _is_beside_scored(self, leg: int, exchange: Exchange) -> bool:
+        """Whether another model of the same predictor is the scored one.
+
+        A shadow of other models has none of the name that the rule says: there it must be part of the exchange.
+        """
+        rules, own = self.rules(leg), self._numbers.legs[leg]
+        if rules.scored_model is None or own.model == rules.scored_model:
             return False
-        return any(self._numbers.legs[other.leg] == leg._replace(model=scored) for other in exchange.legs)
+        scored = own._replace(model=rules.scored_model)
+        return own.predictor not in rules.shadow or any(
+            self._numbers.legs[state.leg] == scored for state in exchange.legs
+        )
 
     # -- rewards ------------------------------------------------------------------------------------------------------
 
@@ -141,7 +154,7 @@ class Judging:
         return (candidates[0] if len(candidates) == 1 else None), nobody
 
     def _may_own_reward(self, named: Leg, leg: Leg, state: LegState) -> bool:
-        if not state.time or (named.predictor and named.predictor != leg.predictor):
+        if not state.time or named.predictor not in ("", leg.predictor) or named.model not in ("", leg.model):
             return False
         return _fits(named, leg) and leg.predictor not in self._rulebook.of(leg).shadow
 
@@ -171,6 +184,13 @@ def statements(exchange: Exchange) -> list[Statement]:
     if exchange.rows:
         found += row_labels(exchange)
     return found
+
+
+def brings_label(one: Statement) -> bool:
+    """Whether a statement brings any label, and does not only take one back."""
+    if isinstance(one, Feedback):
+        return one.labels is not None
+    return any(label.mark is not None for label in one.rows.values())
 
 
 def _fits(named: Leg, leg: Leg) -> bool:

@@ -35,7 +35,7 @@ from app.core.join.joined import part, part_prefix
 from app.core.join.judging import Judging
 from app.core.letters import REKEYED
 from app.core.limits import Limits
-from app.core.payloads.bodies import Output, check_request, class_list, parse, read_feedback, read_response, version_of
+from app.core.payloads.bodies import Output, check_request, parse, read_feedback, read_response, version_of
 from app.core.payloads.protobuf import looks_like_json, to_json
 from app.core.stats import Stats
 from app.core.wire.headers import Envelopes
@@ -87,6 +87,7 @@ class Parts:
         self._stats = stats
         self._is_shadow: dict[int, bool] = {}
         self._models: dict[int, str] = {}
+        self._positions: dict[int, dict[int, tuple[str, ...]]] = {}  # by width: the names that the user gives positions
         self._identities: dict[tuple[int, str], int] = {}
         self._class_lists: dict[tuple[str, ...] | int, int] = {}
 
@@ -126,10 +127,10 @@ class Parts:
         identity = self._identities.get((leg, version))
         if identity is None:
             identity = self._new_identity(leg, version)
-        classes = self._class_list(output) if 0 < output.width <= WIDEST else 0
+        classes = self._class_list(output, leg) if 0 < output.width <= WIDEST else 0
         legs = exchange.legs
         state = legs[0] if len(legs) == 1 and legs[0].leg == leg else leg_state(exchange, leg)
-        if state.time and not wins_response(state, time, digest, in_feedback):
+        if state.time and not wins_response(state, time, digest, ahead, in_feedback):
             return NOTHING
         state.time = time
         state.digest = digest
@@ -209,6 +210,8 @@ class Parts:
         number = self._numbers.leg(leg)
         self._is_shadow[number] = leg.predictor in self._judging.rules(number).shadow
         self._models[number] = leg.model
+        classes = self._judging.rules(number).classes
+        self._positions[number] = {len(classes): classes} if classes else {}
         source, engine = (headers.get(name, b"").decode(errors="replace") for name in (_SOURCE, _ENGINE))
         prefix = part_prefix(kind.value, leg, source, engine) if self._logs else b""
         return Source(KINDS.index(kind), number, _text(headers.get(_VERSION, b"")), _REKEYED in headers, prefix)
@@ -222,11 +225,12 @@ class Parts:
         number = self._identities[leg, version] = self._numbers.identity(identity)
         return number
 
-    def _class_list(self, output: Output) -> int:
-        key = output.names or output.width
+    def _class_list(self, output: Output, leg: int) -> int:
+        """The number of the classes that an answer's vectors fix: their names, else those of the rules, else 0, 1 …"""
+        key = output.names or self._positions[leg].get(output.width) or output.width
         number = self._class_lists.get(key)
         if number is None:
-            words = tuple(class_list(output))
+            words = key if isinstance(key, tuple) else tuple(map(str, range(key)))
             for word in words:
                 if len(word) > self._limits.label_length:
                     raise RefusedError(Reason.LABEL_TOO_LONG, f"a class name of {len(word)} characters")

@@ -6,7 +6,7 @@ counted of it by the measures.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -15,10 +15,11 @@ from app.core.counts.atoms import Atom
 from app.core.counts.numbers import Numbers
 from app.core.events import Identity
 from app.core.join.exchange import REWARD, Counted, Exchange, Feedback, LegState, Statement
-from app.core.join.judging import Judging, statements
+from app.core.join.judging import Judging, brings_label, statements
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.confusion import OTHER
 from app.core.measures.measure import Evidence, Measure, has_own
+from app.core.measures.verdict import MEASURED, is_labelled
 from app.core.payloads.marks import Mark
 
 #: Classes of one leg that are told apart; more are garbage, and would make records too large for Kafka.
@@ -48,13 +49,25 @@ class _Bundle(NamedTuple):
 class _Counting:
     """Evidence on its way to what is counted: whose it is, and in which pane."""
 
-    __slots__ = ("evidence", "identity", "pane", "state")
+    __slots__ = ("evidence", "identity", "pane", "state", "stated")
 
-    def __init__(self, identity: int, pane: int, evidence: Evidence, state: LegState | None = None) -> None:
+    def __init__(
+        self,
+        identity: int,
+        pane: int,
+        evidence: Evidence,
+        state: LegState | None = None,
+        stated: Sequence[Statement] = (),
+    ) -> None:
         self.identity = identity
         self.pane = pane
         self.evidence = evidence
-        self.state = state
+        self.state = state  # the answer that it is of, and what labels say of that
+        self.stated = stated
+
+    def answers(self, leg: int) -> bool:
+        """Whether it is that of a leg's answer."""
+        return self.state is not None and self.state.leg == leg
 
 
 class Settling:
@@ -71,6 +84,11 @@ class Settling:
         self._asked: dict[int, _Bundle] = {}  # by leg
         self._known: dict[int, set[str]] = {}  # classes by leg
         self.dropped_classes = 0
+        #: By leg whether a labelled row was judged, and whether one was measured.
+        self._natures: dict[int, set[bool]] = {}
+        self._mixed: set[int] = set()
+        self.mixed: list[int] = []  # legs of which the last exchange shows the second of these
+        self.seen: dict[int, int] = {}  # by account: the earliest pane that any part of an answer falls in
 
     def counted(self, exchange: Exchange) -> list[Counted]:
         """What the exchange counts as now: at most one entry for each account and pane."""
@@ -117,7 +135,11 @@ class Settling:
         account = self._accounts.get(state.identity)
         if account is None:
             account = self._account(state.identity)
-        counted = Counted(account, state.pane_time // self._pane_us, [bundle.number])
+        pane = state.pane_time // self._pane_us
+        begin = pane * self._pane_us
+        if state.request_ahead or 0 < state.request_time < begin or (feedback is not None and feedback.time < begin):
+            self._see(account, state, [feedback] if feedback is not None else [])
+        counted = Counted(account, pane, [bundle.number])
         if bundle.amounts:
             alike = bundle.alike
             delay = None
@@ -170,6 +192,8 @@ class Settling:
             evidence = counting.evidence
             atoms = self._once(counting)
             counted = Counted(self._account(counting.identity), counting.pane, atoms)
+            if counting.state is not None:
+                self._see(counted.account, counting.state, counting.stated)
             if len(atoms) > _FEW_ATOMS:  # of many rows
                 amounts = Counter(atoms)
                 counted.atoms = [atom for atom, amount in amounts.items() if amount == 1]
@@ -205,7 +229,7 @@ class Settling:
         """The evidence of an exchange: of each leg, and of feedback that meets no answer."""
         judging = self._judging
         found: list[_Counting] = []
-        unmet = statements(exchange)
+        unmet = [one for one in statements(exchange) if brings_label(one)]
         unanswered: dict[int, Statement] = {}  # identity without answer → the newest feedback for it
         for state in exchange.legs:
             stated = judging.statements(state, exchange)
@@ -214,12 +238,16 @@ class Settling:
             else:
                 counting = self._unanswered(state)
                 found.append(counting)
-                for one in stated:
+                for one in filter(brings_label, stated):
                     _keep_newest(unanswered, counting.identity, one)
             if unmet and stated:
                 unmet = [one for one in unmet if not any(one is met for met in stated)]
         for one in unmet:
-            _keep_newest(unanswered, judging.unversioned(one.named), one)
+            own = next((counting for counting in found if counting.answers(one.named)), None)
+            if own is not None:  # it names an answer that it does not judge
+                own.evidence.feedback = True
+            else:
+                _keep_newest(unanswered, judging.unversioned(one.named), one)
         for feedback in exchange.feedbacks:
             if feedback.flags & REWARD and feedback.reward is not None:
                 self._give_reward(feedback, exchange, found, unanswered)
@@ -235,7 +263,7 @@ class Settling:
             rules=self._judging.rules(state.leg),
             request=state.request_time > 0,
             response=True,
-            feedback=bool(stated),
+            feedback=any(map(brings_label, stated)),
             classes=self._numbers.classes[state.classes],
             marks=state.marks,
             scores=state.scores,
@@ -243,7 +271,7 @@ class Settling:
             mismatched=labels.mismatched,
             delay=max(0, labels.newest - state.time) if labelled else None,
         )
-        return _Counting(state.identity, state.pane_time // self._pane_us, evidence, state)
+        return _Counting(state.identity, state.pane_time // self._pane_us, evidence, state, stated)
 
     def _unanswered(self, state: LegState) -> _Counting:
         evidence = Evidence(rules=self._judging.rules(state.leg), request=True)
@@ -273,6 +301,15 @@ class Settling:
         found.append(counting)
         return counting
 
+    def _see(self, account: int, state: LegState, stated: Sequence[Statement]) -> None:
+        """Note the earliest pane of the parts of an answer, which counts in the pane of its response."""
+        times = [state.pane_time, *(one.pane_time for one in stated if brings_label(one))]
+        if state.request_time:
+            times.append(state.request_pane_time)
+        pane = min(times) // self._pane_us
+        if pane < self.seen.get(account, pane + 1):
+            self.seen[account] = pane
+
     # -- numbers ------------------------------------------------------------------------------------------------------
 
     def _account(self, identity: int) -> int:
@@ -300,9 +337,22 @@ class Settling:
                 for measure in _OF_ROWS
                 for atom in measure.cells(mark, label, classes, rules)
             ]
+            if label is not None and rules.task is None:
+                self._note_nature(state.leg, atoms)
             if len(self._rows) < _CACHED_ROWS and type(mark) is not float and type(label) is not float:
                 self._rows[key] = atoms
         return atoms
+
+    def _note_nature(self, leg: int, atoms: list[int]) -> None:
+        """Remember of what nature a labelled row is, and the legs that turn out to have rows of both."""
+        for number in atoms:
+            atom = self._numbers.atoms[number]
+            if is_labelled(atom):
+                natures = self._natures.setdefault(leg, set())
+                natures.add(atom == MEASURED)
+                if len(natures) == 2 and leg not in self._mixed:
+                    self._mixed.add(leg)
+                    self.mixed.append(leg)
 
     def _folded(self, leg: int, text: str) -> str:
         """A class as it is told apart; beyond the most that a leg may have it is "other"."""

@@ -68,6 +68,7 @@ class Cut:
     astray: list[Astray]
     offsets: dict[str, int]
     events: int
+    notes: list[str]  # sentences for the log
 
 
 class StateError(Exception):
@@ -124,6 +125,7 @@ class Shard:
         self._by_hour: defaultdict[int, list[bytes]] = defaultdict(list)
         self._parts = Parts(self.numbers, self.judging, limits, stats, logs=logs)
         self._events = 0
+        self._notes: list[str] = []
         self._moved = False
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -183,7 +185,7 @@ class Shard:
         """Fold the records of one topic, in their order. `partition_of` is given where every key must be checked."""
         if not records:
             return
-        largest = self._limits.body_bytes
+        largest, retention = self._limits.body_bytes, self._limits.retention_seconds
         live, bulky, store, parts = self._live, self._bulky, self.store, self._parts
         open_envelope, put, joined_part = parts.open, parts.put, parts.joined_part
         read = [0] * len(KINDS)
@@ -214,6 +216,11 @@ class Shard:
                         exchange = Exchange(0, [], [], [])
                     elif not is_bulky(raw):
                         exchange = decode(raw)
+                seconds = stamp // 1000
+                if exchange is not None and 0 < exchange.newest <= seconds - retention:
+                    self._settle([(key, exchange)])
+                    self._expire(key, exchange)
+                    exchange = Exchange(0, [], [], [])
                 if exchange is None or has_many_parts(exchange) or (len(value) > _SUSPICIOUS and kind != REQUEST):
                     exchange, done = self._put_bulky(key, exchange, source, time, ahead, row, value)
                 else:
@@ -225,7 +232,6 @@ class Shard:
                 if prefix:
                     text = raw_time if time != stamp * 1000 else b""
                     self._unlogged.setdefault(key, []).append(joined_part(source, text, time, row, value))
-                seconds = stamp // 1000
                 if seconds > exchange.newest:
                     if not exchange.newest:
                         self._by_hour[seconds // _HOUR].append(key)
@@ -286,6 +292,8 @@ class Shard:
         count, store, changed = self._settling.counted, self.store, self._changed
         for key, exchange in exchanges:
             counted = count(exchange)
+            if self._settling.mixed:
+                self._note_mixed(key)
             old = exchange.counted
             if counted != old:
                 if old:
@@ -294,6 +302,16 @@ class Shard:
                 exchange.counted = counted
             store[key] = encode(exchange)
             changed[key] = None
+
+    def _note_mixed(self, key: bytes) -> None:
+        """Say of which models rows are judged and others measured, and by which puid that was seen."""
+        for leg in self._settling.mixed:
+            self._notes.append(
+                f"{self.numbers.legs[leg]} has labelled rows that name classes and others that are measurements, first "
+                f"seen at puid {shown(key)}: most of them say what the model is, the others count as measured; a line "
+                "`task:` of the YAML settles it"
+            )
+        self._settling.mixed.clear()
 
     def _settle_all(self) -> None:
         self.settle()
@@ -324,13 +342,22 @@ class Shard:
                 if exchange.newest + self._limits.retention_seconds > clock:
                     self._by_hour[max(exchange.newest // _HOUR, hour + 1)].append(key)
                     continue
-                if (exchange.feedbacks or exchange.rows) and not any(state.time for state in exchange.legs):
-                    self.stats.orphans += 1
-                if orphaned := exchange.held + self._unlogged.pop(key, []):
-                    self._joined.append((key, self._joining.record(key, orphaned, exchange)))
-                del self.store[key]
-                self._bulky.forget(key)
-                self._changed[key] = None
+                self._expire(key, exchange)
+
+    def _expire(self, key: bytes, exchange: Exchange) -> None:
+        """Forget an exchange. What it has counted stays counted; whatever comes of its puid is new.
+
+        An event does so too that comes when the exchange is too old: however late a partition is read, its labels join
+        what they would have joined in time.
+        """
+        if (exchange.feedbacks or exchange.rows) and not any(state.time for state in exchange.legs):
+            self.stats.orphans += 1
+        if orphaned := exchange.held + self._unlogged.pop(key, []):
+            self._joined.append((key, self._joining.record(key, orphaned, exchange)))
+        self._live.pop(key, None)
+        self._bulky.forget(key)
+        self.store.pop(key, None)
+        self._changed[key] = None
 
     def cut(self, clock: float | None) -> Cut:
         """The changes since the last cut. They are the shard's own from now on: a shell that cannot make them durable
@@ -342,6 +369,9 @@ class Shard:
         late = self.counts.add(self._delta)
         self.stats.late += sum(amount for atom, amount in late.items() if is_labelled(atom))
         self._delta.clear()
+        for account, pane in self._settling.seen.items():
+            self.counts.see(account, pane)
+        self._settling.seen.clear()
         for key, parts in self._unlogged.items():
             self._join(key, parts)
         get = self.store.get
@@ -352,7 +382,8 @@ class Shard:
         exchanges.extend(self.numbers.unwritten)
         exchanges.append((POSITION_KEY, msgspec.json.encode(position)))
         panes = list(self.counts.changes())
-        result = Cut(exchanges, panes, self._joined, self._dead, self._astray, dict(self.offsets), self._events)
+        offsets = dict(self.offsets)
+        result = Cut(exchanges, panes, self._joined, self._dead, self._astray, offsets, self._events, self._notes)
         self.numbers.unwritten = []
         self._changed = {}
         self._unlogged = {}
@@ -360,6 +391,7 @@ class Shard:
         self._dead = []
         self._astray = []
         self._events = 0
+        self._notes = []
         self._moved = False
         return result
 

@@ -51,6 +51,7 @@ class ConfusionReading(NamedTuple):
     outcomes: dict[str, Outcomes]  # class → outcomes; "" (the positive class) for binary models
     occurring: dict[str, Outcomes]  # of all classes that occur, none folded into "other"
     dropped_classes: int = 0
+    odd: int = 0  # labelled rows of another nature than the model's
 
 
 @lru_cache(maxsize=4096)
@@ -74,14 +75,17 @@ def known_classes(cells: Cells, rules: Rules) -> frozenset[str]:
 
 
 def task_of(cells: Cells, rules: Rules) -> Task | Literal["unknown"]:
-    """The task: what the user says, else what the totals show.
+    """The task: what the user says, else what most rows show that have been judged; where none have, most others.
 
-    A row that is neither of a class nor without prediction makes the model regression; classes that are none but "0"
-    and "1", or a positive class that the user has named, make it binary.
+    As many of either show classification. Classes that are none but "0" and "1", or a positive class that the user has
+    named, make it binary.
     """
     if rules.task is not None:
         return rules.task
-    if cells.get(MEASURED) or cells.get(UNMEASURED):
+    measured, judged = cells.get(MEASURED, 0), _amount(cells, ACTUAL)
+    if not measured and not judged:
+        measured, judged = cells.get(UNMEASURED, 0), _amount(cells, UNLABELLED)
+    if measured > judged:
         return "regression"
     if rules.positive is not None:
         return "binary"
@@ -89,6 +93,10 @@ def task_of(cells: Cells, rules: Rules) -> Task | Literal["unknown"]:
     if not known:
         return "unknown"
     return "binary" if known <= {"0", "1"} else "multiclass"
+
+
+def _amount(cells: Cells, beginning: str) -> int:
+    return sum(amount for (row, _), amount in cells.items() if row.startswith(beginning))
 
 
 def nature_of(cells: Cells, rules: Rules, most_classes: int) -> Nature:
@@ -146,6 +154,16 @@ def _cell_documents(reading: ConfusionReading) -> list[dict[str, Any]]:
     ]
 
 
+def _notes(reading: ConfusionReading) -> list[str]:
+    """What whoever reads the numbers should know of them."""
+    labelled = reading.judged + reading.rows["measured"]
+    note = (
+        f"{reading.odd} of {labelled} labelled rows are of another nature than the others (classes, or measurements) "
+        "and count as measured: `task:` in the YAML settles what this model is."
+    )
+    return [note] if reading.odd else []
+
+
 class ConfusionMeasure(Measure[ConfusionReading]):
     """Rows by verdict and class."""
 
@@ -168,6 +186,7 @@ class ConfusionMeasure(Measure[ConfusionReading]):
             },
         ),
         Field("classes", lambda it: it.classes, (MODEL,)),
+        Field("notes", _notes, (MODEL,)),
         Field("confusion", lambda it: [[*cell, rows] for cell, rows in sorted(it.confusion.items())], (WINDOW,)),
         # There may be very many: they are kept without being indexed.
         Field("confusion", _cell_documents, (DOCUMENT,), {"type": "object", "enabled": False}),
@@ -208,7 +227,7 @@ class ConfusionMeasure(Measure[ConfusionReading]):
         failed, measured = cells.get(FAILED, 0), cells.get(MEASURED, 0)
         if nature.task == "regression":
             rows = {"correct": 0, "incorrect": 0, "measured": measured + judged, "unlabelled": unlabelled}
-            return ConfusionReading(rows | {"failed": failed}, 0, {}, [], {}, {})
+            return ConfusionReading(rows | {"failed": failed}, 0, {}, [], {}, {}, odd=judged)
         correct = sum(amount for (actual, predicted), amount in confusion.items() if actual == predicted)
         rows = {"correct": correct, "incorrect": judged - correct, "measured": measured, "unlabelled": unlabelled}
         # Of all classes, since two that are shown as "other" may be confused with each other.
@@ -223,7 +242,8 @@ class ConfusionMeasure(Measure[ConfusionReading]):
             outcomes = {"": one_against_rest(confusion, [nature.positive])[nature.positive]}
         else:
             outcomes = one_against_rest(confusion, classes)
-        return ConfusionReading(rows | {"failed": failed}, judged, confusion, classes, outcomes, occurring, dropped)
+        rows |= {"failed": failed}
+        return ConfusionReading(rows, judged, confusion, classes, outcomes, occurring, dropped, measured)
 
 
 CONFUSION: Final = ConfusionMeasure()

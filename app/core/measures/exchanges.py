@@ -9,6 +9,7 @@ from app.core.measures.reading import Nature
 
 _PARTS: Final = ("request", "response", "feedback")
 _ATOMS: Final = {part: Atom("exchanges", part) for part in _PARTS}
+ASKED_OR_ANSWERED: Final = (_ATOMS["request"], _ATOMS["response"])
 
 
 def _samples(parts: dict[str, int]) -> Iterator[Sample]:

@@ -15,19 +15,47 @@ ACTUAL: Final = "confusion="
 #: Rows without label, by predicted class: they say which classes the model knows.
 UNLABELLED: Final = "confusion/unlabelled"
 _OTHERS: Final = "confusion"
+#: By how much the rounding of 32 bits may carry a score beyond 0 and 1.
+_ROUNDING: Final = 1e-6
 
 FAILED: Final = Atom(_OTHERS, "failed")
 MEASURED: Final = Atom(_OTHERS, "measured")
 UNMEASURED: Final = Atom(_OTHERS, "unmeasured")
 
 
+def poles(classes: tuple[str, ...], rules: Rules) -> tuple[str, str]:
+    """The classes that a single score means below the threshold, and from it on."""
+    names = classes or rules.classes
+    positive = rules.positive or (names[1] if len(names) == 2 else "1")
+    if len(names) == 2 and positive in names:
+        return names[1 - names.index(positive)], positive
+    return "1" if positive == "0" else "0", positive
+
+
+def is_score(mark: Mark, classes: tuple[str, ...], rules: Rules) -> bool:
+    """Whether a prediction is a single score: a number from 0 to 1, and a little beyond them by rounding.
+
+    0 and 1 themselves may also be classes, so they are scores only where there are two classes: by the task, by a
+    positive class, or by their names.
+    """
+    if rules.task == "regression" or not isinstance(mark, int | float) or not -_ROUNDING <= mark <= 1 + _ROUNDING:
+        return False
+    if type(mark) is float:
+        return True
+    return rules.task == "binary" or (
+        rules.task is None and (rules.positive is not None or len(classes or rules.classes) == 2)
+    )
+
+
 def predicted_text(mark: Mark, classes: tuple[str, ...], rules: Rules) -> str | None:
     """The class that a prediction names, or None where it is a measurement or failed."""
-    if not isinstance(mark, float):
-        return None if mark is None else class_text(mark, classes or rules.classes)
-    if 0 <= mark <= 1 and rules.task != "regression":
-        return (rules.positive or "1") if mark >= rules.threshold else rules.negative()
-    return repr(mark) if rules.task in ("binary", "multiclass") else None
+    if mark is None:
+        return None
+    if is_score(mark, classes, rules):
+        return poles(classes, rules)[mark >= rules.threshold]  # type: ignore[operator]
+    if isinstance(mark, float):
+        return repr(mark) if rules.task in ("binary", "multiclass") else None
+    return class_text(mark, classes or rules.classes)
 
 
 def label_text(mark: Mark, classes: tuple[str, ...], rules: Rules) -> str | None:
@@ -51,11 +79,7 @@ def judge(mark: Mark, label: Mark, classes: tuple[str, ...], rules: Rules) -> At
     actual = label_text(label, classes, rules)
     if predicted is None or actual is None or rules.task == "regression":
         return MEASURED
-    if (
-        type(mark) is float
-        and rules.task is None
-        and actual not in (predicted, rules.positive or "1", rules.negative())
-    ):
+    if type(mark) is float and rules.task is None and actual not in poles(classes, rules):
         return MEASURED
     return Atom(ACTUAL + actual, predicted)
 

@@ -72,6 +72,8 @@ class Partition:
         loop = asyncio.get_running_loop()
         self.cut_at = loop.time()
         cut = self.shard.cut(clock)
+        for note in cut.notes:
+            log.warning("%s", note)
         if not self._announced:
             cut.panes.append((owner_key(self.number), orjson.dumps(self._settings.url)))
             self._announced = True

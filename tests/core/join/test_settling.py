@@ -21,6 +21,7 @@ from tests.builders import (
     a_response,
     a_shard,
     absorb,
+    run,
     tell,
     totals,
 )
@@ -68,7 +69,7 @@ def test_one_exchange() -> None:
 def test_parts_alone() -> None:
     assert counts(a_request())[MODEL].parts == {"request": 1, "response": 0, "feedback": 0}
     assert counts(a_response(1))[MODEL].parts == {"request": 0, "response": 1, "feedback": 0}
-    assert counts(a_feedback(1))[MODEL].parts == {"request": 0, "response": 0, "feedback": 1}
+    assert counts(a_feedback(1), a_request(puid="q"))[MODEL].parts == {"request": 1, "response": 0, "feedback": 1}
     assert counts(a_feedback(reward=1))[MODEL].parts == {"request": 0, "response": 0, "feedback": 1}
 
 
@@ -181,8 +182,9 @@ def test_labels_of_two_services_do_not_compete() -> None:
 
 
 def test_a_label_of_a_service_that_has_not_answered_is_a_feedback_of_that_service() -> None:
-    found = counts(a_response(1), a_feedback(1, at=1), a_feedback(1, service="other", at=2))
-    assert found["ns/other/default/m"].parts == {"request": 0, "response": 0, "feedback": 1}
+    asked = a_request(service="other", puid="q")
+    found = counts(a_response(1), a_feedback(1, at=1), a_feedback(1, service="other", at=2), asked)
+    assert found["ns/other/default/m"].parts == {"request": 1, "response": 0, "feedback": 1}
     assert found[MODEL].parts["feedback"] == 1
 
 
@@ -392,7 +394,7 @@ def each(*pairs: tuple[Any, Any], names: Any = None) -> list[Record]:
     ("records", "task", "classes"),
     [
         ([a_request()], "unknown", []),
-        ([a_feedback(1)], "unknown", []),
+        ([a_feedback(1, reward=1)], "unknown", []),
         (each((1, None)), "binary", ["1"]),
         (each((0, 0), (1, 1)), "binary", ["0", "1"]),
         (each((0, 0), (1, 2)), "multiclass", ["0", "1", "2"]),
@@ -409,7 +411,9 @@ def each(*pairs: tuple[Any, Any], names: Any = None) -> list[Record]:
         (each((0.2, 0.3)), "regression", []),
         (each((0.2, 7)), "regression", []),
         (each((0.2, "cat")), "regression", []),
-        (each((1, 1), (2, 2.5)), "regression", []),
+        (each((1, 1), (2, 2.5)), "binary", ["1"]),  # as many of either
+        (each((1, 1), (2, 2.5), (3.5, 2)), "regression", []),
+        (each((1, 1), (0, 0), (2, 2.5)), "binary", ["0", "1"]),
         (each((10, 10), (9, 9), (2, 2)), "multiclass", ["2", "9", "10"]),
     ],
 )
@@ -418,14 +422,21 @@ def test_the_task_that_shows(records: list[Record], task: str, classes: list[str
     assert (reading.task, reading.classes) == (task, classes)
 
 
-def test_evidence_of_regression_withdraws_the_confusion_and_its_correction_brings_it_back() -> None:
+def test_rows_of_the_other_nature_are_measured_and_most_rows_say_what_the_model_is() -> None:
     records = each((3, 3), (4, 5), (4, None))
     before = counts(*records)[MODEL]
     assert (before.task, judged(before)) == ("multiclass", {"correct": 1, "incorrect": 1, "unlabelled": 1})
-    evidence = a_feedback(4.5, puid="p2", at=2)
-    during = counts(*records, evidence)[MODEL]
-    assert (during.task, during.confusion, judged(during)) == ("regression", {}, {"measured": 3})
-    after = counts(*records, evidence, a_feedback(4, puid="p2", at=3))[MODEL]
+    odd = a_feedback(4.5, puid="p2", at=2)
+    during = counts(*records, odd)[MODEL]
+    assert (during.task, during.confusion, judged(during)) == (
+        "multiclass",
+        {("3", "3"): 1, ("5", "4"): 1},
+        {"correct": 1, "incorrect": 1, "measured": 1},
+    )
+    more = [a_feedback(label + 0.5, puid=f"p{number}", at=3) for number, label in enumerate((3, 5))]
+    tipped = counts(*records, odd, *more)[MODEL]
+    assert (tipped.task, tipped.confusion, judged(tipped)) == ("regression", {}, {"measured": 3})
+    after = counts(*records, odd, a_feedback(4, puid="p2", at=3))[MODEL]
     assert (after.task, judged(after)) == ("multiclass", {"correct": 2, "incorrect": 1})
 
 
@@ -494,7 +505,7 @@ def test_a_mismatch_is_counted_while_it_lasts() -> None:
     [(0, 0), (-5, 0), (1, 0), (1.000001, 1), (10, 1), (11, 2), (60, 2), (300, 3), (1801, 5), (86400, 7), (2592001, 11)],
 )
 def test_the_delay_of_a_label_falls_into_its_bucket(seconds: float, bucket: int) -> None:
-    reading = counts(a_response(1, at=0), a_feedback(1, at=seconds))[MODEL]
+    reading = counts(a_response(1, at=0), a_feedback(1, at=seconds, stamp=max(0, min(seconds, 86400))))[MODEL]
     assert [index for index, amount in enumerate(reading.delays) if amount] == [bucket]
     assert reading.delay_seconds == max(0, seconds)
 
@@ -635,3 +646,141 @@ def test_a_model_is_first_seen_in_its_earliest_pane() -> None:
     (who,) = ledger.totals()
     assert ledger.view().first_seen(who) == START + 60
     assert ledger.copy().absorb(a_response(1, puid="d", at=5)).cut().view().first_seen(who) == START
+
+
+# -- who is judged, and by what ---------------------------------------------------------------------------------------
+
+
+def test_a_model_of_two_natures_is_told_once_with_the_puid_that_showed_it() -> None:
+    ledger = Ledger()
+    notes = []
+    for record in (*each((3, 3), (4, 4.5), (5, 5.5)), a_feedback(3.5, puid="p0", at=9)):
+        ledger.absorb(record)
+        notes += ledger.shards[0].cut(None).notes
+    (note,) = notes
+    assert "ns/svc/default/m" in note
+    assert "'p1'" in note
+
+
+def test_the_report_says_what_is_counted_as_measured() -> None:
+    ledger = tell(*each((3, 3), (4, 4.5), (5, 5)))
+    (model,) = models_report(ledger.readings().of_models(START), lambda _: 0, Rulebook())["models"]
+    (note,) = model["notes"]
+    assert note.startswith("1 of 3 labelled rows are of another nature")
+
+
+def test_a_feedback_that_names_a_model_of_no_part_in_the_exchange_judges_the_others_of_its_predictor() -> None:
+    found = counts(a_response(1, model="b"), a_feedback(1, model="a", at=1))
+    assert {who: judged(read) for who, read in found.items()} == {"ns/svc/default/b": {"correct": 1}}
+    both = counts(a_response(1, model="b"), a_response(0, model="a"), a_feedback(1, model="a", at=1))
+    assert judged(both["ns/svc/default/b"]) == {"unlabelled": 1}
+
+
+def test_no_model_appears_from_a_feedback_alone() -> None:
+    assert counts(a_feedback(1)) == {}
+    assert list(counts(a_feedback(1, service="typo"), a_response(1))) == [MODEL]
+    assert list(counts(a_feedback(1, reward=1))) == [MODEL]  # a reward is counted to it
+
+
+def test_beside_the_scored_model_none_of_its_predictor_is_judged_even_where_it_has_not_answered() -> None:
+    rules = (Rules("ns/svc/*", scored_model="classifier"),)
+    found = counts(a_response(1, model="transformer"), a_feedback(1, model="transformer", at=1), rules=rules)
+    assert judged(found["ns/svc/default/transformer"]) == {"unlabelled": 1}
+
+
+def test_a_failed_answer_has_no_rows_to_mismatch_or_to_be_late_for() -> None:
+    failed = {"status": {"code": 503, "status": "FAILURE"}}
+    (read,) = counts(a_response(body=failed), a_feedback([1, 0, 1], at=99)).values()
+    assert judged(read) == {"failed": 1}
+    assert (read.mismatched, sum(read.delays), read.parts["feedback"]) == (0, 0, 1)
+
+
+def test_taking_back_what_nobody_has_said_is_no_feedback() -> None:
+    (read,) = counts(a_response(1), a_feedback(None, at=1)).values()
+    assert (read.parts["feedback"], judged(read)) == (0, {"unlabelled": 1})
+
+
+def test_a_reward_that_names_only_a_model_is_that_models_or_nobodys() -> None:
+    answers = [a_response(1, model="a"), a_response(1, model="b", predictor="canary")]
+    reward = a_feedback(reward=1, predictor=None, model="b", at=1)
+    assert rewarded(counts(*answers, reward)) == {"ns/svc/canary/b": (1, 1.0)}
+    nobody = a_feedback(reward=1, predictor=None, model="c", at=1)
+    assert rewarded(counts(*answers, nobody)) == {"ns/svc": (1, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("classes", "positive", "answer", "label", "cell"),
+    [
+        (("no", "yes"), "yes", [[0.1, 0.9]], "yes", ("yes", "yes")),
+        (("no", "yes"), "yes", [[0.9, 0.1]], 1, ("yes", "no")),
+        (("a", "b", "c"), None, [[0.1, 0.2, 0.7]], 2, ("c", "c")),
+        (("no", "yes"), "yes", [0.97], "yes", ("yes", "yes")),
+        (("no", "yes"), "yes", [1.0], "yes", ("yes", "yes")),
+        (("ok", "fraud"), "fraud", [0], "ok", ("ok", "ok")),
+        (("no", "yes"), "yes", [1.0000001192092896], "yes", ("yes", "yes")),
+        (("no", "yes"), "yes", [-1.5e-8], "no", ("no", "no")),
+    ],
+)
+def test_classes_of_the_rules_name_positions_and_what_scores_mean(
+    classes: tuple[str, ...], positive: str | None, answer: list[Any], label: Any, cell: tuple[str, str]
+) -> None:
+    rules = (Rules(classes=classes, positive=positive),)
+    (read,) = counts(a_response(*answer), a_feedback(label, at=1), rules=rules).values()
+    assert read.confusion == {cell: 1}
+    assert set(read.classes) == set(classes)
+
+
+@pytest.mark.parametrize("score", [1.0000001192092896, -1.4901161193847656e-08, 1.0, 0.0, 0, 1])
+def test_a_score_at_the_ends_or_beyond_them_by_rounding_is_a_score(score: float) -> None:
+    expected = "1" if score > 0.5 else "0"
+    for rules in (Rules(), Rules(task="binary", positive="1"), Rules(classes=("0", "1"))):
+        found = counts(a_response(score), a_response(0.7, puid="q"), a_feedback(int(expected), at=1), rules=(rules,))
+        assert found[MODEL].confusion == {(expected, expected): 1}
+        assert found[MODEL].task == "binary"
+
+
+@pytest.mark.parametrize(
+    ("answer", "label"), [(True, "True"), ("true", True), ("True", 1), (1, "true"), ("FALSE", 0), (False, "False")]
+)
+def test_booleans_and_their_texts_are_one_class(answer: Any, label: Any) -> None:
+    assert judged(counts(a_response(answer), a_feedback(label, at=1))[MODEL]) == {"correct": 1}
+
+
+def test_blanks_around_a_class_do_not_matter_and_an_empty_one_is_seen() -> None:
+    assert judged(counts(a_response(" cat\t"), a_feedback("cat\n", at=1))[MODEL]) == {"correct": 1}
+    empty = counts(a_response(""), a_feedback("cat", at=1))[MODEL]
+    assert empty.confusion == {("cat", "(empty)"): 1}
+
+
+# -- times ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cuts", [[1, 1, 1], []])
+def test_a_model_is_first_seen_with_the_earliest_of_its_parts(cuts: list[int]) -> None:
+    ledger = run([a_request(at=70), a_response(1, at=200), a_feedback(1, at=10)], cuts)
+    (identity,) = ledger.totals()
+    assert ledger.view().first_seen(identity) == START
+
+
+def test_of_the_same_event_twice_the_lower_record_time_holds() -> None:
+    """Its event time is ahead of its clock, so the record time is the one that it falls by."""
+    for first, again in ((90, 30), (30, 90)):
+        story = [a_response(1, at=3600, stamp=first), a_response(1, at=3600, stamp=again)]
+        assert minutes(run(story, [1]), "response") == {(MODEL, 0): 1}
+        story = [a_feedback(1, reward=1, at=3600, stamp=first), a_feedback(1, reward=1, at=3600, stamp=again)]
+        assert minutes(run(story, [1]), "feedback") == {(MODEL, 0): 1}
+
+
+DAY = 86400
+
+
+@pytest.mark.parametrize("clock", [None, 8 * DAY])
+def test_a_label_that_is_too_late_is_so_however_late_the_partition_is_read(clock: float | None) -> None:
+    """Whether the clock has passed in between, or all of it is read at once."""
+    ledger = Ledger().absorb(a_response(1, at=0)).cut(clock)
+    ledger.absorb(a_feedback(1, at=8 * DAY)).cut(clock)
+    assert judged(ledger.models()[MODEL]) == {"unlabelled": 1}
+    in_time = Ledger().absorb(a_response(1, at=0), a_feedback(1, at=6 * DAY)).cut()
+    assert judged(in_time.models()[MODEL]) == {"correct": 1}
+    new = Ledger().absorb(a_response(1, at=0), a_response(0, at=8 * DAY), a_feedback(0, at=8 * DAY + 1)).cut()
+    assert judged(new.models()[MODEL]) == {"correct": 1, "unlabelled": 1}

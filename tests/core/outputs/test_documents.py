@@ -340,7 +340,7 @@ def test_an_index_a_day_by_the_time_of_the_request() -> None:
     story = (
         a_request(at=midnight - 0.5),
         a_response(1, at=midnight + 0.5),
-        a_feedback(1, reward=1, at=midnight + 9 * 86400),
+        a_feedback(1, reward=1, at=midnight + 9 * 86400, stamp=midnight + 6 * 86400),
     )
     assert tell(*story, daily=True).keys() == {(f"{INDEX}-2026.11.21", "p")}
     assert tell(*story[1:], daily=True).keys() == {(f"{INDEX}-2026.11.22", "p")}

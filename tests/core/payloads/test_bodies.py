@@ -87,7 +87,7 @@ def nested(depth: int) -> bytes:
         ({"ndarray": [4.0, "4", "4.0", [4], True, False]}, ["4", "4", "4", "4", "1", "0"]),
         ({"ndarray": 4}, ["4"]),
         ({"ndarray": "cat"}, ["cat"]),
-        ({"ndarray": ["cat", ["hündin"], ""]}, ["cat", "hündin", ""]),
+        ({"ndarray": ["cat", ["hündin"], ""]}, ["cat", "hündin", "(empty)"]),
         ({"ndarray": [[0.25]]}, [0.25]),
         ({"ndarray": [-1, 1e6, -0.0, 2.5]}, ["-1", "1000000", "0", 2.5]),
         ({"tensor": {"shape": [1, 2], "values": [0.1, 0.9]}}, ["1"]),
