@@ -17,7 +17,7 @@ from types import FunctionType, MethodType
 from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.client import AIOKafkaClient
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchError, FetchResult, PartitionRecords
 from aiokafka.errors import CorruptRecordException, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
@@ -262,7 +262,9 @@ class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     async def partition_counts(self, names: Collection[str] | None) -> dict[str, int]:
         """The partition counts of those of the topics that exist; with None, of all."""
         request = MetadataRequest(None if names is None else sorted(names), allow_auto_topic_creation=False)
-        reply = await self._client.send(self._client.get_random_node(), request)
+        # Not on the connection of the fetches: there it would wait for the answer of the one before it.
+        node = self._client.get_random_node()
+        reply = await self._client.send(node, request, group=ConnectionGroup.COORDINATION)
         return {topic: len(partitions) for error, topic, _, partitions in reply.topics if not error}
 
     async def wait_for_records(self, tps: list[TopicPartition], seconds: float, *, more: bool = False) -> None:

@@ -195,7 +195,7 @@ def test_records_of_the_format_before_are_read() -> None:
 def test_no_question_about_topics_creates_one() -> None:
     asked: list[Any] = []
 
-    async def send(*arguments: Any) -> Any:
+    async def send(*arguments: Any, **_: Any) -> Any:
         asked.append(arguments[-1])
         found = [(0, "there", False, [1, 2, 3]), (3, "absent", False, [])]
         return SimpleNamespace(topics=found, brokers=[])
