@@ -18,9 +18,11 @@ import msgspec
 import orjson
 
 from app.core.events import Kind, Reason, RefusedError
-from app.core.payloads.forms import carries, predictions, table_of
+from app.core.payloads.forms import carries, table_of
 from app.core.payloads.marks import Mark, given_names, index_mark, mark_of
+from app.core.payloads.predictions import class_values
 from app.core.payloads.protobuf import decode
+from app.core.payloads.seldon import UNSET, decode_feedback, decode_request, decode_response
 
 
 class Output(msgspec.Struct, gc=False):
@@ -52,54 +54,19 @@ class _NoNumbersError(RefusedError):
 _TAG = re.compile(r"^[^@]*:([^:/@]+)(?:@.*)?$")
 _LARGEST_REWARD = 1e9
 _PACK_ONE = Packing("<f").pack
-_UNSET = msgspec.UNSET
 
 
 # -- the common form --------------------------------------------------------------------------------------------------
 
-
-class _Data(msgspec.Struct, gc=False):
-    ndarray: Any
-    names: tuple[str, ...] | None = None
-
-
-class _Request(msgspec.Struct, gc=False):
-    data: _Data
-
-
-class _Meta(msgspec.Struct, gc=False):
-    requestPath: dict[str, str] | None = None  # noqa: N815 - the field's name
-
-
-class _Response(msgspec.Struct, gc=False):
-    data: _Data
-    meta: _Meta | None = None
-    model_version: Any = None
-
-
-class _Truth(msgspec.Struct, gc=False):
-    data: _Data
-
-
-class _Feedback(msgspec.Struct, gc=False):
-    truth: _Truth
-    reward: Any = _UNSET
-    response: Any = None
-    request: Any = None
-
-
 #: What the structs do not fit, and what they fit but cannot use, is read in the general way, which also says why not.
 _NOT_COMMON: Final = (msgspec.DecodeError, RecursionError, RefusedError)
-_read_request = msgspec.json.Decoder(_Request).decode
-_read_response = msgspec.json.Decoder(_Response).decode
-_read_feedback = msgspec.json.Decoder(_Feedback).decode
 
 
 def check_request(value: bytes) -> None:
     """Refuse a request whose rows cannot be read: nothing of them is counted, but nothing broken is let through."""
     if value.isascii():  # structs skip texts without checking them
         try:
-            _check_rows(_read_request(value).data.ndarray)
+            _check_rows(decode_request(value).data.ndarray)
             return
         except _NOT_COMMON:
             pass
@@ -110,7 +77,7 @@ def read_response(value: bytes, longest: int = 200) -> Output:
     """The predictions of a response: the argmax of vectors, else the scalars themselves."""
     if value.isascii():
         try:
-            body = _read_response(value)
+            body = decode_response(value)
             rows = body.data.ndarray
             if type(rows) is list and rows:
                 first = rows[0]
@@ -129,11 +96,11 @@ def read_feedback(value: bytes, longest: int = 200) -> FeedbackBody:
     """What a feedback states: absent leaves alone, null takes back."""
     if value.isascii():
         try:
-            body = _read_feedback(value)
+            body = decode_feedback(value)
             rows = body.truth.data.ndarray
             if type(rows) is list and rows and body.response is None:
                 labels = _label_marks(rows, body.truth.data.names, longest)
-                if body.reward is _UNSET:
+                if body.reward is UNSET:
                     return FeedbackBody(True, labels, False, None, None, False)
                 return FeedbackBody(True, labels, True, parse_reward(body.reward), None, False)
         except _NOT_COMMON:
@@ -165,12 +132,6 @@ def body_of(value: bytes, kind: Kind) -> Any:
             if refused.reason != Reason.BAD_PAYLOAD:
                 raise
         raise  # it is no protobuf either: why it is not JSON says more
-
-
-def rows_of(message: Any, what: str) -> tuple[list[Any], tuple[str, ...] | None]:
-    """The rows of a message in any form, and the names of its columns. `what` names the part in a refusal."""
-    table = table_of(message, what)
-    return table.rows, table.names
 
 
 def check_request_body(body: Any) -> None:
@@ -208,7 +169,7 @@ def output_of(body: Any, longest: int = 200) -> Output:
     if not carries(body) and ("error" in body or type(body.get("status")) is dict):
         return Output([None], version=version, images=images)
     try:
-        values, names = _telling_values(body, "response")
+        values, names = class_values(table_of(body, "response"))
     except RefusedError:
         if _reports_failure(body):
             return Output([None], version=version, images=images)
@@ -241,7 +202,7 @@ def feedback_of(body: Any, longest: int = 200) -> FeedbackBody:
 
 def labels_of(truth: Any, longest: int = 200) -> list[Mark]:
     """The labels in a truth message, one a row: a vector by its argmax, else the scalar."""
-    values, names = _telling_values(truth, "truth")
+    values, names = class_values(table_of(truth, "truth"))
     if not values:
         raise RefusedError(Reason.BAD_PAYLOAD, "the truth names no class")
     return _label_marks(values, names, longest)
@@ -250,14 +211,6 @@ def labels_of(truth: Any, longest: int = 200) -> list[Mark]:
 def brings_label(truth: Any) -> bool:
     """Whether a truth states a label: `{}` and a truth with only `meta` do not."""
     return carries(truth)
-
-
-def _telling_values(body: Any, what: str) -> tuple[list[Any], tuple[str, ...] | None]:
-    """What says the class of each row, without dimensions of length 1 around it: [[[0.1, 0.9]]] is one vector."""
-    values, names = predictions(table_of(body, what))
-    while all(type(value) is list and len(value) == 1 and type(value[0]) is list for value in values) and values:
-        values = [value[0] for value in values]
-    return values, names
 
 
 def _reports_failure(body: dict[str, Any]) -> bool:

@@ -17,8 +17,8 @@ from google.protobuf.json_format import SerializeToJsonError as NoJsonError
 from google.protobuf.message import DecodeError
 
 from app.core.events import Kind, Reason, RefusedError
-from app.core.payloads.forms import tftensor_rows
 from app.core.payloads.messages import message_class
+from app.core.payloads.tensorflow import tftensor_rows
 from app.core.payloads.tensors import DATATYPES, check_finite, text_of, unpacked, without_nan
 
 #: The V2 protocol by the names that headers give it.
@@ -196,7 +196,7 @@ def _v2(message: Any) -> dict[str, Any] | None:
     raw = message.raw_input_contents if request else message.raw_output_contents
     if not tensors or not all(tensor.datatype in DATATYPES for tensor in tensors):
         return None
-    body = _told(message, ("model_name", "model_version", "id"))
+    body = _texts_of(message, ("model_name", "model_version", "id"))
     body["inputs" if request else "outputs"] = [
         _v2_tensor(tensor, raw[index] if index < len(raw) else None) for index, tensor in enumerate(tensors)
     ]
@@ -204,7 +204,7 @@ def _v2(message: Any) -> dict[str, Any] | None:
 
 
 def _v2_tensor(tensor: Any, raw: bytes | None) -> dict[str, Any]:
-    body = _told(tensor, ("name", "datatype"))
+    body = _texts_of(tensor, ("name", "datatype"))
     body["shape"] = list(tensor.shape)
     if raw is not None:
         values = unpacked(raw, tensor.datatype, "message")
@@ -217,7 +217,7 @@ def _v2_tensor(tensor: Any, raw: bytes | None) -> dict[str, Any]:
     return body
 
 
-def _told(message: Any, fields: tuple[str, ...]) -> dict[str, Any]:
+def _texts_of(message: Any, fields: tuple[str, ...]) -> dict[str, Any]:
     """The texts that are not empty, and the parameters if there are any."""
     body: dict[str, Any] = {field: text for field in fields if (text := getattr(message, field))}
     if message.parameters:

@@ -135,3 +135,29 @@ def check_finite(values: Iterable[Any], what: str) -> None:
     """Refuse NaN and the infinities, which raw bytes can hold and JSON cannot."""
     if not all(isfinite(value) for value in values if type(value) is float):
         raise RefusedError(Reason.NOT_FINITE, f"the {what}'s tensor holds NaN or an infinity")
+
+
+#: What holds the rows of a body of V2 or TensorFlow, in the order in which a request and an answer are searched.
+_IN: Final = ("inputs", "instances", "outputs", "predictions")
+_OUT: Final = ("outputs", "predictions", "inputs", "instances")
+
+
+def rows_member(body: dict[str, Any], what: str) -> tuple[str, Any]:
+    """The member of a body of V2 or TensorFlow that holds its rows, and its value.
+
+    KServe logs answers with `instances`, too, and a V2 request may list no outputs: so it is the first that is not
+    empty. Where all are it is the first that is there.
+    """
+    for member in _IN if what == "request" else _OUT:
+        value = body.get(member)
+        if value:
+            return member, value
+    return next(((member, body[member]) for member in _OUT if body.get(member) is not None), ("", None))
+
+
+def are_tensors(values: list[Any]) -> bool:
+    """Whether a list is one of V2's tensors."""
+    for value in values:
+        if type(value) is not dict or ("datatype" not in value and "shape" not in value):
+            return False
+    return bool(values)

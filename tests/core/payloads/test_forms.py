@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from app.core.events import Reason, RefusedError
 from app.core.payloads.bodies import check_request, read_feedback, read_response
-from app.core.payloads.forms import Table, carries, predictions, table_of
+from app.core.payloads.forms import carries, table_of
+from app.core.payloads.predictions import predictions
+from app.core.payloads.table import Table
 
 #: V2's datatypes: how `struct` packs one, and what fits.
 NUMBERS: Final[dict[str, tuple[str, st.SearchStrategy[Any]]]] = {

@@ -11,9 +11,10 @@ from open_inference.grpc import protocol
 
 from app.core.events import Kind, RefusedError
 from app.core.payloads.bodies import check_request, output_of, read_feedback, read_response
-from app.core.payloads.forms import Table, table_of
+from app.core.payloads.forms import table_of
 from app.core.payloads.marks import Mark, class_text
 from app.core.payloads.protobuf import decode
+from app.core.payloads.table import Table
 from tests.cases import SELDON, cases_if_there, demand
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -18,7 +18,7 @@ from app.core.outputs.documents.contents import (
     stamps_of,
     time_text,
 )
-from app.core.outputs.documents.merging import HIDDEN, Change, Piece, State, Told, micros, outranks
+from app.core.outputs.documents.merging import HIDDEN, Change, Piece, State, Statement, micros, outranks
 from app.core.outputs.documents.places import (
     KSERVE,
     SELDON,
@@ -31,7 +31,7 @@ from app.core.outputs.documents.places import (
     set_model,
 )
 from app.core.outputs.documents.records import Answer, JoinedRecord, Part, read
-from app.core.outputs.documents.redaction import redacted
+from app.core.outputs.documents.redaction import hides_class, redacted, without
 from app.core.rules import Rulebook
 
 _MOST_ENGINES: Final = 10_000
@@ -85,6 +85,8 @@ class Documents:
                 self._add_drift(found, joined.puid, part)
             else:
                 self._add_piece(found, groups[part.index], joined.puid, part)
+        for group in groups.values():
+            self._hide_classes(found, group, joined)
         return list(found.values())
 
     # -- groups -------------------------------------------------------------------------------------------------------
@@ -106,13 +108,13 @@ class Documents:
         for answer in joined.legs:
             leg = Leg(*answer.leg[:4])
             engine = engines.get(leg)
-            told = next((part.engine for part in joined.parts if part.engine), "") if engine is None else engine
-            index = self._index(leg, told)
+            own = next((part.engine for part in joined.parts if part.engine), "") if engine is None else engine
+            index = self._index(leg, own)
             group = groups.get(index)
             if group is None:
-                group = groups[index] = self._new_group(joined.puid, leg, told, index)
+                group = groups[index] = self._new_group(joined.puid, leg, own, index)
                 if engine is None:
-                    group.elsewhere = (self._index(leg, SELDON if told == KSERVE else KSERVE),)
+                    group.elsewhere = (self._index(leg, SELDON if own == KSERVE else KSERVE),)
             group.answers.append(answer)
         for part in logged:
             if part.index not in groups:
@@ -159,6 +161,8 @@ class Documents:
         """What holds of the rows of the judged model: of all, or of those that the record can have changed."""
         judged, puid = group.judged, joined.puid
         assert judged is not None
+        if "reward" in self._rulebook.of(judged.leg.leg).redact:
+            group.reward = None
         count = len(judged.rows)
         unowned = all(answer.reward is None for answer in joined.legs)
         for index in range(count or 1):
@@ -185,7 +189,7 @@ class Documents:
         rules = self._rulebook.of(part.leg)
         if part.kind == _OUTLIER:
             stamps = stamps_of(part)
-            contents = [row | stamps for row in outlier_rows(redacted(parsed(part.payload), rules.redact))]
+            contents = [row | stamps for row in outlier_rows(redacted(parsed(part.payload), part.kind, rules))]
         else:
             count = 0
             if part.kind == _RESPONSE:
@@ -203,8 +207,9 @@ class Documents:
         detector = next((part.source.removeprefix(it) for it in _SOURCES if part.source.startswith(it)), part.source)
         index = index_name(engine, part.leg.namespace, detector, None, kind="drift")
         group = _Group(index + (day_suffix(time) if self._daily else ""), head_of(puid, part.leg, engine), time, None)
-        body = redacted(parsed(part.payload), rules.redact)
+        body = redacted(parsed(part.payload), part.kind, rules)
         content = drift_content(body, rules.prediction_schema.requests) | stamps_of(part)
+        without(content, rules.redact)  # what was a list is by feature now
         _change(found, group, row_id(puid, 0, 1)).pieces[_DRIFT] = Piece(part.leg.model, time, content)
 
     def _add_feedback(
@@ -214,37 +219,54 @@ class Documents:
         have answered. What its label means for other predictors is in their verdicts.
         """
         puid = joined.puid
-        body = parsed(part.payload)
         for group in [group for group in groups.values() if _concerns(part.leg, group)] or [
             self._orphanage(groups, puid, part)
         ]:
             judged = group.judged
             rules = self._rulebook.of(part.leg if judged is None else judged.leg.leg)
-            fields = feedback_fields(redacted(parsed(part.payload), rules.redact) if rules.redact else body)
+            fields = feedback_fields(redacted(parsed(part.payload), part.kind, rules))
             if part.leg.predictor in rules.shadow:
                 fields.pop("reward", None)
             elif joined.legs and fields.get("reward") is not None and not _has_answered(part.leg, group):
                 fields["reward"] = HIDDEN
             # Who has not answered yet will have as many rows as who has: they are asked the same.
             count = max([len(answer.rows) for answer in (joined.legs if judged is None else [judged])], default=0)
-            told = Told(part.at, time_text(part.time), part.source, fields)
+            statement = Statement(part.at, time_text(part.time), part.source, fields)
             if count < 2:
                 whole = part.row < 0 or (joined.legs and part.row == 0)
                 number = row_id(puid, 0, 1) if whole else row_id(puid, part.row, part.row + 2)
-                _change(found, group, number).told.append(told)
+                _change(found, group, number).statements.append(statement)
                 continue
-            # The reward is the first row's, and what is told of labels that of all, or of one.
+            # The reward is the first row's; labels are those of all rows, or of one.
             labels = {name: value for name, value in fields.items() if name != "reward"}
-            labelled = told._replace(fields=labels) if "truth" in fields or "reward" not in fields else None
+            labelled = statement._replace(fields=labels) if "truth" in fields or "reward" not in fields else None
             whole = count * len(part.payload) <= MOST_COPIED
             for index in range(count) if part.row < 0 else (part.row,):
                 if index == 0:
-                    _change(found, group, row_id(puid, 0, count)).told.append(told)
+                    _change(found, group, row_id(puid, 0, count)).statements.append(statement)
                 elif labelled is not None and (whole or part.row > 0):
-                    _change(found, group, row_id(puid, index, count)).told.append(labelled)
+                    _change(found, group, row_id(puid, index, count)).statements.append(labelled)
             if part.row > 0 and "reward" in fields:
-                beside = told if labelled is None else told._replace(fields={"reward": fields["reward"]})
-                _change(found, group, row_id(puid, 0, count)).told.append(beside)
+                beside = statement if labelled is None else statement._replace(fields={"reward": fields["reward"]})
+                _change(found, group, row_id(puid, 0, count)).statements.append(beside)
+
+    def _hide_classes(self, found: dict[Place, Change], group: _Group, joined: JoinedRecord) -> None:
+        """Note for the documents of a predictor which classes in their verdicts are values that the user keeps back."""
+        judged = group.judged
+        rules = None if judged is None else self._rulebook.of(judged.leg.leg)
+        if judged is None or rules is None or not rules.redact:
+            return
+        hidden: dict[str, bool] = {}
+        for part in joined.parts:
+            if part.kind == _FEEDBACK or (part.kind == _RESPONSE and part.leg == judged.leg.leg):
+                before, after = parsed(part.payload), redacted(parsed(part.payload), part.kind, rules)
+                for name, what in (("predicted", "response"), ("label", "truth")):
+                    own = (before, after) if part.kind == what else (_member(before, what), _member(after, what))
+                    if own[0] is not None:
+                        hidden[name] = hidden.get(name, False) or hides_class(*own, what)
+        for change in found.values():
+            if change.place[0] == group.index:
+                change.hidden = hidden
 
     def _orphanage(self, groups: dict[str, _Group], puid: str, part: Part) -> _Group:
         """Where a feedback goes whose prediction is not known: to the documents of the predictor that it names."""
@@ -263,6 +285,10 @@ def _change(found: dict[Place, Change], group: _Group, number: str) -> Change:
     return change
 
 
+def _member(body: Any, name: str) -> Any:
+    return body.get(name) if type(body) is dict else None
+
+
 def _concerns(named: Leg, group: _Group) -> bool:
     """Whether a feedback that names `named` is one for a group's answers."""
     return any(
@@ -274,5 +300,5 @@ def _concerns(named: Leg, group: _Group) -> bool:
 
 
 def _has_answered(named: Leg, group: _Group) -> bool:
-    """Whether it is known if a leg has the reward that was told of it."""
+    """Whether the leg that a reward names has answered: only then it is known whether the reward is its own."""
     return any(named.model in ("", answer.leg.model) for answer in group.answers)

@@ -24,8 +24,8 @@ class Piece(NamedTuple):
     content: Body
 
 
-class Told(NamedTuple):
-    """What a feedback told: the fields of its body. `text` is its time as it came."""
+class Statement(NamedTuple):
+    """What a feedback states: the fields of its body. `text` is its time as it came."""
 
     time: int
     text: str
@@ -60,12 +60,15 @@ class Change:
     elsewhere: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
     pieces: dict[str, Piece] = field(default_factory=dict)
-    told: list[Told] = field(default_factory=list)
+    statements: list[Statement] = field(default_factory=list)
     state: State | None = None
+    #: Of the classes in the verdict (`predicted`, `label`) that parts of the record bring: whether they are values that
+    #: the user keeps back. None where the user keeps nothing back.
+    hidden: Mapping[str, bool] | None = None
 
     @property
     def begins(self) -> bool:
-        """Whether this is, most likely, the first that is said of the document."""
+        """Whether this is, most likely, the first of the document."""
         return _REQUEST in self.pieces and not self.elsewhere and not self.before
 
     @property
@@ -105,14 +108,16 @@ def merged(document: Body | None, change: Change) -> Body:
             elif "ce-modelid" in content:
                 content = {name: value for name, value in content.items() if name != "ce-modelid"}
             new[kind] = content
-    feedback = _merged_feedback(old.get(_FEEDBACK), change.told, state)
+    feedback = _merged_feedback(old.get(_FEEDBACK), change.statements, state)
     if feedback is not None:
         new[_FEEDBACK] = feedback
     verdict: Body = old.get("verdict", {}) if state is None else state.verdict
     if state is not None and state.answered and feedback is not None and "truth" in feedback and "label" in verdict:
         # The record has one delay, to the newest label of all rows; that of a row is to its own.
-        told = micros(feedback.get("ce-times", {}).get("truth", feedback["ce-time"]))
-        verdict = {**verdict, "delay_seconds": max(0, told - state.answered) / 1e6}
+        labelled = micros(feedback.get("ce-times", {}).get("truth", feedback["ce-time"]))
+        verdict = {**verdict, "delay_seconds": max(0, labelled - state.answered) / 1e6}
+    if state is not None and change.hidden is not None:
+        verdict = _without_hidden(verdict, old.get("verdict", {}), change.hidden)
     if verdict:
         new["verdict"] = verdict
     if _REQUEST in new:
@@ -122,6 +127,22 @@ def merged(document: Body | None, change: Change) -> Body:
     else:
         new["@timestamp"] = old.get("@timestamp")
     return new
+
+
+def _without_hidden(verdict: Body, old: Body, hidden: Mapping[str, bool]) -> Body:
+    """A verdict without the classes that are kept back; `redacted` names them.
+
+    What the record does not bring stays hidden, or shown, as it was. What it does not bring and the document did not
+    have is hidden: nobody can say any more whose value it is.
+    """
+    gone = [
+        name
+        for name in ("predicted", "label")
+        if name in verdict and (hidden.get(name, name not in old) or name in old.get("redacted", ()))
+    ]
+    if not gone:
+        return verdict
+    return {name: value for name, value in verdict.items() if name not in gone} | {"redacted": gone}
 
 
 def standing(change: Change, found: Mapping[Place, Found]) -> tuple[Place, Found | None, list[Place]]:
@@ -142,10 +163,10 @@ def outranks(kind: str, new: Piece, model: str, time: int, scored: str | None) -
     return (new.model == scored, new.time, new.model) > (model == scored, time, model)
 
 
-def _merged_feedback(old: Body | None, told: list[Told], state: State | None) -> Body | None:
+def _merged_feedback(old: Body | None, statements: list[Statement], state: State | None) -> Body | None:
     """The newest of each statement, the reward as it stands, and what else the newest feedback says of these."""
     stated: dict[str, tuple[int, str, Any]] = {}
-    others: dict[int, Body] = {}  # by time: what else was said
+    others: dict[int, Body] = {}  # by time: what else it brought
     source = None
     if old:
         last, source, times = old.get("ce-time", ""), old.get("ce-source"), old.get("ce-times", {})
@@ -157,7 +178,7 @@ def _merged_feedback(old: Body | None, told: list[Told], state: State | None) ->
             name: value for name, value in old.items() if name not in _STATEMENTS and not name.startswith("ce-")
         }
     newest = max((it[:2] for it in stated.values()), default=(0, ""))
-    for time, text, its_source, fields in told:
+    for time, text, its_source, fields in statements:
         for name, value in fields.items():
             if name not in _STATEMENTS:
                 others.setdefault(time, {})[name] = value
