@@ -14,7 +14,8 @@ from app.core.dialects.understand import Arrival, Dialect, Understood, understan
 from app.core.events import LEG_HEADERS, Kind, Leg, RefusedError
 from app.core.join.shard import Shard
 from app.core.limits import Limits
-from app.core.payloads.bodies import body_of, read_feedback, read_response
+from app.core.payloads.bodies import read_feedback, read_response
+from app.core.payloads.decoding import body_of
 from app.core.payloads.forms import table_of
 from app.core.payloads.marks import Mark, class_text
 from app.core.rules import Rulebook
@@ -159,7 +160,7 @@ def brought(kind: Kind, value: bytes, longest: int = 200) -> str:
         output = read_response(value, longest)
         if output.marks and output.marks[0] is None:
             return "a failed prediction"
-        return f"predicted {_listed(output.marks, output.names)}" if output.marks else "rows that say no class"
+        return f"predicted {_listed(output.marks, output.names)}" if output.marks else output.no_class
     if kind is not Kind.FEEDBACK:
         return "what a detector says, never judged"
     feedback = read_feedback(value, longest)

@@ -30,7 +30,8 @@ from app.core.join.joined import part_prefix
 from app.core.join.settling import Counting
 from app.core.letters import REKEYED
 from app.core.limits import Limits
-from app.core.payloads.bodies import Output, check_request, class_list, parse, read_feedback, read_response, version_of
+from app.core.payloads.bodies import Output, check_request, class_list, read_feedback, read_response, version_of
+from app.core.payloads.decoding import parse
 from app.core.stats import Stats
 from app.core.wire.headers import Envelopes
 
@@ -65,6 +66,10 @@ class Parts:
         #: What the headers of an event mean, its time and its puid.
         self.open = Envelopes(self._source, (*read, _SOURCE, _ENGINE) if logs else read).open
         self._logs = logs
+        #: Of bodies that are not JSON as they stand, their JSON; until the batch that brought them is over.
+        self.rewritten: dict[bytes, bytes] | None = {} if logs else None
+        #: Requests that feedbacks carried and that count as none: the feedback's body, and why.
+        self.refused_requests: list[tuple[bytes, Reason, str]] = []
         #: By kind: (exchange, leg, event time in µs, ms by which that is ahead of the record's, row or -1, the version
         #: that the headers name, payload) → whether the event changed the exchange. Raises RefusedError.
         self.put: tuple[Callable[[Exchange, int, int, int, int, str, bytes], bool], ...] = (
@@ -86,7 +91,7 @@ class Parts:
     def _request(
         self, exchange: Exchange, leg: int, time: int, ahead: int, _row: int, _version: str, value: bytes
     ) -> bool:
-        check_request(value)
+        check_request(value, self._limits.body_bytes, self.rewritten)
         if exchange.legs:
             return put_request(exchange, leg, time, ahead)
         exchange.legs.append(LegState(leg, time, ahead))
@@ -95,7 +100,8 @@ class Parts:
     def _response(
         self, exchange: Exchange, leg: int, time: int, ahead: int, _row: int, version: str, value: bytes
     ) -> bool:
-        output = read_response(value, self._limits.label_length)
+        limits = self._limits
+        output = read_response(value, limits.label_length, limits.body_bytes, self.rewritten)
         return self._answer(exchange, leg, time, ahead, _digest(value), version, output)
 
     def _answer(
@@ -134,7 +140,8 @@ class Parts:
     def _feedback(
         self, exchange: Exchange, leg: int, time: int, ahead: int, row: int, version: str, value: bytes
     ) -> bool:
-        body = read_feedback(value, self._limits.label_length)
+        limits = self._limits
+        body = read_feedback(value, limits.label_length, limits.body_bytes, self.rewritten)
         digest = _digest(value)
         feedback = Feedback(time, digest, leg, 0, ahead)
         if body.has_label:
@@ -156,6 +163,8 @@ class Parts:
             news = self._answer(exchange, leg, time, ahead, digest, version, body.output, RESPONSE_IN_FEEDBACK)
             if body.has_request:
                 news = put_request(exchange, leg, time, ahead, REQUEST_IN_FEEDBACK) or news
+            elif body.refused_request is not None:
+                self.refused_requests.append((value, *body.refused_request))
         if not feedback.flags:
             return news
         if not exchange.feedbacks:

@@ -14,14 +14,13 @@ import msgspec
 from app.core.clock import parse_time
 from app.core.counts.numbers import DELAY_US, POINTS, Names, is_name_key
 from app.core.counts.panes import TOTAL, Counts, PaneClock, owner_key
-from app.core.events import Kind, Reason, RefusedError, shown
+from app.core.events import Reason, RefusedError, shown
 from app.core.join.exchange import Exchange, Group, decode, decode_age, encode
 from app.core.join.joined import MOST_HELD, Joining, is_feedback, part
 from app.core.join.parts import FEEDBACK, KINDS, REQUEST, Parts
 from app.core.join.settling import Counting
 from app.core.letters import Astray, AstrayError, DeadLetter
 from app.core.limits import Limits
-from app.core.payloads.protobuf import looks_like_json, to_json
 from app.core.rules import Rulebook
 from app.core.stats import Stats
 from app.core.wire.records import Record
@@ -32,7 +31,6 @@ LARGEST_EXCHANGE: Final = 256_000
 _SUSPICIOUS: Final = 1_400
 #: A larger record is not brought to its key: it might not fit a batch.
 _MOVABLE: Final = 800_000
-_OPEN: Final = ord("{")
 _AHEAD_US: Final = 300 * 1_000_000
 _HOUR: Final = 3600
 
@@ -147,6 +145,7 @@ class Shard:
             return
         largest = self._limits.body_bytes
         live, store, open_envelope, put = self._live, self.store, self._parts.open, self._parts.put
+        rewritten = self._parts.rewritten
         read = [0] * len(KINDS)
         newest = self.newest.get(topic, 0)
         for record in records:
@@ -186,9 +185,7 @@ class Shard:
                     )
                 if prefix:
                     text = raw_time if time != stamp * 1000 else b""
-                    payload = (
-                        value if value[0] == _OPEN or looks_like_json(value) else to_json(value, Kind(KINDS[kind]))
-                    )
+                    payload = rewritten.get(value, value) if rewritten else value
                     self._told.setdefault(key, []).append(part(prefix, text, time, row, payload))
                 seconds = stamp // 1000
                 if seconds > exchange.newest:
@@ -206,11 +203,22 @@ class Shard:
                 self.refuse(topic, record, refused.reason, refused.detail)
             except Exception as error:  # noqa: BLE001 - a bug must not stop a partition at one event for ever
                 self.refuse(topic, record, Reason.UNEXPECTED, f"{type(error).__name__}: {error}")
+        if rewritten:
+            rewritten.clear()
+        if self._parts.refused_requests:
+            self._refuse_carried_requests(topic, records)
         self._events += len(records)
         self.stats.events.update(dict(zip(KINDS, read, strict=True)))
         self.newest[topic] = newest
         self.offsets[topic] = records[-1].offset + 1
         self._moved = True
+
+    def _refuse_carried_requests(self, topic: str, records: Sequence[Record]) -> None:
+        """Put feedbacks aside whose own request cannot be read; all else that they bring counts."""
+        for value, reason, detail in self._parts.refused_requests:
+            record = next(record for record in records if record.value == value)
+            self.refuse(topic, record, reason, f"the feedback counts without its request: {detail}")
+        self._parts.refused_requests.clear()
 
     def skip(self, topic: str, next_offset: int) -> None:
         """Move on over offsets that hold no records (transaction markers, compaction)."""

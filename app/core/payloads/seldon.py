@@ -113,7 +113,7 @@ def _blank_data(data: Any, redaction: Redaction) -> Any:
     for member, read in (("tensor", _tensor_rows), ("tftensor", tftensor_rows)):
         if member in data:
             try:
-                rows = read(data[member], "message")
+                rows = read(data[member], "request")  # whatever is missing
                 blanked = blank_rows(rows, names, redaction)
             except RefusedError:
                 rows, blanked = [], [None] if redaction.by_place or not redaction.entries.isdisjoint(names) else []
@@ -131,4 +131,20 @@ def _blank_single(value: Any, redaction: Redaction) -> Any:
     return None if redaction.by_place else value
 
 
-SELDON: Final = Form("Seldon", frozenset({"data", *_SINGLE}), _claims, _table, _blank)
+SELDON: Final = Form(
+    "Seldon",
+    frozenset({"data", *_SINGLE}),
+    _claims,
+    _table,
+    _blank,
+    (
+        ("request", '{"data": {"names": ["age", "city"], "ndarray": [[31, "Rome"], [null, "Oslo"]]}}'),
+        ("response", '{"data": {"names": ["cat", "dog"], "ndarray": [[0.1, 0.9]]}}'),
+        ("response", '{"data": {"names": ["cat", "dog"], "ndarray": [1, 0]}}'),
+        ("response", '{"data": {"tensor": {"shape": [2, 2], "values": [0.1, 0.9, 0.8, 0.2]}}}'),
+        ("response", '{"strData": "cat"}'),
+        ("response", '{"jsonData": {"prediction": "cat", "took": 3}}'),
+        ("response", '{"binData": "AAEC"}'),
+        ("truth", '{"data": {"ndarray": ["cat", null, "dog"]}}'),
+    ),
+)

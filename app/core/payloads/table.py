@@ -25,6 +25,8 @@ class Table(NamedTuple):
     record: bool = False
     fits: bool = True  # False where texts do not fill the shape that their tensor claims
     own_type: str = ""  # what the form itself says of the type
+    tensor: str = ""  # the name of the only tensor, where it has more than one column
+    classified: bool = False  # texts are Triton's classifications: value:index[:label]
 
     @property
     def data_type(self) -> str:
@@ -47,7 +49,8 @@ class Form:
     """
 
     name: str
-    #: The members of a body that hold its rows; a body with any of them, even null, has a payload.
+    #: The members by which an object may be of this form; one with any of them, even null, has a payload. None where it
+    #: is no object.
     members: frozenset[str]
     #: (body, what) → whether the body is of this form.
     claims: Callable[[Any, str], bool]
@@ -56,6 +59,8 @@ class Form:
     #: (body, what is left out) → the body with null, or nothing, in the place of these values; it may be changed. Where
     #: the form cannot say which value is whose, all that could be meant go. A body of another form stays as it is.
     blank: Callable[[Any, Redaction], Any]
+    #: Bodies of this form, as JSON, each with `what` it is: the README shows what is read of them, tests that it is.
+    examples: tuple[tuple[str, str], ...]
 
 
 class Column(NamedTuple):
@@ -65,6 +70,7 @@ class Column(NamedTuple):
     rows: list[Any]
     cells: list[Any] | None  # the value of each row where it has just one
     fits: bool = True
+    classified: bool = False
 
 
 def rows_table(values: Any, names: Any, what: str) -> Table:
@@ -86,18 +92,21 @@ def merged(columns: list[Column], what: str, *, frame: bool = False) -> Table:
     """The table of several tensors. One of a single row is meant for all rows (a setting, say); where the numbers of
     rows differ otherwise, the whole is one row.
     """
+    if len(columns) == 1 and not frame and columns[0].rows:
+        name, rows, cells, fits, classified = columns[0]
+        return Table(
+            rows, (name,) if cells and name else None, False, fits, tensor="" if cells else name, classified=classified
+        )
     if not any(column.rows for column in columns):
         raise RefusedError(Reason.EMPTY, f"the {what} has no rows")
-    if len(columns) == 1 and not frame:
-        name, rows, cells, fits = columns[0]
-        return Table(rows, (name,) if cells and name else None, False, fits)
     fits = all(column.fits for column in columns)
+    classified = any(column.classified for column in columns)
     names = tuple(column.name for column in columns)
     count = max(len(column.rows) for column in columns)
     if any(len(column.rows) not in (1, count) for column in columns) or count * len(columns) > MOST_REPEATED:
-        return Table([[column.rows for column in columns]], names, record=True, fits=fits)
+        return Table([[column.rows for column in columns]], names, True, fits, classified=classified)
     entries = [(column.cells or column.rows) * (count // len(column.rows)) for column in columns]
-    return Table([list(row) for row in zip(*entries, strict=True)], names, record=True, fits=fits)
+    return Table([list(row) for row in zip(*entries, strict=True)], names, True, fits, classified=classified)
 
 
 def rank_of(value: Any) -> int:

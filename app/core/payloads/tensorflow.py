@@ -13,7 +13,7 @@ from app.core.events import Reason, RefusedError
 from app.core.payloads.blanking import Redaction, blank_cell, blank_row, blank_rows
 from app.core.payloads.protojson import either, number_of, raw_bytes, text_in_base64
 from app.core.payloads.table import MOST_REPEATED, Column, Form, Table, merged, rank_of, rows_table
-from app.core.payloads.tensors import are_tensors, check_finite, flat, rows_member, shape_of, shaped, size_of, unpacked
+from app.core.payloads.tensors import are_tensors, finite, flat, rows_member, shape_of, shaped, size_of, unpacked
 
 #: TensorFlow's types by name and number: the V2 datatype, and the field that holds values which are not in raw bytes.
 _TYPES: Final = {
@@ -87,7 +87,28 @@ def _blank_columns(columns: dict[str, Any], redaction: Redaction) -> dict[str, A
 
 
 TENSORFLOW: Final = Form(
-    "TensorFlow", frozenset({"instances", "predictions", "inputs", "outputs"}), _claims, _table, _blank
+    "TensorFlow",
+    frozenset({"instances", "predictions", "inputs", "outputs"}),
+    _claims,
+    _table,
+    _blank,
+    (
+        ("request", '{"instances": [[31, 1.5], [47, 2.5]]}'),
+        ("request", '{"inputs": {"age": [31, 47], "city": ["Rome", "Oslo"]}}'),
+        ("response", '{"predictions": [[0.1, 0.9], [0.8, 0.2]]}'),
+        ("response", '{"predictions": [{"classes": ["cat", "dog"], "scores": [0.1, 0.9]}]}'),
+        (
+            "response",
+            '{"predictions": [{"displayNames": ["cat", "dog"], "confidences": [0.1, 0.9], "ids": [7, 8]}]}',
+        ),
+        ("response", '{"predictions": [{"Species": "cat", "Probability_cat": 0.9, "Probability_dog": 0.1}]}'),
+        ("response", '{"predictions": [{"prob_cat": 0.1, "prob_dog": 0.9}]}'),
+        ("response", '{"predictions": [{"tabby": 0.5, "tiger_cat": 0.4, "lynx": 0.05}]}'),
+        ("response", '{"predictions": [[{"label": "cat", "score": 0.9}, {"label": "dog", "score": 0.1}]]}'),
+        ("response", '{"predictions": [{"score": 0.9, "start": 1, "end": 3, "answer": "Rome"}]}'),
+        ("response", '{"predictions": [{"labels": [1, 7], "scores": [0.9, 0.8], "boxes": [[0, 0], [1, 1]]}]}'),
+        ("response", '{"outputs": {"classes": ["dog"], "probabilities": [[0.1, 0.9]]}}'),
+    ),
 )
 
 # -- TensorProto ------------------------------------------------------------------------------------------------------
@@ -118,8 +139,7 @@ def tftensor_rows(tensor: Any, what: str) -> list[Any]:
         size = size_of(shape)
         if len(values) < size <= MOST_REPEATED:
             values += [values[-1] if values else _zero(datatype)] * (size - len(values))
-    check_finite(values, what)
-    return shaped(values, shape, what)
+    return shaped(finite(values, what), shape, what)
 
 
 def _values(values: Any, datatype: str, what: str) -> list[Any]:

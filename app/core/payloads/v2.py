@@ -11,19 +11,19 @@ from binascii import Error as Base64Error
 from collections.abc import Collection
 from typing import Any, Final
 
-import orjson
-
 from app.core.events import Reason, RefusedError
 from app.core.payloads.blanking import Redaction
+from app.core.payloads.loosejson import loads
 from app.core.payloads.protojson import camel, either, number_of, raw_bytes, text_in_base64
+from app.core.payloads.ranking import are_classifications, is_one_row
 from app.core.payloads.table import Column, Form, Table, merged
-from app.core.payloads.tensors import are_tensors, flat, rows_member, shape_of, shaped, size_of, unpacked, without_nan
+from app.core.payloads.tensors import are_tensors, finite, flat, rows_member, shape_of, shaped, size_of, unpacked
 
 _RAW: Final = {"inputs": "raw_input_contents", "outputs": "raw_output_contents"}
 
 
 def _claims(body: Any, what: str) -> bool:
-    if type(body) is not dict or V2.members.isdisjoint(body):
+    if type(body) is not dict:
         return False
     value = rows_member(body, what)[1]
     return type(value) is list and are_tensors(value)
@@ -51,6 +51,12 @@ def _column(tensor: dict[str, Any], raw: Any, whole: str, member: str, what: str
         rows = data if type(data) is list and not texts else values
         return Column(name, rows, rows if all(type(row) is not list for row in rows) else None)
     shape = shape_of(tensor["shape"], what)
+    if member == "outputs" and values and type(values[0]) is str and ":" in values[0]:
+        width = size_of(shape[1:]) or 1
+        if size_of(shape) == len(values) and are_classifications(values, width if shape[1:] else len(values)):
+            one = len(shape) == 1 and is_one_row(values)
+            rows = [values] if one else shaped(values, shape, what)
+            return Column(name, rows, values if width == 1 and not one else None, classified=True)
     single = len(shape) < 2 or (len(shape) == 2 and shape[1] == 1)
     if texts and size_of(shape) != len(values):  # text codecs are careless of shapes
         return Column(name, values, values, fits=False)
@@ -67,8 +73,8 @@ def _values(tensor: dict[str, Any], raw: Any, whole: str, member: str, what: str
         values = flat(data) if type(data) is list else [data]
         return _texts(values, _content_type(tensor) or whole, member) if datatype == "BYTES" else values
     if raw is None:
-        return without_nan(_contents(tensor, what), what)
-    return without_nan(unpacked(raw_bytes(raw, what), datatype if type(datatype) is str else "", what), what)
+        return finite(_contents(tensor, what), what)
+    return finite(unpacked(raw_bytes(raw, what), datatype if type(datatype) is str else "", what), what)
 
 
 def _contents(tensor: dict[str, Any], what: str) -> list[Any]:
@@ -89,12 +95,13 @@ def _content_type(message: dict[str, Any]) -> str:
 
 
 def _texts(values: list[Any], content_type: str, member: str) -> list[Any]:
-    """The elements of a BYTES tensor, by its content type: `str`, `base64`, or JSON in each (`pd_json`, `hg_json`).
+    """The elements of a BYTES tensor, by its content type: `str`, `base64`, or JSON in each (`pd_json`, `hg_json`,
+    `hg_jsonlist`).
 
     Without one they are texts. Only Core 2 answers in base64 then; that is sure where all of an answer's elements are
     whole groups of base64, one of them padded, and all say something in UTF-8. (Any word of four letters could be it.)
     """
-    if content_type.endswith("json"):
+    if "json" in content_type.lower():
         return [_json_cell(value) for value in values]
     if content_type == "base64":
         return [text_in_base64(value) for value in values]
@@ -107,8 +114,8 @@ def _texts(values: list[Any], content_type: str, member: str) -> list[Any]:
 
 def _json_cell(value: Any) -> Any:
     try:
-        return orjson.loads(value) if type(value) is str else value
-    except orjson.JSONDecodeError:
+        return loads(value) if type(value) is str else value
+    except RefusedError:
         return value
 
 
@@ -156,7 +163,7 @@ def _blank(body: Any, redaction: Redaction) -> Any:
 
 def _values_or_none(tensor: dict[str, Any], raw: Any, whole: str, member: str) -> list[Any] | None:
     try:
-        return _values(tensor, raw, whole, member, "message")
+        return _values(tensor, raw, whole, member, "request")  # whatever is missing
     except RefusedError:
         return None
 
@@ -188,4 +195,34 @@ def _blank_tensor(tensor: dict[str, Any], values: list[Any] | None, width: int, 
     tensor["data"] = [None if index % width in places else value for index, value in enumerate(values or ())]
 
 
-V2: Final = Form("V2", frozenset(_RAW), _claims, _table, _blank)
+V2: Final = Form(
+    "V2",
+    frozenset(_RAW),
+    _claims,
+    _table,
+    _blank,
+    (
+        (
+            "request",
+            (
+                '{"inputs": [{"name": "age", "datatype": "FP64", "shape": [2], "data": [31, null]}, '
+                '{"name": "city", "datatype": "BYTES", "shape": [2], "data": ["Rome", "Oslo"]}]}'
+            ),
+        ),
+        ("response", '{"outputs": [{"name": "predict", "datatype": "INT64", "shape": [2], "data": [1, 0]}]}'),
+        ("response", '{"outputs": [{"name": "y", "datatype": "FP32", "shape": [1, 3], "data": [0.1, 0.7, 0.2]}]}'),
+        (
+            "response",
+            (
+                '{"outputs": [{"name": "output", "datatype": "BYTES", "shape": [1, 1], '
+                '"parameters": {"content_type": "hg_jsonlist"}, '
+                '"data": ["{\\"label\\": \\"cat\\", \\"score\\": 0.9}"]}]}'
+            ),
+        ),
+        (
+            "response",
+            '{"outputs": [{"name": "y", "datatype": "BYTES", "shape": [1, 2], "data": ["0.9:1:cat", "0.1:0:dog"]}]}',
+        ),
+        ("response", '{"outputs": [{"name": "mask", "datatype": "UINT8", "shape": [1, 2, 2], "data": [0, 1, 1, 0]}]}'),
+    ),
+)

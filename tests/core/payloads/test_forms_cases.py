@@ -202,11 +202,13 @@ def test_the_wrappers_forms(case: Any) -> None:
     if case.get("kind") == "feedback":
         return
     value = orjson.dumps(body)
-    if "error" in expect or expect.get("rows") == []:
+    if type(body) is dict and ("error" in expect or expect.get("rows") == []):
         with pytest.raises(RefusedError):
             check_request(value)
         return
     check_request(value)
+    if type(body) is list:  # MLflow's rows; the wrapper knows only its own
+        return
     read = table_of(body, "request")
     if isinstance(expect.get("rows"), list):
         assert read.rows == expect["rows"]

@@ -13,7 +13,7 @@ from app.core.events import Kind, RefusedError
 from app.core.outputs.documents.places import Body
 from app.core.payloads.blanking import Redaction
 from app.core.payloads.forms import FORMS, carries, table_of
-from app.core.payloads.predictions import class_values
+from app.core.payloads.predictions import predictions, without_brackets
 from app.core.rules import Rules
 
 #: What a message has beside its rows.
@@ -59,11 +59,10 @@ def hides_class(before: Any, after: Any, what: str) -> bool:
 def _classes(body: Any, what: str) -> list[Any]:
     """The classes of rows that are values; a vector has its class by place, which says none of its values."""
     try:
-        values = class_values(table_of(body, what))[0]
+        values = without_brackets(predictions(table_of(body, what)).values)
     except RefusedError:
         return []
-    cells = [value[0] if type(value) is list and len(value) == 1 else value for value in values]
-    return [cell for cell in cells if type(cell) not in (list, dict)]
+    return [value for value in values if type(value) not in (list, dict)]
 
 
 # -- keys -------------------------------------------------------------------------------------------------------------
