@@ -1,10 +1,16 @@
 """The README's tables, made from the code: `python -m tests.readme` writes them, `test_readme.py` checks them."""
 
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from app.core.events import REASONS, Reason
 from app.core.outputs.series import COUNTS, FIRST_SEEN, INFO, SCORE, SCORE_SAMPLES
 from app.core.outputs.worker_series import WORKER
+from app.core.payloads.bodies import labels_of, output_of
+from app.core.payloads.forms import FORMS, table_of
+from app.core.payloads.marks import class_text
 from app.core.scores.catalogue import SCORES
 from app.settings import Settings
 
@@ -60,7 +66,30 @@ def series() -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-TABLES = {"reasons": reasons, "settings": settings, "series": series, "scores": scores}
+def forms() -> str:
+    rows = [("form", "", "body", "rows", "class", "names"), ("---",) * 6]
+    for form in FORMS:
+        for what, text in form.examples:
+            body = orjson.loads(text)
+            table = table_of(body, what)
+            names = table.names or (table.rows[0] if isinstance(table.rows[0], dict) else ())
+            rows.append((form.name, what, f"`{text}`", str(len(table.rows)), _classes(what, body), ", ".join(names)))
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _classes(what: str, body: Any) -> str:
+    """What is read of a body as class, as people would write it."""
+    if what == "request":
+        return ""
+    output = output_of(body) if what == "response" else None
+    if output is not None and output.no_class:
+        return f"none: {output.no_class}"
+    marks, names = (labels_of(body), ()) if output is None else (output.marks, output.names)
+    texts = [class_text(mark, names) if isinstance(mark, (int, str)) else mark for mark in marks]
+    return ", ".join("(left alone)" if text is None else str(text) for text in texts)
+
+
+TABLES = {"forms": forms, "reasons": reasons, "settings": settings, "series": series, "scores": scores}
 
 
 def with_tables(text: str) -> str:

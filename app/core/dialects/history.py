@@ -11,7 +11,7 @@ one a row, `puid` where the request has one row, `puid-item-N` where it has more
 - `payload` is the whole body as it was sent, the same in all rows; where there is none, the body is put together from
   the rows. Loggers up to 1.5.1 wrote the values of `elements` as lists of one.
 - Seldon's logger has the feedback for all rows in a document of its own, under `puid`; Tally has it in each row's, the
-  reward in the first alone, and fields that were told at other times than the newest have theirs in `ce-times`.
+  reward in the first alone, and fields of other times than the newest have theirs in `ce-times`.
 
 An event depends on nothing but its documents, its time included, so that the join drops what is imported twice.
 
@@ -94,8 +94,8 @@ class _Part(NamedTuple):
 
 def puid_of(document: StoredDocument) -> str:
     """The puid that a document belongs to, empty where it names none."""
-    said = document.source.get("RequestId")
-    return said if type(said) is str and said else base_puid(document.id)
+    named = document.source.get("RequestId")
+    return named if type(named) is str and named else base_puid(document.id)
 
 
 def events_of(documents: Iterable[StoredDocument], largest: int) -> Imported:
@@ -153,13 +153,13 @@ def _bodies(parts: list[_Part]) -> list[tuple[_Part, Any]]:
 
 
 def _statements(part: _Part) -> list[_Part]:
-    """What a document's feedback states, by the time at which it was told."""
+    """What a document's feedback states, by its time."""
     times = part.content.get("ce-times")
     fields: dict[bytes, dict[str, Any]] = {}
-    for name, said in part.content.items():
+    for name, value in part.content.items():
         if name not in _ADDED:
             own = _time(times.get(name)) if type(times) is dict else b""
-            fields.setdefault(own or part.time, {})[name] = said
+            fields.setdefault(own or part.time, {})[name] = value
     return [part._replace(content=content, time=time) for time, content in fields.items()]
 
 
@@ -170,7 +170,7 @@ def _feedbacks(parts: list[_Part]) -> list[tuple[_Part, Mapping[str, Any]]]:
     copies = Counter(_truth_key(part) for part in parts)
     for part in parts:
         key = _truth_key(part)
-        # Several rows may be told the same at the same time: then it has labelled them, which one for all would not.
+        # Several rows may have the same label at the same time: then it has labelled them, which one for all would not.
         of_all = "truth" in part.content and (
             _is_batch(part.content["truth"]) or (copies[key] > 1 and not part.is_labelled)
         )
@@ -280,23 +280,23 @@ def _event(place: _Place, part: _Part, value: bytes) -> Event:
     return Event(puid.encode(), value, headers)
 
 
-def _time(said: Any) -> bytes:
+def _time(value: Any) -> bytes:
     """A time as an event has it, empty where it is none: a text, or milliseconds, which Elasticsearch takes too."""
-    if type(said) is int and 1000 <= said < 253_370_764_800_000:
-        return format_time(said * 1000).encode()
-    if type(said) is not str or not said.isascii():
+    if type(value) is int and 1000 <= value < 253_370_764_800_000:
+        return format_time(value * 1000).encode()
+    if type(value) is not str or not value.isascii():
         return b""
-    return said.encode() if parse_time(said.encode()) is not None else b""
+    return value.encode() if parse_time(value.encode()) is not None else b""
 
 
-def _word(said: Any) -> bytes:
-    return said.encode() if type(said) is str and _is_text(said) else b""
+def _word(value: Any) -> bytes:
+    return value.encode() if type(value) is str and _is_text(value) else b""
 
 
-def _is_text(said: str) -> bool:
+def _is_text(value: str) -> bool:
     """Whether a text has bytes: JSON can write half of a surrogate pair, UTF-8 cannot."""
     try:
-        said.encode()
+        value.encode()
     except UnicodeEncodeError:
         return False
     return True

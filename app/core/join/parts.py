@@ -35,8 +35,8 @@ from app.core.join.joined import part, part_prefix
 from app.core.join.judging import Judging
 from app.core.letters import REKEYED
 from app.core.limits import Limits
-from app.core.payloads.bodies import Output, check_request, parse, read_feedback, read_response, version_of
-from app.core.payloads.protobuf import looks_like_json, to_json
+from app.core.payloads.bodies import Output, check_request, read_feedback, read_response, version_of
+from app.core.payloads.decoding import parse
 from app.core.stats import Stats
 from app.core.wire.headers import Envelopes
 
@@ -46,7 +46,6 @@ REQUEST, RESPONSE, FEEDBACK, OUTLIER, DRIFT = range(5)
 #: Vectors above this length (embeddings, pictures) name no list of classes; their argmax still counts by its index.
 WIDEST: Final = 1000
 
-_OPEN: Final = ord("{")
 _TYPE: Final = b"ce_type"
 _SOURCE: Final = b"ce_source"
 _ENGINE: Final = b"ce_servingengine"
@@ -72,6 +71,13 @@ class Parts:
         #: What the headers of an event mean, its time and its puid.
         self.open = Envelopes(self._source, (*read, _SOURCE, _ENGINE) if logs else read).open
         self._logs = logs
+        #: Of bodies that are not JSON as they stand, their JSON; until the batch that brought them is over.
+        self.rewritten: dict[bytes, bytes] | None = {} if logs else None
+        #: Requests that feedbacks carried and that count as none: the feedback's body, and why.
+        self.refused_requests: list[tuple[bytes, Reason, str]] = []
+        #: Models whose answers were first seen to name no class, and why.
+        self.without_class: list[tuple[int, str]] = []
+        self._classless: set[int] = set()
         #: By kind: (exchange, source, event time in µs, ms by which that is ahead of the record's, row or -1, value) →
         #: what that has done, one of NOTHING … CORRECTED. Raises RefusedError.
         self.put: tuple[Callable[..., int], ...] = (
@@ -102,14 +108,15 @@ class Parts:
         return 100 + length if row >= 0 else 500 + 9 * length
 
     def _request(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
-        check_request(value)
+        check_request(value, self._limits.body_bytes, self.rewritten)
         if exchange.legs:
             return NEWS if put_request(exchange, source.leg, time, ahead) else NOTHING
         exchange.legs.append(LegState(source.leg, time, ahead))
         return NEWS
 
     def _response(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
-        output = read_response(value, self._limits.label_length)
+        limits = self._limits
+        output = read_response(value, limits.label_length, limits.body_bytes, self.rewritten)
         return self._answer(exchange, source, time, ahead, xxh3_64_intdigest(value), output)
 
     def _answer(
@@ -143,11 +150,15 @@ class Parts:
         state.scores = output.scores
         if output.marks and output.marks[0] is None:
             self._stats.failed += 1
+        if output.no_class and leg not in self._classless:
+            self._classless.add(leg)
+            self.without_class.append((leg, output.no_class))
         return NEWS
 
     def _feedback(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
         leg = source.leg
-        body = read_feedback(value, self._limits.label_length)
+        limits = self._limits
+        body = read_feedback(value, limits.label_length, limits.body_bytes, self.rewritten)
         digest = xxh3_64_intdigest(value)
         feedback = Feedback(time, digest, leg, 0, ahead)
         single: RowLabel | None = None
@@ -169,6 +180,8 @@ class Parts:
             done = self._answer(exchange, source, time, ahead, digest, body.output, RESPONSE_IN_FEEDBACK)
             if body.has_request and put_request(exchange, leg, time, ahead, REQUEST_IN_FEEDBACK):
                 done = NEWS
+            elif body.refused_request is not None:
+                self.refused_requests.append((value, *body.refused_request))
         if single is not None:
             done = max(done, put_row_label(exchange, leg, row, single, self._numbers.legs))
         if feedback.flags:
@@ -189,12 +202,11 @@ class Parts:
 
     # -- the joined record --------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def joined_part(source: Source, raw_time: bytes, time: int, row: int, value: bytes) -> bytes:
+    def joined_part(self, source: Source, raw_time: bytes, time: int, row: int, value: bytes) -> bytes:
         """What an event adds to the joined record: its payload as JSON. `raw_time` is empty where `time` (µs) is that
         of the record.
         """
-        payload = value if value[0] == _OPEN or looks_like_json(value) else to_json(value, Kind(KINDS[source.kind]))
+        payload = self.rewritten.get(value, value) if self.rewritten else value
         return part(source.prefix, raw_time, time, row, payload)
 
     # -- words --------------------------------------------------------------------------------------------------------

@@ -248,11 +248,24 @@ class Shard:
                 self.refuse(topic, record, refused.reason, refused.detail)
             except Exception as error:  # noqa: BLE001 - a bug must not stop a partition at one event for ever
                 self.refuse(topic, record, Reason.UNEXPECTED, f"{type(error).__name__}: {error}")
+        if parts.rewritten:
+            parts.rewritten.clear()
+        if parts.without_class:
+            self._note_without_class()
+        if parts.refused_requests:
+            self._refuse_carried_requests(topic, records)
         self._events += len(records)
         self.stats.events.update(dict(zip(KINDS, read, strict=True)))
         self.newest[topic] = newest
         self.offsets[topic] = records[-1].offset + 1
         self._moved = True
+
+    def _refuse_carried_requests(self, topic: str, records: Sequence[Record]) -> None:
+        """Put feedbacks aside whose own request cannot be read; all else that they bring counts."""
+        for value, reason, detail in self._parts.refused_requests:
+            record = next(record for record in records if record.value == value)
+            self.refuse(topic, record, reason, f"the feedback counts without its request: {detail}")
+        self._parts.refused_requests.clear()
 
     def skip(self, topic: str, next_offset: int) -> None:
         """Move on over offsets that hold no records (transaction markers, compaction)."""
@@ -302,6 +315,14 @@ class Shard:
                 exchange.counted = counted
             store[key] = encode(exchange)
             changed[key] = None
+
+    def _note_without_class(self) -> None:
+        """Say of which models answers name no class, and why."""
+        for leg, why in self._parts.without_class:
+            self._notes.append(
+                f"answers of {self.numbers.legs[leg]} name no class that labels could be right about: {why}"
+            )
+        self._parts.without_class.clear()
 
     def _note_mixed(self, key: bytes) -> None:
         """Say of which models rows are judged and others measured, and by which puid that was seen."""

@@ -20,6 +20,7 @@ Mark = int | str | float | None
 _NUMBER = re.compile(r"(0|-?[1-9][0-9]*)(?:\.0+)?")
 _DEFAULT_NAME = re.compile(r"t:(0|[1-9][0-9]{0,5})")
 _LARGEST_INT = 2**31
+_KINDS = {type(None): "null", list: "a list", dict: "an object"}
 _BLANKS = " \t\r\n\v\f"
 _EMPTY = "(empty)"
 #: Booleans are the classes 1 and 0, and so are the texts that stand for them; an empty text is a class that is seen.
@@ -49,7 +50,7 @@ def mark_of(value: Any, longest: int = 200) -> Mark:
             return index_mark(int(default[1]))
         known = _WORDS.get(value)
         return str(value) if known is None else known
-    raise RefusedError(Reason.BAD_PAYLOAD, f"expected a number or a text as class, got {kind.__name__}")
+    raise RefusedError(Reason.BAD_PAYLOAD, f"a class must be a number or a text, not {_KINDS.get(kind, kind.__name__)}")
 
 
 def _long_number(value: int, longest: int) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -31,7 +31,7 @@ from app.core.outputs.documents.places import (
     set_model,
 )
 from app.core.outputs.documents.records import Answer, JoinedRecord, Part, read
-from app.core.outputs.documents.redaction import redacted
+from app.core.outputs.documents.redaction import hides_class, redacted, without
 from app.core.rules import Rulebook
 
 _MOST_ENGINES: Final = 10_000
@@ -85,6 +85,8 @@ class Documents:
                 self._add_drift(found, joined.puid, part)
             else:
                 self._add_piece(found, by_index[part.index], joined.puid, part)
+        for documents in by_index.values():
+            self._hide_classes(found, documents, joined)
         return list(found.values())
 
     # -- predictors ---------------------------------------------------------------------------------------------------
@@ -163,6 +165,8 @@ class Documents:
         """The state of the judged model's rows: of all, or of those alone that the record can have changed."""
         judged, puid = documents.judged, joined.puid
         assert judged is not None
+        if "reward" in self._rulebook.of(judged.leg.leg).redact:
+            documents.reward = None
         count = len(judged.rows)
         unowned = all(answer.reward is None for answer in joined.legs)
         for index in range(count or 1):
@@ -189,7 +193,7 @@ class Documents:
         rules = self._rulebook.of(part.leg)
         if part.kind == _OUTLIER:
             stamps = stamps_of(part)
-            contents = [row | stamps for row in outlier_rows(redacted(parsed(part.payload), rules.redact))]
+            contents = [row | stamps for row in outlier_rows(redacted(parsed(part.payload), part.kind, rules))]
         else:
             count = 0
             if part.kind == _RESPONSE:
@@ -209,8 +213,9 @@ class Documents:
         documents = _PredictorDocuments(
             index + (day_suffix(time) if self._daily else ""), head_of(puid, part.leg, engine), time, None
         )
-        body = redacted(parsed(part.payload), rules.redact)
+        body = redacted(parsed(part.payload), part.kind, rules)
         content = drift_content(body, rules.prediction_schema.requests) | stamps_of(part)
+        without(content, rules.redact)  # what was a list is by feature now
         _change(found, documents, row_id(puid, 0, 1)).pieces[_DRIFT] = Piece(part.leg.model, time, content)
 
     def _add_feedback(
@@ -220,13 +225,12 @@ class Documents:
         have answered. Other predictors have only its label, in their verdicts.
         """
         puid = joined.puid
-        body = parsed(part.payload)
         for documents in [some for some in by_index.values() if _concerns(part.leg, some)] or [
             self._orphanage(by_index, puid, part)
         ]:
             judged = documents.judged
             rules = self._rulebook.of(part.leg if judged is None else judged.leg.leg)
-            fields = feedback_fields(redacted(parsed(part.payload), rules.redact) if rules.redact else body)
+            fields = feedback_fields(redacted(parsed(part.payload), part.kind, rules))
             if part.leg.predictor in rules.shadow:
                 fields.pop("reward", None)
             elif joined.legs and fields.get("reward") is not None and not _has_answered(part.leg, documents):
@@ -252,6 +256,24 @@ class Documents:
                 beside = stated if labelled is None else stated._replace(fields={"reward": fields["reward"]})
                 _change(found, documents, row_id(puid, 0, count)).stated.append(beside)
 
+    def _hide_classes(self, found: dict[Place, Change], documents: _PredictorDocuments, joined: JoinedRecord) -> None:
+        """Note for the documents of a predictor which classes in their verdicts are values that the user keeps back."""
+        judged = documents.judged
+        rules = None if judged is None else self._rulebook.of(judged.leg.leg)
+        if judged is None or rules is None or not rules.redact:
+            return
+        hidden: dict[str, bool] = {}
+        for part in joined.parts:
+            if part.kind == _FEEDBACK or (part.kind == _RESPONSE and part.leg == judged.leg.leg):
+                before, after = parsed(part.payload), redacted(parsed(part.payload), part.kind, rules)
+                for name, what in (("predicted", "response"), ("label", "truth")):
+                    own = (before, after) if part.kind == what else (_member(before, what), _member(after, what))
+                    if own[0] is not None:
+                        hidden[name] = hidden.get(name, False) or hides_class(*own, what)
+        for change in found.values():
+            if change.place[0] == documents.index:
+                change.hidden = hidden
+
     def _orphanage(self, by_index: dict[str, _PredictorDocuments], puid: str, part: Part) -> _PredictorDocuments:
         """Where a feedback goes whose prediction is not known: to the documents of the predictor that it names."""
         documents = by_index.get(part.index) or self._new_documents(puid, part.leg, part.engine, part.index)
@@ -269,6 +291,10 @@ def _change(found: dict[Place, Change], documents: _PredictorDocuments, number: 
             place, documents.head, documents.time, documents.scored, documents.elsewhere, documents.before
         )
     return change
+
+
+def _member(body: Any, name: str) -> Any:
+    return body.get(name) if type(body) is dict else None
 
 
 def _concerns(named: Leg, documents: _PredictorDocuments) -> bool:

@@ -62,6 +62,9 @@ class Change:
     pieces: dict[str, Piece] = field(default_factory=dict)
     stated: list[Stated] = field(default_factory=list)
     state: State | None = None
+    #: Of the classes in the verdict (`predicted`, `label`) that parts of the record bring: whether they are values that
+    #: the user keeps back. None where the user keeps nothing back.
+    hidden: Mapping[str, bool] | None = None
 
     @property
     def begins(self) -> bool:
@@ -113,6 +116,8 @@ def merged(document: Body | None, change: Change) -> Body:
         # The record's delay ends with the newest label of all rows, a row's with its own.
         labelled = micros(feedback.get("ce-times", {}).get("truth", feedback["ce-time"]))
         verdict = {**verdict, "delay_seconds": max(0, labelled - state.answered) / 1e6}
+    if state is not None and change.hidden is not None:
+        verdict = _without_hidden(verdict, old.get("verdict", {}), change.hidden)
     if verdict:
         new["verdict"] = verdict
     if _REQUEST in new:
@@ -122,6 +127,22 @@ def merged(document: Body | None, change: Change) -> Body:
     else:
         new["@timestamp"] = old.get("@timestamp")
     return new
+
+
+def _without_hidden(verdict: Body, old: Body, hidden: Mapping[str, bool]) -> Body:
+    """A verdict without the classes that are kept back; `redacted` names them.
+
+    What the record does not bring stays hidden, or shown, as it was. What it does not bring and the document did not
+    have is hidden: nobody can say any more whose value it is.
+    """
+    gone = [
+        name
+        for name in ("predicted", "label")
+        if name in verdict and (hidden.get(name, name not in old) or name in old.get("redacted", ()))
+    ]
+    if not gone:
+        return verdict
+    return {name: value for name, value in verdict.items() if name not in gone} | {"redacted": gone}
 
 
 def standing(change: Change, found: Mapping[Place, Found]) -> tuple[Place, Found | None, list[Place]]:
