@@ -110,7 +110,8 @@ def plain_events(members: Mapping[str, bytes], timestamp: int) -> list[tuple[Kin
     contents = _pair(body) if "features" in body or "output" in body else []
     if not contents or not body.keys().isdisjoint(_STATEMENTS):
         contents.append((Kind.FEEDBACK, _content(body, _ANY_LENGTH)))
-    return [(kind, _event(kind, puid, time, leg, content)) for kind, content in contents]
+    paired = len(contents) > 1  # what is known of the truth is of this prediction, whatever its id ends in
+    return [(kind, _event(kind, puid, time, leg, content, of_row=not paired)) for kind, content in contents]
 
 
 def _single(kind_name: Any, payload: bytes | None) -> tuple[Kind, bytes]:
@@ -168,14 +169,22 @@ def _data(rows: list[Any], *, scores: bool = False) -> dict[str, Any]:
 
 
 def _event(
-    kind: Kind, puid: str, time: bytes, leg: dict[str, bytes], value: bytes, own: Mapping[str, bytes] | None = None
+    kind: Kind,
+    puid: str,
+    time: bytes,
+    leg: dict[str, bytes],
+    value: bytes,
+    own: Mapping[str, bytes] | None = None,
+    *,
+    of_row: bool = True,
 ) -> Event:
+    """The canonical event. With `of_row` a feedback for `puid-item-N` is one for that row of `puid`."""
     headers = {"ce_specversion": b"1.0", "ce_type": TYPE_OF[kind].encode(), **leg, "content-type": b"application/json"}
     headers |= own or {}
     if time:
         headers["ce_time"] = time
     headers["ce_requestid"] = puid.encode()
-    key = base_puid(puid) if kind is Kind.FEEDBACK else puid  # a row can be labelled, but not asked for
+    key = base_puid(puid) if kind is Kind.FEEDBACK and of_row else puid  # a row can be labelled, but not asked for
     return Event(key.encode(), value, tuple(headers.items()))
 
 

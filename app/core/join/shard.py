@@ -480,10 +480,10 @@ def _unusable(key: bytes | None, value: bytes | None, largest: int) -> RefusedEr
 
 
 def _row_of(puid: bytes, key: bytes, kind: int) -> int:
-    """The row that a feedback for `puid-item-N` addresses, under the key of its base puid."""
+    """The row that a feedback for `puid-item-N` addresses, under the key of its base puid. All else has none."""
     base, _, number = puid.rpartition(b"-item-")
-    of_row = bool(base) and number.isdigit() and len(number) < 8
-    if of_row and base == key and kind == FEEDBACK:
+    of_row = kind == FEEDBACK and bool(base) and number.isdigit() and len(number) < 8
+    if of_row and base == key:
         return int(number)
     sentence = f"the key is {shown(key)}, the puid {shown(puid)}"
     own = base if of_row else puid

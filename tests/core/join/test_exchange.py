@@ -276,7 +276,6 @@ def test_the_version_of_a_response(body: dict[str, Any], header: bytes | None, v
         (a_response(value=None), Reason.BAD_JSON),
         (a_response(value=b""), Reason.BAD_JSON),
         (a_response(value=b"x" * 70), Reason.TOO_LARGE),
-        (a_response(puid="p-item-0", key=b"p"), Reason.WRONG_KEY),
         (a_response(headers={"ce_type": b"io.seldon.serving.inference.other"}), Reason.UNKNOWN_TYPE),
         (a_response(headers={"ce_type": None}), Reason.UNKNOWN_TYPE),
         (a_response(headers={"ce_endpoint": b"\xff"}), Reason.BAD_HEADERS),
