@@ -235,7 +235,8 @@ def feedback_of(body: Any, longest: int = 200) -> FeedbackBody:
     truth = body.get("truth")
     has_label = "truth" in body and (truth is None or brings_label(truth))
     labels = labels_of(truth, longest) if has_label and truth is not None else None
-    if labels and all(label is None for label in labels):  # all rows are left alone
+    all_null = bool(labels) and all(label is None for label in labels or ())  # all rows are left alone
+    if all_null:
         has_label, labels = False, None
     has_reward = "reward" in body
     reward = parse_reward(body.get("reward"))
@@ -246,7 +247,8 @@ def feedback_of(body: Any, longest: int = 200) -> FeedbackBody:
     output = output_of(response, longest) if answers else None
     refused = _refusal_of_request(request) if request and output is not None else None
     if not has_label and not has_reward and output is None:
-        raise RefusedError(Reason.EMPTY, "the feedback brings neither reward nor label nor response")
+        detail = "its labels are all null" if all_null else "it has neither reward nor label nor response"
+        raise RefusedError(Reason.EMPTY, f"the feedback brings nothing: {detail}")
     has_request = output is not None and bool(request) and refused is None
     return FeedbackBody(has_label, labels, has_reward, reward, output, has_request, refused)
 

@@ -67,12 +67,18 @@ def plan_of(names: Sequence[str], cells: Sequence[Any]) -> Plan:
 
 
 def _class_column(names: Sequence[str], cells: Sequence[Any]) -> int | None:
-    """The first column whose name says that it is the class; of several that are scores together there is none."""
-    ranked = sorted((class_rank(name), place) for place, name in enumerate(names) if class_rank(name) >= 0)
+    """The first column whose name says that it is the class, one with a value before one with a list; of several that
+    are scores together there is none.
+    """
+    ranked = sorted(
+        (class_rank(name), type(cells[place]) in (list, dict), place)
+        for place, name in enumerate(names)
+        if class_rank(name) >= 0
+    )
     if not ranked:
         return None
-    rank, place = ranked[0]
-    rivals = [other for wanted, other in ranked if wanted == rank]
+    rank, _, place = ranked[0]
+    rivals = [other for wanted, _, other in ranked if wanted == rank]
     if len(rivals) > 1 and _loose([names[other] for other in rivals], [cells[other] for other in rivals]) is not None:
         return None
     value = cells[place]

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from app.core.events import Kind, Reason, RefusedError
+from app.core.events import Kind, Reason, RefusedError, shown
 from app.core.payloads.loosejson import loads
 from app.core.payloads.protobuf import decode
 from app.core.payloads.unwrapping import MOST_INFLATED, unwrapped
@@ -57,4 +57,10 @@ def _unusual(value: bytes, kind: Kind, largest: int) -> Any:
     except RefusedError as refused:
         if refused.reason != Reason.BAD_PAYLOAD:
             raise
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        begin = shown(value[:12])
+        detail = f"the value, which begins with {begin}, is neither JSON nor a protobuf message of a {kind.value}"
+        raise RefusedError(Reason.BAD_JSON, detail) from None
     raise not_json  # it is no protobuf either: why it is not JSON says more

@@ -16,6 +16,7 @@ from app.core.payloads.v2 import V2
 
 #: All forms, in the order in which a body is shown to them.
 FORMS: Final[tuple[Form, ...]] = (MLFLOW, SELDON, V2, TENSORFLOW, EXAMPLES, BARE)
+_MOST_NAMED: Final = 5
 _MEMBERS: Final = frozenset().union(*(form.members for form in FORMS))
 #: Of objects, those without any of a form's members are passed over first: it is half of the cost of a question.
 _OF_OBJECTS: Final = tuple((form.members.isdisjoint, form.claims, form) for form in FORMS if form.members)
@@ -44,5 +45,7 @@ def table_of(body: Any, what: str) -> Table:
     """
     form = form_of(body, what)
     if form is None:
-        raise RefusedError(Reason.BAD_PAYLOAD, f"the {what} has no data that can be read")
+        shown = ", ".join(repr(name[:40]) for name in list(body)[:_MOST_NAMED]) if type(body) is dict else ""
+        members = f"the members {shown}" if shown else "no members"
+        raise RefusedError(Reason.BAD_PAYLOAD, f"the {what} has none of the forms that are read: it has {members}")
     return form.table(body, what)

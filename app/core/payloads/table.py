@@ -76,7 +76,8 @@ class Column(NamedTuple):
 def rows_table(values: Any, names: Any, what: str) -> Table:
     """The table of a list of rows, or of one row that is a value. Refuses what is no row, and no rows."""
     if values is None or type(values) is dict:
-        raise RefusedError(Reason.BAD_PAYLOAD, f"the {what} has no data that can be read")
+        kind = "null" if values is None else "an object"
+        raise RefusedError(Reason.BAD_PAYLOAD, f"the {what}'s rows must be a list, not {kind}")
     rows = values if type(values) is list else [values]
     if not rows or rows[0] == []:
         raise RefusedError(Reason.EMPTY, f"the {what} has no rows")

@@ -541,6 +541,29 @@ def test_why_a_request_cannot_be_read(value: bytes, reason: Reason) -> None:
 
 # -- nothing raises ---------------------------------------------------------------------------------------------------
 
+
+@pytest.mark.parametrize(
+    ("read", "value", "words"),
+    [
+        (check_request, b'{"foo": 1, "bar": 2}', "none of the forms that are read: it has the members 'foo', 'bar'"),
+        (check_request, b"{}", "it has no members"),
+        (read_response, b'{"predictions": null}', "the response's rows must be a list, not null"),
+        (read_response, b'{"data": {"ndarray": {"a": 1}}}', "the response's rows must be a list, not an object"),
+        (read_response, b'{"data": {"ndarray": [[1, "b"]]}}', "a row of the response holds something else among its"),
+        (read_response, b'{"data": {"ndarray": [1, []]}}', "one of the rows is empty"),
+        (read_response, b"\x89PNG", "begins with '\ufffdPNG', is neither JSON nor a protobuf message of a response"),
+        (read_feedback, b'{"truth": [null]}', "the feedback brings nothing: its labels are all null"),
+        (read_feedback, b"{}", "the feedback brings nothing: it has neither reward nor label nor response"),
+        (read_feedback, b'{"truth": [[1], {"a": 1}]}', "row 1 of the truth names no class"),
+        (read_feedback, b'{"truth": {"predictions": [{"a": 1}]}}', "its column a holds no class"),
+    ],
+)
+def test_a_refusal_names_what_was_wrong(read: Callable[[bytes], Any], value: bytes, words: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        read(value)
+    assert words in refused.value.detail
+
+
 READERS: dict[str, Callable[[bytes], Any]] = {
     "request": check_request,
     "response": read_response,

@@ -73,6 +73,7 @@ def frame(content_type: str = "pd", **columns: list[Any]) -> Any:
         ({"y_hat": "oak"}, "oak"),
         ({"0": 3}, "3"),
         ({"prediction": True}, "1"),
+        ({"predictionValues": [{"label": "oak", "value": 0.9}], "prediction": "oak", "rowId": 0}, "oak"),
         ({"prediction": "oak", "embedding": [0.1, 0.2]}, "oak"),
     ],
 )

@@ -423,6 +423,24 @@ def test_a_v2_response_is_read_where_it_is_protobuf() -> None:
     assert why(a_response("FP64", [2], fp64_contents=[1, math.nan]).SerializeToString()) == Reason.NOT_FINITE
 
 
+def test_what_is_not_finite_among_the_features_of_protobuf_is_missing() -> None:
+    seldon = [message_class("seldon.protos.SeldonMessage")() for _ in range(2)]
+    seldon[0].data.tensor.shape.extend([1, 2])
+    seldon[0].data.tensor.values.extend([math.nan, 1])
+    seldon[1].data.ndarray.extend([[math.inf, 1]])
+    v2 = message_class("inference.ModelInferRequest")(model_name="m")
+    v2.inputs.add(name="x", datatype="FP64", shape=[1, 2]).contents.fp64_contents.extend([math.nan, 1])
+    for message in (*seldon, v2):
+        value = message.SerializeToString()
+        check_request(value)
+        assert table_of(body_of(value, Kind.REQUEST), "request").rows == [[None, 1]]
+        if message is not v2:
+            assert why(value) == Reason.NOT_FINITE
+    carrying = message_class("seldon.protos.Feedback")(request=seldon[0], reward=1)
+    carrying.response.data.ndarray.extend([1])
+    assert read_feedback(carrying.SerializeToString()).has_request
+
+
 def test_why_bytes_that_are_neither_cannot_be_read() -> None:
     for value, reason in (
         (b"\x89PNG", Reason.BAD_JSON),
