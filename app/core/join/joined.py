@@ -108,6 +108,8 @@ class Joining:
         if not state.time or len(state.marks) != 1:
             return None
         mark = state.marks[0]
+        if mark is None:  # it has failed, and has no row that a label could be right about
+            return None
         label = None
         rewarded = False
         if feedback is not None:
