@@ -19,7 +19,8 @@ from app.core.counts.panes import COARSE, FINE, TOTAL, PaneClock, Window
 from app.core.counts.rows import RowKey, parse_key, parse_rows
 from app.core.counts.view import Sums, View
 from app.core.events import TYPE_OF, Identity, Kind, Reason
-from app.core.join.shard import Position, Shard
+from app.core.join.position import Position
+from app.core.join.shard import Shard
 from app.core.limits import Limits
 from app.core.measures.confusion import CONFUSION, Confusion, Outcomes, nature_of
 from app.core.measures.delay import DELAY

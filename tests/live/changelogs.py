@@ -7,7 +7,8 @@ from confluent_kafka import Consumer, TopicPartition
 
 from app.core.counts.accounts import Subject
 from app.core.counts.panes import PaneClock
-from app.core.join.shard import Position, Shard
+from app.core.join.position import Position
+from app.core.join.shard import Shard
 from app.core.limits import Limits
 from app.core.rules import Rulebook
 from app.core.stats import Stats

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from app.core.events import Reason, RefusedError
-from app.core.join.exchange import NOTHING, Counted, Exchange, decode, encode
+from app.core.join.exchange import Counted, Exchange, decode, encode
+from app.core.join.putting import NOTHING
 
 LARGEST_EXCHANGE: Final = 256_000
 #: What is larger than this is bulky, or has more parts.

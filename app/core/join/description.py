@@ -6,8 +6,9 @@ from typing import Any, Final
 from app.core.clock import format_time
 from app.core.counts.numbers import Numbers
 from app.core.events import Identity, Kind, identity_fields
-from app.core.join.exchange import LABELS, REWARD, Exchange, LegState, held, row_labels
+from app.core.join.exchange import Exchange, LegState, row_labels
 from app.core.join.judging import Judging
+from app.core.join.statements import LABELS, REWARD, held
 from app.core.payloads.marks import Mark
 
 #: What is said of a feedback without a prediction, which becomes an orphan unless that still comes.

@@ -22,8 +22,9 @@ from app.core.clock import format_time
 from app.core.counts.numbers import Numbers
 from app.core.events import Leg
 from app.core.join.description import newest_feedback, rows
-from app.core.join.exchange import REWARD, Exchange, Feedback, LegState
+from app.core.join.exchange import Exchange, LegState
 from app.core.join.judging import Judging
+from app.core.join.statements import REWARD, Feedback
 
 #: Feedback of a puid that waits for its prediction is kept up to this size; more is written at once.
 MOST_HELD: Final = 64_000

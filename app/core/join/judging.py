@@ -4,7 +4,8 @@ from typing import Any, Final, NamedTuple
 
 from app.core.counts.numbers import Numbers
 from app.core.events import Identity, Leg
-from app.core.join.exchange import LABELS, Exchange, Feedback, LegState, RowLabels, Statement, held, row_labels
+from app.core.join.exchange import Exchange, LegState, row_labels
+from app.core.join.statements import LABELS, Feedback, RowLabels, Statement, held
 from app.core.measures.verdict import ACTUAL, judge, label_text, predicted_text
 from app.core.payloads.marks import Mark
 from app.core.rules import Rulebook, Rules

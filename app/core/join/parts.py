@@ -11,19 +11,13 @@ from xxhash import xxh3_64_intdigest
 
 from app.core.counts.numbers import Numbers
 from app.core.events import LEG_HEADERS, TYPES, Identity, Kind, Leg, Reason, RefusedError, shown
-from app.core.join.exchange import (
+from app.core.join.exchange import REQUEST_IN_FEEDBACK, RESPONSE_IN_FEEDBACK, Detection, Exchange, LegState
+from app.core.join.joined import part, part_prefix
+from app.core.join.judging import Judging
+from app.core.join.putting import (
     CORRECTED,
-    LABELS,
     NEWS,
     NOTHING,
-    REQUEST_IN_FEEDBACK,
-    RESPONSE_IN_FEEDBACK,
-    REWARD,
-    Detection,
-    Exchange,
-    Feedback,
-    LegState,
-    RowLabel,
     leg_state,
     put_detection,
     put_feedback,
@@ -31,8 +25,7 @@ from app.core.join.exchange import (
     put_row_label,
     wins_response,
 )
-from app.core.join.joined import part, part_prefix
-from app.core.join.judging import Judging
+from app.core.join.statements import LABELS, REWARD, Feedback, RowLabel
 from app.core.letters import REKEYED
 from app.core.limits import Limits
 from app.core.payloads.bodies import Output, check_request, read_feedback, read_response, version_of

@@ -14,8 +14,9 @@ from app.core.counts.accounts import Account
 from app.core.counts.atoms import Atom
 from app.core.counts.numbers import Numbers
 from app.core.events import Identity
-from app.core.join.exchange import REWARD, Counted, Exchange, Feedback, LegState, Statement
+from app.core.join.exchange import Counted, Exchange, LegState
 from app.core.join.judging import Judging, brings_label, statements
+from app.core.join.statements import REWARD, Feedback, Statement
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.confusion import OTHER
 from app.core.measures.measure import Evidence, Measure, has_own

@@ -19,10 +19,12 @@ from app.core.counts.panes import PaneClock
 from app.core.events import Identity, Reason, RefusedError, shown
 from app.core.join.bulky import Bulky, has_many_parts, is_bulky
 from app.core.join.description import describe
-from app.core.join.exchange import NEWS, NOTHING, Counted, Exchange, decode, decode_age, encode
+from app.core.join.exchange import Counted, Exchange, decode, decode_age, encode
 from app.core.join.joined import MOST_HELD, Joining, is_feedback
 from app.core.join.judging import Judging
 from app.core.join.parts import FEEDBACK, KINDS, REQUEST, Parts, Source
+from app.core.join.position import FORMAT, POSITION_KEY, Position, read_position
+from app.core.join.putting import NEWS, NOTHING
 from app.core.join.settling import Settling
 from app.core.letters import Astray, AstrayError, DeadLetter
 from app.core.limits import Limits
@@ -31,30 +33,12 @@ from app.core.rules import Rulebook
 from app.core.stats import Stats
 from app.core.wire.records import Record
 
-POSITION_KEY: Final = b"\0mark"
-#: The version of what the changelogs hold: of exchanges, numbers, rows and the position. Raise it with any change.
-FORMAT: Final = 1
 #: Answers and feedbacks above this many bytes may make an exchange too large; 64 smaller ones cannot.
 _SUSPICIOUS: Final = 1_400
 #: A larger record is not brought to its key: it might not fit a batch.
 _MOVABLE: Final = 800_000
 _AHEAD_US: Final = 300 * 1_000_000
 _HOUR: Final = 3600
-
-
-class Position(msgspec.Struct):
-    """Where a partition stands: what makes its changelogs and its inputs fit together. It is written in every epoch."""
-
-    format: int  # of all that the changelogs hold
-    offsets: dict[str, int]  # topic → next offset
-    partitions: int
-    newest: dict[str, int]  # topic → newest record timestamp, ms
-    clock: float  # the latest clock by which panes were retired, s
-    config: str
-
-
-class _Format(msgspec.Struct):
-    format: int = 0
 
 
 @dataclass(slots=True)
@@ -69,22 +53,6 @@ class Cut:
     offsets: dict[str, int]
     events: int
     notes: list[str]  # sentences for the log
-
-
-class StateError(Exception):
-    """The changelogs hold what this version cannot go on with. The message is a sentence that says what to do."""
-
-
-def read_position(raw: bytes) -> Position:
-    """The position in its record's value. Raises StateError where another version has written it."""
-    known = msgspec.json.decode(raw, type=_Format).format
-    if known != FORMAT:
-        writer, way = ("newer", "run that version, or") if known > FORMAT else ("older", "to count the topics anew,")
-        raise StateError(
-            f"a{'n' * (known < FORMAT)} {writer} Tally has written the state (format {known}; this one has {FORMAT}): "
-            f"{way} start afresh with another TALLY_APP_ID"
-        )
-    return msgspec.json.decode(raw, type=Position)
 
 
 class Shard:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from app.core.counts.rows import owner_key
-from app.core.join.shard import Shard, StateError
+from app.core.join.position import StateError
+from app.core.join.shard import Shard
 from app.settings import Settings
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.consumer import OpenConsumer

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.core.events import Reason
 from app.core.join import bulky
 from app.core.join.bulky import LARGEST_EXCHANGE
-from app.core.join.exchange import RowLabel, RowLabels
+from app.core.join.statements import RowLabel, RowLabels
 from tests.builders import MODEL, Ledger, Record, a_feedback, a_request, a_response, run
 
 

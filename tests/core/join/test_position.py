@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from app.core.join.shard import FORMAT, POSITION_KEY, Position, StateError
+from app.core.join.position import FORMAT, POSITION_KEY, Position, StateError
 from tests.builders import Ledger, a_response
 
 
