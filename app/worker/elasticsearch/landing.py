@@ -3,9 +3,10 @@
 - A puid lives in one partition of the log, and its records are merged in their order there. Every write is the whole
   document, as it is after the records up to some offset, with that offset as its external version: Elasticsearch takes
   it only over a lower one. Whoever is behind finds (by reading, or by the conflict) that the document has its record.
-- What a writer merges into is a document as Elasticsearch has it, read by its id at that moment. All records of the
-  puid before the writer's own are in it, since they landed before the writer, or the one before it, went on. So the
-  result depends on the log alone, and two writers of one version write the same.
+- What a writer merges into is a document as Elasticsearch has it, read by its id at that moment, or as this writer has
+  written it last. All records of the puid before the writer's own are in it, since they landed before the writer, or
+  the one before it, went on. So the result depends on the log alone, and two writers of one version write the same. A
+  conflict says that another writer has been at a document: from then on it is read again.
 - A record that begins a document is written without reading, on the condition that there is none (`create`, which has
   no external version and leaves version 1). Only one record is written that way, and to merge a record again into the
   document that it made changes nothing; so version 1 needs no offset. Where there is a document it is read and merged.
@@ -128,6 +129,11 @@ class Known:
             while sum(self._sizes) > _MOST_KNOWN:
                 self._generations.pop()
                 self._sizes.pop()
+
+    def forget(self, place: Place) -> None:
+        """Somebody else has written a document."""
+        for generation in self._generations:
+            generation.pop(place, None)
 
     def unknown(self, places: Iterable[Place]) -> set[Place]:
         """Those of which nothing is known."""
@@ -274,6 +280,7 @@ class Landing:
                 self._note(write, steps[-1].version)
             elif outcome.result is Result.CONFLICT:
                 self._results["unchanged"] += 1
+                self.known.forget(write.place)
             elif len(steps) > 1:
                 refused.append(asked[write.place])
             else:

@@ -7,7 +7,6 @@ anew; `tests/worker/kafka/test_pins.py` says when a new version no longer fits.
 """
 
 import asyncio
-import logging
 import struct
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Awaitable, Collection, Iterator
@@ -27,8 +26,6 @@ from aiokafka.record.memory_records import MemoryRecords
 from app.core.wire.records import BrokenRecordError, Record, read_records
 from app.settings import Settings
 from app.worker.kafka.client import client_options
-
-log = logging.getLogger(__name__)
 
 _INT: Final = struct.Struct(">i")
 _LONG: Final = struct.Struct(">q")
@@ -267,6 +264,14 @@ class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         reply = await self._client.send(node, request, group=ConnectionGroup.COORDINATION)
         return {topic: len(partitions) for error, topic, _, partitions in reply.topics if not error}
 
+    async def cut_off(self) -> None:
+        """End without leaving the group, which hears no more heartbeats."""
+        if self._coordinator is not None:  # else it would join again by itself, and hold partitions unread
+            for task in (self._coordinator._heartbeat_task, self._coordinator._coordination_task):
+                if task is not None:
+                    task.cancel()
+        await self._client.close()
+
     async def wait_for_records(self, tps: list[TopicPartition], seconds: float, *, more: bool = False) -> None:
         """Wait until something has been fetched of any of these partitions; with `more`, until more has been fetched.
 
@@ -354,21 +359,3 @@ async def open_consumer(settings: Settings, **options: Any) -> RecordConsumer:
         await consumer.stop()
         raise
     return consumer
-
-
-async def close_consumer(consumer: RecordConsumer, seconds: float) -> None:
-    """Leave the group; where the brokers do not answer in time, without a word. Cancelled, it does so at once."""
-    stopped = False
-    try:
-        async with asyncio.timeout(seconds):
-            await consumer.stop()
-        stopped = True
-    except (TimeoutError, KafkaError, OSError) as error:
-        log.debug("consumer closed hard: %r", error)
-    finally:
-        if not stopped:
-            if consumer._coordinator is not None:  # else it would join again by itself, and hold partitions unread
-                for task in (consumer._coordinator._heartbeat_task, consumer._coordinator._coordination_task):
-                    if task is not None:
-                        task.cancel()
-            await consumer._client.close()

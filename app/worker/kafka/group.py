@@ -24,7 +24,7 @@ from aiokafka.errors import (
 
 from app.core.wire.records import Record
 from app.settings import Settings
-from app.worker.kafka.consumer import OpenConsumer, close_consumer
+from app.worker.kafka.consumer import OpenConsumer
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +87,9 @@ class GroupConsumer(Protocol):
 
     async def stop(self) -> None:
         """Leave the group and end."""
+
+    async def cut_off(self) -> None:
+        """End without leaving the group."""
 
 
 class Taken(NamedTuple):
@@ -195,14 +198,14 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _run_session(self) -> None:
         self._hold()
         self._topics, self._unflushed = [], None
-        consumer = await self._open_consumer(self._settings, **self._options)
+        consumer: GroupConsumer = await self._open_consumer(self._settings, **self._options)
         self._consumer = consumer
         try:
             await self._session()
         finally:
             self._consumer = None
             self._hold()
-            await close_consumer(consumer, _LEAVE_SECONDS)
+            await _close(consumer)
 
     def _member(self) -> GroupConsumer:
         if self._consumer is None:
@@ -355,3 +358,17 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
             return 0
         offsets = [(consumer.end(tp), consumer.next_offset(tp)) for tp in consumer.assignment()]
         return sum(max(0, end - at) for end, at in offsets if end is not None and at is not None)
+
+
+async def _close(consumer: GroupConsumer) -> None:
+    """Leave the group; where the brokers do not answer in time, without a word. Cancelled, it does so at once."""
+    stopped = False
+    try:
+        async with asyncio.timeout(_LEAVE_SECONDS):
+            await consumer.stop()
+        stopped = True
+    except (TimeoutError, KafkaError, OSError) as error:
+        log.debug("consumer closed hard: %r", error)
+    finally:
+        if not stopped:
+            await consumer.cut_off()

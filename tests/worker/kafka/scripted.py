@@ -66,7 +66,10 @@ class Brokers:
         self.consumers: list[Consumer] = []
         #: Whether they send nothing.
         self.silent = False
-        #: What the brokers answer to who connects, to who commits, and to who asks for topics.
+        #: How long they take to let a member leave, and what they answer it.
+        self.leave_seconds = 0.0
+        self.leave_error: Exception | None = None
+        #: What they answer to who connects, to who commits, and to who asks for topics.
         self.connection_error: Exception | None = None
         self.commit_error: Exception | None = None
         self.topics_error: Exception | None = None
@@ -96,6 +99,7 @@ class Consumer:
         self.topics: list[str] = []
         self.sought: list[tuple[TopicPartition, int]] = []
         self.stopped = False
+        self.cut = False
         #: What has ended the membership.
         self.failure: Exception | None = None
         #: The partitions that the group gives at its next rebalance; None for all that are subscribed to.
@@ -199,7 +203,13 @@ class Consumer:
         self._brokers.committed |= offsets
         self._brokers.commits.append(offsets)
 
+    async def cut_off(self) -> None:
+        self.cut = True
+
     async def stop(self) -> None:
+        if self._brokers.leave_error is not None:
+            raise self._brokers.leave_error
+        await asyncio.sleep(self._brokers.leave_seconds)
         self.stopped = True
         self._offsets = {}
         if self._joining is not None:

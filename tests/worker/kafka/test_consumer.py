@@ -14,7 +14,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED
-from aiokafka.errors import CorruptRecordException, KafkaConnectionError
+from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.wire.records import Record
-from app.worker.kafka.consumer import ParsedRecords, RecordConsumer, _Batches, close_consumer
+from app.worker.kafka.consumer import ParsedRecords, RecordConsumer, _Batches
 
 TIME: Final = 1_795_244_400_000
 ABORT, COMMIT = pack(">HH", 0, 0), pack(">HH", 0, 1)
@@ -221,33 +221,23 @@ def test_no_question_about_topics_creates_one() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("answer", ["none", "an error", "none, and the worker stops"])
 @pytest.mark.parametrize("joined", [True, False])
-def test_a_consumer_that_nobody_lets_go_in_time_is_cut_off_and_joins_no_more(answer: str, joined: bool) -> None:
+def test_a_consumer_that_is_cut_off_beats_and_joins_no_more(joined: bool) -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
         consumer = RecordConsumer(bootstrap_servers="127.0.0.1:1")
-        closed = []
+        close, closed = consumer._client.close, []
 
-        async def stop() -> None:
-            if answer == "an error":
-                raise KafkaConnectionError("away")
-            await asyncio.sleep(1000)
-
-        async def close() -> None:
+        async def recorded_close() -> None:
             closed.append(consumer)
+            await close()
 
-        await consumer._client.close()
-        consumer.stop, consumer._client.close = stop, close
+        consumer._client.close = recorded_close
         tasks = [loop.create_task(asyncio.sleep(1000)) for _ in range(2)]
         if joined:
             heartbeat, coordination = tasks
             consumer._coordinator = SimpleNamespace(_heartbeat_task=heartbeat, _coordination_task=coordination)
-        closing = loop.create_task(close_consumer(consumer, 1000 if "stops" in answer else 0.01))
-        if "stops" in answer:
-            await asyncio.sleep(0)
-            closing.cancel()
-        await asyncio.gather(closing, return_exceptions=True)
+        await consumer.cut_off()
         await asyncio.sleep(0)
         assert [task.cancelled() for task in tasks] == [joined, joined]
         assert closed == [consumer]

@@ -548,6 +548,42 @@ def test_stopping_ends_it_also_in_the_moment_in_which_partitions_are_given() -> 
     assert brokers.member.stopped
 
 
+@pytest.mark.parametrize(("seconds", "error"), [(1000, None), (0, KafkaConnectionError()), (0, OSError())])
+def test_where_the_brokers_do_not_let_it_go_in_time_it_is_cut_off_and_begins_again(
+    seconds: float, error: Exception | None
+) -> None:
+    brokers = some(a=1)
+    user = User(brokers)
+
+    async def test() -> None:
+        await until(lambda: len(user.taken) == 2)
+        brokers.leave_seconds, brokers.leave_error = seconds, error
+        user.error = KafkaError()
+        await until(lambda: brokers.member.cut)
+        brokers.leave_seconds, brokers.leave_error, user.error = 0, None, None
+        await until(lambda: len(user.taken) == 4)
+
+    run(user, test)
+    assert [(consumer.stopped, consumer.cut) for consumer in brokers.consumers] == [(False, True), (True, False)]
+
+
+def test_stopping_while_the_brokers_do_not_let_it_go_cuts_it_off_at_once() -> None:
+    brokers = some(a=1)
+    user = User(brokers)
+
+    async def test() -> None:
+        await until(lambda: len(user.taken) == 2)
+        brokers.leave_seconds = 1000
+        user.error = KafkaError()
+        await asyncio.sleep(3)
+        began = asyncio.get_running_loop().time()
+        await user.reader.stop()
+        assert asyncio.get_running_loop().time() - began < 1
+
+    run(user, test)
+    assert brokers.member.cut
+
+
 def test_one_that_never_began_stops() -> None:
     brokers = some(a=1)
     in_no_time(User(brokers).reader.stop())
