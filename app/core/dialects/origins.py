@@ -282,8 +282,3 @@ def attribute(headers: Mapping[bytes, bytes], name: bytes) -> bytes:
 def clean(value: bytes) -> bytes:
     """A header's value without what stands around it."""
     return value.strip(AROUND)
-
-
-def _is_true(value: bytes) -> bool:
-    """Whether a value of Seldon-Skip-Logging, or one of several that a proxy has put together, says so."""
-    return any(clean(one).lower() in (b"true", b"on", b"1") for one in value.split(b","))

@@ -246,7 +246,11 @@ def _content(body: Mapping[str, Any], longest: int) -> bytes:
     if "label" in body or "truth" in body:
         content["truth"] = _truth(body)
         if content["truth"] is not None and brings_label(content["truth"]):
-            labels_of(content["truth"], longest)
+            labels = labels_of(content["truth"], longest)
+            if all(label is None for label in labels) and "reward" not in body:
+                raise RefusedError(
+                    Reason.EMPTY, "Every label is null, which leaves its row alone: send one that is not."
+                )
     if "reward" in body:
         parse_reward(body["reward"])
         content["reward"] = body["reward"]

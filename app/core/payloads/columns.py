@@ -19,6 +19,7 @@ from app.core.payloads.words import (
     ALONE,
     class_rank,
     family_of,
+    holds_answer,
     is_blocked,
     is_identifier,
     is_place,
@@ -82,14 +83,18 @@ def _class_column(names: Sequence[str], cells: Sequence[Any]) -> int | None:
     if len(rivals) > 1 and _loose([names[other] for other in rivals], [cells[other] for other in rivals]) is not None:
         return None
     value = cells[place]
-    if type(value) is list and len(value) > 1 and not _is_vector(value):
-        return None
-    return place
+    if type(value) is not list or len(value) < 2 or _is_vector(value):
+        return place
+    return place if _are_numbers(value) and holds_answer(names[place]) else None
+
+
+def _are_numbers(value: list[Any]) -> bool:
+    return all(type(cell) in (int, float, bool) or cell is None for cell in value)
 
 
 def _is_vector(value: list[Any]) -> bool:
     """Whether a list can hold scores: whole numbers that are no one-hot vector are classes themselves."""
-    if not all(type(cell) in (int, float, bool) or cell is None for cell in value):
+    if not _are_numbers(value):
         return type(value[0]) in (list, dict)
     return any(type(cell) is float or cell is None for cell in value) or set(value) <= {0, 1}
 

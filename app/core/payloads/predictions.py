@@ -85,7 +85,7 @@ def _predictions(table: Table) -> Predictions:
         raise NoClassError("bytes hold no class")
     if table.own_type == "json" and type(rows[0]) is list and _ranked(rows[0]) is None:
         raise NoClassError("jsonData is a list, which holds no class")
-    if table.record:
+    if table.record and len(table.names or ()) != 1:  # of one column no name is asked for
         names = table.names or ()
         return _read_all([(names, row) for row in rows], classified=table.classified)
     if dict in map(type, rows):

@@ -92,6 +92,12 @@ def class_rank(name: str) -> int:
 
 
 @lru_cache(maxsize=4096)
+def holds_answer(name: str) -> bool:
+    """Whether a name says that the whole answer stands there, scores too, and not that classes do."""
+    return CLASS_WORDS[class_rank(name)] in ("predict", "output")
+
+
+@lru_cache(maxsize=4096)
 def score_rank(name: str) -> int:
     """Which of the score words a name has, -1 for none."""
     word = name.lower()

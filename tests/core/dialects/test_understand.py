@@ -484,6 +484,8 @@ def test_a_pair_may_bring_its_label() -> None:
     [
         ({"label": 1}, {"truth": {"data": {"ndarray": [1]}}}),
         ({"label": None, "reward": 0}, {"truth": None, "reward": 0}),
+        ({"label": [0, None, 1]}, {"truth": {"data": {"ndarray": [0, None, 1]}}}),
+        ({"label": [None], "reward": 1}, {"truth": {"data": {"ndarray": [None]}}, "reward": 1}),
         ({"kind": "feedback", "payload": {"label": ["a", "b"]}}, {"truth": {"data": {"ndarray": ["a", "b"]}}}),
         ({"kind": "feedback", "payload": {"truth": {"data": {"ndarray": [1]}}}}, {"truth": {"data": {"ndarray": [1]}}}),
         ({"kind": "feedback", "payload": {"reward": 1, "response": {"x": 2}}}, {"reward": 1, "response": {"x": 2}}),
@@ -509,6 +511,7 @@ def test_plain_feedback(said: dict[str, Any], content: Any) -> None:
         ({"features": [[1], [2]], "output": [1]}, Reason.RAGGED, '"features" has 2 rows'),
         ({"features": [[1], [2]], "output": 1}, Reason.RAGGED, '"features" has 2 rows'),
         ({"service": "s"}, Reason.EMPTY, 'Send a "label"'),
+        ({"label": [None, None]}, Reason.EMPTY, "Every label is null"),
         ({"features": [1], "output": 1, "label": 1, "truth": {}}, Reason.BAD_PAYLOAD, "not both"),
         ({"features": [1], "output": 1, "reward": "good"}, Reason.BAD_REWARD, "the reward is 'good'"),
         ({"label": 1, "service": 5}, Reason.BAD_PAYLOAD, '"service" must be a text'),

@@ -63,6 +63,7 @@ def frame(content_type: str = "pd", **columns: list[Any]) -> Any:
         ({"logits": [3.0, 1.0], "probabilities": [0.2, 0.8]}, "1"),
         ({"probabilities": [0.2, 0.8], "explanation": {"x": 1}}, "1"),
         ({"prediction": [0.2, 0.8]}, "1"),
+        ({"OUTPUT0": [3, 200, 7], "OUTPUT1": [0, 0, 0]}, "1"),  # scores may be whole numbers
         ({"label": [0, 0, 1]}, "2"),
         # objects in objects
         ({"prediction": {"label": "oak", "score": 0.9}}, "oak"),
@@ -116,6 +117,8 @@ def test_where_nothing_is_sure_there_is_no_class(row: dict[str, Any], why: str) 
     [
         (frame(_0=[0.2, 0.9], _1=[0.8, 0.1]), ["1", "0"]),
         (frame(oak=[0.2], elm=[0.8]), ["elm"]),
+        (frame(took=[3.0, 4.0]), ["3", "4"]),  # of one column it is the answer
+        (frame("", took=["oak"]), ["oak"]),
         (frame("", kind=["oak"], probability_oak=[0.9], probability_elm=[0.1]), ["oak"]),
         ({"outputs": {"oak": [0.2, 0.9], "elm": [0.8, 0.1]}}, ["elm", "oak"]),
         ({"outputs": {"probabilities": [[0.2, 0.8]], "id": [7]}}, ["1"]),
