@@ -105,7 +105,7 @@ def _broken(rng: random.Random, event: Event) -> Event:
     if choice == 2:
         return event._replace(key=other, headers=[("ce_type", b"nothing.known")])
     if choice == 3:
-        return event._replace(key=other, headers=headers, value=b"[1, 2]")
+        return event._replace(key=other, headers=headers, value=b"12")
     if choice == 4:
         return event._replace(key=other, headers=[*headers, ("ce_namespace", b"\xff\xfe")])
     return event._replace(key=other)  # the headers name another puid

@@ -57,7 +57,7 @@ def predictions(table: Table) -> Predictions:
 def _are_plain(table: Table) -> bool:
     """Whether all rows are numbers, or lists that begin with numbers: nearly all answers are, and need no search."""
     rows, _, record, _, own_type, tensor, classified = table
-    if record or own_type or classified or tensor:
+    if record or own_type or classified or (tensor and is_blocked(tensor)):
         return False
     first = rows[0]
     if type(first) is not list:

@@ -69,6 +69,7 @@ def test_a_body_that_is_json_as_it_stands_is_not_rewritten() -> None:
         (codecs.BOM_UTF16_LE + b"\x00\xd8", Reason.BAD_JSON, "begins with the mark of utf-16"),
         (gzip.compress(b"neither", mtime=0), Reason.BAD_JSON, "the value is not JSON"),
     ],
+    ids=["cut", "no gzip", "too large", "no UTF-16", "no JSON"],  # gzip has the time in it
 )
 def test_why_a_packed_body_cannot_be_read(value: bytes, why: Reason, words: str) -> None:
     found, sentence = reason(read_response, value, 200, 2000)
