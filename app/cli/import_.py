@@ -38,7 +38,7 @@ from app.cli.client import ACLS_HINT, open_producer, require_topic, run
 from app.cli.ends import InputError
 from app.cli.screen import counted
 from app.core.clock import format_time
-from app.core.dialects.history import FIELDS, LeftOut, StoredDocument, events_of
+from app.core.dialects.history import FIELDS, KINDS, LeftOut, StoredDocument, events_of
 from app.core.events import Kind
 from app.exporters.elasticsearch.client import connect, sentence
 from app.settings import Settings, load_settings, parse_moment
@@ -195,8 +195,16 @@ async def _find(client: AsyncElasticsearch, settings: Settings, names: Iterable[
         if not reply.body:
             raise InputError(f"There is no index like {name} at {settings.elasticsearch_url}.")
         for index, content in sorted(reply.body.items()):
+            await _require_parts(client, index)
             found[index] = Index(index, content["settings"]["index.uuid"], await _sorted_by(client, index))
     return list(found.values())
+
+
+async def _require_parts(client: AsyncElasticsearch, index: str) -> None:
+    """Refuse an index whose documents have no part of a prediction: Tally's own windows, or anybody's."""
+    known = await client.field_caps(index=index, fields=[f"{kind.value}.*" for kind in KINDS])
+    if not known.body["fields"]:
+        raise InputError(f"{index} holds no documents of a request logger: none has a request, response or feedback.")
 
 
 async def _sorted_by(client: AsyncElasticsearch, index: str) -> str | None:

@@ -205,12 +205,12 @@ def exchange(events: list[Event], rules: tuple[Rules, ...]) -> Iterable[tuple[Id
     requests |= {event.leg: event.pane_time for event in events if event.kind == "request"}
     answers = {event.leg: answer_of(event, event.body["response"]) for event in carried}
     answers |= {event.leg: answer_of(event, event.body) for event in events if event.kind == "response"}
-    labels = {(event.leg[:2], event.row): event for event in events if event.says[0]}  # by service and row
+    labels = standing({(event.leg[:2], event.row): event for event in events if event.says[0]})  # by service and row
     reward = next((event for event in reversed(events) if event.says[1]), None)
     legs = {*requests, *answers}
     told: dict[Leg, int] = {}  # the newest pane time of what is stated about each leg
 
-    for event in [event for event in labels.values() if event.labels]:
+    for event in [event for event in labels.values() if holds(event, labels)]:
         for leg in [leg for leg in legs if judges(event, leg, legs, rules)] or [event.leg]:
             told[leg] = max(told.get(leg, 0), event.pane_time)
     for leg in legs:
@@ -233,6 +233,21 @@ def exchange(events: list[Event], rules: tuple[Rules, ...]) -> Iterable[tuple[Id
         told[home] = max(told.get(home, 0), reward.pane_time)
     for leg, pane_time in told.items():
         yield *place(leg, answers, pane_time), "exchanges", "feedback", 1
+
+
+Labels = dict[tuple[tuple[str, ...], int | None], Event]
+
+
+def standing(labels: Labels) -> Labels:
+    """The labels without those of rows that a newer one for the batch has outdated."""
+    batches = {home: event.rank for (home, row), event in labels.items() if row is None}
+    return {key: event for key, event in labels.items() if event.rank >= batches.get(key[0], event.rank)}
+
+
+def holds(event: Event, labels: Labels) -> bool:
+    """Whether any label of a feedback holds: of a batch those of which no newer one is for the row alone."""
+    rows = range(len(event.labels or ()))
+    return any(event.row is not None or (event.leg[:2], row) not in labels for row in rows)
 
 
 def place(leg: Leg, answers: dict[Leg, Answer], pane_time: int) -> tuple[Identity, int]:

@@ -4,14 +4,15 @@ Documents are those of Seldon's request logger, whatever its version, and Tally'
 one a row, `puid` where the request has one row, `puid-item-N` where it has more.
 
     {"RequestId": "<puid>", "@timestamp", "ServingEngine", "Ce-Namespace", "Ce-Inferenceservicename", "Ce-Endpoint",
-     "Ce-Modelid",
+     "Ce-Modelid", "Ce-Modelversion",
      "request" and "response": {"payload", "instance", "elements", "names", "dataType", "ce-time", "ce-source", …},
      "feedback": {"reward", "truth", …, "ce-time", "ce-source"}, "verdict"}
 
 - `payload` is the whole body as it was sent, the same in all rows; where there is none, the body is put together from
   the rows. Loggers up to 1.5.1 wrote the values of `elements` as lists of one.
 - Seldon's logger has the feedback for all rows in a document of its own, under `puid`; Tally has it in each row's, the
-  reward in the first alone, and fields of other times than the newest have theirs in `ce-times`.
+  reward in the first alone; fields of other times than the newest have theirs in `ce-times`, and in `ce-others` what
+  came with them.
 
 An event depends on nothing but its documents, its time included, so that the join drops what is imported twice.
 
@@ -34,9 +35,10 @@ from app.core.payloads.forms import table_of
 #: What `events_of` reads of a document.
 FIELDS: Final = (
     "RequestId", "@timestamp", "ServingEngine", "Ce-Namespace", "Ce-Inferenceservicename", "Ce-Endpoint", "Ce-Modelid",
-    "request", "response", "feedback", "verdict",
+    "Ce-Modelversion", "request", "response", "feedback", "verdict",
 )  # fmt: skip
-_KINDS: Final = (Kind.REQUEST, Kind.RESPONSE, Kind.FEEDBACK)
+#: The parts of a document that become events.
+KINDS: Final = (Kind.REQUEST, Kind.RESPONSE, Kind.FEEDBACK)
 _LEG: Final = {
     "ce_inferenceservicename": "Ce-Inferenceservicename",
     "ce_namespace": "Ce-Namespace",
@@ -45,7 +47,7 @@ _LEG: Final = {
 }
 _STAMPS: Final = frozenset({"ce-time", "ce-source"})
 #: What a logger adds to a feedback. (Tally's has the whole body as `payload` where it says more than Tally reads.)
-_ADDED: Final = frozenset({"ce-time", "ce-times", "ce-source", "payload"})
+_ADDED: Final = frozenset({"ce-time", "ce-times", "ce-others", "ce-source", "payload"})
 _SELDON: Final = "seldon"
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -113,7 +115,7 @@ def events_of(documents: Iterable[StoredDocument], largest: int) -> Imported:
         row = _row(document.id, puid)
         verdict = document.source.get("verdict")
         is_labelled = type(verdict) is dict and "label" in verdict
-        for kind in _KINDS:
+        for kind in KINDS:
             content = document.source.get(kind.value)
             if type(content) is not dict or content.keys() <= (_ADDED if kind is Kind.FEEDBACK else _STAMPS):
                 continue
@@ -121,12 +123,12 @@ def events_of(documents: Iterable[StoredDocument], largest: int) -> Imported:
             if not time:
                 left_out[LeftOut.NO_TIME] += 1
                 continue
-            place = _Place(kind, puid, _leg(document.source, content))
+            place = _Place(kind, puid, _leg(kind, document.source, content))
             part = _Part(row, content, time, _word(content.get("ce-source")), is_labelled)
             parts.setdefault(place, []).extend(_statements(part) if kind is Kind.FEEDBACK else [part])
     # Of several rows all have the same; several answers of one model are for the join to choose from.
     events: dict[tuple[Kind, Event], None] = {}
-    for place, found in sorted(parts.items(), key=lambda one: _KINDS.index(one[0].kind)):
+    for place, found in sorted(parts.items(), key=lambda one: KINDS.index(one[0].kind)):
         whole = _feedbacks(found) if place.kind is Kind.FEEDBACK else _bodies(found)
         for part, body in whole:
             events[place.kind, _event(place, part, orjson.dumps(body))] = None
@@ -154,12 +156,16 @@ def _bodies(parts: list[_Part]) -> list[tuple[_Part, Any]]:
 
 def _statements(part: _Part) -> list[_Part]:
     """What a document's feedback states, by its time."""
-    times = part.content.get("ce-times")
+    times, others = part.content.get("ce-times"), part.content.get("ce-others")
     fields: dict[bytes, dict[str, Any]] = {}
     for name, value in part.content.items():
         if name not in _ADDED:
             own = _time(times.get(name)) if type(times) is dict else b""
-            fields.setdefault(own or part.time, {})[name] = value
+            beside = others.get(name) if type(others) is dict else None
+            its = fields.setdefault(own or part.time, {})
+            its[name] = value
+            if type(beside) is dict:
+                its.update((field, came) for field, came in beside.items() if field not in _STAMPS)
     return [part._replace(content=content, time=time) for time, content in fields.items()]
 
 
@@ -251,13 +257,17 @@ def _row(document_id: str, puid: str) -> int | None:
     return None if document_id in (puid, base) else int(document_id[len(base) + len("-item-") :])
 
 
-def _leg(source: Mapping[str, Any], content: Mapping[str, Any]) -> Headers:
+def _leg(kind: Kind, source: Mapping[str, Any], content: Mapping[str, Any]) -> Headers:
     """The headers that say who answered, and by which engine where that is not Seldon's.
 
     In the document of a graph a part may be of another model than the document (`ce-modelid`).
     """
     words = [(header, _word(source.get(field))) for header, field in _LEG.items()]
-    words[-1] = (words[-1][0], _word(content.get("ce-modelid")) or words[-1][1])
+    model = _word(content.get("ce-modelid"))
+    words[-1] = (words[-1][0], model or words[-1][1])
+    # The version is that of the answer of the model that the document names.
+    if not model and (kind is Kind.RESPONSE or (kind is Kind.FEEDBACK and "response" in content)):
+        words.append(("ce_modelversion", _word(source.get("Ce-Modelversion"))))
     engine = source.get("ServingEngine")
     if engine != _SELDON:
         words.append(("ce_servingengine", _word(engine)))

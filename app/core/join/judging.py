@@ -126,14 +126,17 @@ class Judging:
     def reward_owner(self, feedback: Feedback, exchange: Exchange) -> tuple[int, LegState | None]:
         """Whose the reward of a feedback is, as an identity, and that leg's answer where there is one.
 
-        It is the leg's that the feedback names, else that of the one leg which is no shadow.
+        It is the leg's that the feedback names, else that of the one leg which is no shadow. A feedback may name only a
+        part of a leg: its predictor and model, but no namespace.
         """
         answer: LegState | None = None
         owner = feedback.named
-        if not self.names_leg(feedback.named):
-            answer, owner = self._only_candidate(feedback.named, exchange)
+        if not self.names_leg(owner):
+            answer, owner = self._only_candidate(owner, exchange)
         if answer is None:
             answer = next((state for state in exchange.legs if state.leg == owner and state.time), None)
+        if answer is None and owner == feedback.named:
+            answer, _ = self._only_candidate(owner, exchange)
         return (answer.identity if answer is not None else self.unversioned(owner)), answer
 
     def names_leg(self, named: int) -> bool:
@@ -188,9 +191,9 @@ def statements(exchange: Exchange) -> list[Statement]:
 
 
 def brings_label(one: Statement) -> bool:
-    """Whether a statement brings any label, and does not only take one back."""
+    """Whether any label of a statement holds: it does not only take one back, and is not outdated as a whole."""
     if isinstance(one, Feedback):
-        return one.labels is not None
+        return one.labels is not None and any(mark is not None for mark in one.labels)
     return any(label.mark is not None for label in one.rows.values())
 
 

@@ -25,7 +25,7 @@ from app.core.join.putting import (
     put_row_label,
     wins_response,
 )
-from app.core.join.statements import LABELS, REWARD, Feedback, RowLabel
+from app.core.join.statements import LABELS, PARTIAL, REWARD, Feedback, RowLabel
 from app.core.letters import REKEYED
 from app.core.limits import Limits
 from app.core.payloads.bodies import Output, check_request, read_feedback, read_response, version_of
@@ -158,7 +158,7 @@ class Parts:
         if body.has_label:
             marks = body.labels
             if row < 0:
-                feedback.flags = LABELS
+                feedback.flags = LABELS if marks is None or None not in marks else LABELS | PARTIAL
                 feedback.labels = marks
             elif marks is None or len(marks) == 1:
                 single = RowLabel(time, digest, ahead, marks[0] if marks else None)

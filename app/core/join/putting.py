@@ -16,7 +16,7 @@ from app.core.join.exchange import (
     LegState,
     row_labels,
 )
-from app.core.join.statements import LABELS, REWARD, Feedback, Rank, RowLabel, RowLabels, held, rank_of
+from app.core.join.statements import LABELS, PARTIAL, REWARD, Feedback, Rank, RowLabel, RowLabels, held, rank_of
 from app.core.payloads.marks import Mark
 
 # What an event has done to its exchange.
@@ -97,8 +97,7 @@ def _put_labels(exchange: Exchange, new: Feedback, legs: list[Leg]) -> int:
     rows = [block for block in row_labels(exchange) if legs[block.named][:2] == scope] if exchange.rows else []
     for other in others:
         if rank_of(other, legs) == rank:
-            new.flags &= ~LABELS
-            new.labels = None
+            _take_labels(new)
             return _same_again(other, new, legs)
     taken_back = any(other.labels is None for other in others)
     before = held(others, rows, legs) if others or rows else None
@@ -110,11 +109,36 @@ def _put_labels(exchange: Exchange, new: Feedback, legs: list[Leg]) -> int:
             _outdate(other, new)
     if before is None:
         return NEWS
+    if rows and new.flags & LABELS:
+        _compete_with_rows(exchange, new, rank, rows, legs)
     after = held([one for one in (*others, new) if one.flags & LABELS], rows, legs)
     if after.marks == before.marks and after.length == before.length:
         return RESTATED if new.flags & LABELS else NOTHING
     lost = any(after.marks.get(row) != mark for row, mark in before.marks.items())
     return CORRECTED if lost or taken_back or before.length not in (None, after.length) else NEWS
+
+
+def _compete_with_rows(exchange: Exchange, new: Feedback, rank: Rank, blocks: list[RowLabels], legs: list[Leg]) -> None:
+    """Keep of each row the newer of what a batch says, and what a feedback for that row alone says."""
+    for block in blocks:
+        for row, label in [*block.rows.items()]:
+            at = rank_of(label, legs, block.named)
+            if at > rank:
+                _leave_alone(new, row)
+            elif at < rank and _speaks_of(new, row):
+                del block.rows[row]
+    exchange.rows = [block for block in row_labels(exchange) if block.rows]
+
+
+def _speaks_of(batch: Feedback, row: int) -> bool:
+    """Whether a batch says something of a row: its label, or that there is none."""
+    labels = batch.labels
+    return labels is None or row >= len(labels) or labels[row] is not None
+
+
+def _leave_alone(batch: Feedback, row: int) -> None:
+    if batch.labels is not None and row < len(batch.labels):
+        batch.labels[row] = None
 
 
 def _same_again(old: Feedback, new: Feedback, legs: list[Leg]) -> int:
@@ -126,13 +150,16 @@ def _same_again(old: Feedback, new: Feedback, legs: list[Leg]) -> int:
 
 
 def _outdate(old: Feedback, new: Feedback) -> None:
-    """Take from an older batch what a newer one says. Where that says something of every row, nothing is left."""
-    if new.labels is None or None not in new.labels:
-        old.flags &= ~LABELS
-        old.labels = None
+    """Take from an older batch what a newer one says. Where that spoke of every row, nothing is left."""
+    if not new.flags & PARTIAL:
+        _take_labels(old)
     elif old.labels is not None:
-        kept = zip(old.labels, new.labels, strict=False)
-        old.labels = [mark if newer is None else None for mark, newer in kept]
+        old.labels = [None if _speaks_of(new, row) else mark for row, mark in enumerate(old.labels)]
+
+
+def _take_labels(batch: Feedback) -> None:
+    batch.flags &= ~(LABELS | PARTIAL)
+    batch.labels = None
 
 
 def put_row_label(exchange: Exchange, named: int, row: int, label: RowLabel, legs: list[Leg]) -> int:
@@ -141,12 +168,13 @@ def put_row_label(exchange: Exchange, named: int, row: int, label: RowLabel, leg
     rank = label.time, label.digest, legs[named]
     known: Mark = None
     newest: Rank | None = None
-    for batch in exchange.feedbacks:
-        if batch.flags & LABELS and legs[batch.named][:2] == scope:
-            labels = batch.labels
-            own = labels is None or row >= len(labels) or labels[row] is not None
-            at = rank_of(batch, legs)
-            if own and at < rank and (newest is None or at > newest):
+    batches = [batch for batch in exchange.feedbacks if batch.flags & LABELS and legs[batch.named][:2] == scope]
+    for batch in batches:
+        if _speaks_of(batch, row):
+            at, labels = rank_of(batch, legs), batch.labels
+            if at > rank:
+                return NOTHING
+            if newest is None or at > newest:
                 newest, known = at, labels[row] if labels is not None and row < len(labels) else None
     blocks = row_labels(exchange)
     home: RowLabels | None = None
@@ -164,6 +192,9 @@ def put_row_label(exchange: Exchange, named: int, row: int, label: RowLabel, leg
         home = RowLabels(named, {})
         blocks.append(home)
     home.rows[row] = label
+    for batch in batches:
+        if rank_of(batch, legs) < rank:
+            _leave_alone(batch, row)
     if len(blocks) > 1:
         exchange.rows = [block for block in blocks if block.rows]
     if known is None:

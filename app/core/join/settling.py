@@ -6,7 +6,7 @@ counted of it by the measures.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -50,21 +50,14 @@ class _Bundle(NamedTuple):
 class _Counting:
     """Evidence on its way to what is counted: whose it is, and in which pane."""
 
-    __slots__ = ("evidence", "identity", "pane", "state", "stated")
+    __slots__ = ("evidence", "identity", "pane", "seen", "state")
 
-    def __init__(
-        self,
-        identity: int,
-        pane: int,
-        evidence: Evidence,
-        state: LegState | None = None,
-        stated: Sequence[Statement] = (),
-    ) -> None:
+    def __init__(self, identity: int, pane: int, evidence: Evidence, state: LegState | None = None) -> None:
         self.identity = identity
         self.pane = pane
         self.evidence = evidence
-        self.state = state  # the answer that it is of, and what labels say of that
-        self.stated = stated
+        self.state = state  # the answer that it is of
+        self.seen = pane  # the earliest pane that any of its parts falls in
 
     def answers(self, leg: int) -> bool:
         """Whether it is that of a leg's answer."""
@@ -138,8 +131,10 @@ class Settling:
             account = self._account(state.identity)
         pane = state.pane_time // self._pane_us
         begin = pane * self._pane_us
-        if state.request_ahead or 0 < state.request_time < begin or (feedback is not None and feedback.time < begin):
-            self._see(account, state, [feedback] if feedback is not None else [])
+        if state.request_ahead or 0 < state.request_time < begin:
+            self._see(account, state.request_pane_time // self._pane_us)
+        if feedback is not None and (feedback.ahead or feedback.time < begin) and _brings_anything(feedback):
+            self._see(account, feedback.pane_time // self._pane_us)
         counted = Counted(account, pane, [bundle.number])
         if bundle.amounts:
             alike = bundle.alike
@@ -193,8 +188,8 @@ class Settling:
             evidence = counting.evidence
             atoms = self._once(counting)
             counted = Counted(self._account(counting.identity), counting.pane, atoms)
-            if counting.state is not None:
-                self._see(counted.account, counting.state, counting.stated)
+            if counting.seen < counting.pane:
+                self._see(counted.account, counting.seen)
             if len(atoms) > _FEW_ATOMS:  # of many rows
                 amounts = Counter(atoms)
                 counted.atoms = [atom for atom, amount in amounts.items() if amount == 1]
@@ -231,30 +226,35 @@ class Settling:
         judging = self._judging
         found: list[_Counting] = []
         unmet = [one for one in statements(exchange) if brings_label(one)]
-        unanswered: dict[int, Statement] = {}  # identity without answer → the newest feedback for it
+        unanswered: dict[int, list[Statement]] = {}  # identity without answer → the feedbacks for it
         for state in exchange.legs:
             stated = judging.statements(state, exchange)
+            bringing = [one for one in stated if brings_label(one)]
             if state.time:
-                found.append(self._answered(state, stated))
+                counting = self._answered(state, stated)
+                for one in bringing:
+                    self._tell(counting, one)
             else:
                 counting = self._unanswered(state)
-                found.append(counting)
-                for one in filter(brings_label, stated):
-                    _keep_newest(unanswered, counting.identity, one)
+                if bringing:
+                    unanswered.setdefault(counting.identity, []).extend(bringing)
+            found.append(counting)
             if unmet and stated:
                 unmet = [one for one in unmet if not any(one is met for met in stated)]
         for one in unmet:
             own = next((counting for counting in found if counting.answers(one.named)), None)
             if own is not None:  # it names an answer that it does not judge
-                own.evidence.feedback = True
+                self._tell(own, one)
             else:
-                _keep_newest(unanswered, judging.unversioned(one.named), one)
+                unanswered.setdefault(judging.unversioned(one.named), []).append(one)
         for feedback in exchange.feedbacks:
             if feedback.flags & REWARD and feedback.reward is not None:
                 self._give_reward(feedback, exchange, found, unanswered)
-        for identity, one in unanswered.items():
-            if not any(counting.identity == identity and counting.evidence.feedback for counting in found):
-                self._at(found, identity, one).evidence.feedback = True
+        for identity, told in unanswered.items():
+            known = [counting for counting in found if counting.identity == identity and counting.evidence.feedback]
+            counting = known[0] if known else self._at(found, identity, max(one.pane_time for one in told))
+            for one in told:
+                self._tell(counting, one)
         return found
 
     def _answered(self, state: LegState, stated: list[Statement]) -> _Counting:
@@ -264,7 +264,6 @@ class Settling:
             rules=self._judging.rules(state.leg),
             request=state.request_time > 0,
             response=True,
-            feedback=any(map(brings_label, stated)),
             classes=self._numbers.classes[state.classes],
             marks=state.marks,
             scores=state.scores,
@@ -272,28 +271,36 @@ class Settling:
             mismatched=labels.mismatched,
             delay=max(0, labels.newest - state.time) if labelled else None,
         )
-        return _Counting(state.identity, state.pane_time // self._pane_us, evidence, state, stated)
+        counting = _Counting(state.identity, state.pane_time // self._pane_us, evidence, state)
+        if state.request_time:
+            counting.seen = min(counting.seen, state.request_pane_time // self._pane_us)
+        return counting
 
     def _unanswered(self, state: LegState) -> _Counting:
         evidence = Evidence(rules=self._judging.rules(state.leg), request=True)
         return _Counting(self._judging.unversioned(state.leg), state.request_pane_time // self._pane_us, evidence)
 
+    def _tell(self, counting: _Counting, one: Statement) -> None:
+        """A feedback counts to what it is about, whose part it is."""
+        counting.evidence.feedback = True
+        counting.seen = min(counting.seen, one.earliest_pane_time // self._pane_us)
+
     def _give_reward(
-        self, feedback: Feedback, exchange: Exchange, found: list[_Counting], unanswered: dict[int, Statement]
+        self, feedback: Feedback, exchange: Exchange, found: list[_Counting], unanswered: dict[int, list[Statement]]
     ) -> None:
         """A reward counts with the answer that it is about, else by itself."""
         identity, answer = self._judging.reward_owner(feedback, exchange)
         if answer is None:
-            counting = self._at(found, identity, feedback)
-            _keep_newest(unanswered, identity, feedback)
+            counting = self._at(found, identity, feedback.pane_time)
+            unanswered.setdefault(identity, []).append(feedback)
         else:
             counting = next(one for one in found if one.state is answer)
-            counting.evidence.feedback = True
+            self._tell(counting, feedback)
         counting.evidence.reward = feedback.reward
 
-    def _at(self, found: list[_Counting], identity: int, one: Statement) -> _Counting:
-        """The evidence of an identity in the pane of a feedback, added where it is new."""
-        pane = one.pane_time // self._pane_us
+    def _at(self, found: list[_Counting], identity: int, pane_time: int) -> _Counting:
+        """The evidence of an identity in the pane of a time, added where it is new."""
+        pane = pane_time // self._pane_us
         for counting in found:
             if counting.identity == identity and counting.pane == pane:
                 return counting
@@ -302,12 +309,8 @@ class Settling:
         found.append(counting)
         return counting
 
-    def _see(self, account: int, state: LegState, stated: Sequence[Statement]) -> None:
-        """Note the earliest pane of the parts of an answer, which counts in the pane of its response."""
-        times = [state.pane_time, *(one.pane_time for one in stated if brings_label(one))]
-        if state.request_time:
-            times.append(state.request_pane_time)
-        pane = min(times) // self._pane_us
+    def _see(self, account: int, pane: int) -> None:
+        """Note a pane that a part of an account falls in, but does not count in."""
         if pane < self.seen.get(account, pane + 1):
             self.seen[account] = pane
 
@@ -378,7 +381,6 @@ class Settling:
                 measure.bounded(atom, take)
 
 
-def _keep_newest(newest: dict[int, Statement], identity: int, one: Statement) -> None:
-    old = newest.get(identity)
-    if old is None or one.pane_time > old.pane_time:
-        newest[identity] = one
+def _brings_anything(feedback: Feedback) -> bool:
+    """Whether a feedback does more than take back."""
+    return feedback.reward is not None or brings_label(feedback)

@@ -186,11 +186,9 @@ class Shard:
                         exchange = decode(raw)
                 seconds = stamp // 1000
                 if exchange is not None and 0 < exchange.newest <= seconds - retention:
-                    self._settle([(key, exchange)])
-                    self._expire(key, exchange)
-                    exchange = Exchange(0, [], [], [])
+                    exchange = self._anew(key, exchange)
                 if exchange is None or has_many_parts(exchange) or (len(value) > _SUSPICIOUS and kind != REQUEST):
-                    exchange, done = self._put_bulky(key, exchange, source, time, ahead, row, value)
+                    exchange, done = self._put_bulky(key, exchange, seconds, source, time, ahead, row, value)
                 else:
                     done = put[kind](exchange, source, time, ahead, row, value)
                 if done < NEWS:
@@ -247,11 +245,21 @@ class Shard:
         self._moved = True
 
     def _put_bulky(
-        self, key: bytes, exchange: Exchange | None, source: Source, time: int, ahead: int, row: int, value: bytes
+        self,
+        key: bytes,
+        exchange: Exchange | None,
+        seconds: int,
+        source: Source,
+        time: int,
+        ahead: int,
+        row: int,
+        value: bytes,
     ) -> tuple[Exchange, int]:
-        """Put an event into an exchange that is large, or may become so by it."""
+        """Put an event of a record of `seconds` into an exchange that is large, or may become so by it."""
         if exchange is None:
             exchange = self._bulky.get(key) or decode(self.store[key])
+            if 0 < exchange.newest <= seconds - self._limits.retention_seconds:
+                exchange = self._anew(key, exchange)
         put = partial(self._parts.put[source.kind], source=source, time=time, ahead=ahead, row=row, value=value)
         growth = self._parts.growth(source.kind, row, len(value))
         exchange, done = self._bulky.put(key, exchange, put, growth, len(value))
@@ -347,6 +355,12 @@ class Shard:
         self._bulky.forget(key)
         self.store.pop(key, None)
         self._changed[key] = None
+
+    def _anew(self, key: bytes, exchange: Exchange) -> Exchange:
+        """The exchange of a puid that is new again, since what was known of it is too old for what comes."""
+        self._settle([(key, exchange)])
+        self._expire(key, exchange)
+        return Exchange(0, [], [], [])
 
     def cut(self, clock: float | None) -> Cut:
         """The changes since the last cut. They are the shard's own from now on: a shell that cannot make them durable

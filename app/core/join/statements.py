@@ -17,6 +17,7 @@ from app.core.payloads.marks import Mark
 # Flags of a Feedback: what it states.
 LABELS: Final = 1
 REWARD: Final = 2
+PARTIAL: Final = 4  # beside LABELS: as it came it left rows alone
 
 Rank = tuple[int, int, Leg]
 
@@ -40,6 +41,11 @@ class Feedback(msgspec.Struct, array_like=True, gc=False):
     def pane_time(self) -> int:
         """The µs by which the feedback falls in a pane of its own, until it meets a response."""
         return self.time - self.ahead * 1000
+
+    @property
+    def earliest_pane_time(self) -> int:
+        """The earliest such time of what it says: all of it has one."""
+        return self.pane_time
 
 
 class RowLabel(NamedTuple):
@@ -68,8 +74,15 @@ class RowLabels:
     @property
     def pane_time(self) -> int:
         """The newest µs by which a label among them falls in a pane of its own, of those that are not taken back."""
-        times = [label.time - label.ahead * 1000 for label in self.rows.values() if label.mark is not None]
-        return max(times, default=0)
+        return max(self._pane_times(), default=0)
+
+    @property
+    def earliest_pane_time(self) -> int:
+        """The earliest of them."""
+        return min(self._pane_times(), default=0)
+
+    def _pane_times(self) -> list[int]:
+        return [label.time - label.ahead * 1000 for label in self.rows.values() if label.mark is not None]
 
     def packed(self) -> bytes:
         """As bytes, in columns: a batch may have ten thousand rows."""

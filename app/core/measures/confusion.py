@@ -101,7 +101,8 @@ def _amount(cells: Cells, beginning: str) -> int:
 
 def nature_of(cells: Cells, rules: Rules, most_classes: int) -> Nature:
     """As what a model is read, from the confusion's cells of its totals."""
-    return Nature(task_of(cells, rules), known_classes(cells, rules), rules.positive or "1", most_classes)
+    positive = rules.positive or (rules.classes[1] if len(rules.classes) == 2 else "1")
+    return Nature(task_of(cells, rules), known_classes(cells, rules), positive, most_classes)
 
 
 def one_against_rest(confusion: Confusion, classes: Iterable[str]) -> dict[str, Outcomes]:

@@ -40,11 +40,14 @@ def is_score(mark: Mark, classes: tuple[str, ...], rules: Rules) -> bool:
     """
     if rules.task == "regression" or not isinstance(mark, int | float) or not -_ROUNDING <= mark <= 1 + _ROUNDING:
         return False
-    if type(mark) is float:
-        return True
-    return rules.task == "binary" or (
-        rules.task is None and (rules.positive is not None or len(classes or rules.classes) == 2)
-    )
+    return type(mark) is float or _has_two_classes(classes, rules)
+
+
+def _has_two_classes(classes: tuple[str, ...], rules: Rules) -> bool:
+    """Whether two classes are declared or known."""
+    if rules.task is not None:
+        return rules.task == "binary"
+    return rules.positive is not None or len(classes or rules.classes) == 2
 
 
 def predicted_text(mark: Mark, classes: tuple[str, ...], rules: Rules) -> str | None:
@@ -69,7 +72,8 @@ def judge(mark: Mark, label: Mark, classes: tuple[str, ...], rules: Rules) -> At
     """The atom of one row. `classes` are the class names of the response.
 
     Labels and single outputs that are neither integral nor text are evidence of regression, scores in [0, 1] against
-    0/1 labels aside: such rows count as measured (or unmeasured, without label), never in the confusion.
+    0/1 labels, or of two known classes, aside: such rows count as measured (or unmeasured, without label), never in the
+    confusion.
     """
     if mark is None:
         return FAILED
@@ -79,7 +83,12 @@ def judge(mark: Mark, label: Mark, classes: tuple[str, ...], rules: Rules) -> At
     actual = label_text(label, classes, rules)
     if predicted is None or actual is None or rules.task == "regression":
         return MEASURED
-    if type(mark) is float and rules.task is None and actual not in poles(classes, rules):
+    if (
+        type(mark) is float
+        and rules.task is None
+        and not _has_two_classes(classes, rules)
+        and actual not in poles(classes, rules)
+    ):
         return MEASURED
     return Atom(ACTUAL + actual, predicted)
 

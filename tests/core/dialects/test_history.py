@@ -373,6 +373,7 @@ BATCH_OF_3 = (a_request({"data": {"ndarray": [[1], [2], [3]]}}), a_response(1, 0
         (*PREDICTION, a_feedback(0, reward=1, at=60), a_feedback(body={"reward": None}, at=70)),
         (*PREDICTION, a_feedback(0, reward=1, at=60), a_feedback(body={"truth": None}, at=70)),
         (a_request(), a_response([0.1, 0.9], names=["no", "yes"], version="2", at=1), a_feedback("yes", at=2)),
+        (a_request(), a_response(1, at=1, headers={"ce_modelversion": b"7"}), a_feedback(1, at=2)),
         (a_response(0.25, at=1), a_feedback(0.5, at=2)),
         (a_request(), a_response(body={"status": {"status": 1, "code": -1}}, at=1)),
         (*PREDICTION, a_response(0, at=1, predictor="shadow"), a_feedback(1, reward=1, at=60)),
@@ -391,3 +392,39 @@ def test_tallys_own_documents_count_as_what_they_were_made_of(records: tuple[Rec
     assert again.totals() == told.totals()
     # When a statement was taken back, no document says.
     assert {**again.describe(), "feedback_time": None} == {**told.describe(), "feedback_time": None}
+
+
+def test_the_version_of_a_document_is_that_of_the_answer_of_its_model() -> None:
+    parts = {"request": a_part(REQUEST), "response": a_part(RESPONSE, ANSWERED)}
+    parts["feedback"] = {"reward": 1, "ce-time": TOLD}
+    named = StoredDocument("p", {**a_document("p", **parts).source, "Ce-Modelversion": "7"})
+    versions = [dict(event.headers).get("ce_modelversion") for _, event in imported(named).events]
+    assert versions == [None, b"7", None]
+    named.source["response"]["ce-modelid"] = "another"
+    assert all("ce_modelversion" not in dict(event.headers) for _, event in imported(named).events)
+
+
+def test_what_came_with_an_older_statement_comes_with_it_again() -> None:
+    told = a_feedback(body={"truth": {"data": {"ndarray": [1]}}, "note": "x"}, at=60)
+    documents = documents_of(Ledger(logs=True).absorb(*PREDICTION, told, a_feedback(reward=1, at=70)).cut())
+    bodies = [orjson.loads(event.value) for kind, event in imported(*documents[0]).events if kind is Kind.FEEDBACK]
+    assert bodies == [{"truth": {"data": {"ndarray": [1]}}, "note": "x"}, {"reward": 1}]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        (*PREDICTION, a_feedback(1, reward=True, at=60)),
+        (*PREDICTION, a_feedback(1, at=60), a_feedback(reward=0.5, at=70)),
+        (*BATCH_OF_3, a_feedback([1, 1, 1], reward=2, at=60), a_feedback(0, row=1, at=70)),
+        (*BATCH_OF_3, a_feedback([1, 0, 1], predictor=None, model=None, at=60)),
+    ],
+)
+def test_labels_that_are_imported_beside_their_equals_correct_nothing(records: tuple[Record, ...]) -> None:
+    ledger = Ledger(logs=True).absorb(*records).cut()
+    counted, corrections = ledger.totals(), ledger.stats.corrections
+    for documents in documents_of(ledger) * 2:
+        for _, event in imported(*documents).events:
+            ledger.absorb(Record(0, 1_795_244_500_000, event.key, event.value, list(event.headers)))
+    ledger.cut()
+    assert (ledger.totals(), ledger.stats.corrections) == (counted, corrections)

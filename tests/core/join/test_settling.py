@@ -784,3 +784,73 @@ def test_a_label_that_is_too_late_is_so_however_late_the_partition_is_read(clock
     assert judged(in_time.models()[MODEL]) == {"correct": 1}
     new = Ledger().absorb(a_response(1, at=0), a_response(0, at=8 * DAY), a_feedback(0, at=8 * DAY + 1)).cut()
     assert judged(new.models()[MODEL]) == {"correct": 1, "unlabelled": 1}
+
+
+# -- found by the oracle (tests/oracle) -------------------------------------------------------------------------------
+
+
+def test_a_score_between_two_known_classes_is_judged_whatever_its_label_is() -> None:
+    for rules, names in ((Rules(classes=("no", "yes")), None), (Rules(), ["no", "yes"])):
+        reading = counts(a_response(0.7, names=names), a_feedback("maybe", at=1), rules=(rules,))[MODEL]
+        assert (reading.task, reading.confusion) == ("multiclass", {("maybe", "yes"): 1})
+
+
+def test_of_two_declared_classes_the_second_is_the_positive_one() -> None:
+    """In what is shown as in what a score means."""
+    rules = (Rules(task="binary", classes=("no", "yes")),)
+    reading = counts(*each((0.9, "yes"), (0.1, "yes"), (0.8, "no"), (0.2, "no")), rules=rules)[MODEL]
+    assert reading.outcomes == {"": (1, 1, 1, 1)}
+
+
+@pytest.mark.parametrize("service", [None, "svc"])
+def test_a_reward_that_names_a_leg_without_its_namespace_finds_that(service: str | None) -> None:
+    reward = a_feedback(reward=1, namespace=None, service=service, at=1)
+    assert rewarded(counts(a_response(1), a_response(1, model="n"), reward)) == {MODEL: (1, 1)}
+    assert rewarded(counts(a_response(1), a_response(1, namespace="far"), reward)) == {
+        f"/{service or ''}/default/m": (1, 1)
+    }
+
+
+@pytest.mark.parametrize(
+    "outdated",
+    [
+        (a_feedback(1, row=0, predictor="canary", at=1), a_feedback([1], at=2)),
+        (a_feedback([1], predictor="canary", at=1), a_feedback(1, row=0, at=2)),
+        (a_feedback([1, 1], predictor="canary", at=1), a_feedback([1, None], at=2), a_feedback(1, row=1, at=3)),
+    ],
+)
+def test_of_a_label_that_is_outdated_in_every_row_nothing_counts(outdated: tuple[Record, ...]) -> None:
+    """Not even as a feedback of whom it names, whether labels are those of a batch or of a row."""
+    asked = [a_request(puid="q"), a_request(puid="q", predictor="canary")]
+    found = counts(*outdated, *asked)
+    assert [found[f"ns/svc/{predictor}/m"].parts["feedback"] for predictor in ("default", "canary")] == [1, 0]
+
+
+def test_labels_of_rows_that_are_taken_back_for_the_batch_are_no_feedback() -> None:
+    found = counts(a_response(1, 0), a_feedback(1, row=0, at=1), a_feedback(1, row=1, at=2), a_feedback(None, at=3))
+    assert (found[MODEL].parts["feedback"], judged(found[MODEL])) == (0, {"unlabelled": 2})
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [a_feedback(reward=1, at=-70)],
+        [a_feedback(1, row=0, at=-70), a_feedback(1, row=1, at=70)],
+        [a_feedback(1, at=90, stamp=-230)],  # its clock is ahead
+        [a_feedback(1, at=-70), a_feedback(reward=1, at=70)],
+    ],
+)
+@pytest.mark.parametrize("answer", [a_response(1, 1, at=5), a_response(1, at=5), a_request(at=5)])
+def test_a_model_is_first_seen_with_any_part_that_is_counted_to_it(parts: list[Record], answer: Record) -> None:
+    for records in ([answer, *parts], [*parts, answer]):
+        ledger = run(records, [])
+        (identity,) = ledger.totals()
+        seen = min(part.timestamp // 1000 for part in parts)
+        assert ledger.view().first_seen(identity) == seen // 60 * 60
+
+
+def test_an_exchange_with_labels_by_row_is_forgotten_as_any_other() -> None:
+    """All of it is read at once, before any clock could have passed."""
+    old = [a_request(at=0), a_feedback(1, row=0, at=1)]
+    (read,) = run([*old, a_response(1, at=8 * DAY)], []).models().values()
+    assert (read.parts, judged(read)) == ({"request": 1, "response": 1, "feedback": 1}, {"unlabelled": 1})

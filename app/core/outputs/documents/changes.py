@@ -135,7 +135,7 @@ class Documents:
                 if len(answers) == 1
                 else max(answers, key=lambda answer: (answer.leg.model == scored, answer.response_time, answer.leg))
             )
-            set_model(documents.head, judged.leg.model)
+            set_model(documents.head, judged.leg.model, judged.leg.version)
             documents.reward = next((answer.reward for answer in answers if answer.reward is not None), None)
         requests = [(part.leg.model, part.at) for part in parts if part.kind == _REQUEST]
         asked = [(answer.leg.model, answer.request_time) for answer in answers if answer.request_time]

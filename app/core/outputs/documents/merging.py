@@ -13,6 +13,16 @@ Found = TypeVar("Found")
 HIDDEN: Final = object()
 #: The fields in which a feedback states something. Its other fields come with these.
 _STATEMENTS: Final = ("truth", "reward", "response")
+_SOURCE: Final = "ce-source"
+_HEAD: Final = (
+    "RequestId",
+    "ServingEngine",
+    "Ce-Inferenceservicename",
+    "Ce-Endpoint",
+    "Ce-Namespace",
+    "Ce-Modelid",
+    "Ce-Modelversion",
+)
 _REQUEST, _RESPONSE, _FEEDBACK, _OUTLIER, _DRIFT = (kind.value for kind in Kind)
 
 
@@ -89,7 +99,7 @@ def merged(document: Body | None, change: Change) -> Body:
     state = change.state
     head = old if document is not None and state is None else change.head
     new: Body = {"@timestamp": None}
-    for name in ("RequestId", "ServingEngine", "Ce-Inferenceservicename", "Ce-Endpoint", "Ce-Namespace", "Ce-Modelid"):
+    for name in _HEAD:
         if name in head:
             new[name] = head[name]
     if "ServingEngine" in old:  # a feedback does not know by which engine the prediction was logged
@@ -164,28 +174,31 @@ def outranks(kind: str, new: Piece, model: str, time: int, scored: str | None) -
 
 
 def _merged_feedback(old: Body | None, stated: list[Stated], state: State | None) -> Body | None:
-    """The newest of each statement, the reward as it counts, and the other fields that came with the newest."""
+    """The newest of each statement, the reward as it counts, and the other fields that came with the newest.
+
+    What came with older statements is kept in `ce-others`: the newest may turn out to be no reward of this document.
+    """
     statements: dict[str, tuple[int, str, Any]] = {}  # by name: the time in µs, the time as it came, the value
-    others: dict[int, Body] = {}  # by time in µs: all other fields
-    source = None
+    others: dict[int, Body] = {}  # by time in µs: all other fields, and `ce-source`
     if old:
         last, source, times = old.get("ce-time", ""), old.get("ce-source"), old.get("ce-times", {})
         for name in _STATEMENTS:
             if name in old or name in times:
                 text = times.get(name, last)
                 statements[name] = (micros(text), text, old.get(name, HIDDEN))
-        others[micros(last)] = {
-            name: value for name, value in old.items() if name not in _STATEMENTS and not name.startswith("ce-")
-        }
-    newest = max((it[:2] for it in statements.values()), default=(0, ""))
+                beside = old.get("ce-others", {}).get(name, {})
+                others.setdefault(micros(text), {_SOURCE: source}).update(beside)
+        others.setdefault(micros(last), {_SOURCE: source}).update(
+            {name: value for name, value in old.items() if name not in _STATEMENTS and not name.startswith("ce-")}
+        )
     for time, text, its_source, fields in stated:
+        beside = others.setdefault(time, {})
+        beside[_SOURCE] = its_source or None
         for name, value in fields.items():
             if name not in _STATEMENTS:
-                others.setdefault(time, {})[name] = value
+                beside[name] = value
             elif name not in statements or time >= statements[name][0]:
                 statements[name] = (time, text, value)
-        if (time, text) >= newest:
-            newest, source = (time, text), its_source or None
     time, text, value = statements.pop("reward", (0, "", None))
     if state is not None:
         value = HIDDEN if state.reward is None and state.unowned and value is HIDDEN else state.reward
@@ -194,12 +207,26 @@ def _merged_feedback(old: Body | None, stated: list[Stated], state: State | None
     if not statements:
         return None
     now, last = max(it[:2] for it in statements.values())
-    feedback = {name: value for name, (_, _, value) in statements.items() if value is not HIDDEN} | others.get(now, {})
+    shown = others.get(now, {_SOURCE: None})
+    feedback = {name: value for name, (_, _, value) in statements.items() if value is not HIDDEN}
+    feedback |= {name: value for name, value in shown.items() if name != _SOURCE}
     if last:
         feedback["ce-time"] = last
-    if source is not None:
-        feedback["ce-source"] = source
+    if shown[_SOURCE] is not None:
+        feedback[_SOURCE] = shown[_SOURCE]
     older = {name: text for name, (_, text, value) in statements.items() if text != last or value is HIDDEN}
     if older:
         feedback["ce-times"] = older
+    kept = {
+        name: beside
+        for name, (at, _, _) in sorted(statements.items())
+        if at != now and (beside := _differing(others.get(at, shown), shown[_SOURCE]))
+    }
+    if kept:
+        feedback["ce-others"] = kept
     return feedback
+
+
+def _differing(beside: Body, source: str | None) -> Body:
+    """What came with an older statement, its source only where that is another one."""
+    return {name: value for name, value in beside.items() if name != _SOURCE or value != source}
