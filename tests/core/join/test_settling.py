@@ -851,6 +851,6 @@ def test_a_model_is_first_seen_with_any_part_that_is_counted_to_it(parts: list[R
 
 def test_an_exchange_with_labels_by_row_is_forgotten_as_any_other() -> None:
     """All of it is read at once, before any clock could have passed."""
-    old = [a_request(at=0), a_feedback(1, row=0, at=1)]
+    old = [a_request(at=0), a_feedback(1, row=0, at=1), a_feedback(1, row=1, at=2)]
     (read,) = run([*old, a_response(1, at=8 * DAY)], []).models().values()
     assert (read.parts, judged(read)) == ({"request": 1, "response": 1, "feedback": 1}, {"unlabelled": 1})
