@@ -5,9 +5,9 @@ with label texts kept between scrapes, and the process's own collectors are left
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
@@ -21,9 +21,7 @@ from app.core.scores.catalogue import scores_of
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-#: (identity, readings by "total" and window, first seen in seconds)
-Model = tuple[Identity, Mapping[str, Reading], int]
-Models = Iterable[Model]
+_SELDON_LABELS: Final = {series.name: series.labels for series in SELDON}
 
 
 def number(value: Any) -> str:
@@ -33,110 +31,123 @@ def number(value: Any) -> str:
     return str(value) if type(value) is int else repr(float(value))
 
 
-@lru_cache(maxsize=200_000)
-def _labels(identity: Identity | None, names: tuple[str, ...], values: tuple[str, ...]) -> str:
-    pairs = list(identity_fields(identity).items()) if identity is not None else []
-    pairs += zip(names, values, strict=True)
-    return "{" + ",".join(f'{name}="{_escape(value)}"' for name, value in pairs) + "}" if pairs else ""
+@lru_cache(maxsize=10_000)
+def _of_identity(identity: Identity) -> str:
+    return ",".join(_pairs(identity_fields(identity).items()))
+
+
+@lru_cache(maxsize=50_000)  # those of the models besides their identity, which are the same in many models
+def _labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
+    """Labels behind others, each with its comma."""
+    return "".join(f",{label}" for label in _pairs(zip(names, values, strict=True)))
+
+
+def _pairs(labels: Iterable[tuple[str, str]]) -> Iterator[str]:
+    for name, value in labels:
+        yield f'{name}="{_escape(value)}"'
 
 
 def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
 
 
-def _head(lines: list[str], name: str, kind: str, text: str) -> None:
-    lines.append(f"# HELP {name} {text}")
-    lines.append(f"# TYPE {name} {kind}")
+def _head(name: str, kind: str, text: str) -> list[str]:
+    return [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
 
 
-def model_text(models: Models, *, seldon: bool) -> str:
-    """All model series. `models` gives (identity, readings by "total" and window, first seen in seconds)."""
-    known = list(models)
-    lines: list[str] = []
-    gauges = [(measure, family) for measure, family in COUNTS if family.kind == "gauge"]
-    for measure, family in gauges:
-        name = f"tally_{family.name}"
-        _head(lines, name, family.kind, family.help)
-        for identity, readings, _ in known:
-            for labels, value in family.samples(measure.of(readings[TOTAL])):
-                lines.append(f"{name}{_labels(identity, family.labels, labels)} {number(value)}")
-    for measure, family in gauges:
-        if not family.windows:
-            continue
-        name = f"tally_window_{family.name}"
-        _head(lines, name, family.kind, f"{family.help} In the last window.")
-        names = (*family.labels, "window")
-        for identity, readings, _ in known:
+class ModelText:
+    """All model series. Models are added one by one, so that their reader can do something else in between."""
+
+    def __init__(self, *, seldon: bool) -> None:
+        #: Of each series its lines, in the order of the text.
+        self._lines: dict[str, list[str]] = {}
+        gauges = [(measure, family) for measure, family in COUNTS if family.kind == "gauge"]
+        self._totals = [
+            (measure, family, *self._begin(f"tally_{family.name}", family.kind, family.help))
+            for measure, family in gauges
+        ]
+        self._windows = [
+            (
+                measure,
+                family,
+                (*family.labels, "window"),
+                *self._begin(f"tally_window_{family.name}", family.kind, f"{family.help} In the last window."),
+            )
+            for measure, family in gauges
+            if family.windows
+        ]
+        for series in (SCORE, SCORE_SAMPLES):
+            self._begin(series.name, series.kind, series.help)
+        self._histograms = [
+            (measure, family, *self._begin(f"tally_{family.name}", family.kind, family.help))
+            for measure, family in COUNTS
+            if family.kind == "histogram"
+        ]
+        for series in (INFO, FIRST_SEEN):
+            self._begin(series.name, series.kind, series.help)
+        self._seldon = {series.name: self._begin(series.name, series.kind, series.help)[1] for series in SELDON}
+        self._with_seldon = seldon
+
+    def _begin(self, name: str, kind: str, text: str) -> tuple[str, list[str]]:
+        lines = self._lines[name] = _head(name, kind, text)
+        return name, lines
+
+    def add(self, identity: Identity, readings: Mapping[str, Reading], first_seen: int) -> None:
+        """Add a model: its readings by "total" and window, first seen in seconds."""
+        who, total = _of_identity(identity), readings[TOTAL]
+        for measure, family, name, lines in self._totals:
+            for labels, value in family.samples(measure.of(total)):
+                lines.append(f"{name}{{{who}{_labels(family.labels, labels)}}} {number(value)}")
+        for measure, family, names, name, lines in self._windows:
             for window, reading in readings.items():
                 if window != TOTAL:
                     for labels, value in family.samples(measure.of(reading)):
-                        lines.append(f"{name}{_labels(identity, names, (*labels, window))} {number(value)}")
-    _scores(lines, known)
-    _histograms(lines, known)
-    _head(lines, INFO.name, INFO.kind, INFO.help)
-    for identity, readings, _ in known:
-        lines.append(f"{INFO.name}{_labels(identity, INFO.labels, (readings[TOTAL].nature.task,))} 1")
-    _head(lines, FIRST_SEEN.name, FIRST_SEEN.kind, FIRST_SEEN.help)
-    for identity, _, first_seen in known:
-        lines.append(f"{FIRST_SEEN.name}{_labels(identity, (), ())} {first_seen}")
-    if seldon:
-        _seldon(lines, known)
-    return "\n".join(lines) + "\n"
+                        lines.append(f"{name}{{{who}{_labels(names, (*labels, window))}}} {number(value)}")
+        self._add_scores(who, readings)
+        self._add_histograms(who, total)
+        self._lines[INFO.name].append(f"{INFO.name}{{{who}{_labels(INFO.labels, (total.nature.task,))}}} 1")
+        self._lines[FIRST_SEEN.name].append(f"{FIRST_SEEN.name}{{{who}}} {first_seen}")
+        if self._with_seldon:
+            for name, labels, value in seldon_samples(identity, total):
+                text = _labels(_SELDON_LABELS[name], labels)
+                self._seldon[name].append(f"{name}{{{who}{text}}} {number(value)}")
 
-
-def _scores(lines: list[str], models: list[Model]) -> None:
-    values: list[str] = []
-    samples: list[str] = []
-    for identity, readings, _ in models:
+    def _add_scores(self, who: str, readings: Mapping[str, Reading]) -> None:
+        values, samples = self._lines[SCORE.name], self._lines[SCORE_SAMPLES.name]
         for window, reading in readings.items():
             for score, of_class, value, rows in scores_of(reading):
-                labels = _labels(identity, SCORE.labels, (score, of_class, window))
-                values.append(f"{SCORE.name}{labels} {number(value)}")
-                samples.append(f"{SCORE_SAMPLES.name}{labels} {rows}")
-    for series, its_lines in ((SCORE, values), (SCORE_SAMPLES, samples)):
-        _head(lines, series.name, series.kind, series.help)
-        lines += its_lines
+                labels = _labels(SCORE.labels, (score, of_class, window))
+                values.append(f"{SCORE.name}{{{who}{labels}}} {number(value)}")
+                samples.append(f"{SCORE_SAMPLES.name}{{{who}{labels}}} {rows}")
 
-
-def _histograms(lines: list[str], models: list[Model]) -> None:
-    for measure, family in COUNTS:
-        if family.kind != "histogram":
-            continue
-        name = f"tally_{family.name}"
-        _head(lines, name, family.kind, family.help)
-        bounded = (*family.labels, "le")
-        for identity, readings, _ in models:
-            for labels, histogram in family.samples(measure.of(readings[TOTAL])):
+    def _add_histograms(self, who: str, total: Reading) -> None:
+        for measure, family, name, lines in self._histograms:
+            for labels, histogram in family.samples(measure.of(total)):
                 assert isinstance(histogram, Histogram)
+                own = who + _labels(family.labels, labels)
                 count = 0
                 for bound, amount in zip([*map(float, histogram.bounds), None], histogram.counts, strict=True):
                     count += amount
                     text = "+Inf" if bound is None else str(bound)
-                    lines.append(f"{name}_bucket{_labels(identity, bounded, (*labels, text))} {count}")
-                own = _labels(identity, family.labels, labels)
-                lines.append(f"{name}_sum{own} {number(histogram.total)}")
-                lines.append(f"{name}_count{own} {count}")
+                    lines.append(f'{name}_bucket{{{own},le="{text}"}} {count}')
+                lines.append(f"{name}_sum{{{own}}} {number(histogram.total)}")
+                lines.append(f"{name}_count{{{own}}} {count}")
 
-
-def _seldon(lines: list[str], models: list[Model]) -> None:
-    by_series: dict[str, list[str]] = {series.name: [] for series in SELDON}
-    names = {series.name: series.labels for series in SELDON}
-    for identity, readings, _ in models:
-        for series, labels, value in seldon_samples(identity, readings[TOTAL]):
-            by_series[series].append(f"{series}{_labels(identity, names[series], labels)} {number(value)}")
-    for name, kind, text, _ in SELDON:
-        if by_series[name]:
-            _head(lines, name, kind, text)
-            lines += by_series[name]
+    def text(self) -> str:
+        """The lines of all models that were added. Of Seldon's series only those that any model has."""
+        return "".join(
+            "\n".join(lines) + "\n" for name, lines in self._lines.items() if name not in self._seldon or len(lines) > 2
+        )
 
 
 def worker_text(numbers: WorkerNumbers) -> str:
     """The series of this worker, in the catalogue's order."""
     lines: list[str] = []
     for series in WORKER:
-        _head(lines, series.name, series.kind, series.help)
+        lines += _head(series.name, series.kind, series.help)
         for labels, value in series.samples(numbers):
-            lines.append(f"{series.name}{_labels(None, series.labels, labels)} {number(value)}")
+            text = f"{{{_labels(series.labels, labels)[1:]}}}" if labels else ""
+            lines.append(f"{series.name}{text} {number(value)}")
     return "\n".join(lines) + "\n"
 
 

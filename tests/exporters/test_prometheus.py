@@ -20,7 +20,7 @@ from app.core.outputs.series import COUNTS, SELDON
 from app.core.outputs.worker_series import DocumentNumbers, IntakeNumbers, WorkerNumbers
 from app.core.rules import Rules
 from app.core.stats import Stats
-from app.exporters.prometheus import model_text, number, process_text, worker_text
+from app.exporters.prometheus import ModelText, number, process_text, worker_text
 from tests.builders import START, Fields, Ledger, Tally, a_feedback, a_reading, a_request, a_response
 
 EXPECTED = Path(__file__).parent / "models.txt"
@@ -94,14 +94,18 @@ def some_numbers() -> WorkerNumbers:
 def text_of(ledger: Ledger, *, seldon: bool) -> str:
     readings = ledger.readings()
     found = readings.of_models(START + HOUR + 30)
-    models = ((who, by_window, readings.view.first_seen(who)) for who, by_window in found)
-    return model_text(models, seldon=seldon)
+    text = ModelText(seldon=seldon)
+    for who, by_window in found:
+        text.add(who, by_window, readings.view.first_seen(who))
+    return text.text()
 
 
 def text_of_tally(tally: Tally, identity: Identity | None = None, rules: Rules | None = None) -> str:
     """The text of one model without windows."""
     reading = a_reading(tally, rules)
-    return model_text([(identity or Identity("ns", "svc", "default", "m", ""), {TOTAL: reading}, 0)], seldon=True)
+    text = ModelText(seldon=True)
+    text.add(identity or Identity("ns", "svc", "default", "m", ""), {TOTAL: reading}, 0)
+    return text.text()
 
 
 def samples(text: str, name: str = "") -> Iterator[Sample]:
@@ -276,7 +280,7 @@ def test_which_seldon_series_a_model_has(tally: Tally, names: set[str]) -> None:
 
 
 def test_no_models_give_heads_alone() -> None:
-    text = model_text([], seldon=True)
+    text = ModelText(seldon=True).text()
     assert all(line.startswith("#") for line in text.splitlines())
     assert not list(samples(text))
 

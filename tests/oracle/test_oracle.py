@@ -8,7 +8,7 @@ from random import Random, SystemRandom
 import pytest
 
 from app.core.rules import Rules
-from app.exporters.prometheus import model_text
+from app.exporters.prometheus import ModelText
 from tests.builders import START, Ledger, Record
 from tests.oracle.events import event_of
 from tests.oracle.exposition import Samples, samples_of
@@ -26,9 +26,11 @@ _ESCAPED = re.compile(r"\\(.)")
 def exposed(ledger: Ledger, now: float) -> Samples:
     """The samples in the text that the ledger's models are exported as."""
     readings = ledger.readings()
-    models = [(who, read, readings.view.first_seen(who)) for who, read in readings.of_models(START + now)]
+    text = ModelText(seldon=True)
+    for who, read in readings.of_models(START + now):
+        text.add(who, read, readings.view.first_seen(who))
     found: Samples = {}
-    for line in model_text(models, seldon=True).splitlines():
+    for line in text.text().splitlines():
         if not line.startswith("#") and line:
             sample = _SAMPLE.fullmatch(line)
             assert sample is not None, line

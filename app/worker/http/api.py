@@ -1,5 +1,6 @@
 """The worker's HTTP interface: events and feedback in, metrics, health, and what is known of models and exchanges."""
 
+import asyncio
 import base64
 import hmac
 import logging
@@ -119,7 +120,12 @@ class Api:
         running = self._started()
         text = prometheus.worker_text(running.numbers())
         if running.exporting.exports():
-            text += prometheus.model_text(running.models(), seldon=self._settings.seldon_series)
+            models = prometheus.ModelText(seldon=self._settings.seldon_series)
+            for model in running.models():
+                models.add(*model)
+                await asyncio.sleep(0)  # a thousand models take seconds
+            if running.exporting.exports():  # still
+                text += models.text()
         text += prometheus.process_text()
         return web.Response(body=text.encode(), headers={"Content-Type": prometheus.CONTENT_TYPE})
 
