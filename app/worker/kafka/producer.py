@@ -43,13 +43,17 @@ async def open_producer(settings: Settings, partition: int | None = None) -> AIO
 
 
 async def close_producer(producer: AIOKafkaProducer) -> None:
-    """Close a producer that may be stuck."""
+    """Close a producer that may be stuck. Cancelled, it closes it at once, and is cancelled."""
+    stopped = False
     try:
         async with asyncio.timeout(2):
             await producer.stop()
-    except (TimeoutError, KafkaError, AssertionError, OSError, asyncio.CancelledError) as error:
+        stopped = True
+    except (TimeoutError, KafkaError, AssertionError, OSError) as error:
         log.debug("producer closed hard: %r", error)
-        await producer.client.close()
-    task = producer._sender.sender_task
-    if task is not None:
-        task.cancel()  # what it could not send it must not send later
+    finally:
+        task = producer._sender.sender_task
+        if task is not None:
+            task.cancel()  # what it could not send it must not send later
+        if not stopped:
+            await producer.client.close()

@@ -9,7 +9,6 @@ import contextlib
 import gc
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from aiokafka import TopicPartition
@@ -140,14 +139,13 @@ class Lane:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for number in list(self.running):
-            await self._drop(number)
+        await self._drop(list(self.running.values()))
         if self._consumer is not None:
             await self._consumer.stop()
 
     def failure(self) -> BaseException | None:
         """What ended one of the lane's tasks, if anything did."""
-        for task in self._tasks:
+        for task in (*self._tasks, *([self._loading] if self._loading is not None else [])):
             if task.done() and not task.cancelled() and task.exception() is not None:
                 return task.exception()
         return None
@@ -165,16 +163,14 @@ class Lane:
         async with self._reading:
             parts = list(self.running.values())
             flushed = await asyncio.gather(*(part.flush(self._clock(part)) for part in parts))
-        for part, fine in zip(parts, flushed, strict=True):
-            if not fine:
-                self._report_loss(part)
-                await self._drop(part.number)
+        lost = [part for part, fine in zip(parts, flushed, strict=True) if not fine]
+        self._report_loss(lost)
+        await self._drop(lost)
 
     async def assign(self, numbers: set[int]) -> None:
         """A rebalance is over: keep what is still ours, drop what is not, load what is new."""
         self.assigned = numbers
-        for number in set(self.running) - numbers:
-            await self._drop(number)
+        await self._drop([part for number, part in self.running.items() if number not in numbers])
         self._held = False
         self._point()
         new = sorted(numbers - set(self.running))
@@ -210,18 +206,22 @@ class Lane:
             logs=settings.log_topic is not None,
         )
 
-    async def _drop(self, number: int) -> None:
-        part = self.running.pop(number, None)
-        if part is not None:
+    async def _drop(self, parts: list[Partition]) -> None:
+        """Give partitions up that are not given up yet. All at once: a stuck producer takes its time to close."""
+        parts = [part for part in parts if self.running.get(part.number) is part]
+        for part in parts:
+            del self.running[part.number]
+        if parts:
             self._point()
-            await part.close()
+            await asyncio.gather(*(part.close() for part in parts))
 
-    def _report_loss(self, part: Partition) -> None:
-        assert part.lost is not None
-        self._losses += 1
-        log.warning(
-            "partition=%d lost: %s; its state is dropped and it is loaded again if still ours", part.number, part.lost
-        )
+    def _report_loss(self, parts: list[Partition]) -> None:
+        for part in parts:
+            log.warning(
+                "partition=%d lost: %s; its state is dropped and it is loaded again if still ours",
+                part.number, part.lost,
+            )  # fmt: skip
+        self._losses += len(parts)
 
     def _point(self) -> None:
         """Point the consumer at the running partitions, each where its shard stands."""
@@ -252,8 +252,10 @@ class Lane:
             open_parts = [part for part in self.running.values() if not part.saturated and part.lost is None]
             if self._held or not open_parts:
                 self._wake.clear()
+                # Not wait_for: up to Python 3.11 it forgets that it is cancelled when what it waits for has come.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), 0.05 if self.running else 5)
+                    async with asyncio.timeout(0.05 if self.running else 5):
+                        await self._wake.wait()
                 continue
             turn = self._turn
             tps = [TopicPartition(topic, part.number) for part in open_parts for topic in self.settings.topics]
@@ -355,8 +357,15 @@ class Lane:
         """The broker no longer has the records that come next: go on with the oldest, and say what is lost."""
         consumer = self._consumer
         assert consumer is not None
-        beginnings = await consumer.beginning_offsets(list(places))
-        ends = await consumer.end_offsets(list(places))
+        turn = self._turn
+        try:
+            beginnings = await consumer.beginning_offsets(list(places))
+            ends = await consumer.end_offsets(list(places))
+        except KafkaError as error:
+            log.warning("the ends of topics could not be read, trying again: %r", error)
+            return
+        if turn != self._turn:
+            return  # a fetch of what is read now will say it again, if it is still so
         for tp, place in places.items():
             part = self.running.get(tp.partition)
             if part is None:
@@ -372,7 +381,6 @@ class Lane:
     # -- epochs -------------------------------------------------------------------------------------------------------
 
     async def _commit_epochs(self) -> None:
-        swept: defaultdict[int, int] = defaultdict(int)
         ticks = 0
         while True:
             await asyncio.sleep(_TICK_SECONDS)
@@ -381,15 +389,14 @@ class Lane:
                 gc.collect(2 if ticks % 3000 == 0 else 1)
             lost = [part for part in self.running.values() if part.lost is not None]
             if lost and not self._held:
-                for part in lost:
-                    self._report_loss(part)
-                    await self._drop(part.number)
+                self._report_loss(lost)
+                await self._drop(lost)
                 self._rejoin()
                 continue
             for part in list(self.running.values()):
                 clock = self._clock(part)
-                if clock is not None and swept[part.number] != int(clock // self.settings.pane_seconds):
-                    swept[part.number] = int(clock // self.settings.pane_seconds)
+                if clock is not None and part.swept != int(clock // self.settings.pane_seconds):
+                    part.swept = int(clock // self.settings.pane_seconds)
                     part.shard.expire(clock)
                 if self._due(part):
                     part.start_epoch(clock)

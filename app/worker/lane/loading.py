@@ -53,31 +53,31 @@ class Loader:
         self._wall = wall
 
     async def load(self, numbers: list[int]) -> list[Partition]:
-        """Load partitions, all or none: on an error all producers are closed."""
-        opened = await asyncio.gather(
-            *(self._open_producer(self._settings, number) for number in numbers), return_exceptions=True
-        )
-        producers = [producer for producer in opened if not isinstance(producer, BaseException)]
+        """Load partitions, all or none: on an error, and when it is cancelled, all producers are closed."""
+        producers: dict[int, AIOKafkaProducer] = {}
+
+        async def fence(number: int) -> None:
+            producers[number] = await self._open_producer(self._settings, number)
+
         try:
-            for producer in opened:
-                if isinstance(producer, BaseException):
-                    raise producer
-            loaded = await self._recover(numbers, producers)
+            for outcome in await asyncio.gather(*map(fence, numbers), return_exceptions=True):
+                if isinstance(outcome, BaseException):
+                    raise outcome
+            loaded = await self._recover(producers)
             await self._find_starts(loaded)
         except BaseException:
-            for producer in producers:
-                await close_producer(producer)
+            await asyncio.gather(*map(close_producer, producers.values()), return_exceptions=True)
             raise
         return loaded
 
-    async def _recover(self, numbers: list[int], producers: list[AIOKafkaProducer]) -> list[Partition]:
+    async def _recover(self, producers: dict[int, AIOKafkaProducer]) -> list[Partition]:
         """Partitions as their changelogs say, now that nobody else can write these."""
         settings = self._settings
         loop = asyncio.get_running_loop()
         began = loop.time()
-        states = await self._read_changelogs(numbers)
+        states = await self._read_changelogs(sorted(producers))
         loaded = []
-        for number, producer in zip(numbers, producers, strict=True):
+        for number, producer in sorted(producers.items()):
             shard = self._new_shard(number)
             exchanges = states[TopicPartition(settings.exchanges_topic, number)]
             panes = states[TopicPartition(settings.panes_topic, number)]
@@ -92,7 +92,7 @@ class Loader:
             loaded.append(Partition(number, shard, producer, settings, self._wall))
         recovery = self.recovery
         recovery.records, recovery.seconds = sum(map(len, states.values())), loop.time() - began
-        log.info("loaded partitions=%s records=%d seconds=%.2f", numbers, recovery.records, recovery.seconds)
+        log.info("loaded partitions=%s records=%d seconds=%.2f", sorted(producers), recovery.records, recovery.seconds)
         return loaded
 
     async def _read_changelogs(self, numbers: list[int]) -> dict[TopicPartition, State]:

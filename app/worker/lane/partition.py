@@ -40,6 +40,7 @@ class Partition:
         self.shard = shard
         self.lost: LostError | None = None
         self.cut_at = 0.0
+        self.swept = -1  # the pane of the clock at which it was looked last what has expired
         self.awaited: dict[str, float] = {}  # the loop time since which the other topics wait for a topic
         self._producer = producer
         self._settings = settings
