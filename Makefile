@@ -13,7 +13,8 @@ demo: $(VENV)/demo ## two models, one getting worse, on a broker in memory; need
 test: check ## the checks, then all tests, with a real Kafka, Elasticsearch and Prometheus
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-soak: $(VENV)/dev ## the live tests in full size (200,000 request ids, ten kills, a minute without broker)
+soak: $(VENV)/dev ## 100,000 simulated histories; the live tests in full size (200,000 request ids, ten kills, a minute without broker)
+	$(BIN)/python -m tests.simulation --histories 100000
 	TALLY_TEST_SOAK=1 $(BIN)/python -m pytest tests/live -v
 
 check: $(VENV)/dev ## format, lint, types, layer contracts

@@ -1,0 +1,215 @@
+"""What must hold at the end of every history.
+
+The oracle is a straight pass: the same records, each once, through one shard that nothing happens to.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from app.core.counts.panes import RowKey
+from app.core.counts.view import View
+from app.core.join.description import describe
+from app.core.letters import REKEYED
+from app.core.rules import Rulebook
+from app.core.wire.records import Record
+from app.worker.lane.partition import Partition
+from tests.builders import START, Ledger, a_shard, known, run
+from tests.core.outputs.test_documents import shelf
+from tests.simulation.loop import process_of
+from tests.simulation.worker import Worker
+
+if TYPE_CHECKING:
+    from tests.simulation.history import History
+
+State = dict[bytes, bytes]
+
+
+def unrest(history: "History") -> str:
+    """What is still to be done: until every partition has one owner, who has read all and made all durable."""
+    workers = history.living()
+    for worker in workers:
+        if not worker.lane.ready:
+            return f"{worker.process} is not ready: {worker.lane.assigned} given, {list(worker.lane.running)} run"
+        if not worker.feed.at_end.is_set():
+            return f"the feed of {worker.process} is not at its end"
+    parts = [part for worker in workers for part in worker.lane.running.values()]
+    if sorted(part.number for part in parts) != list(range(history.partitions)):
+        return f"of {history.partitions} partitions there are {[part.number for part in parts]}"
+    for part in parts:
+        if part.lost is not None or part.committing or part.has_news:
+            return f"partition {part.number} is lost, or commits, or has something to commit"
+        if history.expired and part.shard.counts.latest < history.wall() - 60:
+            return f"in partition {part.number} nothing has expired"
+        for topic in history.settings.topics:
+            place, end = part.shard.offsets.get(topic, 0), history.broker.topics[topic][part.number].end
+            if place < end:
+                return f"{topic}-{part.number} is read to {place} of {end}"
+    for topic, logs in history.broker.topics.items():
+        for number, log in enumerate(logs):
+            if log.stable < log.end:
+                return f"a transaction is open in {topic}-{number}"
+    if unended := history.broker.transactions.unended():
+        return f"a transaction of {unended[0]} has not ended"
+    for worker in workers:
+        # A producer for each partition; a consumer for the lane, the feed and the membership each.
+        wanted = Counter({"producer": len(worker.lane.running), "consumer": 3})
+        if (left := _connections(history, worker)) != wanted:
+            return f"{worker.process} has {dict(left)} open instead of {dict(wanted)}"
+    return "" if _views_follow(history) else "a view has not followed"
+
+
+def _connections(history: "History", worker: Worker) -> Counter[str]:
+    """What a worker has open."""
+    return Counter(
+        client.name
+        for client in history.kafka.clients
+        if not client.closed and process_of(client.context) is worker.process
+    )
+
+
+def _views_follow(history: "History") -> bool:
+    """Whether every worker's view says what the panes topic says."""
+    view = View(history.settings.clock, history.settings.windows, Rulebook(), history.settings.max_classes)
+    for number, log in enumerate(history.broker.topics[history.settings.panes_topic]):
+        for record in log.committed():
+            view.apply(number, record.key or b"", record.value)
+    sums = view.sums()
+    return all(worker.view.sums() == sums for worker in history.living())
+
+
+def check(history: "History") -> None:
+    """Raise AssertionError where anything does not hold."""
+    straight = run(history.story.folded, [], logs=history.story.documents)
+    if history.expired:
+        straight.cut(history.wall() - START)
+    parts = {part.number: part for worker in history.living() for part in worker.lane.running.values()}
+    _check_counts(history, straight, parts)
+    _check_knowledge(history, straight, parts)
+    _check_changelogs(history, parts)
+    _check_letters(history, straight)
+    _check_rekeyed(history)
+    _check_tasks(history)
+    if history.story.documents:
+        _check_log(history, straight)
+
+
+def committed(history: "History", topic: str) -> Iterable[tuple[int, Record]]:
+    """What readers see of a topic."""
+    for number, log in enumerate(history.broker.topics[topic]):
+        for record in log.committed():
+            yield number, record
+
+
+def changelog(history: "History", topic: str, number: int) -> State:
+    """What a changelog holds."""
+    state: State = {}
+    for record in history.broker.topics[topic][number].committed():
+        assert record.key
+        if record.value is None:
+            state.pop(record.key, None)
+        else:
+            state[record.key] = record.value
+    return state
+
+
+def cells(rows: Mapping[RowKey, Mapping[str, int]]) -> dict[RowKey, dict[str, int]]:
+    """Rows without zeros."""
+    found = {key: {column: amount for column, amount in row.items() if amount} for key, row in rows.items()}
+    return {key: row for key, row in found.items() if row}
+
+
+def _check_counts(history: "History", straight: Ledger, parts: dict[int, Partition]) -> None:
+    total: dict[RowKey, Counter[str]] = {}
+    for part in parts.values():
+        for key, row in part.shard.counts.rows.items():
+            total.setdefault(key, Counter()).update(row)
+    assert cells(total) == straight.rows(), "the counts are not those of a straight pass"
+    for worker in history.living():
+        assert worker.view.sums() == straight.totals(), f"the view of {worker.process} is another"
+
+
+def _check_knowledge(history: "History", straight: Ledger, parts: dict[int, Partition]) -> None:
+    found: list[dict[str, Any]] = []
+    for part in parts.values():
+        for puid in part.shard.store:
+            exchange = part.shard.get(puid)
+            assert exchange is not None
+            found.append(describe(puid.decode(), exchange, part.shard.names, part.shard.counting))
+    assert sorted(found, key=_puid) == known(straight, history.story.folded), "what is known of puids is another"
+
+
+def _puid(description: dict[str, Any]) -> str:
+    puid: str = description["puid"]
+    return puid
+
+
+def _check_changelogs(history: "History", parts: dict[int, Partition]) -> None:
+    """Alone they give the state that runs; their position, and the group's offsets, are the ends of the inputs."""
+    settings, broker = history.settings, history.broker
+    for number, part in parts.items():
+        running = part.shard
+        shard = a_shard(partition=number, partitions=history.partitions)
+        position = shard.recover(
+            changelog(history, settings.exchanges_topic, number).items(),
+            changelog(history, settings.panes_topic, number).items(),
+        )
+        assert position is not None, "no position is kept"
+        assert shard.store == running.store, "the changelog does not hold the exchanges that run"
+        assert cells(shard.counts.rows) == cells(running.counts.rows), "the changelog does not hold the rows that run"
+        assert shard.counts.first_seen == running.counts.first_seen
+        for topic in settings.topics:
+            log = broker.topics[topic][number]
+            kept = position.offsets[topic]
+            left = [record.offset for record in log.committed() if record.offset >= kept]
+            assert not left, f"{topic}-{number}: the position is {kept}, and behind it are {left}"
+            offset = broker.group(settings.app_id).offsets.get(TopicPartition(topic, number))
+            assert offset == kept, f"{topic}-{number}: the group is at {offset}, the position is {kept}"
+
+
+def _check_letters(history: "History", straight: Ledger) -> None:
+    """Each bad event has one dead letter, with its reason."""
+    assert len(straight.dead) == history.story.bad
+    wanted = Counter((it.topic, it.record.key, it.record.value, it.reason.encode()) for it in straight.dead)
+    found: Counter[Any] = Counter()
+    origins: set[Any] = set()
+    for _, record in committed(history, history.settings.dead_letters_topic):
+        headers = dict(record.headers)
+        found[(headers["origin-topic"] or b"").decode(), record.key, record.value, headers["reason"]] += 1
+        origins.add((headers["origin-topic"], headers["origin-partition"], headers["origin-offset"]))
+    assert found == wanted, f"dead letters: {found} instead of {wanted}"
+    assert len(origins) == found.total(), "two dead letters of one event"
+
+
+def _check_rekeyed(history: "History") -> None:
+    """Each event astray has been rekeyed once."""
+    found = sum(
+        any(name == REKEYED for name, _ in record.headers)
+        for topic in history.settings.topics
+        for log in history.broker.topics[topic]
+        for record in (*log.deleted, *log.committed())
+    )
+    assert found == history.story.astray, f"{found} events were rekeyed instead of {history.story.astray}"
+
+
+def _check_tasks(history: "History") -> None:
+    """No task has ended with anything but what Kafka may say."""
+    for task in history.loop.tasks():
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            assert isinstance(error, KafkaError | TimeoutError), f"{task} ended: {error!r}"
+
+
+def _check_log(history: "History", straight: Ledger) -> None:
+    """The log of joined records tells each part once, and its documents are those of a straight pass."""
+    assert history.settings.log_topic is not None
+    told: Counter[Any] = Counter()
+    records = [record.value or b"" for _, record in committed(history, history.settings.log_topic)]
+    for value in records:
+        joined = orjson.loads(value)
+        told.update((joined["puid"], orjson.dumps(part)) for part in joined["parts"])
+    assert not (twice := [it for it, count in told.items() if count > 1]), f"told twice: {twice}"
+    assert shelf(records) == shelf(value for _, value in straight.logged), "the documents are others"

@@ -1,0 +1,347 @@
+"""One history: a story is written, workers come and go and are hindered, and then it is quiet.
+
+Everything in it follows from its seed: the story, who does what when, what goes wrong, whose turn it is.
+"""
+
+import asyncio
+import gc
+import logging
+import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+from aiokafka import TopicPartition
+
+from app.core.wire.records import Record
+from app.settings import Settings, load_settings
+from app.worker.lane import lane as lane_module
+from app.worker.lane import partition as partition_module
+from tests.builders import START
+from tests.memory_kafka import MemoryKafka
+from tests.memory_kafka.groups import Assignor
+from tests.memory_kafka.log import ProducerSequence
+from tests.simulation.checks import check, unrest
+from tests.simulation.loop import RUNNING, SimulatedLoop
+from tests.simulation.story import Told, a_story
+from tests.simulation.weather import Storm
+from tests.simulation.worker import Worker
+
+log = logging.getLogger(__name__)
+
+MOST_STEPS: Final = 400_000
+#: How long it may take, when nothing goes wrong any more, until all is quiet.
+_PATIENCE_SECONDS: Final = 40.0
+_MOST_WORKERS: Final = 3
+#: After so long nothing is kept but the totals.
+_LONG_SECONDS: Final = 9 * 86400
+#: A producer id that the broker gives to nobody.
+_STRANGER: Final = 1_000_000
+
+
+class Outcome(NamedTuple):
+    """What is left of a history: a number that depends on every step of it, and how many there were."""
+
+    trace: int
+    steps: int
+    seconds: float
+
+
+class HistoryError(AssertionError):
+    """A history did not end as it must."""
+
+    def __init__(self, seed: int, error: BaseException) -> None:
+        super().__init__(f"history {seed}: {type(error).__name__}: {error}\nagain: python -m tests.simulation {seed}")
+        self.seed = seed
+
+
+@cache
+def _settings(epoch_ms: int, *, documents: bool) -> Settings:
+    return load_settings(
+        app_id="sim",
+        request_topic="request",
+        response_topic="response",
+        feedback_topic="feedback",
+        log_topic="log" if documents else None,
+        session_timeout="1s",
+        epoch_ms=epoch_ms,
+    )
+
+
+class History:
+    """The world of one history."""
+
+    def __init__(self, seed: int) -> None:
+        rng = self.rng = random.Random(seed)
+        self.loop = SimulatedLoop(rng)
+        self.partitions = rng.randint(1, 3)
+        self.story = a_story(rng, self.partitions)
+        self.settings = _settings(rng.choice((10, 100, 1000)), documents=self.story.documents)
+        self.weather = Storm(rng, self.loop)
+        self.kafka = MemoryKafka(weather=self.weather, assign=_assignor(rng))
+        self.broker = self.kafka.broker
+        for topic in sorted(self.settings.own_topics):
+            self.broker.create(topic, self.partitions)
+        self.workers: list[Worker] = []
+        self.expired = False  # whether all panes and exchanges are so old that they are kept no more
+        self._unwritten = list(reversed(self.story.told))
+        self._written: list[Told] = []
+        self._strangers = 0
+        self._busy_until = 0.0  # the end of what is going on
+
+    def wall(self) -> float:
+        """The clock on the wall of all workers."""
+        return START + self.loop.time() + (_LONG_SECONDS if self.expired else 0)
+
+    # -- the course of it ---------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        rng = self.rng
+        self.write(rng.randint(0, len(self._unwritten) // 2))
+        reserve = len(self._unwritten) // 2  # for the moments at which it matters
+        writing = asyncio.get_running_loop().create_task(self._keep_writing(reserve))
+        self.start_worker()
+        if rng.random() < 0.7:
+            self.start_worker()
+        for _ in range(rng.randint(1, 6)):
+            await asyncio.sleep(rng.choice((0.01, 0.1, 0.3, 1.2)) * (0.5 + rng.random()))
+            act = rng.choice(self.ACTS)
+            log.info("act: %s", act.__name__)
+            act(self)
+            self.write(rng.choice((0, 0, 1, 3)), reserve=reserve)
+        if rng.random() < 0.7:
+            await asyncio.sleep(self._busy_until - self.loop.time())
+        writing.cancel()
+        await self.be_quiet()
+        check(self)
+        if rng.random() < 0.2:
+            log.info("all expires")
+            self.expired = True
+            self.weather.calm = False
+            await asyncio.sleep(rng.choice((0.01, 0.1)))
+            rng.choice(self.ACTS)(self)
+            await self.be_quiet()
+            check(self)
+
+    async def be_quiet(self) -> None:
+        """Nothing goes wrong any more; wait until all has been read and written."""
+        self.weather.calm = True
+        self.weather.away = False
+        self._busy_until = 0.0
+        for worker in self.workers:
+            worker.process.fuse = 0
+            worker.process.go_on()
+        self.write(len(self._unwritten))
+        log.info("calm")
+        deadline = self.loop.time() + _PATIENCE_SECONDS
+        quiet = 0
+        while quiet < 2:
+            if not any(worker.lives for worker in self.workers):
+                self.start_worker()
+            await asyncio.sleep(0.05)
+            for worker in self.workers:
+                if (error := worker.failure()) is not None:
+                    raise error
+            left = unrest(self)
+            quiet = 0 if left else quiet + 1
+            assert self.loop.time() < deadline, f"it did not become quiet: {left}"
+
+    async def _keep_writing(self, reserve: int) -> None:
+        pause = self.rng.choice((0.05, 0.2, 0.5))
+        while True:
+            await asyncio.sleep(pause * 2 * self.rng.random())
+            self.write(1, reserve=reserve)
+
+    def living(self) -> list[Worker]:
+        """The workers whose process has not ended."""
+        return [worker for worker in self.workers if worker.lives]
+
+    def write(self, count: int, *, reserve: int = 0) -> None:
+        """Write some more of the story, but leave so much of it."""
+        for _ in range(min(count, len(self._unwritten) - reserve)):
+            told = self._unwritten.pop()
+            self._written.append(told)
+            self.broker.append(TopicPartition(told.topic, told.partition), [told.record.read()])
+
+    def _later(self, seconds: float, act: Callable[[], None]) -> None:
+        self._busy_until = max(self._busy_until, self.loop.time() + seconds)
+        self.loop.call_later(seconds, act)
+
+    # -- what happens -------------------------------------------------------------------------------------------------
+
+    def start_worker(self) -> None:
+        if len(self.living()) < _MOST_WORKERS:
+            name = f"worker {len(self.workers) + 1}"
+            log.info("%s starts", name)
+            self.workers.append(Worker(self.loop, name, self.kafka, self.settings, self.partitions, self.wall))
+
+    def replace_worker(self) -> None:
+        """A rolling restart, a process at a time."""
+        self.stop_worker()
+        self.start_worker()
+
+    def _one(self) -> Worker | None:
+        living = self.living()
+        return self.rng.choice(living) if living else None
+
+    def stop_worker(self) -> None:
+        if worker := self._one():
+            worker.stop()
+
+    def kill_worker(self) -> None:
+        if worker := self._one():
+            log.info("%s is killed", worker.process)
+            worker.process.kill()
+
+    def kill_soon(self) -> None:
+        """After some more of its callbacks: in the middle of whatever it does then."""
+        if worker := self._one():
+            worker.process.fuse = self.rng.choice((3, 30, 300))
+
+    def stall_worker(self) -> None:
+        """A worker stands still, for less or for more than its session, and then goes on as if nothing had been."""
+        if (worker := self._one()) and worker.process.state is RUNNING:
+            log.info("%s stands still", worker.process)
+            worker.process.stop()
+            self._later(self.rng.choice((0.2, 1.3, 1.8)), worker.process.go_on)
+            self._succeed()
+
+    def cut_off(self) -> None:
+        """The group hears nothing of a worker that goes on: it is given up, and does not know."""
+        if worker := self._one():
+            log.info("%s is cut off from the group", worker.process)
+            seconds = self.rng.choice((0.5, 1.7, 2.5))
+            self.weather.cut_off(worker.process, seconds)
+            for _ in range(4):  # of what is written now, both it and its successor may be told
+                self._later(self.rng.uniform(1.0, seconds + 0.1), lambda: self.write(1))
+            if self.rng.random() < 0.5:  # and who succeeds it takes long to fence it
+                self.weather.slow_down("init producer", 0.5)
+            self._succeed()
+
+    def _succeed(self) -> None:
+        """Let there be somebody to take over."""
+        if len(self.living()) == 1:
+            self.start_worker()
+
+    def rebalance(self) -> None:
+        self.broker.group(self.settings.app_id).rebalance()
+
+    def lose_broker(self) -> None:
+        log.info("the broker is away")
+        self.weather.away = True
+
+        def find() -> None:
+            self.weather.away = False
+
+        self._later(self.rng.choice((0.05, 0.5, 1.5)), find)
+
+    def write_in_transaction(self) -> None:
+        """Somebody writes events in a transaction: for a while nobody may read on; then it commits or aborts."""
+        self._strangers += 1
+        producer = _STRANGER + self._strangers
+        commits = self.rng.random() < 0.5 and len(self._unwritten) > 0
+        told = self._unwritten.pop() if commits else self.rng.choice(self.story.told)
+        if commits:
+            self._written.append(told)
+        tp = TopicPartition(told.topic, told.partition)
+        record = told.record.read()
+        if not commits:
+            record = Record(0, record.timestamp, b"aborted", record.value, record.header_block)
+        log_of_it = self.broker.log_of(tp)
+        log_of_it.append([record], ProducerSequence(producer, 0, 0), transactional=True)
+
+        def end() -> None:
+            log_of_it.append_marker(producer, 0, commit=commits)
+            self.broker.moved(tp)
+
+        self._later(self.rng.choice((0.01, 0.3, 1.5)), end)
+
+    def delete_unread(self) -> None:
+        """Retention takes records that nobody has read yet: here some that say again what has been said before."""
+        plain = [told for told in self._written if told.plain]
+        if not plain or self.expired:
+            return
+        told = self.rng.choice(plain)
+        tp = TopicPartition(told.topic, told.partition)
+        log_of_it = self.broker.log_of(tp)
+        done = self.broker.group(self.settings.app_id).offsets.get(tp, 0)
+        if done < log_of_it.start or log_of_it.stable < log_of_it.end or log_of_it.read(done, 1000).records:
+            return  # something would be lost
+        log_of_it.append([told.record.read() for _ in range(self.rng.randint(1, 3))])
+        log_of_it.delete_before(log_of_it.end - self.rng.randint(0, 1))
+        self.broker.moved(tp)
+
+    def compact(self) -> None:
+        """The broker's cleaner takes what has been replaced out of the changelogs."""
+        for topic in (self.settings.exchanges_topic, self.settings.panes_topic):
+            for changelog in self.broker.topics[topic]:
+                changelog.compact(self.rng.randint(0, changelog.end), tombstones=False)
+
+    ACTS = (
+        start_worker,
+        start_worker,
+        replace_worker,
+        stop_worker,
+        kill_worker,
+        kill_soon,
+        kill_soon,
+        stall_worker,
+        cut_off,
+        cut_off,
+        rebalance,
+        lose_broker,
+        write_in_transaction,
+        delete_unread,
+        compact,
+    )
+
+
+def _assignor(rng: random.Random) -> Assignor:
+    """Partitions stay where they are, or go anywhere; all topics' partitions of a number go together."""
+
+    def assign(members: Any, count: Any) -> dict[str, list[TopicPartition]]:
+        names = list(members)
+        given: dict[str, list[TopicPartition]] = {name: [] for name in names}
+        topics = members[names[0]].topics
+        stays = rng.random() < 0.5
+        for number in range(count(topics[0])):
+            owners = [name for name in names if TopicPartition(topics[0], number) in members[name].partitions]
+            owner = owners[0] if stays and owners else rng.choice(names)
+            given[owner] += [TopicPartition(topic, number) for topic in topics]
+        return given
+
+    return assign
+
+
+@contextmanager
+def _small(rng: random.Random, *, misplaced: bool) -> Iterator[None]:
+    """The lane's sizes so small that every bound is met. With lists of one record every key is checked."""
+    before = lane_module._LIST, lane_module._CHANGES_PER_EPOCH, partition_module.MOST_WAITING
+    lane_module._LIST = 1 if misplaced else rng.choice((1, 3, 100))
+    lane_module._CHANGES_PER_EPOCH = rng.choice((2, 10_000))
+    partition_module.MOST_WAITING = rng.choice((3, 20_000))
+    try:
+        yield
+    finally:
+        lane_module._LIST, lane_module._CHANGES_PER_EPOCH, partition_module.MOST_WAITING = before
+
+
+def run_history(seed: int, mistake: "Callable[[History], AbstractContextManager[None]] | None" = None) -> Outcome:
+    """Run one history, with a mistake in the lane if one is given. Raises HistoryError."""
+    history = History(seed)
+    loop = history.loop
+    with (
+        _small(history.rng, misplaced=history.story.misplaced),
+        mistake(history) if mistake is not None else nullcontext(),
+    ):
+        try:
+            loop.run(history.run(), most_steps=MOST_STEPS)
+            return Outcome(loop.trace, loop.steps, loop.time())
+        except Exception as error:
+            raise HistoryError(seed, error) from error
+        finally:
+            history.weather.away = True
+            loop.bury()
+            gc.unfreeze()  # the lane has frozen what there was when it started, and switched collection off
+            gc.enable()

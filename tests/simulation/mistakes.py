@@ -1,0 +1,160 @@
+"""Mistakes that stream processors make, stock Faust among them: the histories must find each one of them.
+
+Each puts a small change into the lane of one history.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import Any, Final
+from unittest.mock import patch
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+
+from app.core.join.shard import Cut
+from app.settings import Settings
+from app.worker.kafka.consumer import RecordConsumer
+from app.worker.kafka.producer import close_producer
+from app.worker.lane import lane, loading
+from app.worker.lane.loading import Loader, State
+from app.worker.lane.partition import Partition
+from tests.simulation.history import History
+
+Mistake = Callable[[History], AbstractContextManager[None]]
+
+
+@contextmanager
+def offsets_before_state(history: History) -> Iterator[None]:
+    """Where reading goes on is committed first, and then what has been read: in between it can be lost."""
+
+    class Split(Partition):
+        async def _write(self, cut: Cut) -> None:
+            *exchanges, position = cut.exchanges
+            await super()._write(replace(cut, exchanges=[position], panes=[], joined=[], dead=[], astray=[]))
+            await super()._write(replace(cut, exchanges=exchanges, offsets={}))
+
+    with patch.object(loading, "Partition", Split):
+        yield
+
+
+@contextmanager
+def fence_after_reading(history: History) -> Iterator[None]:
+    """The changelogs are read first, then the producer is opened: the last owner can still write in between."""
+
+    class Late(Loader):
+        async def load(self, numbers: list[int]) -> list[Partition]:
+            self._known = await super()._read_changelogs(numbers)
+            return await super().load(numbers)
+
+        async def _read_changelogs(self, numbers: list[int]) -> dict[TopicPartition, State]:
+            return self._known
+
+    with patch.object(lane, "Loader", Late):
+        yield
+
+
+@contextmanager
+def fence_nobody(history: History) -> Iterator[None]:
+    """Each producer has a transactional id of its own: whoever had the partition before is not fenced."""
+
+    class Own(Loader):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            opened, self._open_shared = 0, self._open_producer
+
+            async def open_own(settings: Settings, partition: int | None = None) -> AIOKafkaProducer:
+                nonlocal opened
+                opened += 1
+                own = f"{settings.app_id}-{id(self)}-{opened}"
+                return await self._open_shared(settings.model_copy(update={"app_id": own}), partition)
+
+            self._open_producer = open_own
+
+    with patch.object(lane, "Loader", Own):
+        yield
+
+
+@contextmanager
+def keep_what_was_not_flushed(history: History) -> Iterator[None]:
+    """A partition stays with its owner over a rebalance although its last epoch failed, with a new producer."""
+
+    class Kept(Partition):
+        async def flush(self, clock: float | None) -> bool:
+            if not await super().flush(clock):
+                await close_producer(self._producer)
+                self._producer = await history.kafka.open_producer(history.settings, self.number)
+                self.lost = None
+            return True
+
+    with patch.object(loading, "Partition", Kept):
+        yield
+
+
+@contextmanager
+def abort_and_go_on(history: History) -> Iterator[None]:
+    """After a commit that failed: abort, begin anew, and go on with what is in memory."""
+
+    class Persistent(Partition):
+        async def _commit_epoch(self, cut: Cut) -> None:
+            await super()._commit_epoch(cut)
+            if self.lost is not None:
+                try:
+                    async with asyncio.timeout(1):
+                        await self._producer.abort_transaction()
+                except Exception:  # noqa: BLE001 - then with a new one
+                    await close_producer(self._producer)
+                    self._producer = await history.kafka.open_producer(history.settings, self.number)
+                self.lost = None
+
+    with patch.object(loading, "Partition", Persistent):
+        yield
+
+
+@contextmanager
+def read_to_a_stale_end(history: History) -> Iterator[None]:
+    """The ends of the changelogs are taken before the last owner is fenced."""
+
+    class Stale(Loader):
+        async def load(self, numbers: list[int]) -> list[Partition]:
+            settings = self._settings
+            topics = (settings.exchanges_topic, settings.panes_topic)
+            consumer = await self._open_consumer(settings)
+            try:
+                self._ends = await consumer.end_offsets([TopicPartition(it, n) for it in topics for n in numbers])
+            finally:
+                await consumer.stop()
+            return await super().load(numbers)
+
+        async def _read_changelogs(self, numbers: list[int]) -> dict[TopicPartition, State]:
+            opens = self._open_consumer
+
+            async def ends(_: Any) -> Any:
+                return self._ends
+
+            async def opened(*args: Any, **options: Any) -> RecordConsumer:
+                consumer = await opens(*args, **options)
+                consumer.end_offsets = ends
+                return consumer
+
+            self._open_consumer = opened
+            try:
+                return await super()._read_changelogs(numbers)
+            finally:
+                self._open_consumer = opens
+
+    with patch.object(lane, "Loader", Stale):
+        yield
+
+
+MISTAKES: Final[dict[str, Mistake]] = {
+    mistake.__name__: mistake
+    for mistake in (
+        offsets_before_state,
+        fence_after_reading,
+        fence_nobody,
+        keep_what_was_not_flushed,
+        abort_and_go_on,
+        read_to_a_stale_end,
+    )
+}

@@ -1,0 +1,123 @@
+"""A worker of a history: the real lane and the real feed, and a membership in place of Faust's."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from app.core.counts.view import View
+from app.core.rules import Rulebook
+from app.settings import Settings
+from app.worker.kafka.client import SetupError
+from app.worker.lane.feed import Feed
+from app.worker.lane.lane import Lane
+from tests.memory_kafka import MemoryKafka
+from tests.simulation.loop import KILLED, Process, SimulatedLoop
+
+log = logging.getLogger(__name__)
+
+STARTING: Final = "starting"
+RUNNING: Final = "running"
+STOPPING: Final = "stopping"
+ENDED: Final = "ended"
+
+
+class Worker:
+    """What `app.worker.build.Worker` puts together, as far as it concerns the lane, in a process of its own."""
+
+    def __init__(
+        self,
+        loop: SimulatedLoop,
+        name: str,
+        kafka: MemoryKafka,
+        settings: Settings,
+        partitions: int,
+        wall: Callable[[], float],
+    ) -> None:
+        self.process: Process = loop.process(name)
+        self.state = STARTING
+        self.errors: list[BaseException] = []
+        rulebook = Rulebook()
+        self.view = View(settings.clock, settings.windows, rulebook, settings.max_classes)
+        self.lane = Lane(
+            settings,
+            rulebook,
+            partitions,
+            rejoin=self._rejoin,
+            fail=self._fail,
+            open_consumer=kafka.open_consumer,
+            open_producer=kafka.open_producer,
+            wall=wall,
+        )
+        self.feed = Feed(self.view, settings, partitions, open_consumer=kafka.open_consumer)
+        self._kafka = kafka
+        self._settings = settings
+        self._member: Any = None
+        self._reading: asyncio.Task[None] | None = None
+        self.process.spawn(self._start())
+
+    @property
+    def lives(self) -> bool:
+        """Whether the process has not ended, whatever it does."""
+        return self.process.state is not KILLED and self.state != ENDED
+
+    def stop(self) -> None:
+        """SIGTERM."""
+        if self.state == RUNNING:
+            self.state = STOPPING
+            self.process.spawn(self._stop())
+
+    async def _start(self) -> None:
+        """Worker.on_start. A worker that finds no broker ends, and is started again by whoever runs it."""
+        settings = self._settings
+        try:
+            await self.lane.start()
+            self._member = await self._kafka.open_consumer(
+                settings,
+                group_id=settings.app_id,
+                fetches=False,
+                session_timeout_ms=settings.session_timeout * 1000,
+                heartbeat_interval_ms=settings.session_timeout * 100,
+                rebalance_timeout_ms=settings.session_timeout * 4000,
+            )
+        except KafkaError as error:
+            log.warning("cannot start: %r", error)
+            self._exit()
+            return
+        self._reading = asyncio.get_running_loop().create_task(self.feed.run())
+        self._member.subscribe(settings.topics, listener=self)
+        self.state = RUNNING
+
+    async def _stop(self) -> None:
+        """Worker.on_stop: the lane gives everything up before the group is left."""
+        await self.lane.stop()
+        await self._member.stop()
+        self._exit()
+
+    def _exit(self) -> None:
+        self.state = ENDED
+        self.process.kill()
+
+    def _rejoin(self) -> None:
+        self._member.rejoin()
+
+    def _fail(self, error: SetupError) -> None:
+        self.errors.append(error)
+        self._exit()
+
+    # -- what MembershipConsumer and DeclaredTables do ----------------------------------------------------------------
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """A rebalance begins."""
+        await self.lane.revoke()
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """A rebalance is over."""
+        await self.lane.assign({tp.partition for tp in assigned})
+
+    def failure(self) -> BaseException | None:
+        """What would have ended the process."""
+        return self.errors[0] if self.errors else self.lane.failure()
