@@ -13,9 +13,9 @@ demo: $(VENV)/demo ## two models, one getting worse, on a broker in memory; need
 test: check ## the checks, then all tests, with a real Kafka, Elasticsearch and Prometheus
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-soak: $(VENV)/dev ## 100,000 simulated histories; the live tests in full size (200,000 request ids, ten kills, a minute without broker)
-	$(BIN)/python -m tests.simulation --histories 100000
+soak: $(VENV)/dev ## the live tests in full size (200,000 request ids, ten kills, a minute without broker); 100,000 histories; 20,000 stories; fresh seeds
 	TALLY_TEST_SOAK=1 $(BIN)/python -m pytest tests/live -v
+	TALLY_TEST_SOAK=1 $(BIN)/python -m pytest tests/simulation tests/oracle tests/core -s --timeout=3600 --hypothesis-seed=$(shell date +%N)
 
 check: $(VENV)/dev ## format, lint, types, layer contracts
 	$(BIN)/ruff format --check .

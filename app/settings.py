@@ -5,18 +5,14 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import orjson
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core.counts.panes import COARSE_PANES, FINE_KEPT, PaneClock, Window
 from app.core.limits import Limits
-from app.core.rules import Column, Rulebook, Rules, Schema
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
@@ -89,82 +85,7 @@ def _parse_start(value: Any) -> str | float:
     return value if value in ("earliest", "latest") else parse_moment(value)
 
 
-def _text_keys(value: Any) -> Any:
-    """YAML reads the code `0:` as a number."""
-    return {str(key): text for key, text in value.items()} if isinstance(value, dict) else value
-
-
 Duration = Annotated[float, BeforeValidator(parse_duration)]
-
-
-class SchemaPart(BaseModel):
-    """One of the columns that a ONE_HOT or PROBA column is made of."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    name: str
-    data_type: str = ""
-
-
-class SchemaColumn(BaseModel):
-    """One column of a prediction schema, as Seldon Deploy's model metadata has them."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    name: str
-    type: Literal["REAL", "CATEGORICAL", "ONE_HOT", "PROBA", "TEXT", "TENSOR"] = "REAL"
-    data_type: str = ""
-    n_categories: int | str = 0
-    category_map: Annotated[dict[str, str], BeforeValidator(_text_keys)] = {}
-    parts: list[SchemaPart] = Field([], alias="schema")
-    shape: list[int] = []
-
-    def column(self) -> Column:
-        """The column as the core takes it."""
-        parts = tuple(part.name for part in self.parts) if self.type in ("ONE_HOT", "PROBA") else ()
-        categories = tuple(self.category_map.items()) if self.type == "CATEGORICAL" else ()
-        return Column(self.name, parts, categories)
-
-
-class SchemaEntry(BaseModel):
-    """`prediction_schema:` of a model."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    requests: list[SchemaColumn] = []
-    responses: list[SchemaColumn] = []
-
-
-class ModelEntry(BaseModel):
-    """One entry of `models:` in the YAML file. Unknown keys are an error."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    match: str
-    task: Literal["binary", "multiclass", "regression"] | None = None
-    positive: str | None = None
-    threshold: float = Field(default=0.5, ge=0, le=1)
-    classes: list[str] = []
-    scored_model: str | None = None
-    shadow: list[str] = ["shadow"]
-    least_count: int = Field(default=100, ge=1)
-    redact: list[str] = []
-    prediction_schema: SchemaEntry = SchemaEntry()
-
-    def rules(self) -> Rules:
-        """The entry as the core takes it."""
-        lists = {name: tuple(getattr(self, name)) for name in ("classes", "shadow", "redact")}
-        schema = self.prediction_schema
-        columns = (tuple(column.column() for column in part) for part in (schema.requests, schema.responses))
-        return Rules(**{**self.model_dump(), **lists, "prediction_schema": Schema(*columns)})
-
-
-class ConfigFile(BaseModel):
-    """The YAML file named by `TALLY_CONFIG`."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    models: list[ModelEntry] = []
 
 
 class Settings(BaseSettings):
@@ -390,7 +311,7 @@ def load_settings(**changes: Any) -> Settings:
     try:
         return Settings(**changes)
     except ValidationError as error:
-        raise SettingsError(_sentence(error)) from None
+        raise SettingsError(sentence_about(error, "TALLY_")) from None
 
 
 def _refuse_misspelt(names: Iterable[str]) -> None:
@@ -403,7 +324,8 @@ def _refuse_misspelt(names: Iterable[str]) -> None:
                 raise SettingsError(f"{name} is no setting: {meant[0]} may be meant.")
 
 
-def _sentence(error: ValidationError, prefix: str = "TALLY_") -> str:
+def sentence_about(error: ValidationError, prefix: str) -> str:
+    """The first thing that is wrong, as a sentence that names it, with the prefix before its name, and no secret."""
     first = error.errors()[0]
     reason = str(first["msg"]).removeprefix("Value error, ")
     place = ".".join(str(word) for word in first["loc"] if isinstance(word, (str, int)) and "[" not in str(word))
@@ -413,27 +335,3 @@ def _sentence(error: ValidationError, prefix: str = "TALLY_") -> str:
     secret = any(word in place for word in ("password", "token", "api_key")) or "@" in str(first["input"])
     given = "" if secret else f" (got {first['input']!r})"
     return f"{name}: {reason[:1].lower()}{reason[1:]}{given}."
-
-
-def load_rulebook(settings: Settings) -> Rulebook:
-    """The rules per model from the YAML file. Raises `SettingsError` with one sentence."""
-    path = settings.config
-    if path is None:
-        return Rulebook()
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise SettingsError(f"TALLY_CONFIG: {path} cannot be read ({error.strerror}).") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"TALLY_CONFIG: {path} is no UTF-8 text.") from None
-    try:
-        content = yaml.safe_load(text)
-        file = ConfigFile.model_validate(content if content is not None else {})
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise SettingsError(f"TALLY_CONFIG: {path}{line} is no YAML.") from None
-    except ValidationError as error:
-        raise SettingsError(f"TALLY_CONFIG: {path}: {_sentence(error, '')}") from None
-    canonical = orjson.dumps(file.model_dump(), option=orjson.OPT_SORT_KEYS)
-    return Rulebook(tuple(entry.rules() for entry in file.models), blake2b(canonical, digest_size=6).hexdigest())

@@ -8,19 +8,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from math import ceil
-from typing import Any, Final, NamedTuple, TypedDict, Unpack, cast
+from typing import Any, Final, NamedTuple, Self, TypedDict, Unpack, cast
 
 import orjson
 
-from app.core import events
-from app.core.counts.panes import PaneClock, RowKey, Window, parse_key, parse_row_value
-from app.core.counts.view import View
+from app.core import events, ledger
+from app.core.counts.accounts import Account
+from app.core.counts.atoms import measure_of
+from app.core.counts.panes import COARSE, FINE, TOTAL, PaneClock, Window
+from app.core.counts.rows import RowKey, parse_key, parse_rows
+from app.core.counts.view import Sums, View
 from app.core.events import TYPE_OF, Identity, Kind, Reason
-from app.core.join.description import describe
-from app.core.join.shard import Cut, Position, Shard
-from app.core.letters import DeadLetter
+from app.core.join.position import Position
+from app.core.join.shard import Shard
 from app.core.limits import Limits
-from app.core.measures.reading import Reading
+from app.core.measures.confusion import CONFUSION, Confusion, Outcomes, nature_of
+from app.core.measures.delay import DELAY
+from app.core.measures.exchanges import EXCHANGES
+from app.core.measures.mismatches import MISMATCHES
+from app.core.measures.reading import Nature, Reading
+from app.core.measures.readings import read
+from app.core.measures.rewards import REWARDS
 from app.core.rules import Rulebook, Rules
 from app.core.stats import Stats
 from app.core.wire import records as wire
@@ -179,11 +187,19 @@ def absorb(shard: Shard, arriving: Iterable[Record]) -> None:
 
 def totals(shards: Iterable[Shard]) -> dict[Identity, dict[tuple[str, str], int]]:
     """The totals over shards that have not been cut yet, read from what they write."""
-    view = View(PaneClock(), WINDOWS, Rulebook(), 200)
+    view = View(PaneClock(), WINDOWS)
     for shard in shards:
         for key, value in shard.cut(None).panes:
-            view.apply(shard.partition, key, value)
-    return view.sums()
+            view.take(shard.partition, key, value)
+    return totals_of(view)
+
+
+def totals_of(view: View) -> dict[Identity, dict[tuple[str, str], int]]:
+    """The totals of a view by identity and atom."""
+    return {
+        identity: {atom: n for cells in view.total(Account(identity)).values() for atom, n in cells.items()}
+        for identity in view.identities()
+    }
 
 
 def partition_of(puid: bytes, partitions: int) -> int:
@@ -191,121 +207,163 @@ def partition_of(puid: bytes, partitions: int) -> int:
     return sum(puid) % partitions
 
 
-class Ledger:
-    """A few shards, and all that they have written as their changelogs would keep it."""
+class Read(NamedTuple):
+    """What is read of a model, in flat words."""
+
+    reading: Reading
+
+    @property
+    def task(self) -> str:
+        return self.reading.nature.task
+
+    @property
+    def parts(self) -> dict[str, int]:
+        return EXCHANGES.of(self.reading)
+
+    @property
+    def rows(self) -> dict[str, int]:
+        return CONFUSION.of(self.reading).rows
+
+    @property
+    def judged(self) -> int:
+        return CONFUSION.of(self.reading).judged
+
+    @property
+    def confusion(self) -> Confusion:
+        return CONFUSION.of(self.reading).confusion
+
+    @property
+    def classes(self) -> list[str]:
+        return CONFUSION.of(self.reading).classes
+
+    @property
+    def outcomes(self) -> dict[str, Outcomes]:
+        return CONFUSION.of(self.reading).outcomes
+
+    @property
+    def dropped_classes(self) -> int:
+        return CONFUSION.of(self.reading).dropped_classes
+
+    @property
+    def rewards(self) -> int:
+        return REWARDS.of(self.reading).feedbacks
+
+    @property
+    def reward_points(self) -> float:
+        return REWARDS.of(self.reading).points
+
+    @property
+    def mismatched(self) -> int:
+        return MISMATCHES.of(self.reading)
+
+    @property
+    def delays(self) -> Sequence[int]:
+        return DELAY.of(self.reading).counts
+
+    @property
+    def delay_seconds(self) -> float:
+        return DELAY.of(self.reading).total
+
+
+Tally = Mapping[tuple[str, str], int]
+
+
+def a_tally(cells: Tally) -> Sums:
+    """Counts by (row, column) as the view gives them: by measure."""
+    sums: Sums = {}
+    for (row, column), amount in cells.items():
+        sums.setdefault(measure_of(row), {})[row, column] = amount
+    return sums
+
+
+def a_nature(cells: Tally, rules: Rules | None = None, most_classes: int = 200) -> Nature:
+    """As what a model with these counts in total is read."""
+    return nature_of(a_tally(cells).get("confusion", {}), rules or Rules(), most_classes)
+
+
+def a_reading(cells: Tally, rules: Rules | None = None, most_classes: int = 200, total: Tally | None = None) -> Reading:
+    """What is read of these counts, in the whole or as a part of `total`."""
+    return read(a_tally(cells), a_nature(cells if total is None else total, rules, most_classes))
+
+
+def places(key: RowKey) -> list[tuple[str, int]]:
+    """The panes that hold what a row counts: its own, the coarse one, the total."""
+    if key.level == FINE:
+        return [(FINE, key.pane), (COARSE, key.pane // 10), (TOTAL, 0)]
+    return [(key.level, key.pane), (TOTAL, 0)] if key.level == COARSE else [(TOTAL, 0)]
+
+
+class Ledger(ledger.Ledger):
+    """A ledger that takes records as tests write them, at times after `START`."""
 
     def __init__(
         self, *rules: Rules, partitions: int = 1, limits: Limits | None = None, windows: tuple[Window, ...] = WINDOWS,
         logs: bool = False,
     ) -> None:  # fmt: skip
-        self.rules = rules
-        self.limits = limits
-        self.windows = windows
-        self.stats = Stats()
-        self.logs = logs
-        self.exchanges: list[dict[bytes, bytes]] = [{} for _ in range(partitions)]
-        self.panes: list[dict[bytes, bytes]] = [{} for _ in range(partitions)]
-        self.logged: list[tuple[bytes, bytes]] = []
-        self.dead: list[DeadLetter] = []
-        self.shards = [self._shard(number) for number in range(partitions)]
-
-    def _shard(self, number: int) -> Shard:
-        return a_shard(
-            *self.rules,
-            partition=number,
-            partitions=len(self.panes),
-            limits=self.limits,
-            stats=self.stats,
-            logs=self.logs,
+        super().__init__(
+            Rulebook(rules), partitions=partitions, limits=limits, windows=windows, logs=logs, partition_of=partition_of
         )
 
-    def absorb(self, *records: Record) -> "Ledger":
+    def absorb(self, *records: Record) -> Self:
         """Fold records, each in the shard of its key."""
-        for shard in self.shards:
-            own = [one for one in records if partition_of(one.key or b"", len(self.shards)) == shard.partition]
-            absorb(shard, own)
+        for topic, batch in groupby(records, key=kind_of):
+            self.take(topic, [record.read() for record in batch])
         return self
 
-    def settle(self) -> "Ledger":
-        """Settle all shards."""
-        for shard in self.shards:
-            shard.settle()
-        return self
-
-    def cut(self, clock: float | None = None) -> "Ledger":
+    def cut(self, clock: float | None = None) -> Self:
         """Cut all shards at a clock, and write what they give."""
-        for shard in self.shards:
-            cut = shard.cut(clock if clock is None else START + clock)
-            self._write(shard.partition, cut)
+        self.write(clock if clock is None else START + clock)
         return self
-
-    def _write(self, partition: int, cut: Cut) -> None:
-        for changelog, changes in (
-            (self.exchanges[partition], cut.exchanges),
-            (self.panes[partition], cut.panes),
-        ):
-            for key, value in changes:
-                if value is None:
-                    changelog.pop(key, None)
-                else:
-                    changelog[key] = value
-        self.logged += cut.joined
-        self.dead += cut.dead
 
     def restart(self, *rules: Rules) -> list[Position | None]:
         """Lose all shards and recover them from what was written, by other rules where some are given."""
-        self.rules = rules or self.rules
-        self.shards = [self._shard(number) for number in range(len(self.panes))]
-        return [
-            shard.recover(self.exchanges[shard.partition].items(), self.panes[shard.partition].items())
-            for shard in self.shards
-        ]
+        return self.recover(Rulebook(rules or self.rulebook.entries))
 
     def copy(self) -> "Ledger":
         """A ledger of the same changelogs, whose shards are recovered from them."""
-        twin = Ledger(*self.rules, partitions=len(self.panes), limits=self.limits, windows=self.windows, logs=self.logs)
+        twin = Ledger(
+            *self.rulebook.entries,
+            partitions=len(self.panes),
+            limits=self._limits,
+            windows=self._windows,
+            logs=self._logs,
+        )
         twin.exchanges, twin.panes = copy.deepcopy(self.exchanges), copy.deepcopy(self.panes)
         twin.restart()
         return twin
 
     def describe(self, puid: str = "p") -> dict[str, Any]:
         """All that is known of a puid."""
-        shard = self.shards[partition_of(puid.encode(), len(self.shards))]
-        exchange = shard.get(puid.encode())
-        assert exchange is not None
-        return describe(puid, exchange, shard.names, shard.counting)
+        known = self.shard_of(puid.encode()).describe(puid)
+        assert known is not None
+        return known
 
     def knows(self, puid: str = "p") -> bool:
         """Whether anything is known of a puid."""
-        return self.shards[partition_of(puid.encode(), len(self.shards))].get(puid.encode()) is not None
+        return self.shard_of(puid.encode()).get(puid.encode()) is not None
 
     def rows(self) -> dict[RowKey, dict[str, int]]:
-        """What has been written as counts, the sum over partitions, without zeros."""
+        """What is counted in each pane of each level and in total, the sum over partitions, without zeros."""
         result: dict[RowKey, dict[str, int]] = {}
         for changelog in self.panes:
             for raw, value in changelog.items():
                 key = parse_key(raw)
                 if isinstance(key, RowKey):
-                    row = result.setdefault(key, {})
-                    for column, amount in parse_row_value(value).items():
-                        row[column] = row.get(column, 0) + amount
+                    for row, columns in parse_rows(key.row, value).items():
+                        for place in places(key):
+                            sums = result.setdefault(RowKey(*key.account, *place, row), {})
+                            for column, amount in columns.items():
+                                sums[column] = sums.get(column, 0) + amount
         return {key: cells for key, row in result.items() if (cells := {name: n for name, n in row.items() if n})}
-
-    def view(self) -> View:
-        """The merged view of what was written."""
-        view = View(PaneClock(), self.windows, Rulebook(self.rules), 200)
-        for number, changelog in enumerate(self.panes):
-            for key, value in changelog.items():
-                view.apply(number, key, value)
-        return view
 
     def totals(self) -> dict[Identity, dict[tuple[str, str], int]]:
         """The totals by identity and atom."""
-        return self.view().sums()
+        return totals_of(self.view())
 
-    def readings(self, window: str = "total", now: float = 0) -> dict[str, Reading]:
-        """What is read out of each model: by its identity's text."""
-        return {str(who): found[window] for who, found in self.view().readings(START + now)}
+    def models(self, window: str = "total", now: float = 0) -> dict[str, Read]:
+        """What is read of each model: by its identity's text."""
+        found = self.readings().of_models(START + now)
+        return {str(who): Read(readings[window]) for who, readings in found}
 
     @property
     def refusals(self) -> list[Reason]:

@@ -1,9 +1,17 @@
 """The README's tables, made from the code: `python -m tests.readme` writes them, `test_readme.py` checks them."""
 
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from app.core.events import REASONS, Reason
-from app.core.outputs.series import COUNTS, DELAY, FIRST_SEEN, INFO, SCORE, SCORE_SAMPLES, TOTALS, WORKER
+from app.core.outputs.series import COUNTS, FIRST_SEEN, INFO, SCORE, SCORE_SAMPLES
+from app.core.outputs.worker_series import WORKER
+from app.core.payloads.bodies import labels_of, output_of
+from app.core.payloads.forms import FORMS, table_of
+from app.core.payloads.marks import class_text
+from app.core.scores.catalogue import SCORES
 from app.settings import Settings
 
 README = Path(__file__).parent.parent / "README.md"
@@ -41,21 +49,47 @@ def _default(name: str, value: object) -> str:
     return _WRITTEN.get(name, str(value))
 
 
+def scores() -> str:
+    rows = [f"| `{name}` | {', '.join(tasks)} | {text} |" for name, text, tasks, _ in SCORES]
+    return "\n".join(["| score | of models | meaning |", "|---|---|---|", *rows])
+
+
 def series() -> str:
     rows = [("series", "type", "labels", "meaning"), ("---", "---", "---", "---")]
-    rows += [
-        (f"`tally_{family.name}`, `tally_window_{family.name}`", family.kind, ", ".join(family.labels), family.help)
-        for family in COUNTS
-    ]
-    rows += [(f"`tally_{family.name}`", family.kind, ", ".join(family.labels), family.help) for family in TOTALS]
-    rows += [(f"`{name}`", "gauge", "score, class, window", text) for name, text in (SCORE, SCORE_SAMPLES)]
-    rows.append((f"`{DELAY[0]}`", "histogram", "", DELAY[1]))
-    rows += [(f"`{INFO[0]}`", "gauge", "task", INFO[1]), (f"`{FIRST_SEEN[0]}`", "gauge", "", FIRST_SEEN[1])]
-    rows += [(f"`{name}`", kind, ", ".join(labels), f"{text} This worker.") for name, kind, text, labels in WORKER]
+    for _, family in COUNTS:
+        both = f"`tally_{family.name}`, `tally_window_{family.name}`"
+        name = both if family.windows else f"`tally_{family.name}`"
+        rows.append((name, family.kind, ", ".join(family.labels), family.help))
+    others = (SCORE, SCORE_SAMPLES, INFO, FIRST_SEEN)
+    rows += [(f"`{name}`", kind, ", ".join(labels), text) for name, kind, text, labels in others]
+    rows += [(f"`{one.name}`", one.kind, ", ".join(one.labels), f"{one.help} This worker.") for one in WORKER]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-TABLES = {"reasons": reasons, "settings": settings, "series": series}
+def forms() -> str:
+    rows = [("form", "", "body", "rows", "class", "names"), ("---",) * 6]
+    for form in FORMS:
+        for what, text in form.examples:
+            body = orjson.loads(text)
+            table = table_of(body, what)
+            names = table.names or (table.rows[0] if isinstance(table.rows[0], dict) else ())
+            rows.append((form.name, what, f"`{text}`", str(len(table.rows)), _classes(what, body), ", ".join(names)))
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _classes(what: str, body: Any) -> str:
+    """What is read of a body as class, as people would write it."""
+    if what == "request":
+        return ""
+    output = output_of(body) if what == "response" else None
+    if output is not None and output.no_class:
+        return f"none: {output.no_class}"
+    marks, names = (labels_of(body), ()) if output is None else (output.marks, output.names)
+    texts = [class_text(mark, names) if isinstance(mark, (int, str)) else mark for mark in marks]
+    return ", ".join("(left alone)" if text is None else str(text) for text in texts)
+
+
+TABLES = {"forms": forms, "reasons": reasons, "settings": settings, "series": series, "scores": scores}
 
 
 def with_tables(text: str) -> str:

@@ -15,7 +15,8 @@ from app.cli.client import run
 from app.cli.screen import counted, screen, table
 from app.core.counts.panes import Window
 from app.exporters.elasticsearch import client
-from app.settings import Settings, SettingsError, is_pattern, load_rulebook, load_settings, parse_duration
+from app.models_file import load_rulebook
+from app.settings import Settings, SettingsError, is_pattern, load_settings, parse_duration
 from app.worker.kafka.client import SetupError, client_options
 from app.worker.kafka.topics import admin_client, describe_cluster, find_sources, shared_count, topics_of
 
@@ -98,10 +99,7 @@ def _duration(seconds: float) -> str:
 def _print_rules(console: Console, settings: Settings) -> None:
     if settings.config is None:
         return
-    try:
-        rulebook = load_rulebook(settings)
-    except UnicodeDecodeError:
-        raise SettingsError(f"TALLY_CONFIG: {settings.config} is no UTF-8.") from None
+    rulebook = load_rulebook(settings.config)
     entries = f"{len(rulebook.entries)} entr{'y' if len(rulebook.entries) == 1 else 'ies'} for models"
     console.print(f"Rules:   {settings.config}, {entries}, digest {rulebook.digest}", soft_wrap=True)
 

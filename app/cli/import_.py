@@ -38,7 +38,7 @@ from app.cli.client import ACLS_HINT, open_producer, require_topic, run
 from app.cli.ends import InputError
 from app.cli.screen import counted
 from app.core.clock import format_time
-from app.core.dialects.history import FIELDS, Document, LeftOut, events_of
+from app.core.dialects.history import FIELDS, KINDS, LeftOut, StoredDocument, events_of
 from app.core.events import Kind
 from app.exporters.elasticsearch.client import connect, sentence
 from app.settings import Settings, load_settings, parse_moment
@@ -195,8 +195,16 @@ async def _find(client: AsyncElasticsearch, settings: Settings, names: Iterable[
         if not reply.body:
             raise InputError(f"There is no index like {name} at {settings.elasticsearch_url}.")
         for index, content in sorted(reply.body.items()):
+            await _require_parts(client, index)
             found[index] = Index(index, content["settings"]["index.uuid"], await _sorted_by(client, index))
     return list(found.values())
+
+
+async def _require_parts(client: AsyncElasticsearch, index: str) -> None:
+    """Refuse an index whose documents have no part of a prediction: Tally's own windows, or anybody's."""
+    known = await client.field_caps(index=index, fields=[f"{kind.value}.*" for kind in KINDS])
+    if not known.body["fields"]:
+        raise InputError(f"{index} holds no documents of a request logger: none has a request, response or feedback.")
 
 
 async def _sorted_by(client: AsyncElasticsearch, index: str) -> str | None:
@@ -269,7 +277,7 @@ class _Import:
 
     async def _groups(
         self, index: Index, after: str | None
-    ) -> AsyncGenerator[tuple[str | None, list[list[Document]]], None]:
+    ) -> AsyncGenerator[tuple[str | None, list[list[StoredDocument]]], None]:
         """The documents of an index, those of a puid together; with the last request id of them.
 
         Those whose request id cannot be sorted by come last, one by one, and without: they are all published again when
@@ -279,7 +287,7 @@ class _Import:
             beyond = [{"range": {index.field: {"gt": after}}}] if after is not None else []
             query = self._query({"exists": {"field": index.field}}, *beyond)
             last: str | None = None
-            group: list[Document] = []
+            group: list[StoredDocument] = []
             async with aclosing(self._pages(index, query, [{index.field: "asc"}])) as pages:
                 async for hits in pages:
                     groups = []
@@ -290,7 +298,7 @@ class _Import:
                                 groups.append(group)
                                 before = last
                             last, group = hit["sort"][0], []
-                        group.append(Document(hit["_id"], hit["_source"]))
+                        group.append(StoredDocument(hit["_id"], hit["_source"]))
                     if groups:
                         yield before, groups
             if group:
@@ -298,7 +306,7 @@ class _Import:
         rest = self._query() if index.field is None else self._query(without=index.field)
         async with aclosing(self._pages(index, rest, ["_shard_doc"])) as pages:
             async for hits in pages:
-                yield None, [[Document(hit["_id"], hit["_source"])] for hit in hits]
+                yield None, [[StoredDocument(hit["_id"], hit["_source"])] for hit in hits]
 
     def _query(self, *filters: dict[str, Any], without: str | None = None) -> dict[str, Any]:
         unless = {"must_not": [{"exists": {"field": without}}]} if without is not None else {}
@@ -356,7 +364,7 @@ class _Import:
 
     # -- publishing ---------------------------------------------------------------------------------------------------
 
-    async def _publish(self, index: Index, groups: Iterable[Sequence[Document]]) -> None:
+    async def _publish(self, index: Index, groups: Iterable[Sequence[StoredDocument]]) -> None:
         """Publish the events of some puids; return when Kafka has acknowledged them."""
         sent: list[asyncio.Future[object]] = []
         try:

@@ -96,7 +96,7 @@ class Reader:
                 while records := self._consumer.take(tp, _LIST):
                     patience = loop.time() + _PATIENCE_SECONDS
                     found[tp] += [Placed(tp.topic, tp.partition, record) for record in records if wanted(record)]
-                self._places[tp] = place = self._consumer.place(tp) or 0
+                self._places[tp] = place = self._consumer.next_offset(tp) or 0
                 if place >= ends[tp]:
                     left.discard(tp)
             if loop.time() > patience:

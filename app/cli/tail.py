@@ -10,12 +10,14 @@ from app.cli.reading import Placed, open_reader, printable
 from app.cli.screen import counted, screen, table
 from app.core.clock import format_time, parse_time
 from app.core.counts.panes import PaneClock
-from app.core.dialects.understand import Arrival, Dialect, Understood, understand
+from app.core.dialects.origins import Dialect
+from app.core.dialects.understand import Arrival, Understood, understand
 from app.core.events import LEG_HEADERS, Kind, Leg, RefusedError
 from app.core.join.shard import Shard
 from app.core.limits import Limits
-from app.core.payloads.bodies import body_of, read_feedback, read_response
-from app.core.payloads.forms import table_of
+from app.core.payloads.bodies import read_feedback, read_response
+from app.core.payloads.decoding import body_of
+from app.core.payloads.forms import form_of, table_of
 from app.core.payloads.marks import Mark, class_text
 from app.core.rules import Rulebook
 from app.core.stats import Stats
@@ -25,10 +27,10 @@ from app.settings import Settings, is_pattern, load_settings
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.topics import admin_client, describe_cluster, find_sources
 
-_COLUMNS = ("time", "place", "dialect", "kind", "puid", "who", "what")
+_COLUMNS = ("time", "place", "dialect", "kind", "form", "puid", "who", "what")
 #: Of a batch so many rows are shown.
 _ROWS = 3
-#: What a feedback in Seldon's form can say.
+#: What a feedback in Seldon's form can have.
 _FEEDBACK_FIELDS = frozenset({"request", "response", "truth", "reward", "meta"})
 _UNKNOWN = "-"
 _HINT = "; here only the canonical form is read: send other dialects to a topic of TALLY_INTAKE_TOPICS"
@@ -41,6 +43,7 @@ class Line(NamedTuple):
     place: str  # partition:offset
     dialect: str
     kind: str
+    form: str  # of the payload; of a feedback, those of its parts
     puid: str
     who: str
     what: str
@@ -111,9 +114,9 @@ def lines_of(placed: Placed, topic: Tailed, limits: Limits) -> list[Line]:
     except RefusedError as refused:
         key = printable((record.key or b"").decode(errors="replace")) or _UNKNOWN
         what = f"refused ({refused.reason}): {refused.detail}"
-        return [Line(at, place, _UNKNOWN, _UNKNOWN, key, _UNKNOWN, printable(what))]
+        return [Line(at, place, _UNKNOWN, _UNKNOWN, _UNKNOWN, key, _UNKNOWN, printable(what))]
     if not found:
-        return [Line(at, place, _UNKNOWN, _UNKNOWN, _UNKNOWN, _UNKNOWN, "asks not to be logged")]
+        return [Line(at, place, _UNKNOWN, _UNKNOWN, _UNKNOWN, _UNKNOWN, _UNKNOWN, "asks not to be logged")]
     lines = []
     for one in found:
         headers = dict(one.event.headers)
@@ -126,6 +129,7 @@ def lines_of(placed: Placed, topic: Tailed, limits: Limits) -> list[Line]:
                 place,
                 one.dialect,
                 one.kind,
+                form_name(one.kind, one.event.value) or _UNKNOWN,
                 printable(headers["ce_requestid"].decode()),
                 printable(f"{who}@{version}" if version else who) or _UNKNOWN,
                 printable(_what(placed, one, topic, limits)),
@@ -142,26 +146,43 @@ def _what(placed: Placed, one: Understood, topic: Tailed, limits: Limits) -> str
     shard = Shard(placed.partition, topic.partitions, Rulebook(), PaneClock(), limits, Stats())
     shard.absorb(topic.name, [record], (lambda key: partition_of(key, topic.partitions)) if topic.canonical else None)
     cut = shard.cut(None)
-    if cut.dead:
+    if cut.dead and shard.get(record.key or b"") is None:  # else only its request is refused
         hint = _HINT if topic.canonical and one.dialect is not Dialect.CANONICAL else ""
         return f"refused ({cut.dead[0].reason}): {cut.dead[0].detail}{hint}"
-    told = brought(one.kind, one.event.value, limits.label_length)
+    words = brought(one.kind, one.event.value, limits.label_length)
     if cut.astray:
-        return f"{told}; not in the place of its puid: is brought there"
-    return told
+        return f"{words}; not in the place of its puid: is brought there"
+    return words
+
+
+def form_name(kind: Kind, value: bytes) -> str:
+    """The form of a payload; of a feedback, those of its truth and its response. Empty where it has none."""
+    try:
+        body = body_of(value, kind)
+    except RefusedError:
+        return ""
+    parts = [(kind.value, body)]
+    if kind is Kind.FEEDBACK:
+        parts = [(what, body[what]) for what in ("truth", "response") if type(body) is dict and body.get(what)]
+    elif kind not in (Kind.REQUEST, Kind.RESPONSE):
+        return ""
+    forms = [form for what, part in parts if (form := form_of(part, what)) is not None]
+    return ", ".join(dict.fromkeys(form.name for form in forms))
 
 
 def brought(kind: Kind, value: bytes, longest: int = 200) -> str:
-    """What a payload that can be read says, in a few words."""
+    """What is read of a payload that can be read, in a few words."""
     if kind is Kind.REQUEST:
         return counted(len(table_of(body_of(value, kind), "request").rows), "row")
     if kind is Kind.RESPONSE:
         output = read_response(value, longest)
         if output.marks and output.marks[0] is None:
             return "a failed prediction"
-        return f"predicted {_listed(output.marks, output.names)}" if output.marks else "rows that say no class"
+        if output.no_class:
+            return f"no class: {output.no_class}"
+        return f"predicted {_listed(output.marks, output.names)}"
     if kind is not Kind.FEEDBACK:
-        return "what a detector says, never judged"
+        return "a detector's word, never judged"
     feedback = read_feedback(value, longest)
     words = []
     if feedback.has_label:
@@ -169,7 +190,11 @@ def brought(kind: Kind, value: bytes, longest: int = 200) -> str:
     if feedback.has_reward:
         words.append("takes the reward back" if feedback.reward is None else f"reward {feedback.reward / 1e9:g}")
     if feedback.output is not None:
-        words.append(f"carries the response, predicted {_listed(feedback.output.marks, feedback.output.names)}")
+        predicted = feedback.output.no_class or f"predicted {_listed(feedback.output.marks, feedback.output.names)}"
+        words.append(f"carries the response, {predicted}")
+    if feedback.refused_request is not None:
+        reason, detail = feedback.refused_request
+        words.append(f"its request is refused ({reason}): {detail}")
     unknown = [name for name in body_of(value, kind) if name not in _FEEDBACK_FIELDS]
     if unknown:
         words.append(f"ignores {', '.join(unknown[:_ROWS])}")

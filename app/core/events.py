@@ -60,7 +60,7 @@ REASONS: dict[Reason, str] = {
     Reason.UNKNOWN_TYPE: "`ce_type` is missing or none of request, response, feedback",
     Reason.BAD_HEADERS: "a header that names the model is not UTF-8, or is too long",
     Reason.BAD_JSON: "the value is not JSON",
-    Reason.NOT_FINITE: "the value holds NaN or Infinity",
+    Reason.NOT_FINITE: "NaN, Infinity or null in the place of a class, a score, a label or a reward",
     Reason.NOT_AN_OBJECT: "the value, or a part that must be an object, is something else",
     Reason.BAD_PAYLOAD: "the payload has none of the forms that Tally reads",
     Reason.EMPTY: "no rows, or a feedback that brings neither reward nor label nor response",

@@ -47,13 +47,6 @@ class Rules:
     redact: tuple[str, ...] = ()
     prediction_schema: Schema = field(default_factory=Schema)
 
-    def negative(self) -> str:
-        """The class that a single score below the threshold names."""
-        others = [name for name in self.classes if name != self.positive]
-        if len(self.classes) == 2 and len(others) == 1:
-            return others[0]
-        return "1" if self.positive == "0" else "0"
-
 
 DEFAULT_RULES = Rules()
 

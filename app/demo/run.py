@@ -17,9 +17,10 @@ from typing import Any
 from app.demo import embedded
 from app.demo.broker import Broker, find_broker, remove_traces
 from app.demo.counts import Counts, comparison, counted_in
+from app.demo.recordings import load_recordings
 from app.demo.screen import LAST, Report, Screen
-from app.demo.traffic import Sent, Traffic, load_recordings
-from app.demo.workers import Worker, choose_port, stop_workers, worker_environment
+from app.demo.traffic import Sent, Traffic
+from app.demo.workers import WorkerProcess, choose_port, stop_workers, worker_environment
 from app.settings import Settings, load_settings
 from app.worker.build import EXIT_FAILED
 from app.worker.kafka.client import SetupError
@@ -68,10 +69,10 @@ def _run(stack: ExitStack, screen: Screen, ending: "Ending", seconds: float | No
         stack.callback(_clean_up, settings, topics, screen)
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tally-demo-", ignore_cleanup_errors=True))
     environment = worker_environment(own | {"kafka_bootstrap_servers": broker.address})
-    workers: list[Worker] = []
+    workers: list[WorkerProcess] = []
     stack.callback(stop_workers, workers, lambda: ending.is_urgent)
     ports = [port, choose_port(given.web_host, 0, insist=False)] if real else [port]
-    workers += [Worker(given.web_host, number, environment, Path(folder)) for number in ports]
+    workers += [WorkerProcess(given.web_host, number, environment, Path(folder)) for number in ports]
     screen.say("Starting a worker …" if len(ports) == 1 else f"Starting {len(ports)} workers …")
     if not _wait_until_ready(workers, settings, ending):
         return True
@@ -99,7 +100,7 @@ def _clean_up(settings: Settings, topics: list[str], screen: Screen) -> None:
         screen.say(f"Not all of the demo's topics could be deleted; their names begin with {settings.app_id}.")
 
 
-def _wait_until_ready(workers: list[Worker], settings: Settings, ending: "Ending") -> bool:
+def _wait_until_ready(workers: list[WorkerProcess], settings: Settings, ending: "Ending") -> bool:
     """Wait until the workers share all partitions. Returns False where the user ends the demo before that."""
     end = time.monotonic() + START_SECONDS
     while not _share_all(workers, settings):
@@ -114,7 +115,7 @@ def _wait_until_ready(workers: list[Worker], settings: Settings, ending: "Ending
     return True
 
 
-def _share_all(workers: list[Worker], settings: Settings) -> bool:
+def _share_all(workers: list[WorkerProcess], settings: Settings) -> bool:
     """Whether each partition is loaded by one of the workers, and each worker has some."""
     shares = [worker.partitions() for worker in workers]
     return all(shares) and sorted(chain.from_iterable(shares)) == list(range(settings.partitions))
@@ -124,7 +125,7 @@ class Demo:
     """The traffic, and a look at the numbers every second."""
 
     def __init__(
-        self, broker: Broker, workers: list[Worker], settings: Settings, screen: Screen, ending: "Ending"
+        self, broker: Broker, workers: list[WorkerProcess], settings: Settings, screen: Screen, ending: "Ending"
     ) -> None:
         self.produced = Counts()
         self._broker = broker
@@ -138,7 +139,7 @@ class Demo:
         self._drift_said = self._correction_said = False
 
     @property
-    def _living(self) -> list[Worker]:
+    def _living(self) -> list[WorkerProcess]:
         return [worker for worker in self._workers if not worker.mourned]
 
     def run(self, seconds: float | None) -> bool:
@@ -243,7 +244,7 @@ class Demo:
                 f"Taken over after {waited:.1f} s, traffic paused to compare: {self._verdict(self._settle())}."
             )
 
-    def _mourn(self, worker: Worker) -> None:
+    def _mourn(self, worker: WorkerProcess) -> None:
         worker.mourned = True
         if not self._living:
             raise FailedError(f"The last worker {worker.end}")

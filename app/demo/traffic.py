@@ -7,17 +7,14 @@ import heapq
 import random
 import uuid
 from collections.abc import Iterator, Sequence
-from importlib import resources
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
 from app.core.clock import format_time
 from app.core.dialects.plain import Event
 from app.core.events import TYPE_OF, Kind, Leg
-
-if TYPE_CHECKING:  # the recorder needs scikit-learn, the demo does not
-    from app.demo.record import Recording, Row
+from app.demo.recordings import Recording, Row
 
 CURRENT, SHADOW = "current", "shadow"
 #: The predictor that answers with each model, and the tag of its image, which is the version that Tally shows.
@@ -49,12 +46,6 @@ class Mistake(NamedTuple):
     predicted: int
 
 
-def load_recordings() -> list["Recording"]:
-    """The recordings that come with Tally."""
-    samples = resources.files("app.demo").joinpath("samples")
-    return [orjson.loads(samples.joinpath(f"{name}.json").read_bytes()) for name in ("breast-cancer", "iris")]
-
-
 class Traffic:
     """Request ids that take turns among the recordings: both models answer, the label comes later or never.
 
@@ -63,7 +54,7 @@ class Traffic:
 
     def __init__(
         self,
-        recordings: Sequence["Recording"],
+        recordings: Sequence[Recording],
         begin: float,
         *,
         seed: int | None = None,
@@ -107,7 +98,7 @@ class Traffic:
         if self._chance.random() < LABELLED_SHARE:
             self._label(at + self._chance.uniform(*LABEL_DELAY_SECONDS), recording, row, puid)
 
-    def _label(self, at: float, recording: "Recording", row: "Row", puid: str) -> None:
+    def _label(self, at: float, recording: Recording, row: Row, puid: str) -> None:
         predicted = _best(row["current"])
         right = predicted == row["label"]
         feedback = {"reward": int(right), "truth": {"data": {"ndarray": [row["label"]]}}}
@@ -142,7 +133,7 @@ class Traffic:
         return str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
 
 
-def _request(recording: "Recording", row: "Row") -> dict[str, Any]:
+def _request(recording: Recording, row: Row) -> dict[str, Any]:
     return {"data": {"names": recording["feature_names"], "ndarray": [row["features"]]}}
 
 

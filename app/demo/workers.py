@@ -21,7 +21,7 @@ ASK_SECONDS = 2
 GRACE_SECONDS = 10
 
 
-class Worker:
+class WorkerProcess:
     """One worker process; what it says goes to a file."""
 
     def __init__(self, host: str, port: int, environment: Mapping[str, str], folder: Path) -> None:
@@ -104,7 +104,7 @@ class Worker:
             self._process.wait()
 
 
-def stop_workers(workers: Sequence[Worker], is_impatient: Callable[[], bool]) -> None:
+def stop_workers(workers: Sequence[WorkerProcess], is_impatient: Callable[[], bool]) -> None:
     """End all of them, those that take too long by force; all at once where the user is impatient."""
     for worker in workers:
         worker.tell_to_stop()

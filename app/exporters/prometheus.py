@@ -7,35 +7,26 @@ with label texts kept between scrapes, and the process's own collectors are left
 import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from typing import Any
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
 from app.core.counts.panes import TOTAL
 from app.core.events import Identity, identity_fields
+from app.core.measures.measure import Histogram
 from app.core.measures.reading import Reading
-from app.core.outputs.series import (
-    COUNTS,
-    DELAY,
-    FIRST_SEEN,
-    INFO,
-    SCORE,
-    SCORE_SAMPLES,
-    SELDON,
-    TOTALS,
-    WORKER,
-    delay_buckets,
-    seldon_samples,
-)
-from app.core.scores.classification import scores_of
+from app.core.outputs.series import COUNTS, FIRST_SEEN, INFO, SCORE, SCORE_SAMPLES, SELDON, seldon_samples
+from app.core.outputs.worker_series import WORKER, WorkerNumbers
+from app.core.scores.catalogue import scores_of
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-Models = Iterable[tuple[Identity, Mapping[str, Reading], int]]
-#: name → [(label values, value)]
-WorkerSamples = Mapping[str, Iterable[tuple[tuple[str, ...], float]]]
+#: (identity, readings by "total" and window, first seen in seconds)
+Model = tuple[Identity, Mapping[str, Reading], int]
+Models = Iterable[Model]
 
 
-def number(value: float | None) -> str:
+def number(value: Any) -> str:
     """A sample value as text; None is NaN."""
     if value is None or math.isnan(value):
         return "NaN"
@@ -62,80 +53,90 @@ def model_text(models: Models, *, seldon: bool) -> str:
     """All model series. `models` gives (identity, readings by "total" and window, first seen in seconds)."""
     known = list(models)
     lines: list[str] = []
-    for family in (*COUNTS, *TOTALS):
+    gauges = [(measure, family) for measure, family in COUNTS if family.kind == "gauge"]
+    for measure, family in gauges:
         name = f"tally_{family.name}"
         _head(lines, name, family.kind, family.help)
         for identity, readings, _ in known:
-            for labels, value in family.samples(readings[TOTAL]):
+            for labels, value in family.samples(measure.of(readings[TOTAL])):
                 lines.append(f"{name}{_labels(identity, family.labels, labels)} {number(value)}")
-    for family in COUNTS:
+    for measure, family in gauges:
+        if not family.windows:
+            continue
         name = f"tally_window_{family.name}"
         _head(lines, name, family.kind, f"{family.help} In the last window.")
         names = (*family.labels, "window")
         for identity, readings, _ in known:
             for window, reading in readings.items():
                 if window != TOTAL:
-                    for labels, value in family.samples(reading):
+                    for labels, value in family.samples(measure.of(reading)):
                         lines.append(f"{name}{_labels(identity, names, (*labels, window))} {number(value)}")
     _scores(lines, known)
-    _delays(lines, known)
-    _head(lines, INFO[0], "gauge", INFO[1])
+    _histograms(lines, known)
+    _head(lines, INFO.name, INFO.kind, INFO.help)
     for identity, readings, _ in known:
-        lines.append(f"{INFO[0]}{_labels(identity, ('task',), (readings[TOTAL].task,))} 1")
-    _head(lines, FIRST_SEEN[0], "gauge", FIRST_SEEN[1])
+        lines.append(f"{INFO.name}{_labels(identity, INFO.labels, (readings[TOTAL].nature.task,))} 1")
+    _head(lines, FIRST_SEEN.name, FIRST_SEEN.kind, FIRST_SEEN.help)
     for identity, _, first_seen in known:
-        lines.append(f"{FIRST_SEEN[0]}{_labels(identity, (), ())} {first_seen}")
+        lines.append(f"{FIRST_SEEN.name}{_labels(identity, (), ())} {first_seen}")
     if seldon:
         _seldon(lines, known)
     return "\n".join(lines) + "\n"
 
 
-def _scores(lines: list[str], models: list[tuple[Identity, Mapping[str, Reading], int]]) -> None:
+def _scores(lines: list[str], models: list[Model]) -> None:
     values: list[str] = []
     samples: list[str] = []
-    names = ("score", "class", "window")
     for identity, readings, _ in models:
         for window, reading in readings.items():
             for score, of_class, value, rows in scores_of(reading):
-                labels = _labels(identity, names, (score, of_class, window))
-                values.append(f"{SCORE[0]}{labels} {number(value)}")
-                samples.append(f"{SCORE_SAMPLES[0]}{labels} {rows}")
-    _head(lines, SCORE[0], "gauge", SCORE[1])
-    lines += values
-    _head(lines, SCORE_SAMPLES[0], "gauge", SCORE_SAMPLES[1])
-    lines += samples
+                labels = _labels(identity, SCORE.labels, (score, of_class, window))
+                values.append(f"{SCORE.name}{labels} {number(value)}")
+                samples.append(f"{SCORE_SAMPLES.name}{labels} {rows}")
+    for series, its_lines in ((SCORE, values), (SCORE_SAMPLES, samples)):
+        _head(lines, series.name, series.kind, series.help)
+        lines += its_lines
 
 
-def _delays(lines: list[str], models: list[tuple[Identity, Mapping[str, Reading], int]]) -> None:
-    _head(lines, DELAY[0], "histogram", DELAY[1])
-    for identity, readings, _ in models:
-        reading = readings[TOTAL]
-        count = 0
-        for bound, count in delay_buckets(reading):
-            lines.append(f"{DELAY[0]}_bucket{_labels(identity, ('le',), (bound,))} {count}")
-        lines.append(f"{DELAY[0]}_sum{_labels(identity, (), ())} {number(reading.delay_seconds)}")
-        lines.append(f"{DELAY[0]}_count{_labels(identity, (), ())} {count}")
+def _histograms(lines: list[str], models: list[Model]) -> None:
+    for measure, family in COUNTS:
+        if family.kind != "histogram":
+            continue
+        name = f"tally_{family.name}"
+        _head(lines, name, family.kind, family.help)
+        bounded = (*family.labels, "le")
+        for identity, readings, _ in models:
+            for labels, histogram in family.samples(measure.of(readings[TOTAL])):
+                assert isinstance(histogram, Histogram)
+                count = 0
+                for bound, amount in zip([*map(float, histogram.bounds), None], histogram.counts, strict=True):
+                    count += amount
+                    text = "+Inf" if bound is None else str(bound)
+                    lines.append(f"{name}_bucket{_labels(identity, bounded, (*labels, text))} {count}")
+                own = _labels(identity, family.labels, labels)
+                lines.append(f"{name}_sum{own} {number(histogram.total)}")
+                lines.append(f"{name}_count{own} {count}")
 
 
-def _seldon(lines: list[str], models: list[tuple[Identity, Mapping[str, Reading], int]]) -> None:
-    by_series: dict[str, list[str]] = {name: [] for name, _, _ in SELDON}
-    names = {name: labels for name, _, labels in SELDON}
+def _seldon(lines: list[str], models: list[Model]) -> None:
+    by_series: dict[str, list[str]] = {series.name: [] for series in SELDON}
+    names = {series.name: series.labels for series in SELDON}
     for identity, readings, _ in models:
         for series, labels, value in seldon_samples(identity, readings[TOTAL]):
             by_series[series].append(f"{series}{_labels(identity, names[series], labels)} {number(value)}")
-    for name, text, _ in SELDON:
+    for name, kind, text, _ in SELDON:
         if by_series[name]:
-            _head(lines, name, "gauge", text)
+            _head(lines, name, kind, text)
             lines += by_series[name]
 
 
-def worker_text(samples: WorkerSamples) -> str:
+def worker_text(numbers: WorkerNumbers) -> str:
     """The series of this worker, in the catalogue's order."""
     lines: list[str] = []
-    for name, kind, text, labels in WORKER:
-        _head(lines, name, kind, text)
-        for values, value in samples.get(name, ()):
-            lines.append(f"{name}{_labels(None, labels, values)} {number(value)}")
+    for series in WORKER:
+        _head(lines, series.name, series.kind, series.help)
+        for labels, value in series.samples(numbers):
+            lines.append(f"{series.name}{_labels(None, series.labels, labels)} {number(value)}")
     return "\n".join(lines) + "\n"
 
 

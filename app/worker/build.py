@@ -5,18 +5,21 @@ import logging
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import faust
 from faust.web.drivers.aiohttp import Web
 from yarl import URL
 
 from app.core.counts.view import View
+from app.core.measures.readings import Readings
 from app.core.rules import Rulebook
 from app.settings import Settings, SettingsError
 from app.worker.elasticsearch.windows import WindowWriter
 from app.worker.elasticsearch.writer import DocumentWriter
+from app.worker.exporting import Exporting
 from app.worker.http.api import Api
 from app.worker.intake.intake import Intake
 from app.worker.kafka.client import SetupError, client_options, ssl_context
@@ -24,6 +27,7 @@ from app.worker.kafka.membership import DeclaredTables, MembershipTransport
 from app.worker.kafka.topics import ensure_topics
 from app.worker.lane.feed import Feed
 from app.worker.lane.lane import Lane
+from app.worker.running import Running
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +40,8 @@ class Worker(faust.App):  # type: ignore[misc]
 
     settings: Settings
     rulebook: Rulebook
-    lane: Lane
-    feed: Feed
-    view: View
-    intake: Intake | None = None
-    documents: DocumentWriter | None = None
-    windows: WindowWriter | None = None
     client_options: dict[str, Any]
+    running: Running | None = None  # None until it starts
 
     def _new_web(self) -> Web:
         return Pages(self)
@@ -52,63 +51,60 @@ class Worker(faust.App):  # type: ignore[misc]
 
     async def on_start(self) -> None:
         """Check the topics, then start what reads and writes; Faust's services (group membership first) follow."""
-        settings = self.settings
         try:
-            partitions = await ensure_topics(settings)
-        except SetupError as error:
+            running = self._put_together(await ensure_topics(self.settings))
+        except (SetupError, SettingsError) as error:
             give_up(error)
-        self.view = View(settings.clock, settings.windows, self.rulebook, settings.max_classes)
-        self.lane = Lane(settings, self.rulebook, partitions, rejoin=self._rejoin, fail=give_up)
-        self.feed = Feed(self.view, settings, partitions)
-        await self.lane.start()
-        if settings.intake_topics:
-            self.intake = Intake(settings, partitions, self.lane.stats)
-            self.intake.start()
-        if settings.elasticsearch_url and settings.log_topic:
-            try:
-                self.documents = DocumentWriter(settings, self.rulebook, self.lane.stats)
-            except SettingsError as error:
-                give_up(SetupError(str(error)))
-            else:
-                self.documents.start()
-        if settings.elasticsearch_url:
-            self.windows = WindowWriter(settings, self.view, self.api._exports_models, self.lane.now)
-            self.windows.start()
-        self.add_future(self.feed.run())
-        self.add_future(self._watch())
+        self.running = running
+        await running.start()
+        self.add_future(running.feed.run())
+        self.add_future(self._watch(running))
         await super().on_start()
 
     async def on_stop(self) -> None:
         """Commit and close before the group is left."""
-        if self.intake is not None:
-            await self.intake.stop()
-        if self.documents is not None:
-            await self.documents.stop()
-        if self.windows is not None:
-            await self.windows.stop()
-        if hasattr(self, "lane"):
-            await self.lane.stop()
-        await self.api.close()
+        if self.running is not None:
+            await self.running.stop()
+        await self.web.api.close()
         await super().on_stop()
+
+    def _put_together(self, partitions: int) -> Running:
+        """All that the settings ask for, not started yet. Raises `SettingsError` where one of them cannot be used."""
+        settings, rulebook = self.settings, self.rulebook
+        view = View(settings.clock, settings.windows)
+        readings = Readings(view, rulebook, settings.max_classes)
+        lane = Lane(settings, rulebook, partitions, rejoin=self._rejoin, fail=give_up)
+        feed = Feed(view, settings, partitions)
+        exporting = Exporting(settings, lane, feed, lambda: self.consumer._thread.heartbeat_age, time.monotonic)
+        elasticsearch = settings.elasticsearch_url is not None
+        return Running(
+            readings=readings,
+            lane=lane,
+            feed=feed,
+            exporting=exporting,
+            intake=Intake(settings, partitions, lane.stats) if settings.intake_topics else None,
+            documents=DocumentWriter(settings, rulebook, lane.stats) if elasticsearch and settings.log_topic else None,
+            windows=WindowWriter(settings, readings, exporting.exports, lane.now) if elasticsearch else None,
+        )
+
+    @property
+    def lane(self) -> Lane:
+        """Whom the group's assignments and revocations are for: there is a lane before the group is joined."""
+        assert self.running is not None
+        return self.running.lane
 
     def _rejoin(self) -> None:
         self.consumer._thread.rejoin()
 
-    async def _watch(self) -> None:
+    async def _watch(self, running: Running) -> None:
         """End the process when one of the lane's tasks has failed: what it holds is committed or will be redone."""
         while not self.should_stop:
             await asyncio.sleep(0.2)
-            self.api.watch_exporter()
-            error = self.lane.failure()
+            running.exporting.watch()
+            error = running.lane.failure()
             if error is not None:
                 log.critical("the lane failed: %r", error, exc_info=error)
                 os._exit(EXIT_FAILED)
-
-    @property
-    def api(self) -> Api:
-        """The HTTP interface."""
-        api: Api = self.web.api
-        return api
 
 
 class Pages(Web):  # type: ignore[misc]
@@ -122,7 +118,7 @@ class Pages(Web):  # type: ignore[misc]
     def __init__(self, app: Worker, **kwargs: Any) -> None:
         super().__init__(app, **kwargs)
         self.web_app._client_max_size = app.settings.max_body + 4096
-        self.api = Api(app)
+        self.api = Api(app.settings, lambda: app.running)
         self.api.add_routes(self.web_app)
 
     async def start_server(self) -> None:
@@ -134,7 +130,7 @@ class Pages(Web):  # type: ignore[misc]
             give_up(SetupError(f"TALLY_WEB_PORT: cannot listen on {where} ({error.strerror})."))
 
 
-def give_up(error: SetupError) -> Any:
+def give_up(error: Exception) -> NoReturn:
     """End the process with one sentence: the world must change before a restart helps."""
     print(f"tally: {error}", file=sys.stderr, flush=True)
     os._exit(EXIT_SETUP)

@@ -4,7 +4,8 @@ import sys
 from functools import cache
 from typing import Any
 
-from app.settings import SettingsError, load_rulebook, load_settings
+from app.models_file import load_rulebook
+from app.settings import SettingsError, load_settings
 from app.worker.build import EXIT_SETUP, Worker, build
 from app.worker.kafka.client import SetupError
 
@@ -14,7 +15,7 @@ def worker_of_process() -> Worker:
     """The worker of this process, from its environment. Ends the process with one sentence where a setting is wrong."""
     try:
         settings = load_settings()
-        worker = build(settings, load_rulebook(settings))
+        worker = build(settings, load_rulebook(settings.config))
     except (SettingsError, SetupError) as error:
         print(f"tally: {error}", file=sys.stderr)
         raise SystemExit(EXIT_SETUP) from None

@@ -8,13 +8,15 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.bench import documents, load, peer_runs
+from tests.bench import beside, documents, growth, idle, load, peer_runs, scrapes
 from tests.bench.peer_runs import PEERS, NotInstalled
 from tests.bench.table import INTAKE, ONE, TWO, Row, text
 from tests.bench.tally_runs import Tally
+from tests.bench.workers import Bench
 from tests.live.servers import Missing, kafka
 
 OWN: Final[Mapping[str, tuple[str, Callable[[Tally], list[Row]]]]] = {
@@ -26,6 +28,10 @@ OWN: Final[Mapping[str, tuple[str, Callable[[Tally], list[Row]]]]] = {
     "recovery": ("recovery", Tally.recovery),
     "memory": ("memory of an open exchange", Tally.memory),
     "latency": ("event to /metrics, idle", Tally.latency),
+    "idle": (idle.IDLE, idle.run),
+    **{name: (it.figures, partial(growth.run, name)) for name, it in growth.GROWTHS.items()},
+    **{name: (it.figure.format(it.size), partial(beside.run, name)) for name, it in beside.BURDENS.items()},
+    **{name: (it.figure, partial(scrapes.run, name)) for name, it in scrapes.SCRAPES.items()},
 }
 # Kafka's own default: workers (or threads) that start together are given their partitions together.
 TOGETHER: Final = {"group.initial.rebalance.delay.ms": "3000"}
@@ -38,7 +44,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tally-bench-", ignore_cleanup_errors=True) as name, broker() as bootstrap:
         folder = Path(name)
         probes = 20 if arguments.quick else 200
-        tally = Tally(bootstrap, prefix, folder, partitions=arguments.partitions, puids=puids, probes=probes)
+        tally = Tally(Bench(bootstrap, prefix, folder, arguments.partitions, puids, probes))
         try:
             rows = [row for run in arguments.only for row in measured(run, tally, prefix, folder)]
         finally:
@@ -50,7 +56,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     runs = [*OWN, *PEERS]
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--events", type=int, default=300_000, metavar="PUIDS", help="puids; each has three events")
+    parser.add_argument("--events", type=int, default=load.PUIDS, metavar="PUIDS", help="puids; each has three events")
     parser.add_argument("--partitions", type=int, default=8, help="of every topic (%(default)s)")
     parser.add_argument("--only", nargs="+", choices=runs, default=runs, metavar="NAME", help=f"of {', '.join(runs)}")
     parser.add_argument("--quick", action="store_true", help="30,000 puids: shows that it runs, no figure to quote")

@@ -16,7 +16,8 @@ from elasticsearch.helpers import async_scan, async_streaming_bulk
 from tests.bench import load
 from tests.bench.load import Topics
 from tests.bench.table import Row
-from tests.bench.tally_runs import Tally, Worker, total, worker
+from tests.bench.tally_runs import Tally
+from tests.bench.workers import Worker, total, worker
 from tests.live.servers import elasticsearch
 
 DOCUMENTS: Final = "documents"
@@ -43,14 +44,14 @@ class Stretch:
 
 def run(tally: Tally) -> list[Row]:
     """The rate of a worker that finds all joined records in the log, of a plain bulk, and of late feedback."""
-    puids, name = min(tally._puids, MOST), f"{tally._prefix}-documents"
-    topics = replace(load.create(tally._bootstrap, name, tally._partitions), puids=puids)
-    folder = tally._folder / "elasticsearch"
+    puids, name = min(tally.bench.puids, MOST), f"{tally.bench.prefix}-documents"
+    topics = replace(tally.bench.empty(DOCUMENTS), puids=puids)
+    folder = tally.bench.folder / "elasticsearch"
     folder.mkdir()
     with elasticsearch(folder) as server:
         asyncio.run(_prepare(server.url, name))
         try:
-            return _rows(topics, name, tally._folder, server.url)
+            return _rows(topics, name, tally.bench.folder, server.url)
         finally:
             asyncio.run(_prepare(server.url, name))
 
@@ -79,7 +80,9 @@ def _rows(topics: Topics, name: str, folder: Path, url: str) -> list[Row]:
     ours, plain = ours[1:], plain[1:]
     with worker(topics, name, folder, **settings) as writing:
         _watch(writing)
-        _send(topics, name, (("feedback", number, load.feedback) for number, _ in documents[: 5 * BULK * ROUNDS]))
+        _send(
+            topics, name, (("feedback", number, load.ORDINARY.feedback) for number, _ in documents[: 5 * BULK * ROUNDS])
+        )
         late = _watch(writing, total(writing.metrics(), "tally_documents_total"))
     rate, its = _rate(ours), _rate(plain)
     return [
@@ -105,8 +108,8 @@ def _asked_and_answered(puids: int) -> Iterator[tuple[str, str, Any]]:
     chance = random.Random(5)
     for _ in range(puids):
         puid = str(uuid.UUID(int=chance.getrandbits(128), version=4))
-        yield "request", puid, load.request
-        yield "response", puid, load.response
+        yield "request", puid, load.ORDINARY.request
+        yield "response", puid, load.ORDINARY.response
 
 
 def _send(topics: Topics, namespace: str, events: Iterator[tuple[str, str, Any]]) -> None:

@@ -4,7 +4,7 @@ import heapq
 import random
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -13,25 +13,74 @@ import orjson
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+#: Of a run in full size.
+PUIDS: Final = 300_000
 KINDS: Final = ("request", "response", "feedback")
 TYPES: Final = {
     "request": b"io.seldon.serving.inference.request",
     "response": b"io.seldon.serving.inference.response",
     "feedback": b"io.seldon.serving.feedback",
 }
-POSITIONS: Final = ["t:0", "t:1", "t:2"]
 # Requests are spread over this much of the time before now; the last of it is left for the feedback that follows.
 SPAN_SECONDS: Final = 300.0
 FEEDBACK_SECONDS_MAX: Final = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a load may have more of than the ordinary one has.
+
+    Puids take turns among the models, which differ by their service. Where `scored` is False an answer is the class
+    alone, so that more classes make no larger payload.
+    """
+
+    models: int = 1
+    classes: int = 3
+    rows: int = 1
+    headers: int = 11
+    scored: bool = True
+
+    def request(self, chance: random.Random) -> bytes:
+        rows = [[round(chance.uniform(0, 5), 1) for _ in range(4)] for _ in range(self.rows)]
+        return orjson.dumps({"data": {"ndarray": rows}})
+
+    def response(self, chance: random.Random) -> bytes:
+        meta = {"requestPath": {"classifier": "seldonio/sklearn:1.0"}}
+        return orjson.dumps({"data": self._data(self._scores, chance), "meta": meta})
+
+    def feedback(self, chance: random.Random) -> bytes:
+        truth = {"data": self._data(self._one_hot, chance), "meta": {"tags": {"user": "a"}}}
+        return orjson.dumps({"reward": 1, "truth": truth})
+
+    def _data(self, row: Callable[[random.Random], list[float]], chance: random.Random) -> dict[str, Any]:
+        if not self.scored:
+            return {"ndarray": [chance.randrange(self.classes) for _ in range(self.rows)]}
+        names = [f"t:{position}" for position in range(self.classes)]
+        return {"names": names, "ndarray": [row(chance) for _ in range(self.rows)]}
+
+    def _scores(self, chance: random.Random) -> list[float]:
+        weights = [chance.random() for _ in range(self.classes)]
+        total = sum(weights)
+        return [weight / total for weight in weights]
+
+    def _one_hot(self, chance: random.Random) -> list[float]:
+        label = chance.randrange(self.classes)
+        return [int(position == label) for position in range(self.classes)]
+
+
+ORDINARY: Final = Shape()
+
+
 class Event(NamedTuple):
-    """One canonical event; `seconds` is its time, from the epoch."""
+    """One canonical event; `seconds` is its time, from the epoch. `row` is that of a batch that it is about."""
 
     kind: str
     puid: str
     seconds: float
     payload: bytes
+    service: str = "sklearn"
+    endpoint: str = "default"
+    row: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +116,11 @@ def create(bootstrap: str, prefix: str, partitions: int) -> Topics:
     return topics
 
 
-def fill(topics: Topics, puids: int) -> Topics:
+def fill(topics: Topics, puids: int, shape: Shape = ORDINARY) -> Topics:
     """Write the three events of every puid; returns once the broker holds them all."""
     producer = open_producer(topics.bootstrap, linger_ms=20)
-    for number, event in enumerate(events(puids, time.time())):
-        send(producer, topics, event)
+    for number, event in enumerate(events(puids, time.time(), shape)):
+        send(producer, topics, event, shape.headers)
         if number % 5000 == 0:
             producer.poll(0)
     left = producer.flush(120)
@@ -111,7 +160,7 @@ def fill_source(bootstrap: str, topic: str, puids: int) -> None:
         raise RuntimeError(f"{left} events were never acknowledged")
 
 
-def events(puids: int, now: float) -> Iterator[Event]:
+def events(puids: int, now: float, shape: Shape = ORDINARY) -> Iterator[Event]:
     """Three events a puid, by event time: the answer comes within 50 ms, the feedback within a minute."""
     chance = random.Random(1)
     start = now - SPAN_SECONDS - FEEDBACK_SECONDS_MAX
@@ -122,50 +171,34 @@ def events(puids: int, now: float) -> Iterator[Event]:
             yield heapq.heappop(due)[1]
         puid = str(uuid.UUID(int=chance.getrandbits(128), version=4))
         answered = asked + chance.uniform(0.005, 0.05)
-        yield Event("request", puid, asked, request(chance))
-        yield Event("response", puid, answered, response(chance))
+        service = "sklearn" if shape.models == 1 else f"sklearn-{number % shape.models}"
+        yield Event("request", puid, asked, shape.request(chance), service)
+        yield Event("response", puid, answered, shape.response(chance), service)
         told = answered + min(chance.expovariate(1 / 15), FEEDBACK_SECONDS_MAX - 1)
-        heapq.heappush(due, (told, Event("feedback", puid, told, feedback(chance))))
+        heapq.heappush(due, (told, Event("feedback", puid, told, shape.feedback(chance), service)))
     while due:
         yield heapq.heappop(due)[1]
 
 
-def request(chance: random.Random) -> bytes:
-    return orjson.dumps({"data": {"ndarray": [[round(chance.uniform(0, 5), 1) for _ in range(4)]]}})
-
-
-def response(chance: random.Random) -> bytes:
-    weights = [chance.random() for _ in POSITIONS]
-    row = [weight / sum(weights) for weight in weights]
-    meta = {"requestPath": {"classifier": "seldonio/sklearn:1.0"}}
-    return orjson.dumps({"data": {"names": POSITIONS, "ndarray": [row]}, "meta": meta})
-
-
-def feedback(chance: random.Random) -> bytes:
-    label = chance.randrange(len(POSITIONS))
-    row = [int(position == label) for position in range(len(POSITIONS))]
-    truth = {"data": {"names": POSITIONS, "ndarray": [row]}, "meta": {"tags": {"user": "a"}}}
-    return orjson.dumps({"reward": 1, "truth": truth})
-
-
-def send(producer: Any, topics: Topics, event: Event) -> None:
-    """Hand one event to the producer; waits while its queue is full."""
-    kind, puid, seconds, _payload = event
+def send(producer: Any, topics: Topics, event: Event, headers: int = ORDINARY.headers) -> None:
+    """Hand one event to the producer, with so many headers: its own, then others. Waits while the queue is full."""
+    kind, puid, seconds, _payload, service, endpoint, row = event
     key = puid.encode()
-    headers = [
+    own = [
         ("ce_specversion", b"1.0"),
         ("ce_type", TYPES[kind]),
         ("ce_id", key + kind[:3].encode()),
         ("ce_source", b"http://localhost:9000/"),
         ("ce_time", instant(seconds)),
-        ("ce_requestid", key),
-        ("ce_inferenceservicename", b"sklearn"),
+        ("ce_requestid", key if row is None else b"%b-item-%d" % (key, row)),
+        ("ce_inferenceservicename", service.encode()),
         ("ce_namespace", b"seldon"),
-        ("ce_endpoint", b"default"),
+        ("ce_endpoint", endpoint.encode()),
         ("ce_modelid", b"classifier"),
         ("content-type", b"application/json"),
     ]
-    produce(producer, topics.of(kind), event, key, headers)
+    own += [(f"x-header-{number}", b"of a proxy on the way") for number in range(len(own), headers)]
+    produce(producer, topics.of(kind), event, key, own[:headers])
 
 
 def produce(producer: Any, topic: str, event: Event, key: bytes | None, headers: list[tuple[str, bytes]]) -> None:

@@ -21,10 +21,15 @@ GOALS: Final = {
     f"{ONE} against plain Faust": "≥ 25",
     "recovery": "≥ 300,000",
     "memory of an open exchange: RSS": "≤ 300",
-    "memory of an open exchange: the store's own count": "≤ 300",
+    "memory of an open exchange: allocated by Python": "≤ 300",
     "event to /metrics, idle: 99th percentile": "≤ 1,000",
     INTAKE: "≥ 60,000",
     "documents against a plain bulk": "≥ 0.8",
+    "64 partitions against 8 partitions: CPU": "≤ 1.3",
+    "300 models against 1 model: CPU": "≤ 1.2",
+    "scrape of 20 models of 10 classes: median": "≤ 100",
+    "scrape of 1,000 models of 10 classes: median": "≤ 1,000",
+    "scrape of 1,000 models of 10 classes: longest wait for /live": "≤ 50",
 }
 
 

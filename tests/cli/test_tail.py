@@ -12,6 +12,8 @@ from app.cli.reading import Placed, printable
 from app.cli.tail import Line, Tailed, brought, lines_of
 from app.core.events import TYPE_OF, Kind, Reason
 from app.core.limits import Limits
+from app.core.payloads.forms import FORMS
+from app.core.payloads.table import Form
 from app.core.wire.records import Record, pack_headers
 from tests.builders import START, a_feedback, a_request, a_response
 
@@ -47,21 +49,47 @@ def what(record: Record, topic: Tailed = SOURCE) -> str:
 
 def test_a_line_says_what_was_understood() -> None:
     assert lines(a_record(SELDON | {"endpoint": "canary", "inferenceservicename": "fraud"})) == [
-        ("2026-11-21T07:00:00.250000Z", "0:7", "seldon", "request", "p", "bank/fraud/canary/m", "2 rows")
+        ("2026-11-21T07:00:00.250000Z", "0:7", "seldon", "request", "Seldon", "p", "bank/fraud/canary/m", "2 rows")
     ]
     event = a_response(1, 0, at=-90.5, version=2, puid="q", headers={"ce_modelversion": b"v3"}).read()
     assert lines(event, CANONICAL) == [
-        ("2026-11-21T06:58:29.500000Z", "0:0", "canonical", "response", "q", "ns/svc/default/m@v3", "predicted 1, 0")
+        (
+            "2026-11-21T06:58:29.500000Z",
+            "0:0",
+            "canonical",
+            "response",
+            "Seldon",
+            "q",
+            "ns/svc/default/m@v3",
+            "predicted 1, 0",
+        )
     ]
 
 
 def test_a_record_with_two_events_has_two_lines() -> None:
     pair = a_record({}, orjson.dumps({"puid": "p", "features": [1, 2], "output": "cat", "label": "dog"}))
-    assert [(line.dialect, line.kind, line.who, line.what) for line in lines(pair)] == [
-        ("plain", "request", "-", "1 row"),
-        ("plain", "response", "-", "predicted cat"),
-        ("plain", "feedback", "-", "label dog"),
+    assert [(line.dialect, line.kind, line.form, line.who, line.what) for line in lines(pair)] == [
+        ("plain", "request", "Seldon", "-", "1 row"),
+        ("plain", "response", "Seldon", "-", "predicted cat"),
+        ("plain", "feedback", "Seldon", "-", "label dog"),
     ]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+def test_a_line_says_which_form_a_payload_has(form: Form) -> None:
+    events = {"request": a_request, "response": a_response}
+    for kind, body in form.examples:
+        event = a_feedback(truth=orjson.loads(body)) if kind == "truth" else events[kind](value=body.encode())
+        (line,) = lines(event.read(), CANONICAL)
+        assert (line.form, line.what.startswith("refused")) == (form.name, False), line
+
+
+def test_a_feedback_has_the_forms_of_its_parts() -> None:
+    (line,) = lines(a_feedback("cat", response={"predictions": ["cat"]}, request=[[1], [2, 3]]).read(), CANONICAL)
+    assert line.form == "Seldon, TensorFlow"
+    assert line.what.endswith(
+        "predicted cat, its request is refused (ragged): the request's rows have different lengths"
+    )
 
 
 @pytest.mark.parametrize(
@@ -76,6 +104,7 @@ def test_a_record_with_two_events_has_two_lines() -> None:
         (a_response(body={"status": {"code": 500}}), "a failed prediction"),
         (a_feedback("cat"), "label cat"),
         (a_feedback([0, 1]), "label 0, 1"),
+        (a_feedback([0, None]), "label 0, nothing"),
         (a_feedback(None, reward=0), "takes the label back, reward 0"),
         (a_feedback(reward=None), "takes the reward back"),
         (a_feedback(reward=-0.5), "reward -0.5"),
@@ -89,11 +118,11 @@ def test_what_a_payload_says(event: Any, said: str) -> None:
 
 @pytest.mark.parametrize("kind", [Kind.OUTLIER, Kind.DRIFT])
 def test_what_a_detector_says_is_not_judged(kind: Kind) -> None:
-    assert what(a_record(SELDON | {"type": TYPE_OF[kind]}, b'{"data": {}}')) == "what a detector says, never judged"
+    assert what(a_record(SELDON | {"type": TYPE_OF[kind]}, b'{"data": {}}')) == "a detector's word, never judged"
 
 
-def test_a_response_that_says_no_class() -> None:
-    assert brought(Kind.RESPONSE, b'{"binData": "AAAA"}') == "rows that say no class"
+def test_a_response_without_a_class_says_why() -> None:
+    assert brought(Kind.RESPONSE, b'{"binData": "AAAA"}') == "no class: the answer's bytes hold no class"
 
 
 # -- why it does not join ---------------------------------------------------------------------------------------------
@@ -101,7 +130,7 @@ def test_a_response_that_says_no_class() -> None:
 
 def test_what_cannot_be_understood_is_shown_with_the_reason() -> None:
     (line,) = lines(a_record({}, b"{}", b"k"))
-    assert line[:-1] == ("2026-11-21T07:00:00.250000Z", "0:7", "-", "-", "k", "-")
+    assert line[:-1] == ("2026-11-21T07:00:00.250000Z", "0:7", "-", "-", "-", "k", "-")
     assert line.what.startswith("refused (unknown-type): nothing says whether this is a request")
     assert what(a_record({"ce_type": "x"})).startswith("refused (unknown-type): the type is 'x'")
     assert what(a_record(SELDON | {"requestid": ""})).startswith("refused (no-puid): nothing names the request")

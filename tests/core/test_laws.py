@@ -7,23 +7,26 @@ state that the core keeps.
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, Final
 
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from xxhash import xxh3_64_intdigest
 
 from app.core.clock import parse_time
-from app.core.counts.panes import COARSE, FINE, TOTAL, PaneClock, RowKey, Window, row_key, row_value
+from app.core.counts.panes import COARSE, FINE, TOTAL, PaneClock, Window
+from app.core.counts.rows import RowKey, row_key, row_value
 from app.core.counts.view import View
 from app.core.events import Identity, Leg, identity_fields
+from app.core.measures.readings import Readings
 from app.core.rules import Rulebook, Rules
 from tests.builders import (
     START,
     Fields,
     Ledger,
+    Read,
     Record,
     a_feedback,
     a_request,
@@ -32,6 +35,7 @@ from tests.builders import (
     known,
     run,
     tell,
+    totals_of,
 )
 
 DELAYS: Final = (1, 10, 60, 300, 1800, 3600, 21600, 86400, 259200, 604800, 2592000)
@@ -153,7 +157,7 @@ def event_of(record: Record) -> Event:
         Leg(*(headers.get(name, "") for name in names)),
         time,
         time if time <= stamp + AHEAD * 1_000_000 else stamp,
-        int.from_bytes(blake2b(value, digest_size=8).digest(), "big"),
+        xxh3_64_intdigest(value),
         orjson.loads(value),
     )
 
@@ -201,34 +205,49 @@ def exchange(events: list[Event], rules: tuple[Rules, ...]) -> Iterable[tuple[Id
     requests |= {event.leg: event.pane_time for event in events if event.kind == "request"}
     answers = {event.leg: answer_of(event, event.body["response"]) for event in carried}
     answers |= {event.leg: answer_of(event, event.body) for event in events if event.kind == "response"}
-    labels = {(event.leg[:2], event.row): event for event in events if event.says[0]}  # by service and row
+    labels = standing({(event.leg[:2], event.row): event for event in events if event.says[0]})  # by service and row
     reward = next((event for event in reversed(events) if event.says[1]), None)
     legs = {*requests, *answers}
     told: dict[Leg, int] = {}  # the newest pane time of what is stated about each leg
 
-    for event in labels.values():
+    for event in [event for event in labels.values() if holds(event, labels)]:
         for leg in [leg for leg in legs if judges(event, leg, legs, rules)] or [event.leg]:
             told[leg] = max(told.get(leg, 0), event.pane_time)
     for leg in legs:
         if leg not in answers:
-            yield Identity(*leg, ""), requests[leg], "counters", "request", 1
+            yield Identity(*leg, ""), requests[leg], "exchanges", "request", 1
             continue
         answer = answers[leg]
-        cells = [("counters", "response", 1)]
+        cells = [("exchanges", "response", 1)]
         if leg in requests:
-            cells.append(("counters", "request", 1))
+            cells.append(("exchanges", "request", 1))
         if answer.width:
-            cells.append(("classes", str([*map(str, range(answer.width))]), 1))
+            cells.append(("confusion/classes", str([*map(str, range(answer.width))]), 1))
         cells += verdicts(answer, [event for event in labels.values() if judges(event, leg, legs, rules)])
         yield from ((answer.who, answer.pane_time, *cell) for cell in cells)
     if reward and reward.body["reward"] is not None:
         home = reward_home(reward, answers)
         who, pane_time = place(home, answers, reward.pane_time)
-        yield who, pane_time, "counters", "rewards", 1
-        yield who, pane_time, "counters", "points", round(reward.body["reward"] * 1_000_000_000)
+        yield who, pane_time, "rewards", "count", 1
+        yield who, pane_time, "rewards", "points", round(reward.body["reward"] * 1_000_000_000)
         told[home] = max(told.get(home, 0), reward.pane_time)
     for leg, pane_time in told.items():
-        yield *place(leg, answers, pane_time), "counters", "feedback", 1
+        yield *place(leg, answers, pane_time), "exchanges", "feedback", 1
+
+
+Labels = dict[tuple[tuple[str, ...], int | None], Event]
+
+
+def standing(labels: Labels) -> Labels:
+    """The labels without those of rows that a newer one for the batch has outdated."""
+    batches = {home: event.rank for (home, row), event in labels.items() if row is None}
+    return {key: event for key, event in labels.items() if event.rank >= batches.get(key[0], event.rank)}
+
+
+def holds(event: Event, labels: Labels) -> bool:
+    """Whether any label of a feedback holds: of a batch those of which no newer one is for the row alone."""
+    rows = range(len(event.labels or ()))
+    return any(event.row is not None or (event.leg[:2], row) not in labels for row in rows)
 
 
 def place(leg: Leg, answers: dict[Leg, Answer], pane_time: int) -> tuple[Identity, int]:
@@ -242,10 +261,12 @@ def judges(event: Event, leg: Leg, legs: Iterable[Leg], rules: tuple[Rules, ...]
     named = event.leg
     if named.service not in ("", leg.service) or named.namespace not in ("", leg.namespace):
         return False
-    scored = Rulebook(rules).of(leg).scored_model
-    if scored and Leg(*leg[:3], scored) in legs:
-        return leg.model == scored
-    return bool(scored) or named.predictor != leg.predictor or named.model in ("", leg.model)
+    rule = Rulebook(rules).of(leg)
+    if rule.scored_model and (leg.predictor not in rule.shadow or Leg(*leg[:3], rule.scored_model) in legs):
+        return leg.model == rule.scored_model
+    if rule.scored_model or named.predictor != leg.predictor or named.model in ("", leg.model):
+        return True
+    return Leg(*leg[:3], named.model) not in legs
 
 
 def reward_home(reward: Event, answers: dict[Leg, Answer]) -> Leg:
@@ -255,7 +276,7 @@ def reward_home(reward: Event, answers: dict[Leg, Answer]) -> Leg:
     candidates = [
         leg
         for leg in answers
-        if leg.predictor != "shadow" and all(word in ("", own) for word, own in zip(named[:3], leg, strict=False))
+        if leg.predictor != "shadow" and all(word in ("", own) for word, own in zip(named, leg, strict=True))
     ]
     if len(candidates) == 1:
         return candidates[0]
@@ -266,6 +287,7 @@ def reward_home(reward: Event, answers: dict[Leg, Answer]) -> Leg:
 def verdicts(answer: Answer, labels: list[Event]) -> Iterable[tuple[str, str, int]]:
     """The cells of an answer's rows, its mismatch and its delay."""
     rows: list[tuple[Any, int] | None] = [None] * len(answer.classes)
+    labels = [] if answer.classes == [None] else labels  # a failed answer has no rows
     mismatched = False
     batches = sorted((event for event in labels if event.row is None), key=lambda event: event.rank)
     since = (0, 0)
@@ -279,22 +301,22 @@ def verdicts(answer: Answer, labels: list[Event]) -> Iterable[tuple[str, str, in
         if event.row is not None and event.rank[:2] > since:
             if event.row < len(rows):
                 rows[event.row] = (event.labels[0], event.time) if event.labels else None
-            else:
-                mismatched = True
+            elif event.labels:
+                mismatched = True  # until it is taken back
     if mismatched:
-        yield "counters", "mismatched", 1
+        yield "mismatches", "answers", 1
     for predicted, label in zip(answer.classes, rows, strict=True):
         if predicted is None:
-            yield "counters", "failed", 1
+            yield "confusion", "failed", 1
         elif label is None:
-            yield "unlabelled", predicted, 1
+            yield "confusion/unlabelled", predicted, 1
         else:
-            yield f"={label[0]}", predicted, 1
+            yield f"confusion={label[0]}", predicted, 1
     times = [label[1] for label in rows if label is not None]
     if times:
         delay = max(0, max(times) - answer.time)
-        yield "counters", f"delay_{sum(delay > bound * 1_000_000 for bound in DELAYS)}", 1
-        yield "counters", "delay_us", delay
+        yield "delay", f"{sum(delay > bound * 1_000_000 for bound in DELAYS)}", 1
+        yield "delay", "us", delay
 
 
 def by_rows(panes: Panes, ours: Callable[[str, str], bool]) -> dict[RowKey, dict[str, int]]:
@@ -304,7 +326,7 @@ def by_rows(panes: Panes, ours: Callable[[str, str], bool]) -> dict[RowKey, dict
         for (row, column), amount in cells.items():
             if ours(row, column) and amount:
                 for level, pane in ((TOTAL, 0), (COARSE, minute // 10), (FINE, minute)):
-                    columns = result.setdefault(RowKey(who, level, pane, row), {})
+                    columns = result.setdefault(RowKey(who, "", level, pane, row), {})
                     columns[column] = columns.get(column, 0) + amount
     cleaned = {key: {name: n for name, n in row.items() if n} for key, row in result.items()}
     return {key: row for key, row in cleaned.items() if row}
@@ -314,14 +336,14 @@ def written(ledger: Ledger, ours: Callable[[str, str], bool]) -> dict[RowKey, di
     """The same of what was written, with lists of classes as the oracle writes them."""
     result: dict[RowKey, dict[str, int]] = {}
     for key, row in ledger.rows().items():
-        cells = {str(orjson.loads(name)) if key.row == "classes" else name: n for name, n in row.items()}
+        cells = {str(orjson.loads(name)) if key.row == "confusion/classes" else name: n for name, n in row.items()}
         if kept := {name: n for name, n in cells.items() if ours(key.row, name)}:
             result[key] = kept
     return result
 
 
 def is_feedback_part(row: str, column: str) -> bool:
-    return (row, column) == ("counters", "feedback")
+    return (row, column) == ("exchanges", "feedback")
 
 
 def is_any_other(row: str, column: str) -> bool:
@@ -414,14 +436,14 @@ def test_the_oracle_knows_what_a_human_knows() -> None:
     ]
     current, shadow = Identity("ns", "svc", "default", "m", ""), Identity("ns", "svc", "shadow", "m", "")
     first = {
-        ("counters", "request"): 1, ("counters", "response"): 1, ("counters", "feedback"): 1,
-        ("=1", "1"): 1, ("unlabelled", "0"): 1, ("=0", "1"): 1,
-        ("counters", "rewards"): 1, ("counters", "points"): -500_000_000,
-        ("counters", "delay_2"): 1, ("counters", "delay_us"): 11_000_000,
+        ("exchanges", "request"): 1, ("exchanges", "response"): 1, ("exchanges", "feedback"): 1,
+        ("confusion=1", "1"): 1, ("confusion/unlabelled", "0"): 1, ("confusion=0", "1"): 1,
+        ("rewards", "count"): 1, ("rewards", "points"): -500_000_000,
+        ("delay", "2"): 1, ("delay", "us"): 11_000_000,
     }  # fmt: skip
     second = {
-        ("counters", "response"): 1, ("counters", "feedback"): 1, ("classes", "['0', '1']"): 1,
-        ("unlabelled", "1"): 1, ("counters", "mismatched"): 1,
+        ("exchanges", "response"): 1, ("exchanges", "feedback"): 1, ("confusion/classes", "['0', '1']"): 1,
+        ("confusion/unlabelled", "1"): 1, ("mismatches", "answers"): 1,
     }  # fmt: skip
     panes = recount(records, ())
     assert {at: dict(cells) for at, cells in panes.items()} == {
@@ -439,7 +461,10 @@ def test_the_oracle_knows_what_a_human_knows() -> None:
 MODELS = (Identity("ns", "svc", "default", "m", ""), Identity("ns", "svc", "shadow", "m", "v2"))
 VIEW_WINDOWS = (Window("5m", 300), Window("2h", 7200), Window("3h", 10800))
 PANES = {TOTAL: (0,), FINE: (-3, -2, -1, 0, 1, 2, 3, 100, 125), COARSE: (-1, 0, 1, 17, 18)}
-CELLS = (("counters", "request"), ("counters", "points"), ("=1", "1"), ("=1", "0"), ("=0", "0"), ("unlabelled", "1"))
+CELLS = (
+    ("exchanges", "request"), ("rewards", "points"), ("confusion=1", "1"), ("confusion=1", "0"), ("confusion=0", "0"),
+    ("confusion/unlabelled", "1"),
+)  # fmt: skip
 
 
 @st.composite
@@ -450,7 +475,7 @@ def a_row(draw: st.DrawFn) -> tuple[bytes, bytes | None]:
     columns = [column for of, column in CELLS if of == row]
     counts = draw(st.dictionaries(st.sampled_from(columns), st.integers(1, 5), max_size=len(columns)))
     start = {TOTAL: 0, FINE: START // 60, COARSE: START // 600}[level]
-    key = RowKey(draw(st.sampled_from(MODELS)), level, start + draw(st.sampled_from(PANES[level])), row)
+    key = RowKey(draw(st.sampled_from(MODELS)), "", level, start + draw(st.sampled_from(PANES[level])), row)
     return row_key(key), row_value(counts) if counts else None
 
 
@@ -458,17 +483,17 @@ feeds = st.lists(st.lists(a_row(), max_size=8), min_size=1, max_size=3)  # of ea
 
 
 def a_view() -> View:
-    return View(PaneClock(), VIEW_WINDOWS, Rulebook(), 200)
+    return View(PaneClock(), VIEW_WINDOWS)
 
 
 def read_out(view: View, now: float) -> dict[Identity, dict[str, Any]]:
     """The sums of all windows as far as readings show them."""
     return {
         who: {
-            name: (reading.parts["request"], round(reading.reward_points * 1e9), reading.confusion, reading.rows)
-            for name, reading in readings.items()
+            name: (read.parts["request"], round(read.reward_points * 1e9), read.confusion, read.rows)
+            for name, read in ((name, Read(reading)) for name, reading in readings.items())
         }
-        for who, readings in view.readings(now)
+        for who, readings in Readings(view, Rulebook(), 200).of_models(now)
     }
 
 
@@ -492,20 +517,22 @@ def brute_force(feed: list[list[tuple[bytes, bytes | None]]], now: float) -> dic
 
 
 def holders(level: str, pane: int, now: float) -> list[str]:
-    """The windows that hold a pane: its start is at most a window's length before the pane that is open now."""
-    if level == TOTAL:
-        return [TOTAL]
-    seconds = 60 if level == FINE else 600
-    fits = [window for window in VIEW_WINDOWS if (window.seconds <= 7200) == (level == FINE)]
-    return [name for name, length in fits if 0 <= now // seconds - pane <= length // seconds]
+    """What holds a pane: the total, and the windows that reach back from now to it, or to the coarse one around it."""
+    found = [TOTAL]
+    for name, length in VIEW_WINDOWS if level != TOTAL else ():
+        seconds = 60 if length <= 7200 else 600
+        if level == FINE or seconds == 600:
+            own = pane // 10 if level == FINE and seconds == 600 else pane
+            found += [name] if 0 <= now // seconds - own <= length // seconds else []
+    return found
 
 
 def shown(cells: Counter[tuple[str, str]]) -> tuple[int, int, dict[tuple[str, str], int], dict[str, int]]:
-    confusion = {(row[1:], column): n for (row, column), n in cells.items() if row[:1] == "="}
+    confusion = {(row[10:], column): n for (row, column), n in cells.items() if row[:10] == "confusion="}
     correct = sum(n for (actual, predicted), n in confusion.items() if actual == predicted)
     rows = {"correct": correct, "incorrect": sum(confusion.values()) - correct, "measured": 0, "failed": 0}
-    rows["unlabelled"] = cells["unlabelled", "1"]
-    return cells["counters", "request"], cells["counters", "points"], confusion, rows
+    rows["unlabelled"] = cells["confusion/unlabelled", "1"]
+    return cells["exchanges", "request"], cells["rewards", "points"], confusion, rows
 
 
 @given(st.data(), feeds)
@@ -515,16 +542,16 @@ def test_rows_that_come_again_or_interleaved_change_nothing(
     straight, mixed = a_view(), a_view()
     for number, records in enumerate(feed):
         for record in records:
-            straight.apply(number, *record)
+            straight.apply(number, dict([record]))
     turns = data.draw(st.permutations([number for number, records in enumerate(feed) for _ in records]))
     place = [0] * len(feed)
     for number in turns:
         place[number] += 1
-        mixed.apply(number, *feed[number][place[number] - 1])
+        mixed.apply(number, dict([feed[number][place[number] - 1]]))
         if data.draw(st.booleans()):  # the topic is read again from some place on
             for record in feed[number][data.draw(st.integers(0, place[number] - 1)) : place[number]]:
-                mixed.apply(number, *record)
-    assert mixed.sums() == straight.sums()
+                mixed.apply(number, dict([record]))
+    assert totals_of(mixed) == totals_of(straight)
     for now in (START, START + 7000):
         assert read_out(mixed, now) == read_out(straight, now)
 
@@ -540,7 +567,7 @@ def test_windows_are_the_sums_of_their_panes_at_any_time_and_in_any_order_of_rea
     for number in turns:
         record = feed[number][len(done[number])]
         done[number].append(record)
-        view.apply(number, *record)
+        view.apply(number, dict([record]))
         if data.draw(st.booleans()):
             now = START + data.draw(nows)
             assert read_out(view, now) == brute_force(done, now)
@@ -556,12 +583,12 @@ def test_a_partition_that_is_forgotten_and_read_again_is_the_same(
     view = a_view()
     for partition, records in enumerate(feed):
         for record in records:
-            view.apply(partition, *record)
+            view.apply(partition, dict([record]))
     before = read_out(view, START)
     view.forget(number)
     assert read_out(view, START) == brute_force([[] if n == number else rows for n, rows in enumerate(feed)], START)
     for record in feed[number]:
-        view.apply(number, *record)
+        view.apply(number, dict([record]))
     assert read_out(view, START) == before
 
 
@@ -569,15 +596,13 @@ def test_a_partition_that_is_forgotten_and_read_again_is_the_same(
 def test_a_window_holds_its_full_panes_and_the_open_one(seconds: int) -> None:
     window = Window("w", seconds)
     ledger = Ledger(windows=(window,)).absorb(a_response(1, at=0)).cut()
-    held = [
-        now for now in range(0, seconds + 181, 30) if ledger.readings("w", now)["ns/svc/default/m"].parts["response"]
-    ]
+    held = [now for now in range(0, seconds + 181, 30) if ledger.models("w", now)["ns/svc/default/m"].parts["response"]]
     assert (held[0], held[-1]) == (0, seconds + 30)
 
 
 def test_the_view_knows_who_owns_a_partition() -> None:
     view = a_view()
-    view.apply(3, b'["owner",3]', b'"http://one:6066"')
-    view.apply(3, b'["owner",3]', b'"http://two:6066"')
+    view.take(3, b'["owner",3]', b'"http://one:6066"')
+    view.take(3, b'["owner",3]', b'"http://two:6066"')
     assert view.owners == {3: "http://two:6066"}
-    assert not list(view.readings(START))
+    assert not view.identities()

@@ -7,7 +7,8 @@ from typing import Literal, cast
 
 import pytest
 
-from app.demo.record import RADIUS_ERROR, SAMPLES, Phase, Recording, Row, as_bytes, record_breast_cancer, record_iris
+from app.demo.recordings import Phase, Recording, Row
+from tests.demo.record import RADIUS_ERROR, SAMPLES, as_bytes, record_breast_cancer, record_iris
 
 Leg = Literal["current", "shadow"]
 LEGS: tuple[Leg, Leg] = ("current", "shadow")

@@ -10,7 +10,8 @@ import pytest
 from app.core.clock import parse_time
 from app.core.events import TYPES, Kind
 from app.core.payloads.bodies import check_request, read_feedback, read_response, version_of
-from app.demo.traffic import LABEL_DELAY_SECONDS, MOST_BEHIND_SECONDS, Sent, Traffic, load_recordings
+from app.demo.recordings import load_recordings
+from app.demo.traffic import LABEL_DELAY_SECONDS, MOST_BEHIND_SECONDS, Sent, Traffic
 
 BEGIN = 1_795_000_000.0
 HEADERS = [

@@ -5,9 +5,10 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
-from app.core.counts.panes import TOTAL, PaneClock
-from app.core.events import Identity
-from app.core.join.shard import Position, Shard
+from app.core.counts.accounts import Subject
+from app.core.counts.panes import PaneClock
+from app.core.join.position import Position
+from app.core.join.shard import Shard
 from app.core.limits import Limits
 from app.core.rules import Rulebook
 from app.core.stats import Stats
@@ -70,31 +71,26 @@ def recovered(settings: dict[str, str]) -> dict[int, tuple[Shard, Position | Non
     return shards
 
 
-def counted_by_exchanges(shard: Shard) -> Counter[tuple[Identity, str, str]]:
+def counted_by_exchanges(shard: Shard) -> Counter[tuple[Subject, str, str]]:
     """The totals that the exchanges of a shard say they have counted."""
-    names = shard.names
-    totals: Counter[tuple[Identity, str, str]] = Counter()
+    numbers = shard.numbers
+    totals: Counter[tuple[Subject, str, str]] = Counter()
     for puid in shard.store:
         exchange = shard.get(puid)
         assert exchange is not None
-        for group in exchange.counted:
-            identity = names.identities[group.identity]
-            for number in group.atoms:
-                for atom in names.unbundle(number):
-                    totals[identity, *names.atoms[atom]] += 1
-            totals[identity, "counters", "delay_us"] += group.delay
-            totals[identity, "counters", "points"] += group.points
+        for one in exchange.counted:
+            subject = numbers.accounts[one.account].subject
+            for number in one.atoms:
+                for atom in numbers.unbundle(number):
+                    totals[subject, *numbers.atoms[atom]] += 1
+            for atom, amount in one.amounts.items():
+                totals[subject, *numbers.atoms[atom]] += amount
     return Counter({at: amount for at, amount in totals.items() if amount})
 
 
-def totals_of(shard: Shard) -> Counter[tuple[Identity, str, str]]:
+def totals_of(shard: Shard) -> Counter[tuple[Subject, str, str]]:
     """The totals of a shard's rows."""
-    return Counter(
-        {
-            (key.identity, key.row, column): amount
-            for key, row in shard.counts.rows.items()
-            if key.level == TOTAL
-            for column, amount in row.items()
-            if amount
-        }
-    )
+    totals: Counter[tuple[Subject, str, str]] = Counter()
+    for account, _, _, atom, amount in shard.counts.cells():
+        totals[account.subject, *atom] += amount
+    return Counter({at: amount for at, amount in totals.items() if amount})

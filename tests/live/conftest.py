@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.live import servers
+from tests.live import seeds, servers
+
+
+def pytest_report_header() -> list[str]:
+    return seeds.header()
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ BAD: dict[str, list[Event]] = {
     ],
     "not-finite": [_event("response", b"x", b'{"data": {"ndarray": [[NaN, 1]]}}')],
     "not-an-object": [
-        _event("request", b"x", b"[1]"),
+        _event("request", b"x", b"1"),
         _event("response", b"x", b"7"),
         _event("feedback", b"x", b'["a"]'),
     ],

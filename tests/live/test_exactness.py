@@ -1,6 +1,5 @@
 """Every count equals the brute-force count: quiet, with two workers, after a restart, and through kills and stalls."""
 
-import os
 import random
 import signal
 import threading
@@ -8,11 +7,11 @@ import time
 import uuid
 from pathlib import Path
 
+from tests.live.seeds import SOAK, seed
 from tests.live.servers import Kafka
 from tests.live.story import NOW, expected, traffic
 from tests.live.workers import Fleet, assert_counts, produce, topic_settings, wait_for
 
-SOAK = os.environ.get("TALLY_TEST_SOAK") == "1"
 PUIDS = 200_000 if SOAK else 15_000
 COMMON = {"NOW": NOW.strftime("%Y-%m-%dT%H:%M:%SZ"), "SESSION_TIMEOUT": "3s"}
 
@@ -23,7 +22,7 @@ def settings_for(kafka: Kafka, **more: str) -> dict[str, str]:
 
 def test_counts_equal_brute_force(kafka: Kafka, tmp_path: Path) -> None:
     """One worker, then two, then none and again one: the same totals and windows, without new traffic."""
-    events = traffic(PUIDS)
+    events = traffic(PUIDS, seed(7))
     wanted = expected(events)
     settings = settings_for(kafka, PARTITIONS="8")
     with Fleet(tmp_path, settings) as fleet:
@@ -45,7 +44,7 @@ def test_counts_equal_brute_force(kafka: Kafka, tmp_path: Path) -> None:
 
 def test_two_workers_from_the_start(kafka: Kafka, tmp_path: Path) -> None:
     """Two workers that begin with the whole backlog count the same."""
-    events = traffic(PUIDS, seed=8)
+    events = traffic(PUIDS, seed(8))
     settings = settings_for(kafka, PARTITIONS="8")
     with Fleet(tmp_path, settings) as fleet:
         wait_for("topics exist", fleet.start().ready)
@@ -59,9 +58,9 @@ def test_two_workers_from_the_start(kafka: Kafka, tmp_path: Path) -> None:
 def test_kills_lose_and_double_nothing(kafka: Kafka, tmp_path: Path) -> None:
     """Ten kill -9 in the middle of the input, at random moments: the same totals."""
     kills, rate = (10, 1_500) if SOAK else (5, 1_200)
-    events = traffic(30_000 if SOAK else 8_000, seed=9)
+    events = traffic(30_000 if SOAK else 8_000, seed(9))
     settings = settings_for(kafka, PARTITIONS="8")
-    rng = random.Random(1)
+    rng = random.Random(seed(1))
     with Fleet(tmp_path, settings) as fleet:
         wait_for("the first worker is ready", fleet.start().ready)
         fleet.start()
@@ -83,7 +82,7 @@ def test_kills_lose_and_double_nothing(kafka: Kafka, tmp_path: Path) -> None:
 def test_a_stalled_worker_gives_way_and_comes_back(kafka: Kafka, tmp_path: Path) -> None:
     """SIGSTOP beyond the session time-out: the other takes over; the late one says what it lost, and is back."""
     rate = 1_000
-    events = traffic(8_000, seed=10)
+    events = traffic(8_000, seed(10))
     settings = settings_for(kafka, PARTITIONS="8")
     with Fleet(tmp_path, settings) as fleet:
         first, second = fleet.start(), fleet.start()

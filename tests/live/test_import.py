@@ -280,6 +280,19 @@ def test_one_sentence_says_what_elasticsearch_lacks(tally: Tally, index: str, tm
     assert not (tmp_path / "state.json").exists()
 
 
+@pytest.mark.parametrize(
+    "document", [{"window": "1h", "exchanges": {"request": 3}}, {"RequestId": "a", "message": "x"}]
+)
+def test_one_sentence_says_that_an_index_is_no_request_loggers(
+    tally: Tally, index: str, client: Elasticsearch, document: Any, tmp_path: Path
+) -> None:
+    foreign = f"{index}-foreign"
+    client.index(index=foreign, document=document, refresh=True)
+    said = tally.refuses("import", "--from-elasticsearch", index, foreign, "--state", tmp_path / "state.json")
+    client.indices.delete(index=foreign)
+    assert said == (f"{foreign} holds no documents of a request logger: none has a request, response or feedback.")
+
+
 class Stranger(BaseHTTPRequestHandler):
     """Answers 401, and says that it is Elasticsearch only to those who bring an API key."""
 

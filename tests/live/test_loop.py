@@ -4,7 +4,6 @@ After it: all that was produced is processed, the tables are what a brute-force 
 the inputs, and the changelogs replayed alone give the tables.
 """
 
-import os
 import random
 import threading
 import time
@@ -12,19 +11,19 @@ import uuid
 from pathlib import Path
 
 from tests.live.changelogs import counted_by_exchanges, ends, recovered, totals_of
+from tests.live.seeds import SOAK, seed
 from tests.live.servers import Kafka
 from tests.live.story import expected, traffic
 from tests.live.test_exactness import COMMON
 from tests.live.workers import Fleet, assert_counts, produce, topic_settings, wait_for
 
-SOAK = os.environ.get("TALLY_TEST_SOAK") == "1"
 ROUNDS = 40 if SOAK else 10
 
 
 def test_join_leave_kill_loop(kafka: Kafka, tmp_path: Path) -> None:
-    events = traffic(60_000 if SOAK else 15_000, seed=11)
+    events = traffic(60_000 if SOAK else 15_000, seed(11))
     settings = topic_settings(kafka.bootstrap, f"loop-{uuid.uuid4().hex[:8]}") | COMMON | {"PARTITIONS": "16"}
-    rng = random.Random(3)
+    rng = random.Random(seed(3))
     with Fleet(tmp_path, settings) as fleet:
         wait_for("topics exist", fleet.start().ready)
         backlog = len(events) // 2

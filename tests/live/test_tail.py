@@ -62,19 +62,23 @@ def test_tail_shows_every_dialect_and_what_is_refused(tally: Tally) -> None:
         )
     )
     text = tally.says("tail")
-    assert [row[2:] for row in table_of(text, tally.requests)] == [["canonical", "request", "p", "///m", "2 rows"]]
+    assert [row[2:] for row in table_of(text, tally.requests)] == [
+        ["canonical", "request", "Seldon", "p", "///m", "2 rows"]
+    ]
     assert f"{tally.responses}: no events." in text
     ((_, _, *refused),) = table_of(text, tally.feedback)
-    assert refused[:3] == ["canonical", "feedback", "p"]
+    assert refused[:4] == ["canonical", "feedback", "-", "p"]
     assert refused[-1].startswith("refused (empty): ")
     assert [row[2:] for row in table_of(text, source)[:3]] == [
-        ["seldon", "request", "p", "bank///m", "2 rows"],
-        ["plain", "request", "q", "/pets", "1 row"],
-        ["plain", "response", "q", "/pets", "predicted cat"],
+        ["seldon", "request", "Seldon", "p", "bank///m", "2 rows"],
+        ["plain", "request", "Seldon", "q", "/pets", "1 row"],
+        ["plain", "response", "Seldon", "q", "/pets", "predicted cat"],
     ]
-    assert table_of(text, source)[3][2:6] == ["-", "-", "k", "-"]
-    assert table_of(text, source)[3][6].startswith("refused (unknown-type): ")
-    assert [row[2:] for row in table_of(text, core2)] == [["core2", "response", "p", "ns/iris//iris", "predicted 2"]]
+    assert table_of(text, source)[3][2:7] == ["-", "-", "-", "k", "-"]
+    assert table_of(text, source)[3][7].startswith("refused (unknown-type): ")
+    assert [row[2:] for row in table_of(text, core2)] == [
+        ["core2", "response", "V2", "p", "ns/iris//iris", "predicted 2"]
+    ]
 
 
 def test_tail_shows_the_last_of_the_topics_that_are_named(tally: Tally) -> None:
@@ -82,7 +86,7 @@ def test_tail_shows_the_last_of_the_topics_that_are_named(tally: Tally) -> None:
     events: list[Sent] = [(tally.requests, b"%02d" % number, BODY, headers) for number in range(40)]
     asyncio.run(send(tally.bootstrap, events, transactions=f"{tally.id}-tail"))  # each takes two offsets
     text = tally.says("tail", "--topic", tally.requests, "-n", "25")
-    assert [row[4] for row in table_of(text, tally.requests)] == [f"{number:02d}" for number in range(15, 40)]
+    assert [row[5] for row in table_of(text, tally.requests)] == [f"{number:02d}" for number in range(15, 40)]
     assert tally.responses not in text
     assert len(table_of(tally.says("tail", "--topic", tally.requests, "-n", "1000"), tally.requests)) == 40
 
@@ -115,7 +119,7 @@ def test_tail_follows_until_it_is_interrupted(tally: Tally, following: "subproce
     for puid in (b"p", b"q"):
         asyncio.run(send(tally.bootstrap, [(tally.requests, puid, BODY, [("ce_type", REQUEST)])]))
         words = following.stdout.readline().decode().split("  ")
-        assert (words[0], words[4:]) == (tally.requests, ["request", puid.decode(), "-", "2 rows\n"])
+        assert (words[0], words[4:]) == (tally.requests, ["request", "Seldon", puid.decode(), "-", "2 rows\n"])
     following.send_signal(signal.SIGINT)
     out, err = following.communicate(timeout=20)
     assert (following.returncode, out, err) == (0, b"", b"")

@@ -18,6 +18,7 @@ from elasticsearch import Elasticsearch
 
 from app.core.counts.panes import PaneClock
 from app.core.counts.view import View
+from app.core.measures.readings import Readings
 from app.core.rules import Rulebook
 from app.settings import load_settings
 from app.worker.elasticsearch.windows import WindowWriter
@@ -298,9 +299,10 @@ def test_what_is_sent_late_overwrites_nothing_newer(
 
 def writer_of(url: str, panes: dict[bytes, bytes]) -> WindowWriter:
     """The writer of a worker that has read these counts, and exports."""
-    view = View(PaneClock(), VIEWED, Rulebook(), 200)
-    writer = WindowWriter(load_settings(elasticsearch_url=url), view, lambda: True, lambda: START)
+    view = View(PaneClock(), VIEWED)
+    readings = Readings(view, Rulebook(), 200)
+    writer = WindowWriter(load_settings(elasticsearch_url=url), readings, lambda: True, lambda: START)
     for key, value in panes.items():
-        view.apply(0, key, value)
+        view.take(0, key, value)
     writer._documents.note(START, writing=True)
     return writer

@@ -1,7 +1,7 @@
 """A consumer as `app.worker.kafka.consumer.RecordConsumer` is seen from outside.
 
 Followed: `Fetcher` for what is fetched when, what a seek or a new assignment makes of it, and how an error reaches the
-caller; `TopicPartitionState` for positions; `RecordConsumer` for `wait_for_records`, `take`, `place` and `end`;
+caller; `TopicPartitionState` for positions; `RecordConsumer` for `wait_for_records`, `take`, `next_offset` and `end`;
 `GroupCoordinator` for joining, heartbeats and commits. Not followed: several nodes, `pause`, patterns, auto-commit.
 """
 
@@ -393,7 +393,7 @@ class MemoryConsumer:
         state = (self._states or {}).get(tp)
         return state.end if state is not None else None
 
-    def place(self, tp: TopicPartition) -> int | None:
+    def next_offset(self, tp: TopicPartition) -> int | None:
         """The offset after the last record taken and the markers behind it."""
         if self._states is None:
             raise AttributeError("'NoneType' object has no attribute 'assignment'")  # as RecordConsumer

@@ -126,7 +126,7 @@ async def an_open_transaction_holds_readers_back(world: World) -> None:
         assert await read(world, consumer, 1) == [b"before"]
         await consumer.wait_for_records([world.tp], 0.3)
         assert consumer.take(world.tp, 100) == []
-        assert (consumer.place(world.tp), consumer.end(world.tp)) == (1, 3)
+        assert (consumer.next_offset(world.tp), consumer.end(world.tp)) == (1, 3)
         await producer.commit_transaction()
         assert await read(world, consumer, 2) == [b"within", b"behind"]
         await settled(world, 4)
@@ -148,11 +148,11 @@ async def a_place_moves_over_markers_when_no_record_is_left(world: World) -> Non
         await settled(world, 3)
         await consumer.wait_for_records([world.tp], 5)
         assert [record.offset for record in consumer.take(world.tp, 1)] == [0]
-        assert consumer.place(world.tp) == 1
+        assert consumer.next_offset(world.tp) == 1
         assert [record.offset for record in consumer.take(world.tp, 1)] == [1]
-        assert consumer.place(world.tp) == 2
+        assert consumer.next_offset(world.tp) == 2
         assert consumer.take(world.tp, 1) == []
-        assert consumer.place(world.tp) == 3
+        assert consumer.next_offset(world.tp) == 3
 
 
 async def a_new_producer_fences_the_old_one(world: World) -> None:
@@ -293,7 +293,7 @@ async def the_beginning_is_found(world: World) -> None:
         await world.put(producer, b"b")
         await world.delete_before(world.tp, 1)
         await consumer.seek_to_beginning(world.tp)
-        assert consumer.place(world.tp) == 1
+        assert consumer.next_offset(world.tp) == 1
         assert await read(world, consumer, 1) == [b"b"]
         found = await consumer.offsets_for_times({world.tp: TIME - 1})
         assert found[world.tp].offset == 1

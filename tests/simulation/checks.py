@@ -4,18 +4,20 @@ The oracle is a straight pass: the same records, each once, through one shard th
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from app.core.counts.panes import RowKey
+from app.core.counts.accounts import Account
+from app.core.counts.atoms import Atom
+from app.core.counts.cells import Latest, later
 from app.core.counts.view import View
 from app.core.join.description import describe
+from app.core.join.shard import Shard
 from app.core.letters import REKEYED
-from app.core.rules import Rulebook
 from app.core.wire.records import Record
 from app.worker.lane.partition import Partition
 from tests.builders import START, Ledger, a_shard, known, run
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from tests.simulation.history import History
 
 State = dict[bytes, bytes]
+#: What is counted, by account, level, pane and atom, without zeros.
+Cells = dict[tuple[Account, str, int, Atom], Any]
 
 
 def unrest(history: "History") -> str:
@@ -74,12 +78,12 @@ def _connections(history: "History", worker: Worker) -> Counter[str]:
 
 def _views_follow(history: "History") -> bool:
     """Whether every worker's view says what the panes topic says."""
-    view = View(history.settings.clock, history.settings.windows, Rulebook(), history.settings.max_classes)
+    view = View(history.settings.clock, history.settings.windows)
     for number, log in enumerate(history.broker.topics[history.settings.panes_topic]):
         for record in log.committed():
-            view.apply(number, record.key or b"", record.value)
-    sums = view.sums()
-    return all(worker.view.sums() == sums for worker in history.living())
+            view.take(number, record.key or b"", record.value)
+    sums = seen(view)
+    return all(seen(worker.view) == sums for worker in history.living())
 
 
 def check(history: "History") -> None:
@@ -117,20 +121,37 @@ def changelog(history: "History", topic: str, number: int) -> State:
     return state
 
 
-def cells(rows: Mapping[RowKey, Mapping[str, int]]) -> dict[RowKey, dict[str, int]]:
-    """Rows without zeros."""
-    found = {key: {column: amount for column, amount in row.items() if amount} for key, row in rows.items()}
-    return {key: row for key, row in found.items() if row}
+def seen(view: View) -> dict[tuple[Account, str, int], Any]:
+    """What a view shows of each model: the total, as pane -1 of no level, and each pane."""
+    found: dict[tuple[Account, str, int], Any] = {}
+    for identity in view.identities():
+        account = Account(identity, "")
+        found[account, "", -1] = view.total(account)
+        for level, pane in view.counted_panes(account):
+            found[account, level, pane] = view.panes(account, level, range(pane, pane + 1))
+    return found
+
+
+def cells(*shards: Shard) -> Cells:
+    """What shards have counted together."""
+    found: Cells = {}
+    for shard in shards:
+        for account, level, pane, atom, cell in shard.counts.cells():
+            at = account, level, pane, atom
+            if isinstance(cell, Latest):
+                found[at] = later(found.get(at), cell)
+            else:
+                found[at] = found.get(at, 0) + cell
+    return {at: cell for at, cell in found.items() if cell}
 
 
 def _check_counts(history: "History", straight: Ledger, parts: dict[int, Partition]) -> None:
-    total: dict[RowKey, Counter[str]] = {}
-    for part in parts.values():
-        for key, row in part.shard.counts.rows.items():
-            total.setdefault(key, Counter()).update(row)
-    assert cells(total) == straight.rows(), "the counts are not those of a straight pass"
+    total, wanted = cells(*(part.shard for part in parts.values())), cells(*straight.shards)
+    other = {at: (total.get(at), wanted.get(at)) for at in total.keys() | wanted if total.get(at) != wanted.get(at)}
+    assert not other, f"the counts are not those of a straight pass: {other}"
+    view = seen(straight.view())
     for worker in history.living():
-        assert worker.view.sums() == straight.totals(), f"the view of {worker.process} is another"
+        assert seen(worker.view) == view, f"the view of {worker.process} is another"
 
 
 def _check_knowledge(history: "History", straight: Ledger, parts: dict[int, Partition]) -> None:
@@ -139,7 +160,7 @@ def _check_knowledge(history: "History", straight: Ledger, parts: dict[int, Part
         for puid in part.shard.store:
             exchange = part.shard.get(puid)
             assert exchange is not None
-            found.append(describe(puid.decode(), exchange, part.shard.names, part.shard.counting))
+            found.append(describe(puid.decode(), exchange, part.shard.numbers, part.shard.judging))
     assert sorted(found, key=_puid) == known(straight, history.story.folded), "what is known of puids is another"
 
 
@@ -160,7 +181,7 @@ def _check_changelogs(history: "History", parts: dict[int, Partition]) -> None:
         )
         assert position is not None, "no position is kept"
         assert shard.store == running.store, "the changelog does not hold the exchanges that run"
-        assert cells(shard.counts.rows) == cells(running.counts.rows), "the changelog does not hold the rows that run"
+        assert cells(shard) == cells(running), "the changelog does not hold the counts that run"
         assert shard.counts.first_seen == running.counts.first_seen
         for topic in settings.topics:
             log = broker.topics[topic][number]
@@ -173,7 +194,7 @@ def _check_changelogs(history: "History", parts: dict[int, Partition]) -> None:
 
 def _check_letters(history: "History", straight: Ledger) -> None:
     """Each bad event has one dead letter, with its reason."""
-    assert len(straight.dead) == history.story.bad
+    assert len(straight.dead) == history.story.bad, f"{straight.dead} of {history.story.bad} bad events"
     wanted = Counter((it.topic, it.record.key, it.record.value, it.reason.encode()) for it in straight.dead)
     found: Counter[Any] = Counter()
     origins: set[Any] = set()

@@ -7,7 +7,7 @@ import asyncio
 import gc
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -325,6 +325,19 @@ def _small(rng: random.Random, *, misplaced: bool) -> Iterator[None]:
         yield
     finally:
         lane_module._LIST, lane_module._CHANGES_PER_EPOCH, partition_module.MOST_WAITING = before
+
+
+def run_histories(
+    seeds: Iterable[int], mistake: "Callable[[History], AbstractContextManager[None]] | None" = None
+) -> Iterator[HistoryError]:
+    """Run some histories, and give the errors of those that did not end as they must."""
+    for number, seed in enumerate(seeds):
+        try:
+            run_history(seed, mistake)
+        except HistoryError as error:
+            yield error
+        if number % 100 == 99:
+            gc.collect()  # a lane switches collection off
 
 
 def run_history(seed: int, mistake: "Callable[[History], AbstractContextManager[None]] | None" = None) -> Outcome:

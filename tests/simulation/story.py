@@ -151,7 +151,7 @@ def _broken(rng: random.Random, record: Record) -> Record:
     elif kind == 1:
         record = record._replace(key=None)
     elif kind == 2:
-        record = record._replace(value=orjson.dumps([rng.randrange(9)]))
+        record = record._replace(value=orjson.dumps(rng.randrange(9)))
     elif kind == 3:
         record = record._replace(value=None)
     elif kind == 4:

@@ -41,7 +41,7 @@ class Worker:
         self.state = STARTING
         self.errors: list[BaseException] = []
         rulebook = Rulebook()
-        self.view = View(settings.clock, settings.windows, rulebook, settings.max_classes)
+        self.view = View(settings.clock, settings.windows)
         self.lane = Lane(
             settings,
             rulebook,

@@ -9,46 +9,31 @@ from typing import Any, Final
 
 import orjson
 
+from app.core.counts.accounts import Account, parse_subject, subject_words
+from app.core.counts.atoms import Atom
 from app.core.events import NO_LEG, Identity, Leg
-from app.core.measures.verdict import CLASSES, COUNTERS, FAILED, MEASURED, UNMEASURED, Atom
 
-DELAY_BUCKETS: Final = (1, 10, 60, 300, 1800, 3600, 21600, 86400, 259200, 604800, 2592000)  # seconds, then infinity
-
-#: Atoms that every partition knows under the same number. Only ever append.
-FIXED_ATOMS: Final = (
-    Atom(COUNTERS, "request"),
-    Atom(COUNTERS, "response"),
-    Atom(COUNTERS, "feedback"),
-    FAILED,
-    MEASURED,
-    UNMEASURED,
-    Atom(COUNTERS, "rewards"),
-    Atom(COUNTERS, "points"),
-    Atom(COUNTERS, "delay_us"),
-    Atom(COUNTERS, "mismatched"),
-    *(Atom(COUNTERS, f"delay_{bucket}") for bucket in range(len(DELAY_BUCKETS) + 1)),
-)
-REQUEST, RESPONSE, FEEDBACK, _FAILED, _MEASURED, _UNMEASURED, REWARDS, POINTS, DELAY_US, MISMATCHED, DELAY_0 = range(11)
-
-_MARK = b"\0"
+_NUL: Final = b"\0"
 
 
-class Names:
-    """Five tables of words: legs, identities, atoms, bundles of atoms, and lists of class names.
+class Numbers:
+    """Six tables of words: legs, identities, accounts, atoms, bundles of atoms, and lists of class names.
 
     A bundle is named by a negative number: -1 is the first. An exchange of the common shape keeps one number for all
-    that it counts as.
+    that it counts once.
     """
 
     def __init__(self) -> None:
         self.legs: list[Leg] = [NO_LEG]
         self.identities: list[Identity] = [Identity("", "", "", "", "")]
-        self.atoms: list[Atom] = list(FIXED_ATOMS)
+        self.accounts: list[Account] = []
+        self.atoms: list[Atom] = []
         self.classes: list[tuple[str, ...]] = [()]
         self.bundles: list[tuple[int, ...]] = []
         self._tables: dict[str, list[Any]] = {
             "l": self.legs,
             "i": self.identities,
+            "s": self.accounts,
             "a": self.atoms,
             "c": self.classes,
             "b": self.bundles,
@@ -65,6 +50,10 @@ class Names:
     def identity(self, identity: Identity) -> int:
         """The number of an identity."""
         return self._number("i", identity)
+
+    def account(self, account: Account) -> int:
+        """The number of an account."""
+        return self._number("s", account)
 
     def atom(self, atom: Atom) -> int:
         """The number of an atom."""
@@ -94,26 +83,21 @@ class Names:
         """The number of a list of class names."""
         return self._number("c", classes)
 
-    def class_list_atom(self, number: int) -> int:
-        """The atom that counts responses with this list of classes."""
-        return self.atom(Atom(CLASSES, orjson.dumps(self.classes[number]).decode()))
-
     def _number(self, kind: str, word: Any) -> int:
         numbers = self._numbers[kind]
         number = numbers.get(word)
         if number is None:
             number = numbers[word] = len(self._tables[kind])
             self._tables[kind].append(word)
-            self.unwritten.append((_key(kind, number), orjson.dumps(tuple(word))))
+            self.unwritten.append((_key(kind, number), orjson.dumps(_words(kind, word))))
         return number
 
     def recover(self, records: Iterator[tuple[bytes, bytes]]) -> None:
         """Take the words from changelog records, in any order."""
-        shapes: dict[str, Any] = {"l": Leg, "i": Identity, "a": Atom}
         found = sorted((chr(key[1]), int(key[2:]), value) for key, value in records)
         for kind, number, value in found:
             words = orjson.loads(value)
-            word = tuple(words) if kind in "cb" else shapes[kind](*words)
+            word = _word(kind, words)
             table = self._tables[kind]
             if number == len(table):
                 table.append(word)
@@ -122,10 +106,28 @@ class Names:
                 raise ValueError(f"the changelog's word {kind}{number} does not fit: {words}")
 
 
+def _words(kind: str, word: Any) -> Any:
+    return [subject_words(word.subject), word.segment] if kind == "s" else tuple(word)
+
+
+def _word(kind: str, words: list[Any]) -> Any:
+    match kind:
+        case "l":
+            return Leg(*words)
+        case "i":
+            return Identity(*words)
+        case "a":
+            return Atom(*words)
+        case "s":
+            return Account(parse_subject(words[0]), words[1])
+        case _:
+            return tuple(words)
+
+
 def _key(kind: str, number: int) -> bytes:
-    return _MARK + kind.encode() + str(number).encode()
+    return _NUL + kind.encode() + str(number).encode()
 
 
-def is_name_key(key: bytes) -> bool:
-    """Whether a changelog key holds a word."""
-    return key[:1] == _MARK and key[1:2] in b"liacb" and len(key) > 2
+def is_number_key(key: bytes) -> bool:
+    """Whether a changelog key holds a word and its number."""
+    return key[:1] == _NUL and key[1:2] in b"lisacb" and len(key) > 2

@@ -1,30 +1,32 @@
-"""The merged view: the sum over partitions of all rows of counts, kept so that a read-out costs no walk through panes.
+"""The merged view: the sum over partitions of all that is counted, kept so that reading costs no walk through panes.
 
-Rows arrive with absolute values, so a row that arrives twice changes nothing.
+Rows arrive with absolute values, so a row that arrives twice changes nothing; what has changed is added to the pane,
+to the panes that hold it, to the total and to the windows: a late label restates all of them. An epoch is taken as a
+whole, so that nobody reads half of one: what it only moves from a pane to another changes nothing in between.
 """
 
-from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import orjson
 
-from app.core.counts.panes import TOTAL, PaneClock, RowKey, Window, parse_key, parse_row_value
+from app.core.counts.accounts import Account, Subject
+from app.core.counts.atoms import measure_of
+from app.core.counts.cells import Latest, later
+from app.core.counts.panes import COARSE, COARSE_PANES, FINE, TOTAL, PaneClock, Window
+from app.core.counts.rows import Note, RowKey, parse_key, parse_rows
 from app.core.events import Identity
-from app.core.measures.reading import Reading, known_classes, read, task_of
-from app.core.rules import Rulebook, Rules, Task
 
-Sums = dict[tuple[str, str], int]
+#: Of one measure: (row, column) → what is counted there, a `Cell`.
+Cells = dict[tuple[str, str], Any]
+#: The cells of each measure, by its name, as far as it has counted anything.
+Sums = dict[str, Cells]
 
-
-class Nature(NamedTuple):
-    """As what a model's counts are read."""
-
-    task: Task | Literal["unknown"]
-    classes: set[str]
+_Changes = dict[tuple[Account, str, int], Cells]
 
 
 class _Span:
-    """The sums of one window of one model, adjusted as rows change and as time passes."""
+    """The sums of one window of one account, adjusted as rows change and as time passes."""
 
     __slots__ = ("level", "lo", "hi", "sums")  # noqa: RUF023 - in the order of use
 
@@ -33,7 +35,7 @@ class _Span:
         self.lo = self.hi = 0
         self.sums: Sums = {}
 
-    def move(self, level: str, lo: int, hi: int, panes: dict[int, Sums]) -> None:
+    def move(self, level: str, lo: int, hi: int, panes: Mapping[int, Sums]) -> None:
         if (level, lo, hi) == (self.level, self.lo, self.hi):
             return
         if level != self.level or lo >= self.hi or hi <= self.lo:
@@ -51,147 +53,254 @@ class _Span:
         self.lo, self.hi = lo, hi
 
 
-def _nature(total: Sums, rules: Rules) -> Nature:
-    return Nature(task_of(total, rules), known_classes(total, rules))
-
-
 def _accumulate(sums: Sums, more: Sums, sign: int) -> None:
-    for atom, amount in more.items():
-        total = sums.get(atom, 0) + sign * amount
-        if total:
-            sums[atom] = total
-        else:
-            sums.pop(atom, None)
+    for measure, cells in more.items():
+        for cell, amount in cells.items():
+            _add(sums, measure, cell, sign * amount)
 
 
-class _Model:
-    """All sums of one identity."""
+def _add(sums: Sums, measure: str, cell: tuple[str, str], amount: int) -> None:
+    cells = sums.get(measure)
+    if cells is None:
+        cells = sums[measure] = {}
+    total = cells.get(cell, 0) + amount
+    if total:
+        cells[cell] = total
+    else:
+        cells.pop(cell, None)
+        if not cells:
+            del sums[measure]
 
-    __slots__ = ("panes", "spans", "total")
+
+class _Book:
+    """All sums of one account."""
+
+    __slots__ = ("latest", "panes", "spans", "total")
 
     def __init__(self, windows: Iterable[Window]) -> None:
         self.total: Sums = {}
-        self.panes: dict[str, dict[int, Sums]] = {}
+        self.panes: dict[str, dict[int, Sums]] = {FINE: {}, COARSE: {}}
         self.spans: dict[str, _Span] = {window.name: _Span() for window in windows}
+        #: By level and pane the keys of records that hold latest values, which are folded when they are read.
+        self.latest: dict[tuple[str, int], set[bytes]] = {}
 
-    def adjust(self, key: RowKey, column: str, amount: int) -> None:
-        change = {(key.row, column): amount}
-        if key.level == TOTAL:
-            _accumulate(self.total, change, 1)
+    @property
+    def empty(self) -> bool:
+        return not (self.total or self.panes[FINE] or self.panes[COARSE] or self.latest)
+
+    def adjust(self, level: str, pane: int, measure: str, cell: tuple[str, str], amount: int) -> None:
+        if level == TOTAL:
+            _add(self.total, measure, cell, amount)
             return
-        panes = self.panes.setdefault(key.level, {})
-        sums = panes.setdefault(key.pane, {})
-        _accumulate(sums, change, 1)
+        panes = self.panes[level]
+        sums = panes.setdefault(pane, {})
+        _add(sums, measure, cell, amount)
         if not sums:
-            del panes[key.pane]
+            del panes[pane]
         for span in self.spans.values():
-            if span.level == key.level and span.lo <= key.pane < span.hi:
-                _accumulate(span.sums, change, 1)
+            if span.level == level and span.lo <= pane < span.hi:
+                _add(span.sums, measure, cell, amount)
 
 
 class View:
-    """The counts of all models over all partitions, and who owns which partition."""
+    """The counts of all accounts over all partitions, and who owns which partition."""
 
-    def __init__(self, clock: PaneClock, windows: tuple[Window, ...], rulebook: Rulebook, most_classes: int) -> None:
-        self._clock = clock
+    def __init__(self, clock: PaneClock, windows: tuple[Window, ...]) -> None:
         self.windows = windows
-        self._rulebook = rulebook
-        self._most_classes = most_classes
-        self._rows: dict[tuple[int, bytes], dict[str, int]] = {}
+        self._clock = clock
+        #: Of each record by partition: its cells by (row, column).
+        self._records: dict[bytes, dict[int, Cells]] = {}
         self._keys: dict[bytes, RowKey] = {}
-        self._models: dict[Identity, _Model] = {}
+        self._measures: dict[str, str] = {}
+        self._books: dict[Account, _Book] = {}
+        self._waiting: dict[int, dict[bytes, bytes | None]] = {}  # of the epoch whose end has not come yet
+        self._begun: set[int] = set()  # partitions of which an epoch has been taken; before, nobody reads
         self.owners: dict[int, str] = {}
-        self._first_seen: dict[Identity, dict[int, int]] = {}
-        #: The (identity, level, pane) of all rows that came since somebody emptied this; None while nobody does.
-        self.touched: set[tuple[Identity, str, int]] | None = None
+        self._first_seen: dict[Subject, dict[int, int]] = {}
+        #: The (account, level, pane) of all that changed since somebody emptied this; None while nobody does.
+        self.touched: set[tuple[Account, str, int]] | None = None
 
-    def apply(self, partition: int, raw_key: bytes, value: bytes | None) -> None:
-        """Take one record of the panes topic."""
-        key = self._keys.get(raw_key)
-        if key is None:
-            parsed = parse_key(raw_key)
-            if not isinstance(parsed, RowKey):
-                if value is not None and parsed is None:
-                    self.owners[partition] = orjson.loads(value)
-                elif value is not None and parsed is not None:
-                    self._first_seen.setdefault(parsed, {})[partition] = orjson.loads(value)
-                return
-            key = self._keys[raw_key] = parsed
-        if self.touched is not None:
-            self.touched.add(key[:3])
-        at = (partition, raw_key)
-        old = self._rows.get(at, {})
-        new = parse_row_value(value) if value is not None else {}
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def take(self, partition: int, raw_key: bytes, value: bytes | None) -> None:
+        """Take one record of the panes topic, in the order in which they lie in a partition.
+
+        What is read before the first end of an epoch is taken at once: it may be very much.
+        """
+        key = self._keys.get(raw_key) or parse_key(raw_key)
+        if isinstance(key, RowKey):
+            self._keys[raw_key] = key
+            if partition in self._begun:
+                self._waiting.setdefault(partition, {})[raw_key] = value
+            else:
+                self.apply(partition, {raw_key: value})
+        elif key is Note.END:
+            self._begun.add(partition)
+            self.apply(partition, self._waiting.pop(partition, {}))
+        elif value is not None and key is Note.OWNER:
+            self.owners[partition] = orjson.loads(value)
+        elif value is not None and isinstance(key, tuple):
+            self._first_seen.setdefault(key, {})[partition] = orjson.loads(value)
+
+    def apply(self, partition: int, epoch: Mapping[bytes, bytes | None]) -> None:
+        """Take what an epoch of a partition has changed: rows by their keys, None for what is gone."""
+        changes: _Changes = {}
+        for raw_key, value in epoch.items():
+            key = self._keys.get(raw_key)
+            if key is None:
+                parsed = parse_key(raw_key)
+                assert isinstance(parsed, RowKey)
+                key = self._keys[raw_key] = parsed
+            self._replace(partition, raw_key, key, value, changes)
+        for (account, level, pane), cells in changes.items():
+            changed = [(cell, amount) for cell, amount in cells.items() if amount]
+            if not changed:
+                continue
+            if self.touched is not None:
+                self.touched.add((account, level, pane))
+            book = self._book(account)
+            for cell, amount in changed:
+                book.adjust(level, pane, self._measure(cell[0]), cell, amount)
+            if book.empty:
+                del self._books[account]
+
+    def _replace(self, partition: int, raw_key: bytes, key: RowKey, value: bytes | None, changes: _Changes) -> None:
+        """Put a record in the place of the one before it, and note by how much cells differ."""
+        new: Cells = {}
+        latest = False
+        if value is not None:
+            for row, columns in parse_rows(key.row, value).items():
+                for column, cell in columns.items():
+                    new[row, column] = cell
+                    latest = latest or type(cell) is Latest
+        records = self._records.setdefault(raw_key, {})
+        old = records.pop(partition, {})
         if new:
-            self._rows[at] = new
-        else:
-            self._rows.pop(at, None)
-            self._keys.pop(raw_key, None)
-        model = self._models.get(key.identity)
-        if model is None:
-            model = self._models[key.identity] = _Model(self.windows)
-        for column, amount in new.items():
-            if amount != old.get(column, 0):
-                model.adjust(key, column, amount - old.get(column, 0))
-        for column, amount in old.items():
-            if column not in new:
-                model.adjust(key, column, -amount)
-        if not new and not model.total and not any(model.panes.values()):
-            del self._models[key.identity]
+            records[partition] = new
+        places = self._places(key)
+        for cell, amount in new.items():
+            difference = amount if type(amount) is Latest else amount - old.get(cell, 0)
+            if type(amount) is int and difference:
+                for place in places:
+                    sums = changes.setdefault(place, {})
+                    sums[cell] = sums.get(cell, 0) + difference
+        for cell, amount in old.items():
+            if cell not in new and type(amount) is int:
+                for place in places:
+                    sums = changes.setdefault(place, {})
+                    sums[cell] = sums.get(cell, 0) - amount
+        if latest:
+            self._book(key.account).latest.setdefault((key.level, key.pane), set()).add(raw_key)
+            if self.touched is not None:
+                self.touched.update(place for place in places if place[1] != TOTAL)
+        if not records:
+            self._drop(raw_key, key)
+
+    def _places(self, key: RowKey) -> list[tuple[Account, str, int]]:
+        """Where a row's counts are counted: in its pane, in the panes that hold it, and in the total."""
+        account, level, pane = key.account, key.level, key.pane
+        places = [(account, level, pane)]
+        while level != TOTAL:
+            level, pane = self._clock.holder(level, pane)
+            places.append((account, level, pane))
+        return places
+
+    def _book(self, account: Account) -> _Book:
+        book = self._books.get(account)
+        if book is None:
+            book = self._books[account] = _Book(self.windows)
+        return book
+
+    def _measure(self, row: str) -> str:
+        measure = self._measures.get(row)
+        if measure is None:
+            measure = self._measures[row] = measure_of(row)
+        return measure
+
+    def _drop(self, raw_key: bytes, key: RowKey) -> None:
+        """Forget a record that no partition has any more."""
+        del self._records[raw_key], self._keys[raw_key]
+        book = self._books.get(key.account)
+        if book is None:
+            return
+        latest = book.latest.get((key.level, key.pane))
+        if latest is not None:
+            latest.discard(raw_key)
+            if not latest:
+                del book.latest[key.level, key.pane]
+                if book.empty:
+                    del self._books[key.account]
 
     def forget(self, partition: int) -> None:
         """Drop what a partition has said; it will be read again from its beginning."""
-        for at in [at for at in self._rows if at[0] == partition]:
-            self.apply(partition, at[1], None)
+        self._waiting.pop(partition, None)
+        self._begun.discard(partition)
+        self.apply(partition, {raw_key: None for raw_key, records in self._records.items() if partition in records})
 
-    def readings(self, now: float) -> Iterator[tuple[Identity, dict[str, Reading]]]:
-        """For each model its readings: "total", then each window that ends now."""
-        for identity in sorted(self._models):
-            model = self._models[identity]
-            if not model.total:
-                continue
-            rules = self._rulebook.of(identity.leg)
-            task, known = _nature(model.total, rules)
-            readings = {TOTAL: read(model.total, task, rules, known, self._most_classes)}
-            for window in self.windows:
-                level, lo, hi = self._clock.span(window, now)
-                span = model.spans[window.name]
-                span.move(level, lo, hi, model.panes.get(level, {}))
-                readings[window.name] = read(span.sums, task, rules, known, self._most_classes)
-            yield identity, readings
+    # -- reading ------------------------------------------------------------------------------------------------------
 
-    def nature(self, identity: Identity) -> Nature | None:
-        """As what a model's panes are read; None where nothing is counted of it."""
-        model = self._models.get(identity)
-        return None if model is None else _nature(model.total, self._rulebook.of(identity.leg))
+    def identities(self) -> list[Identity]:
+        """All models of which anything is counted as a whole, in order."""
+        return sorted(
+            subject
+            for (subject, segment), book in self._books.items()
+            if isinstance(subject, Identity) and not segment and book.total
+        )
 
-    def panes(self, identity: Identity) -> Iterator[tuple[str, int]]:
-        """The (level, pane) of all panes in which a model is counted."""
-        model = self._models.get(identity)
-        for level, panes in model.panes.items() if model is not None else ():
-            for pane in panes:
-                yield level, pane
+    def total(self, account: Account) -> Sums:
+        """What an account has counted in total, empty where that is nothing."""
+        book = self._books.get(account)
+        return {} if book is None else self._with_latest(book, book.total, TOTAL, range(1))
 
-    def reading(self, identity: Identity, level: str, panes: range) -> Reading | None:
-        """What some panes of a model say together; None where nothing is counted in them."""
-        model = self._models.get(identity)
-        if model is None:
-            return None
+    def window(self, account: Account, window: Window, now: float) -> Sums:
+        """What an account has counted in a window that ends now."""
+        book = self._books.get(account)
+        if book is None:
+            return {}
+        level, lo, hi = self._clock.span(window, now)
+        span = book.spans[window.name]
+        span.move(level, lo, hi, book.panes[level])
+        return self._with_latest(book, span.sums, level, range(lo, hi))
+
+    def panes(self, account: Account, level: str, panes: range) -> Sums:
+        """What some panes of an account hold together."""
+        book = self._books.get(account)
         sums: Sums = {}
-        counted = model.panes.get(level, {})
+        if book is None:
+            return sums
+        counted = book.panes[level]
         for pane in panes:
             if pane in counted:
                 _accumulate(sums, counted[pane], 1)
-        if not sums:
-            return None
-        rules = self._rulebook.of(identity.leg)
-        task, known = _nature(model.total, rules)
-        return read(sums, task, rules, known, self._most_classes)
+        return self._with_latest(book, sums, level, panes)
 
-    def first_seen(self, identity: Identity) -> int:
-        """The start of the earliest pane, in seconds, in which a model was counted; 0 where it is unknown."""
-        return min(self._first_seen.get(identity, {0: 0}).values())
+    def counted_panes(self, account: Account) -> Iterator[tuple[str, int]]:
+        """The (level, pane) of all panes in which anything of an account is counted."""
+        book = self._books.get(account)
+        if book is not None:
+            for level, panes in book.panes.items():
+                for pane in panes:
+                    yield level, pane
 
-    def sums(self) -> dict[Identity, Sums]:
-        """The totals of all models by atom."""
-        return {identity: dict(model.total) for identity, model in self._models.items() if model.total}
+    def first_seen(self, subject: Subject) -> int:
+        """The start of the earliest pane, in seconds, in which a subject was counted; 0 where it is unknown."""
+        return min(self._first_seen.get(subject, {0: 0}).values())
+
+    def _with_latest(self, book: _Book, sums: Sums, level: str, panes: range) -> Sums:
+        """The same sums, and the latest values of these panes over all partitions."""
+        if not book.latest:
+            return sums
+        found: Sums = {measure: dict(cells) for measure, cells in sums.items()}
+        for (of, pane), raw_keys in book.latest.items():
+            if (
+                level == TOTAL
+                or (of == level and pane in panes)
+                or (of == FINE and level == COARSE and pane // COARSE_PANES in panes)
+            ):
+                for raw_key in raw_keys:
+                    for records in self._records[raw_key].values():
+                        for cell, value in records.items():
+                            if type(value) is Latest:
+                                cells = found.setdefault(self._measure(cell[0]), {})
+                                cells[cell] = later(cells.get(cell), value)
+        return found

@@ -1,17 +1,18 @@
 """What the documents of a request logger say, as canonical events: a history in Elasticsearch that is counted again.
 
-Documents are those of Seldon's request logger, whatever its version, and Tally's own (`app.core.document`): one a row,
-`puid` where the request has one row, `puid-item-N` where it has more.
+Documents are those of Seldon's request logger, whatever its version, and Tally's own (`app.core.outputs.documents`):
+one a row, `puid` where the request has one row, `puid-item-N` where it has more.
 
     {"RequestId": "<puid>", "@timestamp", "ServingEngine", "Ce-Namespace", "Ce-Inferenceservicename", "Ce-Endpoint",
-     "Ce-Modelid",
+     "Ce-Modelid", "Ce-Modelversion",
      "request" and "response": {"payload", "instance", "elements", "names", "dataType", "ce-time", "ce-source", …},
      "feedback": {"reward", "truth", …, "ce-time", "ce-source"}, "verdict"}
 
 - `payload` is the whole body as it was sent, the same in all rows; where there is none, the body is put together from
   the rows. Loggers up to 1.5.1 wrote the values of `elements` as lists of one.
 - Seldon's logger has the feedback for all rows in a document of its own, under `puid`; Tally has it in each row's, the
-  reward in the first alone, and fields that were told at other times than the newest have theirs in `ce-times`.
+  reward in the first alone; fields of other times than the newest have theirs in `ce-times`, and in `ce-others` what
+  came with them.
 
 An event depends on nothing but its documents, its time included, so that the join drops what is imported twice.
 
@@ -34,9 +35,10 @@ from app.core.payloads.forms import table_of
 #: What `events_of` reads of a document.
 FIELDS: Final = (
     "RequestId", "@timestamp", "ServingEngine", "Ce-Namespace", "Ce-Inferenceservicename", "Ce-Endpoint", "Ce-Modelid",
-    "request", "response", "feedback", "verdict",
+    "Ce-Modelversion", "request", "response", "feedback", "verdict",
 )  # fmt: skip
-_KINDS: Final = (Kind.REQUEST, Kind.RESPONSE, Kind.FEEDBACK)
+#: The parts of a document that become events.
+KINDS: Final = (Kind.REQUEST, Kind.RESPONSE, Kind.FEEDBACK)
 _LEG: Final = {
     "ce_inferenceservicename": "Ce-Inferenceservicename",
     "ce_namespace": "Ce-Namespace",
@@ -45,13 +47,13 @@ _LEG: Final = {
 }
 _STAMPS: Final = frozenset({"ce-time", "ce-source"})
 #: What a logger adds to a feedback. (Tally's has the whole body as `payload` where it says more than Tally reads.)
-_ADDED: Final = frozenset({"ce-time", "ce-times", "ce-source", "payload"})
+_ADDED: Final = frozenset({"ce-time", "ce-times", "ce-others", "ce-source", "payload"})
 _SELDON: Final = "seldon"
 
 Headers = tuple[tuple[str, bytes], ...]
 
 
-class Document(NamedTuple):
+class StoredDocument(NamedTuple):
     """One document: its id and its `_source`."""
 
     id: str
@@ -92,13 +94,13 @@ class _Part(NamedTuple):
     is_labelled: bool  # the document says which label its row has
 
 
-def puid_of(document: Document) -> str:
+def puid_of(document: StoredDocument) -> str:
     """The puid that a document belongs to, empty where it names none."""
-    said = document.source.get("RequestId")
-    return said if type(said) is str and said else base_puid(document.id)
+    named = document.source.get("RequestId")
+    return named if type(named) is str and named else base_puid(document.id)
 
 
-def events_of(documents: Iterable[Document], largest: int) -> Imported:
+def events_of(documents: Iterable[StoredDocument], largest: int) -> Imported:
     """The events of all documents of one puid: a request and a response for each leg, and each feedback.
 
     `largest` is how many bytes an event may have. The order of the documents does not matter.
@@ -113,7 +115,7 @@ def events_of(documents: Iterable[Document], largest: int) -> Imported:
         row = _row(document.id, puid)
         verdict = document.source.get("verdict")
         is_labelled = type(verdict) is dict and "label" in verdict
-        for kind in _KINDS:
+        for kind in KINDS:
             content = document.source.get(kind.value)
             if type(content) is not dict or content.keys() <= (_ADDED if kind is Kind.FEEDBACK else _STAMPS):
                 continue
@@ -121,12 +123,12 @@ def events_of(documents: Iterable[Document], largest: int) -> Imported:
             if not time:
                 left_out[LeftOut.NO_TIME] += 1
                 continue
-            place = _Place(kind, puid, _leg(document.source, content))
+            place = _Place(kind, puid, _leg(kind, document.source, content))
             part = _Part(row, content, time, _word(content.get("ce-source")), is_labelled)
             parts.setdefault(place, []).extend(_statements(part) if kind is Kind.FEEDBACK else [part])
     # Of several rows all have the same; several answers of one model are for the join to choose from.
     events: dict[tuple[Kind, Event], None] = {}
-    for place, found in sorted(parts.items(), key=lambda one: _KINDS.index(one[0].kind)):
+    for place, found in sorted(parts.items(), key=lambda one: KINDS.index(one[0].kind)):
         whole = _feedbacks(found) if place.kind is Kind.FEEDBACK else _bodies(found)
         for part, body in whole:
             events[place.kind, _event(place, part, orjson.dumps(body))] = None
@@ -153,13 +155,17 @@ def _bodies(parts: list[_Part]) -> list[tuple[_Part, Any]]:
 
 
 def _statements(part: _Part) -> list[_Part]:
-    """What a document's feedback states, by the time at which it was told."""
-    times = part.content.get("ce-times")
+    """What a document's feedback states, by its time."""
+    times, others = part.content.get("ce-times"), part.content.get("ce-others")
     fields: dict[bytes, dict[str, Any]] = {}
-    for name, said in part.content.items():
+    for name, value in part.content.items():
         if name not in _ADDED:
             own = _time(times.get(name)) if type(times) is dict else b""
-            fields.setdefault(own or part.time, {})[name] = said
+            beside = others.get(name) if type(others) is dict else None
+            its = fields.setdefault(own or part.time, {})
+            its[name] = value
+            if type(beside) is dict:
+                its.update((field, came) for field, came in beside.items() if field not in _STAMPS)
     return [part._replace(content=content, time=time) for time, content in fields.items()]
 
 
@@ -170,7 +176,7 @@ def _feedbacks(parts: list[_Part]) -> list[tuple[_Part, Mapping[str, Any]]]:
     copies = Counter(_truth_key(part) for part in parts)
     for part in parts:
         key = _truth_key(part)
-        # Several rows may be told the same at the same time: then it has labelled them, which one for all would not.
+        # Several rows may have the same label at the same time: then it has labelled them, which one for all would not.
         of_all = "truth" in part.content and (
             _is_batch(part.content["truth"]) or (copies[key] > 1 and not part.is_labelled)
         )
@@ -251,13 +257,17 @@ def _row(document_id: str, puid: str) -> int | None:
     return None if document_id in (puid, base) else int(document_id[len(base) + len("-item-") :])
 
 
-def _leg(source: Mapping[str, Any], content: Mapping[str, Any]) -> Headers:
+def _leg(kind: Kind, source: Mapping[str, Any], content: Mapping[str, Any]) -> Headers:
     """The headers that say who answered, and by which engine where that is not Seldon's.
 
     In the document of a graph a part may be of another model than the document (`ce-modelid`).
     """
     words = [(header, _word(source.get(field))) for header, field in _LEG.items()]
-    words[-1] = (words[-1][0], _word(content.get("ce-modelid")) or words[-1][1])
+    model = _word(content.get("ce-modelid"))
+    words[-1] = (words[-1][0], model or words[-1][1])
+    # The version is that of the answer of the model that the document names.
+    if not model and (kind is Kind.RESPONSE or (kind is Kind.FEEDBACK and "response" in content)):
+        words.append(("ce_modelversion", _word(source.get("Ce-Modelversion"))))
     engine = source.get("ServingEngine")
     if engine != _SELDON:
         words.append(("ce_servingengine", _word(engine)))
@@ -280,23 +290,23 @@ def _event(place: _Place, part: _Part, value: bytes) -> Event:
     return Event(puid.encode(), value, headers)
 
 
-def _time(said: Any) -> bytes:
+def _time(value: Any) -> bytes:
     """A time as an event has it, empty where it is none: a text, or milliseconds, which Elasticsearch takes too."""
-    if type(said) is int and 1000 <= said < 253_370_764_800_000:
-        return format_time(said * 1000).encode()
-    if type(said) is not str or not said.isascii():
+    if type(value) is int and 1000 <= value < 253_370_764_800_000:
+        return format_time(value * 1000).encode()
+    if type(value) is not str or not value.isascii():
         return b""
-    return said.encode() if parse_time(said.encode()) is not None else b""
+    return value.encode() if parse_time(value.encode()) is not None else b""
 
 
-def _word(said: Any) -> bytes:
-    return said.encode() if type(said) is str and _is_text(said) else b""
+def _word(value: Any) -> bytes:
+    return value.encode() if type(value) is str and _is_text(value) else b""
 
 
-def _is_text(said: str) -> bool:
+def _is_text(value: str) -> bool:
     """Whether a text has bytes: JSON can write half of a surrogate pair, UTF-8 cannot."""
     try:
-        said.encode()
+        value.encode()
     except UnicodeEncodeError:
         return False
     return True

@@ -11,8 +11,8 @@ truth:
     {"puid": "…", "features": [5.1, 3.5], "output": [0.1, 0.9], "label": 1, "reward": 1, "service": "…", …}
 
 `features` is one row, or a list of rows; a row is a value, a list, or an object by column. `output` is the answer to
-the one row, or a list with one a row; an answer is a value, a vector, or an object by class. A record with `label`,
-`truth` or `reward` alone is a feedback.
+the one row, or a list with one a row; an answer is a value, a vector, an object by class, or one by column. A record
+with `label`, `truth` or `reward` alone is a feedback.
 """
 
 import uuid
@@ -26,6 +26,7 @@ import orjson
 from app.core.clock import format_time, parse_time
 from app.core.events import TYPE_OF, Kind, Reason, RefusedError, shown
 from app.core.payloads.bodies import brings_label, labels_of, parse_reward
+from app.core.payloads.loosejson import dumps, loads
 
 _LEG_HEADERS: Final = {
     "namespace": "ce_namespace",
@@ -33,8 +34,8 @@ _LEG_HEADERS: Final = {
     "endpoint": "ce_endpoint",
     "model": "ce_modelid",
 }
-_SAYS: Final = ("label", "truth", "reward")
-_FEEDBACK: Final = frozenset({*_SAYS, "tags"})
+_STATEMENTS: Final = ("label", "truth", "reward")
+_FEEDBACK: Final = frozenset({*_STATEMENTS, "tags"})
 _KNOWN: Final = frozenset({"puid", "time", *_FEEDBACK, *_LEG_HEADERS})
 _OF_EVENT: Final = frozenset({"puid", "time", "version", "kind", "payload", *_LEG_HEADERS})
 _OF_PAIR: Final = frozenset({"version", "features", "output", *_KNOWN})
@@ -92,24 +93,25 @@ def canonical_feedback(body: Any, now: datetime, longest: int = 200) -> Event:
     return _event(Kind.FEEDBACK, puid, time, _leg(body), content, own)
 
 
-def plain_events(said: Mapping[str, bytes], timestamp: int) -> list[tuple[Kind, Event]]:
+def plain_events(members: Mapping[str, bytes], timestamp: int) -> list[tuple[Kind, Event]]:
     """The canonical events of a plain record, whose members are given as the JSON that they were sent as.
 
     `timestamp` is the record's, in ms. Refuses with a sentence that says what to send.
     """
-    body = {name: _parse(name, raw) for name, raw in said.items() if name != "payload"}
+    body = {name: _parse(name, raw) for name, raw in members.items() if name != "payload"}
     puid = _puid(body)
-    single = "kind" in said or "payload" in said
-    _check_known(said, _OF_EVENT if single else _OF_PAIR)
+    single = "kind" in members or "payload" in members
+    _check_known(members, _OF_EVENT if single else _OF_PAIR)
     time = _time(body, moment_of(timestamp))
     leg = _leg(body)
     if single:
-        kind, payload = _single(body.get("kind"), said.get("payload"))
+        kind, payload = _single(body.get("kind"), members.get("payload"))
         return [(kind, _event(kind, puid, time, leg, payload))]
     contents = _pair(body) if "features" in body or "output" in body else []
-    if not contents or not body.keys().isdisjoint(_SAYS):
+    if not contents or not body.keys().isdisjoint(_STATEMENTS):
         contents.append((Kind.FEEDBACK, _content(body, _ANY_LENGTH)))
-    return [(kind, _event(kind, puid, time, leg, content)) for kind, content in contents]
+    paired = len(contents) > 1  # what is known of the truth is of this prediction, whatever its id ends in
+    return [(kind, _event(kind, puid, time, leg, content, of_row=not paired)) for kind, content in contents]
 
 
 def _single(kind_name: Any, payload: bytes | None) -> tuple[Kind, bytes]:
@@ -144,8 +146,8 @@ def _pair(body: Mapping[str, Any]) -> list[tuple[Kind, bytes]]:
         )
     tags = {"meta": {"tags": body["tags"]}} if body.get("tags") is not None else {}
     return [
-        (Kind.REQUEST, _dump({"data": _data("features", rows)})),
-        (Kind.RESPONSE, _dump({"data": _data("output", answers), **tags})),
+        (Kind.REQUEST, _dump({"data": _data(rows)})),
+        (Kind.RESPONSE, _dump({"data": _data(answers, scores=True), **tags})),
     ]
 
 
@@ -154,33 +156,48 @@ def _is_rows(value: Any) -> bool:
     return type(value) is list and bool(value) and type(value[0]) in (list, dict)
 
 
-def _data(what: str, rows: list[Any]) -> dict[str, Any]:
-    """Seldon's form of rows; those that are objects have the names of the first."""
-    if type(rows[0]) is not dict:
+def _data(rows: list[Any], *, scores: bool = False) -> dict[str, Any]:
+    """Seldon's form of rows. Objects with the same names are rows of columns; in an answer only where all of their
+    values are numbers, one a class.
+    """
+    names = list(rows[0]) if type(rows[0]) is dict else []
+    if not names or any(type(row) is not dict or row.keys() != rows[0].keys() for row in rows):
         return {"ndarray": rows}
-    names = list(rows[0])
-    if any(type(row) is not dict or row.keys() != rows[0].keys() for row in rows):
-        raise RefusedError(Reason.RAGGED, f'The rows of "{what}" must have the same names.')
+    if scores and not all(type(value) in (int, float) for row in rows for value in row.values()):
+        return {"ndarray": rows}
     return {"names": names, "ndarray": [[row[name] for name in names] for row in rows]}
 
 
 def _event(
-    kind: Kind, puid: str, time: bytes, leg: dict[str, bytes], value: bytes, own: Mapping[str, bytes] | None = None
+    kind: Kind,
+    puid: str,
+    time: bytes,
+    leg: dict[str, bytes],
+    value: bytes,
+    own: Mapping[str, bytes] | None = None,
+    *,
+    of_row: bool = True,
 ) -> Event:
+    """The canonical event. With `of_row` a feedback for `puid-item-N` is one for that row of `puid`."""
     headers = {"ce_specversion": b"1.0", "ce_type": TYPE_OF[kind].encode(), **leg, "content-type": b"application/json"}
     headers |= own or {}
     if time:
         headers["ce_time"] = time
     headers["ce_requestid"] = puid.encode()
-    return Event(base_puid(puid).encode(), value, tuple(headers.items()))
+    key = base_puid(puid) if kind is Kind.FEEDBACK and of_row else puid  # a row can be labelled, but not asked for
+    return Event(key.encode(), value, tuple(headers.items()))
 
 
 def _puid(body: Mapping[str, Any]) -> str:
     puid = body.get("puid")
-    if type(puid) is not str or not is_puid(puid):
+    if puid is None or puid == "":
         raise RefusedError(
             Reason.NO_PUID, 'Send the "puid" of the prediction: the Seldon-Puid header that it was returned with.'
         )
+    if type(puid) is not str:
+        raise RefusedError(Reason.NO_PUID, '"puid" must be a text.')
+    if not is_puid(puid):
+        raise RefusedError(Reason.NO_PUID, '"puid" must have at most 1000 characters, the first not NUL.')
     return puid
 
 
@@ -223,13 +240,17 @@ def _content(body: Mapping[str, Any], longest: int) -> bytes:
     """The Seldon feedback that says what a plain one says."""
     if "label" in body and "truth" in body:
         raise RefusedError(Reason.BAD_PAYLOAD, 'Send "label" or "truth", not both.')
-    if body.keys().isdisjoint(_SAYS):
+    if body.keys().isdisjoint(_STATEMENTS):
         raise RefusedError(Reason.EMPTY, 'Send a "label", a "truth" or a "reward".')
     content: dict[str, Any] = {}
     if "label" in body or "truth" in body:
         content["truth"] = _truth(body)
         if content["truth"] is not None and brings_label(content["truth"]):
-            labels_of(content["truth"], longest)
+            labels = labels_of(content["truth"], longest)
+            if all(label is None for label in labels) and "reward" not in body:
+                raise RefusedError(
+                    Reason.EMPTY, "Every label is null, which leaves its row alone: send one that is not."
+                )
     if "reward" in body:
         parse_reward(body["reward"])
         content["reward"] = body["reward"]
@@ -249,13 +270,16 @@ def _truth(body: Mapping[str, Any]) -> Any:
 
 def _parse(name: str, raw: bytes) -> Any:
     try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise RefusedError(Reason.BAD_JSON, f"{shown(name.encode(errors='replace'))} is not JSON: {error}") from None
+        return loads(raw)
+    except RefusedError as refused:
+        detail = f"{shown(name.encode(errors='replace'))}: {refused.detail}"
+        raise RefusedError(Reason.BAD_JSON, detail) from None
 
 
 def _dump(content: Any) -> bytes:
     try:
-        return orjson.dumps(content)
+        text = orjson.dumps(content)
     except orjson.JSONEncodeError:
         raise RefusedError(Reason.BAD_PAYLOAD, "What is sent is too deeply nested.") from None
+    # It writes null for what is not finite: the join is to see what it was.
+    return dumps(content) if b"null" in text else text

@@ -1,15 +1,16 @@
 """Many records of a topic at once: what `understand` makes of each, at a fraction of the cost.
 
-What the headers of a source say is worked out once and found again by their bytes (`app.core.wire.headers`), so that of
-each event only its id, its time and its request id are looked at, and the first byte of its payload.
+What the headers of a source mean is worked out once and found again by their bytes (`app.core.wire.headers`), so that
+of each event only its id, its time and its request id are looked at, and the first byte of its payload.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from app.core.dialects.origins import FREE, READ, SKIP, Origin, fold, origin_of
 from app.core.dialects.plain import Event
-from app.core.dialects.understand import FREE, READ, SKIP, Arrival, Origin, event_of, fold, origin_of, understand
+from app.core.dialects.understand import Arrival, event_of, understand
 from app.core.events import Kind, Reason, RefusedError
 from app.core.wire.headers import Envelopes
 from app.core.wire.records import Record
@@ -40,10 +41,10 @@ class Rekeying:
         for record in records:
             timestamp = record.timestamp
             try:
-                told = open_envelope(record.header_block)
-                origin = told[0]
+                meaning = open_envelope(record.header_block)
+                origin = meaning[0]
                 if origin is not None:
-                    events.append((origin.kind, event_of(record.key, record.value, timestamp, *told), timestamp))
+                    events.append((origin.kind, event_of(record.key, record.value, timestamp, *meaning), timestamp))
                     continue
                 arrival = Arrival(topic, record.headers, record.key, record.value, timestamp)
                 events += [(one.kind, one.event, timestamp) for one in understand(arrival)]
@@ -52,5 +53,5 @@ class Rekeying:
         return Rekeyed(events, refused)
 
 
-def _resolve(topic: str, said: Mapping[bytes, bytes]) -> Origin | None:
-    return None if SKIP in said else origin_of(topic, said)
+def _resolve(topic: str, headers: Mapping[bytes, bytes]) -> Origin | None:
+    return None if SKIP in headers else origin_of(topic, headers)

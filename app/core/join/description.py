@@ -4,10 +4,12 @@ from array import array
 from typing import Any, Final
 
 from app.core.clock import format_time
-from app.core.counts.numbers import Names
+from app.core.counts.numbers import Numbers
 from app.core.events import Identity, Kind, identity_fields
-from app.core.join.exchange import LABELS, REWARD, ROW_LABELS, Exchange, LegState
-from app.core.join.settling import Counting
+from app.core.join.exchange import Exchange, LegState, row_labels
+from app.core.join.judging import Judging
+from app.core.join.statements import LABELS, REWARD, held
+from app.core.payloads.marks import Mark
 
 #: What is said of a feedback without a prediction, which becomes an orphan unless that still comes.
 ORPHAN: Final = (
@@ -15,14 +17,14 @@ ORPHAN: Final = (
 )
 
 
-def rows(state: LegState, exchange: Exchange, counting: Counting) -> list[dict[str, Any]]:
+def rows(state: LegState, exchange: Exchange, judging: Judging) -> list[dict[str, Any]]:
     """The rows of one leg: predicted, and where they are known score, label and whether it is correct."""
-    labels = counting.labels(state, counting.telling(state, exchange))[0]
+    labels = judging.labels(state, judging.statements(state, exchange)).marks
     scores = array("f", state.scores) if state.scores else None
     result = []
     for index, mark in enumerate(state.marks):
         label = labels[index] if labels is not None else None
-        predicted, actual, correct = counting.words(state, mark, label)
+        predicted, actual, correct = judging.words(state, mark, label)
         row: dict[str, Any] = {"predicted": predicted}
         if scores is not None:
             row["score"] = float(f"{scores[index]:.7g}")  # it is kept in 32 bits: no more digits mean anything
@@ -36,21 +38,21 @@ def rows(state: LegState, exchange: Exchange, counting: Counting) -> list[dict[s
     return result
 
 
-def describe(puid: str, exchange: Exchange, names: Names, counting: Counting) -> dict[str, Any]:
+def describe(puid: str, exchange: Exchange, numbers: Numbers, judging: Judging) -> dict[str, Any]:
     """All that is known of a puid, for people: the same for any order in which its events came."""
     legs = []
     for state in exchange.legs:
-        identity = names.identities[state.identity] if state.time else Identity(*names.legs[state.leg], "")
+        identity = numbers.identities[state.identity] if state.time else Identity(*numbers.legs[state.leg], "")
         legs.append(
             {
                 **identity_fields(identity),
                 "request_time": format_time(state.request_time) if state.request_time else None,
                 "response_time": format_time(state.time) if state.time else None,
-                "rows": rows(state, exchange, counting),
+                "rows": rows(state, exchange, judging),
             }
         )
-    orphan = bool(exchange.feedbacks) and not any(state.time for state in exchange.legs)
-    newest = max((feedback.time for feedback in exchange.feedbacks), default=0)
+    orphan = bool(exchange.feedbacks or exchange.rows) and not any(state.time for state in exchange.legs)
+    newest = newest_feedback(exchange)
     reward = next((feedback.reward for feedback in exchange.feedbacks if feedback.flags & REWARD), None)
     return {
         "puid": puid,
@@ -60,40 +62,34 @@ def describe(puid: str, exchange: Exchange, names: Names, counting: Counting) ->
                 str(leg[field]) for field in ("model_namespace", "model_service", "predictor", "model")
             ),
         ),
-        "label": _labels(exchange, names),
+        "label": _labels(exchange, numbers),
         "reward": None if reward is None else reward / 1e9,
         "feedback_time": format_time(newest) if newest else None,
         "detections": [
-            {"kind": tuple(Kind)[found.kind], "leg": str(names.legs[found.leg]), "time": format_time(found.time)}
-            for found in sorted(exchange.detections, key=lambda found: (found.kind, names.legs[found.leg]))
+            {"kind": tuple(Kind)[found.kind], "leg": str(numbers.legs[found.leg]), "time": format_time(found.time)}
+            for found in sorted(exchange.detections, key=lambda found: (found.kind, numbers.legs[found.leg]))
         ],
         "note": ORPHAN if orphan else None,
     }
 
 
-def _labels(exchange: Exchange, names: Names) -> Any:
+def newest_feedback(exchange: Exchange) -> int:
+    """The event time of the newest feedback that still says anything, 0 where there is none."""
+    newest = max((feedback.time for feedback in exchange.feedbacks), default=0)
+    return max([newest, *(block.time for block in row_labels(exchange))]) if exchange.rows else newest
+
+
+def _labels(exchange: Exchange, numbers: Numbers) -> Any:
     """A label as one would say it: the class of a single row, else a list, or an object by row."""
+    batches = [feedback for feedback in exchange.feedbacks if feedback.flags & LABELS]
+    found = held(batches, row_labels(exchange), numbers.legs)
+    if found.length is not None:
+        marks = [_plain(found.marks.get(row)) for row in range(found.length)]
+        return marks[0] if len(marks) == 1 else marks
+    return {str(row): _plain(mark) for row, mark in sorted(found.marks.items())} or None
 
-    def plain(mark: Any) -> Any:
-        return (
-            mark if mark is None or type(mark) is float else str(mark if type(mark) is str or mark >= 0 else -mark - 1)
-        )
 
-    told = sorted(
-        (feedback for feedback in exchange.feedbacks if feedback.flags & (LABELS | ROW_LABELS)),
-        key=lambda feedback: (feedback.time, feedback.digest, feedback.flags & ROW_LABELS, names.legs[feedback.named]),
-    )
-    labels: Any = None
-    for feedback in told:
-        if isinstance(feedback.labels, dict) and isinstance(labels, dict):
-            labels = labels | feedback.labels
-        elif isinstance(feedback.labels, dict) and isinstance(labels, list):
-            labels = [feedback.labels.get(row, mark) for row, mark in enumerate(labels)]
-        else:
-            labels = feedback.labels
-    if isinstance(labels, dict):
-        return {str(row): plain(mark) for row, mark in sorted(labels.items())}
-    if labels is None:
-        return None
-    marks = [plain(mark) for mark in labels]
-    return marks[0] if len(marks) == 1 else marks
+def _plain(mark: Mark) -> str | float | None:
+    if mark is None or type(mark) is float:
+        return mark
+    return str(mark if type(mark) is str or mark >= 0 else -mark - 1)  # type: ignore[operator]

@@ -9,8 +9,8 @@
 
 Parts are the events of the epoch that changed the exchange, with their payloads as they came; legs are those that have
 answered, as they stand now. Times of legs and of feedback are in µs since the epoch, the delay (from a leg's response
-to its newest label) in µs. A feedback whose prediction is not known yet waits for it, so that the record which says
-what was told also says of what.
+to its newest label) in µs. A feedback whose prediction is not known yet waits for it, so that the record which
+holds it also says what it speaks of.
 """
 
 from struct import Struct
@@ -19,11 +19,12 @@ from typing import Any, Final
 import orjson
 
 from app.core.clock import format_time
-from app.core.counts.numbers import Names
+from app.core.counts.numbers import Numbers
 from app.core.events import Leg
-from app.core.join.description import rows
-from app.core.join.exchange import REWARD, ROW_LABELS, Exchange, Feedback, LegState
-from app.core.join.settling import Counting
+from app.core.join.description import newest_feedback, rows
+from app.core.join.exchange import Exchange, LegState
+from app.core.join.judging import Judging
+from app.core.join.statements import REWARD, Feedback
 
 #: Feedback of a puid that waits for its prediction is kept up to this size; more is written at once.
 MOST_HELD: Final = 64_000
@@ -53,49 +54,50 @@ def is_feedback(part: bytes) -> bool:
 
 
 class Joining:
-    """Makes joined records, with the numbers of one partition's `Names`."""
+    """Makes joined records, with the numbers of one partition's `Numbers`."""
 
-    def __init__(self, names: Names, counting: Counting) -> None:
-        self._names = names
-        self._counting = counting
+    def __init__(self, numbers: Numbers, judging: Judging) -> None:
+        self._numbers = numbers
+        self._judging = judging
         self._texts: dict[tuple[Any, ...], tuple[bytes, bytes]] = {}
 
     def record(self, puid: bytes, parts: list[bytes], exchange: Exchange) -> bytes:
         """The record of a puid."""
         legs, feedbacks = exchange.legs, exchange.feedbacks
         text = None
-        if len(legs) == 1 and len(feedbacks) < 2:
+        if len(legs) == 1 and len(feedbacks) < 2 and not exchange.rows:
             text = self._common_leg(legs[0], feedbacks[0] if feedbacks else None)
         if text is None:
             text = orjson.dumps(self.legs(exchange))[1:-1]
-        told = b',"feedback_time":%d' % max([feedback.time for feedback in feedbacks]) if feedbacks else b""
+        time = newest_feedback(exchange)
+        newest = b',"feedback_time":%d' % time if time else b""
         name = orjson.dumps(puid.decode(errors="replace"))
-        return b'{"puid":%b,"parts":[%b],"legs":[%b]%b}' % (name, b",".join(parts), text, told)
+        return b'{"puid":%b,"parts":[%b],"legs":[%b]%b}' % (name, b",".join(parts), text, newest)
 
     def legs(self, exchange: Exchange) -> list[dict[str, Any]]:
         """The legs that have answered, as they stand."""
-        counting = self._counting
+        judging = self._judging
         rewards: dict[int, float] = {}
         for feedback in exchange.feedbacks:
             if feedback.flags & REWARD and feedback.reward is not None:
-                home = counting.reward_home(feedback, exchange)[1]
-                if home is not None:
-                    rewards[home.leg] = feedback.reward / 1e9
+                answer = judging.reward_owner(feedback, exchange)[1]
+                if answer is not None:
+                    rewards[answer.leg] = feedback.reward / 1e9
         found = []
         for state in exchange.legs:
             if state.time:
                 leg: dict[str, Any] = {
-                    "leg": tuple(self._names.identities[state.identity]),
-                    "rows": rows(state, exchange, counting),
+                    "leg": tuple(self._numbers.identities[state.identity]),
+                    "rows": rows(state, exchange, judging),
                     "response_time": state.time,
                 }
                 if state.request_time:
                     leg["request_time"] = state.request_time
                 if state.leg in rewards:
                     leg["reward"] = rewards[state.leg]
-                labelled = counting.labels(state, counting.telling(state, exchange))[1]
-                if labelled:
-                    leg["delay"] = max(0, labelled - state.time)
+                newest = judging.labels(state, judging.statements(state, exchange)).newest
+                if newest:
+                    leg["delay"] = max(0, newest - state.time)
                 found.append(leg)
         return found
 
@@ -107,17 +109,19 @@ class Joining:
         if not state.time or len(state.marks) != 1:
             return None
         mark = state.marks[0]
+        if mark is None:  # it has failed, and has no row that a label could be right about
+            return None
         label = None
         rewarded = False
         if feedback is not None:
-            if feedback.named != state.leg or feedback.flags & ROW_LABELS:
+            if feedback.named != state.leg:
                 return None
             if type(feedback.labels) is list:
                 if len(feedback.labels) != 1:
                     return None
                 label = feedback.labels[0]
             rewarded = feedback.reward is not None
-        if type(mark) is float or type(label) is float or (rewarded and not self._counting.names_leg(state.leg)):
+        if type(mark) is float or type(label) is float or (rewarded and not self._judging.names_leg(state.leg)):
             return None
         key = (state.identity, state.leg, state.classes, mark, label)
         texts = self._texts.get(key)
@@ -136,13 +140,13 @@ class Joining:
         return text + b"}"
 
     def _learn(self, key: tuple[Any, ...], state: LegState, mark: Any, label: Any) -> tuple[bytes, bytes]:
-        predicted, actual, correct = self._counting.words(state, mark, label)
+        predicted, actual, correct = self._judging.words(state, mark, label)
         row: dict[str, Any] = {"predicted": predicted}
         if label is not None:
             row["label"] = actual
             if correct is not None:
                 row["correct"] = correct
-        leg = orjson.dumps({"leg": tuple(self._names.identities[state.identity])})
+        leg = orjson.dumps({"leg": tuple(self._numbers.identities[state.identity])})
         texts = leg[:-1] + b',"rows":[{', orjson.dumps(row)[1:] + b"]"
         if len(self._texts) < _MOST_TEXTS:
             self._texts[key] = texts

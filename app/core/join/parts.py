@@ -5,32 +5,31 @@ Whatever can refuse an event comes before the first change, so that a refused ev
 
 from collections.abc import Callable
 from functools import partial
-from hashlib import blake2b
 from typing import Final, NamedTuple
 
-from app.core.counts.numbers import Names
+from xxhash import xxh3_64_intdigest
+
+from app.core.counts.numbers import Numbers
 from app.core.events import LEG_HEADERS, TYPES, Identity, Kind, Leg, Reason, RefusedError, shown
-from app.core.join.exchange import (
-    LABELS,
-    REQUEST_IN_FEEDBACK,
-    RESPONSE_IN_FEEDBACK,
-    REWARD,
-    ROW_LABELS,
-    Detection,
-    Exchange,
-    Feedback,
-    LegState,
+from app.core.join.exchange import REQUEST_IN_FEEDBACK, RESPONSE_IN_FEEDBACK, Detection, Exchange, LegState
+from app.core.join.joined import part, part_prefix
+from app.core.join.judging import Judging
+from app.core.join.putting import (
+    CORRECTED,
+    NEWS,
+    NOTHING,
     leg_state,
     put_detection,
     put_feedback,
     put_request,
+    put_row_label,
     wins_response,
 )
-from app.core.join.joined import part_prefix
-from app.core.join.settling import Counting
+from app.core.join.statements import LABELS, PARTIAL, REWARD, Feedback, RowLabel
 from app.core.letters import REKEYED
 from app.core.limits import Limits
-from app.core.payloads.bodies import Output, check_request, class_list, parse, read_feedback, read_response, version_of
+from app.core.payloads.bodies import Output, check_request, read_feedback, read_response, version_of
+from app.core.payloads.decoding import parse
 from app.core.stats import Stats
 from app.core.wire.headers import Envelopes
 
@@ -58,66 +57,81 @@ class Source(NamedTuple):
 
 
 class Parts:
-    """Puts events into exchanges, with the numbers of one partition's `Names`. `logs`: joined records are written."""
+    """Puts events into exchanges, with one partition's `Numbers`. `logs`: joined records are written."""
 
-    def __init__(self, names: Names, counting: Counting, limits: Limits, stats: Stats, *, logs: bool = False) -> None:
+    def __init__(self, numbers: Numbers, judging: Judging, limits: Limits, stats: Stats, *, logs: bool = False) -> None:
         read = (_TYPE, _VERSION, _REKEYED, *LEG_HEADERS)
         #: What the headers of an event mean, its time and its puid.
         self.open = Envelopes(self._source, (*read, _SOURCE, _ENGINE) if logs else read).open
         self._logs = logs
-        #: By kind: (exchange, leg, event time in µs, ms by which that is ahead of the record's, row or -1, the version
-        #: that the headers name, payload) → whether the event changed the exchange. Raises RefusedError.
-        self.put: tuple[Callable[[Exchange, int, int, int, int, str, bytes], bool], ...] = (
+        #: Of bodies that are not JSON as they stand, their JSON; until the batch that brought them is over.
+        self.rewritten: dict[bytes, bytes] | None = {} if logs else None
+        #: Requests that feedbacks carried and that count as none: the feedback's body, and why.
+        self.refused_requests: list[tuple[bytes, Reason, str]] = []
+        #: Models whose answers were first seen to name no class, and why.
+        self.without_class: list[tuple[int, str]] = []
+        self._classless: set[int] = set()
+        #: By kind: (exchange, source, event time in µs, ms by which that is ahead of the record's, row or -1, value) →
+        #: what that has done, one of NOTHING … CORRECTED. Raises RefusedError.
+        self.put: tuple[Callable[..., int], ...] = (
             self._request,
             self._response,
             self._feedback,
             partial(self._detection, OUTLIER),
             partial(self._detection, DRIFT),
         )
-        self._names = names
-        self._counting = counting
+        self._numbers = numbers
+        self._judging = judging
         self._limits = limits
         self._stats = stats
         self._is_shadow: dict[int, bool] = {}
         self._models: dict[int, str] = {}
+        self._positions: dict[int, dict[int, tuple[str, ...]]] = {}  # by width: the names that the user gives positions
         self._identities: dict[tuple[int, str], int] = {}
         self._class_lists: dict[tuple[str, ...] | int, int] = {}
 
-    def _request(
-        self, exchange: Exchange, leg: int, time: int, ahead: int, _row: int, _version: str, value: bytes
-    ) -> bool:
-        check_request(value)
-        if exchange.legs:
-            return put_request(exchange, leg, time, ahead)
-        exchange.legs.append(LegState(leg, time, ahead))
-        return True
+    @staticmethod
+    def growth(kind: int, row: int, length: int) -> int:
+        """By how many bytes an event with a value of that length makes its exchange larger, at most.
 
-    def _response(
-        self, exchange: Exchange, leg: int, time: int, ahead: int, _row: int, version: str, value: bytes
-    ) -> bool:
-        output = read_response(value, self._limits.label_length)
-        return self._answer(exchange, leg, time, ahead, _digest(value), version, output)
+        Of raw tensors a value of one byte becomes a mark of two or more; of a request only its time is kept.
+        """
+        if kind == REQUEST:
+            return 100
+        return 100 + length if row >= 0 else 500 + 9 * length
+
+    def _request(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
+        check_request(value, self._limits.body_bytes, self.rewritten)
+        if exchange.legs:
+            return NEWS if put_request(exchange, source.leg, time, ahead) else NOTHING
+        exchange.legs.append(LegState(source.leg, time, ahead))
+        return NEWS
+
+    def _response(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
+        limits = self._limits
+        output = read_response(value, limits.label_length, limits.body_bytes, self.rewritten)
+        return self._answer(exchange, source, time, ahead, xxh3_64_intdigest(value), output)
 
     def _answer(
         self,
         exchange: Exchange,
-        leg: int,
+        source: Source,
         time: int,
         ahead: int,
         digest: int,
-        named_version: str,
         output: Output,
         in_feedback: int = 0,
-    ) -> bool:
-        version = output.version or named_version or version_of(output, self._models[leg])
+    ) -> int:
+        leg = source.leg
+        version = output.version or source.version or version_of(output, self._models[leg])
         identity = self._identities.get((leg, version))
         if identity is None:
             identity = self._new_identity(leg, version)
-        classes = self._class_list(output) if 0 < output.width <= WIDEST else 0
+        classes = self._class_list(output, leg) if 0 < output.width <= WIDEST else 0
         legs = exchange.legs
         state = legs[0] if len(legs) == 1 and legs[0].leg == leg else leg_state(exchange, leg)
-        if state.time and not wins_response(state, time, digest, in_feedback):
-            return False
+        if state.time and not wins_response(state, time, digest, ahead, in_feedback):
+            return NOTHING
         state.time = time
         state.digest = digest
         state.ahead = ahead
@@ -129,48 +143,64 @@ class Parts:
         state.scores = output.scores
         if output.marks and output.marks[0] is None:
             self._stats.failed += 1
-        return True
+        if output.no_class and leg not in self._classless:
+            self._classless.add(leg)
+            self.without_class.append((leg, output.no_class))
+        return NEWS
 
-    def _feedback(
-        self, exchange: Exchange, leg: int, time: int, ahead: int, row: int, version: str, value: bytes
-    ) -> bool:
-        body = read_feedback(value, self._limits.label_length)
-        digest = _digest(value)
+    def _feedback(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
+        leg = source.leg
+        limits = self._limits
+        body = read_feedback(value, limits.label_length, limits.body_bytes, self.rewritten)
+        digest = xxh3_64_intdigest(value)
         feedback = Feedback(time, digest, leg, 0, ahead)
+        single: RowLabel | None = None
         if body.has_label:
             marks = body.labels
             if row < 0:
-                feedback.flags = LABELS
+                feedback.flags = LABELS if marks is None or None not in marks else LABELS | PARTIAL
                 feedback.labels = marks
             elif marks is None or len(marks) == 1:
-                feedback.flags = ROW_LABELS
-                feedback.labels = {row: marks[0] if marks else None}
+                single = RowLabel(time, digest, ahead, marks[0] if marks else None)
             else:
                 raise RefusedError(Reason.RAGGED, f"{len(marks)} labels for row {row} alone")
         # The copy of a feedback that names a shadow has no reward: the client never saw that answer.
         if body.has_reward and not self._is_shadow[leg]:
             feedback.flags |= REWARD
             feedback.reward = body.reward
-        news = False
+        done = NOTHING
         if body.output is not None:
-            news = self._answer(exchange, leg, time, ahead, digest, version, body.output, RESPONSE_IN_FEEDBACK)
-            if body.has_request:
-                news = put_request(exchange, leg, time, ahead, REQUEST_IN_FEEDBACK) or news
-        if not feedback.flags:
-            return news
-        if not exchange.feedbacks:
-            exchange.feedbacks.append(feedback)
-            return True
-        changed, corrected = put_feedback(exchange, feedback, self._names.legs)
-        self._stats.corrections += corrected
-        return news or changed
+            done = self._answer(exchange, source, time, ahead, digest, body.output, RESPONSE_IN_FEEDBACK)
+            if body.has_request and put_request(exchange, leg, time, ahead, REQUEST_IN_FEEDBACK):
+                done = NEWS
+            elif body.refused_request is not None:
+                self.refused_requests.append((value, *body.refused_request))
+        if single is not None:
+            done = max(done, put_row_label(exchange, leg, row, single, self._numbers.legs))
+        if feedback.flags:
+            if not exchange.feedbacks and not exchange.rows:
+                exchange.feedbacks.append(feedback)
+                return NEWS
+            done = max(done, put_feedback(exchange, feedback, self._numbers.legs))
+        self._stats.corrections += done == CORRECTED
+        return done
 
     def _detection(
-        self, kind: int, exchange: Exchange, leg: int, time: int, ahead: int, _row: int, _version: str, value: bytes
-    ) -> bool:
+        self, kind: int, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes
+    ) -> int:
         """What a detector said of the request: kept beside it, never judged."""
         _check_detection(value)
-        return put_detection(exchange, Detection(kind, leg, time, _digest(value)))
+        news = put_detection(exchange, Detection(kind, source.leg, time, xxh3_64_intdigest(value)))
+        return NEWS if news else NOTHING
+
+    # -- the joined record --------------------------------------------------------------------------------------------
+
+    def joined_part(self, source: Source, raw_time: bytes, time: int, row: int, value: bytes) -> bytes:
+        """What an event adds to the joined record: its payload as JSON. `raw_time` is empty where `time` (µs) is that
+        of the record.
+        """
+        payload = self.rewritten.get(value, value) if self.rewritten else value
+        return part(source.prefix, raw_time, time, row, payload)
 
     # -- words --------------------------------------------------------------------------------------------------------
 
@@ -180,11 +210,13 @@ class Parts:
         if kind is None:
             raise RefusedError(Reason.UNKNOWN_TYPE, f"ce_type is {shown(headers.get(_TYPE))}")
         leg = Leg(*(_text(headers.get(name, b"")) for name in LEG_HEADERS))
-        if len(self._names.legs) > self._limits.models and not self._names.knows_leg(leg):
+        if len(self._numbers.legs) > self._limits.models and not self._numbers.knows_leg(leg):
             raise RefusedError(Reason.TOO_MANY_MODELS, f"this partition already knows {self._limits.models} models")
-        number = self._names.leg(leg)
-        self._is_shadow[number] = leg.predictor in self._counting.rules(number).shadow
+        number = self._numbers.leg(leg)
+        self._is_shadow[number] = leg.predictor in self._judging.rules(number).shadow
         self._models[number] = leg.model
+        classes = self._judging.rules(number).classes
+        self._positions[number] = {len(classes): classes} if classes else {}
         source, engine = (headers.get(name, b"").decode(errors="replace") for name in (_SOURCE, _ENGINE))
         prefix = part_prefix(kind.value, leg, source, engine) if self._logs else b""
         return Source(KINDS.index(kind), number, _text(headers.get(_VERSION, b"")), _REKEYED in headers, prefix)
@@ -192,28 +224,27 @@ class Parts:
     def _new_identity(self, leg: int, version: str) -> int:
         if len(version) > 200:
             raise RefusedError(Reason.BAD_HEADERS, "the model's version has more than 200 characters")
-        identity = Identity(*self._names.legs[leg], version)
-        if len(self._names.identities) > 2 * self._limits.models and not self._names.knows_identity(identity):
+        identity = Identity(*self._numbers.legs[leg], version)
+        if len(self._numbers.identities) > 2 * self._limits.models and not self._numbers.knows_identity(identity):
             raise RefusedError(Reason.TOO_MANY_MODELS, "this partition already knows too many versions of models")
-        number = self._identities[leg, version] = self._names.identity(identity)
+        number = self._identities[leg, version] = self._numbers.identity(identity)
         return number
 
-    def _class_list(self, output: Output) -> int:
-        key = output.names or output.width
+    def _class_list(self, output: Output, leg: int) -> int:
+        """The number of the classes that an answer's vectors fix: their names, else those of the rules, else 0, 1 …"""
+        key = output.names or self._positions[leg].get(output.width) or output.width
         number = self._class_lists.get(key)
         if number is None:
-            words = class_list(output)
+            words = key if isinstance(key, tuple) else tuple(map(str, range(key)))
             for word in words:
                 if len(word) > self._limits.label_length:
                     raise RefusedError(Reason.LABEL_TOO_LONG, f"a class name of {len(word)} characters")
-            if len(self._names.classes) > 4 * self._limits.models and not self._names.knows_class_list(tuple(words)):
+            if len(self._numbers.classes) > 4 * self._limits.models and not self._numbers.knows_class_list(
+                tuple(words)
+            ):
                 raise RefusedError(Reason.TOO_MANY_MODELS, "this partition already knows too many lists of classes")
-            number = self._class_lists[key] = self._names.class_list(tuple(words))
+            number = self._class_lists[key] = self._numbers.class_list(words)
         return number
-
-
-def _digest(value: bytes) -> int:
-    return int.from_bytes(blake2b(value, digest_size=8).digest(), "big")
 
 
 def _text(raw: bytes) -> str:

@@ -7,44 +7,38 @@ and the offsets that it reaches are one value, so that a shell can make them dur
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import msgspec
 
 from app.core.clock import parse_time
-from app.core.counts.numbers import DELAY_US, POINTS, Names, is_name_key
-from app.core.counts.panes import TOTAL, Counts, PaneClock, owner_key
-from app.core.events import Kind, Reason, RefusedError, shown
-from app.core.join.exchange import Exchange, Group, decode, decode_age, encode
-from app.core.join.joined import MOST_HELD, Joining, is_feedback, part
-from app.core.join.parts import FEEDBACK, KINDS, REQUEST, Parts
-from app.core.join.settling import Counting
+from app.core.counts.counts import Counts
+from app.core.counts.numbers import Numbers, is_number_key
+from app.core.counts.panes import PaneClock
+from app.core.events import Identity, Reason, RefusedError, shown
+from app.core.join.bulky import Bulky, has_many_parts, is_bulky
+from app.core.join.description import describe
+from app.core.join.exchange import Counted, Exchange, decode, decode_age, encode
+from app.core.join.joined import MOST_HELD, Joining, is_feedback
+from app.core.join.judging import Judging
+from app.core.join.parts import FEEDBACK, KINDS, REQUEST, Parts, Source
+from app.core.join.position import FORMAT, POSITION_KEY, Position, read_position
+from app.core.join.putting import NEWS, NOTHING
+from app.core.join.settling import Settling
 from app.core.letters import Astray, AstrayError, DeadLetter
 from app.core.limits import Limits
-from app.core.payloads.protobuf import looks_like_json, to_json
+from app.core.measures.verdict import is_labelled
 from app.core.rules import Rulebook
 from app.core.stats import Stats
 from app.core.wire.records import Record
 
-MARK_KEY: Final = b"\0mark"
-LARGEST_EXCHANGE: Final = 256_000
 #: Answers and feedbacks above this many bytes may make an exchange too large; 64 smaller ones cannot.
 _SUSPICIOUS: Final = 1_400
 #: A larger record is not brought to its key: it might not fit a batch.
 _MOVABLE: Final = 800_000
-_OPEN: Final = ord("{")
 _AHEAD_US: Final = 300 * 1_000_000
 _HOUR: Final = 3600
-
-
-class Position(msgspec.Struct):
-    """Where a partition stands: what makes its changelogs and its inputs fit together."""
-
-    offsets: dict[str, int]  # topic → next offset
-    partitions: int
-    newest: dict[str, int]  # topic → newest record timestamp, ms
-    clock: float  # the latest clock by which panes were retired, s
-    config: str
 
 
 @dataclass(slots=True)
@@ -58,6 +52,7 @@ class Cut:
     astray: list[Astray]
     offsets: dict[str, int]
     events: int
+    notes: list[str]  # sentences for the log
 
 
 class Shard:
@@ -76,9 +71,10 @@ class Shard:
     ) -> None:
         self.partition = partition
         self.partitions = partitions
-        self.names = Names()
-        self.counting = Counting(self.names, rulebook, clock.pane_seconds)
-        self.counts = Counts(clock)
+        self.numbers = Numbers()
+        self.judging = Judging(self.numbers, rulebook)
+        self._settling = Settling(self.numbers, self.judging, clock.pane_seconds)
+        self.counts = Counts(partition, clock, self.numbers)
         self.stats = stats
         self.store: dict[bytes, bytes] = {}
         self.offsets: dict[str, int] = {}
@@ -86,23 +82,25 @@ class Shard:
         self._limits = limits
         self._config = rulebook.digest
         self._live: dict[bytes, Exchange] = {}  # absorbed, not settled
+        self._bulky = Bulky(self._settling.counted)  # the same of exchanges that are settled when they are cut
         self._changed: dict[bytes, None] = {}  # settled, not cut
         self._delta: defaultdict[tuple[int, int], defaultdict[int, int]] = defaultdict(_counter)
         self._dead: list[DeadLetter] = []
         self._astray: list[Astray] = []
-        self._told: dict[bytes, list[bytes]] = {}  # the parts that are not in a joined record yet
+        self._unlogged: dict[bytes, list[bytes]] = {}  # the parts that are not in a joined record yet
         self._joined: list[tuple[bytes, bytes]] = []
-        self._joining = Joining(self.names, self.counting)
+        self._joining = Joining(self.numbers, self.judging)
         self._by_hour: defaultdict[int, list[bytes]] = defaultdict(list)
-        self._parts = Parts(self.names, self.counting, limits, stats, logs=logs)
+        self._parts = Parts(self.numbers, self.judging, limits, stats, logs=logs)
         self._events = 0
+        self._notes: list[str] = []
         self._moved = False
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def get(self, puid: bytes) -> Exchange | None:
         """What is known of a puid."""
-        live = self._live.get(puid)
+        live = self._live.get(puid) or self._bulky.get(puid)
         if live is not None:
             return live
         raw = self.store.get(puid)
@@ -111,7 +109,7 @@ class Shard:
     @property
     def waiting(self) -> int:
         """How many changed keys wait for the next cut."""
-        return len(self._changed) + len(self._live) + len(self._dead) + len(self._astray)
+        return len(self._changed) + len(self._live) + len(self._bulky) + len(self._dead) + len(self._astray)
 
     @property
     def has_news(self) -> bool:
@@ -139,14 +137,25 @@ class Shard:
                 times.append(min(now, newest / 1000))
         return min(times, default=None)
 
+    def describe(self, puid: str) -> dict[str, Any] | None:
+        """All that is known of a puid, for people; None where that is nothing."""
+        exchange = self.get(puid.encode())
+        return None if exchange is None else describe(puid, exchange, self.numbers, self.judging)
+
+    @property
+    def dropped_classes(self) -> int:
+        """How often a class was "other" since its leg had too many."""
+        return self._settling.dropped_classes
+
     # -- folding ------------------------------------------------------------------------------------------------------
 
     def absorb(self, topic: str, records: Sequence[Record], partition_of: Callable[[bytes], int] | None = None) -> None:
         """Fold the records of one topic, in their order. `partition_of` is given where every key must be checked."""
         if not records:
             return
-        largest = self._limits.body_bytes
-        live, store, open_envelope, put = self._live, self.store, self._parts.open, self._parts.put
+        largest, retention = self._limits.body_bytes, self._limits.retention_seconds
+        live, bulky, store, parts = self._live, self._bulky, self.store, self._parts
+        open_envelope, put, joined_part = parts.open, parts.put, parts.joined_part
         read = [0] * len(KINDS)
         newest = self.newest.get(topic, 0)
         for record in records:
@@ -154,7 +163,8 @@ class Shard:
             if stamp > newest:
                 newest = stamp
             try:
-                (kind, leg, version, rekeyed, prefix), raw_time, raw_puid = open_envelope(record.header_block)
+                source, raw_time, raw_puid = open_envelope(record.header_block)
+                kind, _, _, rekeyed, prefix = source
                 read[kind] += 1
                 key, value = record.key, record.value
                 if not key or value is None or len(value) > largest or key[0] == 0:
@@ -168,34 +178,32 @@ class Shard:
                     ahead = time // 1000 - stamp
                     self.stats.clock_ahead += 1
                 exchange = live.get(key)
-                if exchange is None:
+                if exchange is None and key not in bulky:
                     raw = store.get(key)
-                    exchange = decode(raw) if raw is not None else Exchange(0, [], [], [])
-                    large = raw is not None and len(raw) > LARGEST_EXCHANGE // 2
+                    if raw is None:
+                        exchange = Exchange(0, [], [], [])
+                    elif not is_bulky(raw):
+                        exchange = decode(raw)
+                seconds = stamp // 1000
+                if exchange is not None and 0 < exchange.newest <= seconds - retention:
+                    exchange = self._anew(key, exchange)
+                if exchange is None or has_many_parts(exchange) or (len(value) > _SUSPICIOUS and kind != REQUEST):
+                    exchange, done = self._put_bulky(key, exchange, seconds, source, time, ahead, row, value)
                 else:
-                    large = len(exchange.feedbacks) + len(exchange.legs) + len(exchange.detections) > 64
-                large = large or (len(value) > _SUSPICIOUS and kind != REQUEST)
-                if large:
-                    exchange = decode(encode(exchange))  # a copy, so that what does not fit leaves no trace
-                if not put[kind](exchange, leg, time, ahead, row, version, value):
+                    done = put[kind](exchange, source, time, ahead, row, value)
+                if done < NEWS:
                     self.stats.duplicates[KINDS[kind]] += 1
-                    continue
-                if large and self._is_too_large(exchange):
-                    raise RefusedError(
-                        Reason.EXCHANGE_TOO_LARGE, f"the exchange would grow beyond {LARGEST_EXCHANGE} bytes"
-                    )
+                    if done == NOTHING:
+                        continue
                 if prefix:
                     text = raw_time if time != stamp * 1000 else b""
-                    payload = (
-                        value if value[0] == _OPEN or looks_like_json(value) else to_json(value, Kind(KINDS[kind]))
-                    )
-                    self._told.setdefault(key, []).append(part(prefix, text, time, row, payload))
-                seconds = stamp // 1000
+                    self._unlogged.setdefault(key, []).append(joined_part(source, text, time, row, value))
                 if seconds > exchange.newest:
                     if not exchange.newest:
                         self._by_hour[seconds // _HOUR].append(key)
                     exchange.newest = seconds
-                live[key] = exchange
+                if not bulky or key not in bulky:
+                    live[key] = exchange
             except AstrayError as astray:
                 if rekeyed or len(value or b"") + len(record.header_block) > _MOVABLE:
                     self.refuse(topic, record, astray.reason, astray.detail)
@@ -206,11 +214,24 @@ class Shard:
                 self.refuse(topic, record, refused.reason, refused.detail)
             except Exception as error:  # noqa: BLE001 - a bug must not stop a partition at one event for ever
                 self.refuse(topic, record, Reason.UNEXPECTED, f"{type(error).__name__}: {error}")
+        if parts.rewritten:
+            parts.rewritten.clear()
+        if parts.without_class:
+            self._note_without_class()
+        if parts.refused_requests:
+            self._refuse_carried_requests(topic, records)
         self._events += len(records)
         self.stats.events.update(dict(zip(KINDS, read, strict=True)))
         self.newest[topic] = newest
         self.offsets[topic] = records[-1].offset + 1
         self._moved = True
+
+    def _refuse_carried_requests(self, topic: str, records: Sequence[Record]) -> None:
+        """Put feedbacks aside whose own request cannot be read; all else that they bring counts."""
+        for value, reason, detail in self._parts.refused_requests:
+            record = next(record for record in records if record.value == value)
+            self.refuse(topic, record, reason, f"the feedback counts without its request: {detail}")
+        self._parts.refused_requests.clear()
 
     def skip(self, topic: str, next_offset: int) -> None:
         """Move on over offsets that hold no records (transaction markers, compaction)."""
@@ -223,20 +244,45 @@ class Shard:
         self.stats.rejected[reason] += 1
         self._moved = True
 
-    def _is_too_large(self, exchange: Exchange) -> bool:
-        exchange = decode(encode(exchange))
-        exchange.counted = self.counting.groups(exchange)
-        return len(encode(exchange)) > LARGEST_EXCHANGE
+    def _put_bulky(
+        self,
+        key: bytes,
+        exchange: Exchange | None,
+        seconds: int,
+        source: Source,
+        time: int,
+        ahead: int,
+        row: int,
+        value: bytes,
+    ) -> tuple[Exchange, int]:
+        """Put an event of a record of `seconds` into an exchange that is large, or may become so by it."""
+        if exchange is None:
+            exchange = self._bulky.get(key) or decode(self.store[key])
+            if 0 < exchange.newest <= seconds - self._limits.retention_seconds:
+                exchange = self._anew(key, exchange)
+        put = partial(self._parts.put[source.kind], source=source, time=time, ahead=ahead, row=row, value=value)
+        growth = self._parts.growth(source.kind, row, len(value))
+        exchange, done = self._bulky.put(key, exchange, put, growth, len(value))
+        if key in self._bulky and self._live.pop(key, None) is not None:
+            self._bulky.touch(key)  # it has changed before it was bulky
+        return exchange, done
 
     def settle(self) -> None:
         """Out what was counted, in what counts now, for all that was absorbed; then keep it as bytes.
 
         Once for all events of a puid that were absorbed together, and soon after them, while they are in the cache:
-        an exchange that is encoded only at the cut has long left it, and that cost more than decoding it again.
+        an exchange that is encoded only at the cut has long left it, and that cost more than decoding it again. Only
+        bulky ones wait for the cut.
         """
-        groups, store, changed = self.counting.groups, self.store, self._changed
-        for key, exchange in self._live.items():
-            counted = groups(exchange)
+        self._settle(self._live.items())
+        self._live.clear()
+
+    def _settle(self, exchanges: Iterable[tuple[bytes, Exchange]]) -> None:
+        count, store, changed = self._settling.counted, self.store, self._changed
+        for key, exchange in exchanges:
+            counted = count(exchange)
+            if self._settling.mixed:
+                self._note_mixed(key)
             old = exchange.counted
             if counted != old:
                 if old:
@@ -245,24 +291,44 @@ class Shard:
                 exchange.counted = counted
             store[key] = encode(exchange)
             changed[key] = None
-        self._live.clear()
 
-    def _count(self, groups: list[Group], sign: int) -> None:
+    def _note_without_class(self) -> None:
+        """Say of which models answers name no class, and why."""
+        for leg, why in self._parts.without_class:
+            self._notes.append(
+                f"answers of {self.numbers.legs[leg]} name no class that labels could be right about: {why}"
+            )
+        self._parts.without_class.clear()
+
+    def _note_mixed(self, key: bytes) -> None:
+        """Say of which models rows are judged and others measured, and by which puid that was seen."""
+        for leg in self._settling.mixed:
+            self._notes.append(
+                f"{self.numbers.legs[leg]} has labelled rows that name classes and others that are measurements, first "
+                f"seen at puid {shown(key)}: most of them say what the model is, the others count as measured; a line "
+                "`task:` of the YAML settles it"
+            )
+        self._settling.mixed.clear()
+
+    def _settle_all(self) -> None:
+        self.settle()
+        if self._bulky:
+            self._settle(self._bulky.changed())
+
+    def _count(self, counted: list[Counted], sign: int) -> None:
         delta = self._delta
-        for group in groups:
-            atoms = delta[group.identity, group.pane]
-            for atom in group.atoms:
-                atoms[atom] += sign
-            if group.delay:
-                atoms[DELAY_US] += sign * group.delay
-            if group.points:
-                atoms[POINTS] += sign * group.points
+        for one in counted:
+            numbers = delta[one.account, one.pane]
+            for atom in one.atoms:
+                numbers[atom] += sign
+            for atom, amount in one.amounts.items():
+                numbers[atom] += sign * amount
 
     # -- epochs -------------------------------------------------------------------------------------------------------
 
     def expire(self, clock: float) -> None:
         """Forget exchanges whose newest part is older than the retention, and panes that are no longer kept."""
-        self.settle()
+        self._settle_all()
         self.counts.retire(clock)
         edge = clock - self._limits.retention_seconds
         for hour in [hour for hour in self._by_hour if (hour + 1) * _HOUR <= edge]:
@@ -273,12 +339,28 @@ class Shard:
                 if exchange.newest + self._limits.retention_seconds > clock:
                     self._by_hour[max(exchange.newest // _HOUR, hour + 1)].append(key)
                     continue
-                if exchange.feedbacks and not any(state.time for state in exchange.legs):
-                    self.stats.orphans += 1
-                if orphaned := exchange.held + self._told.pop(key, []):
-                    self._joined.append((key, self._joining.record(key, orphaned, exchange)))
-                del self.store[key]
-                self._changed[key] = None
+                self._expire(key, exchange)
+
+    def _expire(self, key: bytes, exchange: Exchange) -> None:
+        """Forget an exchange. What it has counted stays counted; whatever comes of its puid is new.
+
+        An event does so too that comes when the exchange is too old: however late a partition is read, its labels join
+        what they would have joined in time.
+        """
+        if (exchange.feedbacks or exchange.rows) and not any(state.time for state in exchange.legs):
+            self.stats.orphans += 1
+        if orphaned := exchange.held + self._unlogged.pop(key, []):
+            self._joined.append((key, self._joining.record(key, orphaned, exchange)))
+        self._live.pop(key, None)
+        self._bulky.forget(key)
+        self.store.pop(key, None)
+        self._changed[key] = None
+
+    def _anew(self, key: bytes, exchange: Exchange) -> Exchange:
+        """The exchange of a puid that is new again, since what was known of it is too old for what comes."""
+        self._settle([(key, exchange)])
+        self._expire(key, exchange)
+        return Exchange(0, [], [], [])
 
     def cut(self, clock: float | None) -> Cut:
         """The changes since the last cut. They are the shard's own from now on: a shell that cannot make them durable
@@ -286,25 +368,33 @@ class Shard:
         """
         if clock is not None:
             self.expire(clock)
-        self.settle()
-        self.stats.late += self.counts.add(self._delta, self.names)
+        self._settle_all()
+        late = self.counts.add(self._delta)
+        self.stats.late += sum(amount for atom, amount in late.items() if is_labelled(atom))
         self._delta.clear()
-        for key, parts in self._told.items():
+        for account, pane in self._settling.seen.items():
+            self.counts.see(account, pane)
+        self._settling.seen.clear()
+        for key, parts in self._unlogged.items():
             self._join(key, parts)
         get = self.store.get
         exchanges: list[tuple[bytes, bytes | None]] = [(key, get(key)) for key in self._changed]
-        mark = Position(dict(self.offsets), self.partitions, dict(self.newest), self.counts.latest, self._config)
-        exchanges.extend(self.names.unwritten)
-        exchanges.append((MARK_KEY, msgspec.json.encode(mark)))
+        position = Position(
+            FORMAT, dict(self.offsets), self.partitions, dict(self.newest), self.counts.latest, self._config
+        )
+        exchanges.extend(self.numbers.unwritten)
+        exchanges.append((POSITION_KEY, msgspec.json.encode(position)))
         panes = list(self.counts.changes())
-        result = Cut(exchanges, panes, self._joined, self._dead, self._astray, dict(self.offsets), self._events)
-        self.names.unwritten = []
+        offsets = dict(self.offsets)
+        result = Cut(exchanges, panes, self._joined, self._dead, self._astray, offsets, self._events, self._notes)
+        self.numbers.unwritten = []
         self._changed = {}
-        self._told = {}
+        self._unlogged = {}
         self._joined = []
         self._dead = []
         self._astray = []
         self._events = 0
+        self._notes = []
         self._moved = False
         return result
 
@@ -330,29 +420,30 @@ class Shard:
     def recover(
         self, exchanges: Iterable[tuple[bytes, bytes]], panes: Iterable[tuple[bytes, bytes]]
     ) -> Position | None:
-        """Take the state from the newest records of both changelogs, by key. Returns the mark, if there is one."""
+        """Take the state from the newest records of both changelogs, by key. Returns the position, if there is one.
+
+        Raises StateError.
+        """
         store = self.store
         store.update(exchanges)
-        words = [(key, store.pop(key)) for key in [key for key in store if key[0] == 0 and is_name_key(key)]]
-        self.names.recover(iter(words))
-        raw_mark = store.pop(MARK_KEY, None)
-        owner = owner_key(self.partition)
-        self.counts.recover((key, value) for key, value in panes if key != owner)
-        self.counting.recover_classes(
-            (key.identity, key.row, column)
-            for key, row in self.counts.rows.items()
-            if key.level == TOTAL
-            for column in row
+        raw_position = store.pop(POSITION_KEY, None)
+        position = None if raw_position is None else read_position(raw_position)
+        words = [(key, store.pop(key)) for key in [key for key in store if key[0] == 0 and is_number_key(key)]]
+        self.numbers.recover(iter(words))
+        self.counts.recover(panes)
+        self._settling.recover_classes(
+            (account.subject, atom)
+            for account, _, _, atom, _ in self.counts.cells()
+            if isinstance(account.subject, Identity) and not account.segment
         )
         for key, raw in store.items():
             self._by_hour[decode_age(raw).newest // _HOUR].append(key)
-        if raw_mark is None:
+        if position is None:
             return None
-        mark = msgspec.json.decode(raw_mark, type=Position)
-        self.offsets = dict(mark.offsets)
-        self.newest = dict(mark.newest)
-        self.counts.latest = mark.clock
-        return mark
+        self.offsets = dict(position.offsets)
+        self.newest = dict(position.newest)
+        self.counts.latest = position.clock
+        return position
 
 
 def _counter() -> defaultdict[int, int]:
@@ -371,10 +462,10 @@ def _unusable(key: bytes | None, value: bytes | None, largest: int) -> RefusedEr
 
 
 def _row_of(puid: bytes, key: bytes, kind: int) -> int:
-    """The row that a feedback for `puid-item-N` addresses, under the key of its base puid."""
+    """The row that a feedback for `puid-item-N` addresses, under the key of its base puid. All else has none."""
     base, _, number = puid.rpartition(b"-item-")
-    of_row = bool(base) and number.isdigit() and len(number) < 8
-    if of_row and base == key and kind == FEEDBACK:
+    of_row = kind == FEEDBACK and bool(base) and number.isdigit() and len(number) < 8
+    if of_row and base == key:
         return int(number)
     sentence = f"the key is {shown(key)}, the puid {shown(puid)}"
     own = base if of_row else puid

@@ -1,68 +1,98 @@
 """The verdict: predicted against label, for one row of one leg.
 
-What a row counts as is an *atom*: a cell (row, column) of the tally. The verdict words that users see are read out of
-the tally (`app.core.measures.reading`), since only there it is known whether the model does classification at all.
+What a row counts as is an atom of the confusion. The verdict words that users see are read out of its sums
+(`confusion`), since only there it is known whether the model does classification at all.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
+from app.core.counts.atoms import Atom
 from app.core.payloads.marks import Mark, class_text
 from app.core.rules import Rules
 
-
-class Atom(NamedTuple):
-    """One counter of a tally: the confusion's row of a class and the predicted column, or a named counter."""
-
-    row: str
-    column: str
-
-
-#: The row of all counters that are no class counts. Rows of the confusion are named "=" + the actual class.
-COUNTERS: Final = "counters"
+#: Rows of the confusion itself are named so, with the actual class behind it.
+ACTUAL: Final = "confusion="
 #: Rows without label, by predicted class: they say which classes the model knows.
-UNLABELLED: Final = "unlabelled"
-#: Lists of classes that responses have fixed, as JSON text.
-CLASSES: Final = "classes"
+UNLABELLED: Final = "confusion/unlabelled"
+_OTHERS: Final = "confusion"
+#: By how much the rounding of 32 bits may carry a score beyond 0 and 1.
+_ROUNDING: Final = 1e-6
 
-FAILED: Final = Atom(COUNTERS, "failed")
-MEASURED: Final = Atom(COUNTERS, "measured")
-UNMEASURED: Final = Atom(COUNTERS, "unmeasured")
+FAILED: Final = Atom(_OTHERS, "failed")
+MEASURED: Final = Atom(_OTHERS, "measured")
+UNMEASURED: Final = Atom(_OTHERS, "unmeasured")
 
 
-def predicted_text(mark: Mark, names: tuple[str, ...], rules: Rules) -> str | None:
+def poles(classes: tuple[str, ...], rules: Rules) -> tuple[str, str]:
+    """The classes that a single score means below the threshold, and from it on."""
+    names = classes or rules.classes
+    positive = rules.positive or (names[1] if len(names) == 2 else "1")
+    if len(names) == 2 and positive in names:
+        return names[1 - names.index(positive)], positive
+    return "1" if positive == "0" else "0", positive
+
+
+def is_score(mark: Mark, classes: tuple[str, ...], rules: Rules) -> bool:
+    """Whether a prediction is a single score: a number from 0 to 1, and a little beyond them by rounding.
+
+    0 and 1 themselves may also be classes, so they are scores only where there are two classes: by the task, by a
+    positive class, or by their names.
+    """
+    if rules.task == "regression" or not isinstance(mark, int | float) or not -_ROUNDING <= mark <= 1 + _ROUNDING:
+        return False
+    return type(mark) is float or _has_two_classes(classes, rules)
+
+
+def _has_two_classes(classes: tuple[str, ...], rules: Rules) -> bool:
+    """Whether two classes are declared or known."""
+    if rules.task is not None:
+        return rules.task == "binary"
+    return rules.positive is not None or len(classes or rules.classes) == 2
+
+
+def predicted_text(mark: Mark, classes: tuple[str, ...], rules: Rules) -> str | None:
     """The class that a prediction names, or None where it is a measurement or failed."""
-    if not isinstance(mark, float):
-        return None if mark is None else class_text(mark, names or rules.classes)
-    if 0 <= mark <= 1 and rules.task != "regression":
-        return (rules.positive or "1") if mark >= rules.threshold else rules.negative()
-    return repr(mark) if rules.task in ("binary", "multiclass") else None
+    if mark is None:
+        return None
+    if is_score(mark, classes, rules):
+        return poles(classes, rules)[mark >= rules.threshold]  # type: ignore[operator]
+    if isinstance(mark, float):
+        return repr(mark) if rules.task in ("binary", "multiclass") else None
+    return class_text(mark, classes or rules.classes)
 
 
-def label_text(mark: Mark, names: tuple[str, ...], rules: Rules) -> str | None:
+def label_text(mark: Mark, classes: tuple[str, ...], rules: Rules) -> str | None:
     """The class that a label names, or None where it is a measurement or absent."""
     if isinstance(mark, float):
         return repr(mark) if rules.task in ("binary", "multiclass") else None
-    return None if mark is None else class_text(mark, names or rules.classes)
+    return None if mark is None else class_text(mark, classes or rules.classes)
 
 
-def judge(mark: Mark, label: Mark, names: tuple[str, ...], rules: Rules) -> Atom:
-    """The atom of one row. `names` are the class names of the response.
+def judge(mark: Mark, label: Mark, classes: tuple[str, ...], rules: Rules) -> Atom:
+    """The atom of one row. `classes` are the class names of the response.
 
     Labels and single outputs that are neither integral nor text are evidence of regression, scores in [0, 1] against
-    0/1 labels aside: such rows count as measured (or unmeasured, without label), never in the confusion.
+    0/1 labels, or of two known classes, aside: such rows count as measured (or unmeasured, without label), never in the
+    confusion.
     """
     if mark is None:
         return FAILED
-    predicted = predicted_text(mark, names, rules)
+    predicted = predicted_text(mark, classes, rules)
     if label is None:
         return UNMEASURED if predicted is None or rules.task == "regression" else Atom(UNLABELLED, predicted)
-    actual = label_text(label, names, rules)
+    actual = label_text(label, classes, rules)
     if predicted is None or actual is None or rules.task == "regression":
         return MEASURED
     if (
         type(mark) is float
         and rules.task is None
-        and actual not in (predicted, rules.positive or "1", rules.negative())
+        and not _has_two_classes(classes, rules)
+        and actual not in poles(classes, rules)
     ):
         return MEASURED
-    return Atom("=" + actual, predicted)
+    return Atom(ACTUAL + actual, predicted)
+
+
+def is_labelled(atom: Atom) -> bool:
+    """Whether an atom counts a row with its label."""
+    return atom.row.startswith(ACTUAL) or atom == MEASURED

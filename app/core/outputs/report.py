@@ -1,4 +1,4 @@
-"""The answer of `/api/models`: every model with its task, classes, counts and scores."""
+"""The answer of `/api/models`: every model with its task, and what measures and scores say of it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -6,9 +6,11 @@ from typing import Any
 
 from app.core.counts.panes import TOTAL
 from app.core.events import Identity, identity_fields
+from app.core.measures.catalogue import MEASURES
+from app.core.measures.measure import MODEL, WINDOW
 from app.core.measures.reading import Reading
 from app.core.rules import Rulebook
-from app.core.scores.classification import scores_of
+from app.core.scores.catalogue import scores_of
 
 
 def models_report(
@@ -20,18 +22,25 @@ def models_report(
     return {"models": [_model(identity, readings, first_seen(identity), rulebook) for identity, readings in models]}
 
 
+def fields_of(reading: Reading, place: str) -> dict[str, Any]:
+    """What all measures show of a reading in one kind of place."""
+    return {
+        field.name: field.read(measure.of(reading))
+        for measure in MEASURES
+        for field in measure.fields
+        if place in field.places
+    }
+
+
 def _model(identity: Identity, readings: Mapping[str, Reading], first_seen: int, rulebook: Rulebook) -> dict[str, Any]:
-    total = readings[TOTAL]
     rules = rulebook.of(identity.leg)
     return {
         **identity_fields(identity),
-        "task": total.task,
+        "task": readings[TOTAL].nature.task,
         "first_seen": datetime.fromtimestamp(first_seen, UTC).isoformat().replace("+00:00", "Z"),
         "scored_model": rules.scored_model,
         "shadow": identity.predictor in rules.shadow,
-        "exchanges": total.parts,
-        "rows": total.rows,
-        "classes": total.classes,
+        **fields_of(readings[TOTAL], MODEL),
         "windows": {name: _window(reading) for name, reading in readings.items()},
     }
 
@@ -39,13 +48,9 @@ def _model(identity: Identity, readings: Mapping[str, Reading], first_seen: int,
 def _window(reading: Reading) -> dict[str, Any]:
     scores = scores_of(reading)
     return {
-        "samples": reading.judged,
-        "rows": reading.rows,
+        **fields_of(reading, WINDOW),
         "scores": {_score_name(score.name, score.of_class): score.value for score in scores},
         "score_samples": {_score_name(score.name, score.of_class): score.samples for score in scores},
-        "confusion": [[actual, predicted, rows] for (actual, predicted), rows in sorted(reading.confusion.items())],
-        "rewards": reading.rewards,
-        "reward_points": reading.reward_points,
     }
 
 

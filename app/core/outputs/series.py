@@ -1,150 +1,82 @@
-"""The catalogue: one row for each exported metric, and where its samples come from.
+"""The series of models: one row for each, and where its samples come from.
 
-A model row reads one `Reading`; the whole of a model and each of its windows are read by the same function.
+A model's series are those of its measures, its scores, and two that say what it is. Those of Seldon's own names stand
+at the end.
 """
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
 
-from app.core.counts.numbers import DELAY_BUCKETS
 from app.core.events import Identity
+from app.core.measures.catalogue import MEASURES
+from app.core.measures.confusion import CONFUSION
+from app.core.measures.measure import Family, Measure
 from app.core.measures.reading import Reading
+from app.core.measures.rewards import REWARDS
 
-#: (labels besides identity, value)
-Sample = tuple[tuple[str, ...], float | None]
-MOST_CONFUSION_CLASSES = 20
-
-
-class Family(NamedTuple):
-    """One metric: its name, type, help, labels besides identity (and window), and how samples are read."""
-
-    name: str
-    kind: str  # gauge, counter, histogram
-    help: str
-    labels: tuple[str, ...]
-    samples: Callable[[Reading], Iterator[Sample]]
-
-
-def _exchanges(reading: Reading) -> Iterator[Sample]:
-    for part, amount in reading.parts.items():
-        yield (part,), amount
-
-
-def _rows(reading: Reading) -> Iterator[Sample]:
-    for verdict, amount in reading.rows.items():
-        yield (verdict,), amount
-
-
-def _confusion(reading: Reading) -> Iterator[Sample]:
-    if len(reading.classes) <= MOST_CONFUSION_CLASSES:
-        yield from sorted(reading.confusion.items())
-
-
-def _classes(reading: Reading) -> Iterator[Sample]:
-    for name, one in reading.outcomes.items():
-        yield (name, "tp"), one.tp
-        yield (name, "fp"), one.fp
-        yield (name, "fn"), one.fn
-        yield (name, "tn"), one.tn
-
-
-def _rewards(reading: Reading) -> Iterator[Sample]:
-    yield (), reading.rewards
-
-
-def _points(reading: Reading) -> Iterator[Sample]:
-    yield (), reading.reward_points
-
-
-def _mismatched(reading: Reading) -> Iterator[Sample]:
-    yield (), reading.mismatched
-
-
-#: Counted in the whole (`tally_<name>`) and in every window (`tally_window_<name>`, with a window label).
-COUNTS: tuple[Family, ...] = (
-    Family("exchanges", "gauge", "Request ids that have that part.", ("part",), _exchanges),
-    Family("rows", "gauge", "Rows answered, by verdict.", ("verdict",), _rows),
-    Family("confusion", "gauge", "Rows judged, by class; not-zero cells.", ("actual", "predicted"), _confusion),
-    Family("class", "gauge", "One class against the rest; empty: the positive one.", ("class", "outcome"), _classes),
-    Family("rewards", "gauge", "Feedbacks with a reward.", (), _rewards),
-    Family("reward_points", "gauge", "Sum of rewards.", (), _points),
-)  # fmt: skip
-
-#: Counted in the whole only.
-TOTALS: tuple[Family, ...] = (
-    Family("mismatched_labels", "gauge", "Answers whose rows do not match their labels in number.", (), _mismatched),
+#: Each measure's series: counted in total (`tally_<name>`), and where the row says so in every window
+#: (`tally_window_<name>`, with a window label). Histograms are written last.
+COUNTS: Final[tuple[tuple[Measure[Any], Family[Any]], ...]] = tuple(
+    (measure, family) for measure in MEASURES for family in measure.families
 )
 
-SCORE = ("tally_score", "Score of a model (class empty) or of one class, as in scikit-learn; NaN where undefined.")
-SCORE_SAMPLES = ("tally_score_samples", "Rows that the score rests on.")
-DELAY = ("tally_feedback_delay_seconds", "Time from a prediction to its winning label.")
-INFO = ("tally_model_info", "Always 1; says what task the model is judged as.")
-FIRST_SEEN = ("tally_model_first_seen_timestamp_seconds", "Start of the earliest pane in which the model was counted.")
 
-#: Series of this process since its start: (name, type, help, labels).
-WORKER: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
-    ("tally_events_total", "counter", "Events read.", ("kind",)),
-    ("tally_rejected_total", "counter", "Events refused, by reason.", ("reason",)),
-    ("tally_duplicates_total", "counter", "Events that changed nothing: repeated, or outdated.", ("kind",)),
-    ("tally_rekeyed_total", "counter", "Events that were brought from a wrong key or partition to their own.", ()),
-    ("tally_corrections_total", "counter", "Feedbacks that replaced an earlier statement.", ()),
-    ("tally_late_total", "counter", "Labels for panes that are no longer kept; they count in the totals.", ()),
-    ("tally_orphans_total", "counter", "Feedbacks that expired without a response.", ()),
-    ("tally_failed_predictions_total", "counter", "Responses that were errors.", ()),
-    ("tally_clock_ahead_total", "counter", "Events whose time lay more than 5 minutes ahead of their record.", ()),
-    ("tally_dropped_total", "counter", "What a limit has dropped.", ("what",)),
-    ("tally_documents_total", "counter", "Documents for Elasticsearch, by what became of them.", ("result",)),
-    ("tally_documents_backlog", "gauge", "Joined records whose documents are not in Elasticsearch yet.", ()),
-    ("tally_documents_oldest_seconds", "gauge", "Age of the oldest record that waits for Elasticsearch.", ()),
-    ("tally_intake_events_total", "counter", "Canonical events that the intake made, by source topic.", ("topic",)),
-    ("tally_intake_lag_events", "gauge", "Records of the sources that the intake has not read yet.", ()),
-    ("tally_lag_events", "gauge", "Events not read yet, by topic.", ("topic",)),
-    ("tally_lag_seconds", "gauge", "Age of the oldest partition clock.", ()),
-    ("tally_open_exchanges", "gauge", "Exchanges kept by this worker.", ()),
-    ("tally_partitions", "gauge", "Partitions of this worker, by state.", ("state",)),
-    ("tally_recovered_records", "gauge", "Changelog records that the last loading of partitions kept.", ()),
-    ("tally_recovery_seconds", "gauge", "Seconds that the last loading of partitions took to read its changelogs.", ()),
-)  # fmt: skip
+class Series(NamedTuple):
+    """One series that is no measure's: its name, type, help, and labels besides identity."""
 
-#: The seed's own series: (name, help, labels).
-SELDON: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("correct_total", "Sum of rewards.", ("app",)),
-    ("total_total", "Feedbacks with a reward.", ("app",)),
-    ("true_pos", "True positives of a binary model.", ("app",)),
-    ("true_neg", "True negatives of a binary model.", ("app",)),
-    ("false_pos", "False positives of a binary model.", ("app",)),
-    ("false_neg", "False negatives of a binary model.", ("app",)),
-    ("score_TP", "True positives of one class.", ("class", "seldon_app")),
-    ("score_FP", "False positives of one class.", ("class", "seldon_app")),
-    ("score_FN", "False negatives of one class.", ("class", "seldon_app")),
+    name: str
+    kind: str
+    help: str
+    labels: tuple[str, ...]
+
+
+SCORE: Final = Series(
+    "tally_score",
+    "gauge",
+    "Score of a model (class empty) or of one class, as in scikit-learn; NaN where undefined.",
+    ("score", "class", "window"),
+)
+SCORE_SAMPLES: Final = Series("tally_score_samples", "gauge", "Rows that the score rests on.", SCORE.labels)
+INFO: Final = Series("tally_model_info", "gauge", "Always 1; says what task the model is judged as.", ("task",))
+FIRST_SEEN: Final = Series(
+    "tally_model_first_seen_timestamp_seconds",
+    "gauge",
+    "Start of the earliest pane in which the model was counted.",
+    (),
+)
+
+#: The seed's own series, all gauges.
+SELDON: Final = (
+    Series("correct_total", "gauge", "Sum of rewards.", ("app",)),
+    Series("total_total", "gauge", "Feedbacks with a reward.", ("app",)),
+    Series("true_pos", "gauge", "True positives of a binary model.", ("app",)),
+    Series("true_neg", "gauge", "True negatives of a binary model.", ("app",)),
+    Series("false_pos", "gauge", "False positives of a binary model.", ("app",)),
+    Series("false_neg", "gauge", "False negatives of a binary model.", ("app",)),
+    Series("score_TP", "gauge", "True positives of one class.", ("class", "seldon_app")),
+    Series("score_FP", "gauge", "False positives of one class.", ("class", "seldon_app")),
+    Series("score_FN", "gauge", "False negatives of one class.", ("class", "seldon_app")),
 )
 
 
 def seldon_samples(identity: Identity, reading: Reading) -> Iterator[tuple[str, tuple[str, ...], float]]:
     """The Seldon-compatible samples of one model: (series, labels, value)."""
     pod = f"{identity.service}-{identity.predictor}-0-{identity.model}"
-    if reading.rewards:
-        yield "correct_total", (pod,), reading.reward_points
-        yield "total_total", (pod,), reading.rewards
-    if not reading.judged:
+    rewards, confusion = REWARDS.of(reading), CONFUSION.of(reading)
+    if rewards.feedbacks:
+        yield "correct_total", (pod,), rewards.points
+        yield "total_total", (pod,), rewards.feedbacks
+    if not confusion.judged:
         return
-    if reading.task == "binary":
-        one = reading.outcomes[""]
+    if reading.nature.task == "binary":
+        one = confusion.outcomes[""]
         yield "true_pos", (pod,), one.tp
         yield "true_neg", (pod,), one.tn
         yield "false_pos", (pod,), one.fp
         yield "false_neg", (pod,), one.fn
-    elif reading.task == "multiclass":
+    elif reading.nature.task == "multiclass":
         deployment = f"{identity.service}-{identity.predictor}"
-        for name, outcomes in reading.outcomes.items():
+        for name, outcomes in confusion.outcomes.items():
             yield "score_TP", (f"class_{name}", deployment), outcomes.tp
             yield "score_FP", (f"class_{name}", deployment), outcomes.fp
             yield "score_FN", (f"class_{name}", deployment), outcomes.fn
-
-
-def delay_buckets(reading: Reading) -> Iterator[tuple[str, int]]:
-    """Cumulative counts by upper bound."""
-    total = 0
-    for bound, amount in zip([*map(str, DELAY_BUCKETS), "+Inf"], reading.delays, strict=True):
-        total += amount
-        yield bound if bound == "+Inf" else f"{bound}.0", total

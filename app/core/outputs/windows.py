@@ -26,10 +26,15 @@ from typing import Any, Final, NamedTuple
 
 from app.core.clock import format_time
 from app.core.counts.panes import COARSE, COARSE_PANES, FINE, FINE_KEPT, PaneClock, Window
-from app.core.counts.view import Nature, View
 from app.core.events import Identity, identity_fields
-from app.core.measures.reading import Reading
-from app.core.scores.classification import Score, scores_of
+from app.core.measures.catalogue import MEASURES
+from app.core.measures.confusion import CONFUSION
+from app.core.measures.measure import DOCUMENT
+from app.core.measures.reading import Nature, Reading
+from app.core.measures.readings import Readings
+from app.core.outputs.report import fields_of
+from app.core.scores.catalogue import scores_of
+from app.core.scores.score import Score
 
 INDEX: Final = "tally-windows"
 #: What Elasticsearch takes as an id, in bytes.
@@ -56,10 +61,12 @@ MAPPINGS: Final[dict[str, Any]] = {
         "start": {"type": "date"},
         "end": {"type": "date"},
         "task": _KEYWORD,
-        "exchanges": {"properties": dict.fromkeys(("request", "response", "feedback"), _LONG)},
-        "mismatched": _LONG,
-        "rows": {"properties": dict.fromkeys(("correct", "incorrect", "measured", "unlabelled", "failed"), _LONG)},
-        "samples": _LONG,
+        **{
+            field.name: dict(field.mapping)
+            for measure in MEASURES
+            for field in measure.fields
+            if field.mapping is not None
+        },
         "scores": _SCORES,
         "score_samples": _SCORES,
         "classes": {
@@ -72,9 +79,6 @@ MAPPINGS: Final[dict[str, Any]] = {
                 "score_samples": _SCORES,
             },
         },
-        "confusion": {"type": "object", "enabled": False},
-        "rewards": _LONG,
-        "reward_points": _DOUBLE,
     },
 }
 #: Of documents that can change no more and are still to be written so many are kept.
@@ -82,7 +86,7 @@ _MOST_LAST: Final = 20_000
 
 
 class Slot(NamedTuple):
-    """Which document: of which model, of which window, and of the how manieth since the epoch."""
+    """Which document: of which model, of which window, and the number of that window counted from 1970."""
 
     identity: Identity
     window: Window
@@ -94,7 +98,7 @@ class Slot(NamedTuple):
         return self.number * self.window.seconds
 
 
-class Document(NamedTuple):
+class WindowDocument(NamedTuple):
     """One document as it is now; the body is None where nothing is counted in the window any more."""
 
     slot: Slot
@@ -105,12 +109,14 @@ class Document(NamedTuple):
 class WindowDocuments:
     """Which documents have to be written, and what they say. It alone empties the view's `touched`."""
 
-    def __init__(self, view: View, clock: PaneClock) -> None:
+    def __init__(self, readings: Readings, clock: PaneClock) -> None:
+        view = readings.view
         view.touched = set()
+        self._readings = readings
         self._view = view
         self._clock = clock
         self._due: dict[Slot, None] = {}
-        self._last: dict[Slot, Document] = {}  # as they were when they could last be stated
+        self._last: dict[Slot, WindowDocument] = {}  # as they were when they could last be stated
         self._natures: dict[Identity, Nature] = {}
         #: Of each window its level, and how many panes it has.
         self._shapes: dict[Window, tuple[str, int]] = {}
@@ -129,13 +135,15 @@ class WindowDocuments:
         this worker may be the next one.
         """
         touched, self._view.touched = self._view.touched or set(), set()
-        for identity in {place[0] for place in touched}:
-            if self._changed_nature(identity):
-                touched.update((identity, *place) for place in self._view.panes(identity))
-        for identity, level, pane in touched:
+        for account in {place[0] for place in touched}:
+            if isinstance(account.subject, Identity) and self._changed_nature(account.subject):
+                touched.update((account, *place) for place in self._view.counted_panes(account))
+        for account, level, pane in touched:
+            if not isinstance(account.subject, Identity) or account.segment:
+                continue  # pairs and segments have no documents
             for window, (own_level, panes) in self._shapes.items():
                 if level == own_level:
-                    self._due[Slot(identity, window, pane // panes)] = None
+                    self._due[Slot(account.subject, window, pane // panes)] = None
         for slot in [slot for slot in self._due if self._is_closing(slot, now)]:
             whole = self._is_whole(slot, now)
             if writing and whole:
@@ -148,9 +156,9 @@ class WindowDocuments:
             del self._last[next(iter(self._last))]
             self.dropped += 1
 
-    def take(self, now: float, most: int) -> list[Document]:
+    def take(self, now: float, most: int) -> list[WindowDocument]:
         """Some of the documents that have changed. They count as written: whoever cannot write them puts them back."""
-        documents: list[Document] = []
+        documents: list[WindowDocument] = []
         while self._last and len(documents) < most:
             documents.append(self._last.pop(next(iter(self._last))))
         while self._due and len(documents) < most:
@@ -161,7 +169,7 @@ class WindowDocuments:
             documents.append(self._document(slot))
         return documents
 
-    def put_back(self, documents: Iterable[Document], now: float) -> None:
+    def put_back(self, documents: Iterable[WindowDocument], now: float) -> None:
         """Say that documents were not written. They come again, as they are then."""
         for document in documents:
             if not self._is_closing(document.slot, now):
@@ -171,7 +179,7 @@ class WindowDocuments:
 
     def _changed_nature(self, identity: Identity) -> bool:
         """Whether a model is read as something else than before: then so is every pane of it that is kept."""
-        nature = self._view.nature(identity)
+        nature = self._readings.nature(identity)
         before = self._natures.pop(identity, None)
         if nature is not None:
             self._natures[identity] = nature
@@ -202,9 +210,9 @@ class WindowDocuments:
         level, panes = self._panes_of(slot)
         return not self._clock.retired(level, panes[0], now + self._length(level) / 4)
 
-    def _document(self, slot: Slot) -> Document:
-        reading = self._view.reading(slot.identity, *self._panes_of(slot))
-        return Document(slot, document_id(slot), None if reading is None else _body(slot, reading))
+    def _document(self, slot: Slot) -> WindowDocument:
+        reading = self._readings.of_panes(slot.identity, *self._panes_of(slot))
+        return WindowDocument(slot, document_id(slot), None if reading is None else _body(slot, reading))
 
 
 def document_id(slot: Slot) -> str:
@@ -233,24 +241,15 @@ def _body(slot: Slot, reading: Reading) -> dict[str, Any]:
         "window": slot.window.name,
         "start": _moment(slot.start),
         "end": _moment(slot.start + slot.window.seconds),
-        "task": reading.task,
-        "exchanges": reading.parts,
-        "mismatched": reading.mismatched,
-        "rows": reading.rows,
-        "samples": reading.judged,
+        "task": reading.nature.task,
+        **fields_of(reading, DOCUMENT),
         **_scores(score for score in scores if not score.of_class),
         "classes": [
             {"class": name, "tp": one.tp, "fp": one.fp, "fn": one.fn, "tn": one.tn}
             | (_scores(score for score in scores if score.of_class == name) if name else {})
-            for name, one in reading.outcomes.items()
+            for name, one in CONFUSION.of(reading).outcomes.items()
             if one.tp or one.fp or one.fn or (one.tn and not name)
         ],
-        "confusion": [
-            {"actual": actual, "predicted": predicted, "rows": rows}
-            for (actual, predicted), rows in sorted(reading.confusion.items())
-        ],
-        "rewards": reading.rewards,
-        "reward_points": reading.reward_points,
     }
 
 

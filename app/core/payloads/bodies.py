@@ -1,41 +1,47 @@
-"""What a body says: the bytes of a request, a response or a feedback become the marks of its rows.
+"""What a body brings: the bytes of a request, a response or a feedback become the marks of its rows.
 
 The common form, an object with `data.ndarray`, is decoded into structs, which skips all that is not needed; whatever
-does not fit them is decoded whole, as JSON or protobuf, and read in the form that it has (`forms`), with a
-reason where it cannot be used.
+does not fit them is decoded whole (`decoding`), and read in the form that it has (`forms`), with a reason where it
+cannot be used.
 """
 
 import re
 from array import array
 from collections.abc import Sequence
 from functools import lru_cache
-from math import isinf
+from math import isfinite, isinf
 from struct import Struct as Packing
 from struct import error as PackError  # noqa: N812 - a class by another name
 from typing import Any, Final
 
 import msgspec
-import orjson
 
 from app.core.events import Kind, Reason, RefusedError
-from app.core.payloads.forms import carries, predictions, table_of
-from app.core.payloads.marks import Mark, given_names, index_mark, mark_of
-from app.core.payloads.protobuf import decode
+from app.core.payloads.decoding import body_of
+from app.core.payloads.forms import carries, table_of
+from app.core.payloads.marks import Mark, class_text, given_names, index_mark, mark_of
+from app.core.payloads.predictions import NOTHING, SHORT, predictions
+from app.core.payloads.seldon import UNSET, decode_feedback, decode_request, decode_response
+from app.core.payloads.unwrapping import MOST_INFLATED
 
 
 class Output(msgspec.Struct, gc=False):
-    """What a response says, row by row."""
+    """What a response predicts, row by row."""
 
-    marks: list[Mark]  # none at all where its rows (an image, objects without a label) say no class
-    scores: bytes | None = None  # the winning entry of each vector, little-endian 32-bit floats
+    marks: list[Mark]  # none at all where its rows hold no class
+    scores: bytes | None = None  # the winning entry of each vector or ranking, little-endian 32-bit floats
     names: tuple[str, ...] = ()  # the class names, () when there are none
-    width: int = 0  # the length of the vectors, 0 for scalars
+    width: int = 0  # how many classes its vectors or names fix, 0 where they fix none
     version: str = ""  # the V2 `model_version`
     images: Any = None  # `meta.requestPath`: model → image
+    no_class: str = ""  # why its rows hold no class, as a sentence
 
 
 class FeedbackBody(msgspec.Struct, gc=False):
-    """What a feedback says. `labels` and `reward` hold only where stated; None takes an earlier statement back."""
+    """What a feedback states. `labels` and `reward` hold only where stated; None takes an earlier statement back.
+
+    Of labels, one that is None leaves its row alone.
+    """
 
     has_label: bool
     labels: list[Mark] | None
@@ -43,6 +49,7 @@ class FeedbackBody(msgspec.Struct, gc=False):
     reward: int | None  # in units of 1e-9
     output: Output | None  # of a response that it carries
     has_request: bool
+    refused_request: tuple[Reason, str] | None = None  # why the request that it carries counts as none
 
 
 class _NoNumbersError(RefusedError):
@@ -52,131 +59,75 @@ class _NoNumbersError(RefusedError):
 _TAG = re.compile(r"^[^@]*:([^:/@]+)(?:@.*)?$")
 _LARGEST_REWARD = 1e9
 _PACK_ONE = Packing("<f").pack
-_UNSET = msgspec.UNSET
-
 
 # -- the common form --------------------------------------------------------------------------------------------------
 
-
-class _Data(msgspec.Struct, gc=False):
-    ndarray: Any
-    names: tuple[str, ...] | None = None
-
-
-class _Request(msgspec.Struct, gc=False):
-    data: _Data
-
-
-class _Meta(msgspec.Struct, gc=False):
-    requestPath: dict[str, str] | None = None  # noqa: N815 - the field's name
-
-
-class _Response(msgspec.Struct, gc=False):
-    data: _Data
-    meta: _Meta | None = None
-    model_version: Any = None
-
-
-class _Truth(msgspec.Struct, gc=False):
-    data: _Data
-
-
-class _Feedback(msgspec.Struct, gc=False):
-    truth: _Truth
-    reward: Any = _UNSET
-    response: Any = None
-    request: Any = None
-
-
 #: What the structs do not fit, and what they fit but cannot use, is read in the general way, which also says why not.
 _NOT_COMMON: Final = (msgspec.DecodeError, RecursionError, RefusedError)
-_read_request = msgspec.json.Decoder(_Request).decode
-_read_response = msgspec.json.Decoder(_Response).decode
-_read_feedback = msgspec.json.Decoder(_Feedback).decode
 
 
-def check_request(value: bytes) -> None:
-    """Refuse a request whose rows cannot be read: nothing of them is counted, but nothing broken is let through."""
+def check_request(value: bytes, largest: int = MOST_INFLATED, rewritten: dict[bytes, bytes] | None = None) -> None:
+    """Refuse a request whose rows cannot be read: nothing of them is counted, but nothing broken is let through.
+
+    `largest` and `rewritten` are those of `body_of`, here and below.
+    """
     if value.isascii():  # structs skip texts without checking them
         try:
-            _check_rows(_read_request(value).data.ndarray)
+            _check_rows(decode_request(value).data.ndarray)
             return
         except _NOT_COMMON:
             pass
-    check_request_body(body_of(value, Kind.REQUEST))
+    check_request_body(body_of(value, Kind.REQUEST, largest, rewritten))
 
 
-def read_response(value: bytes, longest: int = 200) -> Output:
+def read_response(
+    value: bytes, longest: int = 200, largest: int = MOST_INFLATED, rewritten: dict[bytes, bytes] | None = None
+) -> Output:
     """The predictions of a response: the argmax of vectors, else the scalars themselves."""
     if value.isascii():
         try:
-            body = _read_response(value)
+            body = decode_response(value)
             rows = body.data.ndarray
             if type(rows) is list and rows:
                 first = rows[0]
-                meta, version = body.meta, body.model_version
+                meta = body.meta
                 images = meta.requestPath if meta is not None else None
+                version = _version(body.model_version) if body.model_version is not None else ""
                 if type(first) is list and len(first) > 1:
-                    return _vectors(rows, body.data.names, _version(version), images)
-                if len(rows) == 1:
-                    return Output([_scalar(first, longest)], version=_version(version), images=images)
+                    return _vectors(rows, body.data.names, version, images)
+                names = body.data.names  # more than one are those of the values
+                if len(rows) == 1 and (not names or len(names) == 1) and (type(first) is not str or len(first) < SHORT):
+                    return Output([_scalar(first, longest)], None, (), 0, version, images)
         except _NOT_COMMON:
             pass
-    return output_of(body_of(value, Kind.RESPONSE), longest)
+    return output_of(body_of(value, Kind.RESPONSE, largest, rewritten), longest)
 
 
-def read_feedback(value: bytes, longest: int = 200) -> FeedbackBody:
+def read_feedback(
+    value: bytes, longest: int = 200, largest: int = MOST_INFLATED, rewritten: dict[bytes, bytes] | None = None
+) -> FeedbackBody:
     """What a feedback states: absent leaves alone, null takes back."""
     if value.isascii():
         try:
-            body = _read_feedback(value)
+            body = decode_feedback(value)
             rows = body.truth.data.ndarray
             if type(rows) is list and rows and body.response is None:
                 labels = _label_marks(rows, body.truth.data.names, longest)
-                if body.reward is _UNSET:
+                if body.reward is UNSET:
                     return FeedbackBody(True, labels, False, None, None, False)
                 return FeedbackBody(True, labels, True, parse_reward(body.reward), None, False)
         except _NOT_COMMON:
             pass
-    return feedback_of(body_of(value, Kind.FEEDBACK), longest)
+    return feedback_of(body_of(value, Kind.FEEDBACK, largest, rewritten), longest)
 
 
 # -- any form ---------------------------------------------------------------------------------------------------------
 
 
-def parse(value: bytes) -> Any:
-    """The JSON of a body."""
-    try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        if b"NaN" in value or b"Infinity" in value:
-            raise RefusedError(Reason.NOT_FINITE, "NaN or Infinity is no JSON number") from None
-        raise RefusedError(Reason.BAD_JSON, f"the value is not JSON: {error}") from None
-
-
-def body_of(value: bytes, kind: Kind) -> Any:
-    """A body as JSON says it, whether it is JSON or protobuf: content types are not to be relied on."""
-    try:
-        return parse(value)
-    except RefusedError:
-        try:
-            return decode(value, kind)
-        except RefusedError as refused:
-            if refused.reason != Reason.BAD_PAYLOAD:
-                raise
-        raise  # it is no protobuf either: why it is not JSON says more
-
-
-def rows_of(message: Any, what: str) -> tuple[list[Any], tuple[str, ...] | None]:
-    """The rows of a message in any form, and the names of its columns. `what` names the part in a refusal."""
-    table = table_of(message, what)
-    return table.rows, table.names
-
-
 def check_request_body(body: Any) -> None:
     """The same for a decoded body."""
-    if type(body) is not dict:
-        raise RefusedError(Reason.NOT_AN_OBJECT, "the request is not a JSON object")
+    if type(body) is not dict and type(body) is not list:
+        raise RefusedError(Reason.NOT_AN_OBJECT, "the request is neither a JSON object nor a list of rows")
     _check_rows(table_of(body, "request").rows)
 
 
@@ -196,26 +147,85 @@ def _check_rows(rows: Any) -> None:
 
 
 def output_of(body: Any, longest: int = 200) -> Output:
-    """The predictions of a decoded response body: of each row what `predictions` finds, None where that is null.
+    """The predictions of a decoded response body: of each row what `predictions` finds, None where it alone has none.
 
     An error in the place of rows is one failed prediction.
     """
+    if type(body) is list:
+        return _output(body, longest, "", None)
     if type(body) is not dict:
-        raise RefusedError(Reason.NOT_AN_OBJECT, "the response is not a JSON object")
+        raise RefusedError(Reason.NOT_AN_OBJECT, "the response is neither a JSON object nor a list of rows")
     version = _version(body.get("model_version"))
     meta = body.get("meta")
     images = meta.get("requestPath") if type(meta) is dict else None
     if not carries(body) and ("error" in body or type(body.get("status")) is dict):
         return Output([None], version=version, images=images)
     try:
-        values, names = _telling_values(body, "response")
-    except RefusedError:
-        if _reports_failure(body):
+        return _output(body, longest, version, images)
+    except RefusedError as refused:
+        if refused.reason in (Reason.BAD_PAYLOAD, Reason.EMPTY) and _reports_failure(body):
             return Output([None], version=version, images=images)
         raise
-    if values and type(values[0]) is list and len(values[0]) > 1:
-        return _vectors(values, names, version, images)
-    return Output([_prediction(value, longest) for value in values], version=version, images=images)
+
+
+def _output(body: Any, longest: int, version: str, images: Any) -> Output:
+    found = predictions(table_of(body, "response"))
+    if found.no_class:
+        return Output([], version=version, images=images, no_class=f"the answer's {found.no_class}")
+    _check_values(found.values, "response")
+    values = [value for value in found.values if value is not NOTHING] if found.partial else found.values
+    if type(values[0]) is list and len(values[0]) > 1:
+        try:
+            output = _vectors(values, found.names, version, images)
+        except _NoNumbersError:
+            no_class = _why_no_vectors(values[0])
+            if not no_class:
+                raise
+            return Output([], version=version, images=images, no_class=no_class)
+    else:
+        known = _names_of_scalars(found.names) if found.names is not None else ()
+        scores = None if found.scores is None else _packed(found.scores)
+        output = Output([_scalar(value, longest) for value in values], scores, known, len(known), version, images)
+    if found.partial:
+        marks = iter(output.marks)
+        output.marks = [None if value is NOTHING else next(marks) for value in found.values]
+        output.scores = None
+    return output
+
+
+def _why_no_vectors(row: list[Any]) -> str:
+    """Why a row that is no vector of numbers has no class, empty where it should have one."""
+    if type(row[0]) is list:
+        return "the answer's rows are arrays of several dimensions, which hold no class"
+    return "the answer's rows are lists of texts, which hold no class" if all(type(cell) is str for cell in row) else ""
+
+
+def _names_of_scalars(names: Any) -> tuple[str, ...]:
+    """Names that outnumber the one column of scalars are those of their values."""
+    return given_names(names, len(names)) if names and len(names) > 1 else ()
+
+
+def _check_values(values: list[Any], what: str) -> None:
+    """Refuse what is missing in the place of a class or a score. In a truth, null in the place of a row is a row that
+    is left alone.
+    """
+    for row, value in enumerate(values):
+        if type(value) is list:
+            try:
+                total = sum(value)
+            except TypeError:  # not of numbers alone
+                total = None
+            if total is not None and total - total == 0:  # else something in it is not finite, or too large a sum
+                continue
+        elif value is not None and (type(value) is not float or value - value == 0):
+            continue
+        cells = value if type(value) is list else [value]
+        if len(cells) == 1 and cells[0] is None and what == "truth":
+            continue
+        for cell in cells:
+            if cell is None or (type(cell) is float and not isfinite(cell)):
+                word = "null" if cell is None else str(cell)
+                raise RefusedError(Reason.NOT_FINITE, f"row {row} of the {what} has {word} in the place of a class")
 
 
 def feedback_of(body: Any, longest: int = 200) -> FeedbackBody:
@@ -225,26 +235,45 @@ def feedback_of(body: Any, longest: int = 200) -> FeedbackBody:
     truth = body.get("truth")
     has_label = "truth" in body and (truth is None or brings_label(truth))
     labels = labels_of(truth, longest) if has_label and truth is not None else None
+    all_null = bool(labels) and all(label is None for label in labels or ())  # all rows are left alone
+    if all_null:
+        has_label, labels = False, None
     has_reward = "reward" in body
     reward = parse_reward(body.get("reward"))
     response: Any = body.get("response")
     request = body.get("request")
-    # A carried response of only `meta` says nothing of the prediction.
+    # A carried response of only `meta` has no prediction.
     answers = bool(response) and (carries(response) or "status" in response or "error" in response)
     output = output_of(response, longest) if answers else None
-    if request and output is not None:
-        check_request_body(request)
+    refused = _refusal_of_request(request) if request and output is not None else None
     if not has_label and not has_reward and output is None:
-        raise RefusedError(Reason.EMPTY, "the feedback brings neither reward nor label nor response")
-    return FeedbackBody(has_label, labels, has_reward, reward, output, output is not None and bool(request))
+        detail = "its labels are all null" if all_null else "it has neither reward nor label nor response"
+        raise RefusedError(Reason.EMPTY, f"the feedback brings nothing: {detail}")
+    has_request = output is not None and bool(request) and refused is None
+    return FeedbackBody(has_label, labels, has_reward, reward, output, has_request, refused)
+
+
+def _refusal_of_request(request: Any) -> tuple[Reason, str] | None:
+    """Why a carried request cannot be read: the answer beside it counts all the same."""
+    try:
+        check_request_body(request)
+    except RefusedError as refused:
+        return refused.reason, refused.detail
+    return None
 
 
 def labels_of(truth: Any, longest: int = 200) -> list[Mark]:
-    """The labels in a truth message, one a row: a vector by its argmax, else the scalar."""
-    values, names = _telling_values(truth, "truth")
-    if not values:
-        raise RefusedError(Reason.BAD_PAYLOAD, "the truth names no class")
-    return _label_marks(values, names, longest)
+    """The labels in a truth message, one a row: a vector by its argmax, else the scalar; None for a row with null."""
+    found = predictions(table_of(truth, "truth"))
+    if found.no_class:
+        raise RefusedError(Reason.BAD_PAYLOAD, f"the truth names no class: its {found.no_class}")
+    values = found.values
+    if found.partial:
+        raise RefusedError(Reason.BAD_PAYLOAD, f"row {values.index(NOTHING)} of the truth names no class")
+    _check_values(values, "truth")
+    present = [value for value in values if value is not None and value != [None]]
+    marks = iter(_label_marks(present, found.names, longest) if present else ())
+    return [None if value is None or value == [None] else next(marks) for value in values]
 
 
 def brings_label(truth: Any) -> bool:
@@ -252,16 +281,8 @@ def brings_label(truth: Any) -> bool:
     return carries(truth)
 
 
-def _telling_values(body: Any, what: str) -> tuple[list[Any], tuple[str, ...] | None]:
-    """What says the class of each row, without dimensions of length 1 around it: [[[0.1, 0.9]]] is one vector."""
-    values, names = predictions(table_of(body, what))
-    while all(type(value) is list and len(value) == 1 and type(value[0]) is list for value in values) and values:
-        values = [value[0] for value in values]
-    return values, names
-
-
 def _reports_failure(body: dict[str, Any]) -> bool:
-    """Whether a body says, beside data without rows, that the model failed."""
+    """Whether a body reports, beside data without rows, that the model failed."""
     status = body.get("status")
     if type(status) is not dict:
         return bool(body.get("error"))
@@ -279,6 +300,8 @@ def parse_reward(value: Any) -> int | None:
         shown = repr(value[:40]) if kind is str else f"of type {kind.__name__}"
         raise RefusedError(Reason.BAD_REWARD, f"the reward is {shown}; it must be a number up to 1e9")
     if not abs(value) <= _LARGEST_REWARD:
+        if kind is float and not isfinite(value):
+            raise RefusedError(Reason.NOT_FINITE, f"the reward is {value}")
         raise RefusedError(Reason.BAD_REWARD, "the reward is beyond 1e9")
     points: int = value * 1_000_000_000 if kind is int else round(value * 1_000_000_000)
     return points
@@ -290,6 +313,8 @@ def parse_reward(value: Any) -> int | None:
 def _label_marks(rows: list[Any], names: Any, longest: int) -> list[Mark]:
     first = rows[0]
     if type(first) is not list or len(first) < 2:
+        if names and len(names) > 1 and (known := _names_of_scalars(names)):
+            return [_named(_scalar(row, longest), known) for row in rows]
         return [_scalar(row, longest) for row in rows]
     width = len(first)
     known = given_names(names, width) if names else ()
@@ -300,6 +325,10 @@ def _label_marks(rows: list[Any], names: Any, longest: int) -> list[Mark]:
     return [index_mark(_argmax(row, width, "truth")) for row in rows]
 
 
+def _named(mark: Mark, names: tuple[str, ...]) -> Mark:
+    return mark if mark is None or isinstance(mark, float) else mark_of(class_text(mark, names))
+
+
 def _vectors(rows: list[Any], names: Any, version: str, images: Any) -> Output:
     width = len(rows[0])
     known = given_names(names, width) if names else ()
@@ -308,27 +337,25 @@ def _vectors(rows: list[Any], names: Any, version: str, images: Any) -> Output:
             index = _argmax(rows[0], width, "response")
             return Output([-index - 1], _PACK_ONE(rows[0][index]), known, width, version, images)
         indices = [_argmax(row, width, "response") for row in rows]
-        picked = array("f", [row[index] for row, index in zip(rows, indices, strict=True)])
-        if any(map(isinf, picked)):
-            raise OverflowError
-        scores = picked.tobytes()
+        scores = _packed([row[index] for row, index in zip(rows, indices, strict=True)])
     except (OverflowError, PackError):
         raise RefusedError(Reason.NOT_FINITE, "a score is too large") from None
-    except _NoNumbersError:
-        if type(rows[0][0]) is list or all(type(cell) is str for cell in rows[0]):  # a picture, or tokens
-            return Output([], version=version, images=images)
-        raise
     return Output([-index - 1 for index in indices], scores, known, width, version, images)
 
 
-def _prediction(value: Any, longest: int) -> Mark:
-    return None if value is None or value == [None] else _scalar(value, longest)
+def _packed(scores: list[Any]) -> bytes:
+    packed = array("f", scores)
+    if any(map(isinf, packed)):
+        raise RefusedError(Reason.NOT_FINITE, "a score is too large")
+    return packed.tobytes()
 
 
 def _scalar(row: Any, longest: int) -> Mark:
     if type(row) is list:
         if len(row) != 1:
-            raise RefusedError(Reason.RAGGED if row else Reason.EMPTY, "rows of different lengths, or an empty row")
+            if not row:
+                raise RefusedError(Reason.EMPTY, "one of the rows is empty")
+            raise RefusedError(Reason.RAGGED, "the rows have different lengths")
         row = row[0]
     return mark_of(row, longest)
 
@@ -342,7 +369,7 @@ def _argmax(row: Any, width: int, what: str) -> int:
         largest = None
     kind = type(largest)
     if kind is not float and kind is not int and kind is not bool:
-        raise _NoNumbersError(Reason.BAD_PAYLOAD, f"the {what}'s vectors must hold numbers")
+        raise _NoNumbersError(Reason.BAD_PAYLOAD, f"a row of the {what} holds something else among its numbers")
     return row.index(largest)
 
 

@@ -20,6 +20,11 @@ Mark = int | str | float | None
 _NUMBER = re.compile(r"(0|-?[1-9][0-9]*)(?:\.0+)?")
 _DEFAULT_NAME = re.compile(r"t:(0|[1-9][0-9]{0,5})")
 _LARGEST_INT = 2**31
+_KINDS = {type(None): "null", list: "a list", dict: "an object"}
+_BLANKS = " \t\r\n\v\f"
+_EMPTY = "(empty)"
+#: Booleans are the classes 1 and 0, and so are the texts that stand for them; an empty text is a class that is seen.
+_WORDS: dict[str, Mark] = {"true": 1, "True": 1, "TRUE": 1, "false": 0, "False": 0, "FALSE": 0, "": _EMPTY}
 
 
 def index_mark(index: int) -> int:
@@ -36,14 +41,16 @@ def mark_of(value: Any, longest: int = 200) -> Mark:
         # A float that is a whole number is one, at any size, as JSON may write 10000000000000000000 either way.
         return mark_of(int(value), longest) if value.is_integer() else float(value)
     if kind is str:
+        value = value.strip(_BLANKS)
         if len(value) > longest:
             raise RefusedError(Reason.LABEL_TOO_LONG, f"a class text of {len(value)} characters; at most {longest}")
         if number := _NUMBER.fullmatch(value):
             return mark_of(int(number[1])) if len(value) < 18 else value
         if default := _DEFAULT_NAME.fullmatch(value):
             return index_mark(int(default[1]))
-        return str(value)
-    raise RefusedError(Reason.BAD_PAYLOAD, f"expected a number or a text as class, got {kind.__name__}")
+        known = _WORDS.get(value)
+        return str(value) if known is None else known
+    raise RefusedError(Reason.BAD_PAYLOAD, f"a class must be a number or a text, not {_KINDS.get(kind, kind.__name__)}")
 
 
 def _long_number(value: int, longest: int) -> str:
@@ -90,12 +97,12 @@ def given_names(names: Any, width: int) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def _names_by_mark(names: tuple[str, ...]) -> dict[Mark, str]:
-    """Names that stand for numbers: "1.0" is the class of a label 1."""
-    return {mark_of(name, len(name)): name for name in reversed(names) if _NUMBER.fullmatch(name)}
+    """Names that stand for numbers or booleans: "1.0" is the class of a label 1, "True" that of true."""
+    return {mark_of(name, len(name)): name for name in reversed(names) if _NUMBER.fullmatch(name) or name in _WORDS}
 
 
 @lru_cache(maxsize=1024)
 def _given(names: tuple[Any, ...]) -> tuple[str, ...]:
     if not all(type(name) is str for name in names) or all(_DEFAULT_NAME.fullmatch(name) for name in names):
         return ()
-    return names
+    return tuple(name.strip(_BLANKS) or _EMPTY for name in names)

@@ -17,22 +17,16 @@ from google.protobuf.json_format import SerializeToJsonError as NoJsonError
 from google.protobuf.message import DecodeError
 
 from app.core.events import Kind, Reason, RefusedError
-from app.core.payloads.forms import tftensor_rows
 from app.core.payloads.messages import message_class
-from app.core.payloads.tensors import DATATYPES, check_finite, text_of, unpacked, without_nan
+from app.core.payloads.tensorflow import tftensor_rows
+from app.core.payloads.tensors import DATATYPES, finite, text_of, unpacked
 
 #: The V2 protocol by the names that headers give it.
 _V2_NAMES: Final = frozenset({"v2", "kfserving", "kserve", "core2"})
 #: Up to here floats hold every whole number.
 _LARGEST_WHOLE: Final = 2.0**53
 
-_Read = Callable[[Any], dict[str, Any] | None]
-
-
-def looks_like_json(value: bytes) -> bool:
-    """Whether a body is a JSON object or list, by its first and last characters: content types may be wrong."""
-    text = value.strip()
-    return (text[:1], text[-1:]) in ((b"{", b"}"), (b"[", b"]"))
+_Read = Callable[[Any, str], dict[str, Any] | None]
 
 
 def to_json(value: bytes, kind: Kind, protocol: str = "") -> bytes:
@@ -51,11 +45,15 @@ def decode(value: bytes, kind: Kind, protocol: str = "") -> dict[str, Any]:
     readers = _readers(kind, protocol)
     for name, read, _ in readers:
         message = _parsed(name, value)
-        if message is not None and not _has_unknown_fields(message) and (body := _body(read, message)) is not None:
+        if (
+            message is not None
+            and not _has_unknown_fields(message)
+            and (body := _body(read, message, kind.value)) is not None
+        ):
             return body
     for name, read, named in readers:
         message = _parsed(name, value) if named else None
-        if message is not None and (body := _body(read, message)) is not None:
+        if message is not None and (body := _body(read, message, kind.value)) is not None:
             return body
     raise RefusedError(Reason.BAD_PAYLOAD, f"the value is no protobuf message of a {kind.value} that Tally reads")
 
@@ -90,9 +88,9 @@ def _has_unknown_fields(message: Any) -> bool:
     return bool(message.ByteSize() != size)
 
 
-def _body(read: _Read, message: Any) -> dict[str, Any] | None:
+def _body(read: _Read, message: Any, what: str) -> dict[str, Any] | None:
     try:
-        return read(message)
+        return read(message, what)
     except NoJsonError as error:
         raise RefusedError(Reason.NOT_FINITE, f"the message cannot be JSON: {error}") from None
 
@@ -116,20 +114,20 @@ def _unframed(value: bytes) -> bytes:
 # -- Seldon -----------------------------------------------------------------------------------------------------------
 
 
-def _seldon(message: Any) -> dict[str, Any]:
+def _seldon(message: Any, what: str) -> dict[str, Any]:
     body: dict[str, Any] = {}
     for field in ("status", "meta"):
         if message.HasField(field):
             body[field] = MessageToDict(getattr(message, field), preserving_proto_field_name=True)
     form = message.WhichOneof("choice")
     if form == "data":
-        body[form] = _seldon_data(message.data)
+        body[form] = _seldon_data(message.data, what)
     elif form == "binData":
         body[form] = b64encode(message.binData).decode()
     elif form == "strData":
         body[form] = message.strData
     elif form == "jsonData":
-        body[form] = _json_value(message.jsonData)
+        body[form] = _json_value(message.jsonData, what)
     elif form == "customData":
         body[form] = {
             "@type": message.customData.type_url,
@@ -138,40 +136,41 @@ def _seldon(message: Any) -> dict[str, Any]:
     return body
 
 
-def _seldon_data(data: Any) -> dict[str, Any]:
+def _seldon_data(data: Any, what: str) -> dict[str, Any]:
     body: dict[str, Any] = {"names": list(data.names)} if data.names else {}
     form = data.WhichOneof("choice")
     if form == "tensor":
-        check_finite(data.tensor.values, "message")
-        body[form] = {"shape": list(data.tensor.shape), "values": [_number(value) for value in data.tensor.values]}
+        values = finite(list(data.tensor.values), what)
+        body[form] = {"shape": list(data.tensor.shape), "values": [_number(value) for value in values]}
     elif form == "ndarray":
-        body[form] = [_json_value(value) for value in data.ndarray.values]
+        body[form] = [_json_value(value, what) for value in data.ndarray.values]
     elif form == "tftensor":
         body[form] = MessageToDict(data.tftensor, preserving_proto_field_name=True)
     return body
 
 
-def _json_value(value: Any) -> Any:
+def _json_value(value: Any, what: str) -> Any:
     kind = value.WhichOneof("kind")
     if kind == "number_value":
-        check_finite((value.number_value,), "message")
-        return _number(value.number_value)
+        return _number(finite([value.number_value], what)[0])
     if kind == "list_value":
-        return [_json_value(item) for item in value.list_value.values]
+        return [_json_value(item, what) for item in value.list_value.values]
     if kind == "struct_value":
-        return {name: _json_value(item) for name, item in value.struct_value.fields.items()}
+        return {name: _json_value(item, what) for name, item in value.struct_value.fields.items()}
     return None if kind in (None, "null_value") else getattr(value, kind)
 
 
-def _number(value: float) -> float:
+def _number(value: float | None) -> float | None:
     """A number as JSON has it that was made from the same message by Go: whole numbers without a fraction."""
-    return int(value) if abs(value) <= _LARGEST_WHOLE and value.is_integer() else value
+    return int(value) if value is not None and abs(value) <= _LARGEST_WHOLE and value.is_integer() else value
 
 
-def _feedback(message: Any) -> dict[str, Any]:
+def _feedback(message: Any, _what: str) -> dict[str, Any]:
     """Protobuf has no absent number: a reward of 0 beside a label was most likely never given."""
     body: dict[str, Any] = {
-        field: _seldon(getattr(message, field)) for field in ("request", "response", "truth") if message.HasField(field)
+        field: _seldon(getattr(message, field), field)
+        for field in ("request", "response", "truth")
+        if message.HasField(field)
     }
     labelled = message.truth.WhichOneof("choice") is not None
     if message.reward != 0 or not labelled:
@@ -190,34 +189,34 @@ def _shortest(value: float) -> float:
 # -- V2 and TensorFlow ------------------------------------------------------------------------------------------------
 
 
-def _v2(message: Any) -> dict[str, Any] | None:
+def _v2(message: Any, what: str) -> dict[str, Any] | None:
     request = message.DESCRIPTOR.name == "ModelInferRequest"
     tensors = message.inputs if request else message.outputs
     raw = message.raw_input_contents if request else message.raw_output_contents
     if not tensors or not all(tensor.datatype in DATATYPES for tensor in tensors):
         return None
-    body = _told(message, ("model_name", "model_version", "id"))
+    body = _texts_of(message, ("model_name", "model_version", "id"))
     body["inputs" if request else "outputs"] = [
-        _v2_tensor(tensor, raw[index] if index < len(raw) else None) for index, tensor in enumerate(tensors)
+        _v2_tensor(tensor, raw[index] if index < len(raw) else None, what) for index, tensor in enumerate(tensors)
     ]
     return body
 
 
-def _v2_tensor(tensor: Any, raw: bytes | None) -> dict[str, Any]:
-    body = _told(tensor, ("name", "datatype"))
+def _v2_tensor(tensor: Any, raw: bytes | None, what: str) -> dict[str, Any]:
+    body = _texts_of(tensor, ("name", "datatype"))
     body["shape"] = list(tensor.shape)
     if raw is not None:
-        values = unpacked(raw, tensor.datatype, "message")
+        values = unpacked(raw, tensor.datatype, what)
     else:
         values = next((list(values) for _, values in tensor.contents.ListFields()), [])
     if tensor.datatype == "BYTES":
         values = [value if type(value) is str else text_of(value) for value in values]
         body.setdefault("parameters", {}).setdefault("content_type", "str")  # without it, it might be base64
-    body["data"] = without_nan(values, "message")
+    body["data"] = finite(values, what)
     return body
 
 
-def _told(message: Any, fields: tuple[str, ...]) -> dict[str, Any]:
+def _texts_of(message: Any, fields: tuple[str, ...]) -> dict[str, Any]:
     """The texts that are not empty, and the parameters if there are any."""
     body: dict[str, Any] = {field: text for field in fields if (text := getattr(message, field))}
     if message.parameters:
@@ -228,12 +227,11 @@ def _told(message: Any, fields: tuple[str, ...]) -> dict[str, Any]:
     return body
 
 
-def _tensorflow(message: Any) -> dict[str, Any] | None:
+def _tensorflow(message: Any, what: str) -> dict[str, Any] | None:
     request = message.DESCRIPTOR.name == "PredictRequest"
     tensors = message.inputs if request else message.outputs
     if not tensors or not all(tensor.dtype for tensor in tensors.values()):
         return None
-    what = "request" if request else "response"
     body: dict[str, Any] = {
         "inputs" if request else "outputs": {
             name: tftensor_rows(MessageToDict(tensors[name], preserving_proto_field_name=True), what)

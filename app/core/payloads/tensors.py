@@ -6,8 +6,7 @@ Raw bytes are little-endian and as wide as the datatype; each element of BYTES h
 """
 
 from base64 import b64encode
-from collections.abc import Iterable
-from math import isfinite, isnan
+from math import isfinite
 from struct import iter_unpack, unpack
 from typing import Any, Final
 
@@ -92,6 +91,11 @@ def flat(values: list[Any]) -> list[Any]:
 def shape_of(value: Any, what: str) -> list[int]:
     """A shape as numbers. JSON made from protobuf writes those of 64 bits as texts."""
     if type(value) is list and len(value) <= _MOST_DIMENSIONS:
+        for size in value:
+            if type(size) is not int or size < 0:
+                break
+        else:
+            return value
         shape = []
         for size in value:
             number = int(size) if type(size) is str and size.isdecimal() and len(size) < 19 else size
@@ -123,15 +127,40 @@ def shaped(values: list[Any], shape: list[int], what: str) -> list[Any]:
     return values
 
 
-def without_nan(values: list[Any], what: str) -> list[Any]:
-    """Values with null in the place of NaN, as V2's JSON has them. Refuses the infinities."""
-    if any(type(value) is float and isnan(value) for value in values):
-        values = [None if type(value) is float and isnan(value) else value for value in values]
-    check_finite(values, what)
-    return values
+def finite(values: list[Any], what: str) -> list[Any]:
+    """Values without NaN and the infinities, which raw bytes can hold and JSON cannot.
 
-
-def check_finite(values: Iterable[Any], what: str) -> None:
-    """Refuse NaN and the infinities, which raw bytes can hold and JSON cannot."""
-    if not all(isfinite(value) for value in values if type(value) is float):
+    In a request null takes their place, as in V2's JSON: it is a missing feature. In an answer or a label they are
+    refused.
+    """
+    if all(isfinite(value) for value in values if type(value) is float):
+        return values
+    if what != "request":
         raise RefusedError(Reason.NOT_FINITE, f"the {what}'s tensor holds NaN or an infinity")
+    return [None if type(value) is float and not isfinite(value) else value for value in values]
+
+
+#: What holds the rows of a body of V2 or TensorFlow, in the order in which a request and an answer are searched.
+_IN: Final = ("inputs", "instances", "outputs", "predictions")
+_OUT: Final = ("outputs", "predictions", "inputs", "instances")
+
+
+def rows_member(body: dict[str, Any], what: str) -> tuple[str, Any]:
+    """The member of a body of V2 or TensorFlow that holds its rows, and its value.
+
+    KServe logs answers with `instances`, too, and a V2 request may list no outputs: so it is the first that is not
+    empty. Where all are it is the first that is there.
+    """
+    for member in _IN if what == "request" else _OUT:
+        value = body.get(member)
+        if value:
+            return member, value
+    return next(((member, body[member]) for member in _OUT if body.get(member) is not None), ("", None))
+
+
+def are_tensors(values: list[Any]) -> bool:
+    """Whether a list is one of V2's tensors."""
+    for value in values:
+        if type(value) is not dict or ("datatype" not in value and "shape" not in value):
+            return False
+    return bool(values)

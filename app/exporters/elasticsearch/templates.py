@@ -6,7 +6,7 @@ from typing import Any, Final
 from elasticsearch import AsyncElasticsearch
 
 #: Of the templates below. A template of a lower version, or none, is replaced when a worker starts.
-TEMPLATE_VERSION: Final = 1
+TEMPLATE_VERSION: Final = 2
 
 #: Kept, and never read by Elasticsearch: of any shape, with any keys.
 _AS_IT_IS: Final = {"type": "object", "enabled": False}
@@ -40,7 +40,16 @@ _MESSAGE: Final = _object(
 _HEAD: Final = {
     "@timestamp": _TIME,
     **dict.fromkeys(
-        ("RequestId", "ServingEngine", "Ce-Inferenceservicename", "Ce-Endpoint", "Ce-Namespace", "Ce-Modelid"), _WORD
+        (
+            "RequestId",
+            "ServingEngine",
+            "Ce-Inferenceservicename",
+            "Ce-Endpoint",
+            "Ce-Namespace",
+            "Ce-Modelid",
+            "Ce-Modelversion",
+        ),
+        _WORD,
     ),
 }
 _PREDICTION: Final = {
@@ -50,6 +59,7 @@ _PREDICTION: Final = {
     "feedback": _object(
         **_STAMPS,
         ce__times=_AS_IT_IS,
+        ce__others=_AS_IT_IS,
         reward=_NUMBER,
         truth=_AS_IT_IS,
         request=_AS_IT_IS,

@@ -3,9 +3,10 @@
 - A puid lives in one partition of the log, and its records are merged in their order there. Every write is the whole
   document, as it is after the records up to some offset, with that offset as its external version: Elasticsearch takes
   it only over a lower one. Whoever is behind finds (by reading, or by the conflict) that the document has its record.
-- What a writer merges into is a document as Elasticsearch has it, read by its id at that moment. All records of the
-  puid before the writer's own are in it, since they landed before the writer, or the one before it, went on. So the
-  result depends on the log alone, and two writers of one version write the same.
+- What a writer merges into is a document as Elasticsearch has it, read by its id at that moment, or as this writer has
+  written it last. All records of the puid before the writer's own are in it, since they landed before the writer, or
+  the one before it, went on. So the result depends on the log alone, and two writers of one version write the same. A
+  conflict says that another writer has been at a document: from then on it is read again.
 - A record that begins a document is written without reading, on the condition that there is none (`create`, which has
   no external version and leaves version 1). Only one record is written that way, and to merge a record again into the
   document that it made changes nothing; so version 1 needs no offset. Where there is a document it is read and merged.
@@ -41,13 +42,14 @@ log = logging.getLogger(__name__)
 FIRST_VERSION: Final = 1 << 32
 #: Documents merged in one go; the lane and the web server have their turn in between.
 _SLICE: Final = 25
-#: What a document is taken to weigh before any has been read; what is read in one go must fit a bulk.
+#: The bytes that a document is taken for before any has been read; what is read in one go must fit a bulk.
 _FIRST_GUESS: Final = 80_000
 _FEWEST_READ: Final = 10
-#: What is remembered of documents that were written: bodies of so many bytes.
+#: Of documents that were written, bodies of so many bytes are remembered.
 _MOST_KNOWN: Final = 16 << 20
 
-Origin = tuple[TopicPartition, Record]
+#: A record of the log, and its partition.
+Logged = tuple[TopicPartition, Record]
 
 
 class Step(NamedTuple):
@@ -58,7 +60,7 @@ class Step(NamedTuple):
     """
 
     version: int
-    origin: Origin
+    logged: Logged
     change: Change | None
     beginning: bytes | None = None
 
@@ -74,7 +76,7 @@ class Batch:
     puids: set[bytes | None] = field(default_factory=set)
     singly: set[bytes | None] = field(default_factory=set)  # puids whose records are written one at a time
     letters: dict[tuple[int, int], DeadLetter] = field(default_factory=dict)  # by partition and offset
-    places: dict[TopicPartition, int] = field(default_factory=dict)  # where reading goes on behind it
+    next_offsets: dict[TopicPartition, int] = field(default_factory=dict)  # where reading goes on behind it
     records: int = 0
     size: int = 0
     oldest: int | None = None  # ms
@@ -85,26 +87,26 @@ class Batch:
         """Whether it is time to write it, however young it is."""
         return len(self.steps) >= BULK_DOCUMENTS or self.size >= BULK_BYTES
 
-    def add(self, origin: Origin, changes: list[Change]) -> None:
+    def add(self, logged: Logged, changes: list[Change]) -> None:
         """Add what a record says."""
-        record = origin[1]
+        record = logged[1]
         self.puids.add(record.key)
         for change in changes:
             if change.elsewhere or change.before:
                 self.singly.add(record.key)
             steps = self.steps.get(change.place)
-            step = Step(FIRST_VERSION + record.offset, origin, change)
+            step = Step(FIRST_VERSION + record.offset, logged, change)
             if change.begins and steps is None:
-                with contextlib.suppress(TypeError):  # nested too deep: found out again, and told, when it is merged
+                with contextlib.suppress(TypeError):  # nested too deep: it is met again, and refused, in `_merge`
                     step = step._replace(change=None, beginning=orjson.dumps(merged(None, change)))
             if steps is None:
                 self.steps[change.place] = [step]
             else:
                 steps.append(step)
 
-    def refuse(self, origin: Origin, reason: Reason, detail: str) -> bool:
+    def refuse(self, logged: Logged, reason: Reason, detail: str) -> bool:
         """Put a record aside, once. Returns whether it was not yet."""
-        tp, record = origin
+        tp, record = logged
         letter = DeadLetter(tp.topic, tp.partition, record, reason, detail)
         return self.letters.setdefault((tp.partition, record.offset), letter) is letter
 
@@ -127,6 +129,11 @@ class Known:
             while sum(self._sizes) > _MOST_KNOWN:
                 self._generations.pop()
                 self._sizes.pop()
+
+    def forget(self, place: Place) -> None:
+        """Somebody else has written a document."""
+        for generation in self._generations:
+            generation.pop(place, None)
 
     def unknown(self, places: Iterable[Place]) -> set[Place]:
         """Those of which nothing is known."""
@@ -175,18 +182,18 @@ class Landing:
         steps_of = (
             batch.steps
             if len(together) == len(batch.puids)
-            else {place: steps for place, steps in batch.steps.items() if steps[0].origin[1].key in together}
+            else {place: steps for place, steps in batch.steps.items() if steps[0].logged[1].key in together}
         )
         refused = await self._write(batch, steps_of)
         rounds: list[Steps] = []
         for place in refused:
             for number, step in enumerate(steps_of[place]):
                 _round(rounds, number)[place] = [step]
-        origins: defaultdict[bytes | None, dict[int, Origin]] = defaultdict(dict)
+        records: defaultdict[bytes | None, dict[int, Logged]] = defaultdict(dict)
         for steps in batch.steps.values():
-            for step in steps if steps[0].origin[1].key in singly else ():
-                origins[step.origin[1].key][step.version] = step.origin
-        for own in origins.values():
+            for step in steps if steps[0].logged[1].key in singly else ():
+                records[step.logged[1].key][step.version] = step.logged
+        for own in records.values():
             await asyncio.sleep(0)
             for number, version in enumerate(sorted(own)):
                 for change in self._documents.changes(own[version][1].value or b""):
@@ -245,7 +252,7 @@ class Landing:
             version, known = steps[-1].version, 0
             if old is not None:
                 known = old.version if there in found else 0  # it moves: what it has in its new place is nothing yet
-            if known > version and known >= FIRST_VERSION + await self._end_of(steps[0].origin[0]):
+            if known > version and known >= FIRST_VERSION + await self._end_of(steps[0].logged[0]):
                 version, known = known + 1, 0
             try:
                 body = None if old is None else old.body
@@ -273,6 +280,7 @@ class Landing:
                 self._note(write, steps[-1].version)
             elif outcome.result is Result.CONFLICT:
                 self._results["unchanged"] += 1
+                self.known.forget(write.place)
             elif len(steps) > 1:
                 refused.append(asked[write.place])
             else:
@@ -285,7 +293,7 @@ class Landing:
     def _made_again(
         self, step: Step, made: dict[tuple[TopicPartition, int], dict[Place, Change]]
     ) -> dict[Place, Change]:
-        tp, record = step.origin
+        tp, record = step.logged
         changes = made.get((tp, record.offset))
         if changes is None:
             changes = {change.place: change for change in self._documents.changes(record.value or b"")}
@@ -301,7 +309,7 @@ class Landing:
         """Put the records aside that a refused document was made of."""
         self._results["refused"] += 1
         for step in steps:
-            if batch.refuse(step.origin, Reason.DOCUMENT_REFUSED, f"{'/'.join(place)}: {reason}"):
+            if batch.refuse(step.logged, Reason.DOCUMENT_REFUSED, f"{'/'.join(place)}: {reason}"):
                 self._stats.rejected[Reason.DOCUMENT_REFUSED] += 1
 
 

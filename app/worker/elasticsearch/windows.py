@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from app.core.counts.view import View
-from app.core.outputs.windows import INDEX, MAPPINGS, Document, WindowDocuments
+from app.core.measures.readings import Readings
+from app.core.outputs.windows import INDEX, MAPPINGS, WindowDocument, WindowDocuments
 from app.exporters.elasticsearch.templates import index_template
 from app.exporters.elasticsearch.writes import Elasticsearch, Result, Write
 from app.settings import Settings
@@ -34,8 +34,10 @@ def window_template() -> dict[str, Any]:
 class WindowWriter:
     """The window writer of this worker. `exports` says whether it is the one that exports, `now` what the time is."""
 
-    def __init__(self, settings: Settings, view: View, exports: Callable[[], bool], now: Callable[[], float]) -> None:
-        self._documents = WindowDocuments(view, settings.clock)
+    def __init__(
+        self, settings: Settings, readings: Readings, exports: Callable[[], bool], now: Callable[[], float]
+    ) -> None:
+        self._documents = WindowDocuments(readings, settings.clock)
         self._elasticsearch = Elasticsearch(settings)
         self._exports = exports
         self._now = now
@@ -89,7 +91,7 @@ class WindowWriter:
     async def _write_some(self) -> bool:
         """Write some documents. Whether there were any, and none met a newer one."""
         version = time.time_ns() // 1_000_000
-        waiting: dict[str, Document] = {}
+        waiting: dict[str, WindowDocument] = {}
         conflict = False
         refused = []
         try:

@@ -5,21 +5,19 @@ import hmac
 import logging
 from collections.abc import Awaitable, Callable
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 import orjson
 from aiohttp import web
 
-from app.core.events import Kind, Reason
-from app.core.join.description import describe
+from app.core.events import Reason
 from app.core.outputs.report import models_report
 from app.exporters import prometheus
+from app.settings import Settings
 from app.worker.http.publisher import Publisher, make_producer
 from app.worker.http.receive import AnswerError, Receiver
-
-if TYPE_CHECKING:
-    from app.worker.build import Worker
+from app.worker.running import Running
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +38,20 @@ def error_response(status: int, sentence: str, reason: Reason | None = None) -> 
 
 
 class Api:
-    """The routes, and the little state that they need."""
+    """The routes, and the little state that they need. `running` gives what they ask, None until it has started."""
 
-    def __init__(self, worker: "Worker") -> None:
-        self._worker = worker
-        self._publisher = Publisher(lambda: make_producer(worker.settings))
+    def __init__(self, settings: Settings, running: Callable[[], Running | None]) -> None:
+        self._settings = settings
+        self._running = running
+        self._publisher = Publisher(lambda: make_producer(settings))
         self._session: aiohttp.ClientSession | None = None
-        self._exporter_since: float | None = None
         self._page = resources.files("app.worker.http").joinpath("page", "index.html").read_text()
+
+    def _started(self) -> Running:
+        running = self._running()
+        if running is None:
+            raise AnswerError(503, "The worker is starting.", retry_after=1)
+        return running
 
     def add_routes(self, server: web.Application) -> None:
         """Add all routes, and what stands before all of them, to a server."""
@@ -59,7 +63,7 @@ class Api:
         routes.add_get("/api/models", self._models)
         routes.add_get("/api/exchanges/{puid:.+}", self._exchange)
         routes.add_get("/", self._index)
-        receiver = Receiver(self._worker.settings, self._publisher)
+        receiver = Receiver(self._settings, self._publisher)
         routes.add_post("/", receiver.events)
         routes.add_post("/events", receiver.events)
         routes.add_post("/feedback", receiver.feedback)
@@ -75,17 +79,17 @@ class Api:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        token = self._worker.settings.http_token
+        token = self._settings.http_token
         given = request.headers.get("Authorization", "")
         if token is not None and request.path not in _OPEN_PATHS and not _is_allowed(token, given):
             return error_response(401, "Send the header `Authorization: Bearer <TALLY_HTTP_TOKEN>`.")
         try:
-            if request.method == "POST" and getattr(self._worker, "lane", None) is None:
-                raise AnswerError(503, "The worker is starting.", retry_after=1)  # perhaps the topics are not made yet
+            if request.method == "POST":
+                self._started()  # perhaps the topics are not made yet
             return await handler(request)
         except AnswerError as error:
             if error.reason is not None:
-                self._worker.lane.stats.rejected[error.reason] += 1
+                self._started().lane.stats.rejected[error.reason] += 1
             reply = error_response(error.status, error.sentence, error.reason)
             if error.retry_after is not None:
                 reply.headers["Retry-After"] = str(error.retry_after)
@@ -104,105 +108,44 @@ class Api:
         return json_response({"live": True})
 
     async def _ready(self, _: web.Request) -> web.Response:
-        lane = getattr(self._worker, "lane", None)
-        ready = lane is not None and lane.ready and self._worker.feed.at_end.is_set()
-        owned = sorted(lane.running) if lane is not None else []
-        return json_response({"ready": ready, "partitions": owned}, 200 if ready else 503)
+        running = self._running()
+        ready = running is not None and running.ready
+        partitions = running.partitions if running is not None else []
+        return json_response({"ready": ready, "partitions": partitions}, 200 if ready else 503)
 
     # -- numbers ------------------------------------------------------------------------------------------------------
 
-    def _exports_models(self) -> bool:
-        """Whether this worker is the one that exports model series: the owner of partition 0, if it surely still is.
-
-        After it became owner it waits a scrape interval: a gap, never a double.
-        """
-        lane, settings = self._worker.lane, self._worker.settings
-        surely: bool = (
-            0 in lane.running
-            and lane.running[0].lost is None
-            and self._worker.feed.at_end.is_set()
-            and self._worker.consumer._thread.heartbeat_age <= settings.session_timeout
-            and lane.longest_epoch() <= settings.session_timeout
-        )
-        now = self._worker.loop.time()
-        if not surely:
-            self._exporter_since = None
-            return False
-        if self._exporter_since is None:
-            self._exporter_since = now
-        waited: float = now - self._exporter_since
-        return waited >= settings.scrape_interval
-
-    def watch_exporter(self) -> None:
-        """Note the moment at which this worker becomes the exporter, without waiting for a scrape."""
-        self._exports_models()
-
     async def _metrics(self, _: web.Request) -> web.Response:
-        lane = getattr(self._worker, "lane", None)
-        if lane is None:
-            return error_response(503, "The worker is starting.")
-        text = prometheus.worker_text(self._worker_samples())
-        if self._exports_models():
-            view = self._worker.view
-            models = ((who, readings, view.first_seen(who)) for who, readings in view.readings(lane.now()))
-            text += prometheus.model_text(models, seldon=self._worker.settings.seldon_series)
+        running = self._started()
+        text = prometheus.worker_text(running.numbers())
+        if running.exporting.exports():
+            text += prometheus.model_text(running.models(), seldon=self._settings.seldon_series)
         text += prometheus.process_text()
         return web.Response(body=text.encode(), headers={"Content-Type": prometheus.CONTENT_TYPE})
 
-    def _worker_samples(self) -> prometheus.WorkerSamples:
-        lane = self._worker.lane
-        stats = lane.stats
-        lag_events, lag_seconds = lane.lag()
-        assigned = len(lane.assigned or ())
-        ready = len(lane.running)
-        parts = list(lane.running.values())
-        intake = self._worker.intake
-        made = intake.events if intake else {}
-        documents = self._worker.documents
-        return {
-            "tally_events_total": [((kind,), stats.events[kind]) for kind in Kind],
-            "tally_rejected_total": [((reason,), count) for reason, count in sorted(stats.rejected.items())],
-            "tally_duplicates_total": [((kind,), stats.duplicates[kind]) for kind in Kind],
-            "tally_rekeyed_total": [((), stats.rekeyed)],
-            "tally_corrections_total": [((), stats.corrections)],
-            "tally_late_total": [((), stats.late)],
-            "tally_orphans_total": [((), stats.orphans)],
-            "tally_failed_predictions_total": [((), stats.failed)],
-            "tally_clock_ahead_total": [((), stats.clock_ahead)],
-            "tally_dropped_total": [(("classes",), sum(part.shard.counting.dropped_classes for part in parts))],
-            "tally_intake_events_total": [((topic,), n) for topic, n in sorted(made.items())],
-            "tally_intake_lag_events": [((), intake.lag())] if intake else [],
-            "tally_lag_events": [((topic,), events) for topic, events in lag_events.items()],
-            "tally_lag_seconds": [((), lag_seconds)],
-            "tally_open_exchanges": [((), sum(part.shard.open_exchanges for part in parts))],
-            "tally_partitions": [(("ready",), ready), (("loading",), max(0, assigned - ready))],
-            "tally_recovered_records": [((), lane.recovery.records)],
-            "tally_recovery_seconds": [((), lane.recovery.seconds)],
-            **(documents.samples() if documents is not None else {}),
-        }  # fmt: skip
-
     async def _models(self, _: web.Request) -> web.Response:
-        worker = self._worker
-        readings = worker.view.readings(worker.lane.now())
-        return json_response(models_report(readings, worker.view.first_seen, worker.rulebook))
+        running = self._started()
+        readings = running.readings
+        models = readings.of_models(running.lane.now())
+        return json_response(models_report(models, readings.view.first_seen, readings.rulebook))
 
     # -- exchanges ----------------------------------------------------------------------------------------------------
 
     async def _exchange(self, request: web.Request) -> web.StreamResponse:
         puid = request.match_info["puid"]
-        lane = self._worker.lane
+        lane = self._started().lane
         number = lane.partition_of(puid.encode())
         part = lane.running.get(number)
         if part is None:
             return await self._ask_owner(number, request)
-        exchange = part.shard.get(puid.encode())
-        if exchange is None:
+        known = part.shard.describe(puid)
+        if known is None:
             return error_response(404, f"No event with puid {puid} is known; it never came, or has expired.")
-        return json_response(describe(puid, exchange, part.shard.names, part.shard.counting))
+        return json_response(known)
 
     async def _ask_owner(self, number: int, request: web.Request) -> web.StreamResponse:
-        owner = self._worker.view.owners.get(number)
-        if owner is None or _FORWARDED in request.headers or owner == self._worker.settings.url:
+        owner = self._started().readings.view.owners.get(number)
+        if owner is None or _FORWARDED in request.headers or owner == self._settings.url:
             return error_response(503, f"Partition {number} is being handed over; ask again in a few seconds.")
         headers = {_FORWARDED: "1"}
         if "Authorization" in request.headers:

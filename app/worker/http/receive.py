@@ -12,7 +12,8 @@ from aiohttp import web
 from app.core.dialects.plain import Event, canonical_feedback
 from app.core.dialects.understand import Arrival, understand
 from app.core.events import TYPE_OF, Kind, Reason, RefusedError, shown
-from app.core.payloads.bodies import parse, read_feedback
+from app.core.payloads.bodies import read_feedback
+from app.core.payloads.decoding import parse
 from app.settings import Settings
 from app.worker.http.publisher import BusyError, Publisher, TooLargeError, UnavailableError
 

@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from app.core.dialects.plain import Event
@@ -16,10 +15,7 @@ from app.core.events import Kind
 from app.core.letters import DeadLetter, letter_record
 from app.core.wire.partitioning import partitions_of
 from app.settings import Settings
-from app.worker.intake.member import Member
 from app.worker.kafka.producer import BATCH_BYTES
-
-log = logging.getLogger(__name__)
 
 #: Records that are worth a round of batches while more is there to be read: so many, and for each batch so many.
 _ROUND: Final = 4_000
@@ -35,9 +31,9 @@ _AHEAD_MS: Final = 3_500_000
 
 
 class Round:
-    """What is made of some lists of records: batches, and where reading goes on behind them."""
+    """What is made of some lists of records: batches, and the offsets where reading goes on behind them."""
 
-    __slots__ = ("appends", "full", "open", "places", "records", "size")
+    __slots__ = ("appends", "full", "offsets", "open", "records", "size")
 
     def __init__(self, slots: int) -> None:
         self.records = 0
@@ -45,7 +41,7 @@ class Round:
         self.full: list[tuple[int, Any]] = []
         self.open: list[Any] = [None] * slots
         self.appends: list[Any] = [None] * slots  # the `append` of each open batch
-        self.places: dict[TopicPartition, int] = {}
+        self.offsets: dict[TopicPartition, int] = {}
 
     def batches(self) -> list[tuple[int, Any]]:
         """All batches, by slot, those of one slot in their order."""
@@ -55,14 +51,20 @@ class Round:
 class Outlet:
     """What is on its way to the brokers: a round that is being delivered, and the next one, which fills meanwhile.
 
-    A slot is a partition of a canonical topic or of the dead letters.
+    A slot is a partition of a canonical topic or of the dead letters. `commit` commits offsets of the sources.
     """
 
-    def __init__(self, settings: Settings, partitions: int, producer: AIOKafkaProducer, consumer: Member) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        partitions: int,
+        producer: AIOKafkaProducer,
+        commit: Callable[[Mapping[TopicPartition, int]], Awaitable[None]],
+    ) -> None:
         self._topics = (*settings.topics, settings.dead_letters_topic)
         self._partitions = partitions
         self._producer = producer
-        self._consumer = consumer
+        self._commit = commit
         slots = len(self._topics) * partitions
         #: An old source's records are given this age (their `ce_time` stays): with their own, the brokers might delete
         #: them before they are read.
@@ -121,16 +123,16 @@ class Outlet:
             self._begin_batch(slot)(**fields)
         self._next.size += len(value or b"")
 
-    def note(self, tp: TopicPartition, place: int, records: int) -> None:
-        """All that was made of so many records before this place has been put here."""
-        self._next.places[tp] = place
+    def note(self, tp: TopicPartition, next_offset: int, records: int) -> None:
+        """All that was made of so many records before this offset has been put here."""
+        self._next.offsets[tp] = next_offset
         self._next.records += records
         if self._next.records >= self._worth_sending or self._next.size >= _MOST_BYTES // 2:
             self._go.set()
 
     def send(self) -> None:
         """Nothing more is there to be read: send what there is as soon as the round before it is delivered."""
-        if self._next.places:
+        if self._next.offsets:
             self._go.set()
 
     def raise_failure(self) -> None:
@@ -150,7 +152,7 @@ class Outlet:
         """Deliver and commit all that has been put here."""
         self._hurry = True
         try:
-            while self._busy or self._next.places or self._acknowledged:
+            while self._busy or self._next.offsets or self._acknowledged:
                 self._go.set()
                 await self._wait()
         finally:
@@ -185,16 +187,18 @@ class Outlet:
         while True:
             left = self._commit_at - loop.time() if self._acknowledged else None
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._go.wait(), None if left is None else max(left, 0))
+                async with asyncio.timeout(left):  # `wait_for` may miss that it is cancelled
+                    await self._go.wait()
             self._go.clear()
             self._busy = True
-            if self._next.places:
+            if self._next.offsets:
                 now, self._next = self._next, Round(len(self._next.open))
                 async with asyncio.timeout(_DELIVERY_SECONDS):
                     await self._send(now)
-                self._acknowledged |= now.places
+                self._acknowledged |= now.offsets
             if self._acknowledged and (self._hurry or loop.time() >= self._commit_at):
-                await self._commit()
+                acknowledged, self._acknowledged = self._acknowledged, {}
+                await self._commit(acknowledged)
                 self._commit_at = loop.time() + _COMMIT_SECONDS
             self._busy = False
             self._moved.set()
@@ -212,14 +216,6 @@ class Outlet:
                 await _settle(sent)
                 sent, size = [], 0
         await _settle(sent)
-
-    async def _commit(self) -> None:
-        acknowledged, self._acknowledged = self._acknowledged, {}
-        try:
-            await self._consumer.commit(acknowledged)
-        except (CommitFailedError, IllegalStateError) as error:
-            # The partitions have been given to others, who go on at the last commit: what is sent again does no harm.
-            log.info("intake could not commit, its partitions are given anew: %r", error)
 
 
 async def _settle(sent: list[tuple[str, asyncio.Future[object]]]) -> None:

@@ -3,19 +3,23 @@
 aiokafka makes a text and a tuple of every header and a dataclass of eleven fields of every record. The lane, the feed
 and the loading need key, value, timestamp and offset, and the headers as bytes. What fetches, what follows transactions
 and what unpacks a batch is aiokafka's own: two of its methods see other classes under two names, and one is written
-anew; `tests/worker/test_pins.py` says when a new version no longer fits.
+anew; `tests/worker/kafka/test_pins.py` says when a new version no longer fits.
 """
 
 import asyncio
 import struct
-from collections.abc import Awaitable, Iterator
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Awaitable, Collection, Iterator
+from functools import partial
 from itertools import islice
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchError, PartitionRecords
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchError, FetchResult, PartitionRecords
 from aiokafka.errors import CorruptRecordException, KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 
@@ -24,9 +28,17 @@ from app.settings import Settings
 from app.worker.kafka.client import client_options
 
 _INT: Final = struct.Struct(">i")
+_LONG: Final = struct.Struct(">q")
 #: Where a batch says how many bytes follow; and where its records begin, after their number.
 _LENGTH_AT: Final = 8
+_MAGIC_AT: Final = 16
+_DELTA_AT: Final = 23  # of the last record's offset
+_MAGIC: Final = 2
 _HEADER_BYTES: Final = 61
+#: Of memory for what has been fetched and is not read yet, over all partitions; one response more may come.
+_MOST_ASIDE: Final = 64 << 20
+#: What brokers may answer at once.
+_LARGEST_RESPONSE: Final = 32 << 20
 
 
 def with_globals(function: Any, **names: Any) -> Any:
@@ -63,6 +75,21 @@ class _Batches:
         (length,) = _INT.unpack_from(self._data, self._start + _LENGTH_AT)
         self._next += _LENGTH_AT + _INT.size + length
         return batch
+
+    def next_offset(self) -> int | None:
+        """Where the next list begins: behind the last whole batch; None for batches of the years before Kafka 0.11."""
+        data, at, last = self._data, 0, -1
+        while at + _HEADER_BYTES <= len(data) and data[at + _MAGIC_AT] >= _MAGIC:
+            (length,) = _INT.unpack_from(data, at + _LENGTH_AT)
+            end = at + _LENGTH_AT + _INT.size + length
+            if end > len(data):
+                break
+            last, at = at, end
+        if last < 0:
+            return None
+        (base,), (delta,) = _LONG.unpack_from(data, last), _INT.unpack_from(data, last + _DELTA_AT)
+        offset: int = base + delta + 1
+        return offset
 
     def records(self, batch: Any) -> Iterator[Record]:
         """The records of that last batch."""
@@ -135,17 +162,115 @@ class ParsedRecords(PartitionRecords):  # type: ignore[misc]
 
 
 class ParsedFetcher(Fetcher):  # type: ignore[misc]
-    """A fetcher that makes such lists."""
+    """A fetcher that makes such lists, and asks for the next one of a partition while the one before is being read.
+
+    aiokafka asks a broker for nothing as long as anything of it has not been read. Here a list is put aside as soon as
+    it has come, and the position moves behind it, so that the next request goes out at once. All partitions together
+    may have so many bytes aside; what comes beyond that is left where aiokafka puts it, and waited for.
+    """
 
     _proc_fetch_request = with_globals(
         Fetcher._proc_fetch_request, PartitionRecords=ParsedRecords, MemoryRecords=_Batches
     )
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin with nothing."""
+        self._records = _Arrivals(self)
+        self._aside: defaultdict[TopicPartition, deque[FetchResult]] = defaultdict(deque)
+        self._aside_bytes = 0
+
+    def put_aside(self, tp: TopicPartition, fetched: FetchResult) -> bool:
+        """Keep a list that has just come, and ask for what follows it. Returns whether there is room for it."""
+        batches = fetched._partition_records._records
+        behind = batches.next_offset() if self._aside_bytes < _MOST_ASIDE else None
+        if behind is None:
+            return False
+        self._aside[tp].append(fetched)
+        self._aside_bytes += batches.size_in_bytes()
+        fetched._assignment.state_value(tp).consumed_to(behind)
+        return True
+
+    def first(self, tp: TopicPartition) -> FetchResult | FetchError | None:
+        """The list of a partition that is read next, or what went wrong in its place."""
+        queue = self._aside.get(tp)
+        if queue:
+            if queue[0]._assignment.active:
+                return queue[0]
+            self.drop(tp)  # it is of a time before a rebalance
+        return self._records.get(tp)
+
+    def finish(self, tp: TopicPartition) -> None:
+        """The first list of a partition has been read."""
+        queue = self._aside.get(tp)
+        if queue:
+            self._aside_bytes -= queue.popleft()._partition_records._records.size_in_bytes()
+        else:
+            self._records.pop(tp, None)
+            self._notify(self._wait_consume_future)
+
+    def drop(self, tp: TopicPartition) -> None:
+        """Forget what is aside of a partition: it is read from elsewhere on, or by somebody else."""
+        for fetched in self._aside.pop(tp, ()):
+            self._aside_bytes -= fetched._partition_records._records.size_in_bytes()
+
+    def drop_all(self) -> None:
+        """Forget what is aside of all partitions."""
+        self._aside.clear()
+        self._aside_bytes = 0
+
+
+class _Arrivals(OrderedDict[TopicPartition, Any]):
+    """Where aiokafka puts what it has fetched."""
+
+    def __init__(self, fetcher: ParsedFetcher) -> None:
+        super().__init__()
+        self._fetcher = fetcher
+
+    def clear(self) -> None:
+        """The assignment has changed: nothing that was fetched for the one before is read."""
+        super().clear()
+        self._fetcher.drop_all()
+
+    def __setitem__(self, tp: TopicPartition, fetched: Any) -> None:
+        if type(fetched) is FetchError or not self._fetcher.put_aside(tp, fetched):
+            super().__setitem__(tp, fetched)
+
 
 class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
-    """An aiokafka consumer whose records are taken from what has been fetched, by partition."""
+    """An aiokafka consumer whose records are taken from what has been fetched, by partition. It creates no topic."""
 
     start = with_globals(AIOKafkaConsumer.start, Fetcher=ParsedFetcher)
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(fetch_max_bytes=_LARGEST_RESPONSE, **options)
+        # aiokafka asks for the topics that it reads in a way that creates them again after somebody has deleted them.
+        ask = partial(MetadataRequest, allow_auto_topic_creation=False)
+        update = with_globals(AIOKafkaClient._metadata_update, MetadataRequest=ask)
+        self._client._metadata_update = MethodType(update, self._client)
+
+    def check(self) -> None:
+        """Raise what has ended the membership in the group, if anything has."""
+        self._coordinator.check_errors()
+
+    async def partition_counts(self, names: Collection[str] | None) -> dict[str, int]:
+        """The partition counts of those of the topics that exist; with None, of all."""
+        request = MetadataRequest(None if names is None else sorted(names), allow_auto_topic_creation=False)
+        # Not on the connection of the fetches: there it would wait for the answer of the one before it.
+        node = self._client.get_random_node()
+        reply = await self._client.send(node, request, group=ConnectionGroup.COORDINATION)
+        return {topic: len(partitions) for error, topic, _, partitions in reply.topics if not error}
+
+    async def cut_off(self) -> None:
+        """End without leaving the group, which hears no more heartbeats."""
+        if self._coordinator is not None:  # else it would join again by itself, and hold partitions unread
+            for task in (self._coordinator._heartbeat_task, self._coordinator._coordination_task):
+                if task is not None:
+                    task.cancel()
+        await self._client.close()
 
     async def wait_for_records(self, tps: list[TopicPartition], seconds: float, *, more: bool = False) -> None:
         """Wait until something has been fetched of any of these partitions; with `more`, until more has been fetched.
@@ -153,12 +278,13 @@ class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         Raises what the fetch raised.
         """
         fetcher = self._fetcher
-        ready = [tp for tp in tps if tp in fetcher._records]
-        for tp in ready:
-            if type(fetcher._records[tp]) is FetchError:
-                error = fetcher._records.pop(tp)
-                fetcher._notify(fetcher._wait_consume_future)
-                error.check_raise()
+        ready = False
+        for tp in tps:
+            fetched = fetcher.first(tp)
+            if type(fetched) is FetchError:
+                fetcher.finish(tp)
+                fetched.check_raise()
+            ready = ready or fetched is not None
         if more or not ready:
             waiter = fetcher._create_fetch_waiter()
             done, _ = await asyncio.wait([waiter], timeout=seconds)
@@ -170,29 +296,49 @@ class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     def take(self, tp: TopicPartition, most: int) -> list[Record]:
         """Up to `most` of the records that have been fetched of a partition; its position moves on."""
         fetcher = self._fetcher
-        fetched = fetcher._records.get(tp)
+        fetched = fetcher.first(tp)
         if fetched is None or type(fetched) is FetchError:
             return []  # an error is raised by the next `wait_for_records`
-        records: list[Record] = []
-        last = True
-        if fetched.check_assignment(tp):
-            records, last = fetched._partition_records.take(most)
+        aside = fetched is not fetcher._records.get(tp)
+        if not aside and not fetched.check_assignment(tp):
+            fetcher.finish(tp)
+            return []
+        records, last = fetched._partition_records.take(most)
+        if not aside:
             fetched._update_position()
         if last:
-            fetcher._records.pop(tp, None)
-            fetcher._notify(fetcher._wait_consume_future)
-        return records
+            fetcher.finish(tp)
+        return records  # type: ignore[no-any-return]
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Read a partition from an offset on."""
+        self._fetcher.drop(partition)
+        super().seek(partition, offset)
+
+    async def seek_to_beginning(self, *partitions: TopicPartition) -> bool:
+        """Read partitions from their beginning on."""
+        for tp in partitions:
+            self._fetcher.drop(tp)
+        return bool(await super().seek_to_beginning(*partitions))
 
     def end(self, tp: TopicPartition) -> int | None:
         """The end of a partition as the last fetch saw it."""
-        subscription = self._subscription.subscription
-        state = subscription.assignment.state_value(tp) if subscription is not None else None
+        state = self._state(tp)
         return state.highwater if state is not None else None
 
-    def place(self, tp: TopicPartition) -> int | None:
+    def next_offset(self, tp: TopicPartition) -> int | None:
         """The offset after the last record taken and the markers behind it."""
-        state = self._subscription.subscription.assignment.state_value(tp)
+        fetched = self._fetcher.first(tp) if self._fetcher is not None else None
+        if fetched is not None and type(fetched) is not FetchError:
+            offset: int = fetched._partition_records.next_fetch_offset
+            return offset
+        state = self._state(tp)
         return state.position if state is not None and state.has_valid_position else None
+
+    def _state(self, tp: TopicPartition) -> Any:
+        subscription = self._subscription.subscription
+        assignment = subscription.assignment if subscription is not None else None
+        return assignment.state_value(tp) if assignment is not None else None
 
 
 class OpenConsumer(Protocol):

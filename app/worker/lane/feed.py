@@ -49,16 +49,16 @@ class Feed:
             consumer.assign(tps)
             await consumer.seek_to_beginning(*tps)
             ends = await consumer.end_offsets(tps)
-            apply = self._view.apply
+            take = self._view.take
             while True:
                 await consumer.wait_for_records(tps, 0.5)
                 for tp in tps:
                     while records := consumer.take(tp, 500):
                         for record in records:
                             if record.key is not None:
-                                apply(tp.partition, record.key, record.value)
+                                take(tp.partition, record.key, record.value)
                         await asyncio.sleep(0)
-                if not self.at_end.is_set() and all((consumer.place(tp) or 0) >= ends[tp] for tp in tps):
+                if not self.at_end.is_set() and all((consumer.next_offset(tp) or 0) >= ends[tp] for tp in tps):
                     self.at_end.set()
         finally:
             await consumer.stop()

@@ -317,7 +317,7 @@ class Lane:
             if any(newest.get(it, 0) < edge and self._worth_waiting(part, it) for it in behind):
                 break
             records = consumer.take(tp, _LIST)
-            place = consumer.place(tp)
+            place = consumer.next_offset(tp)
             if not records and place is not None:
                 shard.skip(topic, place)  # only transaction markers lie before it
             if records:

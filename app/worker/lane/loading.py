@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from app.core.counts.panes import owner_key
+from app.core.counts.rows import owner_key
+from app.core.join.position import StateError
 from app.core.join.shard import Shard
 from app.settings import Settings
 from app.worker.kafka.client import SetupError
@@ -81,7 +82,10 @@ class Loader:
             shard = self._new_shard(number)
             exchanges = states[TopicPartition(settings.exchanges_topic, number)]
             panes = states[TopicPartition(settings.panes_topic, number)]
-            position = shard.recover(exchanges.items(), panes.items())
+            try:
+                position = shard.recover(exchanges.items(), panes.items())
+            except StateError as error:
+                raise SetupError(f"Partition {number} of {settings.app_id}: {error}.") from None
             await asyncio.sleep(0)
             if position is not None and position.partitions != self._partitions:
                 raise SetupError(
@@ -123,7 +127,7 @@ class Loader:
                             elif key:
                                 state[key] = value
                     await asyncio.sleep(0)
-                left = [tp for tp in left if (consumer.place(tp) or 0) < ends[tp]]
+                left = [tp for tp in left if (consumer.next_offset(tp) or 0) < ends[tp]]
         finally:
             await consumer.stop()
         for number in numbers:

@@ -13,7 +13,7 @@ import orjson
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
-from app.core.counts.panes import owner_key
+from app.core.counts.rows import owner_key
 from app.core.join.shard import Cut, Shard
 from app.core.letters import Astray, OutRecord, letter_record
 from app.core.wire.partitioning import partition_of
@@ -73,6 +73,8 @@ class Partition:
         loop = asyncio.get_running_loop()
         self.cut_at = loop.time()
         cut = self.shard.cut(clock)
+        for note in cut.notes:
+            log.warning("%s", note)
         if not self._announced:
             cut.panes.append((owner_key(self.number), orjson.dumps(self._settings.url)))
             self._announced = True

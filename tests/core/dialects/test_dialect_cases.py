@@ -336,7 +336,7 @@ def test_what_a_combiner_logs_twice_counts_once() -> None:
     assert graph["ours_must"].startswith("count the prediction once")
     events = [executor_event(TYPE_OF[kind], "a", BODIES[kind.value]) for kind in (Kind.REQUEST, Kind.RESPONSE)]
     ledger = join(*events, *events)
-    (counted,) = (row for key, row in ledger.rows().items() if key.level == "total" and key.row == "counters")
+    (counted,) = (row for key, row in ledger.rows().items() if key.level == "total" and key.row == "exchanges")
     assert (counted["request"], counted["response"]) == (1, 1)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from app.core.dialects.history import Document, Imported, LeftOut, events_of, puid_of
+from app.core.dialects.history import Imported, LeftOut, StoredDocument, events_of, puid_of
 from app.core.events import Kind
 from app.core.outputs.documents.changes import Documents
 from app.core.outputs.documents.merging import merged, standing
@@ -23,7 +23,7 @@ BATCH = {"data": {"names": ["a", "b"], "ndarray": ASKED_ROWS}}
 ANSWERS = {"data": {"names": ["c"], "ndarray": ANSWERED_ROWS}}
 
 
-def a_document(name: str = "p", **parts: Any) -> Document:
+def a_document(name: str = "p", **parts: Any) -> StoredDocument:
     """A document of `seldon/sklearn/default`, without the fields that are given as None."""
     source = {
         "@timestamp": TOLD,
@@ -35,7 +35,7 @@ def a_document(name: str = "p", **parts: Any) -> Document:
         "Ce-Modelid": "classifier",
         **parts,
     }
-    return Document(name, {field: said for field, said in source.items() if said is not None})
+    return StoredDocument(name, {field: said for field, said in source.items() if said is not None})
 
 
 def a_part(payload: Any = None, time: str | None = ASKED, **others: Any) -> dict[str, Any]:
@@ -43,21 +43,21 @@ def a_part(payload: Any = None, time: str | None = ASKED, **others: Any) -> dict
     return {name: said for name, said in part.items() if said is not None}
 
 
-def a_row(number: int, **parts: Any) -> Document:
+def a_row(number: int, **parts: Any) -> StoredDocument:
     """A row of `BATCH`, in the form of the logger."""
     request = a_part(BATCH, instance=ASKED_ROWS[number], names=["a", "b"], dataType="tabular")
     response = a_part(ANSWERS, ANSWERED, instance=ANSWERED_ROWS[number], names=["c"], dataType="number")
     return a_document(f"p-item-{number}", **{"request": request, "response": response} | parts)
 
 
-def imported(*documents: Document) -> Imported:
+def imported(*documents: StoredDocument) -> Imported:
     """What documents say; in whatever order they come, it is the same."""
     found = events_of(documents, 1000)
     assert events_of(reversed(documents), 1000) == found
     return found
 
 
-def said(*documents: Document) -> list[tuple[str, str, str, Any]]:
+def said(*documents: StoredDocument) -> list[tuple[str, str, str, Any]]:
     """(kind, puid, time, body) of the events; nothing is left out."""
     found = imported(*documents)
     assert not found.left_out
@@ -71,13 +71,13 @@ def said(*documents: Document) -> list[tuple[str, str, str, Any]]:
     return result
 
 
-def left_out(*documents: Document) -> dict[LeftOut, int]:
+def left_out(*documents: StoredDocument) -> dict[LeftOut, int]:
     found = imported(*documents)
     assert not found.events
     return dict(found.left_out)
 
 
-def join(*indices: list[Document]) -> Ledger:
+def join(*indices: list[StoredDocument]) -> Ledger:
     """What the join makes of the documents of some indices."""
     ledger = Ledger()
     for documents in indices:
@@ -136,7 +136,7 @@ def test_a_document_becomes_the_events_that_it_was_made_of() -> None:
 def test_all_forms_of_a_document_are_judged_alike(response: dict[str, Any]) -> None:
     feedback = {"reward": 1, "truth": {"data": {"ndarray": [[0, 0, 1]]}}, "ce-time": TOLD}
     ledger = join([a_document(request=a_part(REQUEST), response=response, feedback=feedback)])
-    reading = ledger.readings()["seldon/sklearn/default/classifier"]
+    reading = ledger.models()["seldon/sklearn/default/classifier"]
     assert reading.confusion == {("2", "2"): 1}
     assert (reading.parts, reading.rewards) == ({"request": 1, "response": 1, "feedback": 1}, 1)
 
@@ -303,7 +303,7 @@ def test_the_feedback_of_a_batch_has_a_document_of_its_own_in_seldons_logger() -
     truth = {"data": {"ndarray": [1, 1]}}
     documents = [a_row(0), a_row(1), a_document("p", feedback={"truth": truth, "reward": 1, "ce-time": TOLD})]
     assert said(*documents)[2:] == [("feedback", "p", TOLD, {"truth": truth, "reward": 1})]
-    assert join(documents).readings()["seldon/sklearn/default/classifier"].rows["correct"] == 1
+    assert join(documents).models()["seldon/sklearn/default/classifier"].rows["correct"] == 1
 
 
 def test_the_feedback_of_a_row_labels_that_row() -> None:
@@ -311,7 +311,7 @@ def test_the_feedback_of_a_row_labels_that_row() -> None:
     assert said(a_row(0), a_row(1, feedback=feedback))[2:] == [
         ("feedback", "p-item-1", TOLD, {"truth": {"data": {"ndarray": [1]}}})
     ]
-    assert join([a_row(0), a_row(1, feedback=feedback)]).readings()["seldon/sklearn/default/classifier"].confusion == {
+    assert join([a_row(0), a_row(1, feedback=feedback)]).models()["seldon/sklearn/default/classifier"].confusion == {
         ("1", "0"): 1
     }
 
@@ -343,7 +343,7 @@ def test_what_was_told_at_different_times_are_different_feedbacks() -> None:
 # -- Tally's own documents --------------------------------------------------------------------------------------------
 
 
-def documents_of(ledger: Ledger) -> list[list[Document]]:
+def documents_of(ledger: Ledger) -> list[list[StoredDocument]]:
     """What the document writer makes of the log, index by index."""
     documents = Documents(Rulebook())
     shelf: dict[Place, Body] = {}
@@ -353,9 +353,9 @@ def documents_of(ledger: Ledger) -> list[list[Document]]:
             for there in before:
                 del shelf[there]
             shelf[place] = merged(now, change)
-    indices: dict[str, list[Document]] = {}
+    indices: dict[str, list[StoredDocument]] = {}
     for (index, name), source in shelf.items():
-        indices.setdefault(index, []).append(Document(name, source))
+        indices.setdefault(index, []).append(StoredDocument(name, source))
     return list(indices.values())
 
 
@@ -373,6 +373,7 @@ BATCH_OF_3 = (a_request({"data": {"ndarray": [[1], [2], [3]]}}), a_response(1, 0
         (*PREDICTION, a_feedback(0, reward=1, at=60), a_feedback(body={"reward": None}, at=70)),
         (*PREDICTION, a_feedback(0, reward=1, at=60), a_feedback(body={"truth": None}, at=70)),
         (a_request(), a_response([0.1, 0.9], names=["no", "yes"], version="2", at=1), a_feedback("yes", at=2)),
+        (a_request(), a_response(1, at=1, headers={"ce_modelversion": b"7"}), a_feedback(1, at=2)),
         (a_response(0.25, at=1), a_feedback(0.5, at=2)),
         (a_request(), a_response(body={"status": {"status": 1, "code": -1}}, at=1)),
         (*PREDICTION, a_response(0, at=1, predictor="shadow"), a_feedback(1, reward=1, at=60)),
@@ -391,3 +392,39 @@ def test_tallys_own_documents_count_as_what_they_were_made_of(records: tuple[Rec
     assert again.totals() == told.totals()
     # When a statement was taken back, no document says.
     assert {**again.describe(), "feedback_time": None} == {**told.describe(), "feedback_time": None}
+
+
+def test_the_version_of_a_document_is_that_of_the_answer_of_its_model() -> None:
+    parts = {"request": a_part(REQUEST), "response": a_part(RESPONSE, ANSWERED)}
+    parts["feedback"] = {"reward": 1, "ce-time": TOLD}
+    named = StoredDocument("p", {**a_document("p", **parts).source, "Ce-Modelversion": "7"})
+    versions = [dict(event.headers).get("ce_modelversion") for _, event in imported(named).events]
+    assert versions == [None, b"7", None]
+    named.source["response"]["ce-modelid"] = "another"
+    assert all("ce_modelversion" not in dict(event.headers) for _, event in imported(named).events)
+
+
+def test_what_came_with_an_older_statement_comes_with_it_again() -> None:
+    told = a_feedback(body={"truth": {"data": {"ndarray": [1]}}, "note": "x"}, at=60)
+    documents = documents_of(Ledger(logs=True).absorb(*PREDICTION, told, a_feedback(reward=1, at=70)).cut())
+    bodies = [orjson.loads(event.value) for kind, event in imported(*documents[0]).events if kind is Kind.FEEDBACK]
+    assert bodies == [{"truth": {"data": {"ndarray": [1]}}, "note": "x"}, {"reward": 1}]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        (*PREDICTION, a_feedback(1, reward=True, at=60)),
+        (*PREDICTION, a_feedback(1, at=60), a_feedback(reward=0.5, at=70)),
+        (*BATCH_OF_3, a_feedback([1, 1, 1], reward=2, at=60), a_feedback(0, row=1, at=70)),
+        (*BATCH_OF_3, a_feedback([1, 0, 1], predictor=None, model=None, at=60)),
+    ],
+)
+def test_labels_that_are_imported_beside_their_equals_correct_nothing(records: tuple[Record, ...]) -> None:
+    ledger = Ledger(logs=True).absorb(*records).cut()
+    counted, corrections = ledger.totals(), ledger.stats.corrections
+    for documents in documents_of(ledger) * 2:
+        for _, event in imported(*documents).events:
+            ledger.absorb(Record(0, 1_795_244_500_000, event.key, event.value, list(event.headers)))
+    ledger.cut()
+    assert (ledger.totals(), ledger.stats.corrections) == (counted, corrections)

@@ -1,6 +1,8 @@
 """The dialects: what an event in each of them means, what is tolerated, what is refused and in which words."""
 
+import gzip
 import json
+import struct
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -17,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.clock import parse_time
+from app.core.dialects.origins import Dialect
 from app.core.dialects.plain import base_puid
-from app.core.dialects.understand import Arrival, Dialect, Understood, understand
+from app.core.dialects.understand import Arrival, Understood, understand
 from app.core.events import TYPE_OF, TYPES, Kind, Reason, RefusedError
 from app.core.payloads.messages import message_class
 from tests.builders import START, Ledger, Record, time_text
@@ -453,6 +456,12 @@ def test_a_plain_payload_is_kept_as_sent() -> None:
         ({"age": 3, "sex": "f"}, 1, {"names": ["age", "sex"], "ndarray": [[3, "f"]]}, {"ndarray": [1]}),
         ([{"a": 1, "b": 2}, {"b": 4, "a": 3}], [0, 1],
          {"names": ["a", "b"], "ndarray": [[1, 2], [3, 4]]}, {"ndarray": [0, 1]}),
+        ([{"a": 1}, {"b": 1}], [1, 2], {"ndarray": [{"a": 1}, {"b": 1}]}, {"ndarray": [1, 2]}),
+        ([[1, 2], [3]], [0, 1], {"ndarray": [[1, 2], [3]]}, {"ndarray": [0, 1]}),  # the join refuses the request alone
+        ([], 1, {"ndarray": [[]]}, {"ndarray": [1]}),
+        ([[1], [2]], [{"cat": 0.9, "dog": 0.1}, {"fox": 0.8, "cat": 0.2}],
+         {"ndarray": [[1], [2]]}, {"ndarray": [{"cat": 0.9, "dog": 0.1}, {"fox": 0.8, "cat": 0.2}]}),
+        ([1], {"label": "cat", "score": 0.9}, {"ndarray": [[1]]}, {"ndarray": [{"label": "cat", "score": 0.9}]}),
     ],
 )  # fmt: skip
 def test_a_pair_is_a_request_and_a_response(features: Any, output: Any, request_data: Any, response_data: Any) -> None:
@@ -475,6 +484,8 @@ def test_a_pair_may_bring_its_label() -> None:
     [
         ({"label": 1}, {"truth": {"data": {"ndarray": [1]}}}),
         ({"label": None, "reward": 0}, {"truth": None, "reward": 0}),
+        ({"label": [0, None, 1]}, {"truth": {"data": {"ndarray": [0, None, 1]}}}),
+        ({"label": [None], "reward": 1}, {"truth": {"data": {"ndarray": [None]}}, "reward": 1}),
         ({"kind": "feedback", "payload": {"label": ["a", "b"]}}, {"truth": {"data": {"ndarray": ["a", "b"]}}}),
         ({"kind": "feedback", "payload": {"truth": {"data": {"ndarray": [1]}}}}, {"truth": {"data": {"ndarray": [1]}}}),
         ({"kind": "feedback", "payload": {"reward": 1, "response": {"x": 2}}}, {"reward": 1, "response": {"x": 2}}),
@@ -499,15 +510,16 @@ def test_plain_feedback(said: dict[str, Any], content: Any) -> None:
         ({"features": [1]}, Reason.BAD_PAYLOAD, 'Send "features" and "output" together'),
         ({"features": [[1], [2]], "output": [1]}, Reason.RAGGED, '"features" has 2 rows'),
         ({"features": [[1], [2]], "output": 1}, Reason.RAGGED, '"features" has 2 rows'),
-        ({"features": [{"a": 1}, {"b": 1}], "output": [1, 2]}, Reason.RAGGED, "same names"),
         ({"service": "s"}, Reason.EMPTY, 'Send a "label"'),
+        ({"label": [None, None]}, Reason.EMPTY, "Every label is null"),
         ({"features": [1], "output": 1, "label": 1, "truth": {}}, Reason.BAD_PAYLOAD, "not both"),
         ({"features": [1], "output": 1, "reward": "good"}, Reason.BAD_REWARD, "the reward is 'good'"),
         ({"label": 1, "service": 5}, Reason.BAD_PAYLOAD, '"service" must be a text'),
         ({"label": 1, "version": [5]}, Reason.BAD_PAYLOAD, '"version" must be'),
         ({"label": 1, "time": "noon"}, Reason.BAD_PAYLOAD, '"time" must be a time like'),
-        ({"label": 1, "puid": 5}, Reason.NO_PUID, 'Send the "puid"'),
-        ({"label": 1, "puid": "\0mark"}, Reason.NO_PUID, 'Send the "puid"'),
+        ({"label": 1, "puid": 5}, Reason.NO_PUID, '"puid" must be a text'),
+        ({"label": 1, "puid": None}, Reason.NO_PUID, 'Send the "puid"'),
+        ({"label": 1, "puid": "\0mark"}, Reason.NO_PUID, "the first not NUL"),
     ],
 )  # fmt: skip
 def test_a_plain_record_that_does_not_fit_is_refused_with_what_to_send(
@@ -543,9 +555,17 @@ def test_the_first_of_the_places_names_the_request(kserve: bool, places: set[str
         ("ü-item-1", "ü"),
     ],
 )
-def test_a_row_is_kept_under_the_key_of_its_batch(puid: str, key: str) -> None:
-    event = one(arrival({**SELDON, "type": TYPE_OF[Kind.FEEDBACK], "requestid": puid})).event
-    assert (event.key.decode(), dict(event.headers)["ce_requestid"].decode()) == (key, puid)
+def test_the_feedback_of_a_row_is_kept_under_the_key_of_its_batch(puid: str, key: str) -> None:
+    for kind, wanted in ((Kind.FEEDBACK, key), (Kind.REQUEST, puid), (Kind.RESPONSE, puid)):
+        event = one(arrival({**SELDON, "type": TYPE_OF[kind], "requestid": puid})).event
+        assert (event.key.decode(), dict(event.headers)["ce_requestid"].decode()) == (wanted, puid)
+
+
+def test_a_pair_whose_id_ends_like_a_row_is_a_prediction_of_its_own() -> None:
+    keys = {one.kind: one.event.key for one in understand(plain(puid="cart-item-1", features=[1], output=1, label=1))}
+    assert set(keys.values()) == {b"cart-item-1"}  # the label is that of the prediction beside it
+    (alone,) = understand(plain(puid="cart-item-1", label=1))
+    assert alone.event.key == b"cart"
 
 
 @pytest.mark.parametrize(
@@ -727,6 +747,105 @@ def test_any_other_wish_changes_nothing(values: list[str]) -> None:
     assert understand(arrival([*headers, *arrival(SELDON).headers])) == understand(arrival(SELDON))
 
 
+# -- what stands around a body -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        gzip.compress,
+        lambda body: b"\xef\xbb\xbf" + body,
+        lambda body: body.decode().encode("utf-16"),
+        lambda body: b"\0" * 5 + body,
+    ],
+    ids=["gzip", "a mark", "UTF-16", "a frame"],
+)
+def test_what_stands_around_a_body_is_taken_off(wrap: Callable[[bytes], bytes]) -> None:
+    assert one(arrival(SELDON, wrap(BODY))).event.value == BODY
+    assert one(arrival({}, wrap(b'{"puid": "p", "kind": "request", "payload": 1}'))).dialect is Dialect.PLAIN
+    envelope = {"specversion": "1.0", "type": REQUEST, "requestid": "p", "data": 1}
+    assert one(arrival({}, wrap(orjson.dumps(envelope)))).dialect is Dialect.STRUCTURED
+
+
+def test_a_body_that_inflates_without_end_is_refused() -> None:
+    assert refusal(arrival(SELDON, gzip.compress(b"0" * (17 << 20))))[0] is Reason.TOO_LARGE
+
+
+def binary_answer() -> tuple[bytes, bytes]:
+    tensor = {"name": "y", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": 8}}
+    return orjson.dumps({"outputs": [tensor]}), struct.pack("<2f", 0.25, 0.75)
+
+
+def test_binary_tensors_are_read_by_the_length_of_their_header() -> None:
+    header, data = binary_answer()
+    headers = BINARY | {"Inference-Header-Content-Length": str(len(header))}
+    assert orjson.loads(one(arrival(headers, header + data)).event.value)["outputs"][0]["data"] == [0.25, 0.75]
+    assert one(arrival(BINARY, header + data)).event.value == header + data  # the join finds where it ends
+    assert refusal(arrival(headers, header + data[:4]))[0] is Reason.RAGGED
+
+
+# -- JSON that is not quite -------------------------------------------------------------------------------------------
+
+
+def test_a_plain_record_may_hold_what_is_no_number_of_json() -> None:
+    values = [one.event.value for one in understand(arrival({}, b'{"puid": "p", "features": [NaN], "output": 1}'))]
+    assert values == [b'{"data":{"ndarray":[[NaN]]}}', b'{"data":{"ndarray":[1]}}']
+    known = exchange(iter([arrival({}, b'{"puid": "p", "features": [1.0, NaN], "output": 1, "label": 1}')]))
+    assert known["legs"][0]["rows"] == [{"predicted": "1", "label": "1", "correct": True}]
+    reason, detail = refusal(arrival({}, b'{"puid": "p", "label": NaN}'))
+    assert (reason, "row 0 of the truth has nan" in detail) == (Reason.NOT_FINITE, True)
+
+
+# -- types of others ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("io.kserve.inference.request", Kind.REQUEST),
+        ("io.kserve.inference.response", Kind.RESPONSE),
+        ("io.kserve.inference.feedback", Kind.FEEDBACK),
+        ("seldon.fraud.bank.response", Kind.RESPONSE),
+        ("com.example.model/Request", Kind.REQUEST),
+        ("model-feedback", Kind.FEEDBACK),
+        ("response", Kind.RESPONSE),
+    ],
+)
+def test_a_type_whose_end_is_a_kind_is_read_as_such(name: str, kind: Kind) -> None:
+    for headers in (BINARY | {"ce_type": name}, SELDON | {"type": name}):
+        assert one(arrival(headers)).kind is kind
+    assert one(envelope(type=name, requestid="x", data={})).kind is kind
+
+
+def test_kserves_own_type_has_its_id_as_puid_and_its_engine() -> None:
+    headers = headers_of(arrival({"ce_type": "io.kserve.inference.response", "ce_id": "x"}))
+    assert (headers["ce_requestid"], headers["ce_servingengine"]) == ("x", "inferenceservice")
+
+
+def test_a_stray_header_named_type_says_nothing() -> None:
+    record = arrival({"type": "order.request"}, b'{"puid": "p", "kind": "response", "payload": 1}')
+    assert (one(record).dialect, one(record).kind) == (Dialect.PLAIN, Kind.RESPONSE)
+
+
+# -- batches -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_of_cloudevents_on_kafka_is_all_of_its_events() -> None:
+    batch = [
+        {"specversion": "1.0", "type": REQUEST, "requestid": "p", "data": {"data": {"ndarray": [[1]]}}},
+        {"specversion": "1.0", "type": RESPONSE, "requestid": "q", "data": {"predictions": [1]}},
+    ]
+    headers = {"content-type": "application/cloudevents-batch+json; charset=utf-8", "ce_requestid": "not theirs"}
+    found = understand(arrival(headers, orjson.dumps(batch), key=b"k"))
+    assert [(one.kind, one.event.key) for one in found] == [(Kind.REQUEST, b"p"), (Kind.RESPONSE, b"q")]
+    reason, detail = refusal(arrival(headers, orjson.dumps([*batch, {"specversion": "1.0"}])))
+    assert (reason, detail.startswith("event 2 of the batch: ")) == (Reason.UNKNOWN_TYPE, True)
+    del batch[0]["requestid"]
+    assert refusal(arrival(headers, orjson.dumps(batch), key=b"k"))[0] is Reason.NO_PUID
+    assert refusal(arrival(headers, b"{}"))[0] is Reason.BAD_JSON
+    assert refusal(arrival(headers, orjson.dumps([{}] * 1001)))[0] is Reason.TOO_LARGE
+
+
 # -- failed predictions -----------------------------------------------------------------------------------------------
 
 
@@ -794,12 +913,12 @@ def test_an_error_of_core2_is_the_failed_response_of_its_model() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "seldon.fraud.bank.response",
         "io.seldon.serving.feedback.metrics",
         "io.seldon.serving.reference.request",
         "org.kubeflow.serving.reference.response",
-        "io.kserve.inference.response",
-        "IO.SELDON.SERVING.INFERENCE.REQUEST",
+        "com.example.order.created",
+        "com.example.orderrequest",
+        "request.v1",
         "",
     ],
 )
@@ -820,7 +939,8 @@ def envelope(**said: Any) -> Arrival:
     [
         (arrival({}, BODY, key=b"p"), Reason.UNKNOWN_TYPE, "nothing says whether this is a request, a response or"),
         (arrival({"type": "order"}, b"{}"), Reason.UNKNOWN_TYPE, "nothing says"),
-        (arrival({"ce_requestid": "p"}, b"[]"), Reason.UNKNOWN_TYPE, "nothing says"),
+        (arrival({"ce_requestid": "p"}, b"[]"), Reason.NOT_AN_OBJECT, "send one record an event"),
+        (arrival({}, b'[{"puid": "p", "label": 1}]'), Reason.NOT_AN_OBJECT, "send one record an event"),
         (arrival({}, None), Reason.BAD_JSON, "nor a body"),
         (arrival({}, b"{"), Reason.BAD_JSON, "the body is not JSON"),
         (arrival({}, b'{"a":' * 5000), Reason.BAD_JSON, "the body is not JSON"),
@@ -945,7 +1065,8 @@ def test_whatever_arrives_is_canonical_or_refused_with_a_sentence(arrived: Arriv
         assert headers.keys() <= CANONICAL
         assert all(headers.values())
         assert (headers["ce_type"], headers["ce_specversion"]) == (TYPE_OF[kind].encode(), b"1.0")
-        assert event.key == base_puid(headers["ce_requestid"].decode()).encode()
+        puid = headers["ce_requestid"].decode()
+        assert event.key.decode() == (base_puid(puid) if kind is Kind.FEEDBACK else puid)
         assert event.key[0] != 0
         assert "ce_time" not in headers or parse_time(headers["ce_time"])
         assert "ce_time" in headers or not 1000 <= arrived.timestamp < 1 << 60

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from app.core.events import Reason
-from app.core.join.shard import LARGEST_EXCHANGE
+from app.core.join.bulky import LARGEST_EXCHANGE
 from app.core.limits import Limits
 from app.core.rules import Rules
 from tests.builders import START, Ledger, Record, a_feedback, a_request, a_response, a_shard, absorb, tell, time_text
@@ -193,19 +193,19 @@ def test_a_null_for_the_batch_takes_back_older_rows_alone() -> None:
 def test_while_lengths_do_not_match_rows_stay_unlabelled() -> None:
     story = tell(a_response(1, 0, 1), a_feedback([1, 1], at=1))
     assert leg(story)["rows"] == [{"predicted": "1"}, {"predicted": "0"}, {"predicted": "1"}]
-    assert story.readings()["ns/svc/default/m"].mismatched == 1
+    assert story.models()["ns/svc/default/m"].mismatched == 1
 
 
 @pytest.mark.parametrize("repair", [a_feedback([1, 1, 0], at=2), a_response(1, 0, at=2)])
 def test_a_mismatch_is_judged_again_on_every_change(repair: Record) -> None:
     story = tell(a_response(1, 0, 1), a_feedback([1, 1], at=1), repair)
-    assert story.readings()["ns/svc/default/m"].mismatched == 0
+    assert story.models()["ns/svc/default/m"].mismatched == 0
     assert all("label" in row for row in leg(story)["rows"])
 
 
 def test_a_label_for_a_row_that_does_not_exist_is_a_mismatch() -> None:
     story = tell(a_response(1, 0), a_feedback(1, row=0, at=1), a_feedback(1, row=7, at=2))
-    assert story.readings()["ns/svc/default/m"].mismatched == 1
+    assert story.models()["ns/svc/default/m"].mismatched == 1
     assert [row.get("label") for row in leg(story)["rows"]] == ["1", None]
 
 
@@ -276,7 +276,6 @@ def test_the_version_of_a_response(body: dict[str, Any], header: bytes | None, v
         (a_response(value=None), Reason.BAD_JSON),
         (a_response(value=b""), Reason.BAD_JSON),
         (a_response(value=b"x" * 70), Reason.TOO_LARGE),
-        (a_response(puid="p-item-0", key=b"p"), Reason.WRONG_KEY),
         (a_response(headers={"ce_type": b"io.seldon.serving.inference.other"}), Reason.UNKNOWN_TYPE),
         (a_response(headers={"ce_type": None}), Reason.UNKNOWN_TYPE),
         (a_response(headers={"ce_endpoint": b"\xff"}), Reason.BAD_HEADERS),
@@ -460,7 +459,7 @@ def test_an_exchange_is_forgotten_after_the_retention_of_its_newest_part() -> No
     ledger.cut(WEEK + 5 * HOUR)
     assert not ledger.knows()
     assert b"p" not in ledger.exchanges[0]
-    assert ledger.readings()["ns/svc/default/m"].rows["correct"] == 1
+    assert ledger.models()["ns/svc/default/m"].rows["correct"] == 1
 
 
 def test_a_repetition_does_not_keep_an_exchange() -> None:
@@ -485,7 +484,7 @@ def test_after_expiry_a_puid_is_new(restarts: bool) -> None:
         ledger.restart()
     ledger.absorb(a_feedback(1, at=WEEK + 2 * HOUR)).cut(WEEK + 2 * HOUR)
     assert ledger.describe()["legs"] == []
-    assert ledger.readings()["ns/svc/default/m"].rows["unlabelled"] == 1
+    assert ledger.models()["ns/svc/default/m"].rows["unlabelled"] == 1
 
 
 @pytest.mark.parametrize(
@@ -570,4 +569,4 @@ def test_the_labels_of_several_rows_correct_nothing() -> None:
 def test_errors_of_a_model_are_counted() -> None:
     ledger = Ledger().absorb(a_response(body={"status": {"code": 500}}), a_response(1, puid="q")).cut()
     assert ledger.stats.failed == 1
-    assert ledger.readings()["ns/svc/default/m"].rows["failed"] == 1
+    assert ledger.models()["ns/svc/default/m"].rows["failed"] == 1

@@ -6,6 +6,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.join.description import newest_feedback
 from app.core.join.exchange import Exchange
 from app.core.join.joined import Joining
 from app.core.payloads.messages import message_class
@@ -27,7 +28,7 @@ def common(draw: st.DrawFn) -> list[Record]:
 
 def exchanges(ledger: Ledger) -> list[tuple[bytes, Exchange, Joining]]:
     return [
-        (puid, exchange, Joining(shard.names, shard.counting))
+        (puid, exchange, Joining(shard.numbers, shard.judging))
         for shard in ledger.shards
         for puid in shard.store
         if (exchange := shard.get(puid)) is not None
@@ -40,7 +41,7 @@ def test_the_legs_of_a_record_are_those_of_the_exchange(story: list[Record]) -> 
         record: dict[str, Any] = orjson.loads(joining.record(puid, [], exchange))
         assert record["legs"] == orjson.loads(orjson.dumps(joining.legs(exchange)))
         assert record["puid"] == puid.decode()
-        assert record.get("feedback_time", 0) == max((feedback.time for feedback in exchange.feedbacks), default=0)
+        assert record.get("feedback_time", 0) == newest_feedback(exchange)
 
 
 @given(st.binary(min_size=1).filter(lambda puid: puid[0] != 0), st.sampled_from(["", 'http://a"b']))

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from app.core.counts.panes import COARSE, FINE, TOTAL, RowKey, parse_key, parse_row_value
-from app.core.measures.reading import Reading
+from app.core.counts.panes import COARSE, FINE, TOTAL
+from app.core.counts.rows import RowKey, parse_key, parse_rows
 from app.core.outputs.report import models_report
 from app.core.rules import Rulebook, Rules
 from tests.builders import (
@@ -14,12 +14,14 @@ from tests.builders import (
     START,
     Fields,
     Ledger,
+    Read,
     Record,
     a_feedback,
     a_request,
     a_response,
     a_shard,
     absorb,
+    run,
     tell,
     totals,
 )
@@ -27,26 +29,26 @@ from tests.builders import (
 FIRST_MINUTE = START // 60
 
 
-def counts(*records: Record, rules: tuple[Rules, ...] = ()) -> dict[str, Reading]:
+def counts(*records: Record, rules: tuple[Rules, ...] = ()) -> dict[str, Read]:
     """What is read out of the totals of a story, by model."""
-    return tell(*records, rules=rules).readings()
+    return tell(*records, rules=rules).models()
 
 
-def judged(reading: Reading) -> dict[str, int]:
+def judged(reading: Read) -> dict[str, int]:
     """Rows by verdict, those that occur."""
     return {verdict: rows for verdict, rows in reading.rows.items() if rows}
 
 
-def rewarded(readings: dict[str, Reading]) -> dict[str, tuple[int, float]]:
+def rewarded(readings: dict[str, Read]) -> dict[str, tuple[int, float]]:
     """Number and sum of rewards, by model that has one."""
     return {who: (reading.rewards, reading.reward_points) for who, reading in readings.items() if reading.rewards}
 
 
-def minutes(ledger: Ledger, column: str, row: str = "counters", level: str = FINE) -> dict[tuple[str, int], int]:
+def minutes(ledger: Ledger, column: str, row: str = "exchanges", level: str = FINE) -> dict[tuple[str, int], int]:
     """Where a counter has been counted: (model, minutes after the start) → amount."""
     panes = FIRST_MINUTE if level == FINE else FIRST_MINUTE // 10
     return {
-        (str(key.identity), key.pane - panes): cells[column]
+        (str(key.subject), key.pane - panes): cells[column]
         for key, cells in ledger.rows().items()
         if key.level == level and key.row == row and column in cells
     }
@@ -67,7 +69,7 @@ def test_one_exchange() -> None:
 def test_parts_alone() -> None:
     assert counts(a_request())[MODEL].parts == {"request": 1, "response": 0, "feedback": 0}
     assert counts(a_response(1))[MODEL].parts == {"request": 0, "response": 1, "feedback": 0}
-    assert counts(a_feedback(1))[MODEL].parts == {"request": 0, "response": 0, "feedback": 1}
+    assert counts(a_feedback(1), a_request(puid="q"))[MODEL].parts == {"request": 1, "response": 0, "feedback": 1}
     assert counts(a_feedback(reward=1))[MODEL].parts == {"request": 0, "response": 0, "feedback": 1}
 
 
@@ -102,9 +104,9 @@ def test_a_correction_is_as_having_had_the_right_label_at_once(labels: list[Any]
 
 def test_a_correction_of_the_response_moves_all_that_it_counted() -> None:
     story = tell(a_response(1, at=0), a_feedback(1, at=9), a_response(0, version="v2", at=70))
-    assert str(*story.readings()) == f"{MODEL}@v2"
+    assert str(*story.models()) == f"{MODEL}@v2"
     assert minutes(story, "response") == {(f"{MODEL}@v2", 1): 1}
-    assert story.readings()[f"{MODEL}@v2"].confusion == {("1", "0"): 1}
+    assert story.models()[f"{MODEL}@v2"].confusion == {("1", "0"): 1}
 
 
 def test_partitions_add_up() -> None:
@@ -113,8 +115,8 @@ def test_partitions_add_up() -> None:
         absorb(shard, [a_response(1, puid=f"p{shard.partition}"), a_feedback(1, puid=f"p{shard.partition}", at=2)])
     (counted,) = totals(shards).values()
     assert counted == {
-        ("counters", "response"): 3, ("counters", "feedback"): 3, ("=1", "1"): 3,
-        ("counters", "delay_1"): 3, ("counters", "delay_us"): 6_000_000,
+        ("exchanges", "response"): 3, ("exchanges", "feedback"): 3, ("confusion=1", "1"): 3,
+        ("delay", "1"): 3, ("delay", "us"): 6_000_000,
     }  # fmt: skip
 
 
@@ -180,8 +182,9 @@ def test_labels_of_two_services_do_not_compete() -> None:
 
 
 def test_a_label_of_a_service_that_has_not_answered_is_a_feedback_of_that_service() -> None:
-    found = counts(a_response(1), a_feedback(1, at=1), a_feedback(1, service="other", at=2))
-    assert found["ns/other/default/m"].parts == {"request": 0, "response": 0, "feedback": 1}
+    asked = a_request(service="other", puid="q")
+    found = counts(a_response(1), a_feedback(1, at=1), a_feedback(1, service="other", at=2), asked)
+    assert found["ns/other/default/m"].parts == {"request": 1, "response": 0, "feedback": 1}
     assert found[MODEL].parts["feedback"] == 1
 
 
@@ -244,8 +247,8 @@ def test_the_scored_model_of_one_predictor_excludes_no_other_predictor() -> None
 def test_the_report_says_which_model_is_scored() -> None:
     rulebook = Rulebook((Rules("*/score", scored_model="score"),))
     ledger = tell(*GRAPH, rules=rulebook.entries)
-    view = ledger.view()
-    report = models_report(view.readings(START), view.first_seen, rulebook)["models"]
+    readings = ledger.readings()
+    report = models_report(readings.of_models(START), readings.view.first_seen, rulebook)["models"]
     assert [(model["model"], model["scored_model"], model["shadow"]) for model in report] == [
         ("clean", None, False),
         ("score", "score", False),
@@ -327,7 +330,7 @@ def test_zero_negative_and_bool_rewards_count(rewards: list[Any], number: int, p
 
 def test_sums_of_rewards_are_exact() -> None:
     ledger = Ledger().absorb(*(a_feedback(reward=0.1, puid=f"p{number}") for number in range(1000))).cut()
-    assert ledger.readings()[MODEL].reward_points == 100
+    assert ledger.models()[MODEL].reward_points == 100
 
 
 def test_a_reward_is_no_verdict_and_a_label_no_reward() -> None:
@@ -345,31 +348,33 @@ def test_a_change_of_rules_holds_from_then_on_and_makes_nothing_negative() -> No
         a_response(0.7, puid="p"), a_feedback(1, puid="p"), a_response(0.7, puid="q"), a_feedback(1, puid="q")
     )
     ledger.cut().restart(Rules(threshold=0.9, scored_model="m", shadow=("default",)))
-    assert ledger.readings()[MODEL].confusion == {("1", "1"): 2}
+    assert ledger.models()[MODEL].confusion == {("1", "1"): 2}
     ledger.absorb(a_feedback(0, puid="p", at=9)).cut()
-    assert ledger.readings()[MODEL].confusion == {("1", "1"): 1, ("0", "0"): 1}
+    assert ledger.models()[MODEL].confusion == {("1", "1"): 1, ("0", "0"): 1}
     ledger.absorb(a_feedback(None, puid="p", at=10), a_feedback(None, puid="q", at=10)).cut()
-    assert ledger.readings()[MODEL].confusion == {}
+    assert ledger.models()[MODEL].confusion == {}
     assert all(amount > 0 for row in ledger.rows().values() for amount in row.values())
 
 
 def test_a_model_that_is_no_longer_scored_gives_back_what_it_counted() -> None:
     ledger = Ledger().absorb(a_response(1), a_response(1, model="other"), a_feedback(1, model=None)).cut()
-    assert judged(ledger.readings()[MODEL]) == {"correct": 1}
+    assert judged(ledger.models()[MODEL]) == {"correct": 1}
     ledger.restart(Rules(scored_model="other"))
     ledger.absorb(a_request(at=1)).cut()
-    assert judged(ledger.readings()[MODEL]) == {"unlabelled": 1}
+    assert judged(ledger.models()[MODEL]) == {"unlabelled": 1}
 
 
 def test_what_has_been_taken_back_is_not_written() -> None:
     ledger = Ledger().absorb(a_response(1), a_feedback(1, reward=1, at=1), a_request(puid="q", at=1)).cut()
     ledger.absorb(a_feedback(0, reward=None, at=2), a_response(1, version="v2", puid="q", at=99)).cut()
-    written = [
-        (parse_key(key), parse_row_value(value)) for key, value in ledger.panes[0].items() if b"first" not in key
-    ]
-    assert all(all(cells.values()) for _, cells in written)
-    kept = {(str(key.identity), key.row) for key, _ in written if isinstance(key, RowKey)}
-    assert kept == {(MODEL, "=0"), (MODEL, "counters"), (f"{MODEL}@v2", "counters"), (f"{MODEL}@v2", "unlabelled")}
+    keys = [(parse_key(raw), value) for raw, value in ledger.panes[0].items()]
+    written = [(key, parse_rows(key.row, value)) for key, value in keys if isinstance(key, RowKey)]
+    assert all(all(columns.values()) for _, rows in written for columns in rows.values())
+    kept = {(str(key.subject), row) for key, rows in written for row in rows}
+    assert kept == {
+        (MODEL, "exchanges"), (MODEL, "confusion=0"), (MODEL, "delay"),
+        (f"{MODEL}@v2", "exchanges"), (f"{MODEL}@v2", "confusion/unlabelled"),
+    }  # fmt: skip
 
 
 # -- rule 6: the task -------------------------------------------------------------------------------------------------
@@ -389,7 +394,7 @@ def each(*pairs: tuple[Any, Any], names: Any = None) -> list[Record]:
     ("records", "task", "classes"),
     [
         ([a_request()], "unknown", []),
-        ([a_feedback(1)], "unknown", []),
+        ([a_feedback(1, reward=1)], "unknown", []),
         (each((1, None)), "binary", ["1"]),
         (each((0, 0), (1, 1)), "binary", ["0", "1"]),
         (each((0, 0), (1, 2)), "multiclass", ["0", "1", "2"]),
@@ -406,7 +411,9 @@ def each(*pairs: tuple[Any, Any], names: Any = None) -> list[Record]:
         (each((0.2, 0.3)), "regression", []),
         (each((0.2, 7)), "regression", []),
         (each((0.2, "cat")), "regression", []),
-        (each((1, 1), (2, 2.5)), "regression", []),
+        (each((1, 1), (2, 2.5)), "binary", ["1"]),  # as many of either
+        (each((1, 1), (2, 2.5), (3.5, 2)), "regression", []),
+        (each((1, 1), (0, 0), (2, 2.5)), "binary", ["0", "1"]),
         (each((10, 10), (9, 9), (2, 2)), "multiclass", ["2", "9", "10"]),
     ],
 )
@@ -415,14 +422,21 @@ def test_the_task_that_shows(records: list[Record], task: str, classes: list[str
     assert (reading.task, reading.classes) == (task, classes)
 
 
-def test_evidence_of_regression_withdraws_the_confusion_and_its_correction_brings_it_back() -> None:
+def test_rows_of_the_other_nature_are_measured_and_most_rows_say_what_the_model_is() -> None:
     records = each((3, 3), (4, 5), (4, None))
     before = counts(*records)[MODEL]
     assert (before.task, judged(before)) == ("multiclass", {"correct": 1, "incorrect": 1, "unlabelled": 1})
-    evidence = a_feedback(4.5, puid="p2", at=2)
-    during = counts(*records, evidence)[MODEL]
-    assert (during.task, during.confusion, judged(during)) == ("regression", {}, {"measured": 3})
-    after = counts(*records, evidence, a_feedback(4, puid="p2", at=3))[MODEL]
+    odd = a_feedback(4.5, puid="p2", at=2)
+    during = counts(*records, odd)[MODEL]
+    assert (during.task, during.confusion, judged(during)) == (
+        "multiclass",
+        {("3", "3"): 1, ("5", "4"): 1},
+        {"correct": 1, "incorrect": 1, "measured": 1},
+    )
+    more = [a_feedback(label + 0.5, puid=f"p{number}", at=3) for number, label in enumerate((3, 5))]
+    tipped = counts(*records, odd, *more)[MODEL]
+    assert (tipped.task, tipped.confusion, judged(tipped)) == ("regression", {}, {"measured": 3})
+    after = counts(*records, odd, a_feedback(4, puid="p2", at=3))[MODEL]
     assert (after.task, judged(after)) == ("multiclass", {"correct": 2, "incorrect": 1})
 
 
@@ -491,7 +505,7 @@ def test_a_mismatch_is_counted_while_it_lasts() -> None:
     [(0, 0), (-5, 0), (1, 0), (1.000001, 1), (10, 1), (11, 2), (60, 2), (300, 3), (1801, 5), (86400, 7), (2592001, 11)],
 )
 def test_the_delay_of_a_label_falls_into_its_bucket(seconds: float, bucket: int) -> None:
-    reading = counts(a_response(1, at=0), a_feedback(1, at=seconds))[MODEL]
+    reading = counts(a_response(1, at=0), a_feedback(1, at=seconds, stamp=max(0, min(seconds, 86400))))[MODEL]
     assert [index for index, amount in enumerate(reading.delays) if amount] == [bucket]
     assert reading.delay_seconds == max(0, seconds)
 
@@ -510,40 +524,41 @@ def test_everything_is_counted_in_the_total_a_coarse_and_a_fine_pane() -> None:
     ledger = tell(a_response(1, at=61))
     (who,) = ledger.totals()
     assert ledger.rows() == {
-        RowKey(who, level, pane, row): {column: 1}
+        RowKey(who, "", level, pane, row): {column: 1}
         for level, pane in ((TOTAL, 0), (COARSE, START // 600), (FINE, FIRST_MINUTE + 1))
-        for row, column in (("counters", "response"), ("unlabelled", "1"))
+        for row, column in (("exchanges", "response"), ("confusion/unlabelled", "1"))
     }
 
 
 def test_all_of_a_leg_falls_in_the_pane_of_its_response() -> None:
     ledger = tell(a_request(at=10), a_response(1, at=70), a_feedback(1, reward=1, at=700))
-    for column in ("request", "response", "feedback", "rewards", "points"):
-        assert list(minutes(ledger, column)) == [(MODEL, 1)]
-        assert list(minutes(ledger, column, level=COARSE)) == [(MODEL, 0)]
-    assert minutes(ledger, "1", row="=1") == {(MODEL, 1): 1}
+    exchanges = [("exchanges", part) for part in ("request", "response", "feedback")]
+    for row, column in [*exchanges, ("rewards", "count"), ("rewards", "points")]:
+        assert list(minutes(ledger, column, row)) == [(MODEL, 1)]
+        assert list(minutes(ledger, column, row, level=COARSE)) == [(MODEL, 0)]
+    assert minutes(ledger, "1", row="confusion=1") == {(MODEL, 1): 1}
 
 
 def test_before_the_response_each_part_is_in_its_own_pane() -> None:
     ledger = tell(a_request(at=10), a_feedback(1, reward=1, at=700))
     assert minutes(ledger, "request") == {(MODEL, 0): 1}
     assert minutes(ledger, "feedback") == {(MODEL, 11): 1}
-    assert minutes(ledger, "rewards") == {(MODEL, 11): 1}
+    assert minutes(ledger, "count", row="rewards") == {(MODEL, 11): 1}
     assert minutes(tell(a_feedback(1, at=130)), "feedback") == {(MODEL, 2): 1}
 
 
 def test_parts_that_came_before_move_to_the_pane_and_the_version_of_the_response() -> None:
     ledger = Ledger().absorb(a_request(at=10), a_feedback(1, reward=1, at=700)).cut()
-    assert list(ledger.readings()) == [MODEL]
+    assert list(ledger.models()) == [MODEL]
     ledger.absorb(a_response(1, version="v2", at=70)).cut()
-    assert list(ledger.readings()) == [f"{MODEL}@v2"]
+    assert list(ledger.models()) == [f"{MODEL}@v2"]
     assert {key.pane for key in ledger.rows() if key.level == FINE} == {FIRST_MINUTE + 1}
-    assert ledger.readings()[f"{MODEL}@v2"].parts == {"request": 1, "response": 1, "feedback": 1}
+    assert ledger.models()[f"{MODEL}@v2"].parts == {"request": 1, "response": 1, "feedback": 1}
 
 
 def test_legs_of_one_puid_have_panes_of_their_own() -> None:
     ledger = tell(a_response(1, at=59), a_response(1, predictor="shadow", at=61), a_feedback(1, at=130))
-    assert minutes(ledger, "1", row="=1") == {(MODEL, 0): 1, (SHADOW, 1): 1}
+    assert minutes(ledger, "1", row="confusion=1") == {(MODEL, 0): 1, (SHADOW, 1): 1}
 
 
 @pytest.mark.parametrize(
@@ -582,8 +597,8 @@ HOUR = 3600
 def test_a_late_label_restates_its_panes_while_these_are_kept() -> None:
     ledger = Ledger().absorb(a_response(1, at=0)).cut(HOUR)
     ledger.absorb(a_feedback(1, at=HOUR)).cut(HOUR + 1)
-    assert minutes(ledger, "1", row="=1") == {(MODEL, 0): 1}
-    assert ledger.readings("5m", now=30)[MODEL].confusion == {("1", "1"): 1}
+    assert minutes(ledger, "1", row="confusion=1") == {(MODEL, 0): 1}
+    assert ledger.models("5m", now=30)[MODEL].confusion == {("1", "1"): 1}
     assert ledger.stats.late == 0
 
 
@@ -594,7 +609,7 @@ def test_fine_panes_go_after_two_hours_and_coarse_ones_after_25() -> None:
         ledger.cut(clock)
         levels.append({key.level for key in ledger.rows()})
     assert levels == [{TOTAL, COARSE, FINE}] * 2 + [{TOTAL, COARSE}] * 2 + [{TOTAL}]
-    assert len(ledger.panes[0]) == 3  # two rows of the total, and when it was first seen
+    assert len(ledger.panes[0]) == 3  # the total, when it was first seen, and the end of the epoch
 
 
 def test_a_label_after_that_counts_in_the_totals_and_as_late() -> None:
@@ -602,10 +617,10 @@ def test_a_label_after_that_counts_in_the_totals_and_as_late() -> None:
     assert ledger.stats.late == 0
     ledger.absorb(a_feedback(0, at=26 * HOUR)).cut(26 * HOUR)
     assert {key.level for key in ledger.rows()} == {TOTAL}
-    assert ledger.readings()[MODEL].confusion == {("0", "1"): 1}
+    assert ledger.models()[MODEL].confusion == {("0", "1"): 1}
     assert ledger.stats.late == 1
     ledger.absorb(a_feedback(1, at=27 * HOUR)).cut(27 * HOUR)
-    assert ledger.readings()[MODEL].confusion == {("1", "1"): 1}
+    assert ledger.models()[MODEL].confusion == {("1", "1"): 1}
     assert {key.level for key in ledger.rows()} == {TOTAL}
 
 
@@ -631,3 +646,211 @@ def test_a_model_is_first_seen_in_its_earliest_pane() -> None:
     (who,) = ledger.totals()
     assert ledger.view().first_seen(who) == START + 60
     assert ledger.copy().absorb(a_response(1, puid="d", at=5)).cut().view().first_seen(who) == START
+
+
+# -- who is judged, and by what ---------------------------------------------------------------------------------------
+
+
+def test_a_model_of_two_natures_is_told_once_with_the_puid_that_showed_it() -> None:
+    ledger = Ledger()
+    notes = []
+    for record in (*each((3, 3), (4, 4.5), (5, 5.5)), a_feedback(3.5, puid="p0", at=9)):
+        ledger.absorb(record)
+        notes += ledger.shards[0].cut(None).notes
+    (note,) = notes
+    assert "ns/svc/default/m" in note
+    assert "'p1'" in note
+
+
+def test_the_report_says_what_is_counted_as_measured() -> None:
+    ledger = tell(*each((3, 3), (4, 4.5), (5, 5)))
+    (model,) = models_report(ledger.readings().of_models(START), lambda _: 0, Rulebook())["models"]
+    (note,) = model["notes"]
+    assert note.startswith("1 of 3 labelled rows are of another nature")
+
+
+def test_a_feedback_that_names_a_model_of_no_part_in_the_exchange_judges_the_others_of_its_predictor() -> None:
+    found = counts(a_response(1, model="b"), a_feedback(1, model="a", at=1))
+    assert {who: judged(read) for who, read in found.items()} == {"ns/svc/default/b": {"correct": 1}}
+    both = counts(a_response(1, model="b"), a_response(0, model="a"), a_feedback(1, model="a", at=1))
+    assert judged(both["ns/svc/default/b"]) == {"unlabelled": 1}
+
+
+def test_no_model_appears_from_a_feedback_alone() -> None:
+    assert counts(a_feedback(1)) == {}
+    assert list(counts(a_feedback(1, service="typo"), a_response(1))) == [MODEL]
+    assert list(counts(a_feedback(1, reward=1))) == [MODEL]  # a reward is counted to it
+
+
+def test_beside_the_scored_model_none_of_its_predictor_is_judged_even_where_it_has_not_answered() -> None:
+    rules = (Rules("ns/svc/*", scored_model="classifier"),)
+    found = counts(a_response(1, model="transformer"), a_feedback(1, model="transformer", at=1), rules=rules)
+    assert judged(found["ns/svc/default/transformer"]) == {"unlabelled": 1}
+
+
+def test_a_failed_answer_has_no_rows_to_mismatch_or_to_be_late_for() -> None:
+    failed = {"status": {"code": 503, "status": "FAILURE"}}
+    (read,) = counts(a_response(body=failed), a_feedback([1, 0, 1], at=99)).values()
+    assert judged(read) == {"failed": 1}
+    assert (read.mismatched, sum(read.delays), read.parts["feedback"]) == (0, 0, 1)
+
+
+def test_taking_back_what_nobody_has_said_is_no_feedback() -> None:
+    (read,) = counts(a_response(1), a_feedback(None, at=1)).values()
+    assert (read.parts["feedback"], judged(read)) == (0, {"unlabelled": 1})
+
+
+def test_a_reward_that_names_only_a_model_is_that_models_or_nobodys() -> None:
+    answers = [a_response(1, model="a"), a_response(1, model="b", predictor="canary")]
+    reward = a_feedback(reward=1, predictor=None, model="b", at=1)
+    assert rewarded(counts(*answers, reward)) == {"ns/svc/canary/b": (1, 1.0)}
+    nobody = a_feedback(reward=1, predictor=None, model="c", at=1)
+    assert rewarded(counts(*answers, nobody)) == {"ns/svc": (1, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("classes", "positive", "answer", "label", "cell"),
+    [
+        (("no", "yes"), "yes", [[0.1, 0.9]], "yes", ("yes", "yes")),
+        (("no", "yes"), "yes", [[0.9, 0.1]], 1, ("yes", "no")),
+        (("a", "b", "c"), None, [[0.1, 0.2, 0.7]], 2, ("c", "c")),
+        (("no", "yes"), "yes", [0.97], "yes", ("yes", "yes")),
+        (("no", "yes"), "yes", [1.0], "yes", ("yes", "yes")),
+        (("ok", "fraud"), "fraud", [0], "ok", ("ok", "ok")),
+        (("no", "yes"), "yes", [1.0000001192092896], "yes", ("yes", "yes")),
+        (("no", "yes"), "yes", [-1.5e-8], "no", ("no", "no")),
+    ],
+)
+def test_classes_of_the_rules_name_positions_and_what_scores_mean(
+    classes: tuple[str, ...], positive: str | None, answer: list[Any], label: Any, cell: tuple[str, str]
+) -> None:
+    rules = (Rules(classes=classes, positive=positive),)
+    (read,) = counts(a_response(*answer), a_feedback(label, at=1), rules=rules).values()
+    assert read.confusion == {cell: 1}
+    assert set(read.classes) == set(classes)
+
+
+@pytest.mark.parametrize("score", [1.0000001192092896, -1.4901161193847656e-08, 1.0, 0.0, 0, 1])
+def test_a_score_at_the_ends_or_beyond_them_by_rounding_is_a_score(score: float) -> None:
+    expected = "1" if score > 0.5 else "0"
+    for rules in (Rules(), Rules(task="binary", positive="1"), Rules(classes=("0", "1"))):
+        found = counts(a_response(score), a_response(0.7, puid="q"), a_feedback(int(expected), at=1), rules=(rules,))
+        assert found[MODEL].confusion == {(expected, expected): 1}
+        assert found[MODEL].task == "binary"
+
+
+@pytest.mark.parametrize(
+    ("answer", "label"), [(True, "True"), ("true", True), ("True", 1), (1, "true"), ("FALSE", 0), (False, "False")]
+)
+def test_booleans_and_their_texts_are_one_class(answer: Any, label: Any) -> None:
+    assert judged(counts(a_response(answer), a_feedback(label, at=1))[MODEL]) == {"correct": 1}
+
+
+def test_blanks_around_a_class_do_not_matter_and_an_empty_one_is_seen() -> None:
+    assert judged(counts(a_response(" cat\t"), a_feedback("cat\n", at=1))[MODEL]) == {"correct": 1}
+    empty = counts(a_response(""), a_feedback("cat", at=1))[MODEL]
+    assert empty.confusion == {("cat", "(empty)"): 1}
+
+
+# -- times ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cuts", [[1, 1, 1], []])
+def test_a_model_is_first_seen_with_the_earliest_of_its_parts(cuts: list[int]) -> None:
+    ledger = run([a_request(at=70), a_response(1, at=200), a_feedback(1, at=10)], cuts)
+    (identity,) = ledger.totals()
+    assert ledger.view().first_seen(identity) == START
+
+
+def test_of_the_same_event_twice_the_lower_record_time_holds() -> None:
+    """Its event time is ahead of its clock, so the record time is the one that it falls by."""
+    for first, again in ((90, 30), (30, 90)):
+        story = [a_response(1, at=3600, stamp=first), a_response(1, at=3600, stamp=again)]
+        assert minutes(run(story, [1]), "response") == {(MODEL, 0): 1}
+        story = [a_feedback(1, reward=1, at=3600, stamp=first), a_feedback(1, reward=1, at=3600, stamp=again)]
+        assert minutes(run(story, [1]), "feedback") == {(MODEL, 0): 1}
+
+
+DAY = 86400
+
+
+@pytest.mark.parametrize("clock", [None, 8 * DAY])
+def test_a_label_that_is_too_late_is_so_however_late_the_partition_is_read(clock: float | None) -> None:
+    """Whether the clock has passed in between, or all of it is read at once."""
+    ledger = Ledger().absorb(a_response(1, at=0)).cut(clock)
+    ledger.absorb(a_feedback(1, at=8 * DAY)).cut(clock)
+    assert judged(ledger.models()[MODEL]) == {"unlabelled": 1}
+    in_time = Ledger().absorb(a_response(1, at=0), a_feedback(1, at=6 * DAY)).cut()
+    assert judged(in_time.models()[MODEL]) == {"correct": 1}
+    new = Ledger().absorb(a_response(1, at=0), a_response(0, at=8 * DAY), a_feedback(0, at=8 * DAY + 1)).cut()
+    assert judged(new.models()[MODEL]) == {"correct": 1, "unlabelled": 1}
+
+
+# -- found by the oracle (tests/oracle) -------------------------------------------------------------------------------
+
+
+def test_a_score_between_two_known_classes_is_judged_whatever_its_label_is() -> None:
+    for rules, names in ((Rules(classes=("no", "yes")), None), (Rules(), ["no", "yes"])):
+        reading = counts(a_response(0.7, names=names), a_feedback("maybe", at=1), rules=(rules,))[MODEL]
+        assert (reading.task, reading.confusion) == ("multiclass", {("maybe", "yes"): 1})
+
+
+def test_of_two_declared_classes_the_second_is_the_positive_one() -> None:
+    """In what is shown as in what a score means."""
+    rules = (Rules(task="binary", classes=("no", "yes")),)
+    reading = counts(*each((0.9, "yes"), (0.1, "yes"), (0.8, "no"), (0.2, "no")), rules=rules)[MODEL]
+    assert reading.outcomes == {"": (1, 1, 1, 1)}
+
+
+@pytest.mark.parametrize("service", [None, "svc"])
+def test_a_reward_that_names_a_leg_without_its_namespace_finds_that(service: str | None) -> None:
+    reward = a_feedback(reward=1, namespace=None, service=service, at=1)
+    assert rewarded(counts(a_response(1), a_response(1, model="n"), reward)) == {MODEL: (1, 1)}
+    assert rewarded(counts(a_response(1), a_response(1, namespace="far"), reward)) == {
+        f"/{service or ''}/default/m": (1, 1)
+    }
+
+
+@pytest.mark.parametrize(
+    "outdated",
+    [
+        (a_feedback(1, row=0, predictor="canary", at=1), a_feedback([1], at=2)),
+        (a_feedback([1], predictor="canary", at=1), a_feedback(1, row=0, at=2)),
+        (a_feedback([1, 1], predictor="canary", at=1), a_feedback([1, None], at=2), a_feedback(1, row=1, at=3)),
+    ],
+)
+def test_of_a_label_that_is_outdated_in_every_row_nothing_counts(outdated: tuple[Record, ...]) -> None:
+    """Not even as a feedback of whom it names, whether labels are those of a batch or of a row."""
+    asked = [a_request(puid="q"), a_request(puid="q", predictor="canary")]
+    found = counts(*outdated, *asked)
+    assert [found[f"ns/svc/{predictor}/m"].parts["feedback"] for predictor in ("default", "canary")] == [1, 0]
+
+
+def test_labels_of_rows_that_are_taken_back_for_the_batch_are_no_feedback() -> None:
+    found = counts(a_response(1, 0), a_feedback(1, row=0, at=1), a_feedback(1, row=1, at=2), a_feedback(None, at=3))
+    assert (found[MODEL].parts["feedback"], judged(found[MODEL])) == (0, {"unlabelled": 2})
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [a_feedback(reward=1, at=-70)],
+        [a_feedback(1, row=0, at=-70), a_feedback(1, row=1, at=70)],
+        [a_feedback(1, at=90, stamp=-230)],  # its clock is ahead
+        [a_feedback(1, at=-70), a_feedback(reward=1, at=70)],
+    ],
+)
+@pytest.mark.parametrize("answer", [a_response(1, 1, at=5), a_response(1, at=5), a_request(at=5)])
+def test_a_model_is_first_seen_with_any_part_that_is_counted_to_it(parts: list[Record], answer: Record) -> None:
+    for records in ([answer, *parts], [*parts, answer]):
+        ledger = run(records, [])
+        (identity,) = ledger.totals()
+        seen = min(part.timestamp // 1000 for part in parts)
+        assert ledger.view().first_seen(identity) == seen // 60 * 60
+
+
+def test_an_exchange_with_labels_by_row_is_forgotten_as_any_other() -> None:
+    """All of it is read at once, before any clock could have passed."""
+    old = [a_request(at=0), a_feedback(1, row=0, at=1), a_feedback(1, row=1, at=2)]
+    (read,) = run([*old, a_response(1, at=8 * DAY)], []).models().values()
+    assert (read.parts, judged(read)) == ({"request": 1, "response": 1, "feedback": 1}, {"unlabelled": 1})

@@ -1,14 +1,16 @@
 """What is read out of counts: the task, the classes, one class against the rest."""
 
-from dataclasses import astuple
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.measures.reading import Reading, Tally, class_order, known_classes, one_against_rest, read, task_of
+from app.core.counts.view import Cells
+from app.core.measures.confusion import known_classes, one_against_rest, task_of
+from app.core.measures.reading import class_order
 from app.core.rules import Rules
+from tests.builders import Read, Tally, a_reading, a_tally
 
 CLASSES = ("0", "1", "2", "3")
 confusions = st.dictionaries(
@@ -17,12 +19,15 @@ confusions = st.dictionaries(
 
 
 def tally_of(confusion: dict[tuple[str, str], int]) -> Tally:
-    return {(f"={actual}", predicted): rows for (actual, predicted), rows in confusion.items()}
+    return {(f"confusion={actual}", predicted): rows for (actual, predicted), rows in confusion.items()}
 
 
-def reading_of(tally: Tally, rules: Rules | None = None, most_classes: int = 200) -> Reading:
-    rules = rules or Rules()
-    return read(tally, task_of(tally, rules), rules, known_classes(tally, rules), most_classes)
+def reading_of(tally: Tally, rules: Rules | None = None, most_classes: int = 200) -> Read:
+    return Read(a_reading(tally, rules, most_classes))
+
+
+def cells_of(tally: Tally) -> Cells:
+    return a_tally(tally).get("confusion", {})
 
 
 @given(confusions)
@@ -33,23 +38,23 @@ def test_one_class_against_the_rest(confusion: dict[tuple[str, str], int]) -> No
         for (actual, predicted), rows in confusion.items():
             positive, said = actual == name, predicted == name
             expected["tp" if positive and said else "fp" if said else "fn" if positive else "tn"] += rows
-        assert astuple(one) == tuple(expected.values())
+        assert tuple(one) == tuple(expected.values())
 
 
 @pytest.mark.parametrize(
     ("tally", "classes"),
     [
         ({}, []),
-        ({("=2", "10"): 1, ("=9", "2"): 1}, ["2", "9", "10"]),
-        ({("=b", "a"): 1, ("unlabelled", "7"): 1}, ["7", "a", "b"]),
-        ({("classes", '["cat","dog"]'): 1}, ["cat", "dog"]),
-        ({("classes", '["cat","dog"]'): 0, ("=1", "1"): 0, ("unlabelled", "2"): 0}, []),
-        ({("counters", "failed"): 4, ("counters", "request"): 4}, []),
+        ({("confusion=2", "10"): 1, ("confusion=9", "2"): 1}, ["2", "9", "10"]),
+        ({("confusion=b", "a"): 1, ("confusion/unlabelled", "7"): 1}, ["7", "a", "b"]),
+        ({("confusion/classes", '["cat","dog"]'): 1}, ["cat", "dog"]),
+        ({("confusion/classes", '["cat","dog"]'): 0, ("confusion=1", "1"): 0, ("confusion/unlabelled", "2"): 0}, []),
+        ({("confusion", "failed"): 4, ("exchanges", "request"): 4}, []),
     ],
 )
 def test_the_known_classes_in_their_order(tally: Tally, classes: list[str]) -> None:
-    assert sorted(known_classes(tally, Rules()), key=class_order) == classes
-    assert known_classes(tally, Rules(classes=("x",))) == {*classes, "x"}
+    assert sorted(known_classes(cells_of(tally), Rules()), key=class_order) == classes
+    assert known_classes(cells_of(tally), Rules(classes=("x",))) == {*classes, "x"}
 
 
 def test_numbers_come_in_order_of_value_before_texts() -> None:
@@ -70,27 +75,30 @@ def test_texts_that_python_takes_for_numbers_have_one_place_in_the_order(text: s
         ({}, Rules(), "unknown"),
         ({}, Rules(task="binary"), "binary"),
         ({}, Rules(positive="yes"), "binary"),
-        ({("unlabelled", "1"): 1}, Rules(), "binary"),
-        ({("unlabelled", "1"): 1, ("=2", "2"): 1}, Rules(), "multiclass"),
-        ({("unlabelled", "1"): 1, ("=2", "2"): 0}, Rules(), "binary"),
-        ({("classes", '["0","1"]'): 1}, Rules(), "binary"),
-        ({("classes", '["0","1","2"]'): 1}, Rules(), "multiclass"),
-        ({("unlabelled", "1"): 1}, Rules(classes=("no", "yes")), "multiclass"),
-        ({("counters", "measured"): 1, ("=1", "1"): 99}, Rules(), "regression"),
-        ({("counters", "unmeasured"): 1}, Rules(), "regression"),
-        ({("counters", "measured"): 0, ("=1", "1"): 99}, Rules(), "binary"),
-        ({("counters", "measured"): 1}, Rules(task="multiclass"), "multiclass"),
+        ({("confusion/unlabelled", "1"): 1}, Rules(), "binary"),
+        ({("confusion/unlabelled", "1"): 1, ("confusion=2", "2"): 1}, Rules(), "multiclass"),
+        ({("confusion/unlabelled", "1"): 1, ("confusion=2", "2"): 0}, Rules(), "binary"),
+        ({("confusion/classes", '["0","1"]'): 1}, Rules(), "binary"),
+        ({("confusion/classes", '["0","1","2"]'): 1}, Rules(), "multiclass"),
+        ({("confusion/unlabelled", "1"): 1}, Rules(classes=("no", "yes")), "multiclass"),
+        ({("confusion", "measured"): 1, ("confusion=1", "1"): 99}, Rules(), "binary"),
+        ({("confusion", "measured"): 99, ("confusion=1", "1"): 99}, Rules(), "binary"),
+        ({("confusion", "measured"): 100, ("confusion=1", "1"): 99}, Rules(), "regression"),
+        ({("confusion", "unmeasured"): 2, ("confusion/unlabelled", "1"): 1}, Rules(), "regression"),
+        ({("confusion", "unmeasured"): 1}, Rules(), "regression"),
+        ({("confusion", "measured"): 0, ("confusion=1", "1"): 99}, Rules(), "binary"),
+        ({("confusion", "measured"): 1}, Rules(task="multiclass"), "multiclass"),
     ],
 )
 def test_the_task(tally: Tally, rules: Rules, task: str) -> None:
-    assert task_of(tally, rules) == task
+    assert task_of(cells_of(tally), rules) == task
 
 
 def test_a_binary_model_has_the_positive_class_only() -> None:
     confusion = {("1", "1"): 1, ("0", "1"): 2, ("1", "0"): 3, ("0", "0"): 4}
-    assert {name: astuple(one) for name, one in reading_of(tally_of(confusion)).outcomes.items()} == {"": (1, 2, 3, 4)}
+    assert {name: tuple(one) for name, one in reading_of(tally_of(confusion)).outcomes.items()} == {"": (1, 2, 3, 4)}
     flipped = reading_of(tally_of(confusion), Rules(positive="0"))
-    assert {name: astuple(one) for name, one in flipped.outcomes.items()} == {"": (4, 3, 2, 1)}
+    assert {name: tuple(one) for name, one in flipped.outcomes.items()} == {"": (4, 3, 2, 1)}
 
 
 def test_classes_beyond_the_limit_are_other() -> None:
@@ -104,7 +112,7 @@ def test_classes_beyond_the_limit_are_other() -> None:
         ("other", "0"): 2, ("other", "1"): 2, ("other", "other"): 4,
     }  # fmt: skip
     assert reading.rows == {"correct": 4, "incorrect": 12, "measured": 0, "unlabelled": 0, "failed": 0}
-    assert astuple(reading.outcomes["0"]) == (1, 3, 3, 9)
+    assert tuple(reading.outcomes["0"]) == (1, 3, 3, 9)
 
 
 @given(confusions, st.integers(1, 5))
@@ -122,7 +130,7 @@ def test_folding_loses_no_row_and_changes_no_class_that_is_kept(
 
 
 def test_which_classes_are_kept_does_not_depend_on_the_order_of_counting() -> None:
-    cells = [(f"={number}", str(number)) for number in range(30)]
+    cells = [(f"confusion={number}", str(number)) for number in range(30)]
     one = reading_of(dict.fromkeys(cells, 1), most_classes=5)
     other = reading_of(dict.fromkeys(cells[::-1], 1), most_classes=5)
     assert one.classes == other.classes == ["0", "1", "2", "3", "4", "other"]
@@ -132,16 +140,16 @@ def test_which_classes_are_kept_does_not_depend_on_the_order_of_counting() -> No
     ("tally", "field", "value"),
     [
         (
-            {("counters", "request"): 3, ("counters", "response"): 2},
+            {("exchanges", "request"): 3, ("exchanges", "response"): 2},
             "parts",
             {"request": 3, "response": 2, "feedback": 0},
         ),
-        ({("counters", "rewards"): 3, ("counters", "points"): -1_500_000_000}, "reward_points", -1.5),
-        ({("counters", "mismatched"): 3}, "mismatched", 3),
-        ({("counters", "delay_0"): 3, ("counters", "delay_11"): 1}, "delays", [3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
-        ({("counters", "delay_us"): 1_500_000}, "delay_seconds", 1.5),
+        ({("rewards", "count"): 3, ("rewards", "points"): -1_500_000_000}, "reward_points", -1.5),
+        ({("mismatches", "answers"): 3}, "mismatched", 3),
+        ({("delay", "0"): 3, ("delay", "11"): 1}, "delays", [3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+        ({("delay", "us"): 1_500_000}, "delay_seconds", 1.5),
         (
-            {("counters", "failed"): 2},
+            {("confusion", "failed"): 2},
             "rows",
             {"correct": 0, "incorrect": 0, "measured": 0, "unlabelled": 0, "failed": 2},
         ),

@@ -4,7 +4,8 @@ from typing import Any, Final
 
 import pytest
 
-from app.core.measures.verdict import FAILED, MEASURED, UNLABELLED, UNMEASURED, Atom, judge
+from app.core.counts.atoms import Atom
+from app.core.measures.verdict import FAILED, MEASURED, UNLABELLED, UNMEASURED, judge
 from app.core.payloads.marks import index_mark, mark_of
 from app.core.rules import Rules
 
@@ -14,7 +15,7 @@ NAMED: Final = Rules(task="binary", positive="yes", classes=("no", "yes"))
 
 
 def cell(actual: str, predicted: str) -> Atom:
-    return Atom("=" + actual, predicted)
+    return Atom("confusion=" + actual, predicted)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Documents: each has the shape, the id and the index of Seldon's request logger, and says what holds in the end."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from app.core.outputs.documents.contents import MOST_COPIED, elements_of
 from app.core.outputs.documents.merging import merged, standing
 from app.core.outputs.documents.places import KSERVE, SELDON, Body, Place, index_name, row_id
 from app.core.rules import Column, Rulebook, Rules, Schema
-from app.settings import ModelEntry
+from app.models_file import ModelEntry
 from tests.builders import START, Fields, Record, a_feedback, a_request, a_response, run, time_text, ways
 from tests.cases import cases_if_there, demand
 
@@ -204,6 +205,17 @@ def test_of_feedbacks_that_tell_different_things_each_field_is_the_newest() -> N
     assert "note" not in only(tell(a_response(1, at=1.0), outdated, a_feedback(0, at=4.0)))["feedback"]
 
 
+def test_what_came_with_an_older_statement_is_there_again_once_a_newer_reward_is_anothers() -> None:
+    told = a_feedback(body={"note": "x", "truth": {"data": {"ndarray": [1]}}}, headers={"ce_source": b"one"})
+    own = a_feedback(reward=1, at=5.0, headers={"ce_source": b"two"})
+    found = tell(told, a_response(1, at=4.0), own)
+    assert only(found)["feedback"]["ce-others"] == {"truth": {"note": "x", "ce-source": "one"}}
+    elsewhere = a_response(1, service="other", at=4.5), a_feedback(reward=0, service="other", at=6.0)
+    feedback = tell(told, a_response(1, at=4.0), own, *elsewhere)[INDEX, "p"]["feedback"]
+    assert (feedback["note"], feedback["ce-source"], feedback["ce-time"]) == ("x", "one", time_text(0.0))
+    assert not feedback.keys() & {"reward", "ce-others", "ce-times"}
+
+
 def test_a_reward_that_is_taken_back_is_gone() -> None:
     document = only(tell(a_response(1, at=1.0), a_feedback(reward=1, at=2.0), a_feedback(reward=None, at=3.0)))
     assert "feedback" not in document
@@ -214,6 +226,12 @@ def test_a_newer_answer_replaces_the_older() -> None:
     document = only(tell(a_request(), a_response(1, at=1.0), a_response(0, at=2.0), a_feedback(1, at=5.0)))
     assert document["response"]["instance"] == 0
     assert document["verdict"]["correct"] is False
+
+
+def test_a_document_names_the_version_of_the_answer() -> None:
+    older = a_response(1, version="v1", at=1.0)
+    assert only(tell(a_request(), older, a_response(0, version="v2", at=2.0)))["Ce-Modelversion"] == "v2"
+    assert "Ce-Modelversion" not in only(tell(a_request(), older, a_response(0, at=2.0)))
 
 
 # -- rows -------------------------------------------------------------------------------------------------------------
@@ -340,7 +358,7 @@ def test_an_index_a_day_by_the_time_of_the_request() -> None:
     story = (
         a_request(at=midnight - 0.5),
         a_response(1, at=midnight + 0.5),
-        a_feedback(1, reward=1, at=midnight + 9 * 86400),
+        a_feedback(1, reward=1, at=midnight + 9 * 86400, stamp=midnight + 6 * 86400),
     )
     assert tell(*story, daily=True).keys() == {(f"{INDEX}-2026.11.21", "p")}
     assert tell(*story[1:], daily=True).keys() == {(f"{INDEX}-2026.11.22", "p")}
@@ -459,7 +477,10 @@ def stories(draw: st.DrawFn) -> list[Record]:
     events = [("response", leg) for leg in legs] + [(kind, draw(st.sampled_from(legs))) for kind in kinds]
     records = []
     for number, (kind, leg) in enumerate(draw(st.permutations(events))):
+        source = draw(st.sampled_from([b"", b"one", b"two"]))
         fields: Fields = {**(named[leg.get("service")] if kind in ("feedback", "row") else leg), "at": float(number)}
+        if source and kind != "outlier":
+            fields["headers"] = {"ce_source": source}
         rows = draw(st.lists(st.sampled_from([0, 1]), min_size=count, max_size=count))
         if kind == "request":
             records.append(a_request({"data": {"ndarray": [[number, row] for row in rows]}}, **fields))
@@ -479,10 +500,13 @@ def stories(draw: st.DrawFn) -> list[Record]:
     return records
 
 
-@settings(max_examples=300)
-@given(stories())
-def test_documents_are_the_same_in_any_order(story: list[Record]) -> None:
-    tell(*story)
+@settings(max_examples=20_000 if os.environ.get("TALLY_TEST_SOAK") == "1" else 300)
+@given(st.data(), stories())
+def test_documents_are_the_same_in_any_order(data: st.DataObject, story: list[Record]) -> None:
+    told = tell(*story)
+    again = data.draw(st.permutations(story))
+    batches = data.draw(st.lists(st.integers(1, 3), max_size=6))
+    assert shelf(map(second, run(again, batches, logs=True).logged)) == told
 
 
 @given(stories())

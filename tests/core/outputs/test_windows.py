@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.counts.panes import PaneClock, RowKey, Window
+from app.core.counts.panes import PaneClock, Window
+from app.core.counts.rows import RowKey
 from app.core.counts.view import View
 from app.core.events import Identity
-from app.core.outputs.windows import MAPPINGS, Document, Slot, WindowDocuments, document_id
+from app.core.measures.readings import Readings
+from app.core.outputs.windows import MAPPINGS, Slot, WindowDocument, WindowDocuments, document_id
 from app.core.rules import Rulebook, Rules
 from tests.builders import START, WINDOWS, Ledger, Record, a_feedback, a_request, a_response
 
@@ -23,11 +25,11 @@ class History:
 
     def __init__(self, *rules: Rules, windows: tuple[Window, ...] = WINDOWS, partitions: int = 1) -> None:
         self.ledger = Ledger(*rules, windows=windows, partitions=partitions)
-        self.view = View(PaneClock(), windows, Rulebook(rules), 200)
-        self.documents = WindowDocuments(self.view, PaneClock())
+        self.view = View(PaneClock(), windows)
+        self.documents = WindowDocuments(Readings(self.view, Rulebook(rules), 200), PaneClock())
         self._seen: list[dict[bytes, bytes]] = [{} for _ in range(partitions)]
 
-    def tell(self, *records: Record, now: float = 0, most: int = 10_000) -> list[Document]:
+    def tell(self, *records: Record, now: float = 0, most: int = 10_000) -> list[WindowDocument]:
         """Count records, and take the documents that have to be written."""
         self.ledger.absorb(*records).cut(now)
         self.read()
@@ -36,17 +38,17 @@ class History:
     def read(self) -> None:
         """Bring the view up to what was written."""
         for number, (before, after) in enumerate(zip(self._seen, self.ledger.panes, strict=True)):
-            for key in before.keys() | after.keys():
+            for key in [*before.keys() - after.keys(), *after]:  # the end of the epoch stands last
                 if before.get(key) != after.get(key):
-                    self.view.apply(number, key, after.get(key))
+                    self.view.take(number, key, after.get(key))
         self._seen = [dict(changelog) for changelog in self.ledger.panes]
 
-    def take(self, now: float = 0, most: int = 10_000, *, writing: bool = True) -> list[Document]:
+    def take(self, now: float = 0, most: int = 10_000, *, writing: bool = True) -> list[WindowDocument]:
         self.documents.note(START + now, writing=writing)
         return self.documents.take(START + now, most)
 
 
-def bodies(documents: Sequence[Document]) -> dict[str, Any]:
+def bodies(documents: Sequence[WindowDocument]) -> dict[str, Any]:
     """By window and time of day, for documents of one model."""
     assert len({document.slot.identity for document in documents}) < 2
     return {document.id.partition("//")[2].replace("2026-11-21T", ""): document.body for document in documents}
@@ -331,7 +333,7 @@ def test_what_was_written_last_is_what_the_panes_say(batches: list[list[Record]]
         for slot in aligned(key):
             if slot.start > START + now - (2 * HOUR + 45 if slot.window.seconds < HOUR else 25 * HOUR + 450):
                 responses, rewards = wanted.get(document_id(slot), (0, 0))
-                wanted[document_id(slot)] = responses + row.get("response", 0), rewards + row.get("rewards", 0)
+                wanted[document_id(slot)] = responses + row.get("response", 0), rewards + row.get("count", 0)
     assert {at: (body["exchanges"]["response"], body["rewards"]) for at, body in index.items()} == wanted
     heir = History(partitions=2)
     heir.ledger = history.ledger
@@ -340,11 +342,11 @@ def test_what_was_written_last_is_what_the_panes_say(batches: list[list[Record]]
 
 def aligned(key: RowKey) -> list[Slot]:
     """The windows that a row of counts belongs to."""
-    if key.level == "total":
+    if key.level == "total" or not isinstance(key.subject, Identity):
         return []
     length, names = (60, ("5m",)) if key.level == "fine" else (600, ("1h", "24h"))
     return [
-        Slot(key.identity, window, key.pane * length // window.seconds) for window in WINDOWS if window.name in names
+        Slot(key.subject, window, key.pane * length // window.seconds) for window in WINDOWS if window.name in names
     ]
 
 

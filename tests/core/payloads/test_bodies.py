@@ -14,19 +14,18 @@ from app.core.events import Kind, Reason, RefusedError
 from app.core.payloads.bodies import (
     FeedbackBody,
     Output,
-    body_of,
     brings_label,
     check_request,
     check_request_body,
     class_list,
     feedback_of,
     output_of,
-    parse,
     parse_reward,
     read_feedback,
     read_response,
     version_of,
 )
+from app.core.payloads.decoding import body_of
 from app.core.payloads.marks import Mark, class_text
 
 POINT: Final = 1_000_000_000
@@ -50,6 +49,10 @@ def outcome(function: Callable[..., Any], *arguments: Any) -> Any:
 def predicted(body: Any) -> Any:
     output = read_response(orjson.dumps(body))
     return said(output.marks, output.names)
+
+
+def labels_of_rows(rows: Any) -> Any:
+    return read_feedback(json.dumps({"truth": {"data": {"ndarray": rows}}}).encode()).labels
 
 
 def label(truth: Any) -> Any:
@@ -87,7 +90,7 @@ def nested(depth: int) -> bytes:
         ({"ndarray": [4.0, "4", "4.0", [4], True, False]}, ["4", "4", "4", "4", "1", "0"]),
         ({"ndarray": 4}, ["4"]),
         ({"ndarray": "cat"}, ["cat"]),
-        ({"ndarray": ["cat", ["hündin"], ""]}, ["cat", "hündin", ""]),
+        ({"ndarray": ["cat", ["hündin"], ""]}, ["cat", "hündin", "(empty)"]),
         ({"ndarray": [[0.25]]}, [0.25]),
         ({"ndarray": [-1, 1e6, -0.0, 2.5]}, ["-1", "1000000", "0", 2.5]),
         ({"tensor": {"shape": [1, 2], "values": [0.1, 0.9]}}, ["1"]),
@@ -106,7 +109,6 @@ def nested(depth: int) -> bytes:
         ({"ndarray": [[[0.1, 0.9]], [[0.8, 0.2]]]}, ["1", "0"]),
         ({"ndarray": [[[1]]]}, ["1"]),
         ({"ndarray": [{"label": "cat"}, {"label": "dog"}]}, ["cat", "dog"]),
-        ({"ndarray": [None, 1, [None]]}, [None, "1", None]),
     ],
 )  # fmt: skip
 def test_the_prediction_of_each_row(data: Any, classes: list[Any]) -> None:
@@ -136,7 +138,14 @@ def test_vectors_keep_the_score_of_the_winner_and_fix_the_classes() -> None:
         ({"outputs": [[0.1, 0.9]]}, ["1"]),
         ({"outputs": [{"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [0.1, 0.9, 0.8, 0.2]}]}, ["1", "0"]),
         ({"outputs": [{"name": "x", "datatype": "INT64", "shape": [2], "data": [4, 0]}]}, ["4", "0"]),
-        ({"outputs": [{"name": "x", "datatype": "FP64", "shape": [3, 1], "data": [1, None, 3]}]}, ["1", None, "3"]),
+        ({"outputs": [{"name": "x", "datatype": "FP64", "shape": [3, 1], "data": [1, 2, 3]}]}, ["1", "2", "3"]),
+        ([[0.1, 0.9]], ["1"]),
+        ([4, "cat"], ["4", "cat"]),
+        ({"data": {"names": ["cat", "dog"], "ndarray": [1]}}, ["dog"]),
+        ({"data": {"names": ["cat", "dog"], "ndarray": [[1], [0]]}}, ["dog", "cat"]),
+        ({"data": {"names": ["cat", "dog"], "ndarray": ["cat", 7]}}, ["cat", "7"]),
+        ({"data": {"names": ["t:0", "t:1"], "ndarray": [1]}}, ["1"]),
+        ({"data": {"names": ["class"], "ndarray": [1]}}, ["1"]),
     ],
 )
 def test_the_prediction_of_each_row_in_other_forms(body: Any, classes: list[Any]) -> None:
@@ -198,7 +207,8 @@ def test_an_error_is_an_answer_without_prediction(body: Any, classes: list[Any])
         (b'{"data": {"ndarray": [[0.5, -Infinity]]}}', Reason.NOT_FINITE),
         (b'{"data": {"ndarray": [[1e39, 0.5]]}}', Reason.NOT_FINITE),
         (b'{"data": {"ndarray": [[1e39, 0.5], [0.5, 0.5]]}}', Reason.NOT_FINITE),
-        (b"[[0.1, 0.9]]", Reason.NOT_AN_OBJECT),
+        (b"[]", Reason.EMPTY),
+        (b"[null]", Reason.NOT_FINITE),
         (b"1", Reason.NOT_AN_OBJECT),
         (b"null", Reason.NOT_AN_OBJECT),
         (b"{}", Reason.BAD_PAYLOAD),
@@ -209,7 +219,13 @@ def test_an_error_is_an_answer_without_prediction(body: Any, classes: list[Any])
         (b'{"data": {"ndarray": null}}', Reason.BAD_PAYLOAD),
         (b'{"data": {"ndarray": {"a": 1}}}', Reason.BAD_PAYLOAD),
         (b'{"data": {"ndarray": [[1, "b"]]}}', Reason.BAD_PAYLOAD),
-        (b'{"data": {"ndarray": [[1, null]]}}', Reason.BAD_PAYLOAD),
+        (b'{"data": {"ndarray": [[1, null]]}}', Reason.NOT_FINITE),
+        (b'{"data": {"ndarray": [null]}}', Reason.NOT_FINITE),
+        (b'{"data": {"ndarray": [1, null, [2]]}}', Reason.NOT_FINITE),
+        (b'{"data": {"ndarray": [1, [null]]}}', Reason.NOT_FINITE),
+        (b'{"predictions": [{"label": null}]}', Reason.NOT_FINITE),
+        (b'{"outputs": [{"name": "x", "datatype": "FP64", "shape": [2], "data": [1, null]}]}', Reason.NOT_FINITE),
+        (b'{"predictions": [0.5, Infinity]}', Reason.NOT_FINITE),
         (b'{"status": {"code": 200}, "data": {}}', Reason.BAD_PAYLOAD),
         (b'{"error": null, "outputs": []}', Reason.EMPTY),
         (b'{"predictions": []}', Reason.EMPTY),
@@ -330,6 +346,49 @@ def test_a_feedback_may_carry_the_response_and_the_request() -> None:
     assert (feedback.has_request, feedback.has_label, feedback.has_reward) == (True, False, False)
 
 
+@pytest.mark.parametrize(
+    ("rows", "labels"),
+    [
+        ([0, None, 1], [0, None, 1]),
+        ([[0], [None]], [0, None]),
+        ([None, "cat"], [None, "cat"]),
+        ([[0, 1], None, [1, 0]], [-2, None, -1]),
+        ([None, [0, 1]], [None, -2]),
+    ],
+)
+def test_null_among_labels_leaves_its_row_alone(rows: Any, labels: Any) -> None:
+    assert labels_of_rows(rows) == labels
+
+
+def test_a_truth_of_nulls_states_nothing() -> None:
+    feedback = read_feedback(b'{"truth": {"data": {"ndarray": [null, null]}}, "reward": 1}')
+    assert (feedback.has_label, feedback.labels, feedback.reward) == (False, None, POINT)
+
+
+@pytest.mark.parametrize(
+    ("request_body", "reason"),
+    [
+        ({"data": {"ndarray": [[1, 2], [3]]}}, Reason.RAGGED),
+        ({"data": {"ndarray": [[]]}}, Reason.EMPTY),
+        ({"instances": []}, Reason.EMPTY),
+        ({"foo": 1}, Reason.BAD_PAYLOAD),
+        ("text", Reason.NOT_AN_OBJECT),
+    ],
+)
+def test_a_request_that_cannot_be_read_is_refused_alone(request_body: Any, reason: Reason) -> None:
+    body = {"request": request_body, "response": {"data": {"ndarray": [1]}}, "truth": {"data": {"ndarray": [1]}}}
+    feedback = read_feedback(orjson.dumps(body))
+    assert feedback.output is not None
+    assert (said(feedback.output.marks), said(feedback.labels)) == (["1"], ["1"])
+    assert feedback.refused_request is not None
+    assert (feedback.has_request, feedback.refused_request[0]) == (False, reason)
+
+
+def test_names_that_outnumber_the_column_of_a_truth_name_its_values() -> None:
+    assert label({"data": {"names": ["cat", "dog"], "ndarray": [1, "cat"]}}) == ["dog", "cat"]
+    assert label({"data": {"names": ["cat"], "ndarray": [1]}}) == ["1"]
+
+
 def test_a_carried_response_that_is_only_meta_is_no_response() -> None:
     """Seldon's routers are told their reward with `{"response": {"meta": {"routing": …}}, "reward": …}`."""
     feedback = read_feedback(b'{"response": {"meta": {"routing": {"router": 1}}}, "reward": 1}')
@@ -375,7 +434,10 @@ def test_other_rewards_are_refused(reward: Any) -> None:
         (b'{"truth": {"data": {"ndarray": [[0, 1], [1]]}}}', Reason.RAGGED),
         (b'{"truth": {"data": {"ndarray": [0, [0, 1]]}}}', Reason.RAGGED),
         (b'{"truth": {"data": {"ndarray": [["a", "b"]]}}}', Reason.BAD_PAYLOAD),
-        (b'{"truth": {"data": {"ndarray": [null]}}}', Reason.BAD_PAYLOAD),
+        (b'{"truth": {"data": {"ndarray": [null]}}}', Reason.EMPTY),  # every row is left alone
+        (b'{"truth": {"data": {"ndarray": [[0, null]]}}}', Reason.NOT_FINITE),
+        (b'{"truth": {"data": {"ndarray": [0, NaN]}}}', Reason.NOT_FINITE),
+        (b'{"truth": {"data": {"ndarray": [{"label": 1}, {"x": 2}]}}}', Reason.BAD_PAYLOAD),
         (b'{"truth": {"data": {"ndarray": [{"a": 1}]}}}', Reason.BAD_PAYLOAD),
         (b'{"truth": {"jsonData": {"some": "value"}}}', Reason.BAD_PAYLOAD),
         (b'{"truth": {"binData": "MTIz"}}', Reason.BAD_PAYLOAD),
@@ -388,7 +450,6 @@ def test_other_rewards_are_refused(reward: Any) -> None:
         (b'{"reward": }', Reason.BAD_JSON),
         (b'{"reward": 1, "x": "\xff"}', Reason.BAD_JSON),
         (b'{"reward": 1, "response": {"data": {"ndarray": []}}}', Reason.EMPTY),
-        (b'{"reward": 1, "response": {"data": {"ndarray": [1]}}, "request": [1]}', Reason.NOT_AN_OBJECT),
     ],
 )
 def test_why_a_feedback_cannot_be_read(value: bytes, reason: Reason) -> None:
@@ -465,8 +526,11 @@ def test_requests_in_other_forms_are_let_through(body: Any) -> None:
         (b'{"inputs": []}', Reason.EMPTY),
         (b'{"instances": [[1, 2], [3]]}', Reason.RAGGED),
         (b'{"data": {"tensor": {"shape": [3], "values": [1]}}}', Reason.RAGGED),
-        (b"[[1, 2]]", Reason.NOT_AN_OBJECT),
-        (b'{"data": {"ndarray": [NaN]}}', Reason.NOT_FINITE),
+        (b"[]", Reason.EMPTY),
+        (b"[[1, 2], [3]]", Reason.RAGGED),
+        (b"1", Reason.NOT_AN_OBJECT),
+        (b'"text"', Reason.NOT_AN_OBJECT),
+        (b"null", Reason.NOT_AN_OBJECT),
         (b'{"data": {"ndarray": [1]', Reason.BAD_JSON),
         (b'{"data": {"ndarray": [1]}, "x": "\xff"}', Reason.BAD_JSON),
     ],
@@ -476,6 +540,29 @@ def test_why_a_request_cannot_be_read(value: bytes, reason: Reason) -> None:
 
 
 # -- nothing raises ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("read", "value", "words"),
+    [
+        (check_request, b'{"foo": 1, "bar": 2}', "none of the forms that are read: it has the members 'foo', 'bar'"),
+        (check_request, b"{}", "it has no members"),
+        (read_response, b'{"predictions": null}', "the response's rows must be a list, not null"),
+        (read_response, b'{"data": {"ndarray": {"a": 1}}}', "the response's rows must be a list, not an object"),
+        (read_response, b'{"data": {"ndarray": [[1, "b"]]}}', "a row of the response holds something else among its"),
+        (read_response, b'{"data": {"ndarray": [1, []]}}', "one of the rows is empty"),
+        (read_response, b"\x89PNG", "begins with '\ufffdPNG', is neither JSON nor a protobuf message of a response"),
+        (read_feedback, b'{"truth": [null]}', "the feedback brings nothing: its labels are all null"),
+        (read_feedback, b"{}", "the feedback brings nothing: it has neither reward nor label nor response"),
+        (read_feedback, b'{"truth": [[1], {"a": 1}]}', "row 1 of the truth names no class"),
+        (read_feedback, b'{"truth": {"predictions": [{"a": 1}]}}', "its column a holds no class"),
+    ],
+)
+def test_a_refusal_names_what_was_wrong(read: Callable[[bytes], Any], value: bytes, words: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        read(value)
+    assert words in refused.value.detail
+
 
 READERS: dict[str, Callable[[bytes], Any]] = {
     "request": check_request,
@@ -598,20 +685,20 @@ def written(body: Any, plain: bool) -> bytes:
 def test_both_ways_of_reading_a_response_agree(body: Any, plain: bool) -> None:
     value = written(body, plain)
     quick: Output | Reason = outcome(read_response, value)
-    assert quick == outcome(lambda: output_of(parse(value)))
+    assert quick == outcome(lambda: output_of(body_of(value, Kind.RESPONSE)))
 
 
 @given(feedbacks, st.booleans())
 def test_both_ways_of_reading_a_feedback_agree(body: Any, plain: bool) -> None:
     value = written(body, plain)
     quick: FeedbackBody | Reason = outcome(read_feedback, value)
-    assert quick == outcome(lambda: feedback_of(parse(value)))
+    assert quick == outcome(lambda: feedback_of(body_of(value, Kind.FEEDBACK)))
 
 
 @given(messages, st.booleans())
 def test_both_ways_of_reading_a_request_agree(body: Any, plain: bool) -> None:
     value = written(body, plain)
-    assert outcome(check_request, value) == outcome(lambda: check_request_body(parse(value)))
+    assert outcome(check_request, value) == outcome(lambda: check_request_body(body_of(value, Kind.REQUEST)))
 
 
 @pytest.mark.parametrize("number", [2**53 + 1, 2**63, 2**64, -(2**63) - 1, 10**30])

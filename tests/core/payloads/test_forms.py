@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from app.core.events import Reason, RefusedError
 from app.core.payloads.bodies import check_request, read_feedback, read_response
-from app.core.payloads.forms import Table, carries, predictions, table_of
+from app.core.payloads.forms import FORMS, carries, form_of, table_of
+from app.core.payloads.predictions import NOTHING, predictions
+from app.core.payloads.table import Table
 
 #: V2's datatypes: how `struct` packs one, and what fits.
 NUMBERS: Final[dict[str, tuple[str, st.SearchStrategy[Any]]]] = {
@@ -50,7 +52,7 @@ def rows(body: Any, what: str = "response") -> list[Any]:
     return table_of(body, what).rows
 
 
-def outcome(read: Callable[[bytes], Any], value: bytes) -> Reason | None:
+def outcome(read: Callable[[Any], Any], value: Any) -> Reason | None:
     """Why a value is refused, None where it is not; whatever else is raised would end the worker."""
     try:
         read(value)
@@ -237,11 +239,14 @@ def test_texts_that_do_not_fill_their_shape_are_kept_and_it_is_said() -> None:
     assert table_of({"inputs": [tensor(["test"], "BYTES", [1, 1])]}, "request") == Table(["test"], ("x",))
 
 
-def test_not_a_number_is_null_as_in_the_json_of_v2() -> None:
-    raw = b64(struct.pack("<2f", math.nan, 1))
-    body = answer({"name": "x", "datatype": "FP32", "shape": [2]}) | {"raw_output_contents": [raw]}
-    assert rows(body) == [None, 1]
-    assert rows(answer({"datatype": "FP32", "shape": [1], "contents": {"fp32Contents": ["NaN"]}})) == [None]
+def test_in_a_request_what_is_not_finite_is_null_as_in_the_json_of_v2() -> None:
+    raw = b64(struct.pack("<3f", math.nan, 1, math.inf))
+    body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [3]}], "raw_input_contents": [raw]}
+    assert rows(body, "request") == [None, 1, None]
+    body = {"inputs": [{"datatype": "FP32", "shape": [1], "contents": {"fp32Contents": ["NaN"]}}]}
+    assert rows(body, "request") == [None]
+    tensor_proto = {"dtype": 1, "float_val": ["NaN", 2], "tensor_shape": {"dim": [{"size": 2}]}}
+    assert rows({"data": {"tftensor": tensor_proto}}, "request") == [None, 2]
 
 
 def test_a_request_may_say_which_outputs_it_wants() -> None:
@@ -305,7 +310,7 @@ def test_numbers_keep_their_types() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "found"),
     [
         (["scores", "predict"], "predict"),
         (["predict_proba", "predict"], "predict"),
@@ -314,14 +319,14 @@ def test_numbers_keep_their_types() -> None:
         (["class_ids", "classes"], "classes"),
         (["all_classes", "class_ids", "probabilities"], "class_ids"),
         (["x", "OUTPUT0", "OUTPUT1"], "OUTPUT0"),
-        (["x", "softmax"], "softmax"),
-        (["a", "b"], "a"),
-        (["", ""], ""),
+        (["x", "softmax"], None),
+        (["a", "b"], None),
+        (["", ""], None),
     ],
 )
-def test_which_of_several_tensors_is_the_prediction(names: list[str], told: str) -> None:
+def test_which_of_several_tensors_is_the_prediction(names: list[str], found: str | None) -> None:
     body = answer(*(tensor([number], name=name) for number, name in enumerate(names)))
-    assert predictions(table_of(body, "response")) == ([names.index(told)], None)
+    assert predictions(table_of(body, "response")).values == ([] if found is None else [names.index(found)])
 
 
 @pytest.mark.parametrize(
@@ -331,28 +336,30 @@ def test_which_of_several_tensors_is_the_prediction(names: list[str], told: str)
         ({"probabilities": [0.1, 0.9]}, [[0.1, 0.9]]),
         ({"classes": ["cat", "dog"], "scores": [0.1, 0.9]}, ["dog"]),
         ({"classes": ["2"], "probabilities": [0.1, 0.2, 0.7]}, [["2"]]),
-        ({"classes": ["cat", "dog"], "scores": ["high", "low"]}, [["cat", "dog"]]),
+        ({"classes": ["cat", "dog"], "scores": ["high", "low"]}, []),
         ({"took": 7}, []),
         ({"only": 7}, []),
         ({"label": {"is": "nested"}}, []),
-        ({"label": None}, []),
+        ({"label": None}, [None]),
         ({}, []),
     ],
 )
 def test_which_entry_of_an_object_is_the_prediction(row: Any, found: list[Any]) -> None:
-    assert predictions(table_of({"predictions": [row]}, "response"))[0] == found
-    assert predictions(table_of({"jsonData": row}, "response"))[0] == found
+    assert predictions(table_of({"predictions": [row]}, "response")).values == found
+    assert predictions(table_of({"jsonData": row}, "response")).values == found
 
 
 def test_a_row_whose_object_says_nothing_has_no_prediction() -> None:
-    assert predictions(table_of({"predictions": [{"label": 1}, {}]}, "response"))[0] == [1, None]
+    assert predictions(table_of({"predictions": [{"label": 1}, {}]}, "response")).values == [1, NOTHING]
+    assert read_response(b'{"predictions": [{"label": 1}, {}]}').marks == [1, None]
+    assert read_response(b'{"predictions": [{}, {"probabilities": [0.1, 0.9]}]}').marks == [None, -2]
 
 
 def test_of_several_tensors_the_text_with_the_highest_score_is_the_prediction() -> None:
     body = answer(
         tensor(["cat", "dog"], "BYTES", [1, 2], name="classes"), tensor([0.1, 0.9], shape=[1, 2], name="scores")
     )
-    assert predictions(table_of(body, "response"))[0] == ["dog"]
+    assert predictions(table_of(body, "response")).values == ["dog"]
 
 
 @pytest.mark.parametrize(
@@ -422,7 +429,9 @@ KEYS: Final = (
     "content_type", "raw_input_contents", "raw_output_contents", "rawInputContents", "fp32_contents",
     "bytes_contents", "dtype", "tensor_shape", "tensorShape", "dim", "size", "float_val", "half_val", "string_val",
     "tensor_content", "status", "code", "error", "meta", "requestPath", "model_version", "truth", "response",
-    "request", "reward", "classes", "scores", "label",
+    "request", "reward", "classes", "scores", "label", "score", "dataframe_split", "dataframe_records", "columns",
+    "examples", "results", "result", "prob_a", "prob_b", "Probability_a", "displayNames", "confidences", "box", "0",
+    "1", "prediction", "id",
 )  # fmt: skip
 WORDS: Final = (
     "",
@@ -439,6 +448,12 @@ WORDS: Final = (
     "1",
     "9" * 20,
     "é",
+    "a",
+    "hg_jsonlist",
+    '{"label": "a", "score": 0.5}',
+    "0.5:1:a",
+    "0.25:0",
+    "Oslo is the capital of Norway, and has been.",
 )
 leaves = (
     st.none()
@@ -457,8 +472,12 @@ v2ish = st.fixed_dictionaries(
     {"datatype": st.sampled_from(["BYTES", "FP32", "BF16", "INT64"]), "shape": st.lists(st.integers(0, 3), max_size=3)},
     optional={"name": leaves, "data": anything, "contents": anything, "parameters": anything},
 )
+pairs = st.tuples(leaves, leaves).map(list)
+items = st.fixed_dictionaries({"label": leaves, "score": leaves}, optional={"box": leaves})
+rankings = st.lists(pairs | items, max_size=3)
 bodies = (
-    st.dictionaries(st.sampled_from(KEYS), anything, max_size=4)
+    st.dictionaries(st.sampled_from(["predictions", "results", "jsonData", "instances"]), rankings | st.lists(rankings))
+    | st.dictionaries(st.sampled_from(KEYS), anything, max_size=4)
     | st.fixed_dictionaries({"outputs": st.lists(v2ish, max_size=3)}, optional={"raw_output_contents": anything})
     | st.builds(lambda tensor: {"data": {"tftensor": tensor}}, st.dictionaries(st.sampled_from(KEYS), anything))
 )
@@ -472,10 +491,13 @@ def test_any_json_is_rows_or_a_refusal(body: Any) -> None:
             table = table_of(body, what)
         except RefusedError:
             continue
+        form = form_of(body, what)
+        assert form is not None
+        assert form in FORMS
         assert table.rows
         assert table.data_type in ("tabular", "number", "text", "image", "json")
         assert orjson.loads(orjson.dumps(table.rows)) == json.loads(json.dumps(table.rows))
-        predictions(table)
+        assert outcome(predictions, table) in (None, Reason.NOT_FINITE)
         for index in range(len(table.rows)):
             elements = table.elements(index)
             assert elements is None or elements.keys() == set(table.names or ())

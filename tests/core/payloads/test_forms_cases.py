@@ -11,9 +11,10 @@ from open_inference.grpc import protocol
 
 from app.core.events import Kind, RefusedError
 from app.core.payloads.bodies import check_request, output_of, read_feedback, read_response
-from app.core.payloads.forms import Table, table_of
+from app.core.payloads.forms import table_of
 from app.core.payloads.marks import Mark, class_text
 from app.core.payloads.protobuf import decode
+from app.core.payloads.table import Table
 from tests.cases import SELDON, cases_if_there, demand
 
 
@@ -201,11 +202,13 @@ def test_the_wrappers_forms(case: Any) -> None:
     if case.get("kind") == "feedback":
         return
     value = orjson.dumps(body)
-    if "error" in expect or expect.get("rows") == []:
+    if type(body) is dict and ("error" in expect or expect.get("rows") == []):
         with pytest.raises(RefusedError):
             check_request(value)
         return
     check_request(value)
+    if type(body) is list:  # MLflow's rows; the wrapper knows only its own
+        return
     read = table_of(body, "request")
     if isinstance(expect.get("rows"), list):
         assert read.rows == expect["rows"]

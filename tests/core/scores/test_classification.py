@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
-from app.core.measures.reading import Reading, Tally, known_classes, read, task_of
+from app.core.measures.reading import Reading
 from app.core.rules import Rules
-from app.core.scores.classification import Score, scores_of
+from app.core.scores.catalogue import scores_of
+from app.core.scores.score import Score
+from tests.builders import Tally
+from tests.builders import a_reading as reading_of
 
 CLASSES = ("0", "1", "2", "3", "cat")
 METRICS = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
@@ -22,14 +25,9 @@ pairs = st.lists(st.tuples(st.sampled_from(CLASSES), st.sampled_from(CLASSES)), 
 binary_pairs = st.lists(st.tuples(st.sampled_from("01"), st.sampled_from("01")), min_size=1, max_size=30)
 
 
-def reading_of(tally: Tally, rules: Rules | None = None, most_classes: int = 200) -> Reading:
-    rules = rules or Rules()
-    return read(tally, task_of(tally, rules), rules, known_classes(tally, rules), most_classes)
-
-
 def judged(rows: list[tuple[str, str]], more: Tally | None = None) -> Tally:
     """The tally of rows (actual, predicted)."""
-    return {**Counter((f"={actual}", predicted) for actual, predicted in rows), **(more or {})}
+    return {**Counter((f"confusion={actual}", predicted) for actual, predicted in rows), **(more or {})}
 
 
 def scores(reading: Reading) -> dict[tuple[str, str], Score]:
@@ -45,7 +43,8 @@ def same(value: float | None, expected: Any) -> bool:
 def test_multiclass_scores_are_those_of_scikit_learn(rows: list[tuple[str, str]]) -> None:
     """Classes that are known but do not occur change nothing."""
     actual, predicted = zip(*rows, strict=True)
-    found = scores(reading_of(judged(rows, {("classes", '["0","1","2","3","4"]'): 1}), Rules(task="multiclass")))
+    known = {("confusion/classes", '["0","1","2","3","4"]'): 1}
+    found = scores(reading_of(judged(rows, known), Rules(task="multiclass")))
     assert same(found["accuracy", ""].value, accuracy_score(actual, predicted))
     occurring = sorted({*actual, *predicted})
     for name, metric in METRICS.items():
@@ -117,17 +116,21 @@ def test_every_score_stands_beside_the_rows_that_it_rests_on(rows: list[tuple[st
     ("tally", "task", "undefined"),
     [
         ({}, "unknown", {"reward_mean", "coverage"}),
-        ({("unlabelled", "1"): 3}, "binary", {"reward_mean", "accuracy", "precision", "recall", "specificity", "f1"}),
-        ({("=0", "0"): 3}, "binary", {"reward_mean", "precision", "recall", "f1"}),
-        ({("=1", "1"): 3}, "binary", {"reward_mean", "specificity"}),
-        ({("=0", "1"): 3}, "binary", {"reward_mean", "recall"}),
-        ({("=1", "0"): 3}, "binary", {"reward_mean", "precision", "specificity"}),
-        ({("counters", "measured"): 3}, "regression", {"reward_mean"}),
+        (
+            {("confusion/unlabelled", "1"): 3},
+            "binary",
+            {"reward_mean", "accuracy", "precision", "recall", "specificity", "f1"},
+        ),
+        ({("confusion=0", "0"): 3}, "binary", {"reward_mean", "precision", "recall", "f1"}),
+        ({("confusion=1", "1"): 3}, "binary", {"reward_mean", "specificity"}),
+        ({("confusion=0", "1"): 3}, "binary", {"reward_mean", "recall"}),
+        ({("confusion=1", "0"): 3}, "binary", {"reward_mean", "precision", "specificity"}),
+        ({("confusion", "measured"): 3}, "regression", {"reward_mean"}),
     ],
 )
 def test_what_is_undefined_is_none(tally: Tally, task: str, undefined: set[str]) -> None:
     reading = reading_of(tally)
-    assert reading.task == task
+    assert reading.nature.task == task
     assert {score.name for score in scores_of(reading) if score.value is None} == undefined
     assert all(score.samples == 0 or score.name == "f1" for score in scores_of(reading) if score.value is None)
 
@@ -141,8 +144,9 @@ def test_the_mean_reward_and_the_coverage_of_labels() -> None:
     found = scores(
         reading_of(
             {
-                ("counters", "rewards"): 4, ("counters", "points"): -500_000_000,
-                ("=1", "1"): 2, ("=1", "0"): 1, ("unlabelled", "1"): 5, ("counters", "failed"): 9,
+                ("rewards", "count"): 4, ("rewards", "points"): -500_000_000,
+                ("confusion=1", "1"): 2, ("confusion=1", "0"): 1,
+                ("confusion/unlabelled", "1"): 5, ("confusion", "failed"): 9,
             }
         )
     )  # fmt: skip
@@ -151,7 +155,10 @@ def test_the_mean_reward_and_the_coverage_of_labels() -> None:
 
 
 def test_a_regression_has_no_scores_of_classes() -> None:
-    tally = {("counters", "measured"): 3, ("counters", "unmeasured"): 1, ("=1", "1"): 1, ("unlabelled", "2"): 3}
+    tally = {
+        ("confusion", "measured"): 3, ("confusion", "unmeasured"): 1,
+        ("confusion=1", "1"): 1, ("confusion/unlabelled", "2"): 3,
+    }  # fmt: skip
     found = scores(reading_of(tally))
     assert {name for name, _ in found} == {"reward_mean", "coverage"}
     assert (found["coverage", ""].value, found["coverage", ""].samples) == (0.5, 8)

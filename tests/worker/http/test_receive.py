@@ -135,10 +135,10 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(http, "Publisher", lambda _: Publisher(kafka.connect, **bounds))
         monkeypatch.setattr(publisher, "_PAUSE_SECONDS", 0)
         settings = load_settings(**{"now": NOW} | changes)
-        worker = SimpleNamespace(settings=settings, lane=SimpleNamespace(stats=Stats()))
+        worker: Any = SimpleNamespace(running=SimpleNamespace(lane=SimpleNamespace(stats=Stats())))
 
         async def serve() -> None:
-            api = http.Api(worker)  # type: ignore[arg-type]
+            api = http.Api(settings, lambda: worker.running)
             server = web.Application(client_max_size=settings.max_body + 4096)
             api.add_routes(server)
             async with asyncio.timeout(20), TestClient(TestServer(server)) as client:
@@ -247,7 +247,7 @@ def test_a_refused_event_gets_a_sentence_and_is_counted(run: Callable[..., None]
         assert (status, content["reason"]) == (400, "unknown-type")
         assert "nothing.known" in content["error"]
         assert tally.kafka.sent == []
-        assert tally.worker.lane.stats.rejected == {"unknown-type": 1}
+        assert tally.worker.running.lane.stats.rejected == {"unknown-type": 1}
 
     run(story)
 
@@ -258,7 +258,7 @@ def test_what_can_hold_no_event_is_refused_by_its_type(run: Callable[..., None],
         status, content, _ = await tally.post("/", b"x", {"Content-Type": kind})
         assert status == 415
         assert kind.partition(";")[0] in content["error"]
-        assert tally.worker.lane.stats.rejected == {"unknown-type": 1}
+        assert tally.worker.running.lane.stats.rejected == {"unknown-type": 1}
         assert (await tally.event(**{"Content-Type": kind}))[0] == 202  # its headers say that it is one
 
     run(story)
@@ -334,7 +334,7 @@ def test_a_body_may_be_as_large_as_the_limit(run: Callable[..., None]) -> None:
         assert (await tally.event(body=packed, **{"Content-Encoding": "gzip"}))[0] == 413
         assert (await tally.event(body=gzip.compress(fits), **{"Content-Encoding": "gzip"}))[0] == 202
         assert [record["value"] for record in tally.kafka.sent] == [fits] * 3
-        assert tally.worker.lane.stats.rejected == {"too-large": 4}
+        assert tally.worker.running.lane.stats.rejected == {"too-large": 4}
 
     run(story, max_body=1000)
 
@@ -499,11 +499,10 @@ def test_a_worker_that_starts_takes_nothing(run: Callable[..., None]) -> None:
     """Its topics may not exist yet, and a broker might make them as it likes."""
 
     async def story(tally: Tally) -> None:
-        lane = tally.worker.lane
-        del tally.worker.lane
+        running, tally.worker.running = tally.worker.running, None
         status, content, headers = await tally.event()
         assert (status, content["error"], headers["Retry-After"]) == (503, "The worker is starting.", "1")
-        tally.worker.lane = lane
+        tally.worker.running = running
         assert (await tally.event())[0] == 202
 
     run(story)

@@ -2,18 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from struct import unpack_from
-from types import FunctionType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.client import AIOKafkaClient
-from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
 from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.producer.sender import Sender
 
 from app.core.dialects.plain import Event
 from app.core.dialects.rekeying import Rekeyed, Rekeying
@@ -27,16 +25,18 @@ from app.worker.intake.intake import Intake
 from app.worker.intake.outlet import Outlet
 from app.worker.kafka.producer import BATCH_BYTES
 from app.worker.kafka.topics import acls_of, sources_among
+from tests.worker.kafka import scripted
+from tests.worker.kafka.scripted import in_no_time, until
 
 PARTITIONS: Final = 4
-PLACE: Final = TopicPartition("source", 1)
+SOURCE: Final = TopicPartition("source", 1)
 TIME: Final = int(time.time() * 1000)
 SETTINGS: Final = load_settings(app_id="shop", intake_topics=("source",))
 HEADER_BYTES: Final = 61
 
 
 class Brokers:
-    """A producer and a consumer: what they are given, and acknowledgements that a test gives by hand."""
+    """A producer and what is committed: what they are given, and acknowledgements that a test gives by hand."""
 
     def __init__(self) -> None:
         self.written: dict[tuple[str, int], list[Record]] = {}
@@ -55,8 +55,8 @@ class Brokers:
         self.waiting.append(asyncio.get_running_loop().create_future())
         return self.waiting[-1]
 
-    async def commit(self, places: dict[TopicPartition, int]) -> None:
-        self.committed.append(places)
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        self.committed.append(dict(offsets))
 
     async def acknowledge(self, error: Exception | None = None) -> None:
         """Let the outlet do what it can, then answer all that waits."""
@@ -78,7 +78,7 @@ def run(test: Callable[[Outlet, Brokers], Awaitable[None]]) -> Brokers:
 
     async def wrapped() -> None:
         producer: Any = brokers
-        outlet = Outlet(SETTINGS, PARTITIONS, producer, producer)
+        outlet = Outlet(SETTINGS, PARTITIONS, producer, brokers.commit)
         await test(outlet, brokers)
         await outlet.close()
 
@@ -97,7 +97,7 @@ def test_events_go_to_the_topic_of_their_kind_and_the_partition_of_their_key_as_
     async def test(outlet: Outlet, brokers: Brokers) -> None:
         for begin in range(0, len(events), 30):
             assert outlet.put(events[begin : begin + 30]) == []
-        outlet.note(PLACE, 200, len(events))
+        outlet.note(SOURCE, 200, len(events))
         outlet.send()
         await brokers.acknowledge()
 
@@ -119,7 +119,7 @@ def test_more_than_a_batch_holds_goes_in_several_in_order() -> None:
 
     async def test(outlet: Outlet, brokers: Brokers) -> None:
         outlet.put([an_event(Kind.REQUEST, "one", value) for value in values])
-        outlet.note(PLACE, 40, 40)
+        outlet.note(SOURCE, 40, 40)
         outlet.send()
         for _ in range(6):
             await brokers.acknowledge()
@@ -135,7 +135,7 @@ def test_an_event_that_no_batch_takes_is_given_back_and_stops_no_other() -> None
     async def test(outlet: Outlet, brokers: Brokers) -> None:
         assert outlet.put(events[1:2]) == [events[1][1]]
         assert outlet.put(events) == [events[1][1], events[4][1]]
-        outlet.note(PLACE, 40, 40)
+        outlet.note(SOURCE, 40, 40)
         outlet.send()
         for _ in range(6):
             await brokers.acknowledge()
@@ -151,7 +151,7 @@ def test_a_time_that_brokers_refuse_or_take_for_outdated_is_brought_near() -> No
 
     async def test(outlet: Outlet, brokers: Brokers) -> None:
         outlet.put([an_event(Kind.REQUEST, "one", timestamp=timestamp) for timestamp in times])
-        outlet.note(PLACE, 6, 6)
+        outlet.note(SOURCE, 6, 6)
         outlet.send()
         await brokers.acknowledge()
 
@@ -163,21 +163,21 @@ def test_a_time_that_brokers_refuse_or_take_for_outdated_is_brought_near() -> No
     assert 3 * day < now - old < 4 * day
 
 
-def test_a_place_is_committed_once_all_before_it_is_acknowledged() -> None:
+def test_an_offset_is_committed_once_all_before_it_is_acknowledged() -> None:
     async def test(outlet: Outlet, brokers: Brokers) -> None:
         outlet.put([an_event(Kind.REQUEST, "one")])
-        outlet.note(PLACE, 7, 1)
+        outlet.note(SOURCE, 7, 1)
         flushed = asyncio.ensure_future(outlet.flush())
         await turns()
         outlet.put([an_event(Kind.REQUEST, "one")])
-        outlet.note(PLACE, 8, 1)
+        outlet.note(SOURCE, 8, 1)
         await turns()
         assert brokers.committed == []
         await brokers.acknowledge()
-        assert brokers.committed == [{PLACE: 7}]
+        assert brokers.committed == [{SOURCE: 7}]
         assert not flushed.done()
         await brokers.acknowledge()
-        assert brokers.committed == [{PLACE: 7}, {PLACE: 8}]
+        assert brokers.committed == [{SOURCE: 7}, {SOURCE: 8}]
         assert flushed.done()
 
     run(test)
@@ -186,7 +186,7 @@ def test_a_place_is_committed_once_all_before_it_is_acknowledged() -> None:
 def test_what_the_brokers_refuse_is_not_committed_and_is_told() -> None:
     async def test(outlet: Outlet, brokers: Brokers) -> None:
         outlet.put([an_event(Kind.REQUEST, "one"), an_event(Kind.RESPONSE, "one")])
-        outlet.note(PLACE, 7, 2)
+        outlet.note(SOURCE, 7, 2)
         flushed = asyncio.ensure_future(outlet.flush())
         await brokers.acknowledge(MessageSizeTooLargeError())
         with pytest.raises(KafkaError, match=r"inference-requests.*MessageSizeTooLargeError"):
@@ -201,11 +201,11 @@ def test_what_the_brokers_refuse_is_not_committed_and_is_told() -> None:
 def test_no_more_is_read_while_much_waits() -> None:
     async def test(outlet: Outlet, brokers: Brokers) -> None:
         outlet.put([an_event(Kind.REQUEST, "one")])
-        outlet.note(PLACE, 10_000, 10_000)
+        outlet.note(SOURCE, 10_000, 10_000)
         await turns()
         await asyncio.wait_for(outlet.wait_for_room(), 1)
         outlet.put([an_event(Kind.REQUEST, "one")])
-        outlet.note(PLACE, 30_000, 20_000)
+        outlet.note(SOURCE, 30_000, 20_000)
         waits = asyncio.ensure_future(outlet.wait_for_room())
         await turns()
         assert not waits.done()
@@ -222,7 +222,7 @@ def test_large_events_wait_for_room_sooner_and_go_in_requests_that_brokers_take(
         for number in range(60):
             outlet.put([an_event(Kind.REQUEST, f"puid-{number}", value)])
             assert outlet.full == (number >= 20)
-        outlet.note(PLACE, 60, 60)
+        outlet.note(SOURCE, 60, 60)
         requests = []
         for _ in range(4):
             await turns()
@@ -239,7 +239,7 @@ def test_a_dead_letter_is_the_record_with_its_origin() -> None:
 
     async def test(outlet: Outlet, brokers: Brokers) -> None:
         outlet.put_letter(DeadLetter("source", 6, record, Reason.BAD_JSON, "it is broken"))
-        outlet.note(PLACE, 7, 1)
+        outlet.note(SOURCE, 7, 1)
         outlet.send()
         await brokers.acknowledge()
 
@@ -269,9 +269,9 @@ def test_a_record_at_which_rekeying_breaks_is_refused_alone(monkeypatch: pytest.
 
     async def test(outlet: Outlet, brokers: Brokers) -> None:
         intake = Intake(SETTINGS, PARTITIONS, stats)
-        intake._rekey_list(outlet, PLACE, records)
+        intake._rekey_list(outlet, SOURCE, records)
         assert intake.events == {"source": 5}
-        outlet.note(PLACE, 6, 6)
+        outlet.note(SOURCE, 6, 6)
         outlet.send()
         await brokers.acknowledge()
 
@@ -282,30 +282,69 @@ def test_a_record_at_which_rekeying_breaks_is_refused_alone(monkeypatch: pytest.
     assert stats.rejected == {"unexpected": 1}
 
 
-class Source:
-    """A consumer of a partition that holds the offsets 10 to 19, of the seconds 100 to 109."""
+def test_an_outlet_closes_also_in_the_moment_in_which_it_has_something_to_send() -> None:
+    async def test(outlet: Outlet, brokers: Brokers) -> None:
+        await turns()
+        outlet.note(SOURCE, 7, 1)
+        outlet.send()
+        async with asyncio.timeout(5):
+            await outlet.close()
+
+    assert run(test).committed == []
+
+
+# -- with a group -----------------------------------------------------------------------------------------------------
+
+
+class Producer:
+    """One whose brokers take everything, unless it has to wait for their acknowledgements."""
 
     def __init__(self) -> None:
-        self.sought: int | None = None
+        self.batches: list[tuple[str, int]] = []
+        self.slow = False
+        self._sender = SimpleNamespace(sender_task=None)
 
-    async def beginning_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
-        return dict.fromkeys(tps, 10)
+    def create_batch(self) -> BatchBuilder:
+        return BatchBuilder(BATCH_BYTES, 0)
 
-    async def end_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
-        return dict.fromkeys(tps, 20)
+    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[None]:
+        self.batches.append((topic, batch.record_count()))
+        future = asyncio.get_running_loop().create_future()
+        if not self.slow:
+            future.set_result(None)
+        return future
 
-    async def offsets_for_times(self, times: dict[TopicPartition, int]) -> dict[TopicPartition, Any]:
-        return {tp: SimpleNamespace(offset=time // 1000 - 90) if time < 110_000 else None for tp, time in times.items()}
+    async def stop(self) -> None:
+        pass
 
-    def assignment(self) -> set[TopicPartition]:
-        return {PLACE}
 
-    def seek(self, tp: TopicPartition, place: int) -> None:
-        self.sought = place
+def run_intake(
+    brokers: scripted.Brokers, test: Callable[[Intake, Producer], Awaitable[None]], **settings: Any
+) -> Producer:
+    """Run a test with an intake that reads the topic `source`."""
+    producer = Producer()
+
+    async def open_producer(*_: Any) -> Any:
+        return producer
+
+    async def whole() -> None:
+        intake = Intake(
+            load_settings(**{"app_id": "shop", "intake_topics": ("source",), "session_timeout": 10.0} | settings),
+            PARTITIONS,
+            Stats(),
+            open_consumer=brokers.open_consumer,
+            open_producer=open_producer,
+        )
+        intake.start()
+        await test(intake, producer)
+        await intake.stop()
+
+    in_no_time(whole())
+    return producer
 
 
 @pytest.mark.parametrize(
-    ("start", "partitions_at_the_start", "place"),
+    ("start", "partitions_at_the_start", "offset"),
     [
         ("earliest", 2, 10),
         ("latest", 2, 20),
@@ -317,33 +356,93 @@ class Source:
     ],
 )
 def test_a_partition_without_offset_begins_where_the_setting_says_and_a_new_one_at_its_beginning(
-    start: str | float, partitions_at_the_start: int, place: int
+    start: str | float, partitions_at_the_start: int, offset: int
 ) -> None:
-    source: Any = Source()
+    """It holds the offsets 10 to 19, of the seconds 100 to 109. The start is committed before any record comes."""
+    brokers = scripted.Brokers(**({"source": partitions_at_the_start} if partitions_at_the_start else {}))
+    for second in range(90, 110):
+        brokers.write(SOURCE, b"{}", timestamp=second * 1000)
+    brokers.beginnings[SOURCE] = 10
+    brokers.silent = True
 
-    async def test(outlet: Outlet, brokers: Brokers) -> None:
-        intake = Intake(load_settings(start=start, intake_topics=("source",)), PARTITIONS, Stats())
-        intake._first = {"source": partitions_at_the_start} if partitions_at_the_start else {}
-        await intake._begin(source, outlet, PLACE)
-        await outlet.flush()
-        assert brokers.committed == [{PLACE: place}]
+    async def test(intake: Intake, producer: Producer) -> None:
+        await asyncio.sleep(5)
+        brokers.partitions["source"] = 2
+        if partitions_at_the_start == 1:
+            await brokers.member.rebalance()
+        await until(lambda: SOURCE in brokers.committed)
 
-    run(test)
-    assert source.sought == place
+    run_intake(brokers, test, start=start)
+    assert [commit[SOURCE] for commit in brokers.commits if SOURCE in commit] == [offset]
+    assert [place for tp, place in brokers.member.sought if tp == SOURCE] == [offset]
 
 
-@pytest.mark.parametrize(
-    ("function", "names"),
-    [
-        (AIOKafkaClient._metadata_update, {"MetadataRequest"}),  # bound to one that creates no topic
-        (GroupCoordinator.__init__, {"_heartbeat_task", "_coordination_task"}),  # ended where the brokers are away
-        (AIOKafkaConsumer.getmany, {"check_errors"}),
-        (Sender.close, {"_sender_task"}),
-    ],
-    ids=lambda value: getattr(value, "__qualname__", ""),
-)
-def test_aiokafka_has_what_is_used_of_it(function: FunctionType, names: set[str]) -> None:
-    assert names <= set(function.__code__.co_names)
+def test_what_was_read_is_delivered_and_committed_before_a_partition_goes() -> None:
+    brokers = scripted.Brokers(source=2)
+    brokers.committed[SOURCE] = 0
+
+    async def test(intake: Intake, producer: Producer) -> None:
+        await until(lambda: SOURCE in brokers.member.assignment() if brokers.consumers else False)
+        brokers.write(SOURCE, *[b'{"puid": "%d", "features": [1], "output": 0}' % n for n in range(700)], b"broken")
+        await until(lambda: intake.events["source"] >= 600)
+        brokers.member.share = []
+        await brokers.member.rebalance()
+        assert sum(count for topic, count in producer.batches if topic == "inference-requests") == 700
+        assert brokers.committed[SOURCE] == 701
+        brokers.member.share = None
+        await brokers.member.rebalance()
+        await asyncio.sleep(60)
+        assert intake.lag() == 0
+
+    producer = run_intake(brokers, test)
+    written: Counter[str] = Counter()
+    for topic, count in producer.batches:
+        written[topic] += count
+    assert written == {"inference-requests": 700, "inference-responses": 700, "shop-dead-letters": 1}
+
+
+def test_brokers_that_do_not_acknowledge_before_a_partition_goes_have_it_sent_again() -> None:
+    brokers = scripted.Brokers(source=2)
+    brokers.committed[SOURCE] = 0
+
+    async def test(intake: Intake, producer: Producer) -> None:
+        producer.slow = True
+        await until(lambda: SOURCE in brokers.member.assignment() if brokers.consumers else False)
+        brokers.write(SOURCE, b'{"puid": "p", "features": [1], "output": 0}')
+        await until(lambda: intake.events["source"] == 2)
+        await brokers.member.rebalance()
+        assert brokers.committed[SOURCE] == 0
+        producer.slow = False
+        await until(lambda: brokers.committed[SOURCE] == 1)
+        assert intake.events["source"] == 4
+
+    run_intake(brokers, test)
+    assert len(brokers.consumers) == 2
+
+
+def test_a_topic_that_is_not_there_is_waited_for_and_the_log_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    brokers = scripted.Brokers()
+    caplog.set_level("INFO")
+
+    def said(text: str) -> int:
+        return sum(text in record.getMessage() for record in caplog.records)
+
+    async def test(intake: Intake, producer: Producer) -> None:
+        brokers.topics_error = KafkaConnectionError("away")
+        await asyncio.sleep(20)
+        assert said("waits for topic") == 0
+        brokers.topics_error = None
+        await asyncio.sleep(20)
+        assert said("intake waits for topic source, which does not exist") == 1
+        brokers.partitions["source"] = 1
+        await until(lambda: brokers.member.topics == ["source"])
+        del brokers.partitions["source"]
+        await until(lambda: brokers.member.topics == [])
+        assert said("waits for topic") == 2
+
+    run_intake(brokers, test)
+    assert said("intake reads topics=['source']") == 1
+    assert len(brokers.consumers) == 1
 
 
 # -- which topics -----------------------------------------------------------------------------------------------------

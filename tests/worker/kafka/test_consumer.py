@@ -1,12 +1,18 @@
-"""What a fetched list gives, bytes as a broker sends them: records, and the offset where the next fetch begins."""
+"""What a fetched list gives, bytes as a broker sends them: records, and the offset where the next fetch begins.
 
+And how a consumer asks for topics, and ends where nobody answers.
+"""
+
+import asyncio
 from collections.abc import Iterable
 from struct import pack, pack_into
+from types import SimpleNamespace
 from typing import Any, Final
 
 import aiokafka.codec
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -16,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.wire.records import Record
-from app.worker.kafka.consumer import ParsedRecords, _Batches
+from app.worker.kafka.consumer import ParsedRecords, RecordConsumer, _Batches
 
 TIME: Final = 1_795_244_400_000
 ABORT, COMMIT = pack(">HH", 0, 0), pack(">HH", 0, 1)
@@ -184,3 +190,69 @@ def test_records_of_the_format_before_are_read() -> None:
     records = fetched(bytes(builder.build()), start=1)
     assert records.take(100)[0] == [Record(1, TIME + 1, b"k", b"v"), Record(2, TIME + 2, b"k", b"v")]
     assert records.next_fetch_offset == 3
+
+
+def test_no_question_about_topics_creates_one() -> None:
+    asked: list[Any] = []
+
+    async def send(*arguments: Any, **_: Any) -> Any:
+        asked.append(arguments[-1])
+        found = [(0, "there", False, [1, 2, 3]), (3, "absent", False, [])]
+        return SimpleNamespace(topics=found, brokers=[])
+
+    async def connection(_: Any) -> Any:
+        return SimpleNamespace(send=send)
+
+    async def test() -> None:
+        consumer = RecordConsumer(bootstrap_servers="127.0.0.1:1")
+        consumer._client.send = send
+        consumer._client.get_random_node = lambda: 0
+        consumer._client._get_conn = connection
+        assert await consumer.partition_counts({"there", "absent"}) == {"there": 3}
+        assert await consumer.partition_counts(None) == {"there": 3}
+        nodes: Any = SimpleNamespace(brokers=lambda: [SimpleNamespace(nodeId=0)])
+        consumer._client.cluster = nodes
+        await consumer._client._metadata_update(ClusterMetadata(), ["absent"])
+        await consumer._client.close()
+
+    asyncio.run(test())
+    assert [(request._topics, request._allow_auto_topic_creation) for request in asked] == [
+        (["absent", "there"], False), (None, False), (["absent"], False),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_consumer_that_is_cut_off_beats_and_joins_no_more(joined: bool) -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        consumer = RecordConsumer(bootstrap_servers="127.0.0.1:1")
+        close, closed = consumer._client.close, []
+
+        async def recorded_close() -> None:
+            closed.append(consumer)
+            await close()
+
+        consumer._client.close = recorded_close
+        tasks = [loop.create_task(asyncio.sleep(1000)) for _ in range(2)]
+        if joined:
+            heartbeat, coordination = tasks
+            consumer._coordinator = SimpleNamespace(_heartbeat_task=heartbeat, _coordination_task=coordination)
+        await consumer.cut_off()
+        await asyncio.sleep(0)
+        assert [task.cancelled() for task in tasks] == [joined, joined]
+        assert closed == [consumer]
+        consumer._closed = True
+
+    asyncio.run(test())
+
+
+def test_a_consumer_knows_no_offset_before_it_has_partitions() -> None:
+    async def test() -> None:
+        consumer = RecordConsumer(bootstrap_servers="127.0.0.1:1", group_id="g")
+        tp = TopicPartition("t", 0)
+        assert (consumer.next_offset(tp), consumer.end(tp)) == (None, None)
+        consumer._subscription.subscribe({"t"})
+        assert (consumer.next_offset(tp), consumer.end(tp)) == (None, None)
+        await consumer.stop()
+
+    asyncio.run(test())

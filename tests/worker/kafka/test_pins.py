@@ -5,9 +5,11 @@ from importlib.metadata import version
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.producer.message_accumulator import MessageAccumulator
+from aiokafka.producer.sender import Sender
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
 from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
@@ -29,17 +31,26 @@ def test_the_parser_is_the_compiled_one() -> None:
 @pytest.mark.parametrize(
     ("function", "names"),
     [
-        # app/worker/records.py binds these names to other classes.
+        # app/worker/kafka/consumer.py binds these names to other classes.
         (Fetcher._proc_fetch_request, {"PartitionRecords", "MemoryRecords"}),
         (AIOKafkaConsumer.start, {"Fetcher"}),
+        (AIOKafkaClient._metadata_update, {"MetadataRequest"}),  # one that creates no topic
         # … replaces this method, and reads these attributes.
         (PartitionRecords._unpack_records, {"_consumer_record", "has_next", "next_batch"}),
         (FetchResult.getall, {"check_assignment", "has_more"}),
         (Fetcher.fetched_records, {"_records", "_notify", "_wait_consume_future", "_create_fetch_waiter"}),
-        # app/worker/publisher.py: what ends a producer that the brokers no longer answer.
+        (Fetcher.__init__, {"_records"}),  # what is fetched ahead is put aside on its way there
+        (Fetcher._get_actions_per_node, {"_records", "position"}),
+        (Fetcher._fetch_requests_routine, {"_records", "clear"}),
+        (FetchResult._update_position, {"consumed_to", "state_value"}),
+        (AIOKafkaConsumer.getmany, {"check_errors"}),
+        (GroupCoordinator.__init__, {"_heartbeat_task", "_coordination_task"}),  # ended where the brokers are away
+        # app/worker/kafka/producer.py: what ends a producer that the brokers no longer answer.
+        (Sender.close, {"_sender_task"}),
+        # app/worker/http/publisher.py: what ends a producer that the brokers no longer answer.
         (AIOKafkaProducer.stop, {"_message_accumulator", "_sender"}),
         (MessageAccumulator.fail_all, {"_batches"}),
-        # app/worker/membership.py: the heartbeat that is recorded, the fetcher that is ended, the rejoin that is asked.
+        # app/worker/kafka/membership.py: the recorded heartbeat, the ended fetcher, the asked rejoin.
         (GroupCoordinator._heartbeat_routine, {"_do_heartbeat"}),
         (GroupCoordinator.need_rejoin, {"_rejoin_needed_fut"}),
         (driver.AIOKafkaConsumerThread._create_consumer, {"_create_worker_consumer"}),
@@ -56,6 +67,6 @@ def test_functions_use_the_names_that_are_bound(function: object, names: set[str
 
 
 def test_faust_never_starts_its_fetcher_without_its_recovery() -> None:
-    """Only table recovery starts Faust's fetcher, and app/worker/membership.py starts no recovery."""
+    """Only table recovery starts Faust's fetcher, and app/worker/kafka/membership.py starts no recovery."""
     assert "recovery.start" in inspect.getsource(TableManager.on_start)
     assert "_fetcher" not in inspect.getsource(driver.Consumer)

@@ -30,7 +30,7 @@ class Topics:
         records, self.fetched[tp.topic] = self.fetched[tp.topic][:most], self.fetched[tp.topic][most:]
         return records
 
-    def place(self, tp: Any) -> None:
+    def next_offset(self, tp: Any) -> None:
         return None
 
     def end(self, tp: Any) -> int:

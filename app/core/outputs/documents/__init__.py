@@ -6,11 +6,12 @@ One document for each row that a predictor answered, in the shape of Seldon's re
     index  inference-log-<engine>-<namespace>-<service>-<endpoint>, with a suffix -2026.11.21 where indices are daily
     _id    <puid> of one row, <puid>-item-<N> of several
     body   {"@timestamp", "RequestId", "ServingEngine", "Ce-Inferenceservicename", "Ce-Endpoint"?, "Ce-Namespace"?,
-            "Ce-Modelid"?,
+            "Ce-Modelid"?, "Ce-Modelversion"?,
             "request"?, "response"?: {"payload" (the whole body), "instance" (this row), "elements" (by column),
                 "names"?, "dataType", "meta"?, "id"?, "parameters"?, "status"?, "error"?, "ce-time", "ce-source"?,
                 "ce-modelid"?},
-            "feedback"?: {the body: "truth" …, "reward" (a number), "ce-time", "ce-source"?, "ce-times"?},
+            "feedback"?: {the body: "truth" …, "reward" (a number), "ce-time", "ce-source"?, "ce-times"?,
+                "ce-others"?},
             "outlier"?: {"data": {"is_outlier", …}, …, "ce-time", "ce-source"?},
             "verdict"?: {"predicted", "label"?, "correct"?, "reward"?, "delay_seconds"?}}
 
@@ -25,8 +26,8 @@ of its puid in their order in the log; to merge one again changes nothing.
   those of `scored_model`. A part of another model than `Ce-Modelid` says so in `ce-modelid`.
 - A request of k rows and a response of m rows meet only where k = m; else each has documents of its own.
 - The reward of a puid is one, so of several rows the first has it: sums over documents are those of the series.
-- A feedback that names no predictor is in the documents of those that have answered before it. One that answers later
-  has what it means in its verdict alone.
-- Feedbacks that tell different things are one: the newest truth, the newest reward, and all else that the newer of
-  the two says. What is older than `ce-time` has its time in `ce-times`.
+- A feedback that names no predictor is in the documents of those that have answered before it. Documents of one that
+  answers later show it in their verdict alone.
+- Several feedbacks become one: the newest truth, the newest reward, and all other fields of the newer of these two.
+  What is older than `ce-time` has its time in `ce-times`, and what came with it beside in `ce-others`.
 """

@@ -11,8 +11,9 @@ from app.core.events import Kind, Reason, RefusedError
 from app.core.outputs.documents.merging import micros
 from app.core.outputs.documents.places import Body
 from app.core.outputs.documents.records import Part
-from app.core.outputs.documents.redaction import blank, blanked_table, without
-from app.core.payloads.forms import Table, table_of
+from app.core.outputs.documents.redaction import LEFTOVERS, redacted
+from app.core.payloads.forms import table_of
+from app.core.payloads.table import Table
 from app.core.rules import Column, Rules
 
 #: So many bytes of one body may be copied to the documents of its rows; of a larger one only the first row has it.
@@ -24,7 +25,6 @@ _MOST_VALUES: Final = 10_000
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)?")
 #: What a name must be for Elasticsearch to read it as one field wherever it stands.
 _FIELD: Final = re.compile(r"[A-Za-z0-9_@-]+")
-_LEFTOVERS: Final = ("meta", "id", "parameters", "status", "error")
 
 
 def time_text(text: str) -> str:
@@ -59,21 +59,19 @@ def message_rows(part: Part, rules: Rules, count: int) -> list[Body]:
     table, wrong = _table(body, part.kind)
     count = count or (len(table.rows) if table is not None else 1)
     columns = rules.prediction_schema.requests if part.kind == Kind.REQUEST.value else rules.prediction_schema.responses
+    data_type = "" if table is None else table.data_type
     if rules.redact:
-        body = without(body, rules.redact)
+        body = redacted(body, part.kind, rules)
         table = _table(body, part.kind)[0]
-        if table is not None:
-            table = blanked_table(table, body, columns, rules.redact)
-        blank(body, columns, rules.redact)
     common = stamps_of(part)
     if type(body) is dict:
-        for name in _LEFTOVERS:
+        for name in LEFTOVERS:
             if name in body:
                 common[name] = body[name]
     wide = False
     if table is not None:
         wide = _is_wide(table)
-        common["dataType"] = table.data_type
+        common["dataType"] = data_type
         if table.names is not None and not wide:
             common["names"] = list(table.names)
     elif "status" not in common:
@@ -172,14 +170,14 @@ def outlier_rows(body: Any) -> list[Body]:
     data = body.get("data") if type(body) is dict else None
     if type(data) is not dict or not _are_fields(body) or not _are_fields(data):
         return [{"payload": body}]
-    told = data.get("is_outlier")
-    count = len(told) if type(told) is list and told else 1
+    outliers = data.get("is_outlier")
+    count = len(outliers) if type(outliers) is list and outliers else 1
     rows = []
     for index in range(count):
         row = dict(data)
         for name in ("is_outlier", "instance_score", "feature_score"):
             value = data.get(name)
-            if type(value) is list and len(value) == count and (value is told or told is not None):
+            if type(value) is list and len(value) == count and (value is outliers or outliers is not None):
                 row[name] = value[index]
         if not all(_is_numeric(row.get(name)) for name in ("is_outlier", "instance_score")):
             return [{"payload": body}]

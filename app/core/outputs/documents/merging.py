@@ -9,10 +9,20 @@ from app.core.events import Kind
 from app.core.outputs.documents.places import Body, Place
 
 Found = TypeVar("Found")
-#: In the place of a reward that nobody has who has answered: the document has only its time, in `ce-times`.
+#: The value of a reward whose model has not answered: the document has only its time, in `ce-times`.
 HIDDEN: Final = object()
-#: What a feedback can state; all else that it has comes with these.
+#: The fields in which a feedback states something. Its other fields come with these.
 _STATEMENTS: Final = ("truth", "reward", "response")
+_SOURCE: Final = "ce-source"
+_HEAD: Final = (
+    "RequestId",
+    "ServingEngine",
+    "Ce-Inferenceservicename",
+    "Ce-Endpoint",
+    "Ce-Namespace",
+    "Ce-Modelid",
+    "Ce-Modelversion",
+)
 _REQUEST, _RESPONSE, _FEEDBACK, _OUTLIER, _DRIFT = (kind.value for kind in Kind)
 
 
@@ -24,10 +34,10 @@ class Piece(NamedTuple):
     content: Body
 
 
-class Told(NamedTuple):
-    """What a feedback told: the fields of its body. `text` is its time as it came."""
+class Stated(NamedTuple):
+    """What a feedback states: the fields of its body. `text` is its time as it came."""
 
-    time: int
+    time: int  # µs
     text: str
     source: str
     fields: Body
@@ -36,7 +46,7 @@ class Told(NamedTuple):
 class State(NamedTuple):
     """What holds of a row since this record, whatever held before.
 
-    `unowned`: no leg has the reward, neither this one nor another. `answered`: when, of one of several rows (µs).
+    `unowned`: no leg has the reward. `answered`: when this row of several was answered, in µs; 0 for a single row.
     """
 
     verdict: Body
@@ -49,8 +59,8 @@ class State(NamedTuple):
 class Change:
     """What one joined record says of one document. `place` is where it is written.
 
-    It may be in an index `elsewhere` (the record does not say by which engine it was logged), and is changed there; or
-    it is still in one of `before`, from where it moves.
+    The record may not say by which engine it was logged: if the document is in an index `elsewhere`, it is changed
+    there. If it is still in one of `before`, the indices of other days, it moves from there.
     """
 
     place: Place
@@ -60,12 +70,15 @@ class Change:
     elsewhere: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
     pieces: dict[str, Piece] = field(default_factory=dict)
-    told: list[Told] = field(default_factory=list)
+    stated: list[Stated] = field(default_factory=list)
     state: State | None = None
+    #: Of the classes in the verdict (`predicted`, `label`) that parts of the record bring: whether they are values that
+    #: the user keeps back. None where the user keeps nothing back.
+    hidden: Mapping[str, bool] | None = None
 
     @property
     def begins(self) -> bool:
-        """Whether this is, most likely, the first that is said of the document."""
+        """Whether the document is, most likely, not there yet."""
         return _REQUEST in self.pieces and not self.elsewhere and not self.before
 
     @property
@@ -86,10 +99,10 @@ def merged(document: Body | None, change: Change) -> Body:
     state = change.state
     head = old if document is not None and state is None else change.head
     new: Body = {"@timestamp": None}
-    for name in ("RequestId", "ServingEngine", "Ce-Inferenceservicename", "Ce-Endpoint", "Ce-Namespace", "Ce-Modelid"):
+    for name in _HEAD:
         if name in head:
             new[name] = head[name]
-    if "ServingEngine" in old:  # it is its index's; a feedback does not know by which engine the prediction was logged
+    if "ServingEngine" in old:  # a feedback does not know by which engine the prediction was logged
         new["ServingEngine"] = old["ServingEngine"]
     before, now = old.get("Ce-Modelid", ""), new.get("Ce-Modelid", "")
     for kind in (_REQUEST, _RESPONSE, _OUTLIER, _DRIFT):
@@ -105,14 +118,16 @@ def merged(document: Body | None, change: Change) -> Body:
             elif "ce-modelid" in content:
                 content = {name: value for name, value in content.items() if name != "ce-modelid"}
             new[kind] = content
-    feedback = _merged_feedback(old.get(_FEEDBACK), change.told, state)
+    feedback = _merged_feedback(old.get(_FEEDBACK), change.stated, state)
     if feedback is not None:
         new[_FEEDBACK] = feedback
     verdict: Body = old.get("verdict", {}) if state is None else state.verdict
     if state is not None and state.answered and feedback is not None and "truth" in feedback and "label" in verdict:
-        # The record has one delay, to the newest label of all rows; that of a row is to its own.
-        told = micros(feedback.get("ce-times", {}).get("truth", feedback["ce-time"]))
-        verdict = {**verdict, "delay_seconds": max(0, told - state.answered) / 1e6}
+        # The record's delay ends with the newest label of all rows, a row's with its own.
+        labelled = micros(feedback.get("ce-times", {}).get("truth", feedback["ce-time"]))
+        verdict = {**verdict, "delay_seconds": max(0, labelled - state.answered) / 1e6}
+    if state is not None and change.hidden is not None:
+        verdict = _without_hidden(verdict, old.get("verdict", {}), change.hidden)
     if verdict:
         new["verdict"] = verdict
     if _REQUEST in new:
@@ -122,6 +137,22 @@ def merged(document: Body | None, change: Change) -> Body:
     else:
         new["@timestamp"] = old.get("@timestamp")
     return new
+
+
+def _without_hidden(verdict: Body, old: Body, hidden: Mapping[str, bool]) -> Body:
+    """A verdict without the classes that are kept back; `redacted` names them.
+
+    What the record does not bring stays hidden, or shown, as it was. What it does not bring and the document did not
+    have is hidden: nobody can say any more whose value it is.
+    """
+    gone = [
+        name
+        for name in ("predicted", "label")
+        if name in verdict and (hidden.get(name, name not in old) or name in old.get("redacted", ()))
+    ]
+    if not gone:
+        return verdict
+    return {name: value for name, value in verdict.items() if name not in gone} | {"redacted": gone}
 
 
 def standing(change: Change, found: Mapping[Place, Found]) -> tuple[Place, Found | None, list[Place]]:
@@ -134,7 +165,7 @@ def standing(change: Change, found: Mapping[Place, Found]) -> tuple[Place, Found
 
 
 def outranks(kind: str, new: Piece, model: str, time: int, scored: str | None) -> bool:
-    """Whether a part takes the place of a model's at a time. Of the same model it does: the log has its winners."""
+    """Whether a part replaces one of this model and time. One of the same model does: the log has its winners."""
     if new.model == model:
         return True
     if kind == _REQUEST:
@@ -142,43 +173,60 @@ def outranks(kind: str, new: Piece, model: str, time: int, scored: str | None) -
     return (new.model == scored, new.time, new.model) > (model == scored, time, model)
 
 
-def _merged_feedback(old: Body | None, told: list[Told], state: State | None) -> Body | None:
-    """The newest of each statement, the reward as it stands, and what else the newest feedback says of these."""
-    stated: dict[str, tuple[int, str, Any]] = {}
-    others: dict[int, Body] = {}  # by time: what else was said
-    source = None
+def _merged_feedback(old: Body | None, stated: list[Stated], state: State | None) -> Body | None:
+    """The newest of each statement, the reward as it counts, and the other fields that came with the newest.
+
+    What came with older statements is kept in `ce-others`: the newest may turn out to be no reward of this document.
+    """
+    statements: dict[str, tuple[int, str, Any]] = {}  # by name: the time in µs, the time as it came, the value
+    others: dict[int, Body] = {}  # by time in µs: all other fields, and `ce-source`
     if old:
         last, source, times = old.get("ce-time", ""), old.get("ce-source"), old.get("ce-times", {})
         for name in _STATEMENTS:
             if name in old or name in times:
                 text = times.get(name, last)
-                stated[name] = (micros(text), text, old.get(name, HIDDEN))
-        others[micros(last)] = {
-            name: value for name, value in old.items() if name not in _STATEMENTS and not name.startswith("ce-")
-        }
-    newest = max((it[:2] for it in stated.values()), default=(0, ""))
-    for time, text, its_source, fields in told:
+                statements[name] = (micros(text), text, old.get(name, HIDDEN))
+                beside = old.get("ce-others", {}).get(name, {})
+                others.setdefault(micros(text), {_SOURCE: source}).update(beside)
+        others.setdefault(micros(last), {_SOURCE: source}).update(
+            {name: value for name, value in old.items() if name not in _STATEMENTS and not name.startswith("ce-")}
+        )
+    for time, text, its_source, fields in stated:
+        beside = others.setdefault(time, {})
+        beside[_SOURCE] = its_source or None
         for name, value in fields.items():
             if name not in _STATEMENTS:
-                others.setdefault(time, {})[name] = value
-            elif name not in stated or time >= stated[name][0]:
-                stated[name] = (time, text, value)
-        if (time, text) >= newest:
-            newest, source = (time, text), its_source or None
-    time, text, value = stated.pop("reward", (0, "", None))
+                beside[name] = value
+            elif name not in statements or time >= statements[name][0]:
+                statements[name] = (time, text, value)
+    time, text, value = statements.pop("reward", (0, "", None))
     if state is not None:
         value = HIDDEN if state.reward is None and state.unowned and value is HIDDEN else state.reward
     if value is not None:
-        stated["reward"] = (time, text, value)
-    if not stated:
+        statements["reward"] = (time, text, value)
+    if not statements:
         return None
-    now, last = max(it[:2] for it in stated.values())
-    feedback = {name: value for name, (_, _, value) in stated.items() if value is not HIDDEN} | others.get(now, {})
+    now, last = max(it[:2] for it in statements.values())
+    shown = others.get(now, {_SOURCE: None})
+    feedback = {name: value for name, (_, _, value) in statements.items() if value is not HIDDEN}
+    feedback |= {name: value for name, value in shown.items() if name != _SOURCE}
     if last:
         feedback["ce-time"] = last
-    if source is not None:
-        feedback["ce-source"] = source
-    older = {name: text for name, (_, text, value) in stated.items() if text != last or value is HIDDEN}
+    if shown[_SOURCE] is not None:
+        feedback[_SOURCE] = shown[_SOURCE]
+    older = {name: text for name, (_, text, value) in statements.items() if text != last or value is HIDDEN}
     if older:
         feedback["ce-times"] = older
+    kept = {
+        name: beside
+        for name, (at, _, _) in sorted(statements.items())
+        if at != now and (beside := _differing(others.get(at, shown), shown[_SOURCE]))
+    }
+    if kept:
+        feedback["ce-others"] = kept
     return feedback
+
+
+def _differing(beside: Body, source: str | None) -> Body:
+    """What came with an older statement, its source only where that is another one."""
+    return {name: value for name, value in beside.items() if name != _SOURCE or value != source}

@@ -64,9 +64,10 @@ def head_of(puid: str, leg: Leg, engine: str) -> Body:
     return head
 
 
-def set_model(head: Body, model: str) -> None:
-    """Name the model in a head; one without name is not named."""
-    if model:
-        head["Ce-Modelid"] = model
-    else:
-        head.pop("Ce-Modelid", None)
+def set_model(head: Body, model: str, version: str = "") -> None:
+    """Name the model and its version in a head; one without name is not named."""
+    for name, word in (("Ce-Modelid", model), ("Ce-Modelversion", version)):
+        if word:
+            head[name] = word
+        else:
+            head.pop(name, None)

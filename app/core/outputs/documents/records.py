@@ -42,7 +42,7 @@ class Answer(msgspec.Struct, gc=False):
 
 
 class JoinedRecord(msgspec.Struct, gc=False):
-    """All of a record of the log."""
+    """A whole record of the log."""
 
     puid: str
     parts: list[Part]

@@ -1,38 +1,96 @@
-"""What a user keeps out of documents: keys and columns that never leave Kafka."""
+"""What a user keeps out of documents: keys and columns that never leave Kafka.
 
-from collections.abc import Collection
-from typing import Any
+Each form takes out of its own bodies what is kept back (`blank`); keys and dotted paths go whatever the form is.
+"""
 
+from base64 import b64decode
+from binascii import Error as Base64Error
+from typing import Any, Final
+
+import orjson
+
+from app.core.events import Kind, RefusedError
 from app.core.outputs.documents.places import Body
-from app.core.payloads.forms import Table
-from app.core.rules import Column
+from app.core.payloads.blanking import Redaction
+from app.core.payloads.forms import FORMS, carries, table_of
+from app.core.payloads.predictions import predictions, without_brackets
+from app.core.rules import Rules
+
+#: What a message has beside its rows.
+LEFTOVERS: Final = ("meta", "id", "parameters", "status", "error")
+_MESSAGES: Final = ("request", "response", "truth")
 
 
-def redacted(body: Any, entries: tuple[str, ...]) -> Any:
-    """A body of any kind without these; the body is changed."""
-    if not entries:
+def redacted(body: Any, what: str, rules: Rules) -> Any:
+    """A body without what the rules of its model keep back; it may be changed.
+
+    `what` is the kind of event that brought it, or "truth".
+    """
+    if not rules.redact:
         return body
-    body = without(body, entries)
-    messages = [body, *(body.get(name) for name in ("request", "response", "truth"))] if type(body) is dict else []
-    for message in messages:
-        blank(message, (), entries)
-    return body
+    if what == Kind.FEEDBACK.value:
+        for name in _MESSAGES if type(body) is dict else ():
+            if name in body:
+                below = tuple(entry.removeprefix(name + ".") for entry in rules.redact if entry.count(".") > 1)
+                body[name] = _redacted_message(body[name], name, (*rules.redact, *below), rules)
+    elif what in _MESSAGES:
+        return _redacted_message(body, what, rules.redact, rules)
+    return without(body, rules.redact)
+
+
+def _redacted_message(body: Any, what: str, entries: tuple[str, ...], rules: Rules) -> Any:
+    schema = rules.prediction_schema
+    columns = schema.requests if what == "request" else schema.responses
+    entries += tuple(part for column in columns if column.name in entries for part in column.parts)
+    redaction = Redaction(frozenset(entries), columns)
+    if redaction.by_place and not carries(body):  # nobody can say which of its values is whose
+        body = {name: body[name] for name in LEFTOVERS if name in body}
+    for form in FORMS:
+        body = form.blank(body, redaction)
+    return without(body, entries)
+
+
+def hides_class(before: Any, after: Any, what: str) -> bool:
+    """Whether a class that a body (a response or a truth) names is not in what is left of it."""
+    classes = _classes(before, what)
+    return bool(classes) and _classes(after, what) != classes
+
+
+def _classes(body: Any, what: str) -> list[Any]:
+    """The classes of rows that are values; a vector has its class by place, which says none of its values."""
+    try:
+        values = without_brackets(predictions(table_of(body, what)).values)
+    except RefusedError:
+        return []
+    return [value for value in values if type(value) not in (list, dict)]
+
+
+# -- keys -------------------------------------------------------------------------------------------------------------
 
 
 def without(body: Any, entries: tuple[str, ...]) -> Any:
     """A body without the keys of these names, wherever they stand, and without what these dotted paths lead to.
 
-    The body is changed. Lists on the way of a path are gone through.
+    The body is changed. Lists on the way of a path are gone through; a text that is JSON is read like the rest.
     """
+    if type(body) is str:
+        return _cleaned(body, entries)
     waiting = [body]
     while waiting:
         value = waiting.pop()
         if type(value) is dict:
             for entry in entries:
                 value.pop(entry, None)
-            waiting += value.values()
+            inner: Any = value.items()
         elif type(value) is list:
-            waiting += [item for item in value if type(item) in (dict, list)]
+            inner = enumerate(value)
+        else:
+            continue
+        for place, item in inner:
+            if type(item) is str:
+                value[place] = _cleaned(item, entries)
+            else:
+                waiting.append(item)
     for entry in entries:
         *way, last = entry.split(".")
         found = [body]
@@ -41,6 +99,31 @@ def without(body: Any, entries: tuple[str, ...]) -> Any:
         for value in _spread(found):
             value.pop(last, None)
     return body
+
+
+def _cleaned(text: str, entries: tuple[str, ...]) -> str | None:
+    """A text that is JSON, without these keys. Where that is in base64 it goes as a whole."""
+    inner = _json_in(text)
+    plain = inner is not None
+    if not plain:
+        try:
+            inner = _json_in(b64decode(text, validate=True))
+        except (Base64Error, ValueError):
+            return text
+    before = orjson.dumps(inner)
+    after = orjson.dumps(without(inner, entries))
+    if before == after:
+        return text
+    return after.decode() if plain else None
+
+
+def _json_in(text: str | bytes) -> Any:
+    """The object or list that a text is, None where it is neither."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return value if type(value) in (dict, list) else None
 
 
 def _spread(values: list[Any]) -> list[Body]:
@@ -54,71 +137,3 @@ def _spread(values: list[Any]) -> list[Body]:
         elif type(value) is list:
             waiting += value[::-1]
     return found
-
-
-def _places(names: Collection[str], columns: tuple[Column, ...], entries: tuple[str, ...]) -> list[int]:
-    """Which columns are meant: by their own names, or by those of the schema."""
-    meant = [index for index, name in enumerate(names) if name in entries]
-    index = 0
-    for column in columns:
-        for part in column.names:
-            if column.name in entries or part in entries:
-                meant.append(index)
-            index += 1
-    return meant
-
-
-def blanked_table(table: Table, body: Any, columns: tuple[Column, ...], entries: tuple[str, ...]) -> Table | None:
-    """A table with null in the place of what is left out; None where it is not known what that is."""
-    places = _places(table.names or (), columns, entries)
-    if any(tensor.get("name") in entries for tensor in _tensors(body)) and not places:
-        return None  # a single tensor, whose columns have no names
-    if not places:
-        return table
-    rows: list[Any] = []
-    for row in table.rows:
-        if type(row) is list:
-            rows.append([None if index in places else cell for index, cell in enumerate(row)])
-        else:
-            rows.append(None)
-    return table._replace(rows=rows, own_type=table.data_type)
-
-
-def _tensors(body: Any) -> list[Body]:
-    lists = [body.get(name) for name in ("inputs", "outputs")] if type(body) is dict else []
-    return [tensor for value in lists if type(value) is list for tensor in value if type(tensor) is dict]
-
-
-def blank(body: Any, columns: tuple[Column, ...], entries: tuple[str, ...]) -> None:
-    """Take these columns out of a payload: null in rows, no data in tensors of their names."""
-    if type(body) is not dict:
-        return
-    for tensor in _tensors(body):
-        if tensor.get("name") in entries:
-            for name in ("data", "contents"):
-                tensor.pop(name, None)
-            for name in ("raw_input_contents", "raw_output_contents", "rawInputContents", "rawOutputContents"):
-                body.pop(name, None)
-    data = body.get("data")
-    names = data.get("names") if type(data) is dict else None
-    places = _places(names if type(names) is list else (), columns, entries)
-    if not places:
-        return
-    if type(data) is dict:
-        for name in ("tensor", "tftensor"):  # flat: only with its shape it is known which value is whose
-            data.pop(name, None)
-        _blank_rows(data.get("ndarray"), places)
-    for name in ("instances", "predictions"):
-        _blank_rows(body.get(name), places)
-
-
-def _blank_rows(rows: Any, places: list[int]) -> None:
-    if type(rows) is not list:
-        return
-    for index, row in enumerate(rows):
-        if type(row) is not list:
-            rows[index] = None
-            continue
-        for place in places:
-            if place < len(row):
-                row[place] = None

@@ -1,6 +1,6 @@
 """Records the sample traffic of the demo: the answers of two models, current and shadow, on rows that they never saw.
 
-`python -m app.demo.record` rewrites the files in `app/demo/samples`; the demo itself only reads them and needs no
+`python -m tests.demo.record` rewrites the files in `app/demo/samples`; the demo itself only reads them and needs no
 scikit-learn. They were recorded with scikit-learn 1.9.1 and numpy 2.4.6; the same versions give the same bytes on the
 same machine, others may differ in the last digits.
 
@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,10 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-SAMPLES = Path(__file__).parent / "samples"
+from app.demo import recordings
+from app.demo.recordings import Phase, Recording, Row
+
+SAMPLES = Path(recordings.__file__).parent / "samples"
 
 # The first three are all that the current model looks at.
 BREAST_CANCER_FEATURES = (
@@ -44,33 +47,6 @@ RADIUS_ERROR = 1.3
 
 Matrix = NDArray[np.float64]
 Labels = NDArray[np.int64]
-
-
-class Row(TypedDict):
-    """What the models were asked, the truth, and the probability that each model gave every class, in class order."""
-
-    features: list[float]
-    label: int
-    current: list[float]
-    shadow: list[float]
-
-
-class Phase(TypedDict):
-    """Rows to be sent in their order; those of a drifted phase carry the disturbed features that the models saw."""
-
-    name: str
-    rows: list[Row]
-
-
-class Recording(TypedDict):
-    """One file of samples; `positive` is None where there are more than two classes."""
-
-    service: str
-    namespace: str
-    classes: list[str]
-    positive: str | None
-    feature_names: list[str]
-    phases: list[Phase]
 
 
 @dataclass(frozen=True, slots=True)

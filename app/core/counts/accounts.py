@@ -1,0 +1,35 @@
+"""Accounts: what counts are kept for."""
+
+from typing import Any, NamedTuple
+
+from app.core.events import Identity
+
+
+class Pair(NamedTuple):
+    """Two identities that are compared on the puids that both have answered."""
+
+    first: Identity
+    second: Identity
+
+
+Subject = Identity | Pair
+
+
+class Account(NamedTuple):
+    """What counts are kept for: a subject, as a whole (segment "") or in one of its segments."""
+
+    subject: Subject
+    segment: str = ""
+
+
+def subject_words(subject: Subject) -> list[Any]:
+    """A subject as JSON has it: the five names of an identity, or two lists of five."""
+    return [*map(list, subject)] if isinstance(subject, Pair) else list(subject)
+
+
+def parse_subject(words: list[Any]) -> Subject:
+    """The subject of such words."""
+    if type(words[0]) is list:
+        first, second = words
+        return Pair(Identity(*first), Identity(*second))
+    return Identity(*words)

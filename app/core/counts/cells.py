@@ -1,0 +1,53 @@
+"""Cells: what a counter holds, and how what several partitions and panes hold becomes one.
+
+There are two kinds, and a cell says of itself which it is:
+
+- A *sum* is a whole number of any size. What was added can be taken away again, so a window slides by adding the panes
+  that come and taking away those that go.
+- The *latest* of several values is that of the greatest (time, digest). Nothing can be taken away from it, so a window
+  is folded from its panes each time that it is read.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+_WHOLE: Final = range(-(2**63), 2**63)
+
+
+class Latest(NamedTuple):
+    """A value and when it was said: `time` in µs since 1970, and a digest that decides between two of one time."""
+
+    time: int
+    digest: int
+    value: float
+
+
+Cell = int | Latest
+Columns = Mapping[str, Cell]
+
+
+def later(one: Latest | None, other: Latest | None) -> Latest | None:
+    """The latest of two. None is neutral; order and repetition do not matter."""
+    if one is None or other is None:
+        return one or other
+    return max(one, other)
+
+
+def plain_cells(columns: Columns) -> dict[str, Any]:
+    """Cells as JSON holds them: a sum is a number, as text where 64 bits cannot hold it; the latest of several values
+    is `[time, digest, value]`.
+    """
+    return {column: cell if type(cell) is int and cell in _WHOLE else _plain(cell) for column, cell in columns.items()}
+
+
+def _plain(cell: Cell) -> Any:
+    return list(cell) if isinstance(cell, Latest) else str(cell)
+
+
+def parse_cells(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The same cells again."""
+    return {column: cell if type(cell) is int else _cell(cell) for column, cell in columns.items()}
+
+
+def _cell(plain: Any) -> Cell:
+    return Latest(*plain) if type(plain) is list else int(plain)

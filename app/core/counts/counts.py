@@ -1,0 +1,249 @@
+"""The counts of one partition.
+
+What is counted stands in one place: in its fine pane while that is kept, else in the coarse pane that holds it, else in
+the total. A coarse pane's count is its own and that of its fine panes, the total's its own and that of all panes; the
+view adds them up. So an epoch writes each change once. When a pane retires its counts move to the pane that holds it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import orjson
+
+from app.core.counts.accounts import Account, Subject
+from app.core.counts.atoms import Atom
+from app.core.counts.cells import Latest, later
+from app.core.counts.numbers import Numbers
+from app.core.counts.panes import COARSE, FINE, TOTAL, PaneClock
+from app.core.counts.rows import (
+    WHOLE,
+    RowKey,
+    end_key,
+    first_seen_key,
+    pane_prefix,
+    parse_key,
+    parse_rows,
+    row_value,
+    whole_value,
+)
+
+#: A pane with more cells than this has a record for each row, so that a change of one does not write all of them.
+MOST_CELLS_TOGETHER: Final = 128
+#: So many panes move at once when they retire; the others follow with the next epochs.
+_MOST_MOVES: Final = 1000
+
+_At = tuple[int, str, int]  # number of the account, level, pane
+
+
+class _Pane:
+    """The rows of one pane of one account, and which of them have changed since they were written."""
+
+    __slots__ = ("changed", "rows", "spread", "together")
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.changed: set[str] = set()
+        self.together = False  # a record of all rows is written
+        self.spread = False  # records of single rows are
+
+    def add(self, row: str, column: str, amount: int) -> None:
+        columns = self.rows.get(row)
+        if columns is None:
+            columns = self.rows[row] = {}
+        columns[column] = columns.get(column, 0) + amount
+        self.changed.add(row)
+
+    def note(self, row: str, column: str, value: Latest) -> None:
+        columns = self.rows.setdefault(row, {})
+        columns[column] = later(columns.get(column), value)
+        self.changed.add(row)
+
+    def take(self, other: "_Pane") -> None:
+        """Add all that another pane holds, which is empty afterwards."""
+        for row, columns in other.rows.items():
+            for column, cell in columns.items():
+                if type(cell) is Latest:
+                    self.note(row, column, cell)
+                else:
+                    self.add(row, column, cell)
+        other.changed.update(other.rows)
+        other.rows = {}
+
+    def records(self) -> Iterator[tuple[str, bytes | None]]:
+        """(row, value) of what has changed, None for what is gone; it counts as written."""
+        for row in self.changed:
+            columns = {column: cell for column, cell in self.rows.get(row, {}).items() if cell}
+            if columns:
+                self.rows[row] = columns
+            else:
+                self.rows.pop(row, None)
+        if not self.spread and sum(map(len, self.rows.values())) > MOST_CELLS_TOGETHER:
+            self.spread = True
+            self.changed.update(self.rows)
+            if self.together:
+                yield WHOLE, None
+        if self.spread:
+            for row in self.changed:
+                yield row, row_value(self.rows[row]) if row in self.rows else None
+        elif self.rows or self.together:
+            yield WHOLE, whole_value(self.rows) if self.rows else None
+            self.together = True
+        self.changed = set()
+
+
+class Counts:
+    """The counts of one partition, by its `Numbers`."""
+
+    def __init__(self, partition: int, clock: PaneClock, numbers: Numbers) -> None:
+        self._partition = partition
+        self._clock = clock
+        self._numbers = numbers
+        self._panes: dict[_At, _Pane] = {}
+        self._changed: dict[_At, None] = {}
+        self._by_pane: dict[tuple[str, int], set[int]] = {}  # the accounts that have it
+        self._swept = -1
+        #: The latest clock: a pane that is no longer kept does not come back when a clock steps back.
+        self.latest = 0.0
+        self._epoch = 0
+        self.first_seen: dict[Subject, int] = {}
+        self._newly_seen: set[Subject] = set()
+
+    @property
+    def changed(self) -> bool:
+        """Whether rows wait to be written."""
+        return bool(self._changed)
+
+    def add(self, delta: Mapping[tuple[int, int], Mapping[int, int]]) -> dict[Atom, int]:
+        """Add an epoch's changes, given by (account, fine pane) and by atom or bundle, all as numbers.
+
+        Returns what was added to panes that are no longer kept, and so to the totals alone.
+        """
+        late: dict[Atom, int] = {}
+        unbundle, atoms = self._numbers.unbundle, self._numbers.atoms
+        for (account, fine), changes in delta.items():
+            pane, is_late = self._pane_for(account, fine)
+            gained: dict[Atom, int] = {}
+            for number, amount in changes.items():
+                if amount:
+                    for single in unbundle(number):
+                        row, column = atoms[single]
+                        pane.add(row, column, amount)
+                        if is_late:
+                            atom = atoms[single]
+                            gained[atom] = gained.get(atom, 0) + amount
+            for atom, amount in gained.items():
+                if amount > 0:
+                    late[atom] = late.get(atom, 0) + amount
+        return late
+
+    def note(self, account: int, fine: int, values: Mapping[Atom, Latest]) -> None:
+        """Take values of which the latest counts, in the same place as `add`."""
+        pane, _ = self._pane_for(account, fine)
+        for (row, column), value in values.items():
+            pane.note(row, column, value)
+
+    def see(self, account: int, fine: int) -> None:
+        """Note a fine pane in which a part of an account falls, if it is the earliest."""
+        subject = self._numbers.accounts[account].subject
+        seen = fine * self._clock.pane_seconds
+        if seen < self.first_seen.get(subject, seen + 1):
+            self.first_seen[subject] = seen
+            self._newly_seen.add(subject)
+
+    def _pane_for(self, account: int, fine: int) -> tuple[_Pane, bool]:
+        """Where what falls in a fine pane is counted, and whether that is in the total alone."""
+        self.see(account, fine)
+        level, number = FINE, fine
+        while self._clock.retired(level, number, self.latest):
+            level, number = self._clock.holder(level, number)
+        return self._pane((account, level, number)), level == TOTAL
+
+    def _pane(self, at: _At) -> _Pane:
+        """A pane that is about to change."""
+        self._changed[at] = None
+        pane = self._panes.get(at)
+        if pane is None:
+            pane = self._panes[at] = _Pane()
+            account, level, number = at
+            if level != TOTAL:
+                self._by_pane.setdefault((level, number), set()).add(account)
+        return pane
+
+    def retire(self, clock: float) -> None:
+        """Move the counts of panes that are no longer kept to the panes that hold them; theirs are written as gone."""
+        self.latest = clock = max(clock, self.latest)
+        step = int(clock // self._clock.pane_seconds)
+        if step == self._swept:
+            return
+        self._swept = step
+        moves = 0
+        for level in (FINE, COARSE):
+            for of, number in sorted(self._by_pane):
+                if of == level and self._clock.retired(level, number, clock):
+                    if moves >= _MOST_MOVES:
+                        self._swept = -1  # the rest is for the next epoch
+                        return
+                    accounts = self._by_pane.pop((level, number))
+                    moves += len(accounts)
+                    for account in accounts:
+                        holder = self._pane((account, *self._clock.holder(level, number)))
+                        holder.take(self._pane_that_goes((account, level, number)))
+
+    def _pane_that_goes(self, at: _At) -> _Pane:
+        self._changed[at] = None
+        return self._panes[at]
+
+    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """The changed rows as records with absolute values, None for what is gone. They count as written.
+
+        The last one ends the epoch.
+        """
+        for at in self._changed:
+            pane = self._panes[at]
+            account, level, number = at
+            prefix = pane_prefix(self._numbers.accounts[account], level, number)
+            for row, value in pane.records():
+                yield prefix + orjson.dumps(row) + b"]", value
+            if not pane.rows:
+                self._forget(at)
+        for subject in self._newly_seen:
+            yield first_seen_key(subject), orjson.dumps(self.first_seen[subject])
+        if self._changed:
+            self._epoch += 1
+            yield end_key(self._partition), orjson.dumps(self._epoch)
+        self._changed = {}
+        self._newly_seen = set()
+
+    def _forget(self, at: _At) -> None:
+        account, level, number = at
+        del self._panes[at]
+        accounts = self._by_pane.get((level, number))
+        if accounts is not None:
+            accounts.discard(account)
+            if not accounts:
+                del self._by_pane[level, number]
+
+    def recover(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take the rows from changelog records."""
+        for raw_key, value in records:
+            key = parse_key(raw_key)
+            if isinstance(key, RowKey):
+                at = self._numbers.account(key.account), key.level, key.pane
+                pane = self._pane(at)
+                pane.rows.update(parse_rows(key.row, value))
+                if key.row == WHOLE:
+                    pane.together = True
+                else:
+                    pane.spread = True
+            elif isinstance(key, tuple):
+                self.first_seen[key] = orjson.loads(value)
+            elif raw_key == end_key(self._partition):
+                self._epoch = orjson.loads(value)
+        self._changed = {}
+
+    def cells(self) -> Iterator[tuple[Account, str, int, Atom, Any]]:
+        """All that is counted, by account, level, pane and atom, each where it stands."""
+        for (account, level, number), pane in self._panes.items():
+            for row, columns in pane.rows.items():
+                for column, cell in columns.items():
+                    yield self._numbers.accounts[account], level, number, Atom(row, column), cell

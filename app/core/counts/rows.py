@@ -1,0 +1,99 @@
+"""Rows of counts as the panes topic holds them. All values are absolute, so a record that comes twice changes nothing.
+
+[subject, segment, level, pane, row]   {column: cell}, or {row: {column: cell}} where the row is "": a small pane
+stands in one record, a large one in a record for each row
+["first", subject]                     the start of the earliest pane in which it was counted, in seconds
+["owner", partition]                   the URL of the worker that owns the partition
+["end", partition]                     the number of its epoch: the last record of each, by which readers know that
+they have the whole of it
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from app.core.counts.accounts import Account, Subject, parse_subject, subject_words
+from app.core.counts.cells import Cell, parse_cells, plain_cells
+
+#: The rows of a pane that stand in one record.
+WHOLE: Final = ""
+
+Rows = Mapping[str, Mapping[str, Cell]]
+
+
+class RowKey(NamedTuple):
+    """One row of counts, or the whole pane: of a subject and segment, in a pane of a level. The total has pane 0."""
+
+    subject: Subject
+    segment: str
+    level: str
+    pane: int
+    row: str
+
+    @property
+    def account(self) -> Account:
+        """Whose row it is."""
+        return Account(self.subject, self.segment)
+
+
+class Note(Enum):
+    """What a record is that holds no counts."""
+
+    OWNER = "owner"
+    END = "end"
+
+
+def row_key(key: RowKey) -> bytes:
+    """The record key of a row."""
+    return pane_prefix(key.account, key.level, key.pane) + orjson.dumps(key.row) + b"]"
+
+
+def pane_prefix(account: Account, level: str, pane: int) -> bytes:
+    """What the keys of all rows of a pane begin with."""
+    return orjson.dumps([subject_words(account.subject), account.segment, level, pane])[:-1] + b","
+
+
+def parse_key(raw: bytes) -> RowKey | Subject | Note:
+    """What a record key names: a row, a subject (its first-seen time), or what else the record is."""
+    words = orjson.loads(raw)
+    if words[0] == "first":
+        return parse_subject(words[1])
+    if type(words[0]) is str:
+        return Note(words[0])
+    subject, segment, level, pane, row = words
+    return RowKey(parse_subject(subject), segment, level, pane, row)
+
+
+def row_value(columns: Mapping[str, Cell]) -> bytes:
+    """The record value of one row."""
+    return orjson.dumps(plain_cells(columns))
+
+
+def whole_value(rows: Rows) -> bytes:
+    """The record value of a whole pane."""
+    return orjson.dumps({row: plain_cells(columns) for row, columns in rows.items()})
+
+
+def parse_rows(row: str, raw: bytes) -> dict[str, dict[str, Any]]:
+    """The rows of a record with a key of this row."""
+    value = orjson.loads(raw)
+    if row == WHOLE:
+        return {name: parse_cells(columns) for name, columns in value.items()}
+    return {row: parse_cells(value)}
+
+
+def owner_key(partition: int) -> bytes:
+    """The key of the record that says where the owner of a partition can be asked."""
+    return orjson.dumps([Note.OWNER.value, partition])
+
+
+def end_key(partition: int) -> bytes:
+    """The key of the record that ends an epoch."""
+    return orjson.dumps([Note.END.value, partition])
+
+
+def first_seen_key(subject: Subject) -> bytes:
+    """The key of the record that says when a subject was first counted."""
+    return orjson.dumps(["first", subject_words(subject)])

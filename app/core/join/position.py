@@ -1,0 +1,41 @@
+"""The position: where a partition stands, and the version of all that its changelogs hold."""
+
+from typing import Final
+
+import msgspec
+
+#: Of the exchanges' changelog.
+POSITION_KEY: Final = b"\0mark"
+#: The version of what the changelogs hold: of exchanges, numbers, rows and the position. Raise it with any change.
+FORMAT: Final = 1
+
+
+class Position(msgspec.Struct):
+    """Where a partition stands: what makes its changelogs and its inputs fit together. It is written in every epoch."""
+
+    format: int  # of all that the changelogs hold
+    offsets: dict[str, int]  # topic → next offset
+    partitions: int
+    newest: dict[str, int]  # topic → newest record timestamp, ms
+    clock: float  # the latest clock by which panes were retired, s
+    config: str
+
+
+class _Format(msgspec.Struct):
+    format: int = 0
+
+
+class StateError(Exception):
+    """The changelogs hold what this version cannot go on with. The message is a sentence that says what to do."""
+
+
+def read_position(raw: bytes) -> Position:
+    """The position in its record's value. Raises StateError where another version has written it."""
+    known = msgspec.json.decode(raw, type=_Format).format
+    if known != FORMAT:
+        writer, way = ("newer", "run that version, or") if known > FORMAT else ("older", "to count the topics anew,")
+        raise StateError(
+            f"a{'n' * (known < FORMAT)} {writer} Tally has written the state (format {known}; this one has {FORMAT}): "
+            f"{way} start afresh with another TALLY_APP_ID"
+        )
+    return msgspec.json.decode(raw, type=Position)

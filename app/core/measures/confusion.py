@@ -1,0 +1,250 @@
+"""The confusion: rows by verdict, by actual and predicted class, and one class against the rest.
+
+confusion=<actual>      {predicted class: rows judged}
+confusion/unlabelled    {predicted class: rows without label}
+confusion/classes       {list of classes as JSON: answers whose vectors or names have fixed it}
+confusion               {"failed", "measured", "unmeasured": rows}
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from typing import Any, Final, Literal, NamedTuple
+
+import orjson
+
+from app.core.counts.atoms import Atom
+from app.core.measures.measure import DOCUMENT, MODEL, WINDOW, Cells, Evidence, Family, Field, Measure, Sample
+from app.core.measures.reading import Nature, class_order
+from app.core.measures.verdict import ACTUAL, FAILED, MEASURED, UNLABELLED, UNMEASURED, judge
+from app.core.payloads.marks import Mark
+from app.core.rules import Rules, Task
+
+#: What classes are called together that are too many to be told apart, and a second one that is not the first.
+OTHER: Final = "other"
+ANOTHER: Final = "another"
+#: The cells of more classes than this are not exported: there would be their square.
+MOST_CONFUSION_CLASSES: Final = 20
+
+_CLASSES: Final = "confusion/classes"
+_OUTCOME_LABELS: Final = ("class", "outcome")
+_LONG: Final = {"type": "long"}
+
+Confusion = dict[tuple[str, str], int]
+
+
+class Outcomes(NamedTuple):
+    """Rows of one class against the rest."""
+
+    tp: int = 0
+    fp: int = 0
+    fn: int = 0
+    tn: int = 0
+
+
+class ConfusionReading(NamedTuple):
+    """What is known of a model's rows."""
+
+    rows: dict[str, int]  # verdict → rows
+    judged: int  # rows of the confusion
+    confusion: Confusion  # (actual, predicted) → rows, without zeros
+    classes: list[str]  # known classes in order; at most `most_classes`, then "other"
+    outcomes: dict[str, Outcomes]  # class → outcomes; "" (the positive class) for binary models
+    occurring: dict[str, Outcomes]  # of all classes that occur, none folded into "other"
+    dropped_classes: int = 0
+    odd: int = 0  # labelled rows of another nature than the model's
+
+
+@lru_cache(maxsize=4096)
+def _class_list_atom(classes: tuple[str, ...]) -> Atom:
+    return Atom(_CLASSES, orjson.dumps(classes).decode())
+
+
+def known_classes(cells: Cells, rules: Rules) -> frozenset[str]:
+    """Every class that occurs, that a response's vectors or names have fixed, or that the user has named."""
+    known = set(rules.classes)
+    for (row, column), amount in cells.items():
+        if not amount:
+            continue
+        if row.startswith(ACTUAL):
+            known.update((row[len(ACTUAL) :], column))
+        elif row == UNLABELLED:
+            known.add(column)
+        elif row == _CLASSES:
+            known.update(orjson.loads(column))
+    return frozenset(known)
+
+
+def task_of(cells: Cells, rules: Rules) -> Task | Literal["unknown"]:
+    """The task: what the user says, else what most rows show that have been judged; where none have, most others.
+
+    As many of either show classification. Classes that are none but "0" and "1", or a positive class that the user has
+    named, make it binary.
+    """
+    if rules.task is not None:
+        return rules.task
+    measured, judged = cells.get(MEASURED, 0), _amount(cells, ACTUAL)
+    if not measured and not judged:
+        measured, judged = cells.get(UNMEASURED, 0), _amount(cells, UNLABELLED)
+    if measured > judged:
+        return "regression"
+    if rules.positive is not None:
+        return "binary"
+    known = known_classes(cells, rules)
+    if not known:
+        return "unknown"
+    return "binary" if known <= {"0", "1"} else "multiclass"
+
+
+def _amount(cells: Cells, beginning: str) -> int:
+    return sum(amount for (row, _), amount in cells.items() if row.startswith(beginning))
+
+
+def nature_of(cells: Cells, rules: Rules, most_classes: int) -> Nature:
+    """As what a model is read, from the confusion's cells of its totals."""
+    positive = rules.positive or (rules.classes[1] if len(rules.classes) == 2 else "1")
+    return Nature(task_of(cells, rules), known_classes(cells, rules), positive, most_classes)
+
+
+def one_against_rest(confusion: Confusion, classes: Iterable[str]) -> dict[str, Outcomes]:
+    """Outcomes of each class. A row that is right or wrong about two other classes is a true negative of this one."""
+    total = sum(confusion.values())
+    tp, fp, fn = (dict.fromkeys(classes, 0) for _ in range(3))
+    for (actual, predicted), amount in confusion.items():
+        if actual == predicted:
+            if actual in tp:
+                tp[actual] += amount
+        else:
+            if actual in fn:
+                fn[actual] += amount
+            if predicted in fp:
+                fp[predicted] += amount
+    return {name: Outcomes(tp[name], fp[name], fn[name], total - tp[name] - fp[name] - fn[name]) for name in tp}
+
+
+def _folded(confusion: Confusion, kept: set[str]) -> Confusion:
+    folded: Confusion = {}
+    for (actual, predicted), amount in confusion.items():
+        cell = (actual if actual in kept else OTHER, predicted if predicted in kept else OTHER)
+        folded[cell] = folded.get(cell, 0) + amount
+    return folded
+
+
+# -- what shows it ----------------------------------------------------------------------------------------------------
+
+
+def _rows(reading: ConfusionReading) -> Iterator[Sample]:
+    for verdict, amount in reading.rows.items():
+        yield (verdict,), amount
+
+
+def _cells(reading: ConfusionReading) -> Iterator[Sample]:
+    if len(reading.classes) <= MOST_CONFUSION_CLASSES:
+        yield from sorted(reading.confusion.items())
+
+
+def _outcomes(reading: ConfusionReading) -> Iterator[Sample]:
+    for name, one in reading.outcomes.items():
+        for outcome, amount in zip(Outcomes._fields, one, strict=True):
+            yield (name, outcome), amount
+
+
+def _cell_documents(reading: ConfusionReading) -> list[dict[str, Any]]:
+    return [
+        {"actual": actual, "predicted": predicted, "rows": rows}
+        for (actual, predicted), rows in sorted(reading.confusion.items())
+    ]
+
+
+def _notes(reading: ConfusionReading) -> list[str]:
+    """What whoever reads the numbers should know of them."""
+    labelled = reading.judged + reading.rows["measured"]
+    note = (
+        f"{reading.odd} of {labelled} labelled rows are of another nature than the others (classes, or measurements) "
+        "and count as measured: `task:` in the YAML settles what this model is."
+    )
+    return [note] if reading.odd else []
+
+
+class ConfusionMeasure(Measure[ConfusionReading]):
+    """Rows by verdict and class."""
+
+    name = "confusion"
+    families = (
+        Family("rows", "gauge", "Rows answered, by verdict.", ("verdict",), _rows),
+        Family("confusion", "gauge", "Rows judged, by class; not-zero cells.", ("actual", "predicted"), _cells),
+        Family(
+            "class", "gauge", "One class against the rest; empty: the positive one.", ("class", "outcome"), _outcomes
+        ),
+    )
+    fields = (
+        Field("samples", lambda it: it.judged, (DOCUMENT, WINDOW), _LONG),
+        Field(
+            "rows",
+            lambda it: it.rows,
+            (DOCUMENT, WINDOW, MODEL),
+            {
+                "properties": dict.fromkeys(("correct", "incorrect", "measured", "unlabelled", "failed"), _LONG),
+            },
+        ),
+        Field("classes", lambda it: it.classes, (MODEL,)),
+        Field("notes", _notes, (MODEL,)),
+        Field("confusion", lambda it: [[*cell, rows] for cell, rows in sorted(it.confusion.items())], (WINDOW,)),
+        # There may be very many: they are kept without being indexed.
+        Field("confusion", _cell_documents, (DOCUMENT,), {"type": "object", "enabled": False}),
+    )
+
+    def cells(self, mark: Mark, label: Mark, classes: tuple[str, ...], rules: Rules) -> Iterable[Atom]:
+        """The row's verdict."""
+        return (judge(mark, label, classes, rules),)
+
+    def counts(self, evidence: Evidence) -> Iterable[Atom]:
+        """The list of classes that the answer has fixed."""
+        return (_class_list_atom(evidence.classes),) if evidence.classes else ()
+
+    def bounded(self, atom: Atom, fold: Callable[[str], str]) -> Atom:
+        """Two classes that are folded into one were not right about each other."""
+        row, column = atom
+        if row == UNLABELLED:
+            return Atom(row, fold(column))
+        if not row.startswith(ACTUAL):
+            return atom
+        actual = row[len(ACTUAL) :]
+        predicted = fold(column)
+        folded = fold(actual)
+        if folded == predicted and actual != column:
+            predicted = ANOTHER
+        return Atom(ACTUAL + folded, predicted)
+
+    def read(self, cells: Cells, nature: Nature) -> ConfusionReading:
+        """Rows and classes, as a model of its nature."""
+        confusion: Confusion = {
+            (row[len(ACTUAL) :], column): amount
+            for (row, column), amount in cells.items()
+            if amount and row.startswith(ACTUAL)
+        }
+        unlabelled = sum(amount for (row, _), amount in cells.items() if row == UNLABELLED)
+        unlabelled += cells.get(UNMEASURED, 0)
+        judged = sum(confusion.values())
+        failed, measured = cells.get(FAILED, 0), cells.get(MEASURED, 0)
+        if nature.task == "regression":
+            rows = {"correct": 0, "incorrect": 0, "measured": measured + judged, "unlabelled": unlabelled}
+            return ConfusionReading(rows | {"failed": failed}, 0, {}, [], {}, {}, odd=judged)
+        correct = sum(amount for (actual, predicted), amount in confusion.items() if actual == predicted)
+        rows = {"correct": correct, "incorrect": judged - correct, "measured": measured, "unlabelled": unlabelled}
+        # Of all classes, since two that are shown as "other" may be confused with each other.
+        occurring = one_against_rest(confusion, sorted({name for cell in confusion for name in cell}))
+        classes = sorted(nature.classes, key=class_order)
+        dropped = max(0, len(classes) - nature.most_classes)
+        if dropped:
+            kept = classes[: nature.most_classes]
+            classes = [*kept, OTHER]
+            confusion = _folded(confusion, set(kept))
+        if nature.task == "binary":
+            outcomes = {"": one_against_rest(confusion, [nature.positive])[nature.positive]}
+        else:
+            outcomes = one_against_rest(confusion, classes)
+        rows |= {"failed": failed}
+        return ConfusionReading(rows, judged, confusion, classes, outcomes, occurring, dropped, measured)
+
+
+CONFUSION: Final = ConfusionMeasure()

@@ -1,0 +1,61 @@
+"""Readings of the merged view: what all measures say of each model, as the model that its totals show it to be."""
+
+from collections.abc import Iterator
+
+from app.core.counts.accounts import Account
+from app.core.counts.panes import TOTAL
+from app.core.counts.view import Sums, View
+from app.core.events import Identity
+from app.core.measures.catalogue import MEASURES
+from app.core.measures.confusion import CONFUSION, nature_of
+from app.core.measures.exchanges import ASKED_OR_ANSWERED, EXCHANGES
+from app.core.measures.reading import Nature, Reading
+from app.core.rules import Rulebook
+
+
+def read(sums: Sums, nature: Nature) -> Reading:
+    """What all measures say of some sums."""
+    return Reading(nature, {measure.name: measure.read(sums.get(measure.name, {}), nature) for measure in MEASURES})
+
+
+def is_shown(total: Sums) -> bool:
+    """Whether more is counted of a model than that feedback names it: it may misspell the name."""
+    exchanges = total.get(EXCHANGES.name, {})
+    return bool(total.keys() - {EXCHANGES.name}) or any(exchanges.get(part) for part in ASKED_OR_ANSWERED)
+
+
+class Readings:
+    """Reads a view by the user's rules. More classes than `most_classes` are shown as "other"."""
+
+    def __init__(self, view: View, rulebook: Rulebook, most_classes: int) -> None:
+        self.view = view
+        self.rulebook = rulebook
+        self._most_classes = most_classes
+
+    def of_models(self, now: float) -> Iterator[tuple[Identity, dict[str, Reading]]]:
+        """Of each model what is read of it: "total", then each window that ends now."""
+        view = self.view
+        for identity in view.identities():
+            account = Account(identity)
+            total = view.total(account)
+            if not is_shown(total):
+                continue
+            nature = self._nature(identity, total)
+            readings = {TOTAL: read(total, nature)}
+            for window in view.windows:
+                readings[window.name] = read(view.window(account, window, now), nature)
+            yield identity, readings
+
+    def nature(self, identity: Identity) -> Nature | None:
+        """As what a model is read; None where nothing is counted of it."""
+        total = self.view.total(Account(identity))
+        return self._nature(identity, total) if is_shown(total) else None
+
+    def of_panes(self, identity: Identity, level: str, panes: range) -> Reading | None:
+        """What some panes of a model say together; None where nothing is counted in them."""
+        sums = self.view.panes(Account(identity), level, panes)
+        nature = self.nature(identity) if sums else None
+        return None if nature is None else read(sums, nature)
+
+    def _nature(self, identity: Identity, total: Sums) -> Nature:
+        return nature_of(total.get(CONFUSION.name, {}), self.rulebook.of(identity.leg), self._most_classes)

@@ -1,0 +1,183 @@
+"""The series of a worker itself: the numbers that it has of its own work since its start, and one row for each series.
+
+A row reads one `WorkerNumbers`, so a number that is missing or renamed is seen by the type checker.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from app.core.events import Kind
+from app.core.stats import Stats
+
+#: (label values, value)
+Sample = tuple[tuple[str, ...], float]
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentNumbers:
+    """What the document writer has done. Times are in seconds."""
+
+    results: Mapping[str, int]  # documents, by what became of them
+    backlog: int  # joined records whose documents are not in Elasticsearch yet
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeNumbers:
+    """What the intake has done."""
+
+    events: Mapping[str, int]  # by source topic
+    lag: int  # records
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerNumbers:
+    """What a worker knows of its own work. `documents` and `intake` are None where it writes or reads none."""
+
+    stats: Stats
+    dropped_classes: int
+    documents: DocumentNumbers | None
+    intake: IntakeNumbers | None
+    lag_events: Mapping[str, int]  # by canonical topic
+    lag_seconds: float
+    open_exchanges: int
+    ready: int  # partitions
+    loading: int  # partitions
+    recovered_records: int
+    recovery_seconds: float
+
+
+class WorkerSeries(NamedTuple):
+    """One series: its name, type, labels, help, and how its samples are read."""
+
+    name: str
+    kind: str  # gauge, counter
+    labels: tuple[str, ...]
+    help: str
+    samples: Callable[[WorkerNumbers], Iterable[Sample]]
+
+
+def _by_kind(counts: Mapping[str, int]) -> Iterable[Sample]:
+    return [((kind,), counts.get(kind, 0)) for kind in Kind]
+
+
+def _each(counts: Mapping[str, int]) -> Iterable[Sample]:
+    return [((name,), count) for name, count in counts.items()]
+
+
+def _documents(read: Callable[[DocumentNumbers], Iterable[Sample]]) -> Callable[[WorkerNumbers], Iterable[Sample]]:
+    return lambda numbers: read(numbers.documents) if numbers.documents is not None else ()
+
+
+def _intake(read: Callable[[IntakeNumbers], Iterable[Sample]]) -> Callable[[WorkerNumbers], Iterable[Sample]]:
+    return lambda numbers: read(numbers.intake) if numbers.intake is not None else ()
+
+
+WORKER: tuple[WorkerSeries, ...] = (
+    WorkerSeries(
+        "tally_events_total", "counter", ("kind",),
+        "Events read.",
+        lambda worker: _by_kind(worker.stats.events),
+    ),
+    WorkerSeries(
+        "tally_rejected_total", "counter", ("reason",),
+        "Events refused, by reason.",
+        lambda worker: sorted(_each(worker.stats.rejected)),
+    ),
+    WorkerSeries(
+        "tally_duplicates_total", "counter", ("kind",),
+        "Events that changed nothing: repeated, or outdated.",
+        lambda worker: _by_kind(worker.stats.duplicates),
+    ),
+    WorkerSeries(
+        "tally_rekeyed_total", "counter", (),
+        "Events that were brought from a wrong key or partition to their own.",
+        lambda worker: [((), worker.stats.rekeyed)],
+    ),
+    WorkerSeries(
+        "tally_corrections_total", "counter", (),
+        "Feedbacks that replaced an earlier statement.",
+        lambda worker: [((), worker.stats.corrections)],
+    ),
+    WorkerSeries(
+        "tally_late_total", "counter", (),
+        "Labels for panes that are no longer kept; they count in the totals.",
+        lambda worker: [((), worker.stats.late)],
+    ),
+    WorkerSeries(
+        "tally_orphans_total", "counter", (),
+        "Feedbacks that expired without a response.",
+        lambda worker: [((), worker.stats.orphans)],
+    ),
+    WorkerSeries(
+        "tally_failed_predictions_total", "counter", (),
+        "Responses that were errors.",
+        lambda worker: [((), worker.stats.failed)],
+    ),
+    WorkerSeries(
+        "tally_clock_ahead_total", "counter", (),
+        "Events whose time lay more than 5 minutes ahead of their record.",
+        lambda worker: [((), worker.stats.clock_ahead)],
+    ),
+    WorkerSeries(
+        "tally_dropped_total", "counter", ("what",),
+        "What a limit has dropped.",
+        lambda worker: [(("classes",), worker.dropped_classes)],
+    ),
+    WorkerSeries(
+        "tally_documents_total", "counter", ("result",),
+        "Documents for Elasticsearch, by what became of them.",
+        _documents(lambda documents: _each(documents.results)),
+    ),
+    WorkerSeries(
+        "tally_documents_backlog", "gauge", (),
+        "Joined records whose documents are not in Elasticsearch yet.",
+        _documents(lambda documents: [((), documents.backlog)]),
+    ),
+    WorkerSeries(
+        "tally_documents_oldest_seconds", "gauge", (),
+        "Age of the oldest record that waits for Elasticsearch.",
+        _documents(lambda documents: [((), documents.oldest_seconds)]),
+    ),
+    WorkerSeries(
+        "tally_intake_events_total", "counter", ("topic",),
+        "Canonical events that the intake made, by source topic.",
+        _intake(lambda intake: sorted(_each(intake.events))),
+    ),
+    WorkerSeries(
+        "tally_intake_lag_events", "gauge", (),
+        "Records of the sources that the intake has not read yet.",
+        _intake(lambda intake: [((), intake.lag)]),
+    ),
+    WorkerSeries(
+        "tally_lag_events", "gauge", ("topic",),
+        "Events not read yet, by topic.",
+        lambda worker: _each(worker.lag_events),
+    ),
+    WorkerSeries(
+        "tally_lag_seconds", "gauge", (),
+        "Age of the oldest partition clock.",
+        lambda worker: [((), worker.lag_seconds)],
+    ),
+    WorkerSeries(
+        "tally_open_exchanges", "gauge", (),
+        "Exchanges kept by this worker.",
+        lambda worker: [((), worker.open_exchanges)],
+    ),
+    WorkerSeries(
+        "tally_partitions", "gauge", ("state",),
+        "Partitions of this worker, by state.",
+        lambda worker: [(("ready",), worker.ready), (("loading",), worker.loading)],
+    ),
+    WorkerSeries(
+        "tally_recovered_records", "gauge", (),
+        "Changelog records that the last loading of partitions kept.",
+        lambda worker: [((), worker.recovered_records)],
+    ),
+    WorkerSeries(
+        "tally_recovery_seconds", "gauge", (),
+        "Seconds that the last loading of partitions took to read its changelogs.",
+        lambda worker: [((), worker.recovery_seconds)],
+    ),
+)  # fmt: skip

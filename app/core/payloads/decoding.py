@@ -1,0 +1,66 @@
+"""Decoding: the bytes of a body become the JSON that they mean, whatever they are written in.
+
+JSON comes first; what is none is looked at further: what stands around it (`unwrapping`), words that are no numbers of
+JSON (`loosejson`), binary tensors behind it (`v2_binary`), protobuf. Content types are not to be relied on.
+"""
+
+from typing import Any
+
+import orjson
+
+from app.core.events import Kind, Reason, RefusedError, shown
+from app.core.payloads.loosejson import loads
+from app.core.payloads.protobuf import decode
+from app.core.payloads.unwrapping import MOST_INFLATED, unwrapped
+from app.core.payloads.v2_binary import may_be_binary, read_binary
+
+
+def parse(value: bytes) -> Any:
+    """The JSON of a body that can be nothing else. Refuses NaN and Infinity."""
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        if b"NaN" in value or b"Infinity" in value:
+            raise RefusedError(Reason.NOT_FINITE, "NaN or Infinity is no JSON number") from None
+        raise RefusedError(Reason.BAD_JSON, f"the value is not JSON: {error}") from None
+
+
+def body_of(value: bytes, kind: Kind, largest: int = MOST_INFLATED, rewritten: dict[bytes, bytes] | None = None) -> Any:
+    """The body that a value means, decoded. `largest` bounds what gzip may become.
+
+    Words that are no JSON numbers become floats. Of a value that is not JSON as it stands, `rewritten` is given its
+    JSON, with null for them.
+    """
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        body = _unusual(value, kind, largest)
+    try:
+        json = orjson.dumps(body)
+    except orjson.JSONEncodeError:
+        raise RefusedError(Reason.BAD_PAYLOAD, "the value is too deeply nested") from None
+    if rewritten is not None:
+        rewritten[value] = json
+    return body
+
+
+def _unusual(value: bytes, kind: Kind, largest: int) -> Any:
+    value = unwrapped(value, largest)
+    try:
+        return loads(value)
+    except RefusedError as refused:
+        not_json = refused
+    if may_be_binary(value):
+        return read_binary(value, kind.value)
+    try:
+        return decode(value, kind)
+    except RefusedError as refused:
+        if refused.reason != Reason.BAD_PAYLOAD:
+            raise
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        begin = shown(value[:12])
+        detail = f"the value, which begins with {begin}, is neither JSON nor a protobuf message of a {kind.value}"
+        raise RefusedError(Reason.BAD_JSON, detail) from None
+    raise not_json  # it is no protobuf either: why it is not JSON says more

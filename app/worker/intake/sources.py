@@ -1,0 +1,71 @@
+"""Which topics the intake reads, and where it begins to read them."""
+
+import asyncio
+import logging
+from typing import Final
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from app.settings import Settings, is_pattern
+from app.worker.kafka.group import GroupConsumer, GroupReader
+from app.worker.kafka.topics import sources_among
+
+log = logging.getLogger(__name__)
+
+#: How often topics that are not there yet are looked for; and the share of its time that looking may take.
+_LOOK_SECONDS: Final = 3.0
+_LOOK_SHARE: Final = 0.01
+_RETRY_SECONDS: Final = 0.1
+
+
+class Sources:
+    """The topics of `TALLY_INTAKE_TOPICS` that exist: looked for again and again, since they may come and go."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._names = {name for name in settings.intake_topics if not is_pattern(name)}
+        self._asked = None if len(self._names) < len(settings.intake_topics) else self._names
+        #: The partition counts at the first look: what comes later is new, and has no record that is too old.
+        self._first: dict[str, int] | None = None
+        self._missing: set[str] = set()  # which the log has named already
+        self._look_at = 0.0
+
+    def look_at_once(self) -> None:
+        """Let the next look be one, however soon it comes."""
+        self._look_at = 0.0
+
+    async def look(self, group: GroupReader) -> None:
+        """If it is time, look which of the topics exist, and let the group read these."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if began < self._look_at:
+            return
+        try:
+            counts = await group.partition_counts(self._asked)
+        except KafkaError as error:  # its next reading will tell
+            log.debug("intake could not look for its topics: %r", error)
+            self._look_at = loop.time() + _RETRY_SECONDS
+            return
+        self._look_at = loop.time() + max(_LOOK_SECONDS, (loop.time() - began) / _LOOK_SHARE)
+        topics = sources_among(self._settings, counts)
+        if self._first is None:
+            self._first = {topic: counts[topic] for topic in topics}
+        for topic in sorted(self._names - topics - self._missing):
+            log.info("intake waits for topic %s, which does not exist or may not be read", topic)
+        self._missing = self._names - topics
+        await group.subscribe(topics)
+
+    async def first_offset(self, consumer: GroupConsumer, tp: TopicPartition) -> int:
+        """Where a partition begins of which the group has no offset: as `TALLY_START` says, a new one at its beginning.
+
+        A time that is later than all records means the end.
+        """
+        start = self._settings.start
+        if tp.partition >= (self._first or {}).get(tp.topic, 0) or start == "earliest":
+            return (await consumer.beginning_offsets([tp]))[tp]
+        if isinstance(start, float):
+            found = (await consumer.offsets_for_times({tp: int(start * 1000)}))[tp]
+            if found is not None:
+                return int(found.offset)
+        return (await consumer.end_offsets([tp]))[tp]

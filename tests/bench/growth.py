@@ -1,0 +1,94 @@
+"""What growth costs: two loads that differ in one thing, and the CPU time that a worker takes for an event of each.
+
+The worker has its partitions and stands still while the load is written, so that neither its start nor the writer is in
+the figure.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from tests.bench import load
+from tests.bench.load import ORDINARY, Shape
+from tests.bench.table import Row
+from tests.bench.tally_runs import Tally
+from tests.bench.workers import SETTLE_SECONDS, Bench, exported, wait_for_commit, watch, worker
+
+#: Longer than a load takes to be written: a worker that stands still must not lose its partitions.
+SESSION_SECONDS: Final = 60
+#: A worker exports models once its first heartbeat is answered, which comes after a tenth of the session time-out.
+EXPORTS_SECONDS: Final = SESSION_SECONDS / 10 + SETTLE_SECONDS
+SECONDS: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One of the two loads. `puids` are those of a run in full size; `partitions` are the usual ones where None."""
+
+    name: str
+    shape: Shape = ORDINARY
+    puids: int = 100_000
+    partitions: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """Two loads to compare, and how often /metrics is scraped meanwhile; never where None."""
+
+    less: Load
+    more: Load
+    scrape_seconds: float | None = None
+
+    @property
+    def figures(self) -> str:
+        return f"{self.more.name} against {self.less.name}"
+
+
+GROWTHS: Final[Mapping[str, Growth]] = {
+    "partitions": Growth(Load("8 partitions", partitions=8), Load("64 partitions", partitions=64)),
+    "models": Growth(Load("1 model"), Load("300 models", Shape(models=300)), scrape_seconds=0.5),
+    "classes": Growth(
+        Load("3 classes", Shape(scored=False)),
+        Load("200 classes", Shape(classes=200, scored=False)),
+    ),
+    "rows": Growth(Load("1 row"), Load("1,000 rows", Shape(rows=1000), puids=400)),
+    "headers": Growth(Load("10 headers", Shape(headers=10)), Load("200 headers", Shape(headers=200), puids=20_000)),
+}
+
+
+def run(name: str, tally: Tally) -> list[Row]:
+    """CPU time an event of both loads (a row, where they differ in rows), and the ratio."""
+    growth = GROWTHS[name]
+    by_row = growth.less.shape.rows != growth.more.shape.rows
+    unit = "µs/row" if by_row else "µs/event"
+    less, more = (
+        _cpu_us(f"{name}-{number}", each, growth.scrape_seconds, tally.bench) / (each.shape.rows if by_row else 1)
+        for number, each in enumerate((growth.less, growth.more))
+    )
+    return [
+        Row(f"{growth.less.name}: CPU", less, unit),
+        Row(f"{growth.more.name}: CPU", more, unit),
+        Row(f"{growth.figures}: CPU", more / less, "x"),
+    ]
+
+
+def _cpu_us(name: str, of: Load, scrape_seconds: float | None, bench: Bench) -> float:
+    """Microseconds of CPU time an event, from the first one read to the last one committed."""
+    topics = bench.empty(name, of.partitions)
+    app_id = f"{bench.prefix}-{name}"
+    with worker(topics, app_id, bench.folder, TALLY_SESSION_TIMEOUT=f"{SESSION_SECONDS}s") as held:
+        bench.ready(held, topics.partitions)
+        time.sleep(EXPORTS_SECONDS)
+        with held.held():
+            topics = load.fill(topics, bench.part(of.puids), of.shape)
+            begin = held.cpu_seconds()
+        if scrape_seconds is None:
+            wait_for_commit(topics, app_id, SECONDS)
+        else:
+            watch([held], topics, app_id, scrape_seconds)
+        seconds = held.cpu_seconds() - begin
+        counted = exported([held], topics.events)
+    if counted != topics.events:
+        raise RuntimeError(f"the exported counts hold {counted:.0f} of {topics.events} events of {of.name}")
+    return seconds * 1e6 / topics.events

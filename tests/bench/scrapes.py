@@ -1,0 +1,135 @@
+"""Scrapes of many models: how long one takes, how large it is, and for how long it holds the worker's loop."""
+
+import http.client
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+
+import orjson
+
+from tests.bench import load
+from tests.bench.load import Event, Topics
+from tests.bench.table import Row
+from tests.bench.tally_runs import Tally
+from tests.bench.workers import SETTLE_SECONDS, wait_for_commit, worker
+
+CLASSES: Final = 10
+SCRAPES_EACH: Final = 10
+SCRAPES_AT_LEAST: Final = 3
+PAUSE_SECONDS: Final = 0.5
+PROBE_SECONDS: Final = 0.02
+TIMEOUT_SECONDS: Final = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scraped:
+    """One scrape, seen from outside."""
+
+    seconds: float
+    megabytes: float
+    lines: int
+    models: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """So many models of ten classes, with every cell of their confusions counted, in the total and three windows."""
+
+    models: int
+
+    @property
+    def figure(self) -> str:
+        return f"scrape of {self.models:,} models of {CLASSES} classes"
+
+
+SCRAPES: Final = {"scrape": Scrape(20), "scrapes": Scrape(1000)}
+
+
+def run(name: str, tally: Tally) -> list[Row]:
+    """Seconds and size of a scrape, and the longest wait for /live, with scrapes and without."""
+    bench, scrape = tally.bench, SCRAPES[name]
+    topics = _fill(bench.empty(name), scrape.models)
+    app_id = f"{bench.prefix}-{name}"
+    with worker(topics, app_id, bench.folder) as loaded:
+        wait_for_commit(topics, app_id)
+        time.sleep(SETTLE_SECONDS)
+        with _probing(loaded.port) as quiet:
+            time.sleep(SCRAPES_EACH * PAUSE_SECONDS)
+        scrapes = []
+        with _probing(loaded.port) as waits:
+            for _ in range(max(SCRAPES_AT_LEAST, bench.part(SCRAPES_EACH))):
+                scrapes.append(_scrape(loaded.port))
+                time.sleep(PAUSE_SECONDS)
+    whole = [it for it in scrapes if it.models == scrape.models]
+    if not whole:
+        raise RuntimeError(f"{max(it.models for it in scrapes)} of {scrape.models} models are exported")
+    return [
+        Row(f"{scrape.figure}: median", statistics.median(it.seconds for it in whole) * 1000, "ms"),
+        Row(f"{scrape.figure}: first", whole[0].seconds * 1000, "ms"),
+        Row(f"{scrape.figure}: with all models", len(whole), f"of {len(scrapes)}"),
+        Row(f"{scrape.figure}: size", whole[-1].megabytes, "MB"),
+        Row(f"{scrape.figure}: lines", whole[-1].lines),
+        Row(f"{scrape.figure}: longest wait for /live", max(waits) * 1000, "ms"),
+        Row(f"{scrape.figure}: longest wait for /live without one", max(quiet) * 1000, "ms"),
+    ]
+
+
+def _fill(topics: Topics, models: int) -> Topics:
+    """One request id a model, whose rows have every pair of predicted and actual class."""
+    producer = load.open_producer(topics.bootstrap, linger_ms=20)
+    pairs = [(predicted, actual) for predicted in range(CLASSES) for actual in range(CLASSES)]
+    asked = orjson.dumps({"data": {"ndarray": [[1.5, 2.5]] * len(pairs)}})
+    answered = orjson.dumps({"data": {"ndarray": [f"class {predicted}" for predicted, _ in pairs]}})
+    told = orjson.dumps({"reward": 1, "truth": {"data": {"ndarray": [f"class {actual}" for _, actual in pairs]}}})
+    now = time.time()
+    for number in range(models):
+        for kind, body in zip(load.KINDS, (asked, answered, told), strict=True):
+            load.send(producer, topics, Event(kind, f"scrape-{number}", now, body, f"model-{number}"))
+    left = producer.flush(60)
+    if left:
+        raise RuntimeError(f"{left} events were never acknowledged")
+    return replace(topics, puids=models)
+
+
+def _scrape(port: int) -> Scraped:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)) as connection:
+        begin = time.monotonic()
+        text = _get(connection, "/metrics")
+        seconds = time.monotonic() - begin
+    return Scraped(seconds, len(text) / 1e6, text.count(b"\n"), text.count(b"\ntally_model_info{"))
+
+
+def _get(connection: http.client.HTTPConnection, path: str) -> bytes:
+    connection.request("GET", path)
+    reply = connection.getresponse()
+    text = reply.read()
+    if reply.status != http.HTTPStatus.OK:
+        raise RuntimeError(f"{path} answered {reply.status}")
+    return text
+
+
+@contextmanager
+def _probing(port: int) -> Iterator[list[float]]:
+    """Ask for /live every 20 ms inside the block; how long each answer took, in seconds. Whoever waits asks later."""
+    waits: list[float] = []
+    told = threading.Event()
+
+    def probe() -> None:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)) as connection:
+            while not told.is_set():
+                begin = time.monotonic()
+                _get(connection, "/live")
+                waits.append(time.monotonic() - begin)
+                told.wait(max(0.0, PROBE_SECONDS - waits[-1]))
+
+    thread = threading.Thread(target=probe)
+    thread.start()
+    try:
+        yield waits
+    finally:
+        told.set()
+        thread.join()

@@ -1,0 +1,200 @@
+"""Counts in their panes: each change is written once, and nothing is lost or doubled when panes retire."""
+
+from collections import Counter
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.core.counts import counts as module
+from app.core.counts.accounts import Account, Pair
+from app.core.counts.atoms import Atom
+from app.core.counts.cells import Latest
+from app.core.counts.counts import Counts
+from app.core.counts.numbers import Numbers
+from app.core.counts.panes import COARSE, FINE, TOTAL, PaneClock, Window
+from app.core.counts.rows import Note, RowKey, parse_key
+from app.core.counts.view import View
+from app.core.events import Identity
+
+ONE, OTHER = Identity("ns", "svc", "default", "m", ""), Identity("ns", "svc", "shadow", "m", "v2")
+ACCOUNTS = (Account(ONE), Account(OTHER, "country=DE"), Account(Pair(ONE, OTHER)))
+ATOMS = (Atom("exchanges", "request"), Atom("confusion=1", "0"), Atom("confusion=1", "1"), Atom("rewards", "points"))
+GAUGE = Atom("gauges", "temperature")
+CLOCK = PaneClock(pane_seconds=60, retention_seconds=6 * 3600)
+WINDOWS = (Window("5m", 300), Window("3h", 10800))
+FIRST = 10_000  # a fine pane, the first of a coarse one
+NOW = FIRST * 60.0
+
+
+class Partition:
+    """The counts of one partition, its changelog, and the view of whoever reads it."""
+
+    def __init__(self) -> None:
+        self.changelog: dict[bytes, bytes] = {}
+        self.view = View(CLOCK, WINDOWS)
+        self.recover()
+
+    def recover(self) -> None:
+        """Begin from what is written."""
+        self.numbers = Numbers()
+        self.counts = Counts(0, CLOCK, self.numbers)
+        self.counts.recover(self.changelog.items())
+
+    def count(self, account: Account, pane: int, amounts: dict[Atom, int]) -> None:
+        at = self.numbers.account(account), FIRST + pane
+        self.counts.add({at: {self.numbers.atom(atom): amount for atom, amount in amounts.items()}})
+
+    def cut(self) -> list[tuple[bytes, bytes | None]]:
+        """Write what has changed, and let the view take it."""
+        records = list(self.counts.changes())
+        for key, value in records:
+            self.changelog.pop(key, None)
+            if value is not None:
+                self.changelog[key] = value
+            self.view.take(0, key, value)
+        return records
+
+
+amounts = st.dictionaries(st.sampled_from(ATOMS), st.integers(-3, 3), min_size=1)
+steps = st.one_of(
+    st.tuples(st.just("count"), st.sampled_from(ACCOUNTS), st.integers(-600, 200), amounts),
+    st.tuples(st.just("clock"), st.integers(-60, 24 * 60)),
+    st.tuples(st.just("cut")),
+    st.tuples(st.just("recover")),
+)
+
+
+def flat(sums: dict[str, dict[tuple[str, str], Any]]) -> dict[tuple[str, str], Any]:
+    return {cell: amount for cells in sums.values() for cell, amount in cells.items()}
+
+
+@pytest.mark.parametrize("together", [0, 3, 128])
+@given(story=st.lists(steps, max_size=30))
+def test_totals_and_panes_are_the_sums_of_what_was_counted_in_them(together: int, story: list[Any]) -> None:
+    """Whatever retires meanwhile, and from whatever changelog it goes on; `together` cells share a record."""
+    partition = Partition()
+    minutes = -60
+    wanted: dict[tuple[Account, str, int], Counter[Atom]] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MOST_CELLS_TOGETHER", together)
+        for what, *of in story:
+            if what == "count":
+                account, pane, changes = of
+                partition.count(account, pane, changes)
+                for level, number in ((TOTAL, 0), (COARSE, (FIRST + pane) // 10), (FINE, FIRST + pane)):
+                    if not CLOCK.retired(level, number, partition.counts.latest):
+                        wanted.setdefault((account, level, number), Counter()).update(changes)
+            elif what == "clock":
+                minutes = max(minutes, of[0])
+                partition.counts.retire(NOW + minutes * 60)
+            else:
+                partition.cut()
+                if what == "recover":
+                    partition.recover()
+                    partition.counts.retire(NOW + minutes * 60)
+        partition.cut()
+    for (account, level, pane), sums in wanted.items():
+        if not CLOCK.retired(level, pane, partition.counts.latest):
+            view = partition.view
+            found = view.total(account) if level == TOTAL else view.panes(account, level, range(pane, pane + 1))
+            assert flat(found) == {atom: amount for atom, amount in sums.items() if amount}, (account, level, pane)
+
+
+def test_each_change_is_written_once() -> None:
+    partition = Partition()
+    partition.count(ACCOUNTS[0], 0, {ATOMS[0]: 1, ATOMS[1]: 2})
+    keys = [parse_key(key) for key, _ in partition.cut()]
+    assert keys == [RowKey(ONE, "", FINE, FIRST, ""), ONE, Note.END]
+    assert flat(partition.view.total(ACCOUNTS[0])) == {ATOMS[0]: 1, ATOMS[1]: 2}
+
+
+def test_a_pane_of_many_cells_has_a_record_for_each_row_that_changes() -> None:
+    partition = Partition()
+    for actual in range(12):
+        partition.count(ACCOUNTS[0], 0, {Atom(f"confusion={actual}", str(predicted)): 1 for predicted in range(12)})
+    rows = {key.row for raw, value in partition.cut() if value and isinstance(key := parse_key(raw), RowKey)}
+    assert rows == {f"confusion={actual}" for actual in range(12)}
+    partition.recover()
+    partition.count(ACCOUNTS[0], 0, {Atom("confusion=3", "4"): 1})
+    keys = [parse_key(raw) for raw, _ in partition.cut()]
+    assert [key.row for key in keys if isinstance(key, RowKey)] == ["confusion=3"]
+    assert flat(partition.view.total(ACCOUNTS[0]))["confusion=3", "4"] == 2
+
+
+def test_an_epoch_is_taken_as_a_whole() -> None:
+    """Else a scrape between two records of a pane that retires would miss what moves, or see it twice."""
+    partition = Partition()
+    partition.count(ACCOUNTS[0], 0, {ATOMS[0]: 5})
+    partition.cut()
+    partition.counts.retire(NOW + 3 * 3600)
+    seen = []
+    for key, value in partition.counts.changes():
+        partition.view.take(0, key, value)
+        seen.append(flat(partition.view.total(ACCOUNTS[0])))
+    assert len(seen) > 2
+    assert seen == [{ATOMS[0]: 5}] * len(seen)
+
+
+def test_what_only_moves_touches_nothing() -> None:
+    partition = Partition()
+    partition.count(ACCOUNTS[0], 0, {ATOMS[0]: 5})
+    partition.cut()
+    partition.view.touched = set()
+    partition.counts.retire(NOW + 3 * 3600)
+    partition.cut()
+    assert partition.view.touched == {(ACCOUNTS[0], FINE, FIRST)}
+
+
+def test_many_panes_retire_over_several_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_MOVES", 2)
+    partition = Partition()
+    for pane in range(5):
+        partition.count(ACCOUNTS[0], pane, {ATOMS[0]: 1})
+    partition.cut()
+    left = []
+    for _ in range(4):
+        partition.counts.retire(NOW + 3 * 3600)
+        partition.cut()
+        left.append(sum(level == FINE for _, level, _, _, _ in partition.counts.cells()))
+        assert flat(partition.view.total(ACCOUNTS[0])) == {ATOMS[0]: 5}
+    assert left == [3, 1, 0, 0]
+
+
+def test_the_latest_of_a_pane_is_that_of_all_partitions_and_moves_with_it() -> None:
+    view = View(CLOCK, WINDOWS)
+    values = (Latest(5, 1, 20.5), Latest(7, 1, 21.5))
+    for number, value in enumerate(values):
+        partition = Partition()
+        partition.view = view
+        partition.counts.note(partition.numbers.account(ACCOUNTS[0]), FIRST, {GAUGE: value})
+        for key, record in partition.counts.changes():
+            view.take(number, key, record)
+    for found in (
+        view.total(ACCOUNTS[0]),
+        view.window(ACCOUNTS[0], WINDOWS[0], NOW),
+        view.window(ACCOUNTS[0], WINDOWS[1], NOW),
+        view.panes(ACCOUNTS[0], COARSE, range(FIRST // 10, FIRST // 10 + 1)),
+    ):
+        assert flat(found) == {GAUGE: values[1]}
+    assert flat(view.window(ACCOUNTS[0], WINDOWS[0], NOW + 3600)) == {}
+    partition.counts.retire(NOW + 3 * 3600)
+    for key, record in partition.counts.changes():
+        view.take(1, key, record)
+    assert flat(view.window(ACCOUNTS[0], WINDOWS[1], NOW)) == {GAUGE: values[1]}
+    view.forget(1)
+    assert flat(view.total(ACCOUNTS[0])) == {GAUGE: values[0]}
+    view.forget(0)
+    assert view.total(ACCOUNTS[0]) == {}
+
+
+def test_the_number_of_an_epoch_goes_on_after_a_restart() -> None:
+    partition = Partition()
+    ends = []
+    for _ in range(2):
+        partition.count(ACCOUNTS[0], 0, {ATOMS[0]: 1})
+        ends += [orjson.loads(value or b"") for key, value in partition.cut() if parse_key(key) is Note.END]
+        partition.recover()
+    assert ends == [1, 2]

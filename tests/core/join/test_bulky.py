@@ -1,0 +1,152 @@
+"""Exchanges that are large, or have many parts: exact like all others, and each event costs them little."""
+
+import random
+from collections import Counter
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.core.events import Reason
+from app.core.join import bulky
+from app.core.join.bulky import LARGEST_EXCHANGE
+from app.core.join.statements import RowLabel, RowLabels
+from tests.builders import MODEL, Ledger, Record, a_feedback, a_request, a_response, run
+
+
+def labelled_one_by_one(rows: int, seed: int = 1) -> tuple[list[Record], Counter[tuple[str, str]]]:
+    """An answer of many rows, each labelled twice by itself, in random order; and the confusion that must come out."""
+    rng = random.Random(seed)
+    predicted = [rng.randrange(3) for _ in range(rows)]
+    order = list(range(rows)) * 2
+    rng.shuffle(order)
+    labels: dict[int, int] = {}
+    records = [a_response(*predicted)]
+    for number, row in enumerate(order):
+        labels[row] = rng.randrange(3)
+        records.append(a_feedback(labels[row], row=row, at=1 + number / 1000))
+    return records, Counter((str(labels[row]), str(predicted[row])) for row in range(rows))
+
+
+@pytest.mark.parametrize("batch", [1, 7, 1000])
+def test_a_batch_that_is_labelled_row_by_row_counts_each_row_once(batch: int) -> None:
+    records, expected = labelled_one_by_one(300)
+    ledger = Ledger()
+    for begin in range(0, len(records), batch):
+        ledger.absorb(*records[begin : begin + batch]).settle()
+        if begin % 3 == 0:
+            ledger.cut()
+    ledger.cut()
+    assert ledger.models()[MODEL].confusion == expected
+    assert not ledger.dead
+    ledger.restart()
+    again = ledger.absorb(*records[1:]).cut()
+    assert again.models()[MODEL].confusion == expected
+    assert again.stats.duplicates["feedback"] >= 600
+
+
+def test_ten_thousand_labelled_rows_fit() -> None:
+    records, expected = labelled_one_by_one(10_000)
+    ledger = Ledger().absorb(*records).cut()
+    assert not ledger.dead
+    assert ledger.models()[MODEL].confusion == expected
+    assert max(map(len, ledger.exchanges[0].values())) < LARGEST_EXCHANGE
+
+
+def test_four_hundred_legs_of_one_puid() -> None:
+    names = [f"predictor-{number}" for number in range(400)]
+    records = [a_response(number % 2, predictor=name) for number, name in enumerate(names)]
+    ledger = run([*records, a_feedback(1, predictor=None, model=None, at=1)], [100, 100])
+    found = ledger.models()
+    assert len(found) == 400
+    assert {tuple(found[f"ns/svc/{name}/m"].confusion) for name in names} == {(("1", "0"),), (("1", "1"),)}
+
+
+def test_what_does_not_fit_is_refused_and_leaves_no_trace() -> None:
+    text = "x" * 150
+    answers = [a_response(*[text] * 300, predictor=f"p{number}", at=number) for number in range(8)]
+    ledger = Ledger()
+    for answer in answers:
+        ledger.absorb(answer).settle()
+    ledger.cut()
+    fit = len(ledger.models())
+    assert 3 < fit < 8
+    assert ledger.refusals == [Reason.EXCHANGE_TOO_LARGE] * (8 - fit)
+    assert max(map(len, ledger.exchanges[0].values())) <= LARGEST_EXCHANGE
+    ledger.absorb(a_feedback(["x"] * 300, predictor="p0", at=50), a_request(predictor="p0", at=-1)).cut()
+    assert ledger.models()["ns/svc/p0/m"].judged == 300
+    ledger.restart()
+    assert len(ledger.models()) == fit
+
+
+def test_who_knocks_at_a_full_exchange_is_turned_away_without_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "x" * 150
+    full = [a_response(*[text] * 300, predictor=f"p{number}") for number in range(8)]
+    ledger = Ledger().absorb(*full)
+    measured: list[object] = []
+    monkeypatch.setattr(bulky, "encode", measured.append)
+    ledger.absorb(*[a_response(*[text] * 300, predictor="more", at=at) for at in range(1000)])
+    assert not measured
+    assert len(ledger.shards[0]._dead) > 1000
+
+
+def test_what_is_asked_of_an_exchange_before_the_cut_is_what_it_is() -> None:
+    records, _ = labelled_one_by_one(20)
+    ledger = Ledger().absorb(*records).settle()
+    before = ledger.describe()
+    assert ledger.cut().describe() == before
+    assert len(before["legs"][0]["rows"]) == 20
+
+
+def test_a_bulky_exchange_expires_like_any_other() -> None:
+    records, _ = labelled_one_by_one(100)
+    ledger = Ledger().absorb(*records).cut(0)
+    assert ledger.knows()
+    ledger.cut(8 * 86400)
+    assert not ledger.knows()
+    assert b"p" not in ledger.exchanges[0]
+
+
+marks = st.none() | st.integers(0, 5) | st.text(max_size=3) | st.sampled_from([0.5, 2.25])
+labels = st.builds(RowLabel, st.integers(1, 2**60), st.integers(0, 2**64 - 1), st.integers(0, 10**6), marks)
+
+
+@given(st.integers(0, 1000), st.dictionaries(st.integers(0, 9_999_999), labels, min_size=1, max_size=20))
+def test_labels_of_rows_are_read_as_they_were_packed(named: int, rows: dict[int, RowLabel]) -> None:
+    again = RowLabels.unpacked(RowLabels(named, rows).packed())
+    assert (again.named, again.rows) == (named, rows)
+
+
+# -- labels of rows ---------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_statement_of_each_row_holds_in_any_order() -> None:
+    answer = a_response(1, 1, 1)
+    stated = [
+        a_feedback([0, 0, 0], at=1),
+        a_feedback(1, row=1, at=2),
+        a_feedback([1, 0, 1], at=3),
+        a_feedback(0, row=2, at=4),
+        a_feedback(None, row=0, at=5),
+    ]
+    found = []
+    for order in ([0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3], [1, 4, 0, 3, 2]):
+        ledger = run([answer, *(stated[index] for index in order)], [1] * 5)
+        found.append((orjson.dumps(ledger.describe()["legs"][0]["rows"]), ledger.models()[MODEL].rows))
+    assert all(one == found[0] for one in found)
+    assert found[0][1] | {"failed": 0} == {"correct": 0, "incorrect": 2, "measured": 0, "unlabelled": 1, "failed": 0}
+
+
+def test_an_equal_label_again_is_a_duplicate_and_no_correction() -> None:
+    ledger = run([a_response(1), a_feedback(1, at=1), a_feedback(1, at=2), a_feedback(1, reward=1, at=3)], [])
+    assert ledger.stats.corrections == 0
+    assert ledger.stats.duplicates["feedback"] == 1
+    ledger = run([a_response(1, 0), *(a_feedback(label, row=0, at=label + 1) for label in (0, 0, 1))], [])
+    assert ledger.stats.corrections == 1
+
+
+def test_a_label_for_a_row_that_is_not_there_is_a_mismatch_until_it_is_taken_back() -> None:
+    records = [a_response(1, 0), a_feedback(1, row=5, at=1)]
+    assert run(records, []).models()[MODEL].mismatched == 1
+    assert run([*records, a_feedback(None, row=5, at=2)], []).models()[MODEL].mismatched == 0

@@ -1,0 +1,247 @@
+"""Rules 2 to 9: what the events of one puid count as."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from tests.oracle.classes import Value, row_counts_as
+from tests.oracle.events import Answer, Event, answer_of, is_label, labels_of
+from tests.oracle.rules import Leg, Rule, rule_of
+
+PANE = 60_000_000
+
+#: The leg and the version.
+Identity = tuple[str, str, str, str, str]
+
+
+class Fact(NamedTuple):
+    """What counts once: of whom, in which pane, and as what. `seen`: nothing, but that a part lies in that pane."""
+
+    who: Identity
+    pane: int
+    what: tuple[Any, ...]
+
+
+class Claim(NamedTuple):
+    """What a feedback says of one row. Of an equal rank what names the row's label itself is the greater."""
+
+    rank: tuple[int, int, Leg]
+    strength: int
+    event: Event
+    label: Value
+    alone: bool  # by a feedback for that row alone
+
+
+class Labels(NamedTuple):
+    """What is said within one service: of each row the claim that holds, and the batches that say how many they are."""
+
+    claims: dict[int, Claim]
+    batches: list[Event]
+
+
+def facts_of(events: Iterable[Event], rules: tuple[Rule, ...]) -> Iterator[Fact]:
+    """All that one exchange counts as."""
+    # Of the same event twice the lower record time holds.
+    copies: dict[object, Event] = {}
+    for event in events:
+        known = copies.get(event.statement)
+        if known is None or event.stamp < known.stamp:
+            copies[event.statement] = event
+    return _Exchange(sorted(copies.values(), key=lambda event: event.rank), rules).facts()
+
+
+class _Exchange:
+    def __init__(self, events: list[Event], rules: tuple[Rule, ...]) -> None:
+        self.rules = rules
+        self.requests: dict[Leg, Event] = {}
+        self.answers: dict[Leg, tuple[Event, Answer]] = {}
+        # The real one of a part beats one that a feedback carries; then the greatest stays.
+        for event in [event for event in events if event.kind == "feedback" and event.body.get("response")]:
+            self._answer(event, event.body["response"])
+            if event.body.get("request"):
+                self._ask(event, self.requests)
+        asked: dict[Leg, Event] = {}
+        for event in events:
+            if event.kind == "request":
+                self._ask(event, asked)
+            elif event.kind == "response":
+                self._answer(event, event.body)
+        self.requests |= asked
+        self.legs = {*self.requests, *self.answers}
+        self.labels = self._labels([event for event in events if is_label(event)])
+        rewards = [event for event in events if event.kind == "feedback" and "reward" in event.body]
+        rewards = [event for event in rewards if event.leg.predictor not in self.rule(event.leg).shadow]
+        self.reward = rewards[-1] if rewards and rewards[-1].body["reward"] is not None else None
+
+    def rule(self, leg: Leg) -> Rule:
+        return rule_of(self.rules, leg)
+
+    def _ask(self, event: Event, into: dict[Leg, Event]) -> None:
+        # Nothing of a request is counted but its time, so requests of one time are one.
+        known = into.get(event.leg)
+        if known is None or (event.time, -event.pane_time) > (known.time, -known.pane_time):
+            into[event.leg] = event
+
+    def _answer(self, event: Event, body: dict[str, object]) -> None:
+        self.answers[event.leg] = event, answer_of(event, body, self.rule(event.leg).classes)
+
+    def who(self, leg: Leg) -> Identity:
+        return *leg, self.answers[leg][1].version if leg in self.answers else ""
+
+    # -- labels -------------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _labels(stated: list[Event]) -> list[Labels]:
+        """The greatest claim to each row, within each service that is named: what it has beaten is not remembered."""
+        services = []
+        for home in {event.leg.home for event in stated}:
+            own = [event for event in stated if event.leg.home == home]
+            batches = [event for event in own if event.row is None]
+            rows = {event.row for event in own if event.row is not None}
+            rows |= {row for batch in batches for row in range(len(labels_of(batch) or ()))}
+            # One that takes back stands in the way of what other services' labels say.
+            claims = {row: max(found) for row in rows if (found := [*_claims(own, row)])}
+            # Of batches that a newer one has outdated in every row nothing is remembered, not even how many they were.
+            whole = [batch.rank for batch in batches if None not in (labels_of(batch) or ())]
+            batches = [batch for batch in batches if batch.rank >= max(whole, default=batch.rank)]
+            services.append(Labels(claims, batches))
+        return services
+
+    def judges(self, event: Event, leg: Leg) -> bool:
+        """Whether a label is about a leg."""
+        name = event.leg
+        return leg.is_of_service(name) and not self._is_beside_scored(leg) and not self._is_another_model(name, leg)
+
+    def _is_beside_scored(self, leg: Leg) -> bool:
+        scored = self.rule(leg).scored_model
+        if scored in (None, leg.model):
+            return False
+        return leg.predictor not in self.rule(leg).shadow or leg._replace(model=scored or "") in self.legs
+
+    def _is_another_model(self, name: Leg, leg: Leg) -> bool:
+        """Whether another model of its own predictor is named, which has a leg here."""
+        if self.rule(leg).scored_model or name.predictor != leg.predictor or name.model in ("", leg.model):
+            return False
+        return leg._replace(model=name.model) in self.legs
+
+    def label_rows(self, leg: Leg, count: int) -> tuple[list[Claim | None], bool]:
+        """The label of each row of a leg's answer, and whether labels do not match them in number."""
+        batches = sorted(
+            (batch for labels in self.labels for batch in labels.batches if self.judges(batch, leg)),
+            key=lambda event: event.rank,
+        )
+        length = None
+        if batches:
+            newest = labels_of(batches[-1])
+            length = None if newest is None else len(newest)
+        fits = length in (None, count)
+        mismatched = not fits
+        found: list[Claim | None] = [None] * count
+        rows = {row for labels in self.labels for row in labels.claims}
+        for row in rows:
+            claims = [labels.claims[row] for labels in self.labels if row in labels.claims]
+            claims = [claim for claim in claims if self.judges(claim.event, leg)]
+            claims += [claim for claim in _claims(batches, row) if claim.label is None]
+            best = max(claims, default=None)
+            if best is None or best.label is None or not (fits or best.alone):
+                continue
+            if row < count:
+                found[row] = best
+            else:
+                mismatched = True
+        return found, mismatched
+
+    # -- facts --------------------------------------------------------------------------------------------------------
+
+    def facts(self) -> Iterator[Fact]:
+        for leg in self.legs:
+            if leg in self.answers:
+                yield from self._answered(leg)
+            else:
+                yield Fact(self.who(leg), self.requests[leg].pane_time // PANE, ("part", "request"))
+        told: dict[Leg, list[int]] = {}  # of which leg there is feedback, and the pane times of what it says
+        for event in self._holding():
+            judged = [leg for leg in self.legs if self.judges(event, leg)]
+            for leg in judged or [event.leg]:
+                told.setdefault(leg, []).append(event.pane_time)
+        if self.reward is not None:
+            owner = self._owner(self.reward)
+            told.setdefault(owner, []).append(self.reward.pane_time)
+            pane = self._pane(owner, self.reward.pane_time)
+            points = round(self.reward.body["reward"] * 1_000_000_000)
+            yield Fact(self.who(owner), pane, ("reward", points))
+        for who, times in _by_identity({leg: (self.who(leg), times) for leg, times in told.items()}).items():
+            (leg, *_) = [leg for leg in told if self.who(leg) == who]
+            yield Fact(who, self._pane(leg, max(times)), ("part", "feedback"))
+            for time in times:
+                yield Fact(who, time // PANE, ("seen",))
+
+    def _pane(self, leg: Leg, time: int) -> int:
+        """All of a leg falls in the pane of its answer, before that each part in its own."""
+        return (self.answers[leg][0].pane_time if leg in self.answers else time) // PANE
+
+    def _holding(self) -> list[Event]:
+        """The feedbacks of which a label holds, within the service that they name."""
+        found = {}
+        for labels in self.labels:
+            for claim in labels.claims.values():
+                if claim.label is not None:
+                    found[claim.event.statement] = claim.event
+        return list(found.values())
+
+    def _owner(self, reward: Event) -> Leg:
+        """The leg that a reward names, else the one that is no shadow; with none or several nobody of the service."""
+        name = reward.leg
+        if name.predictor and name.model and name in self.answers:
+            return name
+        fitting = [leg for leg in self.answers if leg.is_named_by(name)]
+        fitting = [leg for leg in fitting if leg.predictor not in self.rule(leg).shadow]
+        if len(fitting) == 1:
+            return fitting[0]
+        if name.predictor and name.model:
+            return name
+        homes = {leg.home for leg in fitting}
+        home = homes.pop() if len(homes) == 1 and not name.service else name.home
+        return Leg(*home, "", "")
+
+    def _answered(self, leg: Leg) -> Iterator[Fact]:
+        event, answer = self.answers[leg]
+        who, pane, rule = self.who(leg), event.pane_time // PANE, self.rule(leg)
+        yield Fact(who, pane, ("part", "response"))
+        if leg in self.requests:
+            yield Fact(who, pane, ("part", "request"))
+            yield Fact(who, self.requests[leg].pane_time // PANE, ("seen",))
+        if answer.classes:
+            yield Fact(who, pane, ("classes", answer.classes))
+        if answer.rows == [None]:  # it has no rows that a label could be about
+            yield Fact(who, pane, ("failed",))
+            return
+        labels, mismatched = self.label_rows(leg, len(answer.rows))
+        if mismatched:
+            yield Fact(who, pane, ("mismatch",))
+        for row, claim in zip(answer.rows, labels, strict=True):
+            yield Fact(who, pane, row_counts_as(row, None if claim is None else claim.label, answer.classes, rule))
+        times = [claim.event.time for claim in labels if claim is not None]
+        if times:
+            yield Fact(who, pane, ("delay", max(0, max(times) - event.time)))
+
+
+def _claims(events: Iterable[Event], row: int) -> Iterator[Claim]:
+    """What is said of a row: null in a list leaves it alone, null in the place of the list takes all back; a batch says
+    that there are no rows beyond it.
+    """
+    for event in events:
+        labels = labels_of(event)
+        if event.row is not None:
+            if event.row == row:
+                yield Claim(event.rank, 1, event, labels[0] if labels else None, alone=True)
+        elif labels is None or row >= len(labels):
+            yield Claim(event.rank, 0, event, None, alone=False)
+        elif labels[row] is not None:
+            yield Claim(event.rank, 2, event, labels[row], alone=False)
+
+
+def _by_identity(told: dict[Leg, tuple[Identity, list[int]]]) -> dict[Identity, list[int]]:
+    found: dict[Identity, list[int]] = {}
+    for who, times in told.values():
+        found.setdefault(who, []).extend(times)
+    return found

@@ -1,0 +1,243 @@
+"""What series must come out: the samples of all models in a story, by name and labels."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+from tests.oracle.events import Event, is_label
+from tests.oracle.exchange import Fact, Identity, facts_of
+from tests.oracle.rules import Leg, Rule, rule_of
+
+#: (name, labels in the order of their names) → value
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+_Cells = Counter[tuple[str, str]]
+
+BOUNDS: Final = (1, 10, 60, 300, 1800, 3600, 21600, 86400, 259200, 604800, 2592000)
+WINDOWS: Final = {"5m": 300, "1h": 3600, "24h": 86400}
+RETENTION: Final = 7 * 86400
+_IDENTITY: Final = ("model_namespace", "model_service", "predictor", "model", "model_version")
+
+
+def says_anything(event: Event, rules: tuple[Rule, ...]) -> bool:
+    """Whether an event is any part of an exchange: a copy of a reward that names a shadow is none."""
+    if event.kind != "feedback" or is_label(event) or event.body.get("response"):
+        return True
+    return "reward" in event.body and event.leg.predictor not in rule_of(rules, event.leg).shadow
+
+
+def exchanges(events: Iterable[Event], rules: tuple[Rule, ...]) -> Iterator[list[Event]]:
+    """The events of one exchange together: of one puid, and without a gap that is longer than the retention.
+
+    Where there is such a gap the events must come in the order of their records.
+    """
+    by_puid: dict[str, list[Event]] = {}
+    for event in sorted(events, key=lambda event: event.stamp):
+        if says_anything(event, rules):
+            by_puid.setdefault(event.puid, []).append(event)
+    for own in by_puid.values():
+        group: list[Event] = []
+        for event in own:
+            if group and event.stamp // 1_000_000 - group[-1].stamp // 1_000_000 >= RETENTION:
+                yield group
+                group = []
+            group.append(event)
+        yield group
+
+
+def samples_of(events: Iterable[Event], rules: tuple[Rule, ...], now: float) -> Samples:
+    """All model series at a moment, in seconds."""
+    facts = [fact for group in exchanges(events, rules) for fact in facts_of(group, rules)]
+    found: Samples = {}
+    for who in {fact.who for fact in facts}:
+        own = [fact for fact in facts if fact.who == who]
+        if all(fact.what in (("part", "feedback"), ("seen",)) for fact in own):
+            continue  # no model appears because a feedback names it
+        _Model(who, own, rule_of(rules, Leg(*who[:4])), now).add_to(found)
+    return found
+
+
+def _in_window(pane: int, seconds: int, now: float) -> bool:
+    """The full panes of a window, and the open one: fine ones of a minute, for more than 120 of them of ten."""
+    length = 60 if seconds <= 120 * 60 else 600
+    place, last = pane * 60 // length, int(now // length)
+    return last - -(-seconds // length) <= place <= last
+
+
+class _Model:
+    def __init__(self, who: Identity, facts: list[Fact], rule: Rule, now: float) -> None:
+        self.who = who
+        self.rule = rule
+        self.seen = min(fact.pane for fact in facts) * 60
+        counted = [fact for fact in facts if fact.what != ("seen",)]
+        self.spans = {"total": [fact.what for fact in counted]}
+        for name, seconds in WINDOWS.items():
+            self.spans[name] = [fact.what for fact in counted if _in_window(fact.pane, seconds, now)]
+        total = self.spans["total"]
+        self.known = self._known(total)
+        self.task = self._task(total)
+        self.positive = rule.positive or (rule.classes[1] if len(rule.classes) == 2 else "1")
+
+    def _known(self, total: list[tuple[Any, ...]]) -> list[str]:
+        known = set(self.rule.classes)
+        for kind, *words in total:
+            if kind in ("judged", "unlabelled"):
+                known.update(words)
+            elif kind == "classes":
+                known.update(words[0])
+        return sorted(known)
+
+    def _task(self, total: list[tuple[Any, ...]]) -> str:
+        """By majority of what has been judged; where nothing has been, of what has been predicted."""
+        kinds = Counter(what[0] for what in total)
+        if self.rule.task is not None:
+            return self.rule.task
+        judged, measured = kinds["judged"], kinds["measured"]
+        if not judged and not measured:
+            judged, measured = kinds["unlabelled"], kinds["unmeasured"]
+        if measured > judged:
+            return "regression"
+        if self.rule.positive is not None:
+            return "binary"
+        if not self.known:
+            return "unknown"
+        return "binary" if set(self.known) <= {"0", "1"} else "multiclass"
+
+    # -- samples ------------------------------------------------------------------------------------------------------
+
+    def add_to(self, found: Samples) -> None:
+        identity = tuple(zip(_IDENTITY, self.who, strict=True))
+
+        def put(name: str, value: float | None, **labels: str) -> None:
+            key = name, tuple(sorted((*identity, *((label.strip("_"), text) for label, text in labels.items()))))
+            assert key not in found, key
+            found[key] = math.nan if value is None else value
+
+        for span, facts in self.spans.items():
+            own = {} if span == "total" else {"window": span}
+            prefix = "tally_window_" if own else "tally_"
+            for name, value, labels in self._counts(facts):
+                put(prefix + name, value, **labels, **own)
+            for name, of_class, score, samples in self._scores(facts):
+                put("tally_score", score, score=name, class_=of_class, window=span)
+                put("tally_score_samples", samples, score=name, class_=of_class, window=span)
+        total = self.spans["total"]
+        put("tally_mismatched_labels", total.count(("mismatch",)))
+        delays = [what[1] for what in total if what[0] == "delay"]
+        for bound in BOUNDS:
+            within = sum(delay <= bound * 1_000_000 for delay in delays)
+            put("tally_feedback_delay_seconds_bucket", within, le=f"{bound}.0")
+        put("tally_feedback_delay_seconds_bucket", len(delays), le="+Inf")
+        put("tally_feedback_delay_seconds_count", len(delays))
+        put("tally_feedback_delay_seconds_sum", sum(delays) / 1e6)
+        put("tally_model_info", 1, task=self.task)
+        put("tally_model_first_seen_timestamp_seconds", self.seen)
+        self._put_seldon(put)
+
+    def _cells(self, facts: list[tuple[Any, ...]]) -> _Cells:
+        if self.task == "regression":
+            return Counter()
+        return Counter((what[1], what[2]) for what in facts if what[0] == "judged")
+
+    def _rows(self, facts: list[tuple[Any, ...]]) -> dict[str, int]:
+        kinds = Counter(what[0] for what in facts)
+        cells = self._cells(facts)
+        judged = sum(cells.values())
+        correct = sum(rows for (actual, predicted), rows in cells.items() if actual == predicted)
+        return {
+            "correct": correct,
+            "incorrect": judged - correct,
+            "measured": kinds["measured"] + kinds["judged"] - judged,
+            "unlabelled": kinds["unlabelled"] + kinds["unmeasured"],
+            "failed": kinds["failed"],
+        }
+
+    def _counts(self, facts: list[tuple[Any, ...]]) -> Iterator[tuple[str, float, dict[str, str]]]:
+        for part in ("request", "response", "feedback"):
+            yield "exchanges", facts.count(("part", part)), {"part": part}
+        for verdict, rows in self._rows(facts).items():
+            yield "rows", rows, {"verdict": verdict}
+        cells = self._cells(facts)
+        for (actual, predicted), rows in cells.items():
+            yield "confusion", rows, {"actual": actual, "predicted": predicted}
+        for name in self._shown_classes():
+            for outcome, rows in zip(("tp", "fp", "fn", "tn"), _outcomes(cells, name or self.positive), strict=True):
+                yield "class", rows, {"class_": name, "outcome": outcome}
+        points = [what[1] for what in facts if what[0] == "reward"]
+        yield "rewards", len(points), {}
+        yield "reward_points", sum(points) / 1e9, {}
+
+    def _shown_classes(self) -> list[str]:
+        """Binary models have class "" only."""
+        return {"binary": [""], "multiclass": self.known}.get(self.task, [])
+
+    def _scores(self, facts: list[tuple[Any, ...]]) -> Iterator[tuple[str, str, float | None, int]]:
+        """As scikit-learn has them, undefined where a denominator is 0; each with its denominator."""
+        points = [what[1] for what in facts if what[0] == "reward"]
+        yield "reward_mean", "", _ratio(sum(points) / 1e9, len(points)), len(points)
+        rows = self._rows(facts)
+        answered = sum(rows.values()) - rows["failed"]
+        yield "coverage", "", _ratio(answered - rows["unlabelled"], answered), answered
+        if self.task not in ("binary", "multiclass"):
+            return
+        cells = self._cells(facts)
+        judged = sum(cells.values())
+        yield "accuracy", "", _ratio(rows["correct"], judged), judged
+        occurring = sorted({name for cell in cells for name in cell})
+        for score, formula in _FORMULAS.items():
+            of_class = {name: formula(_outcomes(cells, name)) for name in {*occurring, self.positive}}
+            for name in [""] if self.task == "binary" else occurring:
+                part, whole = of_class[name or self.positive]
+                yield score, name, _ratio(part, whole), judged if score == "f1" else whole
+            if self.task == "multiclass":
+                values = [part / whole for part, whole in map(of_class.__getitem__, occurring) if whole]
+                yield f"{score}_macro", "", _ratio(sum(values), len(values)), judged
+
+    def _put_seldon(self, put: Callable[..., None]) -> None:
+        total = self.spans["total"]
+        _, service, predictor, model, _ = self.who
+        pod, deployment = f"{service}-{predictor}-0-{model}", f"{service}-{predictor}"
+        points = [what[1] for what in total if what[0] == "reward"]
+        if points:
+            put("correct_total", sum(points) / 1e9, app=pod)
+            put("total_total", len(points), app=pod)
+        cells = self._cells(total)
+        if not cells:
+            return
+        if self.task == "binary":
+            names = ("true_pos", "false_pos", "false_neg", "true_neg")
+            for name, rows in zip(names, _outcomes(cells, self.positive), strict=True):
+                put(name, rows, app=pod)
+        else:
+            for of_class in self.known:
+                for name, rows in zip(("TP", "FP", "FN"), _outcomes(cells, of_class), strict=False):
+                    put(f"score_{name}", rows, class_=f"class_{of_class}", seldon_app=deployment)
+
+
+class _Outcomes(NamedTuple):
+    """Rows of one class against the rest."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+
+
+#: Outcomes → (part, whole)
+_FORMULAS: Final[dict[str, Callable[[_Outcomes], tuple[int, int]]]] = {
+    "precision": lambda of: (of.tp, of.tp + of.fp),
+    "recall": lambda of: (of.tp, of.tp + of.fn),
+    "specificity": lambda of: (of.tn, of.tn + of.fp),
+    "f1": lambda of: (2 * of.tp, 2 * of.tp + of.fp + of.fn),
+}
+
+
+def _outcomes(cells: _Cells, name: str) -> _Outcomes:
+    tp = cells[name, name]
+    fp = sum(rows for (actual, predicted), rows in cells.items() if predicted == name != actual)
+    fn = sum(rows for (actual, predicted), rows in cells.items() if actual == name != predicted)
+    return _Outcomes(tp, fp, fn, sum(cells.values()) - tp - fp - fn)
+
+
+def _ratio(part: float, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,85 @@
+"""What a worker answers to GET: before it has started, and after. What runs is a stand-in."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from app.settings import load_settings
+from app.worker.http.api import Api
+from app.worker.running import Running
+from tests.builders import Ledger, a_feedback, a_response
+from tests.worker.test_running import a_running
+
+STARTING = {"error": "The worker is starting."}
+
+
+def get(path: str, running: Running | None) -> tuple[int, str, Mapping[str, str]]:
+    """The answer to one request: status, text, headers."""
+
+    async def ask() -> tuple[int, str, Mapping[str, str]]:
+        api = Api(load_settings(), lambda: running)
+        server = web.Application()
+        api.add_routes(server)
+        async with TestClient(TestServer(server)) as client, client.get(path) as reply:
+            answer = reply.status, await reply.text(), reply.headers
+        await api.close()
+        return answer
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "content"),
+    [
+        ("/live", 200, {"live": True}),
+        ("/ready", 503, {"ready": False, "partitions": []}),
+        ("/metrics", 503, STARTING),
+        ("/api/models", 503, STARTING),
+        ("/api/exchanges/p", 503, STARTING),
+    ],
+)
+def test_before_the_start(path: str, status: int, content: Any) -> None:
+    found, text, _ = get(path, None)
+    assert (found, json.loads(text)) == (status, content)
+
+
+def test_the_page_needs_nothing_that_runs() -> None:
+    status, text, headers = get("/", None)
+    assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert text.startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(("at_end", "status"), [(False, 503), (True, 200)])
+def test_ready_is_told_with_the_partitions_that_are_loaded(at_end: bool, status: int) -> None:
+    running = a_running()
+    lane: Any = running.lane
+    lane.ready = True
+    if at_end:
+        running.feed.at_end.set()
+    found, text, _ = get("/ready", running)
+    assert (found, json.loads(text)) == (status, {"ready": at_end, "partitions": [1, 3]})
+
+
+@pytest.mark.parametrize("exports", [False, True])
+def test_every_worker_tells_of_itself_and_one_of_the_models(exports: bool) -> None:
+    readings = Ledger().absorb(a_response(1), a_feedback(1)).cut().readings()
+    running = a_running(readings=readings, exporting=SimpleNamespace(exports=lambda: exports))
+    status, text, headers = get("/metrics", running)
+    assert (status, headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert "\ntally_open_exchanges 12\n" in text
+    assert "\nprocess_cpu_seconds_total " in text
+    assert ("\ntally_exchanges{" in text) == exports
+    assert ("\ntally_score{" in text) == exports
+
+
+def test_models_are_told_by_every_worker() -> None:
+    readings = Ledger().absorb(a_response(1), a_feedback(1)).cut().readings()
+    status, text, _ = get("/api/models", a_running(readings=readings))
+    (model,) = json.loads(text)["models"]
+    assert (status, model["model"], model["rows"]["correct"]) == (200, "m", 1)

@@ -1,0 +1,143 @@
+"""What `/ready`, `/metrics` and `/api` are told of what runs. The parts are stand-ins."""
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from app.core.measures.measure import MODEL
+from app.core.outputs.report import fields_of
+from app.core.outputs.worker_series import DocumentNumbers, IntakeNumbers, WorkerNumbers
+from app.core.stats import Stats
+from app.worker.running import Running
+from tests.builders import START, Ledger, a_feedback, a_response
+
+
+class Part:
+    """A part that notes in a shared list when it was started and stopped."""
+
+    def __init__(self, name: str, told: list[str], **answers: Any) -> None:
+        self._name = name
+        self._told = told
+        self.__dict__.update(answers)
+
+    def start(self) -> None:
+        self._told.append(f"start {self._name}")
+
+    async def stop(self) -> None:
+        self._told.append(f"stop {self._name}")
+
+
+class Lane:
+    """The same, of which the start waits for Kafka."""
+
+    def __init__(self, told: list[str], **answers: Any) -> None:
+        self._part = Part("lane", told)
+        self.__dict__.update(answers)
+
+    async def start(self) -> None:
+        await asyncio.sleep(0)
+        self._part.start()
+
+    async def stop(self) -> None:
+        await self._part.stop()
+
+
+def a_partition(open_exchanges: int, dropped_classes: int) -> Any:
+    return SimpleNamespace(shard=SimpleNamespace(open_exchanges=open_exchanges, dropped_classes=dropped_classes))
+
+
+def a_running(told: list[str] | None = None, **changes: Any) -> Running:
+    """All parts of a worker that has loaded partitions 3 and 1 of the four that it was given."""
+    told = [] if told is None else told
+    parts: dict[str, Any] = {
+        "readings": Ledger().readings(),
+        "lane": Lane(
+            told,
+            running={3: a_partition(5, 1), 1: a_partition(7, 2)},
+            assigned={0, 1, 2, 3},
+            ready=False,
+            stats=Stats(late=2),
+            recovery=SimpleNamespace(records=9, seconds=0.5),
+            now=lambda: START + 30.0,
+            lag=lambda: ({"asked": 4}, 1.5),
+        ),
+        "feed": SimpleNamespace(at_end=asyncio.Event()),
+        "exporting": SimpleNamespace(),
+        "intake": Part("intake", told, events=Counter(seldon=6), lag=lambda: 8),
+        "documents": Part("documents", told, numbers=lambda: DocumentNumbers({"written": 3}, 2, 0.25)),
+        "windows": Part("windows", told),
+    }
+    return Running(**parts | changes)
+
+
+def test_the_lane_is_connected_before_the_rest_begins_and_is_closed_last() -> None:
+    told: list[str] = []
+    running = a_running(told)
+    asyncio.run(running.start())
+    assert told == ["start lane", "start intake", "start documents", "start windows"]
+    told.clear()
+    asyncio.run(running.stop())
+    assert told == ["stop intake", "stop documents", "stop windows", "stop lane"]
+
+
+def test_what_no_setting_asks_for_is_neither_started_nor_stopped() -> None:
+    told: list[str] = []
+    running = a_running(told, intake=None, documents=None, windows=None)
+    asyncio.run(running.start())
+    asyncio.run(running.stop())
+    assert told == ["start lane", "stop lane"]
+
+
+@pytest.mark.parametrize(("loaded", "at_end"), [(False, False), (False, True), (True, False), (True, True)])
+def test_it_is_ready_once_all_is_loaded_and_the_view_is_complete(loaded: bool, at_end: bool) -> None:
+    running = a_running()
+    lane: Any = running.lane
+    lane.ready = loaded
+    if at_end:
+        running.feed.at_end.set()
+    assert running.ready == (loaded and at_end)
+
+
+def test_the_loaded_partitions_are_told_in_their_order() -> None:
+    assert a_running().partitions == [1, 3]
+
+
+def test_the_numbers_of_all_parts() -> None:
+    assert a_running().numbers() == WorkerNumbers(
+        stats=Stats(late=2),
+        dropped_classes=3,
+        documents=DocumentNumbers({"written": 3}, 2, 0.25),
+        intake=IntakeNumbers({"seldon": 6}, 8),
+        lag_events={"asked": 4},
+        lag_seconds=1.5,
+        open_exchanges=12,
+        ready=2,
+        loading=2,
+        recovered_records=9,
+        recovery_seconds=0.5,
+    )
+
+
+def test_what_does_not_run_has_no_numbers() -> None:
+    numbers = a_running(intake=None, documents=None, windows=None).numbers()
+    assert numbers == replace(a_running().numbers(), intake=None, documents=None)
+
+
+@pytest.mark.parametrize(("assigned", "loading"), [(None, 0), (set(), 0), ({1, 3}, 0), ({1, 2, 3}, 1)])
+def test_partitions_are_loading_that_were_given_and_are_not_loaded(assigned: set[int] | None, loading: int) -> None:
+    running = a_running()
+    running.lane.assigned = assigned
+    assert running.numbers().loading == loading
+
+
+def test_models_are_told_with_their_readings_now_and_when_they_were_first_seen() -> None:
+    ledger = Ledger().absorb(a_response(1, at=70), a_feedback(1, at=80), a_response(0, model="b", at=0)).cut()
+    models = [(str(who), readings, first) for who, readings, first in a_running(readings=ledger.readings()).models()]
+    assert [(who, first) for who, _, first in models] == [("ns/svc/default/b", START), ("ns/svc/default/m", START + 60)]
+    readings = models[1][1]
+    assert list(readings) == ["total", "5m", "1h", "24h"]
+    assert fields_of(readings["total"], MODEL)["rows"]["correct"] == 1
