@@ -388,6 +388,26 @@ async def a_member_begins_at_what_was_committed(world: World) -> None:
         assert await read(world, member, 2) == [b"b", b"c"]
 
 
+async def a_member_that_is_cut_off_is_given_up_when_its_session_ends(world: World) -> None:
+    one, two = Told(), Told()
+    async with a_member(world, one) as first, a_member(world, two):
+        await two.wait(2)
+        await first.cut_off()
+
+        async def has_both() -> bool:
+            return two.events[-1] == ("assigned", [0, 1])
+
+        await until(has_both, 20)
+
+
+async def topics_are_counted_and_none_is_made(world: World) -> None:
+    async with world.consumer() as consumer:
+        assert await consumer.partition_counts([world.topic, "nothing"]) == {world.topic: 2}
+        everything = await consumer.partition_counts(None)
+        assert everything[world.topic] == 2
+        assert "nothing" not in everything
+
+
 QUESTIONS: Final = (
     an_open_transaction_holds_readers_back,
     an_aborted_transaction_is_passed_over,
@@ -406,4 +426,6 @@ QUESTIONS: Final = (
     members_share_and_are_told_before_and_after,
     a_commit_of_what_is_given_to_others_is_refused,
     a_member_begins_at_what_was_committed,
+    a_member_that_is_cut_off_is_given_up_when_its_session_ends,
+    topics_are_counted_and_none_is_made,
 )

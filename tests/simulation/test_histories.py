@@ -13,8 +13,8 @@ from typing import Final
 
 import pytest
 
-from tests.simulation.history import HistoryError, run_histories, run_history
-from tests.simulation.mistakes import MISTAKES, Mistake
+from tests.simulation.history import HistoryError, Mistake, run_histories, run_history
+from tests.simulation.mistakes import MISTAKES
 
 SOAK: Final = os.environ.get("TALLY_TEST_SOAK") == "1"
 HISTORIES: Final = 100_000 if SOAK else 2_000

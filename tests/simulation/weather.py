@@ -98,7 +98,7 @@ class Storm(Weather):
 
     def done(self, request: str, client: Client, outcome: Any) -> None:
         if self._tells:
-            log.debug("%s of %s, %s: %s", request, process_of(client.context), client, _short(outcome))
+            log.debug("%s of %s (%s): %s", request, process_of(client.context), client, _short(outcome))
         self._loop.note(self._numbers.setdefault(request, len(self._numbers)), client.number)
         if not self.calm and self.deaths and request in _EPOCH and self._rng.random() < 0.02:
             process = process_of(client.context)
