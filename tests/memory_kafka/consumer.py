@@ -2,7 +2,8 @@
 
 Followed: `Fetcher` for what is fetched when, what a seek or a new assignment makes of it, and how an error reaches the
 caller; `TopicPartitionState` for positions; `RecordConsumer` for `wait_for_records`, `take`, `next_offset` and `end`;
-`GroupCoordinator` for joining, heartbeats and commits. Not followed: several nodes, `pause`, patterns, auto-commit.
+`GroupCoordinator` for joining, heartbeats and commits. Not followed: several nodes, `pause`, patterns, auto-commit, and
+that `RecordConsumer` fetches a second list of a partition while the first is read.
 """
 
 import asyncio
@@ -105,6 +106,19 @@ class MemoryConsumer:
             await self._membership.close()
         self._client.closed = True
 
+    async def cut_off(self) -> None:
+        """End without leaving the group, which hears no more heartbeats."""
+        self._version += 1
+        self._states = None
+        if self._membership is not None:
+            self._membership.cut_off()
+        self._client.closed = True
+
+    def check(self) -> None:
+        """Raise what has ended the membership in the group, if anything has."""
+        if self._membership is not None:
+            self._membership.check()
+
     async def _call(self, request: str, handle: Callable[..., Any], *args: Any) -> Any:
         return await self._network.call(self._client, request, handle, *args)
 
@@ -193,6 +207,13 @@ class MemoryConsumer:
         return state
 
     # -- questions ----------------------------------------------------------------------------------------------------
+
+    async def partition_counts(self, names: Collection[str] | None) -> dict[str, int]:
+        """The partition counts of those of the topics that exist; with None, of all."""
+        counts: dict[str, int] = await self._call(
+            "metadata", lambda: {topic: len(logs) for topic, logs in self._broker.topics.items()}
+        )
+        return {topic: count for topic, count in counts.items() if names is None or topic in names}
 
     async def beginning_offsets(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The first offset of each."""
@@ -395,9 +416,7 @@ class MemoryConsumer:
 
     def next_offset(self, tp: TopicPartition) -> int | None:
         """The offset after the last record taken and the markers behind it."""
-        if self._states is None:
-            raise AttributeError("'NoneType' object has no attribute 'assignment'")  # as RecordConsumer
-        state = self._states.get(tp)
+        state = (self._states or {}).get(tp)
         return state.place if state is not None else None
 
 

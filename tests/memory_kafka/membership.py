@@ -75,6 +75,17 @@ class Membership:
             with contextlib.suppress(KafkaError):  # `_maybe_leave_group` does not try again
                 await self._network.call(self._client, "leave", self._group.leave, self._member)
 
+    def cut_off(self) -> None:
+        """End without a word."""
+        self._task.cancel()
+        if self._beating is not None:
+            self._beating.cancel()
+
+    def check(self) -> None:
+        """Raise what has ended the membership, if anything has: the listener's own errors end none."""
+        if self._task.done() and not self._task.cancelled():
+            self._task.result()
+
     async def _coordinate(self) -> None:
         while not self._closing:
             await self._needs_join.wait()

@@ -204,7 +204,7 @@ class MemoryProducer:
         sent = _Sent(tp, records, asyncio.get_running_loop().create_future())
         self._queue.append(sent)
         self._notify()
-        return sent.future
+        return asyncio.shield(sent.future)  # who waits no longer does not take the batch back (`add_batch`)
 
     # -- transactions -------------------------------------------------------------------------------------------------
 

@@ -1,13 +1,28 @@
-"""Run histories again: `python -m tests.simulation SEED` tells one step by step, two seeds run all between them."""
+"""Run histories again: `python -m tests.simulation SEED` tells one step by step, two seeds run all between them.
+
+Each line has the time in the history, whose process speaks, and what it says; of what the broker does each request is
+told when it takes effect. The same seed tells the same to the last step.
+"""
 
 import argparse
+import asyncio
 import logging
 import sys
 import time
 import traceback
 
 from tests.simulation.history import HistoryError, run_histories, run_history
+from tests.simulation.loop import current_process
 from tests.simulation.mistakes import MISTAKES
+
+
+class Teller(logging.Formatter):
+    """When in the history, who, and what."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        loop, process = asyncio._get_running_loop(), current_process()
+        now = loop.time() if loop is not None else 0.0
+        return f"{now:9.4f}  {process.name if process is not None else 'broker':9} {record.getMessage()}"
 
 
 def main() -> int:
@@ -20,11 +35,15 @@ def main() -> int:
     mistake = MISTAKES[given.mistake] if given.mistake else None
     began = time.perf_counter()
     if given.last is None:
-        logging.basicConfig(level=logging.INFO, format="%(levelname)-7s %(message)s", stream=sys.stdout)
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(Teller())
+        logging.basicConfig(level=logging.DEBUG, handlers=[handler])
+        logging.getLogger("asyncio").setLevel(logging.INFO)
         try:
             print(run_history(given.seed, mistake))
         except HistoryError as error:
-            traceback.print_exception(error.__cause__)
+            traceback.print_exception(error.__cause__, file=sys.stdout)
+            print(error)
             return 1
         return 0
     logging.disable()

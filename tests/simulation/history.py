@@ -10,7 +10,8 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
+from unittest.mock import patch
 
 from aiokafka import TopicPartition
 
@@ -40,6 +41,15 @@ _LONG_SECONDS: Final = 9 * 86400
 _STRANGER: Final = 1_000_000
 
 
+class Mistake(Protocol):
+    """Puts a mistake into the lane of one history."""
+
+    __name__: str
+
+    def __call__(self, history: "History") -> AbstractContextManager[None]:
+        """While it is entered, the mistake is there."""
+
+
 class Outcome(NamedTuple):
     """What is left of a history: a number that depends on every step of it, and how many there were."""
 
@@ -51,8 +61,9 @@ class Outcome(NamedTuple):
 class HistoryError(AssertionError):
     """A history did not end as it must."""
 
-    def __init__(self, seed: int, error: BaseException) -> None:
-        super().__init__(f"history {seed}: {type(error).__name__}: {error}\nagain: python -m tests.simulation {seed}")
+    def __init__(self, seed: int, mistake: Mistake | None, error: BaseException) -> None:
+        again = f"{seed} --mistake {mistake.__name__}" if mistake is not None else f"{seed}"
+        super().__init__(f"history {seed}: {type(error).__name__}: {error}\nagain: python -m tests.simulation {again}")
         self.seed = seed
 
 
@@ -317,19 +328,16 @@ def _assignor(rng: random.Random) -> Assignor:
 @contextmanager
 def _small(rng: random.Random, *, misplaced: bool) -> Iterator[None]:
     """The lane's sizes so small that every bound is met. With lists of one record every key is checked."""
-    before = lane_module._LIST, lane_module._CHANGES_PER_EPOCH, partition_module.MOST_WAITING
-    lane_module._LIST = 1 if misplaced else rng.choice((1, 3, 100))
-    lane_module._CHANGES_PER_EPOCH = rng.choice((2, 10_000))
-    partition_module.MOST_WAITING = rng.choice((3, 20_000))
-    try:
+    with (
+        patch.object(lane_module, "_LIST", 1 if misplaced else rng.choice((1, 3, 100))),
+        patch.object(lane_module, "_CHANGES_PER_EPOCH", rng.choice((2, 10_000))),
+        patch.object(lane_module, "_TICK_SECONDS", rng.choice((0.02, 0.1))),
+        patch.object(partition_module, "MOST_WAITING", rng.choice((3, 20_000))),
+    ):
         yield
-    finally:
-        lane_module._LIST, lane_module._CHANGES_PER_EPOCH, partition_module.MOST_WAITING = before
 
 
-def run_histories(
-    seeds: Iterable[int], mistake: "Callable[[History], AbstractContextManager[None]] | None" = None
-) -> Iterator[HistoryError]:
+def run_histories(seeds: Iterable[int], mistake: Mistake | None = None) -> Iterator[HistoryError]:
     """Run some histories, and give the errors of those that did not end as they must."""
     for number, seed in enumerate(seeds):
         try:
@@ -340,7 +348,7 @@ def run_histories(
             gc.collect()  # a lane switches collection off
 
 
-def run_history(seed: int, mistake: "Callable[[History], AbstractContextManager[None]] | None" = None) -> Outcome:
+def run_history(seed: int, mistake: Mistake | None = None) -> Outcome:
     """Run one history, with a mistake in the lane if one is given. Raises HistoryError."""
     history = History(seed)
     loop = history.loop
@@ -352,7 +360,7 @@ def run_history(seed: int, mistake: "Callable[[History], AbstractContextManager[
             loop.run(history.run(), most_steps=MOST_STEPS)
             return Outcome(loop.trace, loop.steps, loop.time())
         except Exception as error:
-            raise HistoryError(seed, error) from error
+            raise HistoryError(seed, mistake, error) from error
         finally:
             history.weather.away = True
             loop.bury()

@@ -4,8 +4,8 @@ Each puts a small change into the lane of one history.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 from unittest.mock import patch
@@ -19,9 +19,7 @@ from app.worker.kafka.producer import close_producer
 from app.worker.lane import lane, loading
 from app.worker.lane.loading import Loader, State
 from app.worker.lane.partition import Partition
-from tests.simulation.history import History
-
-Mistake = Callable[[History], AbstractContextManager[None]]
+from tests.simulation.history import History, Mistake
 
 
 @contextmanager

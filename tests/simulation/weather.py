@@ -1,5 +1,6 @@
 """What goes wrong in a history, request by request, by its seed."""
 
+import logging
 import random
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ from aiokafka.errors import (
 
 from tests.memory_kafka.network import Client, Fate, Weather
 from tests.simulation.loop import Process, SimulatedLoop, current_process, process_of
+
+log = logging.getLogger(__name__)
 
 #: What belongs to an epoch, and so is worth most trouble.
 _EPOCH: Final = ("add partitions", "produce", "add group", "commit offsets", "commit", "init producer")
@@ -39,6 +42,7 @@ class Storm(Weather):
         self._fetched = rng.choice((1, 1, 2, 1000))
         self._batched = rng.choice((1, 3, 1000, 1000))
         self._numbers: dict[str, int] = {}
+        self._tells = log.isEnabledFor(logging.DEBUG)
         self._cut_off: dict[Process, float] = {}  # until when the group hears nothing of a process
 
     def cut_off(self, process: Process, seconds: float) -> None:
@@ -93,6 +97,8 @@ class Storm(Weather):
         return self._rng.random() * (self._quick if self.calm else self._slow.get(what, self._quick))
 
     def done(self, request: str, client: Client, outcome: Any) -> None:
+        if self._tells:
+            log.debug("%s of %s (%s): %s", request, process_of(client.context), client, _short(outcome))
         self._loop.note(self._numbers.setdefault(request, len(self._numbers)), client.number)
         if not self.calm and self.deaths and request in _EPOCH and self._rng.random() < 0.02:
             process = process_of(client.context)
@@ -105,3 +111,8 @@ class Storm(Weather):
 
     def batched(self) -> int:
         return self._batched
+
+
+def _short(outcome: Any) -> str:
+    text = repr(outcome)
+    return text if len(text) < 200 else f"{text[:200]} …"

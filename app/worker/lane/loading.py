@@ -114,7 +114,7 @@ class Loader:
             ends = await consumer.end_offsets(tps)
             states: dict[TopicPartition, State] = {tp: {} for tp in tps}
             left = tps
-            while left:
+            while left := [tp for tp in left if (consumer.next_offset(tp) or 0) < ends[tp]]:
                 await consumer.wait_for_records(left, 0.2)
                 for tp in left:
                     state = states[tp]
@@ -127,7 +127,6 @@ class Loader:
                             elif key:
                                 state[key] = value
                     await asyncio.sleep(0)
-                left = [tp for tp in left if (consumer.next_offset(tp) or 0) < ends[tp]]
         finally:
             await consumer.stop()
         for number in numbers:

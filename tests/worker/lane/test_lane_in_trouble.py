@@ -1,0 +1,224 @@
+"""What the lane does when Kafka is slow or fails, step by step, on the Kafka in memory.
+
+Each of these has been found by a simulated history, or beside one (tests/simulation).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Final
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaTimeoutError
+
+from app.core.rules import Rulebook
+from app.core.wire.partitioning import partition_of
+from app.settings import load_settings
+from app.worker.lane.lane import Lane
+from tests.builders import START, Record, a_request
+from tests.memory_kafka import Fate, MemoryKafka, Weather
+from tests.memory_kafka.network import Client
+from tests.simulation.loop import run_virtually
+
+SETTINGS: Final = load_settings(
+    request_topic="request", response_topic="response", feedback_topic="feedback", session_timeout="1s"
+)
+
+
+class Trouble(Weather):
+    """What is told to go wrong with the next requests of a kind."""
+
+    def __init__(self) -> None:
+        self.next: dict[str, list[Fate]] = {}
+
+    def fate(self, request: str, client: Client) -> Fate:
+        fates = self.next.get(request)
+        return fates.pop(0) if fates else Fate()
+
+
+class Scene:
+    """A lane of a worker that nobody else disturbs."""
+
+    def __init__(self, partitions: int = 1) -> None:
+        self.trouble = Trouble()
+        topics = dict.fromkeys(SETTINGS.own_topics, partitions)
+        self.kafka = MemoryKafka(topics, self.trouble)
+        self.rejoins = 0
+        self.failures: list[Exception] = []
+        self.lane = Lane(
+            SETTINGS,
+            Rulebook(),
+            partitions,
+            rejoin=self._rejoin,
+            fail=self.failures.append,
+            open_consumer=self.kafka.open_consumer,
+            open_producer=self.kafka.open_producer,
+            wall=lambda: START + asyncio.get_running_loop().time(),
+        )
+
+    def _rejoin(self) -> None:
+        self.rejoins += 1
+
+    async def begin(self, *numbers: int) -> None:
+        """Start the lane and let it load these partitions."""
+        await self.lane.start()
+        await self.lane.assign(set(numbers))
+        await self.until(lambda: self.lane.ready)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until something holds."""
+        async with asyncio.timeout(30):
+            for _ in iter(holds, True):
+                await asyncio.sleep(0.01)
+
+    def write(self, *records: Record, partition: int = 0) -> None:
+        """Write requests."""
+        self.kafka.broker.append(TopicPartition("request", partition), [record.read() for record in records])
+
+    def open_producers(self) -> int:
+        """How many producers are connected."""
+        return sum(client.name == "producer" and not client.closed for client in self.kafka.clients)
+
+
+def play(act: Callable[[Scene], Awaitable[Any]], partitions: int = 1) -> None:
+    """Run a scene. Its time passes at once."""
+
+    async def whole() -> None:
+        await act(Scene(partitions))
+
+    run_virtually(whole())
+
+
+@pytest.fixture(autouse=True)
+def _collection() -> Iterator[None]:
+    """A lane switches the collection of garbage off when it starts."""
+    import gc
+
+    yield
+    gc.unfreeze()
+    gc.enable()
+
+
+def test_a_lane_ends_when_it_is_stopped_right_after_an_assignment() -> None:
+    """Its reader had been woken up by the assignment, and forgot that it was cancelled."""
+
+    async def act(scene: Scene) -> None:
+        await scene.begin()
+        await asyncio.sleep(0.1)
+        await scene.lane.assign(set())
+        async with asyncio.timeout(10):
+            await scene.lane.stop()
+
+    play(act)
+
+
+def test_a_lane_ends_when_it_is_stopped_while_it_closes_a_lost_partition() -> None:
+    """The closing of the producer swallowed the cancellation."""
+
+    async def act(scene: Scene) -> None:
+        await scene.begin(0)
+        await scene.until(lambda: not scene.lane.running[0].has_news)
+        scene.trouble.next["produce"] = [Fate(lost=True)] * 9  # which keeps the producer busy
+        scene.write(a_request())
+        await scene.until(lambda: not scene.lane.running)
+        async with asyncio.timeout(10):
+            await scene.lane.stop()
+
+    play(act)
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.3, 0.49])
+def test_a_load_that_a_rebalance_cuts_short_leaves_no_producer_open(moment: float) -> None:
+    """One of them had been opened by then, and nobody knew it any more."""
+
+    async def act(scene: Scene) -> None:
+        await scene.lane.start()
+        scene.trouble.next["init producer"] = [Fate(), Fate(there=0.5)]
+        await scene.lane.assign({0, 1})
+        await asyncio.sleep(moment)
+        await scene.lane.revoke()
+        assert not scene.lane.running
+        assert scene.open_producers() == 0
+        await scene.lane.assign({0, 1})
+        await scene.until(lambda: scene.lane.ready)
+        assert scene.open_producers() == 2
+
+    play(act, partitions=2)
+
+
+def test_a_load_that_fails_is_tried_again_and_leaves_no_producer_open() -> None:
+    async def act(scene: Scene) -> None:
+        scene.trouble.next["list offsets"] = [Fate(error=KafkaTimeoutError)]
+        await scene.begin(0, 1)
+        assert scene.open_producers() == 2
+
+    play(act, partitions=2)
+
+
+def test_records_that_are_gone_do_not_end_the_lane_when_their_topic_cannot_be_asked() -> None:
+    async def act(scene: Scene) -> None:
+        await scene.begin(0)
+        scene.write(a_request(puid="p"), a_request(puid="q"))
+        tp = TopicPartition("request", 0)
+        await scene.until(lambda: scene.lane.running[0].shard.offsets["request"] == 2)
+        scene.kafka.broker.log_of(tp).append([a_request(puid=puid).read() for puid in "rst"])
+        scene.kafka.broker.log_of(tp).delete_before(4)
+        scene.trouble.next["list offsets"] = [Fate(error=KafkaTimeoutError)]
+        scene.kafka.broker.moved(tp)
+        await scene.until(lambda: scene.lane.running[0].shard.offsets["request"] == 5)
+        assert scene.lane.failure() is None
+        assert [puid for puid in "pqrst" if scene.lane.running[0].shard.get(puid.encode())] == ["p", "q", "t"]
+
+    play(act)
+
+
+def test_a_partition_is_not_moved_to_where_another_owner_had_been() -> None:
+    """While the lane asks where a topic begins, the partition changes hands."""
+
+    async def act(scene: Scene) -> None:
+        await scene.begin(0)
+        tp = TopicPartition("request", 0)
+        scene.kafka.broker.log_of(tp).append([a_request(puid=puid).read() for puid in "abc"])
+        scene.kafka.broker.log_of(tp).delete_before(2)
+        scene.trouble.next["list offsets"] = [Fate(there=0.5)]
+        scene.kafka.broker.moved(tp)
+        await asyncio.sleep(0.2)
+        await scene.lane.revoke()
+        scene.lane.running[0].shard.offsets["request"] = 3  # as if loaded again, from what others have read
+        await scene.lane.assign({0})
+        await asyncio.sleep(2)
+        assert scene.lane.running[0].shard.offsets["request"] == 3
+        assert scene.lane.running[0].shard.get(b"c") is None
+
+    play(act)
+
+
+def test_what_is_unexpected_in_a_load_is_told() -> None:
+    """It must end the worker, which would wait for its partitions for ever."""
+
+    async def act(scene: Scene) -> None:
+        changelog = TopicPartition(SETTINGS.exchanges_topic, 0)
+        scene.kafka.broker.append(changelog, [Record(0, 0, b"\0mark", b"?", []).read()])
+        await scene.lane.start()
+        await scene.lane.assign({0})
+        await scene.until(lambda: scene.lane.failure() is not None)
+
+    play(act)
+
+
+def test_lost_partitions_are_closed_at_once() -> None:
+    """A producer that is stuck takes two seconds to close; a member that is silent for so long a group gives up."""
+
+    async def act(scene: Scene) -> None:
+        await scene.begin(0, 1, 2)
+        await scene.until(lambda: not any(part.has_news for part in scene.lane.running.values()))
+        scene.trouble.next["produce"] = [Fate(lost=True)] * 99
+        for puid in ("a", "b", "f"):  # one for each partition
+            scene.write(a_request(puid=puid), partition=partition_of(puid.encode(), 3))
+        await scene.until(lambda: len(scene.lane.running) < 3)
+        began = asyncio.get_running_loop().time()
+        await scene.until(lambda: scene.open_producers() == 0)
+        assert asyncio.get_running_loop().time() - began < 2.5
+        await scene.until(lambda: scene.rejoins == 1)
+
+    play(act, partitions=3)
