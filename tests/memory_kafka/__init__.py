@@ -9,8 +9,8 @@ after what it asked for took effect. The broker (`broker`, `log`, `transactions`
 any await: what it does at a message it does at once.
 
 Modelled is what a Kafka 4.1 broker does to the clients of aiokafka 0.14, and what these do then: `producer` and
-`consumer` name the places in aiokafka that they follow. `tests/live/test_memory_kafka.py` asks both, this one and a
-real one, the same questions.
+`consumer` name the places in aiokafka that they follow. `contract` has what is counted on, as questions: this one and,
+in `tests/live`, a real one must answer them alike.
 """
 
 from tests.memory_kafka.broker import Broker

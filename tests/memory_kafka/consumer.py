@@ -1,4 +1,4 @@
-"""A consumer as `app.worker.kafka.consumer.RecordConsumer` is seen from outside.
+"""A consumer as `RecordConsumer` of `app.worker.kafka.consumer` is seen from outside.
 
 Followed: `Fetcher` for what is fetched when, what a seek or a new assignment makes of it, and how an error reaches the
 caller; `TopicPartitionState` for positions; `RecordConsumer` for `wait_for_records`, `take`, `next_offset` and `end`;

@@ -39,7 +39,7 @@ class MemoryKafka:
         return client
 
     async def open_consumer(self, settings: Settings, **options: Any) -> RecordConsumer:
-        """As `app.worker.kafka.consumer.open_consumer`."""
+        """As `open_consumer` of `app.worker.kafka.consumer`."""
         kept = {name: value for name, value in options.items() if name not in _IGNORED}
         # aiokafka's consumers wait 40 s for an answer, which none but a lost request takes.
         client = self.client("consumer", kept.pop("request_timeout_ms", 40_000) / 1000)
@@ -52,7 +52,7 @@ class MemoryKafka:
         return cast("RecordConsumer", consumer)
 
     async def open_producer(self, settings: Settings, partition: int | None = None) -> AIOKafkaProducer:
-        """As `app.worker.kafka.producer.open_producer`."""
+        """As `open_producer` of `app.worker.kafka.producer`."""
         return cast("AIOKafkaProducer", await self.memory_producer(settings, partition))
 
     async def memory_producer(self, settings: Settings, partition: int | None = None) -> MemoryProducer:

@@ -26,7 +26,7 @@ ENDED: Final = "ended"
 
 
 class Worker:
-    """What `app.worker.build.Worker` puts together, as far as it concerns the lane, in a process of its own."""
+    """What `Worker` of `app.worker.build` puts together, as far as it concerns the lane, in a process of its own."""
 
     def __init__(
         self,
