@@ -48,6 +48,8 @@ from app.worker.kafka.client import SetupError, unreachable
 _KEEP_ALIVE: Final = "5m"
 #: Documents of one answer; fewer where they are large.
 _PAGE: Final = 500
+#: Of an index whose mapping says nothing of them so many are looked at.
+_SAMPLE: Final = 20
 _PAGE_BYTES: Final = 16 << 20
 #: Between attempts of a question that Elasticsearch did not answer.
 _PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -202,8 +204,13 @@ async def _find(client: AsyncElasticsearch, settings: Settings, names: Iterable[
 
 async def _require_parts(client: AsyncElasticsearch, index: str) -> None:
     """Refuse an index whose documents have no part of a prediction: Tally's own windows, or anybody's."""
-    known = await client.field_caps(index=index, fields=[f"{kind.value}.*" for kind in KINDS])
-    if not known.body["fields"]:
+    parts = [kind.value for kind in KINDS]
+    known = await client.field_caps(index=index, fields=[f"{part}.*" for part in parts])
+    if known.body["fields"]:
+        return
+    # A mapping need not name what the documents hold.
+    some = await client.search(index=index, size=_SAMPLE, source=parts)
+    if not any(hit.get("_source") for hit in some.body["hits"]["hits"]):
         raise InputError(f"{index} holds no documents of a request logger: none has a request, response or feedback.")
 
 

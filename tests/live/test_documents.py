@@ -404,6 +404,7 @@ def brute_force(events: Iterable[Event], namespace: str) -> dict[tuple[str, str]
             "Ce-Endpoint": endpoint,
             "Ce-Namespace": namespace,
             "Ce-Modelid": model,
+            "Ce-Modelversion": next(iter(response["meta"]["requestPath"].values())).rpartition(":")[2],
             "request": {
                 "payload": request,
                 "instance": request["data"]["ndarray"][0],

@@ -170,11 +170,13 @@ def _sums_to_one(scores: Sequence[Any]) -> bool:
 
 
 def _column_of_class(names: Sequence[str], cells: Sequence[Any], family: _Family) -> int | None:
-    """The column beside a family that holds one of its classes: not an id that looks like one."""
-    for place, cell in enumerate(cells):
-        if place not in family.places and not is_identifier(names[place]) and str(cell) in family.classes:
-            return place
-    return None
+    """The one column beside a family that holds one of its classes, not an id that looks like one; of two neither."""
+    found = [
+        place
+        for place, cell in enumerate(cells)
+        if place not in family.places and not is_identifier(names[place]) and str(cell) in family.classes
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def _alone(names: Sequence[str], cells: Sequence[Any]) -> Plan:

@@ -30,6 +30,7 @@ def frame(content_type: str = "pd", **columns: list[Any]) -> Any:
         ({"Probability_oak": 0.7, "Probability_elm": 0.3, "Kind": "elm"}, "elm"),  # it beats the scores
         ({"y": 1, "probability(0)": 0.25, "probability(1)": 0.75}, "1"),
         ({"Probability_1": 0.2, "Probability_2": 0.8, "Node_Id": "1"}, "2"),  # an id is no class
+        ({"note": 7, "Kind": "oak", "Probability_7": 0.3, "Probability_oak": 0.7}, "oak"),  # of two columns neither
         ({"Predicted_Kind": "oak", "Probability_oak": 0.1, "Probability_elm": 0.9}, "oak"),
         ({"predict": "elm", "pelm": 0.2, "poak": 0.8}, "elm"),
         ({"prediction": 1, "prob_no": 0.2, "prob_yes": 0.8}, "1"),
