@@ -209,7 +209,7 @@ async def _require_parts(client: AsyncElasticsearch, index: str) -> None:
     if known.body["fields"]:
         return
     # A mapping need not name what the documents hold.
-    some = await client.search(index=index, size=_SAMPLE, source=parts)
+    some = await client.search(index=index, size=_SAMPLE, source_includes=parts)
     if not any(hit.get("_source") for hit in some.body["hits"]["hits"]):
         raise InputError(f"{index} holds no documents of a request logger: none has a request, response or feedback.")
 
