@@ -39,7 +39,9 @@ def test_join_leave_kill_loop(kafka: Kafka, tmp_path: Path) -> None:
             elif choice < 0.7:
                 rng.choice(running).kill()
             else:
-                assert rng.choice(running).stop() == 0
+                leaves = rng.choice(running)
+                wait_for("it answers", leaves.answers)  # before, SIGTERM ends it as any process
+                assert leaves.stop() == 0
         rest.join()
         if not fleet.running():
             fleet.start()

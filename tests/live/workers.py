@@ -57,6 +57,10 @@ class Worker:
     def ready(self) -> bool:
         return self.readiness()[0]
 
+    def answers(self) -> bool:
+        """Whether it has started so far that it gives its series."""
+        return bool(self.series())
+
     def series(self) -> Series:
         """All samples, by name and sorted labels; nothing while the worker does not answer."""
         try:
