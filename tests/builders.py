@@ -298,11 +298,12 @@ class Ledger(ledger.Ledger):
 
     def __init__(
         self, *rules: Rules, partitions: int = 1, limits: Limits | None = None, windows: tuple[Window, ...] = WINDOWS,
-        logs: bool = False,
+        logs: bool = False, most_classes: int = 200,
     ) -> None:  # fmt: skip
         super().__init__(
-            Rulebook(rules), partitions=partitions, limits=limits, windows=windows, logs=logs, partition_of=partition_of
-        )
+            Rulebook(rules), partitions=partitions, limits=limits, windows=windows, logs=logs,
+            most_classes=most_classes, partition_of=partition_of,
+        )  # fmt: skip
 
     def absorb(self, *records: Record) -> Self:
         """Fold records, each in the shard of its key."""

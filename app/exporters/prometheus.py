@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from app.core.counts.panes import TOTAL
 from app.core.events import Identity, identity_fields
+from app.core.measures.confusion import CONFUSION
 from app.core.measures.measure import Histogram
 from app.core.measures.reading import Reading
 from app.core.outputs.series import COUNTS, FIRST_SEEN, INFO, SCORE, SCORE_SAMPLES, SELDON, seldon_samples
@@ -87,6 +88,7 @@ class ModelText:
             self._begin(series.name, series.kind, series.help)
         self._seldon = {series.name: self._begin(series.name, series.kind, series.help)[1] for series in SELDON}
         self._with_seldon = seldon
+        self.folded_classes = 0  # of all models
 
     def _begin(self, name: str, kind: str, text: str) -> tuple[str, list[str]]:
         lines = self._lines[name] = _head(name, kind, text)
@@ -95,6 +97,7 @@ class ModelText:
     def add(self, identity: Identity, readings: Mapping[str, Reading], first_seen: int) -> None:
         """Add a model: its readings by "total" and window, first seen in seconds."""
         who, total = _of_identity(identity), readings[TOTAL]
+        self.folded_classes += CONFUSION.of(total).dropped_classes
         for measure, family, name, lines in self._totals:
             for labels, value in family.samples(measure.of(total)):
                 lines.append(f"{name}{{{who}{_labels(family.labels, labels)}}} {number(value)}")

@@ -56,14 +56,14 @@ class Running:
         for identity, readings in self.readings.of_models(self.lane.now()):
             yield identity, readings, self.readings.view.first_seen(identity)
 
-    def numbers(self) -> WorkerNumbers:
-        """What the worker knows of its own work."""
+    def numbers(self, folded_classes: int) -> WorkerNumbers:
+        """What the worker knows of its own work; of the models that it exports it is told."""
         lane, intake, documents = self.lane, self.intake, self.documents
         parts = list(lane.running.values())
         lag_events, lag_seconds = lane.lag()
         return WorkerNumbers(
             stats=lane.stats,
-            dropped_classes=sum(part.shard.dropped_classes for part in parts),
+            folded_classes=folded_classes,
             documents=documents.numbers() if documents is not None else None,
             intake=IntakeNumbers(intake.events, intake.lag()) if intake is not None else None,
             lag_events=lag_events,

@@ -78,7 +78,7 @@ def some_numbers() -> WorkerNumbers:
     )
     return WorkerNumbers(
         stats=stats,
-        dropped_classes=11,
+        folded_classes=11,
         documents=DocumentNumbers({"written": 19, "unchanged": 0, "refused": 20}, backlog=21, oldest_seconds=2.0),
         intake=IntakeNumbers(Counter({"seldon": 12, 'a-"b"': 13}), lag=14),
         lag_events={"asked": 15, "answered": 0, "told": 16},

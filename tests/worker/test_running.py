@@ -46,8 +46,8 @@ class Lane:
         await self._part.stop()
 
 
-def a_partition(open_exchanges: int, dropped_classes: int) -> Any:
-    return SimpleNamespace(shard=SimpleNamespace(open_exchanges=open_exchanges, dropped_classes=dropped_classes))
+def a_partition(open_exchanges: int) -> Any:
+    return SimpleNamespace(shard=SimpleNamespace(open_exchanges=open_exchanges))
 
 
 def a_running(told: list[str] | None = None, **changes: Any) -> Running:
@@ -57,7 +57,7 @@ def a_running(told: list[str] | None = None, **changes: Any) -> Running:
         "readings": Ledger().readings(),
         "lane": Lane(
             told,
-            running={3: a_partition(5, 1), 1: a_partition(7, 2)},
+            running={3: a_partition(5), 1: a_partition(7)},
             assigned={0, 1, 2, 3},
             ready=False,
             stats=Stats(late=2),
@@ -107,9 +107,9 @@ def test_the_loaded_partitions_are_told_in_their_order() -> None:
 
 
 def test_the_numbers_of_all_parts() -> None:
-    assert a_running().numbers() == WorkerNumbers(
+    assert a_running().numbers(3) == WorkerNumbers(
         stats=Stats(late=2),
-        dropped_classes=3,
+        folded_classes=3,
         documents=DocumentNumbers({"written": 3}, 2, 0.25),
         intake=IntakeNumbers({"seldon": 6}, 8),
         lag_events={"asked": 4},
@@ -123,15 +123,15 @@ def test_the_numbers_of_all_parts() -> None:
 
 
 def test_what_does_not_run_has_no_numbers() -> None:
-    numbers = a_running(intake=None, documents=None, windows=None).numbers()
-    assert numbers == replace(a_running().numbers(), intake=None, documents=None)
+    numbers = a_running(intake=None, documents=None, windows=None).numbers(0)
+    assert numbers == replace(a_running().numbers(0), intake=None, documents=None)
 
 
 @pytest.mark.parametrize(("assigned", "loading"), [(None, 0), (set(), 0), ({1, 3}, 0), ({1, 2, 3}, 1)])
 def test_partitions_are_loading_that_were_given_and_are_not_loaded(assigned: set[int] | None, loading: int) -> None:
     running = a_running()
     running.lane.assigned = assigned
-    assert running.numbers().loading == loading
+    assert running.numbers(0).loading == loading
 
 
 def test_models_are_told_with_their_readings_now_and_when_they_were_first_seen() -> None:

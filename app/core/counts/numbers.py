@@ -17,7 +17,8 @@ _NUL: Final = b"\0"
 
 
 class Numbers:
-    """Six tables of words: legs, identities, accounts, atoms, bundles of atoms, and lists of class names.
+    """Seven tables of words: legs, identities, accounts, atoms, bundles of atoms, lists of class names, and the classes
+    of each leg that are told apart.
 
     A bundle is named by a negative number: -1 is the first. An exchange of the common shape keeps one number for all
     that it counts once.
@@ -30,6 +31,7 @@ class Numbers:
         self.atoms: list[Atom] = []
         self.classes: list[tuple[str, ...]] = [()]
         self.bundles: list[tuple[int, ...]] = []
+        self.told_apart: list[tuple[int, str]] = []  # number of a leg, class
         self._tables: dict[str, list[Any]] = {
             "l": self.legs,
             "i": self.identities,
@@ -37,6 +39,7 @@ class Numbers:
             "a": self.atoms,
             "c": self.classes,
             "b": self.bundles,
+            "t": self.told_apart,
         }
         self._numbers: dict[str, dict[Any, int]] = {
             kind: {word: number for number, word in enumerate(table)} for kind, table in self._tables.items()
@@ -82,6 +85,10 @@ class Numbers:
     def class_list(self, classes: tuple[str, ...]) -> int:
         """The number of a list of class names."""
         return self._number("c", classes)
+
+    def tell_apart(self, leg: int, text: str) -> None:
+        """Note a class of a leg, so that it is told apart from now on."""
+        self._number("t", (leg, text))
 
     def _number(self, kind: str, word: Any) -> int:
         numbers = self._numbers[kind]
@@ -130,4 +137,4 @@ def _key(kind: str, number: int) -> bytes:
 
 def is_number_key(key: bytes) -> bool:
     """Whether a changelog key holds a word and its number."""
-    return key[:1] == _NUL and key[1:2] in b"lisacb" and len(key) > 2
+    return key[:1] == _NUL and key[1:2] in b"lisacbt" and len(key) > 2

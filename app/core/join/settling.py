@@ -13,18 +13,14 @@ from typing import Any, Final, NamedTuple
 from app.core.counts.accounts import Account
 from app.core.counts.atoms import Atom
 from app.core.counts.numbers import Numbers
-from app.core.events import Identity
+from app.core.join.classes import ToldApart
 from app.core.join.exchange import Counted, Exchange, LegState
 from app.core.join.judging import Judging, brings_label, statements
 from app.core.join.statements import REWARD, Feedback, Statement
 from app.core.measures.catalogue import MEASURES
-from app.core.measures.confusion import OTHER
 from app.core.measures.measure import Evidence, Measure, has_own
 from app.core.measures.verdict import MEASURED, is_labelled
 from app.core.payloads.marks import Mark
-
-#: Classes of one leg that are told apart; more are garbage, and would make records too large for Kafka.
-MOST_CLASSES: Final = 1000
 
 _CACHED_ROWS: Final = 20_000
 _MOST_BUNDLES: Final = 4096
@@ -76,8 +72,7 @@ class Settling:
         self._rows: dict[tuple[int, int, Mark, Mark], list[int]] = {}
         self._bundles: dict[tuple[int, int, bool, Mark, int, Mark], _Bundle] = {}
         self._asked: dict[int, _Bundle] = {}  # by leg
-        self._known: dict[int, set[str]] = {}  # classes by leg
-        self.dropped_classes = 0
+        self._classes = ToldApart(numbers)
         #: By leg whether a labelled row was judged, and whether one was measured.
         self._natures: dict[int, set[bool]] = {}
         self._mixed: set[int] = set()
@@ -335,7 +330,7 @@ class Settling:
         # 1 and 1.0 are one key but not one mark; integral floats are never marks.
         if atoms is None:
             classes, rules = self._numbers.classes[state.classes], self._judging.rules(state.leg)
-            fold = partial(self._folded, state.leg)
+            fold = partial(self._classes.folded, state.leg)
             atoms = [
                 self._atom(measure.bounded(atom, fold))
                 for measure in _OF_ROWS
@@ -358,27 +353,9 @@ class Settling:
                     self._mixed.add(leg)
                     self.mixed.append(leg)
 
-    def _folded(self, leg: int, text: str) -> str:
-        """A class as it is told apart; beyond the most that a leg may have it is "other"."""
-        known = self._known.setdefault(leg, set())
-        if text not in known:
-            if len(known) >= MOST_CLASSES:
-                self.dropped_classes += 1
-                return OTHER
-            known.add(text)
-        return text
-
-    def recover_classes(self, counted: Iterable[tuple[Identity, Atom]]) -> None:
-        """Take the classes that are known from what has been counted."""
-        for identity, atom in counted:
-            known = self._known.setdefault(self._numbers.leg(identity.leg), set())
-
-            def take(text: str, known: set[str] = known) -> str:
-                known.add(text)
-                return text
-
-            for measure in _OF_ROWS:
-                measure.bounded(atom, take)
+    def recover(self) -> None:
+        """Take from the numbers which classes are told apart."""
+        self._classes.recover()
 
 
 def _brings_anything(feedback: Feedback) -> bool:

@@ -16,7 +16,7 @@ from app.core.clock import parse_time
 from app.core.counts.counts import Counts
 from app.core.counts.numbers import Numbers, is_number_key
 from app.core.counts.panes import PaneClock
-from app.core.events import Identity, Reason, RefusedError, shown
+from app.core.events import Reason, RefusedError, shown
 from app.core.join.bulky import Bulky, has_many_parts, is_bulky
 from app.core.join.description import describe
 from app.core.join.exchange import Counted, Exchange, decode, decode_age, encode
@@ -141,11 +141,6 @@ class Shard:
         """All that is known of a puid, for people; None where that is nothing."""
         exchange = self.get(puid.encode())
         return None if exchange is None else describe(puid, exchange, self.numbers, self.judging)
-
-    @property
-    def dropped_classes(self) -> int:
-        """How often a class was "other" since its leg had too many."""
-        return self._settling.dropped_classes
 
     # -- folding ------------------------------------------------------------------------------------------------------
 
@@ -431,11 +426,7 @@ class Shard:
         words = [(key, store.pop(key)) for key in [key for key in store if key[0] == 0 and is_number_key(key)]]
         self.numbers.recover(iter(words))
         self.counts.recover(panes)
-        self._settling.recover_classes(
-            (account.subject, atom)
-            for account, _, _, atom, _ in self.counts.cells()
-            if isinstance(account.subject, Identity) and not account.segment
-        )
+        self._settling.recover()
         for key, raw in store.items():
             self._by_hour[decode_age(raw).newest // _HOUR].append(key)
         if position is None:

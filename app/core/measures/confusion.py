@@ -4,13 +4,18 @@ confusion=<actual>      {predicted class: rows judged}
 confusion/unlabelled    {predicted class: rows without label}
 confusion/classes       {list of classes as JSON: answers whose vectors or names have fixed it}
 confusion               {"failed", "measured", "unmeasured": rows}
+
+A leg has `MOST_CLASSES` classes that are told apart, those of the lowest `class_rank`; of them a setting's number is
+shown. The rest counts as one class. Whether two of the rest were right about each other is still known.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
+from heapq import nsmallest
 from typing import Any, Final, Literal, NamedTuple
 
 import orjson
+from xxhash import xxh3_64_intdigest
 
 from app.core.counts.atoms import Atom
 from app.core.measures.measure import DOCUMENT, MODEL, WINDOW, Cells, Evidence, Family, Field, Measure, Sample
@@ -19,9 +24,12 @@ from app.core.measures.verdict import ACTUAL, FAILED, MEASURED, UNLABELLED, UNME
 from app.core.payloads.marks import Mark
 from app.core.rules import Rules, Task
 
-#: What classes are called together that are too many to be told apart, and a second one that is not the first.
-OTHER: Final = "other"
-ANOTHER: Final = "another"
+#: Classes of one leg that are told apart; more are garbage, and would make records too large for Kafka.
+MOST_CLASSES: Final = 1000
+#: How the counts name the class of the rest, and that of a row whose two classes are both of the rest, but not the
+#: same. No class is named so: blanks around a class are trimmed.
+OTHER: Final = " other"
+ANOTHER: Final = " another"
 #: The cells of more classes than this are not exported: there would be their square.
 MOST_CONFUSION_CLASSES: Final = 20
 
@@ -47,10 +55,10 @@ class ConfusionReading(NamedTuple):
     rows: dict[str, int]  # verdict → rows
     judged: int  # rows of the confusion
     confusion: Confusion  # (actual, predicted) → rows, without zeros
-    classes: list[str]  # known classes in order; at most `most_classes`, then "other"
+    classes: list[str]  # those that are shown in order, then the rest
     outcomes: dict[str, Outcomes]  # class → outcomes; "" (the positive class) for binary models
-    occurring: dict[str, Outcomes]  # of all classes that occur, none folded into "other"
-    dropped_classes: int = 0
+    occurring: dict[str, Outcomes]  # of all classes that are told apart
+    dropped_classes: int = 0  # how many the rest stands for
     odd: int = 0  # labelled rows of another nature than the model's
 
 
@@ -59,8 +67,18 @@ def _class_list_atom(classes: tuple[str, ...]) -> Atom:
     return Atom(_CLASSES, orjson.dumps(classes).decode())
 
 
+def class_rank(text: str) -> int:
+    """The order in which classes are told apart where they are too many: any that arrival cannot change.
+
+    So a class of the lowest ranks over all partitions is one of the lowest in each of them, and its counts are whole.
+    """
+    return xxh3_64_intdigest(text.encode())
+
+
 def known_classes(cells: Cells, rules: Rules) -> frozenset[str]:
-    """Every class that occurs, that a response's vectors or names have fixed, or that the user has named."""
+    """Every class that occurs, `OTHER` among them, that a response's vectors or names have fixed, or that the user has
+    named.
+    """
     known = set(rules.classes)
     for (row, column), amount in cells.items():
         if not amount:
@@ -71,7 +89,7 @@ def known_classes(cells: Cells, rules: Rules) -> frozenset[str]:
             known.add(column)
         elif row == _CLASSES:
             known.update(orjson.loads(column))
-    return frozenset(known)
+    return frozenset(known - {ANOTHER})
 
 
 def task_of(cells: Cells, rules: Rules) -> Task | Literal["unknown"]:
@@ -102,7 +120,12 @@ def _amount(cells: Cells, beginning: str) -> int:
 def nature_of(cells: Cells, rules: Rules, most_classes: int) -> Nature:
     """As what a model is read, from the confusion's cells of its totals."""
     positive = rules.positive or (rules.classes[1] if len(rules.classes) == 2 else "1")
-    return Nature(task_of(cells, rules), known_classes(cells, rules), positive, most_classes)
+    known = known_classes(cells, rules)
+    classes = known - {OTHER}
+    if len(classes) > MOST_CLASSES:
+        classes = frozenset(nsmallest(MOST_CLASSES, classes, key=class_rank))
+    shown = tuple(sorted(classes, key=class_order)[:most_classes])
+    return Nature(task_of(cells, rules), classes, shown, len(known) - len(shown), positive)
 
 
 def one_against_rest(confusion: Confusion, classes: Iterable[str]) -> dict[str, Outcomes]:
@@ -121,10 +144,14 @@ def one_against_rest(confusion: Confusion, classes: Iterable[str]) -> dict[str, 
     return {name: Outcomes(tp[name], fp[name], fn[name], total - tp[name] - fp[name] - fn[name]) for name in tp}
 
 
-def _folded(confusion: Confusion, kept: set[str]) -> Confusion:
+def _folded(confusion: Confusion, kept: Collection[str], rest: str, another: str) -> Confusion:
+    """All classes but those kept as one. Rows that confuse two of them have `another` as the one predicted."""
     folded: Confusion = {}
     for (actual, predicted), amount in confusion.items():
-        cell = (actual if actual in kept else OTHER, predicted if predicted in kept else OTHER)
+        if actual in kept or predicted in kept:
+            cell = (actual if actual in kept else rest, predicted if predicted in kept else rest)
+        else:
+            cell = (rest, rest if actual == predicted else another)
         folded[cell] = folded.get(cell, 0) + amount
     return folded
 
@@ -231,20 +258,22 @@ class ConfusionMeasure(Measure[ConfusionReading]):
             return ConfusionReading(rows | {"failed": failed}, 0, {}, [], {}, {}, odd=judged)
         correct = sum(amount for (actual, predicted), amount in confusion.items() if actual == predicted)
         rows = {"correct": correct, "incorrect": judged - correct, "measured": measured, "unlabelled": unlabelled}
-        # Of all classes, since two that are shown as "other" may be confused with each other.
+        classes = [*nature.shown]
+        if nature.rest:
+            confusion = _folded(confusion, nature.classes, OTHER, ANOTHER)
+        # Of all classes that are told apart, since two that are shown as one may be confused with each other.
         occurring = one_against_rest(confusion, sorted({name for cell in confusion for name in cell}))
-        classes = sorted(nature.classes, key=class_order)
-        dropped = max(0, len(classes) - nature.most_classes)
-        if dropped:
-            kept = classes[: nature.most_classes]
-            classes = [*kept, OTHER]
-            confusion = _folded(confusion, set(kept))
+        if nature.rest:
+            # A class of the model may have just this name.
+            rest, another = ("(other)", "(another)") if {"other", "another"} & nature.classes else ("other", "another")
+            confusion = _folded(confusion, {*classes}, rest, another)
+            classes.append(rest)
         if nature.task == "binary":
             outcomes = {"": one_against_rest(confusion, [nature.positive])[nature.positive]}
         else:
             outcomes = one_against_rest(confusion, classes)
         rows |= {"failed": failed}
-        return ConfusionReading(rows, judged, confusion, classes, outcomes, occurring, dropped, measured)
+        return ConfusionReading(rows, judged, confusion, classes, outcomes, occurring, nature.rest, measured)
 
 
 CONFUSION: Final = ConfusionMeasure()

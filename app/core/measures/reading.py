@@ -11,9 +11,10 @@ class Nature(NamedTuple):
     """As what a model's counts are read: found out from its totals, and the same for all of its windows."""
 
     task: Task | Literal["unknown"]
-    classes: frozenset[str] = frozenset()  # all that are known
+    classes: frozenset[str] = frozenset()  # that are told apart
+    shown: tuple[str, ...] = ()  # those of them that are shown, in order
+    rest: int = 0  # how many more are known, which are shown as one
     positive: str = "1"
-    most_classes: int = 200  # of the known ones so many are shown; the others are "other"
 
 
 class Reading(NamedTuple):

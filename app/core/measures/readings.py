@@ -25,7 +25,7 @@ def is_shown(total: Sums) -> bool:
 
 
 class Readings:
-    """Reads a view by the user's rules. More classes than `most_classes` are shown as "other"."""
+    """Reads a view by the user's rules. More classes than `most_classes` are shown as one."""
 
     def __init__(self, view: View, rulebook: Rulebook, most_classes: int) -> None:
         self.view = view

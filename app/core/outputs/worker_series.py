@@ -36,7 +36,7 @@ class WorkerNumbers:
     """What a worker knows of its own work. `documents` and `intake` are None where it writes or reads none."""
 
     stats: Stats
-    dropped_classes: int
+    folded_classes: int  # of the models that this worker exports
     documents: DocumentNumbers | None
     intake: IntakeNumbers | None
     lag_events: Mapping[str, int]  # by canonical topic
@@ -122,8 +122,8 @@ WORKER: tuple[WorkerSeries, ...] = (
     ),
     WorkerSeries(
         "tally_dropped_total", "counter", ("what",),
-        "What a limit has dropped.",
-        lambda worker: [(("classes",), worker.dropped_classes)],
+        'What a limit has dropped: classes that are shown as "other", on the worker that exports the models.',
+        lambda worker: [(("classes",), worker.folded_classes)],
     ),
     WorkerSeries(
         "tally_documents_total", "counter", ("result",),

@@ -118,15 +118,15 @@ class Api:
 
     async def _metrics(self, _: web.Request) -> web.Response:
         running = self._started()
-        text = prometheus.worker_text(running.numbers())
+        of_models, folded_classes = "", 0
         if running.exporting.exports():
             models = prometheus.ModelText(seldon=self._settings.seldon_series)
             for model in running.models():
                 models.add(*model)
                 await asyncio.sleep(0)  # a thousand models take seconds
             if running.exporting.exports():  # still
-                text += models.text()
-        text += prometheus.process_text()
+                of_models, folded_classes = models.text(), models.folded_classes
+        text = prometheus.worker_text(running.numbers(folded_classes)) + of_models + prometheus.process_text()
         return web.Response(body=text.encode(), headers={"Content-Type": prometheus.CONTENT_TYPE})
 
     async def _models(self, _: web.Request) -> web.Response:

@@ -109,7 +109,7 @@ def test_classes_beyond_the_limit_are_other() -> None:
     assert reading.confusion == {
         ("0", "0"): 1, ("0", "1"): 1, ("0", "other"): 2,
         ("1", "0"): 1, ("1", "1"): 1, ("1", "other"): 2,
-        ("other", "0"): 2, ("other", "1"): 2, ("other", "other"): 4,
+        ("other", "0"): 2, ("other", "1"): 2, ("other", "other"): 2, ("other", "another"): 2,
     }  # fmt: skip
     assert reading.rows == {"correct": 4, "incorrect": 12, "measured": 0, "unlabelled": 0, "failed": 0}
     assert tuple(reading.outcomes["0"]) == (1, 3, 3, 9)

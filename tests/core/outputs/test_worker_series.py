@@ -12,7 +12,7 @@ from app.core.stats import Stats
 
 NONE = WorkerNumbers(
     stats=Stats(),
-    dropped_classes=0,
+    folded_classes=0,
     documents=DocumentNumbers({"written": 0}, backlog=0, oldest_seconds=0),
     intake=IntakeNumbers({"seldon": 0}, lag=0),
     lag_events={"asked": 0},
