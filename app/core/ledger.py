@@ -46,6 +46,7 @@ class Ledger:
         self.logged: list[tuple[bytes, bytes]] = []
         self.dead: list[DeadLetter] = []
         self.astray: list[Astray] = []
+        self.lent: list[Astray] = []
         self._clock = clock or PaneClock()
         self._limits = limits or Limits()
         self._windows = windows
@@ -83,6 +84,7 @@ class Ledger:
         self.logged += cut.joined
         self.dead += cut.dead
         self.astray += cut.astray
+        self.lent += cut.lent
 
     def recover(self, rulebook: Rulebook) -> list[Position | None]:
         """Lose all shards, and begin from what was written, by these rules."""

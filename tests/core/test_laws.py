@@ -210,7 +210,8 @@ def exchange(events: list[Event], rules: tuple[Rules, ...]) -> Iterable[tuple[Id
     legs = {*requests, *answers}
     told: dict[Leg, int] = {}  # the newest pane time of what is stated about each leg
 
-    for event in [event for event in labels.values() if holds(event, labels)]:
+    # What is said of a row alone waits for the prediction: its id may be another puid's.
+    for event in [event for event in labels.values() if holds(event, labels) and (legs or event.row is None)]:
         for leg in [leg for leg in legs if judges(event, leg, legs, rules)] or [event.leg]:
             told[leg] = max(told.get(leg, 0), event.pane_time)
     for leg in legs:

@@ -55,7 +55,7 @@ class _Exchange:
         self.requests: dict[Leg, Event] = {}
         self.answers: dict[Leg, tuple[Event, Answer]] = {}
         # The real one of a part beats one that a feedback carries; then the greatest stays.
-        for event in [event for event in events if event.kind == "feedback" and event.body.get("response")]:
+        for event in [event for event in events if _carries_response(event)]:
             self._answer(event, event.body["response"])
             if event.body.get("request"):
                 self._ask(event, self.requests)
@@ -71,6 +71,12 @@ class _Exchange:
         rewards = [event for event in events if event.kind == "feedback" and "reward" in event.body]
         rewards = [event for event in rewards if event.leg.predictor not in self.rule(event.leg).shadow]
         self.reward = rewards[-1] if rewards and rewards[-1].body["reward"] is not None else None
+        if self.reward is not None and not self._counts(self.reward):
+            self.reward = None
+
+    def _counts(self, event: Event) -> bool:
+        """Whether a feedback counts: one for a row waits for its prediction, since its id may be another puid's."""
+        return event.row is None or bool(self.legs)
 
     def rule(self, leg: Leg) -> Rule:
         return rule_of(self.rules, leg)
@@ -184,7 +190,7 @@ class _Exchange:
         found = {}
         for labels in self.labels:
             for claim in labels.claims.values():
-                if claim.label is not None:
+                if claim.label is not None and self._counts(claim.event):
                     found[claim.event.statement] = claim.event
         return list(found.values())
 
@@ -223,6 +229,11 @@ class _Exchange:
         times = [claim.event.time for claim in labels if claim is not None]
         if times:
             yield Fact(who, pane, ("delay", max(0, max(times) - event.time)))
+
+
+def _carries_response(event: Event) -> bool:
+    """Whether a feedback brings the response; that for a row alone is none of the batch."""
+    return event.kind == "feedback" and event.row is None and bool(event.body.get("response"))
 
 
 def _claims(events: Iterable[Event], row: int) -> Iterator[Claim]:

@@ -25,7 +25,7 @@ from app.core.join.putting import (
     put_row_label,
     wins_response,
 )
-from app.core.join.statements import LABELS, PARTIAL, REWARD, Feedback, RowLabel
+from app.core.join.statements import LABELS, LENT, OF_ROW, PARTIAL, REWARD, Feedback, RowLabel
 from app.core.letters import REKEYED
 from app.core.limits import Limits
 from app.core.payloads.bodies import Output, check_request, read_feedback, read_response, version_of
@@ -36,6 +36,10 @@ from app.core.wire.headers import Envelopes
 #: The kinds as numbers: an Enum's own hash and look-up are too slow for every event.
 KINDS: Final = tuple(kind.value for kind in Kind)
 REQUEST, RESPONSE, FEEDBACK, OUTLIER, DRIFT = range(5)
+#: In the place of a row: of none.
+NO_ROW: Final = -1
+#: The same of a feedback that is lent to the puid which it may mean (`LENT`).
+LENT_ROW: Final = -2
 #: Vectors above this length (embeddings, pictures) name no list of classes; their argmax still counts by its index.
 WIDEST: Final = 1000
 
@@ -71,8 +75,8 @@ class Parts:
         #: Models whose answers were first seen to name no class, and why.
         self.without_class: list[tuple[int, str]] = []
         self._classless: set[int] = set()
-        #: By kind: (exchange, source, event time in µs, ms by which that is ahead of the record's, row or -1, value) →
-        #: what that has done, one of NOTHING … CORRECTED. Raises RefusedError.
+        #: By kind: (exchange, source, event time in µs, ms by which that is ahead of the record's, row or NO_ROW or
+        #: LENT_ROW, value) → what that has done, one of NOTHING … CORRECTED. Raises RefusedError.
         self.put: tuple[Callable[..., int], ...] = (
             self._request,
             self._response,
@@ -168,8 +172,10 @@ class Parts:
         if body.has_reward and not self._is_shadow[leg]:
             feedback.flags |= REWARD
             feedback.reward = body.reward
+        if row != NO_ROW and feedback.flags:
+            feedback.flags |= LENT if row == LENT_ROW else OF_ROW
         done = NOTHING
-        if body.output is not None:
+        if body.output is not None and row == NO_ROW:  # the response to a row alone is none of the batch
             done = self._answer(exchange, source, time, ahead, digest, body.output, RESPONSE_IN_FEEDBACK)
             if body.has_request and put_request(exchange, leg, time, ahead, REQUEST_IN_FEEDBACK):
                 done = NEWS

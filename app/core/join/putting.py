@@ -72,7 +72,7 @@ def put_feedback(exchange: Exchange, new: Feedback, legs: list[Leg]) -> int:
         done = _put_reward(exchange.feedbacks, new, legs)
     if new.flags & LABELS:
         done = max(done, _put_labels(exchange, new, legs))
-    exchange.feedbacks = [feedback for feedback in (*exchange.feedbacks, new) if feedback.flags]
+    exchange.feedbacks = [feedback for feedback in (*exchange.feedbacks, new) if feedback.flags & (LABELS | REWARD)]
     return done
 
 

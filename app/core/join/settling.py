@@ -16,7 +16,7 @@ from app.core.counts.numbers import Numbers
 from app.core.join.classes import ToldApart
 from app.core.join.exchange import Counted, Exchange, LegState
 from app.core.join.judging import Judging, brings_label, statements
-from app.core.join.statements import REWARD, Feedback, Statement
+from app.core.join.statements import REWARD, Feedback, Statement, waits
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.measure import Evidence, Measure, has_own
 from app.core.measures.verdict import MEASURED, is_labelled
@@ -220,7 +220,8 @@ class Settling:
         """The evidence of an exchange: of each leg, and of feedback that meets no answer."""
         judging = self._judging
         found: list[_Counting] = []
-        unmet = [one for one in statements(exchange) if brings_label(one)]
+        predicted = bool(exchange.legs)
+        unmet = [one for one in statements(exchange) if brings_label(one) and (predicted or not waits(one))]
         unanswered: dict[int, list[Statement]] = {}  # identity without answer → the feedbacks for it
         for state in exchange.legs:
             stated = judging.statements(state, exchange)
@@ -243,7 +244,7 @@ class Settling:
             else:
                 unanswered.setdefault(judging.unversioned(one.named), []).append(one)
         for feedback in exchange.feedbacks:
-            if feedback.flags & REWARD and feedback.reward is not None:
+            if feedback.flags & REWARD and feedback.reward is not None and (predicted or not waits(feedback)):
                 self._give_reward(feedback, exchange, found, unanswered)
         for identity, told in unanswered.items():
             known = [counting for counting in found if counting.identity == identity and counting.evidence.feedback]

@@ -22,10 +22,11 @@ from app.core.join.description import describe
 from app.core.join.exchange import Counted, Exchange, decode, decode_age, encode
 from app.core.join.joined import MOST_HELD, Joining, is_feedback
 from app.core.join.judging import Judging
-from app.core.join.parts import FEEDBACK, KINDS, REQUEST, Parts, Source
+from app.core.join.parts import FEEDBACK, KINDS, LENT_ROW, NO_ROW, REQUEST, Parts, Source
 from app.core.join.position import FORMAT, POSITION_KEY, Position, read_position
 from app.core.join.putting import NEWS, NOTHING
 from app.core.join.settling import Settling
+from app.core.join.statements import LENT, waits
 from app.core.letters import Astray, AstrayError, DeadLetter
 from app.core.limits import Limits
 from app.core.measures.verdict import is_labelled
@@ -50,6 +51,7 @@ class Cut:
     joined: list[tuple[bytes, bytes]]
     dead: list[DeadLetter]
     astray: list[Astray]
+    lent: list[Astray]
     offsets: dict[str, int]
     events: int
     notes: list[str]  # sentences for the log
@@ -87,6 +89,7 @@ class Shard:
         self._delta: defaultdict[tuple[int, int], defaultdict[int, int]] = defaultdict(_counter)
         self._dead: list[DeadLetter] = []
         self._astray: list[Astray] = []
+        self._lent: list[Astray] = []
         self._unlogged: dict[bytes, list[bytes]] = {}  # the parts that are not in a joined record yet
         self._joined: list[tuple[bytes, bytes]] = []
         self._joining = Joining(self.numbers, self.judging)
@@ -109,7 +112,14 @@ class Shard:
     @property
     def waiting(self) -> int:
         """How many changed keys wait for the next cut."""
-        return len(self._changed) + len(self._live) + len(self._bulky) + len(self._dead) + len(self._astray)
+        return (
+            len(self._changed)
+            + len(self._live)
+            + len(self._bulky)
+            + len(self._dead)
+            + len(self._astray)
+            + len(self._lent)
+        )
 
     @property
     def has_news(self) -> bool:
@@ -164,7 +174,9 @@ class Shard:
                 key, value = record.key, record.value
                 if not key or value is None or len(value) > largest or key[0] == 0:
                     raise _unusable(key, value, largest)
-                row = -1 if raw_puid == key or not raw_puid else _row_of(raw_puid, key, kind)
+                row = NO_ROW
+                if raw_puid and (raw_puid != key or rekeyed):
+                    row = _row_of(raw_puid, key, kind)
                 if partition_of is not None and partition_of(key) != self.partition:
                     raise AstrayError(Reason.WRONG_PARTITION, f"the key belongs to partition {partition_of(key)}", key)
                 time = (parse_time(raw_time) if raw_time else None) or stamp * 1000
@@ -186,6 +198,8 @@ class Shard:
                     exchange, done = self._put_bulky(key, exchange, seconds, source, time, ahead, row, value)
                 else:
                     done = put[kind](exchange, source, time, ahead, row, value)
+                if row >= 0 and done and not exchange.legs:
+                    self._lend(topic, record, raw_puid)
                 if done < NEWS:
                     self.stats.duplicates[KINDS[kind]] += 1
                     if done == NOTHING:
@@ -227,6 +241,14 @@ class Shard:
             record = next(record for record in records if record.value == value)
             self.refuse(topic, record, reason, f"the feedback counts without its request: {detail}")
         self._parts.refused_requests.clear()
+
+    def _lend(self, topic: str, record: Record, puid: bytes) -> None:
+        """Send a copy of a feedback for a row whose prediction is not known to the puid that is named like the row.
+
+        Each counts where its prediction is known: a request id may end as the ids of rows do.
+        """
+        if len(record.value or b"") + len(record.header_block) <= _MOVABLE:
+            self._lent.append(Astray(topic, record, puid))
 
     def skip(self, topic: str, next_offset: int) -> None:
         """Move on over offsets that hold no records (transaction markers, compaction)."""
@@ -342,9 +364,14 @@ class Shard:
         An event does so too that comes when the exchange is too old: however late a partition is read, its labels join
         what they would have joined in time.
         """
-        if (exchange.feedbacks or exchange.rows) and not any(state.time for state in exchange.legs):
+        told = exchange.feedbacks or exchange.rows
+        waited = told and not exchange.legs and all(map(waits, exchange.feedbacks))
+        lent = waited and not exchange.rows and all(one.flags & LENT for one in exchange.feedbacks)
+        if told and not lent and not any(state.time for state in exchange.legs):
             self.stats.orphans += 1
-        if orphaned := exchange.held + self._unlogged.pop(key, []):
+        orphaned = exchange.held + self._unlogged.pop(key, [])
+        # What has waited in vain has no document: the one of its id may be another puid's.
+        if orphaned and not waited:
             self._joined.append((key, self._joining.record(key, orphaned, exchange)))
         self._live.pop(key, None)
         self._bulky.forget(key)
@@ -381,13 +408,16 @@ class Shard:
         exchanges.append((POSITION_KEY, msgspec.json.encode(position)))
         panes = list(self.counts.changes())
         offsets = dict(self.offsets)
-        result = Cut(exchanges, panes, self._joined, self._dead, self._astray, offsets, self._events, self._notes)
+        result = Cut(
+            exchanges, panes, self._joined, self._dead, self._astray, self._lent, offsets, self._events, self._notes
+        )
         self.numbers.unwritten = []
         self._changed = {}
         self._unlogged = {}
         self._joined = []
         self._dead = []
         self._astray = []
+        self._lent = []
         self._events = 0
         self._notes = []
         self._moved = False
@@ -453,9 +483,14 @@ def _unusable(key: bytes | None, value: bytes | None, largest: int) -> RefusedEr
 
 
 def _row_of(puid: bytes, key: bytes, kind: int) -> int:
-    """The row that a feedback for `puid-item-N` addresses, under the key of its base puid. All else has none."""
+    """The row that a feedback for `puid-item-N` addresses, under the key of its base puid. All else has none.
+
+    Under its own key such a feedback that was rekeyed has been lent.
+    """
     base, _, number = puid.rpartition(b"-item-")
     of_row = kind == FEEDBACK and bool(base) and number.isdigit() and len(number) < 8
+    if puid == key:
+        return LENT_ROW if of_row else NO_ROW
     if of_row and base == key:
         return int(number)
     sentence = f"the key is {shown(key)}, the puid {shown(puid)}"

@@ -18,6 +18,11 @@ from app.core.payloads.marks import Mark
 LABELS: Final = 1
 REWARD: Final = 2
 PARTIAL: Final = 4  # beside LABELS: as it came it left rows alone
+OF_ROW: Final = 8  # it is a feedback for one row
+LENT: Final = 16  # it is one for a row of another puid, or for this puid, which is named as rows are
+
+#: Beside these a feedback counts only where its prediction is known: before, it may be about another puid.
+_WAITS: Final = OF_ROW | LENT
 
 Rank = tuple[int, int, Leg]
 
@@ -99,6 +104,12 @@ class RowLabels:
 
 
 Statement = Feedback | RowLabels
+
+
+def waits(one: Statement) -> bool:
+    """Whether a statement counts only where its prediction is known."""
+    return isinstance(one, RowLabels) or bool(one.flags & _WAITS)
+
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple[int, bytes, bytes, bytes, list[int], list[Mark]]).decode

@@ -7,11 +7,13 @@ import logging
 from collections.abc import Awaitable, Callable
 from importlib import resources
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import orjson
 from aiohttp import web
 
+from app.core.dialects.plain import base_puid
 from app.core.events import Reason
 from app.core.outputs.report import models_report
 from app.exporters import prometheus
@@ -139,30 +141,42 @@ class Api:
 
     async def _exchange(self, request: web.Request) -> web.StreamResponse:
         puid = request.match_info["puid"]
+        content, status = await self._known(puid, request)
+        base = base_puid(puid)
+        if base != puid and status in (200, 404) and not content.get("legs") and _FORWARDED not in request.headers:
+            of_base, status_of_base = await self._known(base, request)  # it may be the id of a row
+            if status == 404 or of_base.get("legs"):
+                row = {} if "error" in of_base else {"row": int(puid[len(base) + len("-item-") :])}
+                content, status = of_base | row, status_of_base
+        return json_response(content, status)
+
+    async def _known(self, puid: str, request: web.Request) -> tuple[dict[str, Any], int]:
+        """What the owner of a puid knows of it, and the status of that answer."""
         lane = self._started().lane
         number = lane.partition_of(puid.encode())
         part = lane.running.get(number)
         if part is None:
-            return await self._ask_owner(number, request)
+            return await self._ask_owner(number, puid, request)
         known = part.shard.describe(puid)
         if known is None:
-            return error_response(404, f"No event with puid {puid} is known; it never came, or has expired.")
-        return json_response(known)
+            return {"error": f"No event with puid {puid} is known; it never came, or has expired."}, 404
+        return known, 200
 
-    async def _ask_owner(self, number: int, request: web.Request) -> web.StreamResponse:
+    async def _ask_owner(self, number: int, puid: str, request: web.Request) -> tuple[dict[str, Any], int]:
         owner = self._started().readings.view.owners.get(number)
         if owner is None or _FORWARDED in request.headers or owner == self._settings.url:
-            return error_response(503, f"Partition {number} is being handed over; ask again in a few seconds.")
+            return {"error": f"Partition {number} is being handed over; ask again in a few seconds."}, 503
         headers = {_FORWARDED: "1"}
         if "Authorization" in request.headers:
             headers["Authorization"] = request.headers["Authorization"]
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
         try:
-            async with self._session.get(owner + request.raw_path, headers=headers) as reply:
-                return web.Response(body=await reply.read(), status=reply.status, content_type=reply.content_type)
-        except (aiohttp.ClientError, TimeoutError):
-            return error_response(503, f"Partition {number} belongs to {owner}, which does not answer.")
+            url = f"{owner}/api/exchanges/{quote(puid, safe='')}"
+            async with self._session.get(url, headers=headers) as reply:
+                return orjson.loads(await reply.read()), reply.status
+        except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError):
+            return {"error": f"Partition {number} belongs to {owner}, which does not answer."}, 503
 
     async def _index(self, _: web.Request) -> web.Response:
         return web.Response(text=self._page, content_type="text/html")

@@ -123,7 +123,7 @@ class Partition:
         1. Begin the transaction. Its producer is that of the loading: a new one would take the partition back from
            whoever has been given it since, with a state that is no longer true.
         2. Hand over what changed: the exchanges and, as the last of them, the position; then the counts.
-        3. Hand over what goes out: joined records, dead letters, and the events astray, rekeyed.
+        3. Hand over what goes out: joined records, dead letters, and the events astray or lent, rekeyed.
         4. Wait until the broker holds all of it, and raise what it refused: aiokafka commits a transaction that has
            lost a batch as if nothing had happened.
         5. Add the offsets of the group. Tools show the lag by them; no partition that has a position begins at them.
@@ -138,7 +138,7 @@ class Partition:
         if settings.log_topic:
             await self._send(settings.log_topic, cut.joined, sent)
         await self._send(settings.dead_letters_topic, [letter_record(letter) for letter in cut.dead], sent)
-        sent += [await self._rekey(astray) for astray in cut.astray]  # they are few: each by itself
+        sent += [await self._rekey(astray) for astray in (*cut.astray, *cut.lent)]  # they are few: each by itself
         for outcome in await asyncio.gather(*sent, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -164,7 +164,7 @@ class Partition:
             sent.append(await self._producer.send_batch(batch, topic, partition=self.number))
 
     async def _rekey(self, astray: Astray) -> asyncio.Future[object]:
-        """Hand an event astray over to the partition of its own key."""
+        """Hand an event over to the partition of the key that it is brought to."""
         topic, record, key = astray
         sent: asyncio.Future[object] = await self._producer.send(
             topic,

@@ -821,7 +821,7 @@ def test_a_reward_that_names_a_leg_without_its_namespace_finds_that(service: str
 )
 def test_of_a_label_that_is_outdated_in_every_row_nothing_counts(outdated: tuple[Record, ...]) -> None:
     """Not even as a feedback of whom it names, whether labels are those of a batch or of a row."""
-    asked = [a_request(puid="q"), a_request(puid="q", predictor="canary")]
+    asked = [a_request(puid="q"), a_request(puid="q", predictor="canary"), a_request(service="far")]
     found = counts(*outdated, *asked)
     assert [found[f"ns/svc/{predictor}/m"].parts["feedback"] for predictor in ("default", "canary")] == [1, 0]
 
