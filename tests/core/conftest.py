@@ -7,13 +7,15 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+from tests.soak import SOAK
+
 settings.register_profile(
     "laws",
-    max_examples=150,
+    max_examples=1_500 if SOAK else 150,
     deadline=None,
     report_multiple_bugs=False,
     # In CI the same cases every time; on a laptop, and in a soak, others every time.
-    derandomize=os.environ.get("CI") == "true" and os.environ.get("TALLY_TEST_SOAK") != "1",
+    derandomize=os.environ.get("CI") == "true" and not SOAK,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("laws")

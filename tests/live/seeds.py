@@ -4,7 +4,8 @@ import os
 import random
 from typing import Final
 
-SOAK: Final = os.environ.get("TALLY_TEST_SOAK") == "1"
+from tests.soak import SOAK
+
 #: Is added to every seed.
 FRESH: Final = int(os.environ.get("TALLY_TEST_SEED") or (random.SystemRandom().randrange(1, 1_000_000) if SOAK else 0))
 

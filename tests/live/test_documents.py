@@ -26,8 +26,8 @@ from tests.live import servers
 from tests.live.changelogs import read_topic
 from tests.live.story import TYPES, Event, traffic
 from tests.live.workers import Fleet, Worker, produce, topic_settings, wait_for
+from tests.soak import SOAK
 
-SOAK = bool(os.environ.get("TALLY_TEST_SOAK"))
 HEADERS = {
     "namespace": "ce_namespace",
     "service": "ce_inferenceservicename",

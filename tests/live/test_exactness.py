@@ -7,10 +7,11 @@ import time
 import uuid
 from pathlib import Path
 
-from tests.live.seeds import SOAK, seed
+from tests.live.seeds import seed
 from tests.live.servers import Kafka
 from tests.live.story import NOW, expected, traffic
 from tests.live.workers import Fleet, assert_counts, produce, topic_settings, wait_for
+from tests.soak import SOAK
 
 PUIDS = 200_000 if SOAK else 15_000
 COMMON = {"NOW": NOW.strftime("%Y-%m-%dT%H:%M:%SZ"), "SESSION_TIMEOUT": "3s"}

@@ -1,6 +1,5 @@
 """Faults of the world: a broker away, a batch that the broker refuses, a transaction that times out."""
 
-import os
 import signal
 import threading
 import time
@@ -20,8 +19,7 @@ from tests.live.servers import Kafka
 from tests.live.story import expected, traffic
 from tests.live.test_exactness import COMMON
 from tests.live.workers import Fleet, assert_counts, produce, topic_settings, wait_for
-
-SOAK = os.environ.get("TALLY_TEST_SOAK") == "1"
+from tests.soak import SOAK
 
 
 def test_a_broker_away_for_a_while(own_kafka: Callable[..., Kafka], tmp_path: Path) -> None:

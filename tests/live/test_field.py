@@ -223,7 +223,12 @@ def test_request_ids_that_end_like_rows(tally: Tally) -> None:
         tally.answer("shop", puid, {"instances": [[1]]}, "request")
         tally.answer("shop", puid, {"predictions": [number]})
         tally.label("shop", puid, number)
-        pair = {"puid": f"crate-item-{number}", "namespace": "prod", "service": "shop", "endpoint": "default"}
+        pair: dict[str, Any] = {
+            "puid": f"crate-item-{number}",
+            "namespace": "prod",
+            "service": "shop",
+            "endpoint": "default",
+        }
         pair |= {"model": "classifier", "features": [1], "output": number, "label": 0}
         tally.send(tally.source, json.dumps(pair).encode())
     tally.comes_to("shop", confusion=[["0", "0", 2], ["0", "1", 1], ["0", "2", 1], ["1", "1", 1], ["2", "2", 1]])

@@ -1,7 +1,6 @@
 """`tally import`: what a request logger has written, in old and new form, counts as its events would have directly."""
 
 import json
-import os
 import random
 import re
 import subprocess
@@ -25,8 +24,8 @@ from tests.live import servers
 from tests.live.story import NOW, TYPES, Event
 from tests.live.test_cli import Tally
 from tests.live.workers import Fleet, Series, assert_counts, produce, topic_settings, wait_for
+from tests.soak import SOAK
 
-SOAK = os.environ.get("TALLY_TEST_SOAK") == "1"
 DOCUMENTS = 50_000 if SOAK else 5_000
 #: Documents that `tally import` publishes before it says how far it is.
 STEP = 500

@@ -2,7 +2,6 @@
 events in the canonical form, and stay so when workers are killed."""
 
 import json
-import os
 import random
 import signal
 import threading
@@ -24,8 +23,7 @@ from tests.live.story import NOW, TYPES, Event, expected, traffic
 from tests.live.test_cli import Tally, _allow, guarded
 from tests.live.test_exactness import COMMON
 from tests.live.workers import Fleet, Worker, assert_counts, topic_settings, wait_for
-
-SOAK = os.environ.get("TALLY_TEST_SOAK") == "1"
+from tests.soak import SOAK
 
 Headers = list[tuple[str, bytes]]
 

@@ -11,11 +11,12 @@ import uuid
 from pathlib import Path
 
 from tests.live.changelogs import counted_by_exchanges, ends, recovered, totals_of
-from tests.live.seeds import SOAK, seed
+from tests.live.seeds import seed
 from tests.live.servers import Kafka
 from tests.live.story import expected, traffic
 from tests.live.test_exactness import COMMON
 from tests.live.workers import Fleet, assert_counts, produce, topic_settings, wait_for
+from tests.soak import SOAK
 
 ROUNDS = 40 if SOAK else 10
 

@@ -1,7 +1,6 @@
 """Whatever happens in whatever order, every series of every model says what the oracle says."""
 
 import math
-import os
 import re
 from random import Random, SystemRandom
 
@@ -13,8 +12,8 @@ from tests.builders import START, Ledger, Record
 from tests.oracle.events import event_of
 from tests.oracle.exposition import Samples, samples_of
 from tests.oracle.stories import Story, a_story
+from tests.soak import SOAK
 
-SOAK = os.environ.get("TALLY_TEST_SOAK") == "1"
 STORIES = 20_000 if SOAK else 600
 SHARES = 4
 _FIRST_SEEN = "tally_model_first_seen_timestamp_seconds"

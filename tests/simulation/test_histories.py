@@ -15,8 +15,8 @@ import pytest
 
 from tests.simulation.history import HistoryError, Mistake, run_histories, run_history
 from tests.simulation.mistakes import MISTAKES
+from tests.soak import SOAK
 
-SOAK: Final = os.environ.get("TALLY_TEST_SOAK") == "1"
 HISTORIES: Final = 100_000 if SOAK else 2_000
 _AT_ONCE: Final = 500
 #: Among so many histories are several that find a mistake: of the rarest one in two hundred.

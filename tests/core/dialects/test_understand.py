@@ -15,7 +15,7 @@ from cloudevents.core.bindings import kafka as kafka_binding
 from cloudevents.core.v1.event import CloudEvent
 from cloudevents.v1 import kafka as old_kafka_binding
 from cloudevents.v1.http import CloudEvent as OldCloudEvent
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.clock import parse_time
@@ -25,6 +25,7 @@ from app.core.dialects.understand import Arrival, Understood, understand
 from app.core.events import TYPE_OF, TYPES, Kind, Reason, RefusedError
 from app.core.payloads.messages import message_class
 from tests.builders import START, Ledger, Record, time_text
+from tests.soak import SOAK
 
 Headers = list[tuple[str, bytes | None]]
 
@@ -1052,6 +1053,7 @@ def refusal_or_events(arrived: Arrival) -> str | list[Understood]:
         return f"{refused.reason}: {refused.detail}"
 
 
+@settings(max_examples=100_000 if SOAK else 150)
 @given(arrivals)
 def test_whatever_arrives_is_canonical_or_refused_with_a_sentence(arrived: Arrival) -> None:
     found = refusal_or_events(arrived)

@@ -1,6 +1,5 @@
 """Documents: each has the shape, the id and the index of Seldon's request logger, and says what holds in the end."""
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from app.core.rules import Column, Rulebook, Rules, Schema
 from app.models_file import ModelEntry
 from tests.builders import START, Fields, Record, a_feedback, a_request, a_response, run, time_text, ways
 from tests.cases import cases_if_there, demand
+from tests.soak import SOAK
 
 INDEX: Final = "inference-log-seldon-ns-svc-default"
 SHADOW: Final = "inference-log-seldon-ns-svc-shadow"
@@ -500,7 +500,7 @@ def stories(draw: st.DrawFn) -> list[Record]:
     return records
 
 
-@settings(max_examples=20_000 if os.environ.get("TALLY_TEST_SOAK") == "1" else 300)
+@settings(max_examples=20_000 if SOAK else 300)
 @given(st.data(), stories())
 def test_documents_are_the_same_in_any_order(data: st.DataObject, story: list[Record]) -> None:
     told = tell(*story)

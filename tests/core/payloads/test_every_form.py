@@ -15,6 +15,7 @@ from app.core.events import Reason
 from app.core.payloads.bodies import check_request, read_feedback, read_response
 from app.core.payloads.forms import FORMS, form_of
 from tests.core.payloads.reading import classes, label, outcome, texts
+from tests.soak import SOAK
 
 #: One row: the score of each class, in the order of the names.
 Scores = Sequence[float]
@@ -225,7 +226,7 @@ def _replaced(draw: st.DrawFn, value: Any) -> Any:
     return draw(shapes)
 
 
-@settings(max_examples=600)
+@settings(max_examples=100_000 if SOAK else 600)
 @given(mutated())
 def test_a_broken_body_is_read_or_refused_with_a_reason(example: tuple[str, Any]) -> None:
     what, body = example
