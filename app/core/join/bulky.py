@@ -13,7 +13,7 @@ from app.core.join.putting import NOTHING
 
 LARGEST_EXCHANGE: Final = 256_000
 #: What is larger than this is bulky, or has more parts.
-_BYTES: Final = 16_000
+BULKY_BYTES: Final = 16_000
 _PARTS: Final = 64
 
 
@@ -22,20 +22,13 @@ class Bulky:
 
     def __init__(self, count: Callable[[Exchange], list[Counted]]) -> None:
         self._count = count
-        self._exchanges: dict[bytes, Exchange] = {}
+        self.exchanges: dict[bytes, Exchange] = {}  # to be read only
         self._sizes: dict[bytes, int] = {}  # in bytes, at most
         self._refused: dict[bytes, int] = {}  # the shortest value that did not fit, until something else changes
         self._touched: set[bytes] = set()
 
-    def __contains__(self, key: bytes) -> bool:
-        return key in self._exchanges
-
     def __len__(self) -> int:
         return len(self._touched)
-
-    def get(self, key: bytes) -> Exchange | None:
-        """The exchange of a key, if it is here."""
-        return self._exchanges.get(key)
 
     def put(
         self, key: bytes, exchange: Exchange, put: Callable[[Exchange], int], growth: int, length: int
@@ -55,8 +48,8 @@ class Bulky:
             exchange, done, size = self._put_measured(key, exchange, put, length)
         if done != NOTHING:
             self._refused.pop(key, None)
-        if key in self._exchanges or size > _BYTES or has_many_parts(exchange):
-            self._exchanges[key] = exchange
+        if key in self.exchanges or size > BULKY_BYTES or has_many_parts(exchange):
+            self.exchanges[key] = exchange
             self._sizes[key] = size
             if done != NOTHING:
                 self._touched.add(key)
@@ -84,22 +77,17 @@ class Bulky:
     def changed(self) -> Iterator[tuple[bytes, Exchange]]:
         """The exchanges that have changed; then all are forgotten but these, which may be asked for soon again."""
         for key in self._touched:
-            yield key, self._exchanges[key]
-        for key in self._exchanges.keys() - self._touched:
+            yield key, self.exchanges[key]
+        for key in self.exchanges.keys() - self._touched:
             self.forget(key)
         self._touched.clear()
 
     def forget(self, key: bytes) -> None:
         """Forget an exchange."""
-        self._exchanges.pop(key, None)
+        self.exchanges.pop(key, None)
         self._sizes.pop(key, None)
         self._refused.pop(key, None)
         self._touched.discard(key)
-
-
-def is_bulky(raw: bytes) -> bool:
-    """Whether an exchange of these bytes is."""
-    return len(raw) > _BYTES
 
 
 def has_many_parts(exchange: Exchange) -> bool:

@@ -17,7 +17,7 @@ from app.core.counts.counts import Counts
 from app.core.counts.numbers import Numbers, is_number_key
 from app.core.counts.panes import PaneClock
 from app.core.events import Reason, RefusedError, shown
-from app.core.join.bulky import Bulky, has_many_parts, is_bulky
+from app.core.join.bulky import BULKY_BYTES, Bulky, has_many_parts
 from app.core.join.description import describe
 from app.core.join.exchange import Counted, Exchange, decode, decode_age, encode
 from app.core.join.joined import MOST_HELD, Joining, is_feedback
@@ -103,7 +103,7 @@ class Shard:
 
     def get(self, puid: bytes) -> Exchange | None:
         """What is known of a puid."""
-        live = self._live.get(puid) or self._bulky.get(puid)
+        live = self._live.get(puid) or self._bulky.exchanges.get(puid)
         if live is not None:
             return live
         raw = self.store.get(puid)
@@ -120,6 +120,11 @@ class Shard:
             + len(self._astray)
             + len(self._lent)
         )
+
+    @property
+    def unsettled(self) -> int:
+        """How many exchanges have been absorbed and wait to be settled."""
+        return len(self._live)
 
     @property
     def has_news(self) -> bool:
@@ -159,7 +164,7 @@ class Shard:
         if not records:
             return
         largest, retention = self._limits.body_bytes, self._limits.retention_seconds
-        live, bulky, store, parts = self._live, self._bulky, self.store, self._parts
+        live, bulky, store, parts = self._live, self._bulky.exchanges, self.store, self._parts
         open_envelope, put, joined_part = parts.open, parts.put, parts.joined_part
         read = [0] * len(KINDS)
         newest = self.newest.get(topic, 0)
@@ -189,7 +194,7 @@ class Shard:
                     raw = store.get(key)
                     if raw is None:
                         exchange = Exchange(0, [], [], [])
-                    elif not is_bulky(raw):
+                    elif len(raw) <= BULKY_BYTES:
                         exchange = decode(raw)
                 seconds = stamp // 1000
                 if exchange is not None and 0 < exchange.newest <= seconds - retention:
@@ -211,7 +216,7 @@ class Shard:
                     if not exchange.newest:
                         self._by_hour[seconds // _HOUR].append(key)
                     exchange.newest = seconds
-                if not bulky or key not in bulky:
+                if key not in bulky:
                     live[key] = exchange
             except AstrayError as astray:
                 if rekeyed or len(value or b"") + len(record.header_block) > _MOVABLE:
@@ -274,13 +279,13 @@ class Shard:
     ) -> tuple[Exchange, int]:
         """Put an event of a record of `seconds` into an exchange that is large, or may become so by it."""
         if exchange is None:
-            exchange = self._bulky.get(key) or decode(self.store[key])
+            exchange = self._bulky.exchanges.get(key) or decode(self.store[key])
             if 0 < exchange.newest <= seconds - self._limits.retention_seconds:
                 exchange = self._anew(key, exchange)
         put = partial(self._parts.put[source.kind], source=source, time=time, ahead=ahead, row=row, value=value)
         growth = self._parts.growth(source.kind, row, len(value))
         exchange, done = self._bulky.put(key, exchange, put, growth, len(value))
-        if key in self._bulky and self._live.pop(key, None) is not None:
+        if key in self._bulky.exchanges and self._live.pop(key, None) is not None:
             self._bulky.touch(key)  # it has changed before it was bulky
         return exchange, done
 

@@ -92,20 +92,16 @@ class _Batches:
         return offset
 
     def records(self, batch: Any) -> Iterator[Record]:
-        """The records of that last batch."""
+        """The records of that last batch. Raises BrokenRecordError, while they are read too."""
         if not isinstance(batch, DefaultRecordBatch):  # of the years before Kafka 0.11; the oldest have no time
-            yield from (Record(old.offset, old.timestamp or 0, old.key, old.value) for old in batch)
-            return
+            return (Record(old.offset, old.timestamp or 0, old.key, old.value) for old in batch)
         body, at, stop = self._data, self._start + _HEADER_BYTES, self._next
         (count,) = _INT.unpack_from(body, at - _INT.size)
         log_time = batch.max_timestamp if batch.timestamp_type else None
-        try:
-            if batch.compression_type:
-                body, at = _unpacked(body[self._start : self._next]), 0
-                stop = len(body)
-            yield from read_records(body, at, stop, count, batch.base_offset, batch.first_timestamp, log_time)
-        except BrokenRecordError as error:
-            raise CorruptRecordException(str(error)) from None
+        if batch.compression_type:
+            body, at = _unpacked(body[self._start : self._next]), 0
+            stop = len(body)
+        return read_records(body, at, stop, count, batch.base_offset, batch.first_timestamp, log_time)
 
 
 def _unpacked(batch: bytes) -> bytes:
@@ -124,21 +120,35 @@ class ParsedRecords(PartitionRecords):  # type: ignore[misc]
     """A fetched list that gives the records of committed transactions, list by list."""
 
     next_fetch_offset: int
+    _of_batch: Iterator[Record] | None = None  # what is left of the batch that is being read
 
     def take(self, most: int) -> tuple[list[Record], bool]:
         """Up to `most` records, and whether these are the last."""
         begin = self.next_fetch_offset
+        records: list[Record] = []
         try:
-            records = list(islice(self._records_iterator, most))
-        except BaseException:
+            while (left := most - len(records)) > 0:
+                of_batch = self._of_batch
+                if of_batch is None:
+                    of_batch = self._of_batch = next(self._records_iterator, None)
+                    if of_batch is None:
+                        break
+                read = len(records)
+                records += islice(of_batch, left)
+                if len(records) - read < left:
+                    self._of_batch = None
+        except BaseException as error:
             self.next_fetch_offset = begin  # nothing of this list has been handed over
+            self._of_batch, self._records_iterator = None, iter(())
+            if isinstance(error, BrokenRecordError):
+                raise CorruptRecordException(str(error)) from None
             raise
         if records:
             self.next_fetch_offset = max(self.next_fetch_offset, records[-1].offset + 1)
         return records, len(records) < most
 
-    def _unpack_records(self) -> Iterator[Record]:
-        """As aiokafka's own, whose steps for one batch these are, without its steps for one record."""
+    def _unpack_records(self) -> Iterator[Iterator[Record]]:
+        """The records, batch by batch: aiokafka's own steps for one batch, without its steps for one record."""
         batches = self._records
         begin = self.next_fetch_offset
         while batches.has_next():
@@ -156,7 +166,7 @@ class ParsedRecords(PartitionRecords):  # type: ignore[misc]
                 records = batches.records(batch)
                 # A fetch begins with the batch that holds the offset asked for, not with the offset.
                 whole = isinstance(batch, DefaultRecordBatch) and batch.base_offset >= begin
-                yield from records if whole else (record for record in records if record.offset >= begin)
+                yield records if whole else (record for record in records if record.offset >= begin)
             # Compaction takes records away, not their offsets: the batch says where the next one begins.
             self.next_fetch_offset = batch.next_offset
 

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 _TICK_SECONDS = 0.02
 #: Records parsed at once: enough for the loop to cost nothing, few enough to stay in the cache.
 _LIST = 100
+#: Exchanges settled at once: so many that most have all their parts by then, few enough to be in the cache still.
+_SETTLED_TOGETHER = 800
 _WAIT_SECONDS = 0.1
 #: How far one topic of a partition may run ahead of another that has more to read, and how long it waits for it.
 _SKEW_MS = 20  # of record time; more lets the parts of a puid miss each other's epoch while catching up
@@ -296,7 +298,8 @@ class Lane:
                         self._fold(part, topic, records)
                 if not records:
                     break
-            shard.settle()
+            if not records or shard.unsettled >= _SETTLED_TOGETHER:
+                shard.settle()
             await asyncio.sleep(0)
             if shard.waiting >= _CHANGES_PER_EPOCH and not part.committing and turn == self._turn:
                 part.start_epoch(self._clock(part))
