@@ -62,7 +62,6 @@ class Intake:
             flush=self._flush,
             first_offset=self._sources.first_offset,
             rereads=False,  # what is read again after `TALLY_EXCHANGE_RETENTION` would count again
-            check_crcs=False,
         )
 
     def lag(self) -> int:

@@ -15,6 +15,7 @@ from itertools import islice
 from types import FunctionType, MethodType
 from typing import Any, Final, Protocol
 
+import google_crc32c
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchError, FetchResult, PartitionRecords
@@ -29,9 +30,11 @@ from app.worker.kafka.client import client_options
 
 _INT: Final = struct.Struct(">i")
 _LONG: Final = struct.Struct(">q")
+_CHECKSUM: Final = struct.Struct(">I")
 #: Where a batch says how many bytes follow; and where its records begin, after their number.
 _LENGTH_AT: Final = 8
 _MAGIC_AT: Final = 16
+_CHECKSUM_AT: Final = 17  # CRC-32C of all that comes behind it
 _DELTA_AT: Final = 23  # of the last record's offset
 _MAGIC: Final = 2
 _HEADER_BYTES: Final = 61
@@ -91,6 +94,14 @@ class _Batches:
         offset: int = base + delta + 1
         return offset
 
+    def is_intact(self, batch: Any) -> bool:
+        """Whether that last batch has its checksum: told in a tenth of aiokafka's time."""
+        if not isinstance(batch, DefaultRecordBatch):
+            return bool(batch.validate_crc())
+        (checksum,) = _CHECKSUM.unpack_from(self._data, self._start + _CHECKSUM_AT)
+        begin = self._start + _CHECKSUM_AT + _CHECKSUM.size
+        return bool(google_crc32c.value(self._data[begin : self._next]) == checksum)
+
     def records(self, batch: Any) -> Iterator[Record]:
         """The records of that last batch. Raises BrokenRecordError, while they are read too."""
         if not isinstance(batch, DefaultRecordBatch):  # of the years before Kafka 0.11; the oldest have no time
@@ -120,6 +131,7 @@ class ParsedRecords(PartitionRecords):  # type: ignore[misc]
     """A fetched list that gives the records of committed transactions, list by list."""
 
     next_fetch_offset: int
+    _records_iterator: Iterator[Iterator[Record]]
     _of_batch: Iterator[Record] | None = None  # what is left of the batch that is being read
 
     def take(self, most: int) -> tuple[list[Record], bool]:
@@ -153,7 +165,7 @@ class ParsedRecords(PartitionRecords):  # type: ignore[misc]
         begin = self.next_fetch_offset
         while batches.has_next():
             batch = batches.next_batch()
-            if self._check_crcs and not batch.validate_crc():
+            if self._check_crcs and not batches.is_intact(batch):
                 raise CorruptRecordException(f"a batch of {self._tp} does not have its checksum")
             wanted = not batch.is_control_batch
             if self._isolation_level == READ_COMMITTED and batch.producer_id is not None:
