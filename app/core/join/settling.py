@@ -35,12 +35,12 @@ _Amounts = Callable[[Evidence], Iterable[tuple[Atom, int]]]
 
 class _Bundle(NamedTuple):
     """What exchanges that are alike count as once each, by one number; the measures that add amounts to it; and the
-    evidence that these are given, but for what is an answer's own.
+    evidence that these are given. What is an answer's own in it is written anew for each: scores, delay, reward.
     """
 
     number: int
     amounts: tuple[_Amounts, ...]
-    alike: Evidence
+    evidence: Evidence
 
 
 class _Counting:
@@ -132,24 +132,15 @@ class Settling:
             self._see(account, feedback.pane_time // self._pane_us)
         counted = Counted(account, pane, [bundle.number])
         if bundle.amounts:
-            alike = bundle.alike
             delay = None
             if label is not None and feedback is not None:
                 delay = feedback.time - state.time
                 if delay < 0:
                     delay = 0
-            evidence = Evidence(
-                rules=alike.rules,
-                request=alike.request,
-                response=True,
-                feedback=alike.feedback,
-                classes=alike.classes,
-                marks=state.marks,
-                scores=state.scores,
-                labels=alike.labels,
-                delay=delay,
-                reward=reward,
-            )
+            evidence = bundle.evidence
+            evidence.scores = state.scores
+            evidence.delay = delay
+            evidence.reward = reward
             self._add_amounts(counted, bundle.amounts, evidence)
         return [counted]
 
@@ -163,7 +154,7 @@ class Settling:
             self._asked[state.leg] = bundle
         account = self._account(self._judging.unversioned(state.leg))
         counted = Counted(account, state.request_pane_time // self._pane_us, [bundle.number])
-        self._add_amounts(counted, bundle.amounts, bundle.alike)
+        self._add_amounts(counted, bundle.amounts, bundle.evidence)
         return [counted]
 
     def _new_bundle(self, exchange: Exchange) -> _Bundle | None:
