@@ -11,6 +11,7 @@ from xxhash import xxh3_64_intdigest
 
 from app.core.counts.numbers import Numbers
 from app.core.events import LEG_HEADERS, TYPES, Identity, Kind, Leg, Reason, RefusedError, shown
+from app.core.join.addressing import LENT_ROW, NO_ROW
 from app.core.join.exchange import REQUEST_IN_FEEDBACK, RESPONSE_IN_FEEDBACK, Detection, Exchange, LegState
 from app.core.join.joined import part, part_prefix
 from app.core.join.judging import Judging
@@ -36,10 +37,6 @@ from app.core.wire.headers import Envelopes
 #: The kinds as numbers: an Enum's own hash and look-up are too slow for every event.
 KINDS: Final = tuple(kind.value for kind in Kind)
 REQUEST, RESPONSE, FEEDBACK, OUTLIER, DRIFT = range(5)
-#: In the place of a row: of none.
-NO_ROW: Final = -1
-#: The same of a feedback that is lent to the puid which it may mean (`LENT`).
-LENT_ROW: Final = -2
 #: Vectors above this length (embeddings, pictures) name no list of classes; their argmax still counts by its index.
 WIDEST: Final = 1000
 

@@ -17,12 +17,13 @@ from app.core.counts.counts import Counts
 from app.core.counts.numbers import Numbers, is_number_key
 from app.core.counts.panes import PaneClock
 from app.core.events import Reason, RefusedError, shown
+from app.core.join.addressing import NO_ROW, row_of, unusable
 from app.core.join.bulky import BULKY_BYTES, Bulky, has_many_parts
 from app.core.join.description import describe
 from app.core.join.exchange import Counted, Exchange, decode, decode_age, encode
 from app.core.join.joined import MOST_HELD, Joining, is_feedback
 from app.core.join.judging import Judging
-from app.core.join.parts import FEEDBACK, KINDS, LENT_ROW, NO_ROW, REQUEST, Parts, Source
+from app.core.join.parts import FEEDBACK, KINDS, REQUEST, Parts, Source
 from app.core.join.position import FORMAT, POSITION_KEY, Position, read_position
 from app.core.join.putting import NEWS, NOTHING
 from app.core.join.settling import Settling
@@ -178,10 +179,10 @@ class Shard:
                 read[kind] += 1
                 key, value = record.key, record.value
                 if not key or value is None or len(value) > largest or key[0] == 0:
-                    raise _unusable(key, value, largest)
+                    raise unusable(key, value, largest)
                 row = NO_ROW
                 if raw_puid and (raw_puid != key or rekeyed):
-                    row = _row_of(raw_puid, key, kind)
+                    row = row_of(raw_puid, key, feedback=kind == FEEDBACK)
                 if partition_of is not None and partition_of(key) != self.partition:
                     raise AstrayError(Reason.WRONG_PARTITION, f"the key belongs to partition {partition_of(key)}", key)
                 time = (parse_time(raw_time) if raw_time else None) or stamp * 1000
@@ -474,32 +475,3 @@ class Shard:
 
 def _counter() -> defaultdict[int, int]:
     return defaultdict(int)
-
-
-def _unusable(key: bytes | None, value: bytes | None, largest: int) -> RefusedError:
-    """Why a record's key and value cannot be used."""
-    if not key:
-        return RefusedError(Reason.NO_KEY, "the record has no key")
-    if key[0] == 0:
-        return RefusedError(Reason.NO_PUID, "a puid cannot begin with a NUL byte")
-    if value is None:
-        return RefusedError(Reason.BAD_JSON, "the record has no value")
-    return RefusedError(Reason.TOO_LARGE, f"the value has {len(value)} bytes; at most {largest}")
-
-
-def _row_of(puid: bytes, key: bytes, kind: int) -> int:
-    """The row that a feedback for `puid-item-N` addresses, under the key of its base puid. All else has none.
-
-    Under its own key such a feedback that was rekeyed has been lent.
-    """
-    base, _, number = puid.rpartition(b"-item-")
-    of_row = kind == FEEDBACK and bool(base) and number.isdigit() and len(number) < 8
-    if puid == key:
-        return LENT_ROW if of_row else NO_ROW
-    if of_row and base == key:
-        return int(number)
-    sentence = f"the key is {shown(key)}, the puid {shown(puid)}"
-    own = base if of_row else puid
-    if own == key or own[0] == 0:
-        raise RefusedError(Reason.WRONG_KEY, sentence)
-    raise AstrayError(Reason.WRONG_KEY, sentence, own)
