@@ -126,7 +126,8 @@ def seen(view: View) -> dict[tuple[Account, str, int], Any]:
     found: dict[tuple[Account, str, int], Any] = {}
     for identity in view.identities():
         account = Account(identity, "")
-        found[account, "", -1] = view.total(account)
+        if total := view.total(account):
+            found[account, "", -1] = total
         for level, pane in view.counted_panes(account):
             found[account, level, pane] = view.panes(account, level, range(pane, pane + 1))
     return found

@@ -1,8 +1,9 @@
 """The merged view: the sum over partitions of all that is counted, kept so that reading costs no walk through panes.
 
 Rows arrive with absolute values, so a row that arrives twice changes nothing; what has changed is added to the pane,
-to the panes that hold it, to the total and to the windows: a late label restates all of them. An epoch is taken as a
-whole, so that nobody reads half of one: what it only moves from a pane to another changes nothing in between.
+to the panes that hold it, to the total and to the windows: a late label restates all of them. That is done when an
+account is read, once for all epochs of all partitions that have come since. An epoch is taken as a whole, so that
+nobody reads half of one: what it only moves from a pane to another changes nothing in between.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +23,7 @@ Cells = dict[tuple[str, str], Any]
 #: The cells of each measure, by its name, as far as it has counted anything.
 Sums = dict[str, Cells]
 
-_Changes = dict[tuple[Account, str, int], Cells]
+_Place = tuple[str, int]  # a level and a pane of it
 
 
 class _Span:
@@ -88,18 +89,19 @@ class _Book:
     def empty(self) -> bool:
         return not (self.total or self.panes[FINE] or self.panes[COARSE] or self.latest)
 
-    def adjust(self, level: str, pane: int, measure: str, cell: tuple[str, str], amount: int) -> None:
+    def adjust(self, level: str, pane: int, changed: list[tuple[str, tuple[str, str], int]]) -> None:
         if level == TOTAL:
-            _add(self.total, measure, cell, amount)
+            for change in changed:
+                _add(self.total, *change)
             return
         panes = self.panes[level]
-        sums = panes.setdefault(pane, {})
-        _add(sums, measure, cell, amount)
-        if not sums:
+        own = panes.setdefault(pane, {})
+        spans = [span.sums for span in self.spans.values() if span.level == level and span.lo <= pane < span.hi]
+        for sums in (own, *spans):
+            for change in changed:
+                _add(sums, *change)
+        if not own:
             del panes[pane]
-        for span in self.spans.values():
-            if span.level == level and span.lo <= pane < span.hi:
-                _add(span.sums, measure, cell, amount)
 
 
 class View:
@@ -113,12 +115,13 @@ class View:
         self._keys: dict[bytes, RowKey] = {}
         self._measures: dict[str, str] = {}
         self._books: dict[Account, _Book] = {}
+        #: What has changed in each pane since the account was read.
+        self._unread: dict[Account, dict[_Place, Cells]] = {}
         self._waiting: dict[int, dict[bytes, bytes | None]] = {}  # of the epoch whose end has not come yet
         self._begun: set[int] = set()  # partitions of which an epoch has been taken; before, nobody reads
         self.owners: dict[int, str] = {}
         self._first_seen: dict[Subject, dict[int, int]] = {}
-        #: The (account, level, pane) of all that changed since somebody emptied this; None while nobody does.
-        self.touched: set[tuple[Account, str, int]] | None = None
+        self._touched: set[tuple[Account, str, int]] | None = None
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -144,27 +147,15 @@ class View:
 
     def apply(self, partition: int, epoch: Mapping[bytes, bytes | None]) -> None:
         """Take what an epoch of a partition has changed: rows by their keys, None for what is gone."""
-        changes: _Changes = {}
         for raw_key, value in epoch.items():
             key = self._keys.get(raw_key)
             if key is None:
                 parsed = parse_key(raw_key)
                 assert isinstance(parsed, RowKey)
                 key = self._keys[raw_key] = parsed
-            self._replace(partition, raw_key, key, value, changes)
-        for (account, level, pane), cells in changes.items():
-            changed = [(cell, amount) for cell, amount in cells.items() if amount]
-            if not changed:
-                continue
-            if self.touched is not None:
-                self.touched.add((account, level, pane))
-            book = self._book(account)
-            for cell, amount in changed:
-                book.adjust(level, pane, self._measure(cell[0]), cell, amount)
-            if book.empty:
-                del self._books[account]
+            self._replace(partition, raw_key, key, value)
 
-    def _replace(self, partition: int, raw_key: bytes, key: RowKey, value: bytes | None, changes: _Changes) -> None:
+    def _replace(self, partition: int, raw_key: bytes, key: RowKey, value: bytes | None) -> None:
         """Put a record in the place of the one before it, and note by how much cells differ."""
         new: Cells = {}
         latest = False
@@ -177,32 +168,50 @@ class View:
         old = records.pop(partition, {})
         if new:
             records[partition] = new
-        places = self._places(key)
+        account, place = key.account, (key.level, key.pane)
+        changes = self._unread.setdefault(account, {}).setdefault(place, {})
         for cell, amount in new.items():
-            difference = amount if type(amount) is Latest else amount - old.get(cell, 0)
-            if type(amount) is int and difference:
-                for place in places:
-                    sums = changes.setdefault(place, {})
-                    sums[cell] = sums.get(cell, 0) + difference
+            if type(amount) is int:
+                difference = amount - old.get(cell, 0)
+                if difference:
+                    changes[cell] = changes.get(cell, 0) + difference
         for cell, amount in old.items():
             if cell not in new and type(amount) is int:
-                for place in places:
-                    sums = changes.setdefault(place, {})
-                    sums[cell] = sums.get(cell, 0) - amount
+                changes[cell] = changes.get(cell, 0) - amount
         if latest:
-            self._book(key.account).latest.setdefault((key.level, key.pane), set()).add(raw_key)
-            if self.touched is not None:
-                self.touched.update(place for place in places if place[1] != TOTAL)
+            self._book(account).latest.setdefault(place, set()).add(raw_key)
+            if self._touched is not None:
+                self._touched.update((account, *holder) for holder in self._places(*place) if holder[0] != TOTAL)
         if not records:
             self._drop(raw_key, key)
 
-    def _places(self, key: RowKey) -> list[tuple[Account, str, int]]:
-        """Where a row's counts are counted: in its pane, in the panes that hold it, and in the total."""
-        account, level, pane = key.account, key.level, key.pane
-        places = [(account, level, pane)]
+    def _bring_up(self, account: Account) -> None:
+        """Bring the sums of an account up to what has come."""
+        unread = self._unread.pop(account, None)
+        if unread is None:
+            return
+        changes: dict[_Place, Cells] = {}
+        for own, cells in unread.items():
+            for place in self._places(*own):
+                sums = changes.setdefault(place, {})
+                for cell, amount in cells.items():
+                    sums[cell] = sums.get(cell, 0) + amount
+        book = self._book(account)
+        for (level, pane), cells in changes.items():
+            changed = [(self._measure(cell[0]), cell, amount) for cell, amount in cells.items() if amount]
+            if changed:
+                book.adjust(level, pane, changed)
+                if self._touched is not None:
+                    self._touched.add((account, level, pane))
+        if book.empty:
+            del self._books[account]
+
+    def _places(self, level: str, pane: int) -> list[_Place]:
+        """Where what falls in a pane is counted: in it, in the panes that hold it, and in the total."""
+        places = [(level, pane)]
         while level != TOTAL:
             level, pane = self._clock.holder(level, pane)
-            places.append((account, level, pane))
+            places.append((level, pane))
         return places
 
     def _book(self, account: Account) -> _Book:
@@ -240,20 +249,26 @@ class View:
     # -- reading ------------------------------------------------------------------------------------------------------
 
     def identities(self) -> list[Identity]:
-        """All models of which anything is counted as a whole, in order."""
-        return sorted(
-            subject
-            for (subject, segment), book in self._books.items()
-            if isinstance(subject, Identity) and not segment and book.total
-        )
+        """All models of which anything is counted as a whole, or was, in order."""
+        accounts = self._books.keys() | self._unread.keys()
+        return sorted(subject for subject, segment in accounts if isinstance(subject, Identity) and not segment)
+
+    def take_touched(self) -> set[tuple[Account, str, int]]:
+        """The (account, level, pane) of all that has changed since this was asked before; the first time nothing."""
+        for account in [*self._unread]:
+            self._bring_up(account)
+        touched, self._touched = self._touched or set(), set()
+        return touched
 
     def total(self, account: Account) -> Sums:
         """What an account has counted in total, empty where that is nothing."""
+        self._bring_up(account)
         book = self._books.get(account)
         return {} if book is None else self._with_latest(book, book.total, TOTAL, range(1))
 
     def window(self, account: Account, window: Window, now: float) -> Sums:
         """What an account has counted in a window that ends now."""
+        self._bring_up(account)
         book = self._books.get(account)
         if book is None:
             return {}
@@ -264,6 +279,7 @@ class View:
 
     def panes(self, account: Account, level: str, panes: range) -> Sums:
         """What some panes of an account hold together."""
+        self._bring_up(account)
         book = self._books.get(account)
         sums: Sums = {}
         if book is None:
@@ -276,6 +292,7 @@ class View:
 
     def counted_panes(self, account: Account) -> Iterator[tuple[str, int]]:
         """The (level, pane) of all panes in which anything of an account is counted."""
+        self._bring_up(account)
         book = self._books.get(account)
         if book is not None:
             for level, panes in book.panes.items():

@@ -36,6 +36,8 @@ class Judging:
         self._rules: dict[int, Rules] = {}
         self._named: dict[int, bool] = {}
         self._unversioned: dict[int, int] = {}
+        self._sorts: dict[tuple[Any, ...], int] = {}
+        self._sort_of: dict[int, int] = {}
 
     def rules(self, leg: int) -> Rules:
         """The rules of a leg."""
@@ -43,6 +45,16 @@ class Judging:
         if rules is None:
             rules = self._rules[leg] = self._rulebook.of(self._numbers.legs[leg])
         return rules
+
+    def sort(self, leg: int) -> int:
+        """The number of all that matters of a leg where it is the only one: legs of one sort are judged alike."""
+        number = self._sort_of.get(leg)
+        if number is None:
+            rules, own = self.rules(leg), self._numbers.legs[leg]
+            beside_scored = rules.scored_model not in (None, own.model)
+            what = rules, beside_scored, own.predictor in rules.shadow, self.names_leg(leg)
+            number = self._sort_of[leg] = self._sorts.setdefault(what, len(self._sorts))
+        return number
 
     def unversioned(self, leg: int) -> int:
         """The identity of a leg that has not answered: without version."""

@@ -23,6 +23,7 @@ from app.core.measures.verdict import MEASURED, is_labelled
 from app.core.payloads.marks import Mark
 
 _CACHED_ROWS: Final = 20_000
+_CACHED_BUNDLES: Final = 20_000
 _MOST_BUNDLES: Final = 4096
 #: The atoms of an answer of few rows are written one by one, those of more rows as amounts.
 _FEW_ATOMS: Final = 16
@@ -70,8 +71,8 @@ class Settling:
         self._accounts: dict[int, int] = {}  # identity → its account as a whole
         self._atoms: dict[Atom, int] = {}
         self._rows: dict[tuple[int, int, Mark, Mark], list[int]] = {}
-        self._bundles: dict[tuple[int, int, bool, Mark, int, Mark], _Bundle] = {}
-        self._asked: dict[int, _Bundle] = {}  # by leg
+        self._bundles: dict[tuple[Any, ...], _Bundle] = {}  # by leg, and what the exchange is like
+        self._alike: dict[tuple[Any, ...], _Bundle] = {}  # the same by the leg's sort
         self._classes = ToldApart(numbers)
         #: By leg whether a labelled row was judged, and whether one was measured.
         self._natures: dict[int, set[bool]] = {}
@@ -117,10 +118,9 @@ class Settling:
         key = (state.leg, state.classes, state.request_time > 0, mark, flags, label)
         bundle = self._bundles.get(key)
         if bundle is None:
-            bundle = self._new_bundle(exchange)
+            bundle = self._find_bundle(key, exchange, state)
             if bundle is None:
                 return self._any_shape(exchange)
-            self._bundles[key] = bundle
         account = self._accounts.get(state.identity)
         if account is None:
             account = self._account(state.identity)
@@ -146,21 +146,39 @@ class Settling:
 
     def _request_alone(self, exchange: Exchange, state: LegState) -> list[Counted]:
         """One leg that has not answered yet, of which only the request is known."""
-        bundle = self._asked.get(state.leg)
+        bundle = self._bundles.get((state.leg,))
         if bundle is None:
-            bundle = self._new_bundle(exchange)
+            bundle = self._find_bundle((state.leg,), exchange, state)
             if bundle is None:
                 return self._any_shape(exchange)
-            self._asked[state.leg] = bundle
         account = self._account(self._judging.unversioned(state.leg))
         counted = Counted(account, state.request_pane_time // self._pane_us, [bundle.number])
         self._add_amounts(counted, bundle.amounts, bundle.evidence)
         return [counted]
 
+    def _find_bundle(self, key: tuple[Any, ...], exchange: Exchange, state: LegState) -> _Bundle | None:
+        """The bundle that stands under a key from now on: that of another leg of the same sort, or a new one."""
+        leg, *what = key
+        row: list[int] = []
+        if state.time:
+            labels = self._judging.labels(state, self._judging.statements(state, exchange)).marks
+            row = self._row(state, state.marks[0], labels[0] if labels else None)
+        alike = (self._judging.sort(leg), *what)
+        bundle = self._alike.get(alike)
+        if bundle is None or not {*row} <= {*self._numbers.unbundle(bundle.number)}:  # it tells other classes apart
+            bundle = self._new_bundle(exchange)
+            if bundle is None:
+                return None
+            self._alike[alike] = bundle
+        if len(self._bundles) >= _CACHED_BUNDLES:
+            self._bundles.clear()
+        self._bundles[key] = bundle
+        return bundle
+
     def _new_bundle(self, exchange: Exchange) -> _Bundle | None:
         """The bundle of an exchange that counts in one account and pane; None for others, and where there are many."""
         countings = self._countings(exchange)
-        if len(countings) != 1 or len(self._bundles) >= _MOST_BUNDLES:
+        if len(countings) != 1 or len(self._alike) >= _MOST_BUNDLES:
             return None
         evidence = countings[0].evidence
         active = tuple(measure.amounts for measure in _OF_AMOUNTS if [*measure.amounts(evidence)])

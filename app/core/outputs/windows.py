@@ -107,11 +107,11 @@ class WindowDocument(NamedTuple):
 
 
 class WindowDocuments:
-    """Which documents have to be written, and what they say. It alone empties the view's `touched`."""
+    """Which documents have to be written, and what they say. It alone takes from the view what is touched."""
 
     def __init__(self, readings: Readings, clock: PaneClock) -> None:
         view = readings.view
-        view.touched = set()
+        view.take_touched()
         self._readings = readings
         self._view = view
         self._clock = clock
@@ -134,7 +134,7 @@ class WindowDocuments:
         To be called every few seconds, on every worker. Not `writing`, it only remembers what would have to be written:
         this worker may be the next one.
         """
-        touched, self._view.touched = self._view.touched or set(), set()
+        touched = self._view.take_touched()
         for account in {place[0] for place in touched}:
             if isinstance(account.subject, Identity) and self._changed_nature(account.subject):
                 touched.update((account, *place) for place in self._view.counted_panes(account))

@@ -31,6 +31,20 @@ class Shape(NamedTuple, Generic[Meaning]):
     meanings: dict[tuple[bytes, ...], tuple[Meaning]]  # each in a tuple of its own, to which the values are added
 
 
+class _Last:
+    """Of the block before: its length, what its shape gives, its fixed bytes and its meaning."""
+
+    __slots__ = ("fixed", "free", "length", "meaning", "meanings", "same")
+
+    def __init__(self) -> None:
+        self.length = -1
+        self.fixed: Any = None
+        self.free: Any = None
+        self.meanings: dict[tuple[bytes, ...], Any] = {}
+        self.same: tuple[bytes, ...] = ()
+        self.meaning: Any = None
+
+
 class Envelopes(Generic[Meaning]):
     """Reads header blocks; what `resolve` makes of the headers named `read` is kept for other events like it.
 
@@ -51,8 +65,7 @@ class Envelopes(Generic[Meaning]):
         self._fold = fold
         self._shapes: dict[int, list[Shape[Meaning]]] = {}  # by the length of the block
         self._known = 0
-        #: Of the block before: its length, the getters of its shape, its fixed bytes, its meaning.
-        self._last: tuple[int, Any, tuple[bytes, ...], Any, Any] = (-1, None, (), None, None)
+        self._last = _Last()
 
     def open(self, block: bytes) -> tuple[Meaning, bytes, bytes]:
         """What the headers mean, and the values of the free ones, empty where there is none.
@@ -60,14 +73,21 @@ class Envelopes(Generic[Meaning]):
         Whoever names others than the time and the puid gets as many values, and must say so to the type checker.
         Raises RefusedError, from `resolve` or because these are no headers.
         """
-        length, fixed, same, free, meaning = self._last
-        if length == len(block) and fixed(block) == same:  # neighbours are nearly always of one model
-            return meaning + free(block)  # type: ignore[no-any-return]
+        last = self._last
+        if last.length == len(block):  # neighbours are nearly always of one model, or of models named alike
+            same = last.fixed(block)
+            if same == last.same:
+                return last.meaning + last.free(block)  # type: ignore[no-any-return]
+            known = last.meanings.get(same)
+            if known is not None:
+                last.same, last.meaning = same, known
+                return known + last.free(block)  # type: ignore[no-any-return]
         for _, fixed, free, meanings in self._shapes.get(len(block), ()):
             same = fixed(block)
             known = meanings.get(same)
             if known is not None:
-                self._last = len(block), fixed, same, free, known
+                last.length, last.fixed, last.free, last.meanings = len(block), fixed, free, meanings
+                last.same, last.meaning = same, known
                 return known + free(block)  # type: ignore[no-any-return]
         return self._learn(block)
 

@@ -142,10 +142,10 @@ def test_what_only_moves_touches_nothing() -> None:
     partition = Partition()
     partition.count(ACCOUNTS[0], 0, {ATOMS[0]: 5})
     partition.cut()
-    partition.view.touched = set()
+    partition.view.take_touched()
     partition.counts.retire(NOW + 3 * 3600)
     partition.cut()
-    assert partition.view.touched == {(ACCOUNTS[0], FINE, FIRST)}
+    assert partition.view.take_touched() == {(ACCOUNTS[0], FINE, FIRST)}
 
 
 def test_many_panes_retire_over_several_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
