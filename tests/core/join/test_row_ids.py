@@ -1,8 +1,10 @@
 """Feedback for an id that ends as those of rows do: it is about a row, or about a puid of that name."""
 
 import random
+from collections import Counter
 from itertools import groupby
 
+import orjson
 import pytest
 
 from app.core.wire.records import Record as Read
@@ -46,10 +48,16 @@ def test_ids_of_the_user_that_end_like_rows_are_judged(seed: int) -> None:
     for number in range(3):
         own = {"puid": f"cart-item-{number}", "at": 0.0}
         records += [a_request(**own), a_response(number % 2, **own), about(1, row=number, reward=1)]  # type: ignore[arg-type]
-    model = folded(records, seed).models()[MODEL]
+    ledger = folded(records, seed)
+    model = ledger.models()[MODEL]
     assert model.parts == {"request": 3, "response": 3, "feedback": 3}
     assert model.confusion == {("1", "0"): 2, ("1", "1"): 1}
     assert (model.rewards, model.reward_points, model.mismatched) == (3, 3.0, 0)
+    told = Counter(
+        (puid.decode(), part["kind"]) for puid, record in ledger.logged for part in orjson.loads(record)["parts"]
+    )
+    kinds = ("request", "response", "feedback")
+    assert told == {(f"cart-item-{number}", kind): 1 for number in range(3) for kind in kinds}
 
 
 @pytest.mark.parametrize("seed", range(20))
