@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.live.seeds import seed
 from tests.live.servers import Kafka
 from tests.live.story import NOW, expected, traffic
-from tests.live.workers import Fleet, assert_counts, produce, topic_settings, wait_for
+from tests.live.workers import Fleet, Worker, assert_counts, produce, topic_settings, wait_for
 from tests.soak import SOAK
 
 PUIDS = 200_000 if SOAK else 15_000
@@ -80,6 +80,10 @@ def test_kills_lose_and_double_nothing(kafka: Kafka, tmp_path: Path) -> None:
         assert_counts(fleet, expected(events), 120)
 
 
+def shares(*workers: Worker) -> list[tuple[bool, list[int]]]:
+    return [worker.readiness() for worker in workers]
+
+
 def test_a_stalled_worker_gives_way_and_comes_back(kafka: Kafka, tmp_path: Path) -> None:
     """SIGSTOP beyond the session time-out: the other takes over; the late one says what it lost, and is back."""
     rate = 1_000
@@ -87,7 +91,8 @@ def test_a_stalled_worker_gives_way_and_comes_back(kafka: Kafka, tmp_path: Path)
     settings = settings_for(kafka, PARTITIONS="8")
     with Fleet(tmp_path, settings) as fleet:
         first, second = fleet.start(), fleet.start()
-        wait_for("both are ready", lambda: first.ready() and second.ready())
+        halves = {(True, 4)}
+        wait_for("each has its half", lambda: {(ready, len(it)) for ready, it in shares(first, second)} == halves)
         producer = threading.Thread(target=produce, args=(settings, events, rate))
         producer.start()
         time.sleep(4)

@@ -7,7 +7,7 @@ from app.core.letters import AstrayError
 
 #: In the place of a row: of none.
 NO_ROW: Final = -1
-#: The same of a feedback that is lent to the puid which it may mean (`app.core.join.statements.LENT`).
+#: The same of a feedback that is lent to the puid which it may mean (the flag `LENT` of `app.core.join.statements`).
 LENT_ROW: Final = -2
 
 

@@ -17,7 +17,7 @@ from app.core.counts.counts import Counts
 from app.core.counts.numbers import Numbers, is_number_key
 from app.core.counts.panes import PaneClock
 from app.core.events import Reason, RefusedError, shown
-from app.core.join.addressing import NO_ROW, row_of, unusable
+from app.core.join.addressing import LENT_ROW, NO_ROW, row_of, unusable
 from app.core.join.bulky import BULKY_BYTES, Bulky, has_many_parts
 from app.core.join.description import describe
 from app.core.join.exchange import Counted, Exchange, decode, decode_age, encode
@@ -90,7 +90,7 @@ class Shard:
         self._delta: defaultdict[tuple[int, int], defaultdict[int, int]] = defaultdict(_counter)
         self._dead: list[DeadLetter] = []
         self._astray: list[Astray] = []
-        self._lent: list[Astray] = []
+        self._lent: list[Astray] = []  # unless the prediction comes within the epoch
         self._unlogged: dict[bytes, list[bytes]] = {}  # the parts that are not in a joined record yet
         self._joined: list[tuple[bytes, bytes]] = []
         self._joining = Joining(self.numbers, self.judging)
@@ -183,6 +183,7 @@ class Shard:
                 row = NO_ROW
                 if raw_puid and (raw_puid != key or rekeyed):
                     row = row_of(raw_puid, key, feedback=kind == FEEDBACK)
+                    read[kind] -= row == LENT_ROW  # it was counted where it was lent
                 if partition_of is not None and partition_of(key) != self.partition:
                     raise AstrayError(Reason.WRONG_PARTITION, f"the key belongs to partition {partition_of(key)}", key)
                 time = (parse_time(raw_time) if raw_time else None) or stamp * 1000
@@ -255,6 +256,12 @@ class Shard:
         """
         if len(record.value or b"") + len(record.header_block) <= _MOVABLE:
             self._lent.append(Astray(topic, record, puid))
+
+    def _still_lent(self) -> list[Astray]:
+        """The copies to send, but for those whose prediction has come since."""
+        keys = {astray.record.key or b"" for astray in self._lent}
+        unknown = {key for key in keys if (exchange := self.get(key)) is None or not exchange.legs}
+        return [astray for astray in self._lent if astray.record.key in unknown]
 
     def skip(self, topic: str, next_offset: int) -> None:
         """Move on over offsets that hold no records (transaction markers, compaction)."""
@@ -415,7 +422,15 @@ class Shard:
         panes = list(self.counts.changes())
         offsets = dict(self.offsets)
         result = Cut(
-            exchanges, panes, self._joined, self._dead, self._astray, self._lent, offsets, self._events, self._notes
+            exchanges,
+            panes,
+            self._joined,
+            self._dead,
+            self._astray,
+            self._still_lent(),
+            offsets,
+            self._events,
+            self._notes,
         )
         self.numbers.unwritten = []
         self._changed = {}

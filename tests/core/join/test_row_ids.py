@@ -51,6 +51,7 @@ def test_ids_of_the_user_that_end_like_rows_are_judged(seed: int) -> None:
     ledger = folded(records, seed)
     model = ledger.models()[MODEL]
     assert model.parts == {"request": 3, "response": 3, "feedback": 3}
+    assert ledger.stats.events.total() == 9, "a copy that is lent is no event of its own"
     assert model.confusion == {("1", "0"): 2, ("1", "1"): 1}
     assert (model.rewards, model.reward_points, model.mismatched) == (3, 3.0, 0)
     told = Counter(
@@ -74,6 +75,7 @@ def test_rows_are_judged_in_any_order(seed: int) -> None:
 def test_where_the_base_is_known_nothing_is_lent() -> None:
     assert not tell(a_request(), about(1, puid="p")).lent
     assert not tell(a_response(1, 0), about(1, puid="p")).lent
+    assert not tell(about(1, puid="p"), a_request()).lent, "it comes in the same epoch"
     assert len(tell(about(1, puid="p")).lent) == 1
     assert len(tell(about(1, puid="p"), about(1, puid="p")).lent) == 1, "a redelivery"
 
