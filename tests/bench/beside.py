@@ -108,6 +108,7 @@ def run(name: str, tally: Tally) -> list[Row]:
     topics = bench.empty(name)
     with worker(topics, f"{bench.prefix}-{name}", bench.folder) as loaded:
         bench.ready(loaded)
+        _wait_for_export(loaded)
         time.sleep(SETTLE_SECONDS)
         seen = _watch(
             loaded,
@@ -126,6 +127,15 @@ def run(name: str, tally: Tally) -> list[Row]:
         _p99(f"{figure}: p99 of those in its partition", [it for it in meanwhile if it.service == own]),
         _p99(f"{figure}: p99 of other events before", before),
     ]
+
+
+def _wait_for_export(loaded: Worker) -> None:
+    """Wait until the worker exports models: once its first heartbeat has been answered, and a scrape interval later."""
+    end = time.monotonic() + SECONDS
+    while "tally_exchanges" not in loaded.metrics():
+        if time.monotonic() > end:
+            raise TimeoutError(f"no models were exported within {SECONDS:.0f} s")
+        time.sleep(POLL_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +185,8 @@ class _Ordinary:
 
     def _write(self) -> None:
         chance = random.Random(6)
-        producer = load.open_producer(self._topics.bootstrap, linger_ms=0)
+        # With less linger each event is a request of its own, of which a broker that has just started takes 300 a second.
+        producer = load.open_producer(self._topics.bootstrap, linger_ms=50)
         start = time.monotonic()
         for number in range(self._puids + FEEDBACK_AFTER):
             time.sleep(max(0.0, start + number * ORDINARY_SECONDS / self._puids - time.monotonic()))
