@@ -185,7 +185,7 @@ class _Ordinary:
 
     def _write(self) -> None:
         chance = random.Random(6)
-        # With less linger each event is a request of its own, of which a broker that has just started takes 300 a second.
+        # With less linger each event is a request of its own, and a broker that has just started takes 300 a second.
         producer = load.open_producer(self._topics.bootstrap, linger_ms=50)
         start = time.monotonic()
         for number in range(self._puids + FEEDBACK_AFTER):
