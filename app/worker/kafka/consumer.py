@@ -40,8 +40,8 @@ _MAGIC: Final = 2
 _HEADER_BYTES: Final = 61
 #: Of memory for what has been fetched and is not read yet, over all partitions; one response more may come.
 _MOST_ASIDE: Final = 64 << 20
-#: What brokers may answer at once.
-_LARGEST_RESPONSE: Final = 32 << 20
+#: What brokers may answer at once. It is in memory three times while it is taken apart.
+_LARGEST_RESPONSE: Final = 8 << 20
 
 
 def with_globals(function: Any, **names: Any) -> Any:
