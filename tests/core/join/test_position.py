@@ -24,8 +24,9 @@ def test_a_state_of_this_version_is_taken() -> None:
 
 
 def test_a_newer_state_is_refused_with_what_to_do() -> None:
-    with pytest.raises(StateError, match=r"newer Tally .*format 2; this one has 1.*run that version, or start afresh"):
-        written(format=2, more=[1]).restart()
+    newer = rf"newer Tally .*format {FORMAT + 1}; this one has {FORMAT}.*run that version, or start afresh"
+    with pytest.raises(StateError, match=newer):
+        written(format=FORMAT + 1, more=[1]).restart()
 
 
 def test_an_older_state_is_refused_with_what_to_do() -> None:
