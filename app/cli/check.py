@@ -18,7 +18,14 @@ from app.exporters.elasticsearch import client
 from app.models_file import load_rulebook
 from app.settings import Settings, SettingsError, is_pattern, load_settings, parse_duration
 from app.worker.kafka.client import SetupError, client_options
-from app.worker.kafka.topics import admin_client, describe_cluster, find_sources, shared_count, topics_of
+from app.worker.kafka.topics import (
+    admin_client,
+    describe_cluster,
+    find_sources,
+    topic_notes,
+    topic_problems,
+    topics_of,
+)
 
 
 class Group(NamedTuple):
@@ -121,10 +128,9 @@ async def _check_kafka(console: Console, settings: Settings) -> list[str]:
             problems.append(
                 f"Topics are missing ({', '.join(missing)}): run `tally topics --create`, or let a worker create them."
             )
-        try:
-            shared_count(wanted, cluster.partitions, settings)
-        except SetupError as error:
-            problems.append(str(error))
+        problems += topic_problems(wanted, cluster.topics)
+        for note in topic_notes(wanted, cluster.topics, settings):
+            console.print(f"Note:    {note}", soft_wrap=True)
         counts = {topic: cluster.partitions[topic] for topic in settings.topics if topic in cluster.partitions}
         said = await _group_sentence(admin, settings, settings.app_id, counts)
         console.print(f"Group:   {settings.app_id}, {said}", soft_wrap=True)

@@ -9,13 +9,14 @@ from app.cli.client import run
 from app.cli.screen import counted, screen, table
 from app.settings import Settings, load_settings
 from app.worker.kafka.client import SetupError
+from app.worker.kafka.metadata import TopicFacts
 from app.worker.kafka.topics import (
     Cluster,
     acls_of,
     admin_client,
+    check_topics,
     describe_cluster,
     ensure_topics,
-    shared_count,
     topics_of,
     transactional_ids,
 )
@@ -24,10 +25,11 @@ from app.worker.kafka.topics import (
 def create() -> None:
     """Create the topics that are missing, check the others, and say which are which."""
     settings = load_settings()
-    before = run(_look(settings)).partitions
-    partitions = run(ensure_topics(settings))
+    before = run(_look(settings)).topics
+    found = run(ensure_topics(settings))
     for topic in topics_of(settings):
-        print(f"{'exists ' if topic.name in before else 'created'} {topic.name}, {counted(partitions, 'partition')}")
+        partitions = counted(found[topic.name].partitions, "partition")
+        print(f"{'exists ' if topic.name in before else 'created'} {topic.name}, {partitions}")
 
 
 def print_yaml() -> None:
@@ -74,20 +76,22 @@ def show() -> None:
     settings = load_settings()
     console = screen()
     wanted = topics_of(settings)
-    counts: Mapping[str, int] | None = None
+    found: Mapping[str, TopicFacts] | None = None
     partitions, notes = settings.partitions, []
     try:
-        counts = run(_look(settings)).partitions
-        partitions = shared_count(wanted, counts, settings)
+        found = run(_look(settings)).topics
+        partitions = check_topics(wanted, found, settings)
     except SetupError as error:
         notes.append(str(error))
 
     topics = table("Topics", "name", "partitions", "exists", "settings where created", "purpose")
     for topic in wanted:
-        count = counts.get(topic.name) if counts is not None else None
-        exists = "not known" if counts is None else "no" if count is None else "yes"
+        facts = found.get(topic.name) if found is not None else None
+        exists = "not known" if found is None else "no" if facts is None else "yes"
         config = "\n".join(f"{name}={value}" for name, value in topic.config.items())
-        topics.add_row(topic.name, str(count or partitions), exists, config, topic.purpose)
+        topics.add_row(
+            topic.name, str(facts.partitions if facts is not None else partitions), exists, config, topic.purpose
+        )
     console.print(topics)
     console.print()
 
@@ -107,7 +111,7 @@ def show() -> None:
         acls.add_row(acl.role, acl.resource, name, _listed(acl.operations), _listed(acl.operations_to_create))
     console.print(acls)
     console.print("The sender is whoever runs `tally send` or `tally feedback`, or else writes the canonical topics.")
-    missing = [topic.name for topic in wanted if counts is not None and topic.name not in counts]
+    missing = [topic.name for topic in wanted if found is not None and topic.name not in found]
     if missing:
         notes.append(f"{counted(len(missing), 'topic')} of {len(wanted)} missing: run `tally topics --create`.")
     for note in notes:

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +25,7 @@ from app.worker.http.api import Api
 from app.worker.intake.intake import Intake
 from app.worker.kafka.client import SetupError, client_options, ssl_context
 from app.worker.kafka.membership import DeclaredTables, MembershipTransport
+from app.worker.kafka.metadata import TopicFacts
 from app.worker.kafka.topics import ensure_topics
 from app.worker.lane.feed import Feed
 from app.worker.lane.lane import Lane
@@ -68,9 +70,10 @@ class Worker(faust.App):  # type: ignore[misc]
         await self.web.api.close()
         await super().on_stop()
 
-    def _put_together(self, partitions: int) -> Running:
+    def _put_together(self, topics: Mapping[str, TopicFacts]) -> Running:
         """All that the settings ask for, not started yet. Raises `SettingsError` where one of them cannot be used."""
         settings, rulebook = self.settings, self.rulebook
+        partitions = topics[settings.request_topic].partitions
         view = View(settings.clock, settings.windows)
         readings = Readings(view, rulebook, settings.max_classes)
         lane = Lane(settings, rulebook, partitions, rejoin=self._rejoin, fail=give_up)

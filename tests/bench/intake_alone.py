@@ -16,7 +16,8 @@ from app.worker.kafka.topics import ensure_topics
 async def main() -> None:
     """Run until SIGTERM, with the loop and the collector as in a worker."""
     settings = load_settings()
-    intake = Intake(settings, await ensure_topics(settings), Stats())
+    topics = await ensure_topics(settings)
+    intake = Intake(settings, topics[settings.request_topic].partitions, Stats())
     told = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
     gc.disable()

@@ -16,9 +16,10 @@ from app.cli.ends import sentence_of
 from app.cli.feedback import read_value
 from app.cli.lines import Source
 from app.cli.send import Event, LineError, read_line
-from app.settings import Settings
+from app.settings import Settings, load_settings
 from app.worker.kafka import topics
 from app.worker.kafka.client import SetupError
+from app.worker.kafka.metadata import TopicFacts
 
 COMMANDS = ("check", "feedback", "send", "topics", "worker")
 #: Nobody listens on this port.
@@ -219,7 +220,8 @@ def test_yaml_says_all_without_a_broker() -> None:
     rights = {(acl["resource"], acl["name"]): acl["operations"] for acl in worker}
     assert rights["group", "one"] == ["Describe", "Read"]
     assert rights["transactional-id", "one-"] == ["Describe", "Write"]
-    assert rights["topic", "inference-requests"] == ["Describe", "Read", "Write"]  # what is astray is brought home
+    canonical = rights["topic", "inference-requests"]
+    assert canonical == ["Describe", "Read", "Write", "DescribeConfigs"]  # what is astray is brought home
     assert "Read" not in rights["topic", "one-dead-letters"]
 
 
@@ -258,8 +260,40 @@ class Brokers:
 
 def test_new_topics_are_waited_for_until_every_partition_has_a_leader() -> None:
     brokers = Brokers([], [-1, -1], [1, -1], [1, 2])
-    assert asyncio.run(topics._await_leaders(brokers, ["new"])) == {"new": 2}
+    asyncio.run(topics._await_leaders(brokers, ["new"]))
     assert brokers.asked == 4
+
+
+@pytest.mark.parametrize(
+    ("topic", "config", "said"),
+    [
+        ("x-panes", {"cleanup.policy": "delete"}, "x-panes .* has cleanup.policy=delete and must have compact"),
+        ("x-panes", {"cleanup.policy": "compact,delete"}, "has cleanup.policy=compact,delete and must have compact"),
+        ("inference-requests", {"cleanup.policy": "compact"}, "inference-requests .* must have delete"),
+        ("x-exchanges", {"max.message.bytes": "9000"}, "takes max.message.bytes=9000 bytes and must take 16384"),
+        ("x-exchanges", {}, None),  # the brokers do not tell
+        ("x-exchanges", {"cleanup.policy": "compact", "max.message.bytes": "60000"}, None),
+    ],
+)
+def test_a_topic_that_loses_state_or_takes_too_little_is_named_with_the_way_out(
+    topic: str, config: dict[str, str], said: str | None
+) -> None:
+    settings = load_settings(app_id="x")
+    found = {topic: TopicFacts(4, "id", config)}
+    problems = list(topics.topic_problems(topics.topics_of(settings), found))
+    assert len(problems) == (said is not None)
+    if said is not None:
+        assert re.search(said, problems[0])
+        assert f"kafka-configs --alter --topic {topic} --add-config" in problems[0]
+
+
+def test_a_topic_that_keeps_events_for_less_than_labels_may_take_is_noted() -> None:
+    settings = load_settings(app_id="x")
+    found = {"inference-feedback": TopicFacts(4, "id", {"retention.ms": "3600000"})}
+    (note,) = topics.topic_notes(topics.topics_of(settings), found, settings)
+    assert "inference-feedback keeps events for 1 h" in note
+    found = {"inference-feedback": TopicFacts(4, "id", {"retention.ms": "-1"})}
+    assert not list(topics.topic_notes(topics.topics_of(settings), found, settings))
 
 
 def test_new_topics_are_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 from app.core.rules import Rulebook
 from app.settings import SettingsError, load_settings
 from app.worker.build import build
+from app.worker.kafka.metadata import TopicFacts
 from app.worker.running import Running
 
 URL = "http://127.0.0.1:9"
@@ -18,7 +19,8 @@ def put_together(**settings: Any) -> Running:
     """The parts of a worker that is not started."""
 
     async def put() -> Running:
-        return build(load_settings(**settings), Rulebook())._put_together(4)
+        loaded = load_settings(**settings)
+        return build(loaded, Rulebook())._put_together({topic: TopicFacts(4) for topic in loaded.own_topics})
 
     return asyncio.run(put())
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -16,14 +16,25 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
     for_code,
 )
-from aiokafka.protocol.metadata import MetadataRequest
 
 from app.settings import Settings, is_pattern
 from app.worker.kafka.client import SetupError, client_options, unreachable
+from app.worker.kafka.metadata import (
+    CLEANUP,
+    LARGEST_BATCH,
+    RETENTION,
+    TopicFacts,
+    ask_for_topics,
+    topic_configs,
+    topic_id,
+)
 
-_COMPACT = {"cleanup.policy": "compact", "segment.ms": "3600000", "min.cleanable.dirty.ratio": "0.3"}
+_COMPACT = {CLEANUP: "compact", "segment.ms": "3600000", "min.cleanable.dirty.ratio": "0.3"}
 #: Three payloads of `TALLY_MAX_BODY` may travel in one record of these.
-_LARGE = {"max.message.bytes": str(8 << 20)}
+_LARGE = {LARGEST_BATCH: str(8 << 20)}
+
+#: The least that a topic must take at once: a mark and a row of counts always fit.
+LEAST_BATCH = 16 << 10
 
 #: What a regular expression begins with, up to the first character that is more than itself, or is repeated.
 _LITERAL = re.compile(r"(?:(?:[A-Za-z0-9_-]|\\[.-])(?![*?{]))+")
@@ -31,6 +42,8 @@ _LITERAL = re.compile(r"(?:(?:[A-Za-z0-9_-]|\\[.-])(?![*?{]))+")
 _READ = ("Describe", "Read")
 _WRITE = ("Describe", "Write")
 _BOTH = ("Describe", "Read", "Write")
+#: On the topics whose settings must be right; without it they are not checked.
+_CONFIGS = ("DescribeConfigs",)
 
 #: How long new topics may take to get their leaders.
 _LEADER_SECONDS = 10
@@ -57,15 +70,20 @@ class Acl(NamedTuple):
 
 
 class Cluster(NamedTuple):
-    """What the brokers say: their addresses, and the partition count of each topic that was asked for and exists."""
+    """What the brokers say: their addresses, and the facts of each topic that was asked for and exists."""
 
     brokers: list[str]
-    partitions: dict[str, int]
+    topics: dict[str, TopicFacts]
+
+    @property
+    def partitions(self) -> dict[str, int]:
+        """The partition counts of the topics."""
+        return {name: facts.partitions for name, facts in self.topics.items()}
 
 
 def topics_of(settings: Settings) -> list[Topic]:
     """All topics, the canonical three first. All have the same partition count."""
-    week = {"retention.ms": str(int(settings.exchange_retention * 1000))}
+    week = {RETENTION: str(int(settings.exchange_retention * 1000))}
     topics = [
         Topic(settings.request_topic, "requests, keyed by puid", week, _BOTH),  # written by the intake and by POST
         Topic(settings.response_topic, "responses, keyed by puid", week, _BOTH),
@@ -88,7 +106,8 @@ def transactional_ids(settings: Settings, partitions: int) -> list[str]:
 def acls_of(settings: Settings) -> list[Acl]:
     """All that the worker's principal must be allowed, then what that of a sender must be."""
     worker = [
-        Acl("worker", "topic", topic.name, "literal", topic.operations, ("Create",)) for topic in topics_of(settings)
+        Acl("worker", "topic", topic.name, "literal", topic.operations + _CONFIGS, ("Create",))
+        for topic in topics_of(settings)
     ]
     worker += [
         Acl("worker", "group", settings.app_id, "literal", _READ),
@@ -168,11 +187,16 @@ async def _silence(settings: Settings, error: KafkaConnectionError) -> SetupErro
 
 
 async def describe_cluster(admin: AIOKafkaAdminClient, names: Collection[str]) -> Cluster:
-    """The brokers, and the partition counts of those topics that exist."""
+    """The brokers, and the facts of those topics that exist."""
     described = await _metadata(admin, names)
     brokers = [f"{broker['host']}:{broker['port']}" for broker in described["brokers"]]
-    counts = {topic["topic"]: len(topic["partitions"]) for topic in described["topics"] if topic["error_code"] == 0}
-    return Cluster(sorted(brokers), counts)
+    there = {topic["topic"]: topic for topic in described["topics"] if topic["error_code"] == 0}
+    configs = await topic_configs(admin, there)
+    facts = {
+        name: TopicFacts(len(topic["partitions"]), topic_id(topic), configs.get(name, {}))
+        for name, topic in there.items()
+    }
+    return Cluster(sorted(brokers), facts)
 
 
 async def find_sources(admin: AIOKafkaAdminClient, settings: Settings) -> dict[str, int]:
@@ -183,8 +207,8 @@ async def find_sources(admin: AIOKafkaAdminClient, settings: Settings) -> dict[s
     return {name: counts[name] for name in sorted(sources_among(settings, counts))}
 
 
-async def ensure_topics(settings: Settings, *, create: bool = True) -> int:
-    """Create what is missing and check the rest. Returns the partition count that they share.
+async def ensure_topics(settings: Settings, *, create: bool = True) -> dict[str, TopicFacts]:
+    """Create what is missing and check the rest. Returns the facts of all topics; they share their partition count.
 
     Raises `SetupError` with one sentence where a topic does not fit or cannot be had.
     """
@@ -192,34 +216,73 @@ async def ensure_topics(settings: Settings, *, create: bool = True) -> int:
         return await _ensure(admin, settings, create=create)
 
 
-async def _ensure(admin: AIOKafkaAdminClient, settings: Settings, *, create: bool) -> int:
+async def _ensure(admin: AIOKafkaAdminClient, settings: Settings, *, create: bool) -> dict[str, TopicFacts]:
     wanted = topics_of(settings)
-    counts = (await describe_cluster(admin, [topic.name for topic in wanted])).partitions
-    partitions = shared_count(wanted, counts, settings)
-    missing = [topic for topic in wanted if topic.name not in counts]
+    names = [topic.name for topic in wanted]
+    found = (await describe_cluster(admin, names)).topics
+    partitions = check_topics(wanted, found, settings)
+    missing = [topic for topic in wanted if topic.name not in found]
     if missing and not create:
         raise SetupError(f"Topic {missing[0].name} ({missing[0].purpose}) does not exist: run `tally topics --create`.")
     for topic in missing:
         await _create(admin, topic, partitions, settings)
     if missing:
         # Another worker may have created some of them at the same moment.
-        counts |= await _await_leaders(admin, [topic.name for topic in missing])
-        shared_count(wanted, counts, settings)
-    return partitions
+        await _await_leaders(admin, [topic.name for topic in missing])
+        found = (await describe_cluster(admin, names)).topics
+        check_topics(wanted, found, settings)
+    return found
 
 
-def shared_count(wanted: list[Topic], counts: Mapping[str, int], settings: Settings) -> int:
-    """The partition count of the topics that exist, else the one to create them with. Raises where they differ."""
-    known = [(topic.name, counts[topic.name]) for topic in wanted if topic.name in counts]
-    if not known:
-        return settings.partitions
-    first, partitions = known[0]
-    for name, count in known[1:]:
-        if count != partitions:
-            raise SetupError(
-                f"Topic {name} has {count} partitions and {first} has {partitions}: all must have the same."
+def check_topics(wanted: Sequence[Topic], found: Mapping[str, TopicFacts], settings: Settings) -> int:
+    """The partition count of the topics that exist, else the one to create them with.
+
+    Raises `SetupError` for the first that cannot be used as it is.
+    """
+    for problem in topic_problems(wanted, found):
+        raise SetupError(problem)
+    known = next((found[topic.name] for topic in wanted if topic.name in found), None)
+    return known.partitions if known is not None else settings.partitions
+
+
+def topic_problems(wanted: Sequence[Topic], found: Mapping[str, TopicFacts]) -> Iterator[str]:
+    """A sentence for each topic that exists and cannot be used as it is."""
+    known = [(topic, found[topic.name]) for topic in wanted if topic.name in found]
+    for topic, facts in known[1:]:
+        first, partitions = known[0][0].name, known[0][1].partitions
+        if facts.partitions != partitions:
+            yield (
+                f"Topic {topic.name} has {facts.partitions} partitions and {first} has {partitions}: "
+                "all must have the same."
             )
-    return partitions
+    for topic, facts in known:
+        must, is_now = topic.config.get(CLEANUP, "delete"), facts.config.get(CLEANUP, "").strip()
+        if is_now and is_now != must:
+            lost = "state would be deleted" if must == "compact" else "events would be lost"
+            yield (
+                f"Topic {topic.name} ({topic.purpose}) has {CLEANUP}={is_now} and must have {must}, else {lost}: run "
+                f"`kafka-configs --alter --topic {topic.name} --add-config {CLEANUP}={must}`."
+            )
+        largest = facts.largest_batch
+        if largest is not None and largest < LEAST_BATCH:
+            yield (
+                f"Topic {topic.name} takes {LARGEST_BATCH}={largest} bytes and must take {LEAST_BATCH} at least: "
+                f"run `kafka-configs --alter --topic {topic.name} --add-config {LARGEST_BATCH}=1048588`."
+            )
+
+
+def topic_notes(wanted: Sequence[Topic], found: Mapping[str, TopicFacts], settings: Settings) -> Iterator[str]:
+    """A sentence for each topic that can be used, and may lose what a worker needs."""
+    week = int(settings.exchange_retention * 1000)
+    for topic in wanted:
+        facts = found.get(topic.name)
+        kept = int(facts.config.get(RETENTION, -1)) if facts is not None and topic.name in settings.topics else -1
+        if 0 <= kept < week:
+            yield (
+                f"Topic {topic.name} keeps events for {kept / 3600_000:g} h ({RETENTION}={kept}): what is not read "
+                "within that time is lost, and TALLY_EXCHANGE_RETENTION "
+                f"is {settings.exchange_retention / 3600:g} h."
+            )
 
 
 async def _create(admin: AIOKafkaAdminClient, topic: Topic, partitions: int, settings: Settings) -> None:
@@ -234,19 +297,15 @@ async def _create(admin: AIOKafkaAdminClient, topic: Topic, partitions: int, set
             raise SetupError(f"Topic {topic.name} cannot be created: {reason}.")
 
 
-async def _await_leaders(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
-    """Wait until every partition of new topics has a leader: before that, clients do not find it and complain.
-
-    Returns their partition counts.
-    """
+async def _await_leaders(admin: AIOKafkaAdminClient, names: list[str]) -> None:
+    """Wait until every partition of new topics has a leader: before that, clients do not find it and complain."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _LEADER_SECONDS
     while True:
         described = {topic["topic"]: topic for topic in (await _metadata(admin, names))["topics"]}
-        led = {name: len(topic["partitions"]) for name, topic in described.items() if _is_led(topic)}
-        late = [name for name in names if name not in led]
+        late = [name for name in names if name not in described or not _is_led(described[name])]
         if not late:
-            return led
+            return
         if loop.time() > deadline:
             raise SetupError(
                 f"Topic {late[0]} was created, but not all of its partitions had a leader {_LEADER_SECONDS} s later: "
@@ -261,9 +320,8 @@ def _is_led(topic: Mapping[str, Any]) -> bool:
 
 
 async def _metadata(admin: AIOKafkaAdminClient, names: Collection[str] | None) -> dict[str, Any]:
-    """The brokers' answer about topics, or about all. aiokafka's own `describe_topics` would create missing ones."""
-    request = MetadataRequest(None if names is None else sorted(names), allow_auto_topic_creation=False)
-    described: dict[str, Any] = (await admin._send_request(request)).to_object()
+    """The brokers' answer about topics, or about all. Raises `SetupError` for one that cannot be used."""
+    described = await ask_for_topics(admin, names)
     for topic in described["topics"]:
         error = for_code(topic["error_code"])
         if error is TopicAuthorizationFailedError:
