@@ -163,9 +163,9 @@ class MemoryProducer:
 
     # -- what is handed over ------------------------------------------------------------------------------------------
 
-    def create_batch(self) -> Batch:
-        """An empty batch."""
-        return Batch(self._network.weather.batched(), self._batch_bytes)
+    def create_batch(self, most_bytes: int | None = None) -> Batch:
+        """An empty batch, of at most so many bytes."""
+        return Batch(self._network.weather.batched(), self._batch_bytes if most_bytes is None else most_bytes)
 
     async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> asyncio.Future[Any]:
         """Hand a batch over. Returns a future that is done when the broker holds it."""

@@ -11,8 +11,12 @@ Parts are the events of the epoch that changed the exchange, with their payloads
 answered, as they stand now. Times of legs and of feedback are in µs since the epoch, the delay (from a leg's response
 to its newest label) in µs. A feedback whose prediction is not known yet waits for it, so that the record which
 holds it also says what it speaks of.
+
+What would be larger than a record may be travels in several of the same puid. Each says of the legs what the others
+say, and is a record like any other: to merge them one after the other gives what the one would have given.
 """
 
+from collections.abc import Iterator
 from struct import Struct
 from typing import Any, Final
 
@@ -26,8 +30,6 @@ from app.core.join.exchange import Exchange, LegState
 from app.core.join.judging import Judging
 from app.core.join.statements import REWARD, Feedback
 
-#: Feedback of a puid that waits for its prediction is kept up to this size; more is written at once.
-MOST_HELD: Final = 64_000
 _FEEDBACK: Final = b'{"kind":"feedback"'
 _MOST_TEXTS: Final = 4096
 _score = Struct("<f").unpack
@@ -53,6 +55,19 @@ def is_feedback(part: bytes) -> bool:
     return part.startswith(_FEEDBACK)
 
 
+def _together(parts: list[bytes], most: int) -> Iterator[list[bytes]]:
+    """Neighbours among parts that have at most so many bytes together, commas included; or one that has more."""
+    some: list[bytes] = []
+    size = 0
+    for one in parts:
+        if some and size + len(one) + 1 > most:
+            yield some
+            some, size = [], 0
+        some.append(one)
+        size += len(one) + 1
+    yield some
+
+
 class Joining:
     """Makes joined records, with the numbers of one partition's `Numbers`."""
 
@@ -73,6 +88,25 @@ class Joining:
         newest = b',"feedback_time":%d' % time if time else b""
         name = orjson.dumps(puid.decode(errors="replace"))
         return b'{"puid":%b,"parts":[%b],"legs":[%b]%b}' % (name, b",".join(parts), text, newest)
+
+    def records(self, puid: bytes, parts: list[bytes], exchange: Exchange, most: int) -> Iterator[bytes]:
+        """The record of a puid, or several where it would have more than so many bytes.
+
+        One that holds a single part may have more all the same. It is nobody's then; where no other says how the legs
+        stand, a record without parts does. Where that alone is too much there is one record, of all.
+        """
+        whole = self.record(puid, parts, exchange)
+        beside = len(whole) - sum(map(len, parts)) - len(parts)
+        if len(whole) <= most or not parts or beside > most:
+            yield whole
+            return
+        told = False
+        for some in _together(parts, most - beside):
+            record = self.record(puid, some, exchange)
+            told = told or len(record) <= most
+            yield record
+        if not told and any(state.time for state in exchange.legs):
+            yield self.record(puid, [], exchange)
 
     def legs(self, exchange: Exchange) -> list[dict[str, Any]]:
         """The legs that have answered, as they stand."""

@@ -23,6 +23,7 @@ from app.settings import Settings
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.consumer import OpenConsumer, RecordConsumer, open_consumer
 from app.worker.kafka.producer import OpenProducer, open_producer
+from app.worker.kafka.sizes import Sizes
 from app.worker.lane.loading import Loader
 from app.worker.lane.partition import Partition
 
@@ -57,6 +58,7 @@ class Lane:
         fail: Callable[[SetupError], None],
         open_consumer: OpenConsumer = open_consumer,
         open_producer: OpenProducer = open_producer,
+        sizes: Sizes | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
@@ -68,6 +70,7 @@ class Lane:
         self._rejoin = rejoin
         self._fail = fail
         self._open_consumer = open_consumer
+        self._sizes = Sizes() if sizes is None else sizes
         self._wall = wall
         self._loader = Loader(
             settings,
@@ -75,6 +78,7 @@ class Lane:
             self._new_shard,
             open_consumer=open_consumer,
             open_producer=open_producer,
+            sizes=self._sizes,
             wall=wall,
         )
         self.recovery = self._loader.recovery
@@ -203,7 +207,7 @@ class Lane:
             self.partitions,
             self._rulebook,
             settings.clock,
-            settings.limits,
+            self._sizes.limits(settings),
             self.stats,
             logs=settings.log_topic is not None,
         )

@@ -17,6 +17,7 @@ from app.settings import Settings
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.consumer import OpenConsumer
 from app.worker.kafka.producer import OpenProducer, close_producer
+from app.worker.kafka.sizes import Sizes
 from app.worker.lane.partition import Partition
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Loader:
         *,
         open_consumer: OpenConsumer,
         open_producer: OpenProducer,
+        sizes: Sizes,
         wall: Callable[[], float],
     ) -> None:
         self.recovery = Recovery()
@@ -51,6 +53,7 @@ class Loader:
         self._new_shard = new_shard
         self._open_consumer = open_consumer
         self._open_producer = open_producer
+        self._sizes = sizes
         self._wall = wall
 
     async def load(self, numbers: list[int]) -> list[Partition]:
@@ -93,7 +96,7 @@ class Loader:
                     f"have {self._partitions}: give the topics their old count, or start afresh with another "
                     "TALLY_APP_ID."
                 )
-            loaded.append(Partition(number, shard, producer, settings, self._wall))
+            loaded.append(Partition(number, shard, producer, settings, self._sizes, self._wall))
         recovery = self.recovery
         recovery.records, recovery.seconds = sum(map(len, states.values())), loop.time() - began
         log.info("loaded partitions=%s records=%d seconds=%.2f", sorted(producers), recovery.records, recovery.seconds)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from app.core.events import Reason
 from app.core.join import bulky
-from app.core.join.bulky import LARGEST_EXCHANGE
 from app.core.join.statements import RowLabel, RowLabels
+from app.core.limits import Limits
 from tests.builders import MODEL, Ledger, Record, a_feedback, a_request, a_response, run
 
 
@@ -51,7 +51,7 @@ def test_ten_thousand_labelled_rows_fit() -> None:
     ledger = Ledger().absorb(*records).cut()
     assert not ledger.dead
     assert ledger.models()[MODEL].confusion == expected
-    assert max(map(len, ledger.exchanges[0].values())) < LARGEST_EXCHANGE
+    assert max(map(len, ledger.exchanges[0].values())) < Limits().exchange_bytes
 
 
 def test_four_hundred_legs_of_one_puid() -> None:
@@ -73,7 +73,7 @@ def test_what_does_not_fit_is_refused_and_leaves_no_trace() -> None:
     fit = len(ledger.models())
     assert 3 < fit < 8
     assert ledger.refusals == [Reason.EXCHANGE_TOO_LARGE] * (8 - fit)
-    assert max(map(len, ledger.exchanges[0].values())) <= LARGEST_EXCHANGE
+    assert max(map(len, ledger.exchanges[0].values())) <= Limits().exchange_bytes
     ledger.absorb(a_feedback(["x"] * 300, predictor="p0", at=50), a_request(predictor="p0", at=-1)).cut()
     assert ledger.models()["ns/svc/p0/m"].judged == 300
     ledger.restart()

@@ -24,6 +24,7 @@ from app.settings import load_settings
 from app.worker.intake.intake import Intake
 from app.worker.intake.outlet import Outlet
 from app.worker.kafka.producer import BATCH_BYTES
+from app.worker.kafka.sizes import Sizes
 from app.worker.kafka.topics import acls_of, sources_among
 from tests.worker.kafka import scripted
 from tests.worker.kafka.scripted import in_no_time, until
@@ -42,9 +43,11 @@ class Brokers:
         self.written: dict[tuple[str, int], list[Record]] = {}
         self.waiting: list[asyncio.Future[None]] = []
         self.committed: list[dict[TopicPartition, int]] = []
+        self.events: Counter[str] = Counter()  # that are counted as theirs
+        self.rejected: Counter[str] = Counter()
 
-    def create_batch(self) -> BatchBuilder:
-        return BatchBuilder(BATCH_BYTES, 0)
+    def create_batch(self, most_bytes: int) -> BatchBuilder:
+        return BatchBuilder(most_bytes, 0)
 
     async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[None]:
         data = bytes(batch._build())
@@ -72,13 +75,14 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-def run(test: Callable[[Outlet, Brokers], Awaitable[None]]) -> Brokers:
+def run(test: Callable[[Outlet, Brokers], Awaitable[None]], sizes: Sizes | None = None) -> Brokers:
     """Run a test with an outlet of its own."""
     brokers = Brokers()
 
     async def wrapped() -> None:
         producer: Any = brokers
-        outlet = Outlet(SETTINGS, PARTITIONS, producer, brokers.commit)
+        counted = brokers.events, brokers.rejected
+        outlet = Outlet(SETTINGS, PARTITIONS, producer, brokers.commit, sizes or Sizes(), *counted)
         await test(outlet, brokers)
         await outlet.close()
 
@@ -133,8 +137,9 @@ def test_an_event_that_no_batch_takes_is_given_back_and_stops_no_other() -> None
     events = [an_event(Kind.REQUEST, "one", b"v" * size) for size in sizes]
 
     async def test(outlet: Outlet, brokers: Brokers) -> None:
-        assert outlet.put(events[1:2]) == [events[1][1]]
-        assert outlet.put(events) == [events[1][1], events[4][1]]
+        topic = SETTINGS.request_topic
+        assert outlet.put(events[1:2]) == [(topic, events[1][1])]
+        assert outlet.put(events) == [(topic, events[1][1]), (topic, events[4][1])]
         outlet.note(SOURCE, 40, 40)
         outlet.send()
         for _ in range(6):
@@ -264,22 +269,20 @@ def test_a_record_at_which_rekeying_breaks_is_refused_alone(monkeypatch: pytest.
         return Rekeyed(events, [])
 
     monkeypatch.setattr(Rekeying, "rekey", rekey)
-    stats = Stats()
     records = [Record(number, TIME, None, b"%d" % number) for number in range(6)]
 
     async def test(outlet: Outlet, brokers: Brokers) -> None:
-        intake = Intake(SETTINGS, PARTITIONS, stats)
-        intake._rekey_list(outlet, SOURCE, records)
-        assert intake.events == {"source": 5}
-        outlet.note(SOURCE, 6, 6)
+        intake = Intake(SETTINGS, PARTITIONS, Stats())
+        outlet.note(SOURCE, 6, 6, intake._rekey_list(outlet, SOURCE, records))
         outlet.send()
         await brokers.acknowledge()
 
-    written = run(test).written
+    brokers = run(test)
+    written = brokers.written
     (letter,) = written.pop(("shop-dead-letters", 1))
     assert (letter.value, dict(letter.headers)["origin-offset"]) == (b"3", b"3")
     assert [record.value for (records,) in [written.values()] for record in records] == [b"0", b"1", b"2", b"4", b"5"]
-    assert stats.rejected == {"unexpected": 1}
+    assert (brokers.events, brokers.rejected) == ({"source": 5}, {"unexpected": 1})
 
 
 def test_an_outlet_closes_also_in_the_moment_in_which_it_has_something_to_send() -> None:
@@ -304,8 +307,8 @@ class Producer:
         self.slow = False
         self._sender = SimpleNamespace(sender_task=None)
 
-    def create_batch(self) -> BatchBuilder:
-        return BatchBuilder(BATCH_BYTES, 0)
+    def create_batch(self, most_bytes: int) -> BatchBuilder:
+        return BatchBuilder(most_bytes, 0)
 
     async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[None]:
         self.batches.append((topic, batch.record_count()))
@@ -409,12 +412,13 @@ def test_brokers_that_do_not_acknowledge_before_a_partition_goes_have_it_sent_ag
         producer.slow = True
         await until(lambda: SOURCE in brokers.member.assignment() if brokers.consumers else False)
         brokers.write(SOURCE, b'{"puid": "p", "features": [1], "output": 0}')
-        await until(lambda: intake.events["source"] == 2)
+        await until(lambda: len(producer.batches) == 2)
         await brokers.member.rebalance()
         assert brokers.committed[SOURCE] == 0
+        assert not intake.events
         producer.slow = False
         await until(lambda: brokers.committed[SOURCE] == 1)
-        assert intake.events["source"] == 4
+        assert intake.events == {"source": 2}
 
     run_intake(brokers, test)
     assert len(brokers.consumers) == 2
