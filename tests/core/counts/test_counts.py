@@ -111,6 +111,18 @@ def test_each_change_is_written_once() -> None:
     assert flat(partition.view.total(ACCOUNTS[0])) == {ATOMS[0]: 1, ATOMS[1]: 2}
 
 
+def test_a_pane_that_is_too_large_for_a_record_has_one_for_each_row() -> None:
+    rows = [Atom(f"confusion={number:0100}", "0") for number in range(20)]
+    partition = Partition()
+    partition.count(ACCOUNTS[0], 0, dict.fromkeys(rows, 1))
+    records = {key: value for key, value in partition.counts.changes(1000) if isinstance(parse_key(key), RowKey)}
+    assert len(records) == 20
+    assert all(len(key) + len(value or b"") <= 1000 for key, value in records.items())
+    partition = Partition()
+    partition.count(ACCOUNTS[0], 0, dict.fromkeys(rows, 1))
+    assert sum(isinstance(parse_key(key), RowKey) for key, _ in partition.counts.changes(10_000)) == 1
+
+
 def test_a_pane_of_many_cells_has_a_record_for_each_row_that_changes() -> None:
     partition = Partition()
     for actual in range(12):
