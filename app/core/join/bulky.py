@@ -24,14 +24,17 @@ class Bulky:
 
     def __init__(self, count: Callable[[Exchange], list[Counted]], largest: int) -> None:
         self._count = count
-        self.limit(largest)
         self.exchanges: dict[bytes, Exchange] = {}  # to be read only
         self._sizes: dict[bytes, int] = {}  # in bytes, at most
         self._refused: dict[bytes, int] = {}  # the shortest value that did not fit, until something else changes
         self._touched: set[bytes] = set()
+        self._largest = 0
+        self.limit(largest)
 
     def limit(self, largest: int) -> None:
         """Let no exchange be made larger than so many bytes from now on."""
+        if largest != self._largest:
+            self._refused.clear()
         self._largest = largest
         self.bytes = _BYTES * largest // _OF
         self.parts = _PARTS * largest // _OF
@@ -91,7 +94,7 @@ class Bulky:
         """The exchanges that have changed; then all are forgotten but these, which may be asked for soon again."""
         for key in self._touched:
             yield key, self.exchanges[key]
-        for key in self.exchanges.keys() - self._touched:
+        for key in (self.exchanges.keys() | self._refused.keys()) - self._touched:
             self.forget(key)
         self._touched.clear()
 

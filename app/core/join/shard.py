@@ -369,8 +369,7 @@ class Shard:
 
     def _settle_all(self) -> None:
         self.settle()
-        if self._bulky:
-            self._settle(self._bulky.changed())
+        self._settle(self._bulky.changed())
 
     def _count(self, counted: list[Counted], sign: int) -> None:
         delta = self._delta

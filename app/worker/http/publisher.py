@@ -11,14 +11,14 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed
+from aiokafka.errors import KafkaError, ProducerClosed
 
 from app.core.dialects.plain import Event
 from app.core.wire.partitioning import partition_of
 from app.settings import Settings
 from app.worker.kafka.client import client_options
 from app.worker.kafka.producer import Producer
-from app.worker.kafka.sizes import Sent, Sizes, first_failure, size_alone
+from app.worker.kafka.sizes import TOO_LARGE, Sizes, size_alone
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class Publisher:
                 producer = await self._connected()
                 try:
                     await _send(producer, records, timestamp)
-                except MessageSizeTooLargeError:  # a topic takes less than it did; these may have shared a batch
+                except TOO_LARGE:  # a topic takes less than it did; these may have shared a batch
                     await self._send_each(producer, records, timestamp)
                     self._retire(producer)
         except (KafkaError, OSError, TimeoutError) as error:
@@ -121,10 +121,11 @@ class Publisher:
             batch.append(timestamp=timestamp, key=event.key, value=event.value, headers=list(event.headers))
             size = batch.size()
             number = partition_of(event.key, len(await producer.partitions_for(topic)))
-            future = await producer.send_batch(batch, topic, partition=number)
-            failure = await first_failure([Sent(topic, size, 1, future)], self._sizes)
-            if failure is not None:
-                raise TooLargeError(self._too_large(topic, size)) if failure.too_large else failure.error
+            try:
+                await (await producer.send_batch(batch, topic, partition=number))
+            except TOO_LARGE:
+                self._sizes.refuse(topic, size, 1)
+                raise TooLargeError(self._too_large(topic, size)) from None
 
     def _too_large(self, topic: str, size: int) -> str:
         return f"as a record of Kafka the event has {size} bytes, and {self._sizes.sentence(topic)}"

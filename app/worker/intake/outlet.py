@@ -15,7 +15,7 @@ from app.core.events import Kind
 from app.core.letters import DeadLetter, letter_record
 from app.core.wire.partitioning import partitions_of
 from app.settings import Settings
-from app.worker.kafka.sizes import Sent, Sizes, first_failure
+from app.worker.kafka.sizes import Sending, Sizes
 
 #: Records that are worth a round of batches while more is there to be read: so many, and for each batch so many.
 _ROUND: Final = 4_000
@@ -220,26 +220,17 @@ class Outlet:
             self._moved.set()
 
     async def _send(self, now: Round) -> None:
-        """Send a round and wait for its acknowledgements; more than one request holds goes in several."""
-        sent: list[Sent] = []
+        """Send a round and wait for its acknowledgements; more than one request holds goes in several.
+
+        Of what is refused for its size the next session makes smaller batches, and dead letters.
+        """
+        sending = Sending(self._producer, self._sizes)
         size = 0
         for slot, batch in now.batches():
             number, partition = divmod(slot, self._partitions)
-            topic = self._topics[number]
-            length, records = batch.size(), batch.record_count()
-            future = await self._producer.send_batch(batch, topic, partition=partition)
-            sent.append(Sent(topic, length, records, future))
-            size += length
+            size += batch.size()
+            await sending.send(batch, self._topics[number], partition)
             if size >= _MOST_BYTES:
-                await self._settle(sent)
-                sent, size = [], 0
-        await self._settle(sent)
-
-    async def _settle(self, sent: list[Sent]) -> None:
-        """Wait until the brokers have answered all that was sent. Raises what they refused.
-
-        Where that was too large the next session makes smaller batches of it, and dead letters.
-        """
-        failure = await first_failure(sent, self._sizes)
-        if failure is not None:
-            raise KafkaError(str(failure)) from failure.error
+                await sending.settle()
+                size = 0
+        await sending.settle()

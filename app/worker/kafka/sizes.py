@@ -12,7 +12,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError, RecordTooLargeError
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError, RecordTooLargeError
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from app.core.limits import Limits
@@ -22,7 +23,8 @@ from app.worker.kafka.producer import BATCH_BYTES
 
 #: What a batch of one record has beside key and value: 61 bytes of its header, and up to 31 of the record's own.
 _OVERHEAD: Final = 100
-_TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError, RecordTooLargeError)
+#: How brokers, and the producer before them, refuse what is too large.
+TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError, RecordTooLargeError)
 
 
 class Sizes:
@@ -101,40 +103,62 @@ def size_alone(key: bytes | None, value: bytes | None, headers: Sequence[Any]) -
     return size
 
 
-class Sent(NamedTuple):
-    """A batch on its way: its topic, its bytes and records, and what its brokers' answer is awaited by."""
+class RefusedBatchError(KafkaError):  # type: ignore[misc]
+    """Brokers have refused a batch for its size; the message says which."""
 
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class _Sent(NamedTuple):
     topic: str
     size: int
     records: int
     future: "asyncio.Future[object]"
 
 
-class Failure(NamedTuple):
-    """A batch that brokers do not hold, and why."""
+class Sending:
+    """Batches on their way, handed over one after the other.
 
-    batch: Sent
-    error: BaseException
-
-    @property
-    def too_large(self) -> bool:
-        """Whether it is its size."""
-        return isinstance(self.error, _TOO_LARGE)
-
-    def __str__(self) -> str:
-        topic, size, records, _ = self.batch
-        return f"a batch for {topic} of {size} bytes and {records} records was refused: {self.error!r}"
-
-
-async def first_failure(sent: Sequence[Sent], sizes: Sizes) -> Failure | None:
-    """Wait until the brokers have answered all that was sent. Returns the first that they do not hold.
-
-    `sizes` learns what was refused for its size; the next batches must be of another producer, since brokers miss the
-    numbers of these.
+    What is refused for its size the `Sizes` learn; all that comes after it must be of another producer, since the
+    brokers miss the numbers of its records.
     """
-    outcomes = await asyncio.gather(*(batch.future for batch in sent), return_exceptions=True)
-    failures = [Failure(batch, it) for batch, it in zip(sent, outcomes, strict=True) if isinstance(it, BaseException)]
-    for failure in failures:
-        if failure.too_large:
-            sizes.refuse(failure.batch.topic, failure.batch.size, failure.batch.records)
-    return failures[0] if failures else None
+
+    def __init__(self, producer: AIOKafkaProducer, sizes: Sizes) -> None:
+        self._producer = producer
+        self._sizes = sizes
+        self._sent: list[_Sent] = []
+
+    async def send(self, batch: Any, topic: str, partition: int) -> None:
+        """Hand a batch over. Raises RefusedBatchError where one before it was refused, or what else goes wrong."""
+        size, records = batch.size(), batch.record_count()
+        try:
+            future = await self._producer.send_batch(batch, topic, partition=partition)
+        except KafkaError:  # the brokers may take nothing any more, since they have refused one
+            await asyncio.sleep(0)
+            self._raise([sent for sent in self._sent if sent.future.done()], only_refused=True)
+            raise
+        self._sent.append(_Sent(topic, size, records, future))
+
+    async def settle(self) -> None:
+        """Wait until the brokers have answered all. Raises RefusedBatchError, else what else went wrong first."""
+        await asyncio.gather(*(sent.future for sent in self._sent), return_exceptions=True)
+        self._raise(self._sent, only_refused=False)
+        self._sent = []
+
+    def _raise(self, answered: list[_Sent], *, only_refused: bool) -> None:
+        failed = [(sent, error) for sent in answered if (error := _error_of(sent)) is not None]
+        refused = [(sent, error) for sent, error in failed if isinstance(error, TOO_LARGE)]
+        for sent, _ in refused:
+            self._sizes.refuse(sent.topic, sent.size, sent.records)
+        for sent, error in refused:
+            raise RefusedBatchError(
+                f"a batch for {sent.topic} of {sent.size} bytes and {sent.records} records was refused ({error!r}): "
+                "the next ones are smaller"
+            ) from error
+        for _, error in failed if not only_refused else ():
+            raise error
+
+
+def _error_of(sent: _Sent) -> BaseException | None:
+    return asyncio.CancelledError() if sent.future.cancelled() else sent.future.exception()

@@ -10,7 +10,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from itertools import repeat
-from typing import Any
 
 import orjson
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -24,7 +23,7 @@ from app.core.wire.partitioning import partition_of
 from app.core.wire.records import Record
 from app.settings import Settings
 from app.worker.kafka.producer import close_producer
-from app.worker.kafka.sizes import Sent, Sizes, first_failure, size_alone
+from app.worker.kafka.sizes import RefusedBatchError, Sending, Sizes, size_alone
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +122,8 @@ class Partition:
             raise
         except LostError as error:
             self.lost = error
+        except RefusedBatchError as error:
+            self.lost = LostError(str(error))
         except (ProducerFenced, IllegalOperation, AssertionError) as error:
             self.lost = LostError(f"another worker has taken it (fenced: {type(error).__name__})")
         except TimeoutError:
@@ -149,18 +150,16 @@ class Partition:
         """
         settings, producer = self._settings, self._producer
         await producer.begin_transaction()
-        sent: list[Sent] = []
+        sending = Sending(producer, self._sizes)
         for topic, changes in ((settings.exchanges_topic, cut.exchanges), (settings.panes_topic, cut.panes)):
-            self._raise_lacking(topic, await self._send(topic, changes, sent))
+            self._raise_lacking(topic, await self._send(topic, changes, sending))
         if settings.log_topic:
-            lacking = await self._send(settings.log_topic, cut.joined, sent)
+            lacking = await self._send(settings.log_topic, cut.joined, sending)
             cut.dead += [self._not_logged(settings.log_topic, record) for record in lacking]
         most = self._sizes.of(settings.dead_letters_topic)
-        await self._send(settings.dead_letters_topic, [letter_record(letter, most) for letter in cut.dead], sent)
-        await self._rekey([*cut.astray, *cut.lent], sent)
-        failure = await first_failure(sent, self._sizes)
-        if failure is not None:
-            raise LostError(f"{failure}; the next ones are smaller") if failure.too_large else failure.error
+        await self._send(settings.dead_letters_topic, [letter_record(letter, most) for letter in cut.dead], sending)
+        await self._rekey([*cut.astray, *cut.lent], sending)
+        await sending.settle()
         offsets = {TopicPartition(topic, self.number): offset for topic, offset in cut.offsets.items()}
         if offsets:
             await producer.send_offsets_to_transaction(offsets, settings.app_id)
@@ -170,11 +169,11 @@ class Partition:
         self,
         topic: str,
         records: Iterable[OutRecord],
-        sent: list[Sent],
+        sending: Sending,
         partition: int | None = None,
         times: Iterable[int] | None = None,
     ) -> list[OutRecord]:
-        """Hand records over in as few batches as the topic takes; these go to `sent`. `times` are in ms.
+        """Hand records over in as few batches as the topic takes. `times` are in ms.
 
         Returns the records that it does not take even by themselves.
         """
@@ -190,21 +189,16 @@ class Partition:
                     append = None
                     continue
                 if batch is not None:
-                    await self._hand_over(batch, topic, number, sent)
+                    await sending.send(batch, topic, number)
                 batch = self._producer.create_batch(self._sizes.of(topic))
                 append = batch.append
                 fits = append(timestamp=time, key=key, value=value, headers=given)
                 assert fits is not None, "a record does not fit an empty batch"
         if batch is not None:
-            await self._hand_over(batch, topic, number, sent)
+            await sending.send(batch, topic, number)
         return lacking
 
-    async def _hand_over(self, batch: Any, topic: str, partition: int, sent: list[Sent]) -> None:
-        size, records = batch.size(), batch.record_count()
-        future = await self._producer.send_batch(batch, topic, partition=partition)
-        sent.append(Sent(topic, size, records, future))
-
-    async def _rekey(self, some: list[Astray], sent: list[Sent]) -> None:
+    async def _rekey(self, some: list[Astray], sending: Sending) -> None:
         """Hand events over to the partitions of the keys that they are brought to."""
         places: defaultdict[tuple[str, int], list[Astray]] = defaultdict(list)
         for astray in some:
@@ -212,7 +206,7 @@ class Partition:
         for (topic, partition), moved in places.items():
             records: list[OutRecord] = [(one.key, one.record.value, one.headers) for one in moved]
             times = [one.record.timestamp for one in moved]
-            self._raise_lacking(topic, await self._send(topic, records, sent, partition, times))
+            self._raise_lacking(topic, await self._send(topic, records, sending, partition, times))
 
     def _raise_lacking(self, topic: str, lacking: list[OutRecord]) -> None:
         """End the unit where a record that it must write does not fit; loaded again, it knows so before it makes it."""

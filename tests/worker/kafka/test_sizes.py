@@ -8,7 +8,9 @@ from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
     RecordListTooLargeError,
+    RecordTooLargeError,
 )
 from aiokafka.producer.message_accumulator import BatchBuilder
 from hypothesis import given
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from app.settings import load_settings
 from app.worker.kafka.metadata import LARGEST_BATCH, TopicFacts
 from app.worker.kafka.producer import BATCH_BYTES
-from app.worker.kafka.sizes import Failure, Sent, Sizes, first_failure, size_alone
+from app.worker.kafka.sizes import RefusedBatchError, Sending, Sizes, size_alone
 from app.worker.kafka.topics import LEAST_BATCH
 
 TOPIC = "inference-requests"
@@ -121,29 +123,64 @@ def test_a_usual_topic_bounds_nothing_more_than_the_settings_do() -> None:
     assert Sizes().limits(load_settings()).exchange_bytes == 256_000
 
 
-@pytest.mark.parametrize("error", [MessageSizeTooLargeError, RecordListTooLargeError])
+class Producer:
+    """One whose brokers answer as it is told."""
+
+    def __init__(self, *answers: Exception | None) -> None:
+        self.answers = list(answers)
+        self.broken: Exception | None = None
+
+    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> "asyncio.Future[object]":
+        if self.broken is not None:
+            raise self.broken
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        answer = self.answers.pop(0)
+        future.set_result(None) if answer is None else future.set_exception(answer)
+        return future
+
+
+def a_batch(records: int) -> BatchBuilder:
+    batch = BatchBuilder(BATCH_BYTES, 0)
+    for _ in range(records):
+        batch.append(timestamp=0, key=b"k", value=bytes(1000), headers=[])
+    return batch
+
+
+@pytest.mark.parametrize("error", [MessageSizeTooLargeError, RecordListTooLargeError, RecordTooLargeError])
 def test_of_batches_that_are_refused_for_their_size_all_are_learnt_from(error: type[KafkaError]) -> None:
     sizes = Sizes()
 
-    async def fail(outcomes: list[Any]) -> Failure | None:
-        sent = []
-        for number, outcome in enumerate(outcomes):
-            future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-            future.set_result(None) if outcome is None else future.set_exception(outcome)
-            sent.append(Sent(f"t{number}", 1000, 1 + number % 2, future))
-        return await first_failure(sent, sizes)
+    async def send(*answers: Exception | None) -> None:
+        producer: Any = Producer(*answers)
+        sending = Sending(producer, sizes)
+        for number in range(len(answers)):
+            await sending.send(a_batch(1 + number % 2), f"t{number}", 0)
+        await sending.settle()
 
-    assert asyncio.run(fail([None, None])) is None
-    failure = asyncio.run(fail([None, error(), error(), KafkaConnectionError()]))
-    assert failure is not None
-    assert (failure.batch.topic, failure.too_large) == ("t1", True)
-    assert "t1 of 1000 bytes and 2 records" in str(failure)
-    assert [(sizes.of(f"t{number}"), sizes.largest(f"t{number}")) for number in range(4)] == [
-        (BATCH_BYTES, BATCH_BYTES),
-        (500, BATCH_BYTES),
-        (999, 999),
-        (BATCH_BYTES, BATCH_BYTES),
-    ]
-    failure = asyncio.run(fail([None, KafkaConnectionError()]))
-    assert failure is not None
-    assert not failure.too_large
+    asyncio.run(send(None, None))
+    with pytest.raises(KafkaConnectionError):
+        asyncio.run(send(None, KafkaConnectionError()))
+    assert sizes.of("t1") == BATCH_BYTES
+    with pytest.raises(RefusedBatchError, match=r"t1 of 20\d\d bytes and 2 records"):
+        asyncio.run(send(KafkaConnectionError(), error(), error(), None))
+    assert 1000 < sizes.of("t1") < 1100
+    assert sizes.largest("t1") == BATCH_BYTES
+    assert 1000 < sizes.of("t2") == sizes.largest("t2") < 1100
+    assert sizes.of("t3") == BATCH_BYTES
+
+
+def test_a_refused_batch_is_learnt_from_also_where_the_producer_breaks_by_it() -> None:
+    sizes = Sizes()
+
+    async def send() -> None:
+        fake = Producer(None, MessageSizeTooLargeError())
+        producer: Any = fake
+        sending = Sending(producer, sizes)
+        for _ in range(2):
+            await sending.send(a_batch(2), TOPIC, 0)
+        fake.broken = OutOfOrderSequenceNumber()
+        await sending.send(a_batch(2), TOPIC, 0)
+
+    with pytest.raises(RefusedBatchError, match=TOPIC):
+        asyncio.run(send())
+    assert sizes.of(TOPIC) < 1100
