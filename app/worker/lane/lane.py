@@ -79,6 +79,7 @@ class Lane:
         self.assigned: set[int] | None = None  # None until the group has answered
         self._rulebook = rulebook
         self._rejoin = rejoin
+        self._ask_ids = ask_ids
         self._open_consumer = open_consumer
         self._sizes = Sizes() if sizes is None else sizes
         self.clock = clock if clock is not None else Clock()
@@ -210,8 +211,12 @@ class Lane:
         self.upkeep.begin(numbers - set(self.running))
 
     def begin_anew(self, topic: str, identity: str) -> None:
-        """Read a topic from its beginning: it has been made anew, with this id."""
-        for part in self.running.values():
+        """Read a topic from its beginning if it has been made anew, with this id; empty where brokers have none."""
+        parts = [part for part in self.running.values() if part.shard.topic_ids.get(topic, identity) != identity]
+        if not (parts and identity):
+            return
+        log.warning("topic=%s has been made anew: it is read from its beginning", topic)
+        for part in parts:
             part.shard.begin_anew(topic)
             part.shard.topic_ids[topic] = identity
         self.upkeep.begin_anew(topic)
@@ -395,21 +400,24 @@ class Lane:
     async def _move_into_range(self, places: dict[TopicPartition, int]) -> None:
         """The broker no longer has the records that come next: go on with the oldest, and say what is lost.
 
-        Where the topic ends before them it is another one, or has been cut: what the join has already is a duplicate.
+        Where the topic ends before them it has been made anew, or cut: what the join has already is a duplicate.
         """
         consumer = self._consumer
         assert consumer is not None
         turn = self._turn
         try:
             beginnings = await consumer.beginning_offsets(list(places))
-        except KafkaError as error:
+            ids = await self._ask_ids()
+        except (KafkaError, SetupError) as error:
             log.debug("the beginnings of topics could not be read; the next fetch says it again: %r", error)
             return
         if turn != self._turn:
             return  # a fetch of what is read now will say it again, if it is still so
+        for topic in {tp.topic for tp in places}:
+            self.begin_anew(topic, ids.get(topic, ""))
         for tp, place in places.items():
             part = self.running.get(tp.partition)
-            if part is None:
+            if part is None or part.shard.offsets.get(tp.topic) != place:
                 continue
             goal = beginnings[tp]
             lost = max(0, goal - place)
