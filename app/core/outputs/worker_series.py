@@ -155,7 +155,7 @@ WORKER: tuple[WorkerSeries, ...] = (
     ),
     WorkerSeries(
         "tally_intake_events_total", "counter", ("topic",),
-        "Canonical events that the intake made, by source topic.",
+        "Canonical events that the intake has written, by source topic.",
         _intake(lambda intake: sorted(_each(intake.events))),
     ),
     WorkerSeries(
