@@ -11,6 +11,7 @@ class Stats:
     events: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
     rekeyed: int = 0
     corrections: int = 0
     late: int = 0

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed
 
 from app.core.dialects.plain import Event
 from app.settings import Settings
-from app.worker.kafka.client import client_options
+from app.worker.kafka.client import client_options, forbid_topic_creation
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class TooLargeError(Exception):
 
 def make_producer(settings: Settings) -> AIOKafkaProducer:
     """A producer that sends together what comes together, and soon."""
-    return AIOKafkaProducer(
+    producer = AIOKafkaProducer(
         **client_options(settings),
         acks="all",
         linger_ms=2,
@@ -52,6 +52,8 @@ def make_producer(settings: Settings) -> AIOKafkaProducer:
         max_request_size=2 * settings.max_body + (1 << 20),  # the topic's limit decides, not another one
         request_timeout_ms=10_000,  # shorter than a sender waits, so that it is told what went wrong
     )
+    forbid_topic_creation(producer.client)
+    return producer
 
 
 class Publisher:

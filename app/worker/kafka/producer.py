@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from app.settings import Settings
-from app.worker.kafka.client import client_options
+from app.worker.kafka.client import client_options, forbid_topic_creation
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ async def open_producer(settings: Settings, partition: int | None = None) -> AIO
         }
     )
     producer = AIOKafkaProducer(**client_options(settings), max_batch_size=BATCH_BYTES, **options)
+    forbid_topic_creation(producer.client)
     try:
         async with asyncio.timeout(settings.session_timeout * 2):
             await producer.start()

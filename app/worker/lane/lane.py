@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable
 
@@ -103,17 +104,29 @@ class Lane:
         """The partition that a puid belongs to."""
         return partition_of(puid, self.partitions)
 
-    def lag(self) -> tuple[dict[str, int], float]:
-        """How many events each topic is behind, and by how many seconds the slowest partition is."""
-        events = dict.fromkeys(self.settings.topics, 0)
+    def lag(self) -> tuple[dict[str, float], float]:
+        """How many events each topic is behind, and by how many seconds the slowest partition is.
+
+        NaN where that is not known: while a partition is not loaded, and where the broker has not answered a fetch of
+        it within a session's time.
+        """
+        events = dict.fromkeys(self.settings.topics, 0.0 if self.ready else math.nan)
         seconds = 0.0
         for part in self.running.values():
             for topic in self.settings.topics:
-                events[topic] += self._unread(part, topic)
+                events[topic] += self._known_unread(part, topic)
             clock = self._clock(part)
             if clock is not None:
                 seconds = max(seconds, self.now() - clock)
-        return events, seconds
+        return events, math.nan if any(map(math.isnan, events.values())) else seconds
+
+    def fetch_age(self) -> float:
+        """Seconds since a broker last answered a fetch; NaN while nothing is fetched."""
+        return self._consumer.fetch_age() if self._consumer is not None and self.running else math.nan
+
+    def unanswered(self, seconds: float) -> list[str]:
+        """The topics of which a partition has been asked for so long in vain."""
+        return self._consumer.unanswered(seconds) if self._consumer is not None else []
 
     def longest_epoch(self) -> float:
         """For how many seconds the oldest epoch on its way has been waiting."""
@@ -424,6 +437,12 @@ class Lane:
     def _unread(self, part: Partition, topic: str) -> int:
         """How many records of an input are unread, as far as is known."""
         return max(0, self._end(topic, part.number) - part.shard.offsets.get(topic, 0))
+
+    def _known_unread(self, part: Partition, topic: str) -> float:
+        """The same; NaN where it is not known now."""
+        assert self._consumer is not None
+        end = self._consumer.known_end(TopicPartition(topic, part.number), self.settings.session_timeout)
+        return math.nan if end is None else max(0, end - part.shard.offsets.get(topic, 0))
 
     def _end(self, topic: str, number: int, unknown: int = 0) -> int:
         """The end of an input as the last fetch saw it."""
