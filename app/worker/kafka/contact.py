@@ -18,10 +18,12 @@ log = logging.getLogger(__name__)
 
 #: How long asking for the reason may take.
 _ASK_SECONDS: Final = 20.0
+#: How often it is asked for again: brokers that come back may refuse.
+_AGAIN_SECONDS: Final = 10.0
 
 
 async def reason_of(settings: Settings) -> str:
-    """Why a worker has no answers, asked once with a client of its own: a sentence."""
+    """Why a worker has no answers, asked with a client of its own: a sentence."""
     try:
         async with asyncio.timeout(_ASK_SECONDS), admin_client(settings):
             pass
@@ -106,17 +108,19 @@ class Contact:
         return most if self._unanswered(most) else None
 
     async def _ask(self) -> None:
-        refusal = self._refusal()
-        reason = (
-            await self._reason_of(self._settings)
-            if refusal is None
-            else f"The group {self._settings.app_id} does not take it ({type(refusal).__name__}): `tally topics` lists "
-            "the ACLs that are needed."
-        )
-        topics = self._unanswered(self._settings.session_timeout)
-        what = f"fetches of {', '.join(topics)}" if topics else "heartbeats"
-        self._reason = reason
-        log.warning(
-            "Kafka has not answered this worker's %s for %.0f s: %s",
-            what, self._clock() - (self._since or self._clock()), reason,
-        )  # fmt: skip
+        """Ask for the reason, again and again; the log is told when it is another one."""
+        while self._since is not None:
+            refusal = self._refusal()
+            reason = (
+                await self._reason_of(self._settings)
+                if refusal is None
+                else f"The group {self._settings.app_id} does not take it ({type(refusal).__name__}): `tally topics` "
+                "lists the ACLs that are needed."
+            )
+            if reason != self._reason:
+                self._reason = reason
+                topics = self._unanswered(self._settings.session_timeout)
+                what = f"fetches of {', '.join(topics)}" if topics else "heartbeats"
+                silence = self._clock() - self._since
+                log.warning("Kafka has not answered this worker's %s for %.0f s: %s", what, silence, reason)
+            await asyncio.sleep(_AGAIN_SECONDS)

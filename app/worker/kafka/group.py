@@ -118,6 +118,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
         }
         self._consumer: GroupConsumer | None = None
         self._topics: list[str] = []
+        self._described_at = -math.inf  # when it was last answered which topics there are
         self._told: list[str] = []  # the topics that the log has
         self._held = True  # nothing is read while a rebalance goes on
         self._turn = 0  # counts rebalances: what was begun before one is not finished after it
@@ -224,7 +225,9 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def describe(self, names: Collection[str] | None) -> dict[str, TopicFacts]:
         """The partition counts and ids of those of the topics that exist; with None, of all. Creates none."""
-        return await self._member().describe(names)
+        found = await self._member().describe(names)
+        self._described_at = asyncio.get_running_loop().time()
+        return found
 
     async def subscribe(self, topics: Collection[str]) -> None:
         """Read these topics from now on, and no others; what has been read before is flushed first."""
@@ -259,8 +262,8 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):  # `wait_for` may miss that it is cancelled
                     await self._given.wait()
-            if not self._topics:
-                self._move_on()  # there is nothing to do
+            if self.unread() == 0:
+                self._move_on()  # there is no topic to read
             return None
         if not self._met:
             await self._meet(consumer)
@@ -395,10 +398,14 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
     def unread(self) -> float:
         """How many records of this member's partitions are still to be read; NaN where that is not known now."""
         consumer, most = self._consumer, self._settings.session_timeout
-        if consumer is None or (self._held and self._topics):
+        if consumer is None:
             return math.nan
-        mine = self._mine if self._topics else []
-        offsets = [(consumer.known_end(tp, most), consumer.next_offset(tp)) for tp in mine]
+        if not self._topics:
+            asked = asyncio.get_running_loop().time() - self._described_at
+            return 0 if asked <= most + _LOOK_SECONDS else math.nan
+        if self._held:
+            return math.nan
+        offsets = [(consumer.known_end(tp, most), consumer.next_offset(tp)) for tp in self._mine]
         return sum(math.nan if end is None or at is None else max(0, end - at) for end, at in offsets)
 
     def stalled(self) -> float:

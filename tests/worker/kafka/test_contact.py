@@ -19,7 +19,7 @@ class World:
         self.heard_at = float("-inf")
         self.unread: list[str] = []
         self.refused: Exception | None = None
-        self.asked = 0
+        self.reason = "Nobody is there."
         loop = asyncio.get_running_loop()
         self.contact = Contact(
             SETTINGS,
@@ -31,9 +31,8 @@ class World:
         )
 
     async def _reason(self, settings: Settings) -> str:
-        self.asked += 1
         await asyncio.sleep(0.5)
-        return "Nobody is there."
+        return self.reason
 
     async def pass_by(self, seconds: float, *, heard: bool) -> None:
         loop = asyncio.get_running_loop()
@@ -70,10 +69,13 @@ def test_a_silence_that_outlasts_a_session_is_said_once_when_it_begins_and_once_
         await world.pass_by(75, heard=False)
         assert world.contact.problem() == "Kafka has not answered for 75 s. Nobody is there."
         assert messages(caplog) == ["Kafka has not answered this worker's heartbeats for 11 s: Nobody is there."]
+        world.reason = "Somebody is there and refuses."
+        await world.pass_by(25, heard=False)
+        assert world.contact.problem() == "Kafka has not answered for 100 s. Somebody is there and refuses."
+        assert len(messages(caplog)) == 2
         await world.pass_by(30, heard=True)
         assert world.contact.problem() is None
-        assert messages(caplog)[1:] == ["Kafka answers again after 75 s"]
-        assert world.asked == 1
+        assert messages(caplog)[2:] == ["Kafka answers again after 100 s"]
 
     run(test)
 
@@ -102,12 +104,11 @@ def test_partitions_that_nobody_serves_are_a_silence_too(caplog: pytest.LogCaptu
 
 def test_a_group_that_refuses_the_worker_is_named_and_nobody_else_asked() -> None:
     async def test(world: World) -> None:
-        world.refused = PermissionError()
+        world.refused, world.reason = PermissionError(), ""
         await world.pass_by(12, heard=False)
         problem = world.contact.problem()
         assert problem is not None
         assert "The group shop does not take it (PermissionError): `tally topics` lists the ACLs" in problem
-        assert world.asked == 0
 
     run(test)
 

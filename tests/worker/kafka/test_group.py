@@ -538,8 +538,13 @@ def test_how_long_it_has_not_got_on_is_known_and_nothing_to_do_is_no_standstill(
         user.error, user.commits = None, True
         await asyncio.sleep(100)
         user.topics = ()
-        await asyncio.sleep(100)
+        for _ in range(50):
+            await user.reader.describe(None)  # as who looks for topics does
+            await asyncio.sleep(2)
         assert (user.reader.stalled() < 2, user.reader.unread()) == (True, 0)
+        await asyncio.sleep(100)
+        assert user.reader.stalled() > 80
+        assert math.isnan(user.reader.unread())
         user.topics = ("a",)
         await asyncio.sleep(10)
         brokers.silent = True
