@@ -12,7 +12,7 @@ from typing import Final
 
 from app.settings import Settings
 from app.worker.kafka.client import SetupError
-from app.worker.kafka.topics import admin_client
+from app.worker.kafka.topics import admin_client, describe_cluster
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +25,17 @@ _AGAIN_SECONDS: Final = 10.0
 async def reason_of(settings: Settings) -> str:
     """Why a worker has no answers, asked with a client of its own: a sentence."""
     try:
-        async with asyncio.timeout(_ASK_SECONDS), admin_client(settings):
-            pass
+        async with asyncio.timeout(_ASK_SECONDS), admin_client(settings) as admin:
+            missing = sorted(set(settings.topics) - (await describe_cluster(admin, settings.topics)).topics.keys())
     except TimeoutError:
         return f"No Kafka broker answers at {settings.kafka_bootstrap_servers} in time."
     except SetupError as error:
         return str(error)
+    if missing:
+        return (
+            f"Topics {', '.join(missing)} are not there any more: create them again (`tally topics --create`), then "
+            "start the workers again."
+        )
     return (
         f"A broker at {settings.kafka_bootstrap_servers} takes new clients: the one that leads these partitions or the "
         f"group {settings.app_id} is away, or the group waits for a member that does not answer."

@@ -128,7 +128,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
         self._found = False  # whether this round has found anything
         self._handed: dict[TopicPartition, int] = {}  # the `next_offset` that was handed out last
         self._open: set[TopicPartition] = set()  # of which not all that was handed out is committed
-        self._ids: dict[str, str] = {}  # of the topics that are read, as they were when the partitions were given
+        self._ids: dict[str, str] = {}  # of the topics that are read, as they were when partitions were given last
         self._met = False  # whether the ids have been compared with those of the committed offsets
         self._said: dict[str, str] = {}  # the ids of topics that were made again, as the log has them
         self._look_at = 0.0
@@ -338,11 +338,12 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
         async with asyncio.timeout(self._settings.session_timeout):
             ids = {name: facts.id for name, facts in (await consumer.describe(self._topics)).items()}
             notes = await consumer.committed_notes(self._mine) if any(ids.values()) else {}
-            remade = [tp for tp in self._mine if _is_of_another(notes.get(tp, ""), ids.get(tp.topic, ""))]
+            remade = [tp for tp in self._mine if self._is_of_another(tp, notes.get(tp, ""), ids.get(tp.topic, ""))]
             beginnings = await consumer.beginning_offsets(remade) if remade else {}
         if turn != self._turn:
             return
-        self._ids, self._met = ids, True
+        self._ids |= {name: known for name, known in ids.items() if known}  # one that is away may come back as another
+        self._met = True
         self._look_at = asyncio.get_running_loop().time() + _LOOK_SECONDS
         if remade and self._move(turn, beginnings):
             self._say_remade({tp.topic for tp in remade}, ids)
@@ -356,10 +357,16 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
             log.debug("%s could not look at its topics: %r", self._name, error)
             return
         ids = {name: facts.id for name, facts in found.items()}
-        remade = {name for name, known in self._ids.items() if known and ids.get(name, known) not in ("", known)}
+        remade = {name for name, known in self._ids.items() if ids.get(name, known) not in ("", known)}
         if remade:
             self._say_remade(remade, ids)
             raise _RemadeError
+
+    def _is_of_another(self, tp: TopicPartition, note: str, topic_id: str) -> bool:
+        """Whether the group's offset is of another topic than the one that has its name now, as far as is known."""
+        noted = note.removeprefix(_NOTE) if note.startswith(_NOTE) else ""
+        known = noted or self._ids.get(tp.topic, "")
+        return bool(known and topic_id) and known != topic_id
 
     def _say_remade(self, topics: Collection[str], ids: Mapping[str, str]) -> None:
         for topic in sorted(topics):
@@ -415,12 +422,6 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
     def _move_on(self) -> None:
         now = asyncio.get_running_loop().time()
         self._progress.move(now, lasting=now >= self._well_at)
-
-
-def _is_of_another(note: str, topic_id: str) -> bool:
-    """Whether an offset was committed of another topic than the one that has its name now, as far as is known."""
-    noted = note.removeprefix(_NOTE) if note.startswith(_NOTE) else ""
-    return bool(noted and topic_id) and noted != topic_id
 
 
 async def _close(consumer: GroupConsumer) -> None:

@@ -68,7 +68,7 @@ async def _fault(settings: Settings, server: str, host: str, port: int) -> str |
         return certificate_fault(settings, server, error)
     except (SaslAuthenticationFailed, AuthenticationFailedError) as error:
         return (
-            f"{server} refuses the user {settings.kafka_sasl_username!r} ({str(error) or type(error).__name__}): "
+            f"{server} refuses the user {settings.kafka_sasl_username!r} ({_words(error)}): "
             "check TALLY_KAFKA_SASL_USERNAME, TALLY_KAFKA_SASL_PASSWORD and TALLY_KAFKA_SASL_MECHANISM."
         )
     except UnsupportedSaslMechanismError:
@@ -104,6 +104,11 @@ async def _fault(settings: Settings, server: str, host: str, port: int) -> str |
         return None
     finally:
         connection.close()
+
+
+def _words(error: KafkaError) -> str:
+    """What a broker said, without aiokafka's numbers."""
+    return str(error.args[0]).rstrip(".") if error.args and error.args[0] else type(error).__name__
 
 
 def certificate_fault(settings: Settings, server: str, error: ssl.SSLCertVerificationError) -> str:

@@ -448,6 +448,29 @@ def test_a_topic_that_is_made_again_while_it_is_read_is_read_from_its_beginning(
     assert messages(caplog) == ["topic=a was deleted and made again: the test reads it from its beginning"]
 
 
+def test_a_topic_that_was_away_and_comes_back_as_another_is_read_from_its_beginning() -> None:
+    brokers = some(a=1)
+    brokers.ids["a"] = "1"
+    user = User(brokers, first=2)  # as if it were to begin at the end
+    user.commits = True
+
+    async def test() -> None:
+        await until(lambda: brokers.committed[A0] == 3)
+        del brokers.partitions["a"]
+        brokers.member.share = []
+        await brokers.member.rebalance()
+        await asyncio.sleep(10)
+        brokers.partitions["a"], brokers.ids["a"] = 1, "2"
+        del brokers.committed[A0], brokers.notes[A0]
+        brokers.logs[A0].clear()
+        brokers.write(A0, b"0", b"1")
+        began = asyncio.get_running_loop().time()
+        await until(lambda: user.values[A0].endswith("01"))
+        assert asyncio.get_running_loop().time() - began < 5
+
+    run(user, test)
+
+
 @pytest.mark.parametrize(
     ("note", "now", "values"),
     [("topic-id=1", "2", "xyz"), ("topic-id=1", "1", "z"), ("", "2", "z"), ("topic-id=1", "", "z"), ("mine", "2", "z")],
