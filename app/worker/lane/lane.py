@@ -8,8 +8,8 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator
-from math import nan
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
@@ -133,19 +133,28 @@ class Lane:
     def lag(self) -> tuple[dict[str, float], float]:
         """How many events each topic is behind, and by how many seconds the slowest partition is.
 
-        Not a number while a partition that is ours is not loaded, or its end is not known yet.
+        NaN where that is not known: while a partition is not loaded, and where the broker has not answered a fetch of
+        it within a session's time.
         """
         events: dict[str, float] = dict.fromkeys(self.settings.topics, 0.0)
         seconds = 0.0
         if self.assigned is None or self.assigned != set(self.running):
-            return dict.fromkeys(events, nan), nan
+            return dict.fromkeys(events, math.nan), math.nan
         for part in self.running.values():
             for topic in self.settings.topics:
-                known = self._end(topic, part.number, -1) >= 0
-                events[topic] += self._unread(part, topic) if known else nan
+                events[topic] += self._known_unread(part, topic)
             clock = self._clock(part)
-            seconds = max(seconds, self.now() - clock if clock is not None else 0.0)
-        return events, seconds
+            if clock is not None:
+                seconds = max(seconds, self.now() - clock)
+        return events, math.nan if any(map(math.isnan, events.values())) else seconds
+
+    def fetch_age(self) -> float:
+        """Seconds since a broker last answered a fetch; NaN while nothing is fetched."""
+        return self._consumer.fetch_age() if self._consumer is not None and self.running else math.nan
+
+    def unanswered(self, seconds: float) -> list[str]:
+        """The topics of which a partition has been asked for so long in vain."""
+        return self._consumer.unanswered(seconds) if self._consumer is not None else []
 
     def longest_epoch(self) -> float:
         """For how many seconds the oldest epoch on its way has been waiting."""
@@ -484,6 +493,12 @@ class Lane:
     def _unread(self, part: Partition, topic: str) -> int:
         """How many records of an input are unread, as far as is known."""
         return max(0, self._end(topic, part.number) - part.shard.offsets.get(topic, 0))
+
+    def _known_unread(self, part: Partition, topic: str) -> float:
+        """The same; NaN where it is not known now."""
+        assert self._consumer is not None
+        end = self._consumer.known_end(TopicPartition(topic, part.number), self.settings.session_timeout)
+        return math.nan if end is None else max(0, end - part.shard.offsets.get(topic, 0))
 
     def _end(self, topic: str, number: int, unknown: int = 0) -> int:
         """The end of an input as the last fetch saw it."""
