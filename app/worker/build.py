@@ -156,9 +156,7 @@ class Worker(faust.App):  # type: ignore[misc]
             await asyncio.sleep(_WATCH_SECONDS)
             if self.should_stop:
                 return  # the parts are being stopped
-            running.exporting.watch()
-            running.lane.clock.watch()
-            running.contact.watch()
+            running.watch()
             member = self.consumer._thread
             for what, error in running.failures():
                 fail(what, error)

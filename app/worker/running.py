@@ -1,7 +1,7 @@
 """What runs in this worker, from its start to its end: `/ready`, `/metrics` and `/api` ask it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.core.events import Identity
 from app.core.measures.reading import Reading
@@ -15,6 +15,7 @@ from app.worker.kafka.contact import Contact
 from app.worker.kafka.watch import TopicWatch
 from app.worker.lane.feed import Feed
 from app.worker.lane.lane import Lane
+from app.worker.troubles import Troubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Running:
     intake: Intake | None
     documents: DocumentWriter | None
     windows: WindowWriter | None
+    #: What should be known, and keeps nothing from being counted.
+    notes: Troubles = field(default_factory=Troubles)
 
     async def start(self) -> None:
         """Start all but the feed, which the worker runs as a task of its own."""
@@ -64,6 +67,15 @@ class Running:
         yield from self.lane.problems()
         yield from self.feed.troubles
         yield from self.topics.troubles
+
+    def watch(self) -> None:
+        """Note what has changed; to be called a few times a second."""
+        self.exporting.watch()
+        self.contact.watch()
+        self.notes.note("The clock", self.lane.clock.trouble())
+        others = ", ".join(sorted(set(self.other_rules.values())))
+        sentence = f"Other rules than here are in force at {others}: give all workers the same TALLY_CONFIG."
+        self.notes.note("TALLY_CONFIG", sentence if others else None)
 
     def failures(self) -> Iterator[tuple[str, BaseException | None]]:
         """The parts that have ended though nobody stopped them, and by which error."""

@@ -116,11 +116,10 @@ class Api:
     async def _ready(self, _: web.Request) -> web.Response:
         running = self._running()
         if running is None:
-            return json_response({"ready": False, "partitions": [], "problems": [_STARTING]}, 503)
-        ready, problems = running.ready, list(running.problems())
-        return json_response(
-            {"ready": ready, "partitions": running.partitions, "problems": problems}, 200 if ready else 503
-        )
+            return json_response({"ready": False, "partitions": [], "problems": [_STARTING], "notes": []}, 503)
+        ready, problems, notes = running.ready, [*running.problems()], [*running.notes]
+        content = {"ready": ready, "partitions": running.partitions, "problems": problems, "notes": notes}
+        return json_response(content, 200 if ready else 503)
 
     # -- numbers ------------------------------------------------------------------------------------------------------
 
