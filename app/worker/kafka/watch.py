@@ -26,7 +26,7 @@ _GONE_AFTER: Final = 3
 class TopicWatch:
     """Looks at the topics again and again.
 
-    `sizes` is told what they take, `tell` the name and the id of each canonical topic, whenever it is looked at: whoever
+    `sizes` is told what they take, `tell` the name and the id of each canonical topic at every look: whoever
     reads it knows whether that is another one. `fail` ends the worker.
     """
 
