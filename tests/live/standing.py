@@ -119,7 +119,7 @@ def delete_records(settings: Settings, topic: str, before: dict[int, int]) -> No
 
 
 def put(
-    settings: Settings, topic: str, partition: int, key: bytes | None, value: bytes | None, *, transaction: bool = False
+    settings: Settings, topic: str, partition: int, key: bytes, value: bytes | None, *, transaction: bool = False
 ) -> int:
     """Write a record as a stranger; in a transaction, as Tally does it, nothing tells it from Tally's own records.
 

@@ -90,6 +90,29 @@ def test_one_topic_made_again_does_not_touch_the_others(kafka: Kafka, tmp_path: 
             assert len(said(worker, re.escape(topic))) == (topic == settings["RESPONSE_TOPIC"])
 
 
+@pytest.mark.parametrize("more", [5, 30], ids=["shorter", "longer"])
+def test_a_source_made_again_while_no_worker_runs_is_read_from_its_beginning(
+    kafka: Kafka, tmp_path: Path, more: int
+) -> None:
+    settings = settings_for(kafka)
+    source = f"{settings['APP_ID']}-source"
+    settings["INTAKE_TOPICS"] = source
+    into_source = settings | {f"{kind}_TOPIC": source for kind in ("REQUEST", "RESPONSE", "FEEDBACK")}
+    new = traffic(more, seed=32, broken=0)
+    with Fleet(tmp_path, settings) as fleet:
+        create(settings, source)
+        produce(into_source, OLD)
+        first = fleet.start()
+        assert_counts(fleet, expected(OLD))
+        first.stop()
+        delete(settings, source)
+        create(settings, source)
+        produce(into_source, new)
+        worker = fleet.start()
+        assert_counts(fleet, expected(OLD + new))
+        assert said(worker, "WARNING", re.escape(source), "anew|again"), worker.log.read_text()
+
+
 # -- changelogs -------------------------------------------------------------------------------------------------------
 
 
