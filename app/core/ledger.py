@@ -90,10 +90,7 @@ class Ledger:
         """Lose all shards, and begin from what was written, by these rules."""
         self.rulebook = rulebook
         self.shards = [self._new_shard(number) for number in range(len(self.panes))]
-        return [
-            shard.recover(self.exchanges[shard.partition].items(), self.panes[shard.partition].items())
-            for shard in self.shards
-        ]
+        return [shard.recover(self.exchanges[shard.partition], self.panes[shard.partition]) for shard in self.shards]
 
     def view(self) -> View:
         """The merged view of what was written."""

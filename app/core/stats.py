@@ -11,6 +11,9 @@ class Stats:
     events: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
+    #: By topic: records of changelogs that no worker has written; and records that went before they were read.
+    unreadable: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
     rekeyed: int = 0
     corrections: int = 0
     late: int = 0

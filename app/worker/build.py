@@ -18,6 +18,7 @@ from app.core.counts.view import View
 from app.core.measures.readings import Readings
 from app.core.rules import Rulebook
 from app.settings import Settings, SettingsError
+from app.worker.clock import Clock
 from app.worker.elasticsearch.windows import WindowWriter
 from app.worker.elasticsearch.writer import DocumentWriter
 from app.worker.exporting import Exporting
@@ -26,7 +27,8 @@ from app.worker.intake.intake import Intake
 from app.worker.kafka.client import SetupError, client_options, ssl_context
 from app.worker.kafka.membership import DeclaredTables, MembershipTransport
 from app.worker.kafka.metadata import TopicFacts
-from app.worker.kafka.topics import ensure_topics
+from app.worker.kafka.topics import ensure_topics, topic_notes, topics_of
+from app.worker.kafka.watch import TopicWatch
 from app.worker.lane.feed import Feed
 from app.worker.lane.lane import Lane
 from app.worker.running import Running
@@ -54,12 +56,16 @@ class Worker(faust.App):  # type: ignore[misc]
     async def on_start(self) -> None:
         """Check the topics, then start what reads and writes; Faust's services (group membership first) follow."""
         try:
-            running = self._put_together(await ensure_topics(self.settings))
+            topics = await ensure_topics(self.settings)
+            running = self._put_together(topics)
         except (SetupError, SettingsError) as error:
             give_up(error)
         self.running = running
+        for note in topic_notes(topics_of(self.settings), topics, self.settings):
+            log.warning("%s", note)
         await running.start()
         self.add_future(running.feed.run())
+        self.add_future(running.topics.run())
         self.add_future(self._watch(running))
         await super().on_start()
 
@@ -76,14 +82,19 @@ class Worker(faust.App):  # type: ignore[misc]
         partitions = topics[settings.request_topic].partitions
         view = View(settings.clock, settings.windows)
         readings = Readings(view, rulebook, settings.max_classes)
-        lane = Lane(settings, rulebook, partitions, rejoin=self._rejoin, fail=give_up)
-        feed = Feed(view, settings, partitions)
+        clock = Clock()
+        watch = TopicWatch(settings, topics, self._begin_anew, give_up)
+        lane = Lane(
+            settings, rulebook, partitions, rejoin=self._rejoin, fail=give_up, ask_ids=watch.ask_ids, clock=clock
+        )
+        feed = Feed(view, settings, partitions, lane.stats, clock)
         exporting = Exporting(settings, lane, feed, lambda: self.consumer._thread.heartbeat_age, time.monotonic)
         elasticsearch = settings.elasticsearch_url is not None
         return Running(
             readings=readings,
             lane=lane,
             feed=feed,
+            topics=watch,
             exporting=exporting,
             intake=Intake(settings, partitions, lane.stats) if settings.intake_topics else None,
             documents=DocumentWriter(settings, rulebook, lane.stats) if elasticsearch and settings.log_topic else None,
@@ -96,6 +107,9 @@ class Worker(faust.App):  # type: ignore[misc]
         assert self.running is not None
         return self.running.lane
 
+    def _begin_anew(self, topic: str, identity: str) -> None:
+        self.lane.begin_anew(topic, identity)
+
     def _rejoin(self) -> None:
         self.consumer._thread.rejoin()
 
@@ -104,6 +118,7 @@ class Worker(faust.App):  # type: ignore[misc]
         while not self.should_stop:
             await asyncio.sleep(0.2)
             running.exporting.watch()
+            running.lane.clock.watch()
             error = running.lane.failure()
             if error is not None:
                 log.critical("the lane failed: %r", error, exc_info=error)

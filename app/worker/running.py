@@ -11,6 +11,7 @@ from app.worker.elasticsearch.windows import WindowWriter
 from app.worker.elasticsearch.writer import DocumentWriter
 from app.worker.exporting import Exporting
 from app.worker.intake.intake import Intake
+from app.worker.kafka.watch import TopicWatch
 from app.worker.lane.feed import Feed
 from app.worker.lane.lane import Lane
 
@@ -22,6 +23,7 @@ class Running:
     readings: Readings
     lane: Lane
     feed: Feed
+    topics: TopicWatch
     exporting: Exporting
     intake: Intake | None
     documents: DocumentWriter | None
@@ -48,8 +50,20 @@ class Running:
 
     @property
     def ready(self) -> bool:
-        """Whether all that the group has given is loaded, and the merged view has been read to its end."""
-        return self.lane.ready and self.feed.at_end.is_set()
+        """Whether all that the group has given is loaded, the merged view has been read to its end, and all is well."""
+        return self.lane.ready and self.feed.at_end.is_set() and not any(self.problems())
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong now, a sentence each."""
+        yield from self.lane.problems()
+        yield from self.feed.troubles
+        yield from self.topics.troubles
+
+    @property
+    def other_rules(self) -> dict[int, str]:
+        """The partitions whose owner counts by other rules than this worker, and where it can be asked."""
+        view, rules = self.readings.view, self.readings.rulebook.digest
+        return {number: owner.url for number, owner in sorted(view.owners.items()) if owner.rules != rules}
 
     def models(self) -> Iterator[tuple[Identity, Mapping[str, Reading], int]]:
         """All models of the merged view: identity, readings by "total" and window, first seen in seconds."""
@@ -70,7 +84,10 @@ class Running:
             lag_seconds=lag_seconds,
             open_exchanges=sum(part.shard.open_exchanges for part in parts),
             ready=len(parts),
-            loading=max(0, len(lane.assigned or ()) - len(parts)),
+            loading=max(0, len(lane.assigned or ()) - len(parts) - len(lane.upkeep.damaged)),
+            failed=len(lane.upkeep.damaged),
+            other_rules=len(self.other_rules),
+            clock_offset=lane.clock.offset,
             recovered_records=lane.recovery.records,
             recovery_seconds=lane.recovery.seconds,
         )

@@ -17,7 +17,7 @@ from xxhash import xxh3_64_intdigest
 
 from app.core.clock import parse_time
 from app.core.counts.panes import COARSE, FINE, TOTAL, PaneClock, Window
-from app.core.counts.rows import RowKey, row_key, row_value
+from app.core.counts.rows import Owner, RowKey, row_key, row_value
 from app.core.counts.view import View
 from app.core.events import Identity, Leg, identity_fields
 from app.core.measures.readings import Readings
@@ -299,7 +299,7 @@ def verdicts(answer: Answer, labels: list[Event]) -> Iterable[tuple[str, str, in
             rows = [(label, batches[-1].time) for label in given]
         mismatched = given is not None and len(given) != len(rows)
     for event in sorted(labels, key=lambda event: event.rank):
-        if event.row is not None and event.rank[:2] > since:
+        if event.row is not None and event.rank[:2] >= since:
             if event.row < len(rows):
                 rows[event.row] = (event.labels[0], event.time) if event.labels else None
             elif event.labels:
@@ -543,15 +543,15 @@ def test_rows_that_come_again_or_interleaved_change_nothing(
     straight, mixed = a_view(), a_view()
     for number, records in enumerate(feed):
         for record in records:
-            straight.apply(number, dict([record]))
+            straight.apply(number, *record)
     turns = data.draw(st.permutations([number for number, records in enumerate(feed) for _ in records]))
     place = [0] * len(feed)
     for number in turns:
         place[number] += 1
-        mixed.apply(number, dict([feed[number][place[number] - 1]]))
+        mixed.apply(number, *feed[number][place[number] - 1])
         if data.draw(st.booleans()):  # the topic is read again from some place on
             for record in feed[number][data.draw(st.integers(0, place[number] - 1)) : place[number]]:
-                mixed.apply(number, dict([record]))
+                mixed.apply(number, *record)
     assert totals_of(mixed) == totals_of(straight)
     for now in (START, START + 7000):
         assert read_out(mixed, now) == read_out(straight, now)
@@ -568,7 +568,7 @@ def test_windows_are_the_sums_of_their_panes_at_any_time_and_in_any_order_of_rea
     for number in turns:
         record = feed[number][len(done[number])]
         done[number].append(record)
-        view.apply(number, dict([record]))
+        view.apply(number, *record)
         if data.draw(st.booleans()):
             now = START + data.draw(nows)
             assert read_out(view, now) == brute_force(done, now)
@@ -584,12 +584,12 @@ def test_a_partition_that_is_forgotten_and_read_again_is_the_same(
     view = a_view()
     for partition, records in enumerate(feed):
         for record in records:
-            view.apply(partition, dict([record]))
+            view.apply(partition, *record)
     before = read_out(view, START)
     view.forget(number)
     assert read_out(view, START) == brute_force([[] if n == number else rows for n, rows in enumerate(feed)], START)
     for record in feed[number]:
-        view.apply(number, dict([record]))
+        view.apply(number, *record)
     assert read_out(view, START) == before
 
 
@@ -603,7 +603,7 @@ def test_a_window_holds_its_full_panes_and_the_open_one(seconds: int) -> None:
 
 def test_the_view_knows_who_owns_a_partition() -> None:
     view = a_view()
-    view.take(3, b'["owner",3]', b'"http://one:6066"')
-    view.take(3, b'["owner",3]', b'"http://two:6066"')
-    assert view.owners == {3: "http://two:6066"}
+    view.take(3, b'["owner",3]', b'{"url":"http://one:6066","rules":"a"}')
+    view.take(3, b'["owner",3]', b'{"url":"http://two:6066","rules":"b"}')
+    assert view.owners == {3: Owner("http://two:6066", "b")}
     assert not view.identities()

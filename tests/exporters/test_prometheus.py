@@ -86,6 +86,9 @@ def some_numbers() -> WorkerNumbers:
         open_exchanges=17,
         ready=3,
         loading=1,
+        failed=22,
+        other_rules=23,
+        clock_offset=24.5,
         recovered_records=18,
         recovery_seconds=1.5,
     )

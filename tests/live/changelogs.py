@@ -66,7 +66,7 @@ def recovered(settings: dict[str, str]) -> dict[int, tuple[Shard, Position | Non
     shards = {}
     for number, exchanges in newest["exchanges"].items():
         shard = Shard(number, len(newest["exchanges"]), Rulebook(), PaneClock(), Limits(), Stats())
-        mark = shard.recover(exchanges.items(), newest["panes"][number].items())
+        mark = shard.recover(exchanges, newest["panes"][number])
         shards[number] = (shard, mark)
     return shards
 

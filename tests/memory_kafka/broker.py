@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.structs import OffsetAndMetadata
 
 from app.core.wire.records import Record
 from tests.memory_kafka.groups import Assignor, Group, in_turn
@@ -37,6 +38,8 @@ class Broker:
 
     def __init__(self, network: Network, assign: Assignor = in_turn) -> None:
         self.topics: dict[str, list[Log]] = {}
+        self.ids: dict[str, str] = {}
+        self._created = 0
         self._network = network
         self.transactions = Transactions(network, self.log_of, self.moved, self._commit_offsets)
         self.groups: dict[str, Group] = {}
@@ -45,8 +48,18 @@ class Broker:
 
     def create(self, topic: str, partitions: int) -> None:
         """Add a topic, or partitions to one."""
+        if topic not in self.topics:
+            self._created += 1
+            self.ids[topic] = f"id-{self._created}"
         logs = self.topics.setdefault(topic, [])
         logs += [Log() for _ in range(partitions - len(logs))]
+
+    def delete(self, topic: str) -> None:
+        """Delete a topic, and with it what groups have committed of it (GroupCoordinator.onPartitionsDeleted)."""
+        del self.topics[topic], self.ids[topic]
+        for group in self.groups.values():
+            for tp in [tp for tp in group.offsets if tp.topic == topic]:
+                del group.offsets[tp], group.metadata[tp]
 
     def log_of(self, tp: TopicPartition) -> Log:
         """The log of a partition."""
@@ -87,7 +100,7 @@ class Broker:
         return outcome
 
     def _commit_offsets(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
-        self.group(group).offsets.update(offsets)
+        self.group(group).keep(offsets)
 
     # -- consuming ----------------------------------------------------------------------------------------------------
 
@@ -102,6 +115,13 @@ class Broker:
     def committed(self, group: str, tps: list[TopicPartition]) -> dict[TopicPartition, int | None]:
         """The offsets that a group has committed. What an open transaction holds is none yet."""
         return {tp: self.group(group).offsets.get(tp) for tp in tps}
+
+    def commits(self, group: str, tps: list[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata | None]:
+        """The same with what stands beside the offsets."""
+        kept = self.group(group)
+        return {
+            tp: OffsetAndMetadata(kept.offsets[tp], kept.metadata[tp]) if tp in kept.offsets else None for tp in tps
+        }
 
     def fetch(
         self, wanted: list[tuple[TopicPartition, int]], most: int, wait: float

@@ -22,9 +22,11 @@ from aiokafka.errors import (
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
-from aiokafka.structs import OffsetAndTimestamp
+from aiokafka.structs import OffsetAndMetadata, OffsetAndTimestamp
+from msgspec.structs import astuple
 
 from app.core.wire.records import Record
+from app.worker.kafka.consumer import Stranger
 from tests.memory_kafka.broker import Broker, Fetched
 from tests.memory_kafka.membership import Membership
 from tests.memory_kafka.network import Client, Network
@@ -47,11 +49,12 @@ class _State:
 class _Fetch:
     """FetchResult: records that have been fetched and not been taken."""
 
-    __slots__ = ("next", "records", "taken")
+    __slots__ = ("marked_at", "next", "records", "taken")
 
-    def __init__(self, records: list[Record], after: int) -> None:
+    def __init__(self, records: list[Record], after: int, marked_at: int) -> None:
         self.records = records
         self.next = after
+        self.marked_at = marked_at
         self.taken = 0
 
 
@@ -71,7 +74,10 @@ class MemoryConsumer:
         heartbeat_interval_ms: int = 3_000,
         rebalance_timeout_ms: int = 30_000,
         fetches: bool = True,
+        changelogs: bool = False,
     ) -> None:
+        self.marked_at = 0
+        self._changelogs = changelogs
         self._network = network
         self._broker = broker
         self._client = client
@@ -242,6 +248,14 @@ class MemoryConsumer:
         )
         return found[tp]
 
+    async def commits(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata | None]:
+        """What the group has committed, and what stands beside it."""
+        if self._group_id is None:
+            raise IllegalOperation("Requires group_id")
+        return await self._persist(  # type: ignore[no-any-return]
+            "committed", self._broker.commits, self._group_id, list(tps)
+        )
+
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit offsets for the group. Raises CommitFailedError where its generation is over."""
         if self._group_id is None:
@@ -325,10 +339,17 @@ class MemoryConsumer:
                 state.end = end
                 if found.next > asked[tp]:
                     news = True
-                    self._fetched[tp] = _Fetch(found.records, found.next)
+                    self._fetched[tp] = _Fetch(self._told_apart(tp, found.records), found.next, found.marked_at)
         if news:
             _wake(self._waiters)
         self._look_soon()
+
+    def _told_apart(self, tp: TopicPartition, records: list[Record]) -> list[Record]:
+        """The records; of changelogs those that no transaction has written are strangers (a batch says so itself)."""
+        if not self._changelogs:
+            return records
+        log = self._broker.log_of(tp)
+        return [Stranger(*astuple(one)) if log.is_strange(one.offset) else one for one in records]
 
     def _find_place(self, tps: list[TopicPartition]) -> None:
         """`_update_fetch_positions`: at the committed offset, else where the reset policy says."""
@@ -400,6 +421,7 @@ class MemoryConsumer:
             return []
         records = fetched.records[fetched.taken : fetched.taken + most]
         fetched.taken += len(records)
+        self.marked_at = max(self.marked_at, fetched.marked_at)
         state = self._state(tp)
         if records:
             state.place = records[-1].offset + 1

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError
+from aiokafka.structs import OffsetAndMetadata
 
 from tests.memory_kafka.network import BROKER
 
@@ -55,6 +56,7 @@ class Group:
 
     def __init__(self, name: str, count: Callable[[str], int], assign: Assignor) -> None:
         self.offsets: dict[TopicPartition, int] = {}
+        self.metadata: dict[TopicPartition, str] = {}  # what stands beside them
         self.members: dict[str, Member] = {}
         self.generation = 0
         self._name = name
@@ -104,7 +106,13 @@ class Group:
             self._member(name)
             if generation != self.generation:
                 raise IllegalGenerationError
-        self.offsets.update(offsets)
+        self.keep(offsets)
+
+    def keep(self, offsets: Mapping[TopicPartition, int | OffsetAndMetadata]) -> None:
+        """Keep offsets, and what stands beside them."""
+        for tp, offset in offsets.items():
+            kept = offset if isinstance(offset, OffsetAndMetadata) else OffsetAndMetadata(offset, "")
+            self.offsets[tp], self.metadata[tp] = kept.offset, kept.metadata
 
     # -- rebalances ---------------------------------------------------------------------------------------------------
 

@@ -38,6 +38,15 @@ class MemoryKafka:
         self.clients.append(client)
         return client
 
+    async def ask_ids(self) -> Mapping[str, str]:
+        """The ids of all topics."""
+        client = self.client("admin", 40.0)
+        try:
+            ids: Mapping[str, str] = await self.network.call(client, "metadata", lambda: dict(self.broker.ids))
+        finally:
+            client.closed = True
+        return ids
+
     async def open_consumer(self, settings: Settings, **options: Any) -> RecordConsumer:
         """As `open_consumer` of `app.worker.kafka.consumer`."""
         kept = {name: value for name, value in options.items() if name not in _IGNORED}

@@ -29,6 +29,8 @@ class Batch:
     next: int
     records: list[Record]
     visible: bool = True  # to readers of committed records; of an open transaction none is asked for
+    marked_at: int = 0  # of a marker: the broker's time, in ms
+    transactional: bool = True
 
 
 class Slice(NamedTuple):
@@ -36,6 +38,7 @@ class Slice(NamedTuple):
 
     records: list[Record]
     next: int
+    marked_at: int = 0  # the time of the newest marker among what was read, in ms
 
 
 class Log:
@@ -77,17 +80,17 @@ class Log:
         for offset, record in enumerate(records, base):
             record.offset = offset
         self.end = base + len(records)
-        batch = Batch(base, self.end, list(records))
+        batch = Batch(base, self.end, list(records), transactional=transactional)
         self.batches.append(batch)
         if transactional and origin is not None:
             self._open.setdefault(origin.producer, []).append(batch)
         return base
 
-    def append_marker(self, producer: int, epoch: int, *, commit: bool) -> None:
-        """End a producer's transaction here. From now on nothing of an older epoch is appended."""
+    def append_marker(self, producer: int, epoch: int, *, commit: bool, at: int) -> None:
+        """End a producer's transaction here, at a time in ms. From now on nothing of an older epoch is appended."""
         for batch in self._open.pop(producer, ()):
             batch.visible = commit
-        self.batches.append(Batch(self.end, self.end + 1, [], visible=False))
+        self.batches.append(Batch(self.end, self.end + 1, [], visible=False, marked_at=at))
         self.end += 1
         before, number = self._producers.get(producer, (epoch, 0))
         self._producers[producer] = (epoch, number if epoch == before else 0)
@@ -100,7 +103,7 @@ class Log:
         if not self.start <= offset <= self.end:
             raise OffsetOutOfRangeError
         records: list[Record] = []
-        stable, place = self.stable, offset
+        stable, place, marked_at = self.stable, offset, 0
         first = bisect_right(self.batches, offset, key=attrgetter("next"))
         for batch in self.batches[first : first + most]:
             if batch.base >= stable:
@@ -110,8 +113,12 @@ class Log:
                     records += batch.records
                 else:
                     records += [record for record in batch.records if record.offset >= offset]
-            place = batch.next
-        return Slice(records, place)
+            place, marked_at = batch.next, max(marked_at, batch.marked_at)
+        return Slice(records, place, marked_at)
+
+    def is_strange(self, offset: int) -> bool:
+        """Whether the record at an offset was written outside a transaction."""
+        return not self.batches[bisect_right(self.batches, offset, key=attrgetter("next"))].transactional
 
     def committed(self) -> list[Record]:
         """All that readers can see now."""

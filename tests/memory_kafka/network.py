@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -33,6 +34,10 @@ class Weather:
 
     #: Whether the broker can be reached.
     away: bool = False
+
+    def now(self) -> float:
+        """The broker's clock, in seconds since 1970."""
+        return time.time()
 
     def fate(self, request: str, client: "Client") -> Fate:
         """What becomes of a request that a client sends now."""

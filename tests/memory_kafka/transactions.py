@@ -160,7 +160,9 @@ class Transactions:
 
         def mark(place: TopicPartition | str) -> None:
             if isinstance(place, TopicPartition):
-                self._log_of(place).append_marker(transaction.producer, transaction.epoch, commit=commits)
+                self._log_of(place).append_marker(
+                    transaction.producer, transaction.epoch, commit=commits, at=int(self._network.weather.now() * 1000)
+                )
                 self._moved(place)
             elif commits:
                 self._commit_offsets(place, transaction.groups[place])

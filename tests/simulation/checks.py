@@ -183,8 +183,8 @@ def _check_changelogs(history: "History", parts: dict[int, Partition]) -> None:
         running = part.shard
         shard = a_shard(partition=number, partitions=history.partitions)
         position = shard.recover(
-            changelog(history, settings.exchanges_topic, number).items(),
-            changelog(history, settings.panes_topic, number).items(),
+            changelog(history, settings.exchanges_topic, number),
+            changelog(history, settings.panes_topic, number),
         )
         assert position is not None, "no position is kept"
         assert shard.store == running.store, "the changelog does not hold the exchanges that run"

@@ -89,7 +89,7 @@ class History:
         self.partitions = rng.randint(1, 3)
         self.story = a_story(rng, self.partitions)
         self.settings = _settings(rng.choice((10, 100, 1000)), documents=self.story.documents)
-        self.weather = Storm(rng, self.loop)
+        self.weather = Storm(rng, self.loop, self.wall)
         self.kafka = MemoryKafka(weather=self.weather, assign=_assignor(rng))
         self.broker = self.kafka.broker
         for topic in sorted(self.settings.own_topics):
@@ -263,7 +263,7 @@ class History:
         log_of_it.append([record], ProducerSequence(producer, 0, 0), transactional=True)
 
         def end() -> None:
-            log_of_it.append_marker(producer, 0, commit=commits)
+            log_of_it.append_marker(producer, 0, commit=commits, at=int(self.weather.now() * 1000))
             self.broker.moved(tp)
 
         self._later(self.rng.choice((0.01, 0.3, 1.5)), end)

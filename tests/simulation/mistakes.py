@@ -17,7 +17,7 @@ from app.settings import Settings
 from app.worker.kafka.consumer import RecordConsumer
 from app.worker.kafka.producer import close_producer
 from app.worker.lane import lane, loading
-from app.worker.lane.loading import Loader, State
+from app.worker.lane.loading import Loaded, Loader, State
 from app.worker.lane.partition import Partition
 from tests.simulation.history import History, Mistake
 
@@ -41,7 +41,7 @@ def fence_after_reading(history: History) -> Iterator[None]:
     """The changelogs are read first, then the producer is opened: the last owner can still write in between."""
 
     class Late(Loader):
-        async def load(self, numbers: list[int]) -> list[Partition]:
+        async def load(self, numbers: list[int]) -> Loaded:
             self._known = await super()._read_changelogs(numbers)
             return await super().load(numbers)
 
@@ -114,7 +114,7 @@ def read_to_a_stale_end(history: History) -> Iterator[None]:
     """The ends of the changelogs are taken before the last owner is fenced."""
 
     class Stale(Loader):
-        async def load(self, numbers: list[int]) -> list[Partition]:
+        async def load(self, numbers: list[int]) -> Loaded:
             settings = self._settings
             topics = (settings.exchanges_topic, settings.panes_topic)
             consumer = await self._open_consumer(settings)

@@ -2,6 +2,7 @@
 
 import logging
 import random
+from collections.abc import Callable
 from typing import Any, Final
 
 from aiokafka.errors import (
@@ -31,11 +32,12 @@ _PASSING: Final[dict[str, type[KafkaError]]] = {"produce": NotEnoughReplicasErro
 class Storm(Weather):
     """Bad weather until it is calm. `deaths` is how many workers may still be killed in the middle of a request."""
 
-    def __init__(self, rng: random.Random, loop: SimulatedLoop) -> None:
+    def __init__(self, rng: random.Random, loop: SimulatedLoop, wall: Callable[[], float]) -> None:
         self.calm = False
         self.deaths = rng.choice((0, 0, 1, 1, 2))
         self._rng = rng
         self._loop = loop
+        self._wall = wall
         self._trouble = rng.choice((0.0, 0.02, 0.05, 0.15))
         self._quick = rng.choice((0.0005, 0.004))
         self._slow = {kind: rng.choice((0.05, 0.5)) for kind in rng.sample(_KINDS, rng.choice((0, 1, 2)))}
@@ -44,6 +46,9 @@ class Storm(Weather):
         self._numbers: dict[str, int] = {}
         self._tells = log.isEnabledFor(logging.DEBUG)
         self._cut_off: dict[Process, float] = {}  # until when the group hears nothing of a process
+
+    def now(self) -> float:
+        return self._wall()
 
     def cut_off(self, process: Process, seconds: float) -> None:
         """Hold back what a process says to its group."""

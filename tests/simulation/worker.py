@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 from app.core.counts.view import View
 from app.core.rules import Rulebook
 from app.settings import Settings
+from app.worker.clock import Clock
 from app.worker.kafka.client import SetupError
 from app.worker.lane.feed import Feed
 from app.worker.lane.lane import Lane
@@ -39,6 +40,7 @@ class Worker:
     ) -> None:
         self.process: Process = loop.process(name)
         self.state = STARTING
+        self.jump = 0.0  # by how many seconds its clock is wrong
         self.errors: list[BaseException] = []
         rulebook = Rulebook()
         self.view = View(settings.clock, settings.windows)
@@ -48,11 +50,14 @@ class Worker:
             partitions,
             rejoin=self._rejoin,
             fail=self._fail,
+            ask_ids=kafka.ask_ids,
             open_consumer=kafka.open_consumer,
             open_producer=kafka.open_producer,
-            wall=wall,
+            clock=Clock(lambda: wall() + self.jump, wall),
         )
-        self.feed = Feed(self.view, settings, partitions, open_consumer=kafka.open_consumer)
+        self.feed = Feed(
+            self.view, settings, partitions, self.lane.stats, self.lane.clock, open_consumer=kafka.open_consumer
+        )
         self._kafka = kafka
         self._settings = settings
         self._member: Any = None

@@ -53,6 +53,7 @@ def a_partition(open_exchanges: int) -> Any:
 def a_running(told: list[str] | None = None, **changes: Any) -> Running:
     """All parts of a worker that has loaded partitions 3 and 1 of the four that it was given."""
     told = [] if told is None else told
+    problems: list[str] = []
     parts: dict[str, Any] = {
         "readings": Ledger().readings(),
         "lane": Lane(
@@ -64,8 +65,12 @@ def a_running(told: list[str] | None = None, **changes: Any) -> Running:
             recovery=SimpleNamespace(records=9, seconds=0.5),
             now=lambda: START + 30.0,
             lag=lambda: ({"asked": 4}, 1.5),
+            upkeep=SimpleNamespace(damaged={0: "Partition 0 is not counted."}),
+            clock=SimpleNamespace(offset=2.5),
+            problems=lambda: iter(problems),
         ),
-        "feed": SimpleNamespace(at_end=asyncio.Event()),
+        "feed": SimpleNamespace(at_end=asyncio.Event(), troubles=[]),
+        "topics": SimpleNamespace(troubles=[]),
         "exporting": SimpleNamespace(),
         "intake": Part("intake", told, events=Counter(seldon=6), lag=lambda: 8),
         "documents": Part("documents", told, numbers=lambda: DocumentNumbers({"written": 3}, 2, 0.25)),
@@ -116,7 +121,10 @@ def test_the_numbers_of_all_parts() -> None:
         lag_seconds=1.5,
         open_exchanges=12,
         ready=2,
-        loading=2,
+        loading=1,
+        failed=1,
+        other_rules=0,
+        clock_offset=2.5,
         recovered_records=9,
         recovery_seconds=0.5,
     )
@@ -127,7 +135,7 @@ def test_what_does_not_run_has_no_numbers() -> None:
     assert numbers == replace(a_running().numbers(0), intake=None, documents=None)
 
 
-@pytest.mark.parametrize(("assigned", "loading"), [(None, 0), (set(), 0), ({1, 3}, 0), ({1, 2, 3}, 1)])
+@pytest.mark.parametrize(("assigned", "loading"), [(None, 0), (set(), 0), ({0, 1, 3}, 0), ({0, 1, 2, 3}, 1)])
 def test_partitions_are_loading_that_were_given_and_are_not_loaded(assigned: set[int] | None, loading: int) -> None:
     running = a_running()
     running.lane.assigned = assigned

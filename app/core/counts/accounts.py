@@ -28,8 +28,14 @@ def subject_words(subject: Subject) -> list[Any]:
 
 
 def parse_subject(words: list[Any]) -> Subject:
-    """The subject of such words."""
+    """The subject of such words. Raises an error of many kinds where they are none."""
     if type(words[0]) is list:
         first, second = words
-        return Pair(Identity(*first), Identity(*second))
+        return Pair(_identity(first), _identity(second))
+    return _identity(words)
+
+
+def _identity(words: list[Any]) -> Identity:
+    if not all(type(word) is str for word in words):
+        raise ValueError("no identity")
     return Identity(*words)

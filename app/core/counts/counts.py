@@ -38,13 +38,14 @@ _At = tuple[int, str, int]  # number of the account, level, pane
 class _Pane:
     """The rows of one pane of one account, and which of them have changed since they were written."""
 
-    __slots__ = ("changed", "rows", "spread", "together")
+    __slots__ = ("changed", "rows", "spread", "together", "written")
 
     def __init__(self) -> None:
         self.rows: dict[str, dict[str, Any]] = {}
         self.changed: set[str] = set()
         self.together = False  # a record of all rows is written
         self.spread = False  # records of single rows are
+        self.written = 0  # how many records of it the changelog holds
 
     def add(self, row: str, column: str, amount: int) -> None:
         columns = self.rows.get(row)
@@ -88,6 +89,7 @@ class _Pane:
         elif self.rows or self.together:
             yield WHOLE, whole_value(self.rows) if self.rows else None
             self.together = True
+        self.written = len(self.rows) if self.spread else bool(self.rows)
         self.changed = set()
 
 
@@ -104,7 +106,8 @@ class Counts:
         self._swept = -1
         #: The latest clock: a pane that is no longer kept does not come back when a clock steps back.
         self.latest = 0.0
-        self._epoch = 0
+        self.epoch = 0  # the number of the one that was written last
+        self._row_keys = 0  # how many records of rows the changelog holds
         self.first_seen: dict[Subject, int] = {}
         self._newly_seen: set[Subject] = set()
 
@@ -112,6 +115,11 @@ class Counts:
     def changed(self) -> bool:
         """Whether rows wait to be written."""
         return bool(self._changed)
+
+    @property
+    def keys(self) -> int:
+        """How many keys the changelog holds, once what has changed is written."""
+        return self._row_keys + len(self.first_seen) + bool(self.epoch)
 
     def add(self, delta: Mapping[tuple[int, int], Mapping[int, int]]) -> dict[Atom, int]:
         """Add an epoch's changes, given by (account, fine pane) and by atom or bundle, all as numbers.
@@ -202,15 +210,17 @@ class Counts:
             pane = self._panes[at]
             account, level, number = at
             prefix = pane_prefix(self._numbers.accounts[account], level, number)
+            self._row_keys -= pane.written
             for row, value in pane.records():
                 yield prefix + orjson.dumps(row) + b"]", value
+            self._row_keys += pane.written
             if not pane.rows:
                 self._forget(at)
         for subject in self._newly_seen:
             yield first_seen_key(subject), orjson.dumps(self.first_seen[subject])
         if self._changed:
-            self._epoch += 1
-            yield end_key(self._partition), orjson.dumps(self._epoch)
+            self.epoch += 1
+            yield end_key(self._partition), orjson.dumps(self.epoch)
         self._changed = {}
         self._newly_seen = set()
 
@@ -231,6 +241,8 @@ class Counts:
                 at = self._numbers.account(key.account), key.level, key.pane
                 pane = self._pane(at)
                 pane.rows.update(parse_rows(key.row, value))
+                pane.written += 1
+                self._row_keys += 1
                 if key.row == WHOLE:
                     pane.together = True
                 else:
@@ -238,7 +250,7 @@ class Counts:
             elif isinstance(key, tuple):
                 self.first_seen[key] = orjson.loads(value)
             elif raw_key == end_key(self._partition):
-                self._epoch = orjson.loads(value)
+                self.epoch = orjson.loads(value)
         self._changed = {}
 
     def cells(self) -> Iterator[tuple[Account, str, int, Atom, Any]]:

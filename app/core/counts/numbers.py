@@ -44,7 +44,16 @@ class Numbers:
         self._numbers: dict[str, dict[Any, int]] = {
             kind: {word: number for number, word in enumerate(table)} for kind, table in self._tables.items()
         }
+        self._given = len(self)  # the words that are there from the start, and are not written
         self.unwritten: list[tuple[bytes, bytes]] = []
+
+    def __len__(self) -> int:
+        return sum(map(len, self._tables.values()))
+
+    @property
+    def written(self) -> int:
+        """How many words the changelog holds once `unwritten` is written."""
+        return len(self) - self._given
 
     def leg(self, leg: Leg) -> int:
         """The number of a leg."""

@@ -3,7 +3,7 @@
 [subject, segment, level, pane, row]   {column: cell}, or {row: {column: cell}} where the row is "": a small pane
 stands in one record, a large one in a record for each row
 ["first", subject]                     the start of the earliest pane in which it was counted, in seconds
-["owner", partition]                   the URL of the worker that owns the partition
+["owner", partition]                   {"url", "rules"} of the worker that owns the partition
 ["end", partition]                     the number of its epoch: the last record of each, by which readers know that
 they have the whole of it
 """
@@ -12,13 +12,17 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import orjson
 
 from app.core.counts.accounts import Account, Subject, parse_subject, subject_words
 from app.core.counts.cells import Cell, parse_cells, plain_cells
+from app.core.counts.panes import COARSE, FINE, TOTAL
 
 #: The rows of a pane that stand in one record.
 WHOLE: Final = ""
+
+_LEVELS: Final = (FINE, COARSE, TOTAL)
 
 Rows = Mapping[str, Mapping[str, Cell]]
 
@@ -45,6 +49,13 @@ class Note(Enum):
     END = "end"
 
 
+class Owner(msgspec.Struct):
+    """The worker that owns a partition: where it can be asked, and the digest of the rules that it counts by."""
+
+    url: str
+    rules: str
+
+
 def row_key(key: RowKey) -> bytes:
     """The record key of a row."""
     return pane_prefix(key.account, key.level, key.pane) + orjson.dumps(key.row) + b"]"
@@ -56,13 +67,18 @@ def pane_prefix(account: Account, level: str, pane: int) -> bytes:
 
 
 def parse_key(raw: bytes) -> RowKey | Subject | Note:
-    """What a record key names: a row, a subject (its first-seen time), or what else the record is."""
+    """What a record key names: a row, a subject (its first-seen time), or what else the record is.
+
+    Raises an error of many kinds where it is no such key.
+    """
     words = orjson.loads(raw)
     if words[0] == "first":
         return parse_subject(words[1])
     if type(words[0]) is str:
         return Note(words[0])
     subject, segment, level, pane, row = words
+    if level not in _LEVELS or (type(segment), type(pane), type(row)) != (str, int, str):
+        raise ValueError("no row of counts")
     return RowKey(parse_subject(subject), segment, level, pane, row)
 
 
@@ -85,7 +101,7 @@ def parse_rows(row: str, raw: bytes) -> dict[str, dict[str, Any]]:
 
 
 def owner_key(partition: int) -> bytes:
-    """The key of the record that says where the owner of a partition can be asked."""
+    """The key of the record that says who owns a partition."""
     return orjson.dumps([Note.OWNER.value, partition])
 
 

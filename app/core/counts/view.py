@@ -9,13 +9,13 @@ nobody reads half of one: what it only moves from a pane to another changes noth
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import orjson
+import msgspec
 
 from app.core.counts.accounts import Account, Subject
 from app.core.counts.atoms import measure_of
 from app.core.counts.cells import Latest, later
 from app.core.counts.panes import COARSE, COARSE_PANES, FINE, TOTAL, PaneClock, Window
-from app.core.counts.rows import Note, RowKey, parse_key, parse_rows
+from app.core.counts.rows import Note, Owner, RowKey, parse_key, parse_rows
 from app.core.events import Identity
 
 #: Of one measure: (row, column) → what is counted there, a `Cell`.
@@ -104,6 +104,10 @@ class _Book:
             del panes[pane]
 
 
+class UnreadableError(ValueError):
+    """A record of the panes topic that is none of Tally's."""
+
+
 class View:
     """The counts of all accounts over all partitions, and who owns which partition."""
 
@@ -117,9 +121,9 @@ class View:
         self._books: dict[Account, _Book] = {}
         #: What has changed in each pane since the account was read.
         self._unread: dict[Account, dict[_Place, Cells]] = {}
-        self._waiting: dict[int, dict[bytes, bytes | None]] = {}  # of the epoch whose end has not come yet
+        self._waiting: dict[int, dict[bytes, tuple[RowKey, Cells]]] = {}  # of the epoch whose end has not come yet
         self._begun: set[int] = set()  # partitions of which an epoch has been taken; before, nobody reads
-        self.owners: dict[int, str] = {}
+        self.owners: dict[int, Owner] = {}
         self._first_seen: dict[Subject, dict[int, int]] = {}
         self._touched: set[tuple[Account, str, int]] | None = None
 
@@ -129,41 +133,38 @@ class View:
         """Take one record of the panes topic, in the order in which they lie in a partition.
 
         What is read before the first end of an epoch is taken at once: it may be very much.
+
+        Raises UnreadableError, which leaves the view as it was.
         """
-        key = self._keys.get(raw_key) or parse_key(raw_key)
+        try:
+            key = self._keys.get(raw_key) or parse_key(raw_key)
+            said: Any = None if value is None else _parse(key, value)
+        except Exception as error:  # noqa: BLE001 - there are as many errors as ways to write what is no row
+            raise UnreadableError(f"{type(error).__name__}: {error}") from None
         if isinstance(key, RowKey):
-            self._keys[raw_key] = key
             if partition in self._begun:
-                self._waiting.setdefault(partition, {})[raw_key] = value
+                self._waiting.setdefault(partition, {})[raw_key] = key, said or {}
             else:
-                self.apply(partition, {raw_key: value})
+                self._replace(partition, raw_key, key, said or {})
         elif key is Note.END:
             self._begun.add(partition)
-            self.apply(partition, self._waiting.pop(partition, {}))
+            for changed, (row, cells) in self._waiting.pop(partition, {}).items():
+                self._replace(partition, changed, row, cells)
         elif value is not None and key is Note.OWNER:
-            self.owners[partition] = orjson.loads(value)
+            self.owners[partition] = said
         elif value is not None and isinstance(key, tuple):
-            self._first_seen.setdefault(key, {})[partition] = orjson.loads(value)
+            self._first_seen.setdefault(key, {})[partition] = said
 
-    def apply(self, partition: int, epoch: Mapping[bytes, bytes | None]) -> None:
-        """Take what an epoch of a partition has changed: rows by their keys, None for what is gone."""
-        for raw_key, value in epoch.items():
-            key = self._keys.get(raw_key)
-            if key is None:
-                parsed = parse_key(raw_key)
-                assert isinstance(parsed, RowKey)
-                key = self._keys[raw_key] = parsed
-            self._replace(partition, raw_key, key, value)
+    def apply(self, partition: int, raw_key: bytes, value: bytes | None) -> None:
+        """Take one row of counts at once, whether its epoch has ended or not; None says that it is gone."""
+        key = parse_key(raw_key)
+        assert isinstance(key, RowKey)
+        self._replace(partition, raw_key, key, {} if value is None else _parse(key, value))
 
-    def _replace(self, partition: int, raw_key: bytes, key: RowKey, value: bytes | None) -> None:
+    def _replace(self, partition: int, raw_key: bytes, key: RowKey, new: Cells) -> None:
         """Put a record in the place of the one before it, and note by how much cells differ."""
-        new: Cells = {}
-        latest = False
-        if value is not None:
-            for row, columns in parse_rows(key.row, value).items():
-                for column, cell in columns.items():
-                    new[row, column] = cell
-                    latest = latest or type(cell) is Latest
+        latest = any(type(cell) is Latest for cell in new.values())
+        self._keys[raw_key] = key
         records = self._records.setdefault(raw_key, {})
         old = records.pop(partition, {})
         if new:
@@ -244,7 +245,8 @@ class View:
         """Drop what a partition has said; it will be read again from its beginning."""
         self._waiting.pop(partition, None)
         self._begun.discard(partition)
-        self.apply(partition, {raw_key: None for raw_key, records in self._records.items() if partition in records})
+        for raw_key in [raw_key for raw_key, records in self._records.items() if partition in records]:
+            self._replace(partition, raw_key, self._keys[raw_key], {})
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -321,3 +323,18 @@ class View:
                                 cells = found.setdefault(self._measure(cell[0]), {})
                                 cells[cell] = later(cells.get(cell), value)
         return found
+
+
+def _parse(key: RowKey | Subject | Note, value: bytes) -> Any:
+    """What a record says, by its key."""
+    match key:
+        case RowKey():
+            return {
+                (row, column): cell
+                for row, columns in parse_rows(key.row, value).items()
+                for column, cell in columns.items()
+            }
+        case Note.OWNER:
+            return msgspec.json.decode(value, type=Owner)
+        case _:
+            return msgspec.json.decode(value, type=int)

@@ -7,11 +7,14 @@ import msgspec
 #: Of the exchanges' changelog.
 POSITION_KEY: Final = b"\0mark"
 #: The version of what the changelogs hold: of exchanges, numbers, rows and the position. Raise it with any change.
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 
 class Position(msgspec.Struct):
-    """Where a partition stands: what makes its changelogs and its inputs fit together. It is written in every epoch."""
+    """Where a partition stands: what makes its changelogs and its inputs fit together. It is written in every epoch.
+
+    What it says of the changelogs tells a state that is whole from one of which something has been taken.
+    """
 
     format: int  # of all that the changelogs hold
     offsets: dict[str, int]  # topic → next offset
@@ -19,6 +22,10 @@ class Position(msgspec.Struct):
     newest: dict[str, int]  # topic → newest record timestamp, ms
     clock: float  # the latest clock by which panes were retired, s
     config: str
+    topics: dict[str, str]  # the id of each topic that is named here or is a changelog, as far as it is known
+    exchanges: int  # how many keys the exchanges' changelog holds beside this one
+    panes: int  # how many the counts' changelog holds
+    epoch: int  # the number of the epoch that wrote counts last
 
 
 class _Format(msgspec.Struct):
@@ -26,16 +33,23 @@ class _Format(msgspec.Struct):
 
 
 class StateError(Exception):
-    """The changelogs hold what this version cannot go on with. The message is a sentence that says what to do."""
+    """The changelogs hold what no worker can go on with. The message is a sentence that says what to do."""
+
+
+class DamagedError(StateError):
+    """The changelogs of one partition are not whole; those of others may be."""
 
 
 def read_position(raw: bytes) -> Position:
-    """The position in its record's value. Raises StateError where another version has written it."""
-    known = msgspec.json.decode(raw, type=_Format).format
-    if known != FORMAT:
-        writer, way = ("newer", "run that version, or") if known > FORMAT else ("older", "to count the topics anew,")
-        raise StateError(
-            f"a{'n' * (known < FORMAT)} {writer} Tally has written the state (format {known}; this one has {FORMAT}): "
-            f"{way} start afresh with another TALLY_APP_ID"
-        )
-    return msgspec.json.decode(raw, type=Position)
+    """The position in its record's value. Raises StateError where another version has written it, or DamagedError."""
+    try:
+        known = msgspec.json.decode(raw, type=_Format).format
+        if known == FORMAT:
+            return msgspec.json.decode(raw, type=Position)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise DamagedError("its mark cannot be read") from None
+    writer, way = ("newer", "run that version, or") if known > FORMAT else ("older", "to count the topics anew,")
+    raise StateError(
+        f"a{'n' * (known < FORMAT)} {writer} Tally has written the state (format {known}; this one has {FORMAT}): "
+        f"{way} start afresh with another TALLY_APP_ID"
+    )

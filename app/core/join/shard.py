@@ -5,7 +5,7 @@ and the offsets that it reaches are one value, so that a shell can make them dur
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -16,6 +16,7 @@ from app.core.clock import parse_time
 from app.core.counts.counts import Counts
 from app.core.counts.numbers import Numbers, is_number_key
 from app.core.counts.panes import PaneClock
+from app.core.counts.rows import owner_key
 from app.core.events import Reason, RefusedError, shown
 from app.core.join.addressing import LENT_ROW, NO_ROW, row_of, unusable
 from app.core.join.bulky import BULKY_BYTES, Bulky, has_many_parts
@@ -24,7 +25,7 @@ from app.core.join.exchange import Counted, Exchange, decode, decode_age, encode
 from app.core.join.joined import MOST_HELD, Joining, is_feedback
 from app.core.join.judging import Judging
 from app.core.join.parts import FEEDBACK, KINDS, REQUEST, Parts, Source
-from app.core.join.position import FORMAT, POSITION_KEY, Position, read_position
+from app.core.join.position import FORMAT, POSITION_KEY, DamagedError, Position, StateError, read_position
 from app.core.join.putting import NEWS, NOTHING
 from app.core.join.settling import Settling
 from app.core.join.statements import LENT, waits
@@ -41,6 +42,8 @@ _SUSPICIOUS: Final = 1_400
 _MOVABLE: Final = 800_000
 _AHEAD_US: Final = 300 * 1_000_000
 _HOUR: Final = 3600
+#: What to do where a state is lost.
+_AFRESH: Final = "start afresh with another TALLY_APP_ID"
 
 
 @dataclass(slots=True)
@@ -82,8 +85,10 @@ class Shard:
         self.store: dict[bytes, bytes] = {}
         self.offsets: dict[str, int] = {}
         self.newest: dict[str, int] = {}
+        #: The ids of the topics that this state belongs to, for the position.
+        self.topic_ids: dict[str, str] = {}
         self._limits = limits
-        self._config = rulebook.digest
+        self.config = rulebook.digest  # of the rules that it counts by
         self._live: dict[bytes, Exchange] = {}  # absorbed, not settled
         self._bulky = Bulky(self._settling.counted)  # the same of exchanges that are settled when they are cut
         self._changed: dict[bytes, None] = {}  # settled, not cut
@@ -268,6 +273,12 @@ class Shard:
         if next_offset > self.offsets.get(topic, -1):
             self.offsets[topic] = next_offset
 
+    def begin_anew(self, topic: str) -> None:
+        """Read a topic from its beginning: it has been made anew, and is not the one that was read before."""
+        self.offsets[topic] = 0
+        self.newest.pop(topic, None)
+        self._moved = True
+
     def refuse(self, topic: str, record: Record, reason: Reason, detail: str) -> None:
         """Put a record aside, with the reason."""
         self._dead.append(DeadLetter(topic, self.partition, record, reason, detail))
@@ -414,12 +425,9 @@ class Shard:
             self._join(key, parts)
         get = self.store.get
         exchanges: list[tuple[bytes, bytes | None]] = [(key, get(key)) for key in self._changed]
-        position = Position(
-            FORMAT, dict(self.offsets), self.partitions, dict(self.newest), self.counts.latest, self._config
-        )
         exchanges.extend(self.numbers.unwritten)
-        exchanges.append((POSITION_KEY, msgspec.json.encode(position)))
         panes = list(self.counts.changes())
+        exchanges.append((POSITION_KEY, msgspec.json.encode(self._position())))
         offsets = dict(self.offsets)
         result = Cut(
             exchanges,
@@ -463,29 +471,64 @@ class Shard:
         if parts:
             self._joined.append((key, self._joining.record(key, parts, exchange)))
 
-    def recover(
-        self, exchanges: Iterable[tuple[bytes, bytes]], panes: Iterable[tuple[bytes, bytes]]
-    ) -> Position | None:
+    def _position(self) -> Position:
+        """Where the partition stands once all that has changed is written."""
+        return Position(
+            FORMAT,
+            dict(self.offsets),
+            self.partitions,
+            dict(self.newest),
+            self.counts.latest,
+            self.config,
+            dict(self.topic_ids),
+            len(self.store) + self.numbers.written,
+            self.counts.keys,
+            self.counts.epoch,
+        )
+
+    def recover(self, exchanges: Mapping[bytes, bytes], panes: Mapping[bytes, bytes]) -> Position | None:
         """Take the state from the newest records of both changelogs, by key. Returns the position, if there is one.
 
-        Raises StateError.
+        Raises StateError, and DamagedError where it is this partition's state alone that is not whole.
         """
-        store = self.store
-        store.update(exchanges)
-        raw_position = store.pop(POSITION_KEY, None)
-        position = None if raw_position is None else read_position(raw_position)
-        words = [(key, store.pop(key)) for key in [key for key in store if key[0] == 0 and is_number_key(key)]]
-        self.numbers.recover(iter(words))
-        self.counts.recover(panes)
-        self._settling.recover()
-        for key, raw in store.items():
-            self._by_hour[decode_age(raw).newest // _HOUR].append(key)
-        if position is None:
+        counts = len(panes) - (owner_key(self.partition) in panes)
+        if POSITION_KEY not in exchanges:
+            if exchanges or counts:
+                what = "exchanges" if exchanges else "counts"
+                raise StateError(f"there are {what}, and no mark that says where they stand; {_AFRESH}")
             return None
+        position = read_position(exchanges[POSITION_KEY])
+        if position.panes and not counts:
+            raise StateError(f"there are exchanges, and no counts; {_AFRESH}")
+        try:
+            self._take_state(exchanges, panes)
+        except Exception as error:  # noqa: BLE001 - there are as many errors as ways to write what is no state
+            raise DamagedError(f"its state cannot be read ({type(error).__name__}: {error}); {_AFRESH}") from None
+        for name, found, written in (
+            ("exchanges", len(exchanges) - 1, position.exchanges),
+            ("counts", counts, position.panes),
+        ):
+            if found != written:
+                raise DamagedError(f"of its {name} there are {found} records where {written} were written; {_AFRESH}")
+        if self.counts.epoch != position.epoch:
+            raise DamagedError(
+                f"its counts are of epoch {self.counts.epoch} and its mark is of epoch {position.epoch}; {_AFRESH}"
+            )
         self.offsets = dict(position.offsets)
         self.newest = dict(position.newest)
         self.counts.latest = position.clock
         return position
+
+    def _take_state(self, exchanges: Mapping[bytes, bytes], panes: Mapping[bytes, bytes]) -> None:
+        store = self.store
+        store.update(exchanges)
+        del store[POSITION_KEY]
+        words = [(key, store.pop(key)) for key in [key for key in store if key[0] == 0 and is_number_key(key)]]
+        self.numbers.recover(iter(words))
+        self.counts.recover(panes.items())
+        self._settling.recover()
+        for key, raw in store.items():
+            self._by_hour[decode_age(raw).newest // _HOUR].append(key)
 
 
 def _counter() -> defaultdict[int, int]:

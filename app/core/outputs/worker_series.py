@@ -39,11 +39,14 @@ class WorkerNumbers:
     folded_classes: int  # of the models that this worker exports
     documents: DocumentNumbers | None
     intake: IntakeNumbers | None
-    lag_events: Mapping[str, int]  # by canonical topic
+    lag_events: Mapping[str, float]  # by canonical topic; not a number where it is not known
     lag_seconds: float
     open_exchanges: int
     ready: int  # partitions
     loading: int  # partitions
+    failed: int  # partitions
+    other_rules: int  # partitions
+    clock_offset: float  # seconds
     recovered_records: int
     recovery_seconds: float
 
@@ -62,7 +65,7 @@ def _by_kind(counts: Mapping[str, int]) -> Iterable[Sample]:
     return [((kind,), counts.get(kind, 0)) for kind in Kind]
 
 
-def _each(counts: Mapping[str, int]) -> Iterable[Sample]:
+def _each(counts: Mapping[str, float]) -> Iterable[Sample]:
     return [((name,), count) for name, count in counts.items()]
 
 
@@ -89,6 +92,16 @@ WORKER: tuple[WorkerSeries, ...] = (
         "tally_duplicates_total", "counter", ("kind",),
         "Events that changed nothing: repeated, or outdated.",
         lambda worker: _by_kind(worker.stats.duplicates),
+    ),
+    WorkerSeries(
+        "tally_lost_events_total", "counter", ("topic",),
+        "Records that the brokers deleted before they were read, by topic.",
+        lambda worker: sorted(_each(worker.stats.lost)),
+    ),
+    WorkerSeries(
+        "tally_unreadable_records_total", "counter", ("topic",),
+        "Records of changelogs that no worker has written; they are left out.",
+        lambda worker: sorted(_each(worker.stats.unreadable)),
     ),
     WorkerSeries(
         "tally_rekeyed_total", "counter", (),
@@ -168,7 +181,17 @@ WORKER: tuple[WorkerSeries, ...] = (
     WorkerSeries(
         "tally_partitions", "gauge", ("state",),
         "Partitions of this worker, by state.",
-        lambda worker: [(("ready",), worker.ready), (("loading",), worker.loading)],
+        lambda worker: [(("ready",), worker.ready), (("loading",), worker.loading), (("failed",), worker.failed)],
+    ),
+    WorkerSeries(
+        "tally_rules_differ", "gauge", (),
+        "Partitions whose owner counts by other rules (TALLY_CONFIG) than this worker.",
+        lambda worker: [((), worker.other_rules)],
+    ),
+    WorkerSeries(
+        "tally_clock_offset_seconds", "gauge", (),
+        "By how much the clock of this machine is ahead of the brokers'.",
+        lambda worker: [((), worker.clock_offset)],
     ),
     WorkerSeries(
         "tally_recovered_records", "gauge", (),

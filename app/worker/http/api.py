@@ -164,7 +164,7 @@ class Api:
 
     async def _ask_owner(self, number: int, puid: str, request: web.Request) -> tuple[dict[str, Any], int]:
         owner = self._started().readings.view.owners.get(number)
-        if owner is None or _FORWARDED in request.headers or owner == self._settings.url:
+        if owner is None or _FORWARDED in request.headers or owner.url == self._settings.url:
             return {"error": f"Partition {number} is being handed over; ask again in a few seconds."}, 503
         headers = {_FORWARDED: "1"}
         if "Authorization" in request.headers:
@@ -172,11 +172,11 @@ class Api:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
         try:
-            url = f"{owner}/api/exchanges/{quote(puid, safe='')}"
+            url = f"{owner.url}/api/exchanges/{quote(puid, safe='')}"
             async with self._session.get(url, headers=headers) as reply:
                 return orjson.loads(await reply.read()), reply.status
         except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError):
-            return {"error": f"Partition {number} belongs to {owner}, which does not answer."}, 503
+            return {"error": f"Partition {number} belongs to {owner.url}, which does not answer."}, 503
 
     async def _index(self, _: web.Request) -> web.Response:
         return web.Response(text=self._page, content_type="text/html")

@@ -23,6 +23,8 @@ from aiokafka.errors import CorruptRecordException, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.structs import OffsetAndMetadata
+from msgspec.structs import astuple
 
 from app.core.wire.records import BrokenRecordError, Record, read_records
 from app.settings import Settings
@@ -55,6 +57,10 @@ def with_globals(function: Any, **names: Any) -> Any:
     )
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
+
+
+class Stranger(Record, gc=False):
+    """A record of a changelog that was written outside a transaction, and so by somebody else than a worker."""
 
 
 class _Batches:
@@ -131,6 +137,11 @@ class ParsedRecords(PartitionRecords):  # type: ignore[misc]
     """A fetched list that gives the records of committed transactions, list by list."""
 
     next_fetch_offset: int
+    #: The time, in ms, of the newest marker of a transaction among what has been read: brokers write them, so by their
+    #: clock (Kafka: `MemoryRecords.withEndTransactionMarker`).
+    marked_at = 0
+    #: Whether records that no transaction has written are told from others.
+    tells_strangers = False
     _records_iterator: Iterator[Iterator[Record]]
     _of_batch: Iterator[Record] | None = None  # what is left of the batch that is being read
 
@@ -174,13 +185,23 @@ class ParsedRecords(PartitionRecords):  # type: ignore[misc]
                     self._aborted_producers.discard(batch.producer_id)
                 if batch.is_transactional and batch.producer_id in self._aborted_producers:
                     wanted = False
+            if batch.is_control_batch:
+                self.marked_at = batch.max_timestamp
             if wanted:
                 records = batches.records(batch)
+                if self.tells_strangers and not batch.is_transactional:
+                    records = (Stranger(*astuple(record)) for record in records)
                 # A fetch begins with the batch that holds the offset asked for, not with the offset.
                 whole = isinstance(batch, DefaultRecordBatch) and batch.base_offset >= begin
                 yield records if whole else (record for record in records if record.offset >= begin)
             # Compaction takes records away, not their offsets: the batch says where the next one begins.
             self.next_fetch_offset = batch.next_offset
+
+
+class ChangelogRecords(ParsedRecords):
+    """The same of a changelog."""
+
+    tells_strangers = True
 
 
 class ParsedFetcher(Fetcher):  # type: ignore[misc]
@@ -245,6 +266,14 @@ class ParsedFetcher(Fetcher):  # type: ignore[misc]
         self._aside_bytes = 0
 
 
+class ChangelogFetcher(ParsedFetcher):
+    """The same for changelogs."""
+
+    _proc_fetch_request = with_globals(
+        Fetcher._proc_fetch_request, PartitionRecords=ChangelogRecords, MemoryRecords=_Batches
+    )
+
+
 class _Arrivals(OrderedDict[TopicPartition, Any]):
     """Where aiokafka puts what it has fetched."""
 
@@ -269,6 +298,8 @@ class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
 
     def __init__(self, **options: Any) -> None:
         super().__init__(fetch_max_bytes=_LARGEST_RESPONSE, **options)
+        #: The time, in ms, of the newest marker of a transaction that has been read.
+        self.marked_at = 0
         # aiokafka asks for the topics that it reads in a way that creates them again after somebody has deleted them.
         ask = partial(MetadataRequest, allow_auto_topic_creation=False)
         update = with_globals(AIOKafkaClient._metadata_update, MetadataRequest=ask)
@@ -285,6 +316,11 @@ class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         node = self._client.get_random_node()
         reply = await self._client.send(node, request, group=ConnectionGroup.COORDINATION)
         return {topic: len(partitions) for error, topic, _, partitions in reply.topics if not error}
+
+    async def commits(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata | None]:
+        """What the group has committed, and what stands beside it; None where that is nothing."""
+        found = await self._coordinator.fetch_committed_offsets(list(tps))
+        return {tp: found.get(tp) for tp in tps}
 
     async def cut_off(self) -> None:
         """End without leaving the group, which hears no more heartbeats."""
@@ -326,6 +362,8 @@ class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             fetcher.finish(tp)
             return []
         records, last = fetched._partition_records.take(most)
+        if fetched._partition_records.marked_at > self.marked_at:
+            self.marked_at = fetched._partition_records.marked_at
         if not aside:
             fetched._update_position()
         if last:
@@ -363,18 +401,23 @@ class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         return assignment.state_value(tp) if assignment is not None else None
 
 
+class ChangelogConsumer(RecordConsumer):
+    """The same for changelogs: what is not of Tally comes as `Stranger`."""
+
+    start = with_globals(AIOKafkaConsumer.start, Fetcher=ChangelogFetcher)
+
+
 class OpenConsumer(Protocol):
     """How whoever reads Kafka gets a consumer. Tests give another one."""
 
-    def __call__(self, settings: Settings, **options: Any) -> Awaitable[RecordConsumer]:
-        """A started consumer of committed records, with these options of aiokafka's besides."""
+    def __call__(self, settings: Settings, *, changelogs: bool = False, **options: Any) -> Awaitable[RecordConsumer]:
+        """A started consumer of committed records, or of changelogs, with these options of aiokafka's besides."""
 
 
-async def open_consumer(settings: Settings, **options: Any) -> RecordConsumer:
+async def open_consumer(settings: Settings, *, changelogs: bool = False, **options: Any) -> RecordConsumer:
     """A started consumer of committed records that commits nothing by itself."""
-    consumer = RecordConsumer(
-        **client_options(settings), isolation_level="read_committed", enable_auto_commit=False, **options
-    )
+    kind = ChangelogConsumer if changelogs else RecordConsumer
+    consumer = kind(**client_options(settings), isolation_level="read_committed", enable_auto_commit=False, **options)
     try:
         await consumer.start()
     except BaseException:

@@ -8,8 +8,8 @@ import asyncio
 import contextlib
 import gc
 import logging
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from math import nan
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
@@ -20,11 +20,14 @@ from app.core.stats import Stats
 from app.core.wire.partitioning import partition_of
 from app.core.wire.records import Record
 from app.settings import Settings
+from app.worker.clock import Clock
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.consumer import OpenConsumer, RecordConsumer, open_consumer
 from app.worker.kafka.producer import OpenProducer, open_producer
-from app.worker.lane.loading import Loader
+from app.worker.lane.loading import AskIds, Loader
 from app.worker.lane.partition import Partition
+from app.worker.lane.upkeep import Upkeep, kind_of, pauses
+from app.worker.troubles import Troubles
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +46,16 @@ _CHANGES_PER_EPOCH = 10_000
 _FAR_BEHIND = 5_000
 _LONGER = 5
 
+_READING = "Reading"
+_RETRY_SECONDS = 0.5
+
 
 class Lane:
-    """All partitions of this worker. `wall` is the clock on the wall, in seconds since 1970."""
+    """All partitions of this worker.
+
+    `rejoin` asks the group for a new assignment, `fail` ends the worker with a sentence, `ask_ids` gives the ids of
+    topics.
+    """
 
     def __init__(
         self,
@@ -55,9 +65,10 @@ class Lane:
         *,
         rejoin: Callable[[], None],
         fail: Callable[[SetupError], None],
+        ask_ids: AskIds,
         open_consumer: OpenConsumer = open_consumer,
         open_producer: OpenProducer = open_producer,
-        wall: Callable[[], float] = time.time,
+        clock: Clock | None = None,
     ) -> None:
         self.settings = settings
         self.partitions = partitions
@@ -66,53 +77,69 @@ class Lane:
         self.assigned: set[int] | None = None  # None until the group has answered
         self._rulebook = rulebook
         self._rejoin = rejoin
-        self._fail = fail
         self._open_consumer = open_consumer
-        self._wall = wall
+        self.clock = clock if clock is not None else Clock()
+        self.troubles = Troubles()
         self._loader = Loader(
             settings,
             partitions,
             self._new_shard,
+            self.stats,
+            ask_ids=ask_ids,
             open_consumer=open_consumer,
             open_producer=open_producer,
-            wall=wall,
+            wall=self.clock.now,
         )
+        self.upkeep = Upkeep(self._loader.load, self._take_loaded, fail, self.troubles)
         self.recovery = self._loader.recovery
         self._consumer: RecordConsumer | None = None
-        self._loading: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._reading = asyncio.Lock()
         self._held = True  # nothing is read while a rebalance goes on
         self._turn = 0  # counts changes of what is read, so that lists fetched before one are dropped
-        self._losses = 0
         self._checked: set[str] = set()
 
     # -- what the rest of the worker asks -----------------------------------------------------------------------------
 
     @property
     def ready(self) -> bool:
-        """Whether all that the group has given is loaded."""
-        return self.assigned is not None and self.assigned == set(self.running)
+        """Whether all that the group has given is loaded, and has shown that its epochs commit."""
+        return (
+            self.assigned is not None
+            and self.assigned == set(self.running)
+            and self.upkeep.all_well
+            and all(part.committed is not None for part in self.running.values())
+        )
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong now, a sentence each."""
+        yield from self.upkeep.damaged.values()
+        yield from self.troubles
 
     def now(self) -> float:
-        """The wall clock, or the frozen one."""
-        return self.settings.now if self.settings.now is not None else self._wall()
+        """The clock's time, or the frozen one."""
+        return self.settings.now if self.settings.now is not None else self.clock.now()
 
     def partition_of(self, puid: bytes) -> int:
         """The partition that a puid belongs to."""
         return partition_of(puid, self.partitions)
 
-    def lag(self) -> tuple[dict[str, int], float]:
-        """How many events each topic is behind, and by how many seconds the slowest partition is."""
-        events = dict.fromkeys(self.settings.topics, 0)
+    def lag(self) -> tuple[dict[str, float], float]:
+        """How many events each topic is behind, and by how many seconds the slowest partition is.
+
+        Not a number while a partition that is ours is not loaded, or its end is not known yet.
+        """
+        events: dict[str, float] = dict.fromkeys(self.settings.topics, 0.0)
         seconds = 0.0
+        if self.assigned is None or self.assigned != set(self.running):
+            return dict.fromkeys(events, nan), nan
         for part in self.running.values():
             for topic in self.settings.topics:
-                events[topic] += self._unread(part, topic)
+                known = self._end(topic, part.number, -1) >= 0
+                events[topic] += self._unread(part, topic) if known else nan
             clock = self._clock(part)
-            if clock is not None:
-                seconds = max(seconds, self.now() - clock)
+            seconds = max(seconds, self.now() - clock if clock is not None else 0.0)
         return events, seconds
 
     def longest_epoch(self) -> float:
@@ -147,10 +174,10 @@ class Lane:
 
     def failure(self) -> BaseException | None:
         """What ended one of the lane's tasks, if anything did."""
-        for task in (*self._tasks, *([self._loading] if self._loading is not None else [])):
+        for task in self._tasks:
             if task.done() and not task.cancelled() and task.exception() is not None:
                 return task.exception()
-        return None
+        return self.upkeep.failure()
 
     # -- ownership ----------------------------------------------------------------------------------------------------
 
@@ -158,43 +185,37 @@ class Lane:
         """A rebalance begins: read no more, make all that is known durable. What cannot be is dropped."""
         self._held = True
         self._turn += 1
-        if self._loading is not None:
-            self._loading.cancel()
-            await asyncio.gather(self._loading, return_exceptions=True)
-            self._loading = None
+        await self.upkeep.stop()
         async with self._reading:
             parts = list(self.running.values())
-            flushed = await asyncio.gather(*(part.flush(self._clock(part)) for part in parts))
+            flushed = await asyncio.gather(*(part.flush(self._settled_clock(part)) for part in parts))
         lost = [part for part, fine in zip(parts, flushed, strict=True) if not fine]
-        self._report_loss(lost)
+        for part in lost:
+            self.upkeep.note_loss(part)
         await self._drop(lost)
 
     async def assign(self, numbers: set[int]) -> None:
         """A rebalance is over: keep what is still ours, drop what is not, load what is new."""
+        for number in range(self.partitions):
+            if number not in numbers:
+                self.upkeep.disown(number)
         self.assigned = numbers
         await self._drop([part for number, part in self.running.items() if number not in numbers])
         self._held = False
         self._point()
-        new = sorted(numbers - set(self.running))
-        if new:
-            self._loading = asyncio.get_running_loop().create_task(self._load(new))
+        self.upkeep.begin(numbers - set(self.running))
 
-    async def _load(self, numbers: list[int]) -> None:
-        if self._losses:
-            await asyncio.sleep(min(2.0 ** (self._losses - 1) * 0.2, 5.0))
-        while True:
-            try:
-                loaded = await self._loader.load(numbers)
-            except SetupError as error:
-                self._fail(error)
-                return
-            except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-                log.warning("partitions=%s could not be loaded, trying again: %r", numbers, error)
-                await asyncio.sleep(1)
-            else:
-                self.running.update((part.number, part) for part in loaded)
-                self._point()
-                return
+    def begin_anew(self, topic: str, identity: str) -> None:
+        """Read a topic from its beginning: it has been made anew, with this id."""
+        for part in self.running.values():
+            part.shard.begin_anew(topic)
+            part.shard.topic_ids[topic] = identity
+        self.upkeep.begin_anew(topic)
+        self._point()
+
+    def _take_loaded(self, parts: list[Partition]) -> None:
+        self.running.update((part.number, part) for part in parts)
+        self._point()
 
     def _new_shard(self, number: int) -> Shard:
         settings = self.settings
@@ -216,14 +237,6 @@ class Lane:
         if parts:
             self._point()
             await asyncio.gather(*(part.close() for part in parts))
-
-    def _report_loss(self, parts: list[Partition]) -> None:
-        for part in parts:
-            log.warning(
-                "partition=%d lost: %s; its state is dropped and it is loaded again if still ours",
-                part.number, part.lost,
-            )  # fmt: skip
-        self._losses += len(parts)
 
     def _point(self) -> None:
         """Point the consumer at the running partitions, each where its shard stands."""
@@ -251,7 +264,12 @@ class Lane:
         assert consumer is not None
         stuck = False  # whether all that is fetched waits for what is not
         while True:
-            open_parts = [part for part in self.running.values() if not part.saturated and part.lost is None]
+            now = asyncio.get_running_loop().time()
+            open_parts = [
+                part
+                for part in self.running.values()
+                if not part.saturated and part.lost is None and part.rests_until <= now
+            ]
             if self._held or not open_parts:
                 self._wake.clear()
                 # Not wait_for: up to Python 3.11 it forgets that it is cancelled when what it waits for has come.
@@ -264,17 +282,31 @@ class Lane:
             try:
                 # Nothing is taken by this call: it waits until something has been fetched.
                 await consumer.wait_for_records(tps, _WAIT_SECONDS, more=stuck)
-                stuck = True
-                for part in open_parts:
-                    if turn == self._turn and part.lost is None:
-                        stuck = not await self._read_partition(part) and stuck
+                self.troubles.end(_READING)
             except OffsetOutOfRangeError as error:
                 await self._move_into_range(error.args[0])
-                continue
             except KafkaError as error:
-                log.warning("reading failed, trying again: %r", error)
-                await asyncio.sleep(0.5)
-                continue
+                self.troubles.begin(_READING, f"Events could not be read; it is tried again ({kind_of(error)}).")
+                await asyncio.sleep(_RETRY_SECONDS)
+            stuck = True
+            for part in open_parts:
+                if turn == self._turn and part.lost is None:
+                    stuck = not await self._read_or_rest(part) and stuck
+
+    async def _read_or_rest(self, part: Partition) -> bool:
+        """The same for a partition that may hold what cannot be read: then it rests, and the others go on."""
+        name = f"Reading partition {part.number}"
+        try:
+            moved = await self._read_partition(part)
+        except KafkaError as error:
+            places = ", ".join(f"{topic} at {part.shard.offsets.get(topic, 0)}" for topic in self.settings.topics)
+            self.troubles.begin(name, f"Partition {part.number} cannot be read on ({places}): {kind_of(error)}.")
+            part.rest(next(pauses(part.rests + 1)))
+            return False
+        if moved and part.rests:
+            part.rests = 0
+            self.troubles.end(name)
+        return moved
 
     async def _read_partition(self, part: Partition) -> bool:
         """Fold what has been fetched of one partition, always on from the topic that is furthest back in time.
@@ -302,11 +334,11 @@ class Lane:
                 shard.settle()
             await asyncio.sleep(0)
             if shard.waiting >= _CHANGES_PER_EPOCH and not part.committing and turn == self._turn:
-                part.start_epoch(self._clock(part))
+                part.start_epoch(self._settled_clock(part))
             if not records:
                 break
         if turn == self._turn and self._due(part):
-            part.start_epoch(self._clock(part))
+            part.start_epoch(self._settled_clock(part))
         return shard.offsets != before
 
     def _next_list(self, part: Partition, consumer: RecordConsumer) -> tuple[str, list[Record]]:
@@ -357,15 +389,17 @@ class Lane:
         shard.absorb(topic, records, self.partition_of if check else None)
 
     async def _move_into_range(self, places: dict[TopicPartition, int]) -> None:
-        """The broker no longer has the records that come next: go on with the oldest, and say what is lost."""
+        """The broker no longer has the records that come next: go on with the oldest, and say what is lost.
+
+        Where the topic ends before them it is another one, or has been cut: what the join has already is a duplicate.
+        """
         consumer = self._consumer
         assert consumer is not None
         turn = self._turn
         try:
             beginnings = await consumer.beginning_offsets(list(places))
-            ends = await consumer.end_offsets(list(places))
         except KafkaError as error:
-            log.warning("the ends of topics could not be read, trying again: %r", error)
+            log.debug("the beginnings of topics could not be read; the next fetch says it again: %r", error)
             return
         if turn != self._turn:
             return  # a fetch of what is read now will say it again, if it is still so
@@ -373,10 +407,13 @@ class Lane:
             part = self.running.get(tp.partition)
             if part is None:
                 continue
-            goal = beginnings[tp] if place < beginnings[tp] else ends[tp]
+            goal = beginnings[tp]
+            lost = max(0, goal - place)
+            self.stats.lost[tp.topic] += lost
             log.error(
-                "topic=%s partition=%d offset=%d is no longer there: going on at %d; what lay between is lost",
+                "topic=%s partition=%d offset=%d is no longer there: going on at its beginning, %d; %s",
                 tp.topic, tp.partition, place, goal,
+                f"{lost} events were deleted before they were read" if lost else "it has been made anew, or cut",
             )  # fmt: skip
             part.shard.offsets[tp.topic] = goal
             consumer.seek(tp, goal)
@@ -392,19 +429,22 @@ class Lane:
                 gc.collect(2 if ticks % 3000 == 0 else 1)
             lost = [part for part in self.running.values() if part.lost is not None]
             if lost and not self._held:
-                self._report_loss(lost)
+                for part in lost:
+                    self.upkeep.note_loss(part)
                 await self._drop(lost)
-                self._rejoin()
+                if all(part.lost is not None and part.lost.refused for part in lost):
+                    self.upkeep.begin({part.number for part in lost})  # nobody else has them: no rebalance
+                else:
+                    self._rejoin()
                 continue
             for part in list(self.running.values()):
-                clock = self._clock(part)
+                clock = self._settled_clock(part)
                 if clock is not None and part.swept != int(clock // self.settings.pane_seconds):
                     part.swept = int(clock // self.settings.pane_seconds)
                     part.shard.expire(clock)
                 if self._due(part):
                     part.start_epoch(clock)
-            if self._losses and self.ready and self.longest_epoch() == 0:
-                self._losses = 0
+                self.upkeep.look(part)
 
     def _due(self, part: Partition) -> bool:
         """Whether it is time for the partition's next epoch, and there is something in it."""
@@ -417,6 +457,14 @@ class Lane:
     def _clock(self, part: Partition) -> float | None:
         topics = self.settings.topics
         return part.shard.clock(self.now(), self._ended(part, topics), topics)
+
+    def _settled_clock(self, part: Partition) -> float | None:
+        """The same for what cannot be taken back; None while nobody knows whether the clock is right."""
+        if self.settings.now is None and not self.clock.settled:
+            return None
+        # What a clock that was wrong has left behind is not for ever.
+        part.shard.counts.latest = min(part.shard.counts.latest, self.now())
+        return self._clock(part)
 
     def _ended(self, part: Partition, topics: Iterable[str]) -> list[str]:
         return [topic for topic in topics if part.shard.offsets.get(topic, 0) >= self._end(topic, part.number, 1 << 62)]

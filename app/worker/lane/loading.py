@@ -6,23 +6,32 @@ ends of the changelogs, then a read_committed read up to them.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
 
-from app.core.counts.rows import owner_key
-from app.core.join.position import StateError
+from app.core.join.position import DamagedError, Position, StateError
 from app.core.join.shard import Shard
+from app.core.stats import Stats
+from app.core.wire.records import Record
 from app.settings import Settings
 from app.worker.kafka.client import SetupError
-from app.worker.kafka.consumer import OpenConsumer
+from app.worker.kafka.consumer import OpenConsumer, Stranger
 from app.worker.kafka.producer import OpenProducer, close_producer
-from app.worker.lane.partition import Partition
+from app.worker.lane.partition import COMMITTED_BY_TALLY, Partition
 
 log = logging.getLogger(__name__)
 
+#: So many strangers' records of a topic are named in the log; all are counted.
+_MOST_NAMED: Final = 20
 #: The newest value of each key of a changelog.
 State = dict[bytes, bytes]
+#: What a group has committed, and what stands beside it.
+Commits = Mapping[TopicPartition, OffsetAndMetadata | None]
+#: Gives the ids of topics by name, as far as brokers know them.
+AskIds = Callable[[], Awaitable[Mapping[str, str]]]
 
 
 class Recovery:
@@ -30,6 +39,13 @@ class Recovery:
 
     records = 0
     seconds = 0.0
+
+
+class Loaded(NamedTuple):
+    """Partitions that can go on, and of each that cannot a sentence that says why."""
+
+    partitions: list[Partition]
+    damaged: dict[int, str]
 
 
 class Loader:
@@ -40,7 +56,9 @@ class Loader:
         settings: Settings,
         partitions: int,
         new_shard: Callable[[int], Shard],
+        stats: Stats,
         *,
+        ask_ids: AskIds,
         open_consumer: OpenConsumer,
         open_producer: OpenProducer,
         wall: Callable[[], float],
@@ -49,12 +67,17 @@ class Loader:
         self._settings = settings
         self._partitions = partitions
         self._new_shard = new_shard
+        self._stats = stats
+        self._ask_ids = ask_ids
         self._open_consumer = open_consumer
         self._open_producer = open_producer
         self._wall = wall
 
-    async def load(self, numbers: list[int]) -> list[Partition]:
-        """Load partitions, all or none: on an error, and when it is cancelled, all producers are closed."""
+    async def load(self, numbers: list[int]) -> Loaded:
+        """Load partitions. On an error, and when it is cancelled, none: all producers are closed.
+
+        Raises SetupError where no partition of this app can be loaded.
+        """
         producers: dict[int, AIOKafkaProducer] = {}
 
         async def fence(number: int) -> None:
@@ -64,46 +87,87 @@ class Loader:
             for outcome in await asyncio.gather(*map(fence, numbers), return_exceptions=True):
                 if isinstance(outcome, BaseException):
                     raise outcome
+            commits = await self._read_commits(numbers)
             loaded = await self._recover(producers)
-            await self._find_starts(loaded)
+            await self._find_starts(loaded.partitions, commits)
         except BaseException:
             await asyncio.gather(*map(close_producer, producers.values()), return_exceptions=True)
             raise
+        await asyncio.gather(*(close_producer(producers[number]) for number in loaded.damaged))
         return loaded
 
-    async def _recover(self, producers: dict[int, AIOKafkaProducer]) -> list[Partition]:
+    async def _recover(self, producers: dict[int, AIOKafkaProducer]) -> Loaded:
         """Partitions as their changelogs say, now that nobody else can write these."""
         settings = self._settings
         loop = asyncio.get_running_loop()
         began = loop.time()
+        ids = await self._ask_ids()
         states = await self._read_changelogs(sorted(producers))
-        loaded = []
+        loaded = Loaded([], {})
         for number, producer in sorted(producers.items()):
             shard = self._new_shard(number)
-            exchanges = states[TopicPartition(settings.exchanges_topic, number)]
-            panes = states[TopicPartition(settings.panes_topic, number)]
             try:
-                position = shard.recover(exchanges.items(), panes.items())
-            except StateError as error:
-                raise SetupError(f"Partition {number} of {settings.app_id}: {error}.") from None
-            await asyncio.sleep(0)
-            if position is not None and position.partitions != self._partitions:
-                raise SetupError(
-                    f"The state of {settings.app_id} was written with {position.partitions} partitions and the topics "
-                    f"have {self._partitions}: give the topics their old count, or start afresh with another "
-                    "TALLY_APP_ID."
+                position = shard.recover(
+                    states[TopicPartition(settings.exchanges_topic, number)],
+                    states[TopicPartition(settings.panes_topic, number)],
                 )
-            loaded.append(Partition(number, shard, producer, settings, self._wall))
+            except DamagedError as error:
+                loaded.damaged[number] = (
+                    f"Partition {number} is not counted, its state in {settings.exchanges_topic} and "
+                    f"{settings.panes_topic} is damaged: {error}."
+                )
+                continue
+            except StateError as error:
+                raise SetupError(
+                    f"Partition {number} of {settings.app_id} ({settings.exchanges_topic}, {settings.panes_topic}): "
+                    f"{error}."
+                ) from None
+            if position is not None:
+                self._check_position(position)
+                self._begin_new_topics(number, shard, position, ids)
+            shard.topic_ids = {topic: ids[topic] for topic in settings.topics if topic in ids}
+            loaded.partitions.append(Partition(number, shard, producer, settings, self._wall))
+            await asyncio.sleep(0)
         recovery = self.recovery
         recovery.records, recovery.seconds = sum(map(len, states.values())), loop.time() - began
-        log.info("loaded partitions=%s records=%d seconds=%.2f", sorted(producers), recovery.records, recovery.seconds)
+        log.info(
+            "loaded partitions=%s records=%d seconds=%.2f",
+            [part.number for part in loaded.partitions], recovery.records, recovery.seconds,
+        )  # fmt: skip
         return loaded
 
+    def _check_position(self, position: Position) -> None:
+        """Whether the state is of these topics. Raises SetupError."""
+        settings = self._settings
+        if position.partitions != self._partitions:
+            raise SetupError(
+                f"The state of {settings.app_id} was written with {position.partitions} partitions and the topics "
+                f"have {self._partitions}: give the topics their old count, or start afresh with another "
+                "TALLY_APP_ID."
+            )
+        if not position.offsets.keys() <= set(settings.topics):
+            raise SetupError(
+                f"The state of {settings.app_id} was written for topics {', '.join(sorted(position.offsets))}, and "
+                f"this worker reads {', '.join(sorted(settings.topics))}: give it those topics, or another "
+                "TALLY_APP_ID."
+            )
+
+    def _begin_new_topics(self, number: int, shard: Shard, position: Position, ids: Mapping[str, str]) -> None:
+        """Begin topics anew that have been made anew: what the join has already is a duplicate there, and no more."""
+        for topic, known in position.topics.items():
+            if ids.get(topic, known) != known:
+                log.warning("topic=%s partition=%d has been made anew: it is read from its beginning", topic, number)
+                shard.begin_anew(topic)
+
     async def _read_changelogs(self, numbers: list[int]) -> dict[TopicPartition, State]:
-        """What both changelogs of these partitions hold."""
+        """What both changelogs of these partitions hold. Records that no worker has written are left out."""
         settings = self._settings
         consumer = await self._open_consumer(
-            settings, auto_offset_reset="earliest", max_partition_fetch_bytes=4 << 20, fetch_max_wait_ms=100
+            settings,
+            changelogs=True,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=4 << 20,
+            fetch_max_wait_ms=100,
         )
         try:
             tps = [
@@ -122,45 +186,79 @@ class Loader:
                     while records := consumer.take(tp, 500):
                         for record in records:
                             key, value = record.key, record.value
-                            if value is None:
+                            if type(record) is Stranger:
+                                if tp.topic == settings.exchanges_topic:  # those of the counts are told by the feed
+                                    report_stranger(self._stats, tp, record)
+                            elif value is None:
                                 state.pop(key or b"", None)
                             elif key:
                                 state[key] = value
                     await asyncio.sleep(0)
         finally:
             await consumer.stop()
-        for number in numbers:
-            states[TopicPartition(settings.panes_topic, number)].pop(owner_key(number), None)
         return states
 
-    async def _find_starts(self, loaded: list[Partition]) -> None:
+    async def _read_commits(self, numbers: list[int]) -> Commits:
+        """The group's offsets. Before the changelogs are read: what has been committed by now these hold as well."""
+        settings = self._settings
+        consumer = await self._open_consumer(settings, group_id=settings.app_id)
+        try:
+            return await consumer.commits([TopicPartition(topic, n) for topic in settings.topics for n in numbers])
+        finally:
+            await consumer.stop()
+
+    async def _find_starts(self, loaded: list[Partition], commits: Commits) -> None:
         """Where partitions without a position begin: at the group's offset, else where `TALLY_START` says."""
         settings = self._settings
-        fresh = [
-            TopicPartition(topic, part.number)
+        shards = {
+            TopicPartition(topic, part.number): part.shard
             for part in loaded
             for topic in settings.topics
             if topic not in part.shard.offsets
-        ]
-        if not fresh:
+        }
+        if not shards:
             return
-        consumer = await self._open_consumer(settings, group_id=settings.app_id)
+        empty = {tp for tp, shard in shards.items() if not shard.offsets}
+        starts: dict[TopicPartition, int] = {}
+        for tp in shards:
+            commit = commits[tp]
+            if commit is not None and commit.metadata == COMMITTED_BY_TALLY and tp in empty:
+                raise SetupError(
+                    f"The state of {settings.app_id} is gone: its group has read {tp.topic} to {commit.offset} in "
+                    f"partition {tp.partition}, and {settings.exchanges_topic} has nothing of it. Start afresh with "
+                    f"another TALLY_APP_ID; or delete the group {settings.app_id}, and all is counted anew."
+                )
+            if commit is not None:
+                starts[tp] = commit.offset
+        starts |= await self._first_starts([tp for tp in shards if tp not in starts])
+        for tp, start in starts.items():
+            shards[tp].offsets[tp.topic] = start
+
+    async def _first_starts(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where `TALLY_START` says that partitions begin."""
+        start = self._settings.start
+        if not tps:
+            return {}
+        consumer = await self._open_consumer(self._settings)
         try:
-            consumer.assign(fresh)
-            beginnings = await consumer.beginning_offsets(fresh)
-            ends = await consumer.end_offsets(fresh)
-            times = {}
-            if isinstance(settings.start, float):
-                times = await consumer.offsets_for_times({tp: int(settings.start * 1000) for tp in fresh})
-            shards = {part.number: part.shard for part in loaded}
-            for tp in fresh:
-                start = await consumer.committed(tp)
-                if start is None:
-                    if isinstance(settings.start, float):
-                        found = times.get(tp)
-                        start = found.offset if found is not None else ends[tp]
-                    else:
-                        start = beginnings[tp] if settings.start == "earliest" else ends[tp]
-                shards[tp.partition].offsets[tp.topic] = start
+            consumer.assign(tps)
+            if start == "earliest":
+                return dict(await consumer.beginning_offsets(tps))
+            ends: dict[TopicPartition, int] = await consumer.end_offsets(tps)
+            if isinstance(start, float):
+                found = await consumer.offsets_for_times({tp: int(start * 1000) for tp in tps})
+                ends |= {tp: first.offset for tp, first in found.items() if first is not None}
+            return ends
         finally:
             await consumer.stop()
+
+
+def report_stranger(stats: Stats, tp: TopicPartition, record: Record) -> None:
+    """Count and name a record of a changelog that no worker of this app has written."""
+    stats.unreadable[tp.topic] += 1
+    if stats.unreadable[tp.topic] <= _MOST_NAMED:
+        log.warning(
+            "topic=%s partition=%d offset=%d key=%r was not written by a worker of this app and is left out: find out "
+            "who writes there",
+            tp.topic, tp.partition, record.offset, (record.key or b"")[:100],
+        )  # fmt: skip

@@ -9,11 +9,22 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 
-import orjson
+import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
+from aiokafka.errors import (
+    CorruptRecordException,
+    IllegalOperation,
+    InvalidTimestampError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+from aiokafka.structs import OffsetAndMetadata
 
-from app.core.counts.rows import owner_key
+from app.core.counts.rows import Owner, owner_key
 from app.core.join.shard import Cut, Shard
 from app.core.letters import Astray, OutRecord, letter_record
 from app.core.wire.partitioning import partition_of
@@ -26,8 +37,29 @@ log = logging.getLogger(__name__)
 MOST_WAITING = 20_000
 
 
+#: What stands beside the group's offsets: by it a state that is gone is told from one that has never been.
+COMMITTED_BY_TALLY = "tally"
+
+#: Brokers refuse what was written, whoever writes it: the partition is still ours.
+_REFUSALS = (
+    CorruptRecordException,
+    InvalidTimestampError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+
+
 class LostError(Exception):
-    """The partition cannot go on; the message says why in a few words."""
+    """The partition cannot go on; the message says why in a few words.
+
+    `refused`: the brokers refuse what is written, and nobody else has taken the partition.
+    """
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
 
 
 class Partition:
@@ -41,7 +73,10 @@ class Partition:
         self.lost: LostError | None = None
         self.cut_at = 0.0
         self.swept = -1  # the pane of the clock at which it was looked last what has expired
+        self.committed: dict[str, int] | None = None  # the offsets of the last epoch that committed here
         self.awaited: dict[str, float] = {}  # the loop time since which the other topics wait for a topic
+        self.rests = 0  # how often it could not be read on
+        self.rests_until = 0.0  # the loop time before which that is not tried again
         self._producer = producer
         self._settings = settings
         self._wall = wall
@@ -68,6 +103,11 @@ class Partition:
         """Whether so much waits for a commit that the partition should not be read on."""
         return self.committing and self.shard.waiting >= MOST_WAITING
 
+    def rest(self, seconds: float) -> None:
+        """Do not read on for so long."""
+        self.rests += 1
+        self.rests_until = asyncio.get_running_loop().time() + seconds
+
     def start_epoch(self, clock: float | None) -> None:
         """Cut an epoch and begin to commit it. Only while none is on its way."""
         loop = asyncio.get_running_loop()
@@ -76,7 +116,8 @@ class Partition:
         for note in cut.notes:
             log.warning("%s", note)
         if not self._announced:
-            cut.panes.append((owner_key(self.number), orjson.dumps(self._settings.url)))
+            owner = Owner(self._settings.url, self.shard.config)
+            cut.panes.append((owner_key(self.number), msgspec.json.encode(owner)))
             self._announced = True
         self._commit_started = loop.time()
         self._commit = loop.create_task(self._commit_epoch(cut))
@@ -104,6 +145,7 @@ class Partition:
         try:
             async with asyncio.timeout(self._settings.session_timeout):
                 await self._write(cut)
+            self.committed = cut.offsets
         except asyncio.CancelledError:
             self.lost = LostError("given away while an epoch was on its way")
             raise
@@ -112,7 +154,8 @@ class Partition:
         except TimeoutError:
             self.lost = LostError(f"an epoch did not commit within {self._settings.session_timeout:g} s")
         except KafkaError as error:
-            self.lost = LostError(f"an epoch did not commit: {type(error).__name__} {error}".strip())
+            text = f"an epoch did not commit: {type(error).__name__} {error}".strip()
+            self.lost = LostError(text, refused=isinstance(error, _REFUSALS))
         except Exception as error:  # whatever it is, what was written is unknown: the unit ends
             log.exception("unexpected error in an epoch partition=%d", self.number)
             self.lost = LostError(f"an epoch did not commit: {error!r}")
@@ -142,7 +185,10 @@ class Partition:
         for outcome in await asyncio.gather(*sent, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
-        offsets = {TopicPartition(topic, self.number): offset for topic, offset in cut.offsets.items()}
+        offsets = {
+            TopicPartition(topic, self.number): OffsetAndMetadata(offset, COMMITTED_BY_TALLY)
+            for topic, offset in cut.offsets.items()
+        }
         if offsets:
             await producer.send_offsets_to_transaction(offsets, settings.app_id)
         await producer.commit_transaction()

@@ -7,6 +7,7 @@ import pytest
 
 from app.core.events import Reason
 from app.core.join.bulky import LARGEST_EXCHANGE
+from app.core.join.position import DamagedError
 from app.core.limits import Limits
 from app.core.rules import Rules
 from tests.builders import START, Ledger, Record, a_feedback, a_request, a_response, a_shard, absorb, tell, time_text
@@ -535,7 +536,10 @@ def test_a_cut_says_how_far_it_reaches() -> None:
     assert (cut.offsets, cut.events) == ({"request": 10, "response": 8}, 4)
     assert not shard.has_news
     again = a_shard()
-    mark = again.recover([(key, value) for key, value in cut.exchanges if value is not None], [])
+    exchanges, panes = (
+        {key: value for key, value in changes if value is not None} for changes in (cut.exchanges, cut.panes)
+    )
+    mark = again.recover(exchanges, panes)
     assert mark is not None
     assert (mark.offsets, mark.partitions) == ({"request": 10, "response": 8}, 1)
     assert mark.newest == {"request": (START + 1) * 1000, "response": START * 1000}
@@ -545,7 +549,7 @@ def test_a_changelog_with_a_hole_in_its_words_is_not_believed() -> None:
     ledger = Ledger().absorb(a_response(1), a_response(1, model="n")).cut()
     (first,) = [key for key, value in ledger.exchanges[0].items() if value == b'["ns","svc","default","m"]']
     del ledger.exchanges[0][first]
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(DamagedError, match="does not fit"):
         ledger.restart()
 
 

@@ -20,6 +20,9 @@ NONE = WorkerNumbers(
     open_exchanges=0,
     ready=0,
     loading=0,
+    failed=0,
+    other_rules=0,
+    clock_offset=0,
     recovered_records=0,
     recovery_seconds=0,
 )
@@ -57,9 +60,9 @@ def test_each_number_is_shown_by_one_series(name: str, numbers: WorkerNumbers) -
     assert list(not_zero(numbers).values()) == [1]
 
 
-def test_no_two_numbers_are_shown_by_one_series_but_the_two_states_of_partitions() -> None:
+def test_no_two_numbers_are_shown_by_one_series_but_the_states_of_partitions() -> None:
     shown = Counter(series for _, numbers in each_alone() for series in not_zero(numbers))
-    assert shown == dict.fromkeys((series.name for series in WORKER), 1) | {"tally_partitions": 2}
+    assert shown == dict.fromkeys((series.name for series in WORKER), 1) | {"tally_partitions": 3}
 
 
 def test_each_sample_has_a_value_for_each_label() -> None:

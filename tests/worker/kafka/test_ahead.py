@@ -52,6 +52,7 @@ def a_consumer(assignment: Assignment) -> Any:
     consumer._fetcher = fetcher
     consumer._subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
     consumer._closed = True
+    consumer.marked_at = 0
     return consumer
 
 

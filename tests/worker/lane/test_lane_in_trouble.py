@@ -4,99 +4,16 @@ Each of these has been found by a simulated history, or beside one (tests/simula
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Final
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
-from app.core.rules import Rulebook
 from app.core.wire.partitioning import partition_of
-from app.settings import load_settings
-from app.worker.lane.lane import Lane
-from tests.builders import START, Record, a_request
-from tests.memory_kafka import Fate, MemoryKafka, Weather
-from tests.memory_kafka.network import Client
-from tests.simulation.loop import run_virtually
-
-SETTINGS: Final = load_settings(
-    request_topic="request", response_topic="response", feedback_topic="feedback", session_timeout="1s"
-)
-
-
-class Trouble(Weather):
-    """What is told to go wrong with the next requests of a kind."""
-
-    def __init__(self) -> None:
-        self.next: dict[str, list[Fate]] = {}
-
-    def fate(self, request: str, client: Client) -> Fate:
-        fates = self.next.get(request)
-        return fates.pop(0) if fates else Fate()
-
-
-class Scene:
-    """A lane of a worker that nobody else disturbs."""
-
-    def __init__(self, partitions: int = 1) -> None:
-        self.trouble = Trouble()
-        topics = dict.fromkeys(SETTINGS.own_topics, partitions)
-        self.kafka = MemoryKafka(topics, self.trouble)
-        self.rejoins = 0
-        self.failures: list[Exception] = []
-        self.lane = Lane(
-            SETTINGS,
-            Rulebook(),
-            partitions,
-            rejoin=self._rejoin,
-            fail=self.failures.append,
-            open_consumer=self.kafka.open_consumer,
-            open_producer=self.kafka.open_producer,
-            wall=lambda: START + asyncio.get_running_loop().time(),
-        )
-
-    def _rejoin(self) -> None:
-        self.rejoins += 1
-
-    async def begin(self, *numbers: int) -> None:
-        """Start the lane and let it load these partitions."""
-        await self.lane.start()
-        await self.lane.assign(set(numbers))
-        await self.until(lambda: self.lane.ready)
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait until something holds."""
-        async with asyncio.timeout(30):
-            for _ in iter(holds, True):
-                await asyncio.sleep(0.01)
-
-    def write(self, *records: Record, partition: int = 0) -> None:
-        """Write requests."""
-        self.kafka.broker.append(TopicPartition("request", partition), [record.read() for record in records])
-
-    def open_producers(self) -> int:
-        """How many producers are connected."""
-        return sum(client.name == "producer" and not client.closed for client in self.kafka.clients)
-
-
-def play(act: Callable[[Scene], Awaitable[Any]], partitions: int = 1) -> None:
-    """Run a scene. Its time passes at once."""
-
-    async def whole() -> None:
-        await act(Scene(partitions))
-
-    run_virtually(whole())
-
-
-@pytest.fixture(autouse=True)
-def _collection() -> Iterator[None]:
-    """A lane switches the collection of garbage off when it starts."""
-    import gc
-
-    yield
-    gc.unfreeze()
-    gc.enable()
+from app.worker.lane.loading import Loaded
+from tests.builders import a_request
+from tests.memory_kafka import Fate
+from tests.worker.lane.scene import Scene, play
 
 
 def test_a_lane_ends_when_it_is_stopped_right_after_an_assignment() -> None:
@@ -140,7 +57,7 @@ def test_a_load_that_a_rebalance_cuts_short_leaves_no_producer_open(moment: floa
         assert not scene.lane.running
         assert scene.open_producers() == 0
         await scene.lane.assign({0, 1})
-        await scene.until(lambda: scene.lane.ready)
+        await scene.until(lambda: set(scene.lane.running) == {0, 1})
         assert scene.open_producers() == 2
 
     play(act, partitions=2)
@@ -197,8 +114,10 @@ def test_what_is_unexpected_in_a_load_is_told() -> None:
     """It must end the worker, which would wait for its partitions for ever."""
 
     async def act(scene: Scene) -> None:
-        changelog = TopicPartition(SETTINGS.exchanges_topic, 0)
-        scene.kafka.broker.append(changelog, [Record(0, 0, b"\0mark", b"?", []).read()])
+        async def fail(_: object) -> Loaded:
+            raise RuntimeError("a bug")
+
+        scene.lane.upkeep._load_partitions = fail
         await scene.lane.start()
         await scene.lane.assign({0})
         await scene.until(lambda: scene.lane.failure() is not None)

@@ -1,0 +1,156 @@
+"""Upkeep: partitions are loaded, and loaded again after they were lost; what is in trouble waits longer each time.
+
+One partition's trouble is not another's: those that were lost are loaded each by itself.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+from app.worker.kafka.client import SetupError
+from app.worker.lane.loading import Loaded
+from app.worker.lane.partition import Partition
+from app.worker.troubles import Troubles
+
+log = logging.getLogger(__name__)
+
+#: Between two tries where one fails: it grows to so many seconds; and to so many where no broker answers.
+_LONGEST_PAUSE = 30.0
+_SILENT_SECONDS = 5.0
+
+
+class Upkeep:
+    """Loads partitions. `take` is given what has been loaded, `fail` ends the worker with a sentence."""
+
+    def __init__(
+        self,
+        load: Callable[[list[int]], Awaitable[Loaded]],
+        take: Callable[[list[Partition]], None],
+        fail: Callable[[SetupError], None],
+        troubles: Troubles,
+    ) -> None:
+        self.damaged: dict[int, str] = {}  # partitions that cannot be loaded, and why
+        self._load_partitions = load
+        self._take = take
+        self._fail = fail
+        self._troubles = troubles
+        self._tasks: list[asyncio.Task[None]] = []
+        #: Of partitions that were lost: how often since all was well, and how far they had been read. They are not well
+        #: before an epoch has committed that reaches as far.
+        self._losses: Counter[int] = Counter()
+        self._hurdles: dict[int, dict[str, int]] = {}
+
+    @property
+    def all_well(self) -> bool:
+        """Whether no partition still has to show that what made it lost is over."""
+        return not self._hurdles
+
+    def failure(self) -> BaseException | None:
+        """What ended one of the loadings, if anything did."""
+        return next((error for task in self._tasks if (error := _error_of(task)) is not None), None)
+
+    def begin(self, numbers: set[int]) -> None:
+        """Load partitions: those that were lost wait, the others do not wait for them."""
+        loop = asyncio.get_running_loop()
+        self._tasks = [task for task in self._tasks if not task.done() or _error_of(task) is not None]
+        lost = sorted(number for number in numbers if self._losses[number])
+        for group in (sorted(numbers - set(lost)), *([number] for number in lost)):
+            if group:
+                self._tasks.append(loop.create_task(self._load(group)))
+
+    async def stop(self) -> None:
+        """Load nothing more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    async def _load(self, numbers: list[int]) -> None:
+        """Load partitions, again and again where that fails; a failure of Kafka's that is of one is of that one."""
+        waits = pauses(max(self._losses[number] for number in numbers))
+        await asyncio.sleep(next(waits))
+        name = _named(numbers)
+        while True:
+            try:
+                loaded = await self._load_partitions(numbers)
+            except SetupError as error:
+                self._fail(error)
+                return
+            except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+                silent = isinstance(error, KafkaConnectionError | OSError | TimeoutError)
+                if len(numbers) > 1 and not silent:
+                    self._troubles.forget(name)
+                    await asyncio.gather(*(self._load([number]) for number in numbers))
+                    return
+                self._troubles.begin(name, f"{name} cannot be loaded yet; it is tried again ({kind_of(error)}).")
+                pause = next(waits)
+                # Nobody is troubled by a question that nobody hears; and all waits for the answer.
+                await asyncio.sleep(min(pause, _SILENT_SECONDS) if silent else pause)
+            else:
+                if not any(number in self._hurdles for number in numbers):
+                    self._troubles.end(name)
+                for number, sentence in loaded.damaged.items():
+                    self.damaged[number] = sentence
+                    log.error("%s", sentence)
+                self._take(loaded.partitions)
+                return
+
+    def note_loss(self, part: Partition) -> None:
+        """A partition has been lost."""
+        self._losses[part.number] += 1
+        self._hurdles[part.number] = dict(part.shard.offsets)
+        self._troubles.begin(
+            _named([part.number]),
+            f"Partition {part.number} was lost: {part.lost}. Its state is dropped; if it is still ours it is loaded "
+            "again.",
+        )
+
+    def look(self, part: Partition) -> None:
+        """See whether a partition that was lost is well again."""
+        hurdle, committed = self._hurdles.get(part.number), part.committed
+        if hurdle is None or committed is None:
+            return
+        # What lies behind the last event alone, markers of transactions, makes no epoch.
+        reached = part.shard.offsets if not (part.has_news or part.committing) else committed
+        if all(reached.get(topic, 0) >= offset for topic, offset in hurdle.items()):
+            self._forget(part.number)
+            self._troubles.end(_named([part.number]))
+
+    def disown(self, number: int) -> None:
+        """A partition is not ours: its troubles are another's."""
+        self.damaged.pop(number, None)
+        self._forget(number)
+        self._troubles.forget(_named([number]))
+
+    def begin_anew(self, topic: str) -> None:
+        """A topic has been made anew: nobody need get as far in it as before."""
+        for hurdle in self._hurdles.values():
+            hurdle.pop(topic, None)
+
+    def _forget(self, number: int) -> None:
+        self._losses.pop(number, None)
+        self._hurdles.pop(number, None)
+
+
+def pauses(losses: int) -> Iterator[float]:
+    """How many seconds to wait before each try, after so many in vain."""
+    pause = min(0.2 * 2.0 ** (losses - 1), _LONGEST_PAUSE) if losses else 0.0
+    while True:
+        yield pause
+        pause = min(max(2 * pause, 1.0), _LONGEST_PAUSE)
+
+
+def kind_of(error: Exception) -> str:
+    """What went wrong, in few words."""
+    return f"{type(error).__name__} {error}".strip()
+
+
+def _named(numbers: list[int]) -> str:
+    return f"Partition{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+
+
+def _error_of(task: asyncio.Task[None]) -> BaseException | None:
+    return task.exception() if task.done() and not task.cancelled() else None
