@@ -67,8 +67,10 @@ REASONS: dict[Reason, str] = {
     Reason.RAGGED: "rows of different lengths",
     Reason.BAD_REWARD: "the reward is not a number, or beyond a thousand million",
     Reason.LABEL_TOO_LONG: "a class or label text above `TALLY_MAX_LABEL_LENGTH`",
-    Reason.TOO_LARGE: "the value is larger than `TALLY_MAX_BODY`",
-    Reason.EXCHANGE_TOO_LARGE: "the exchange would grow beyond 256 kB",
+    Reason.TOO_LARGE: "the value is larger than `TALLY_MAX_BODY`, or than a topic that it must go to takes; the detail "
+    "says which, and whether the event counts all the same",
+    Reason.EXCHANGE_TOO_LARGE: "the exchange, or its list of classes, would grow beyond 256 kB, or beyond what the "
+    "changelog takes",
     Reason.DOCUMENT_REFUSED: "Elasticsearch takes no document made of this joined record; the detail has its reason",
     Reason.UNEXPECTED: "a defect of Tally; the detail is worth reporting",
     Reason.TOO_MANY_MODELS: "a partition already knows `TALLY_MAX_MODELS` models",

@@ -9,9 +9,15 @@ from typing import Final, NamedTuple
 from app.core.events import Reason, RefusedError
 from app.core.wire.records import Record
 
-#: A dead letter carries its original up to this size, else its beginning.
-WHOLE_LETTER: Final = 900_000 - 20_000
+#: A dead letter is no larger, as a record with all that comes with it, unless a topic takes less.
+MOST_LETTER: Final = 900_000
+#: One that would be carries the beginning of its original.
 LETTER_BEGINNING: Final = 64_000
+_BEGINNING_OF_HEADER: Final = 1000
+_MOST_HEADERS: Final = 50
+#: What a record has beside the bytes of its key, its value and its headers; what a header has beside its own.
+_RECORD: Final = 100
+_HEADER: Final = 10
 
 #: Marks an event that has been brought to its key, so that it goes this way once and not in circles.
 REKEYED: Final = "tally-rekeyed"
@@ -52,8 +58,11 @@ class AstrayError(RefusedError):
         self.key = key
 
 
-def letter_record(letter: DeadLetter) -> OutRecord:
-    """A dead letter's key, value and headers: the original's, its origin, and why it was refused."""
+def letter_record(letter: DeadLetter, most: int = MOST_LETTER) -> OutRecord:
+    """A dead letter's key, value and headers: the original's, its origin, and why it was refused.
+
+    With its batch it has at most so many bytes (16 KiB or more): what would have more carries the beginning alone.
+    """
     record = letter.record
     headers = [
         ("reason", letter.reason.encode()),
@@ -64,15 +73,29 @@ def letter_record(letter: DeadLetter) -> OutRecord:
     ]
     key, value = record.key, record.value
     original = [(name, content or b"") for name, content in record.headers]
-    size = len(key or b"") + len(value or b"") + sum(len(name) + len(content) for name, content in original)
-    if size > WHOLE_LETTER:
+    if _RECORD + len(key or b"") + len(value or b"") + _size(original) + _size(headers) > min(most, MOST_LETTER):
         whole = value or b""
         headers += [
             ("truncated", b"true"),
             ("original-length", str(len(whole)).encode()),
             ("original-digest", blake2b(whole, digest_size=8).hexdigest().encode()),
         ]
-        value = whole[:LETTER_BEGINNING]
-        key = key[:LETTER_BEGINNING] if key else key
-        original = [(name[:1000], content[:1000]) for name, content in original[:50]]
+        beginning = min(LETTER_BEGINNING, most // 4)
+        value = whole[:beginning]
+        key = key[:beginning] if key else key
+        original = _beginnings(original, most // 4)
     return key, value, original + headers
+
+
+def _size(headers: Headers) -> int:
+    return sum(len(name.encode()) + len(content) + _HEADER for name, content in headers)
+
+
+def _beginnings(headers: Headers, most: int) -> Headers:
+    """The beginnings of headers, of the first of them that have at most so many bytes."""
+    kept: Headers = []
+    for name, content in headers[:_MOST_HEADERS]:
+        kept.append((name[:_BEGINNING_OF_HEADER], content[:_BEGINNING_OF_HEADER]))
+        if _size(kept) > most:
+            return kept[:-1]
+    return kept

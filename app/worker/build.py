@@ -27,6 +27,7 @@ from app.worker.intake.intake import Intake
 from app.worker.kafka.client import SetupError, client_options, ssl_context
 from app.worker.kafka.membership import DeclaredTables, MembershipTransport
 from app.worker.kafka.metadata import TopicFacts
+from app.worker.kafka.sizes import Sizes
 from app.worker.kafka.topics import ensure_topics, topic_notes, topics_of
 from app.worker.kafka.watch import TopicWatch
 from app.worker.lane.feed import Feed
@@ -45,6 +46,7 @@ class Worker(faust.App):  # type: ignore[misc]
     settings: Settings
     rulebook: Rulebook
     client_options: dict[str, Any]
+    sizes: Sizes  # of the topics; nothing is known before it starts
     running: Running | None = None  # None until it starts
 
     def _new_web(self) -> Web:
@@ -80,12 +82,20 @@ class Worker(faust.App):  # type: ignore[misc]
         """All that the settings ask for, not started yet. Raises `SettingsError` where one of them cannot be used."""
         settings, rulebook = self.settings, self.rulebook
         partitions = topics[settings.request_topic].partitions
+        self.sizes.update(topics)
         view = View(settings.clock, settings.windows)
         readings = Readings(view, rulebook, settings.max_classes)
         clock = Clock()
-        watch = TopicWatch(settings, topics, self._begin_anew, give_up)
+        watch = TopicWatch(settings, topics, self.sizes, self._begin_anew, give_up)
         lane = Lane(
-            settings, rulebook, partitions, rejoin=self._rejoin, fail=give_up, ask_ids=watch.ask_ids, clock=clock
+            settings,
+            rulebook,
+            partitions,
+            rejoin=self._rejoin,
+            fail=give_up,
+            ask_ids=watch.ask_ids,
+            sizes=self.sizes,
+            clock=clock,
         )
         feed = Feed(view, settings, partitions, lane.stats, clock)
         exporting = Exporting(settings, lane, feed, lambda: self.consumer._thread.heartbeat_age, time.monotonic)
@@ -96,8 +106,10 @@ class Worker(faust.App):  # type: ignore[misc]
             feed=feed,
             topics=watch,
             exporting=exporting,
-            intake=Intake(settings, partitions, lane.stats) if settings.intake_topics else None,
-            documents=DocumentWriter(settings, rulebook, lane.stats) if elasticsearch and settings.log_topic else None,
+            intake=Intake(settings, partitions, lane.stats, sizes=self.sizes) if settings.intake_topics else None,
+            documents=DocumentWriter(settings, rulebook, lane.stats, sizes=self.sizes)
+            if elasticsearch and settings.log_topic
+            else None,
             windows=WindowWriter(settings, readings, exporting.exports, lane.now) if elasticsearch else None,
         )
 
@@ -136,7 +148,7 @@ class Pages(Web):  # type: ignore[misc]
     def __init__(self, app: Worker, **kwargs: Any) -> None:
         super().__init__(app, **kwargs)
         self.web_app._client_max_size = app.settings.max_body + 4096
-        self.api = Api(app.settings, lambda: app.running)
+        self.api = Api(app.settings, lambda: app.running, app.sizes)
         self.api.add_routes(self.web_app)
 
     async def start_server(self) -> None:
@@ -193,6 +205,7 @@ def build(settings: Settings, rulebook: Rulebook) -> Worker:
     )
     worker.settings = settings
     worker.rulebook = rulebook
+    worker.sizes = Sizes()
     worker.client_options = client_options(settings)
     worker.transport = MembershipTransport(worker.conf.broker_consumer, worker)
     for topic in settings.topics:

@@ -22,6 +22,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from app.core.dialects.plain import Event as CanonicalEvent
 from app.settings import load_settings
 from app.worker.http.publisher import Publisher, UnavailableError, make_producer
+from app.worker.kafka.sizes import Sizes
 from tests.cases import cases
 from tests.live.servers import Kafka
 from tests.live.story import Event, expected, traffic
@@ -325,7 +326,7 @@ def test_a_stuck_producer_leaves_nothing(kafka: Kafka, error: type[Exception]) -
     admin.create_topics([NewTopic(topic, 1)])[topic].result(10)
 
     def connect() -> AIOKafkaProducer:
-        producer = make_producer(load_settings(kafka_bootstrap_servers=kafka.bootstrap))
+        producer = make_producer(load_settings(kafka_bootstrap_servers=kafka.bootstrap), Sizes())
         hang_up, hung_up = producer.client.close, asyncio.Event()
 
         async def send(*_: Any) -> None:
@@ -340,7 +341,7 @@ def test_a_stuck_producer_leaves_nothing(kafka: Kafka, error: type[Exception]) -
         return producer
 
     async def story() -> None:
-        writer = Publisher(connect, ack_seconds=0.5)
+        writer = Publisher(connect, Sizes(), ack_seconds=0.5)
         with pytest.raises(UnavailableError, match="TimeoutError"):
             await writer.publish([(topic, CanonicalEvent(b"p", b"{}", ()))], 1_795_244_400_000)
         await writer.close()

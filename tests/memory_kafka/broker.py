@@ -3,10 +3,10 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, UnknownTopicOrPartitionError
 from aiokafka.structs import OffsetAndMetadata
 
 from app.core.wire.records import Record
@@ -14,6 +14,9 @@ from tests.memory_kafka.groups import Assignor, Group, in_turn
 from tests.memory_kafka.log import Log, ProducerSequence, Slice
 from tests.memory_kafka.network import BROKER, Network
 from tests.memory_kafka.transactions import Transactions
+
+#: The bytes of a batch without records.
+BATCH_HEADER: Final = 61
 
 
 class Fetched(NamedTuple):
@@ -40,6 +43,8 @@ class Broker:
         self.topics: dict[str, list[Log]] = {}
         self.ids: dict[str, str] = {}
         self._created = 0
+        #: `max.message.bytes` of those topics that take less than any batch.
+        self.largest: dict[str, int] = {}
         self._network = network
         self.transactions = Transactions(network, self.log_of, self.moved, self._commit_offsets)
         self.groups: dict[str, Group] = {}
@@ -91,6 +96,8 @@ class Broker:
         for tp, (records, origin) in batches.items():
             try:
                 log = self.log_of(tp)
+                if size_of(records) > self.largest.get(tp.topic, 1 << 62):
+                    raise MessageSizeTooLargeError
                 if name is not None:
                     self.transactions.check_write(name, origin.producer, origin.epoch, tp)
                 outcome[tp] = log.append(records, origin, transactional=name is not None)
@@ -171,3 +178,13 @@ class Broker:
         for parked in list(waiting):
             if any(place < log.stable for it, place in parked.wanted if it == tp):
                 self._serve(parked)
+
+
+def size_of(records: list[Record]) -> int:
+    """The bytes of a batch, nearly."""
+    return BATCH_HEADER + sum(map(record_size, records))
+
+
+def record_size(record: Record) -> int:
+    """The bytes of a record in a batch, nearly."""
+    return len(record.key or b"") + len(record.value or b"") + len(record.header_block) + 12

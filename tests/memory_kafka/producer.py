@@ -23,7 +23,7 @@ from aiokafka.errors import (
 )
 
 from app.core.wire.records import Record, pack_headers
-from tests.memory_kafka.broker import Broker
+from tests.memory_kafka.broker import BATCH_HEADER, Broker, record_size
 from tests.memory_kafka.log import ProducerSequence
 from tests.memory_kafka.network import Client, Network
 
@@ -52,16 +52,16 @@ class Batch:
         self.records: list[Record] = []
         self._most_records = most_records
         self._most_bytes = most_bytes
-        self._size = 61
+        self._size = BATCH_HEADER
 
     def append(self, *, timestamp: int, key: bytes | None, value: bytes | None, headers: Any = ()) -> Record | None:
         """Add a record. Returns None where the batch is full."""
         block = pack_headers(headers) if headers else _NO_HEADERS
-        size = len(key or b"") + len(value or b"") + len(block) + 12
+        record = Record(-1, timestamp, key, value, block)
+        size = record_size(record)
         if self.records and (len(self.records) >= self._most_records or self._size + size > self._most_bytes):
             return None
         self._size += size
-        record = Record(-1, timestamp, key, value, block)
         self.records.append(record)
         return record
 
@@ -163,9 +163,9 @@ class MemoryProducer:
 
     # -- what is handed over ------------------------------------------------------------------------------------------
 
-    def create_batch(self) -> Batch:
-        """An empty batch."""
-        return Batch(self._network.weather.batched(), self._batch_bytes)
+    def create_batch(self, most_bytes: int | None = None) -> Batch:
+        """An empty batch, of at most so many bytes."""
+        return Batch(self._network.weather.batched(), self._batch_bytes if most_bytes is None else most_bytes)
 
     async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> asyncio.Future[Any]:
         """Hand a batch over. Returns a future that is done when the broker holds it."""

@@ -29,6 +29,8 @@ from app.core.counts.rows import (
 
 #: A pane with more cells than this has a record for each row, so that a change of one does not write all of them.
 MOST_CELLS_TOGETHER: Final = 128
+#: What a record key has behind the prefix where it stands for all rows.
+_ROOM_OF_ROW: Final = 4
 #: So many panes move at once when they retire; the others follow with the next epochs.
 _MOST_MOVES: Final = 1000
 
@@ -70,15 +72,21 @@ class _Pane:
         other.changed.update(other.rows)
         other.rows = {}
 
-    def records(self) -> Iterator[tuple[str, bytes | None]]:
-        """(row, value) of what has changed, None for what is gone; it counts as written."""
+    def records(self, most_bytes: int) -> Iterator[tuple[str, bytes | None]]:
+        """(row, value) of what has changed, None for what is gone; it counts as written.
+
+        All rows stand in one value while they are few, and have at most so many bytes.
+        """
         for row in self.changed:
             columns = {column: cell for column, cell in self.rows.get(row, {}).items() if cell}
             if columns:
                 self.rows[row] = columns
             else:
                 self.rows.pop(row, None)
-        if not self.spread and sum(map(len, self.rows.values())) > MOST_CELLS_TOGETHER:
+        whole = None
+        if not self.spread and sum(map(len, self.rows.values())) <= MOST_CELLS_TOGETHER:
+            whole = whole_value(self.rows)
+        if not self.spread and (whole is None or len(whole) > most_bytes):
             self.spread = True
             self.changed.update(self.rows)
             if self.together:
@@ -87,7 +95,7 @@ class _Pane:
             for row in self.changed:
                 yield row, row_value(self.rows[row]) if row in self.rows else None
         elif self.rows or self.together:
-            yield WHOLE, whole_value(self.rows) if self.rows else None
+            yield WHOLE, whole if self.rows else None
             self.together = True
         self.written = len(self.rows) if self.spread else bool(self.rows)
         self.changed = set()
@@ -201,17 +209,17 @@ class Counts:
         self._changed[at] = None
         return self._panes[at]
 
-    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
+    def changes(self, most_bytes: int) -> Iterator[tuple[bytes, bytes | None]]:
         """The changed rows as records with absolute values, None for what is gone. They count as written.
 
-        The last one ends the epoch.
+        The last one ends the epoch. Records have at most so many bytes, but where a single row has more.
         """
         for at in self._changed:
             pane = self._panes[at]
             account, level, number = at
             prefix = pane_prefix(self._numbers.accounts[account], level, number)
             self._row_keys -= pane.written
-            for row, value in pane.records():
+            for row, value in pane.records(most_bytes - len(prefix) - _ROOM_OF_ROW):
                 yield prefix + orjson.dumps(row) + b"]", value
             self._row_keys += pane.written
             if not pane.rows:

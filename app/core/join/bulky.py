@@ -11,21 +11,34 @@ from app.core.events import Reason, RefusedError
 from app.core.join.exchange import Counted, Exchange, decode, encode
 from app.core.join.putting import NOTHING
 
-LARGEST_EXCHANGE: Final = 256_000
-#: What is larger than this is bulky, or has more parts.
-BULKY_BYTES: Final = 16_000
+#: Where exchanges may have 256,000 bytes, one is bulky that has more than 16,000, or more than 64 parts. An answer or a
+#: feedback above 1,400 bytes may make it too large; 64 smaller ones cannot. Where less is allowed, all these are less.
+_OF: Final = 256_000
+_BYTES: Final = 16_000
 _PARTS: Final = 64
+_SUSPICIOUS: Final = 1_400
 
 
 class Bulky:
     """The bulky exchanges that this epoch or the one before has touched. `count` says what an exchange counts as."""
 
-    def __init__(self, count: Callable[[Exchange], list[Counted]]) -> None:
+    def __init__(self, count: Callable[[Exchange], list[Counted]], largest: int) -> None:
         self._count = count
         self.exchanges: dict[bytes, Exchange] = {}  # to be read only
         self._sizes: dict[bytes, int] = {}  # in bytes, at most
         self._refused: dict[bytes, int] = {}  # the shortest value that did not fit, until something else changes
         self._touched: set[bytes] = set()
+        self._largest = 0
+        self.limit(largest)
+
+    def limit(self, largest: int) -> None:
+        """Let no exchange be made larger than so many bytes from now on."""
+        if largest != self._largest:
+            self._refused.clear()
+        self._largest = largest
+        self.bytes = _BYTES * largest // _OF
+        self.parts = _PARTS * largest // _OF
+        self.suspicious = _SUSPICIOUS * largest // _OF
 
     def __len__(self) -> int:
         return len(self._touched)
@@ -41,14 +54,14 @@ class Bulky:
         size = self._sizes.get(key)
         if size is None:
             size = len(encode(exchange))
-        if size + growth <= LARGEST_EXCHANGE:
+        if size + growth <= self._largest:
             done = put(exchange)
             size += growth if done != NOTHING else 0
         else:
             exchange, done, size = self._put_measured(key, exchange, put, length)
         if done != NOTHING:
             self._refused.pop(key, None)
-        if key in self.exchanges or size > BULKY_BYTES or has_many_parts(exchange):
+        if key in self.exchanges or size > self.bytes or has_many_parts(exchange, self.parts):
             self.exchanges[key] = exchange
             self._sizes[key] = size
             if done != NOTHING:
@@ -63,22 +76,25 @@ class Bulky:
         self, key: bytes, exchange: Exchange, put: Callable[[Exchange], int], length: int
     ) -> tuple[Exchange, int, int]:
         if length >= self._refused.get(key, length + 1):
-            raise _too_large()
+            raise self._too_large()
         copy = decode(encode(exchange))  # so that what does not fit leaves no trace
         done = put(copy)
         sized = decode(encode(copy))
         sized.counted = self._count(sized)
         size = len(encode(sized))
-        if size > LARGEST_EXCHANGE and done != NOTHING:
+        if size > self._largest and done != NOTHING:
             self._refused[key] = length
-            raise _too_large()
+            raise self._too_large()
         return copy, done, size
+
+    def _too_large(self) -> RefusedError:
+        return RefusedError(Reason.EXCHANGE_TOO_LARGE, f"the exchange would grow beyond {self._largest} bytes")
 
     def changed(self) -> Iterator[tuple[bytes, Exchange]]:
         """The exchanges that have changed; then all are forgotten but these, which may be asked for soon again."""
         for key in self._touched:
             yield key, self.exchanges[key]
-        for key in self.exchanges.keys() - self._touched:
+        for key in (self.exchanges.keys() | self._refused.keys()) - self._touched:
             self.forget(key)
         self._touched.clear()
 
@@ -90,10 +106,6 @@ class Bulky:
         self._touched.discard(key)
 
 
-def has_many_parts(exchange: Exchange) -> bool:
-    """Whether an exchange has so many parts that it may be."""
-    return bool(exchange.rows) or len(exchange.feedbacks) + len(exchange.legs) + len(exchange.detections) > _PARTS
-
-
-def _too_large() -> RefusedError:
-    return RefusedError(Reason.EXCHANGE_TOO_LARGE, f"the exchange would grow beyond {LARGEST_EXCHANGE} bytes")
+def has_many_parts(exchange: Exchange, most: int) -> bool:
+    """Whether an exchange has more parts than so many, or such as take long to read and write."""
+    return bool(exchange.rows) or len(exchange.feedbacks) + len(exchange.legs) + len(exchange.detections) > most

@@ -5,14 +5,19 @@
                 "payload"}, …],
      "legs": [{"leg": [… , version], "request_time"?, "response_time", "rows": [{"predicted", "score"?, "label"?,
                "correct"?}, …], "reward"?, "delay"?}, …],
-     "feedback_time"?}
+     "feedback_time"?, "more"? (true)}
 
 Parts are the events of the epoch that changed the exchange, with their payloads as they came; legs are those that have
 answered, as they stand now. Times of legs and of feedback are in µs since the epoch, the delay (from a leg's response
 to its newest label) in µs. A feedback whose prediction is not known yet waits for it, so that the record which
 holds it also says what it speaks of.
+
+What would be larger than a record may be travels in several of the same puid, one behind the other; all but the last
+say that there is more. Each says of the legs what the others say, and is a record like any other: to merge them one
+after the other gives what the one would have given.
 """
 
+from collections.abc import Iterator
 from struct import Struct
 from typing import Any, Final
 
@@ -26,9 +31,8 @@ from app.core.join.exchange import Exchange, LegState
 from app.core.join.judging import Judging
 from app.core.join.statements import REWARD, Feedback
 
-#: Feedback of a puid that waits for its prediction is kept up to this size; more is written at once.
-MOST_HELD: Final = 64_000
 _FEEDBACK: Final = b'{"kind":"feedback"'
+_MORE: Final = b',"more":true'
 _MOST_TEXTS: Final = 4096
 _score = Struct("<f").unpack
 
@@ -53,6 +57,24 @@ def is_feedback(part: bytes) -> bool:
     return part.startswith(_FEEDBACK)
 
 
+def _size(parts: list[bytes]) -> int:
+    """The bytes of parts in a record, with their commas."""
+    return sum(map(len, parts)) + len(parts)
+
+
+def _together(parts: list[bytes], most: int) -> Iterator[list[bytes]]:
+    """Neighbours among parts that have at most so many bytes together; or one that has more."""
+    some: list[bytes] = []
+    size = 0
+    for one in parts:
+        if some and size + len(one) + 1 > most:
+            yield some
+            some, size = [], 0
+        some.append(one)
+        size += len(one) + 1
+    yield some
+
+
 class Joining:
     """Makes joined records, with the numbers of one partition's `Numbers`."""
 
@@ -61,7 +83,7 @@ class Joining:
         self._judging = judging
         self._texts: dict[tuple[Any, ...], tuple[bytes, bytes]] = {}
 
-    def record(self, puid: bytes, parts: list[bytes], exchange: Exchange) -> bytes:
+    def record(self, puid: bytes, parts: list[bytes], exchange: Exchange, *, more: bool = False) -> bytes:
         """The record of a puid."""
         legs, feedbacks = exchange.legs, exchange.feedbacks
         text = None
@@ -70,9 +92,29 @@ class Joining:
         if text is None:
             text = orjson.dumps(self.legs(exchange))[1:-1]
         time = newest_feedback(exchange)
-        newest = b',"feedback_time":%d' % time if time else b""
+        end = b',"feedback_time":%d' % time if time else b""
+        if more:
+            end += _MORE
         name = orjson.dumps(puid.decode(errors="replace"))
-        return b'{"puid":%b,"parts":[%b],"legs":[%b]%b}' % (name, b",".join(parts), text, newest)
+        return b'{"puid":%b,"parts":[%b],"legs":[%b]%b}' % (name, b",".join(parts), text, end)
+
+    def records(self, puid: bytes, parts: list[bytes], exchange: Exchange, most: int) -> Iterator[bytes]:
+        """The record of a puid, or several where it would have more than so many bytes.
+
+        Of several the first have what was logged, which says in which index the feedback's documents are. One that
+        holds a single part may have more all the same: nobody takes it, and where no other says how the legs stand, a
+        record without parts does. Where that alone is too much there is one record, of all.
+        """
+        whole = self.record(puid, parts, exchange)
+        beside = len(whole) - _size(parts) + len(_MORE)
+        if len(whole) <= most or not parts or beside > most:
+            yield whole
+            return
+        together = list(_together(sorted(parts, key=is_feedback), most - beside))
+        if any(state.time for state in exchange.legs) and all(_size(some) > most - beside for some in together):
+            together.append([])
+        for some in together:
+            yield self.record(puid, some, exchange, more=some is not together[-1])
 
     def legs(self, exchange: Exchange) -> list[dict[str, Any]]:
         """The legs that have answered, as they stand."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
 
+import orjson
 from xxhash import xxh3_64_intdigest
 
 from app.core.counts.numbers import Numbers
@@ -39,6 +40,9 @@ KINDS: Final = tuple(kind.value for kind in Kind)
 REQUEST, RESPONSE, FEEDBACK, OUTLIER, DRIFT = range(5)
 #: Vectors above this length (embeddings, pictures) name no list of classes; their argmax still counts by its index.
 WIDEST: Final = 1000
+
+#: What the record of a list of classes has beside it.
+_ROOM_OF_CLASSES: Final = 100
 
 _TYPE: Final = b"ce_type"
 _SOURCE: Final = b"ce_source"
@@ -83,7 +87,7 @@ class Parts:
         )
         self._numbers = numbers
         self._judging = judging
-        self._limits = limits
+        self.limits = limits
         self._stats = stats
         self._is_shadow: dict[int, bool] = {}
         self._models: dict[int, str] = {}
@@ -102,14 +106,14 @@ class Parts:
         return 100 + length if row >= 0 else 500 + 9 * length
 
     def _request(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
-        check_request(value, self._limits.body_bytes, self.rewritten)
+        check_request(value, self.limits.body_bytes, self.rewritten)
         if exchange.legs:
             return NEWS if put_request(exchange, source.leg, time, ahead) else NOTHING
         exchange.legs.append(LegState(source.leg, time, ahead))
         return NEWS
 
     def _response(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
-        limits = self._limits
+        limits = self.limits
         output = read_response(value, limits.label_length, limits.body_bytes, self.rewritten)
         return self._answer(exchange, source, time, ahead, xxh3_64_intdigest(value), output)
 
@@ -151,7 +155,7 @@ class Parts:
 
     def _feedback(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
         leg = source.leg
-        limits = self._limits
+        limits = self.limits
         body = read_feedback(value, limits.label_length, limits.body_bytes, self.rewritten)
         digest = xxh3_64_intdigest(value)
         feedback = Feedback(time, digest, leg, 0, ahead)
@@ -213,8 +217,8 @@ class Parts:
         if kind is None:
             raise RefusedError(Reason.UNKNOWN_TYPE, f"ce_type is {shown(headers.get(_TYPE))}")
         leg = Leg(*(_text(headers.get(name, b"")) for name in LEG_HEADERS))
-        if len(self._numbers.legs) > self._limits.models and not self._numbers.knows_leg(leg):
-            raise RefusedError(Reason.TOO_MANY_MODELS, f"this partition already knows {self._limits.models} models")
+        if len(self._numbers.legs) > self.limits.models and not self._numbers.knows_leg(leg):
+            raise RefusedError(Reason.TOO_MANY_MODELS, f"this partition already knows {self.limits.models} models")
         number = self._numbers.leg(leg)
         self._is_shadow[number] = leg.predictor in self._judging.rules(number).shadow
         self._models[number] = leg.model
@@ -228,7 +232,7 @@ class Parts:
         if len(version) > 200:
             raise RefusedError(Reason.BAD_HEADERS, "the model's version has more than 200 characters")
         identity = Identity(*self._numbers.legs[leg], version)
-        if len(self._numbers.identities) > 2 * self._limits.models and not self._numbers.knows_identity(identity):
+        if len(self._numbers.identities) > 2 * self.limits.models and not self._numbers.knows_identity(identity):
             raise RefusedError(Reason.TOO_MANY_MODELS, "this partition already knows too many versions of models")
         number = self._identities[leg, version] = self._numbers.identity(identity)
         return number
@@ -240,11 +244,13 @@ class Parts:
         if number is None:
             words = key if isinstance(key, tuple) else tuple(map(str, range(key)))
             for word in words:
-                if len(word) > self._limits.label_length:
+                if len(word) > self.limits.label_length:
                     raise RefusedError(Reason.LABEL_TOO_LONG, f"a class name of {len(word)} characters")
-            if len(self._numbers.classes) > 4 * self._limits.models and not self._numbers.knows_class_list(
-                tuple(words)
-            ):
+            size = len(orjson.dumps(orjson.dumps(words).decode()))  # what is counted of it is written as a text
+            if size + _ROOM_OF_CLASSES > self.limits.exchange_bytes:
+                sentence = f"the names of its classes have {size} bytes; at most {self.limits.exchange_bytes}"
+                raise RefusedError(Reason.EXCHANGE_TOO_LARGE, sentence)
+            if len(self._numbers.classes) > 4 * self.limits.models and not self._numbers.knows_class_list(tuple(words)):
                 raise RefusedError(Reason.TOO_MANY_MODELS, "this partition already knows too many lists of classes")
             number = self._class_lists[key] = self._numbers.class_list(words)
         return number

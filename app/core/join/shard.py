@@ -19,10 +19,10 @@ from app.core.counts.panes import PaneClock
 from app.core.counts.rows import owner_key
 from app.core.events import Reason, RefusedError, shown
 from app.core.join.addressing import LENT_ROW, NO_ROW, row_of, unusable
-from app.core.join.bulky import BULKY_BYTES, Bulky, has_many_parts
+from app.core.join.bulky import Bulky, has_many_parts
 from app.core.join.description import describe
 from app.core.join.exchange import Counted, Exchange, decode, decode_age, encode
-from app.core.join.joined import MOST_HELD, Joining, is_feedback
+from app.core.join.joined import Joining, is_feedback
 from app.core.join.judging import Judging
 from app.core.join.parts import FEEDBACK, KINDS, REQUEST, Parts, Source
 from app.core.join.position import FORMAT, POSITION_KEY, DamagedError, Position, StateError, read_position
@@ -36,10 +36,8 @@ from app.core.rules import Rulebook
 from app.core.stats import Stats
 from app.core.wire.records import Record
 
-#: Answers and feedbacks above this many bytes may make an exchange too large; 64 smaller ones cannot.
-_SUSPICIOUS: Final = 1_400
-#: A larger record is not brought to its key: it might not fit a batch.
-_MOVABLE: Final = 800_000
+#: What a joined record has at least beside the one part of it, and its key.
+_ROOM_OF_PART: Final = 400
 _AHEAD_US: Final = 300 * 1_000_000
 _HOUR: Final = 3600
 #: What to do where a state is lost.
@@ -87,10 +85,11 @@ class Shard:
         self.newest: dict[str, int] = {}
         #: The ids of the topics that this state belongs to, for the position.
         self.topic_ids: dict[str, str] = {}
-        self._limits = limits
         self.config = rulebook.digest  # of the rules that it counts by
         self._live: dict[bytes, Exchange] = {}  # absorbed, not settled
-        self._bulky = Bulky(self._settling.counted)  # the same of exchanges that are settled when they are cut
+        self._bulky = Bulky(
+            self._settling.counted, limits.exchange_bytes
+        )  # the same of exchanges that are settled when they are cut
         self._changed: dict[bytes, None] = {}  # settled, not cut
         self._delta: defaultdict[tuple[int, int], defaultdict[int, int]] = defaultdict(_counter)
         self._dead: list[DeadLetter] = []
@@ -104,6 +103,12 @@ class Shard:
         self._events = 0
         self._notes: list[str] = []
         self._moved = False
+        self.limit(limits)
+
+    def limit(self, limits: Limits) -> None:
+        """Set what bounds the partition from now on. What is larger already stays as it is, and grows no more."""
+        self._limits = self._parts.limits = limits
+        self._bulky.limit(limits.exchange_bytes)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -169,8 +174,11 @@ class Shard:
         """Fold the records of one topic, in their order. `partition_of` is given where every key must be checked."""
         if not records:
             return
-        largest, retention = self._limits.body_bytes, self._limits.retention_seconds
+        limits = self._limits
+        largest, longest, retention = limits.body_bytes, limits.puid_bytes, limits.retention_seconds
+        bulky_bytes, many, suspicious = self._bulky.bytes, self._bulky.parts, self._bulky.suspicious
         live, bulky, store, parts = self._live, self._bulky.exchanges, self.store, self._parts
+        most_told = limits.joined_bytes - _ROOM_OF_PART
         open_envelope, put, joined_part = parts.open, parts.put, parts.joined_part
         read = [0] * len(KINDS)
         newest = self.newest.get(topic, 0)
@@ -200,13 +208,15 @@ class Shard:
                 if exchange is None and key not in bulky:
                     raw = store.get(key)
                     if raw is None:
+                        if len(key) > longest:
+                            raise RefusedError(Reason.TOO_LARGE, f"the puid has {len(key)} bytes; at most {longest}")
                         exchange = Exchange(0, [], [], [])
-                    elif len(raw) <= BULKY_BYTES:
+                    elif len(raw) <= bulky_bytes:
                         exchange = decode(raw)
                 seconds = stamp // 1000
                 if exchange is not None and 0 < exchange.newest <= seconds - retention:
                     exchange = self._anew(key, exchange)
-                if exchange is None or has_many_parts(exchange) or (len(value) > _SUSPICIOUS and kind != REQUEST):
+                if exchange is None or has_many_parts(exchange, many) or (len(value) > suspicious and kind != REQUEST):
                     exchange, done = self._put_bulky(key, exchange, seconds, source, time, ahead, row, value)
                 else:
                     done = put[kind](exchange, source, time, ahead, row, value)
@@ -218,7 +228,12 @@ class Shard:
                         continue
                 if prefix:
                     text = raw_time if time != stamp * 1000 else b""
-                    self._unlogged.setdefault(key, []).append(joined_part(source, text, time, row, value))
+                    told = joined_part(source, text, time, row, value)
+                    if len(told) > most_told:
+                        self._refuse_part(topic, record, len(told))
+                        self._unlogged.setdefault(key, [])
+                    else:
+                        self._unlogged.setdefault(key, []).append(told)
                 if seconds > exchange.newest:
                     if not exchange.newest:
                         self._by_hour[seconds // _HOUR].append(key)
@@ -226,7 +241,7 @@ class Shard:
                 if key not in bulky:
                     live[key] = exchange
             except AstrayError as astray:
-                if rekeyed or len(value or b"") + len(record.header_block) > _MOVABLE:
+                if rekeyed or not self._is_movable(record, astray.key):
                     self.refuse(topic, record, astray.reason, astray.detail)
                 else:
                     self._astray.append(Astray(topic, record, astray.key))
@@ -254,13 +269,25 @@ class Shard:
             self.refuse(topic, record, reason, f"the feedback counts without its request: {detail}")
         self._parts.refused_requests.clear()
 
+    def _refuse_part(self, topic: str, record: Record, size: int) -> None:
+        """Put an event aside that no joined record can hold: it counts, and its document lacks what it brought."""
+        detail = (
+            f"the event counts, but its document lacks its payload: a joined record would have {size} bytes of it, and "
+            f"the topic that TALLY_LOG_TOPIC names takes {self._limits.joined_bytes} (its max.message.bytes)"
+        )
+        self.refuse(topic, record, Reason.TOO_LARGE, detail)
+
     def _lend(self, topic: str, record: Record, puid: bytes) -> None:
         """Send a copy of a feedback for a row whose prediction is not known to the puid that is named like the row.
 
         Each counts where its prediction is known: a request id may end as the ids of rows do.
         """
-        if len(record.value or b"") + len(record.header_block) <= _MOVABLE:
+        if self._is_movable(record, puid):
             self._lent.append(Astray(topic, record, puid))
+
+    def _is_movable(self, record: Record, key: bytes) -> bool:
+        """Whether a record may be written again under a key: a larger one might not fit a batch of its topic."""
+        return len(key) + len(record.value or b"") + len(record.header_block) <= self._limits.moved_bytes
 
     def _still_lent(self) -> list[Astray]:
         """The copies to send, but for those whose prediction has come since."""
@@ -353,8 +380,7 @@ class Shard:
 
     def _settle_all(self) -> None:
         self.settle()
-        if self._bulky:
-            self._settle(self._bulky.changed())
+        self._settle(self._bulky.changed())
 
     def _count(self, counted: list[Counted], sign: int) -> None:
         delta = self._delta
@@ -396,7 +422,7 @@ class Shard:
         orphaned = exchange.held + self._unlogged.pop(key, [])
         # What has waited in vain has no document: the one of its id may be another puid's.
         if orphaned and not waited:
-            self._joined.append((key, self._joining.record(key, orphaned, exchange)))
+            self._log(key, orphaned, exchange)
         self._live.pop(key, None)
         self._bulky.forget(key)
         self.store.pop(key, None)
@@ -426,7 +452,7 @@ class Shard:
         get = self.store.get
         exchanges: list[tuple[bytes, bytes | None]] = [(key, get(key)) for key in self._changed]
         exchanges.extend(self.numbers.unwritten)
-        panes = list(self.counts.changes())
+        panes = list(self.counts.changes(self._limits.row_bytes))
         exchanges.append((POSITION_KEY, msgspec.json.encode(self._position())))
         offsets = dict(self.offsets)
         result = Cut(
@@ -458,18 +484,24 @@ class Shard:
         if exchange is None:  # it has expired since
             return
         answered = any(state.time for state in exchange.legs)
+        lacks = not parts  # what came has no room in a record; what it changed is told all the same
         if exchange.held or not answered:
             parts = exchange.held + parts
             held = [] if answered else [one for one in parts if is_feedback(one)]
-            if sum(map(len, held)) > MOST_HELD:
+            if sum(map(len, held)) > self._limits.held_bytes:
                 held = []
             if held != exchange.held:
                 exchange.held = held
                 self.store[key] = encode(exchange)
             if held:
                 parts = [one for one in parts if not is_feedback(one)]
-        if parts:
-            self._joined.append((key, self._joining.record(key, parts, exchange)))
+        if parts or (lacks and answered):
+            self._log(key, parts, exchange)
+
+    def _log(self, key: bytes, parts: list[bytes], exchange: Exchange) -> None:
+        """Make the joined record of these parts, or several where one would be too large."""
+        for record in self._joining.records(key, parts, exchange, self._limits.joined_bytes - len(key)):
+            self._joined.append((key, record))
 
     def _position(self) -> Position:
         """Where the partition stands once all that has changed is written."""

@@ -27,6 +27,7 @@ from app.worker.elasticsearch.landing import Batch, Landing, Logged
 from app.worker.kafka.consumer import OpenConsumer, open_consumer
 from app.worker.kafka.group import GroupConsumer, GroupReader, Taken
 from app.worker.kafka.producer import OpenProducer, close_producer, open_producer
+from app.worker.kafka.sizes import Sizes
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class DocumentWriter:
         *,
         open_consumer: OpenConsumer = open_consumer,
         open_producer: OpenProducer = open_producer,
+        sizes: Sizes | None = None,
     ) -> None:
         assert settings.log_topic is not None
         #: What has become of documents since the start.
@@ -60,6 +62,7 @@ class DocumentWriter:
         self._documents = Documents(rulebook, daily=settings.elasticsearch_daily)
         self._stats = stats
         self._open_producer = open_producer
+        self._sizes = Sizes() if sizes is None else sizes
         self._elasticsearch = Elasticsearch(settings)
         self._group = GroupReader(
             settings,
@@ -226,7 +229,7 @@ class DocumentWriter:
         if self._producer is None:
             self._producer = await self._open_producer(self._settings, None)
         for letter in letters:
-            key, value, *headers = letter_record(letter)
+            key, value, *headers = letter_record(letter, self._sizes.of(self._settings.dead_letters_topic))
             await self._producer.send_and_wait(
                 self._settings.dead_letters_topic,
                 key=key,

@@ -20,6 +20,7 @@ from app.exporters import prometheus
 from app.settings import Settings
 from app.worker.http.publisher import Publisher, make_producer
 from app.worker.http.receive import AnswerError, Receiver
+from app.worker.kafka.sizes import Sizes
 from app.worker.running import Running
 
 log = logging.getLogger(__name__)
@@ -43,10 +44,11 @@ def error_response(status: int, sentence: str, reason: Reason | None = None) -> 
 class Api:
     """The routes, and the little state that they need. `running` gives what they ask, None until it has started."""
 
-    def __init__(self, settings: Settings, running: Callable[[], Running | None]) -> None:
+    def __init__(self, settings: Settings, running: Callable[[], Running | None], sizes: Sizes | None = None) -> None:
         self._settings = settings
         self._running = running
-        self._publisher = Publisher(lambda: make_producer(settings))
+        sizes = Sizes() if sizes is None else sizes
+        self._publisher = Publisher(lambda: make_producer(settings, sizes), sizes)
         self._session: aiohttp.ClientSession | None = None
         self._page = resources.files("app.worker.http").joinpath("page", "index.html").read_text()
 

@@ -11,11 +11,14 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed
+from aiokafka.errors import KafkaError, ProducerClosed
 
 from app.core.dialects.plain import Event
+from app.core.wire.partitioning import partition_of
 from app.settings import Settings
 from app.worker.kafka.client import client_options
+from app.worker.kafka.producer import Producer
+from app.worker.kafka.sizes import TOO_LARGE, Sizes, size_alone
 
 log = logging.getLogger(__name__)
 
@@ -39,16 +42,16 @@ class UnavailableError(Exception):
 
 
 class TooLargeError(Exception):
-    """Kafka takes no record of this size."""
+    """A topic does not take a record of this size. The message says which, and what it takes."""
 
 
-def make_producer(settings: Settings) -> AIOKafkaProducer:
+def make_producer(settings: Settings, sizes: Sizes) -> AIOKafkaProducer:
     """A producer that sends together what comes together, and soon."""
-    return AIOKafkaProducer(
+    return Producer(
         **client_options(settings),
         acks="all",
         linger_ms=2,
-        max_batch_size=64 << 10,
+        max_batch_size=min(64 << 10, *map(sizes.of, settings.topics)),  # of batches of several records
         max_request_size=2 * settings.max_body + (1 << 20),  # the topic's limit decides, not another one
         request_timeout_ms=10_000,  # shorter than a sender waits, so that it is told what went wrong
     )
@@ -60,11 +63,13 @@ class Publisher:
     def __init__(
         self,
         connect: Callable[[], AIOKafkaProducer],
+        sizes: Sizes,
         *,
         most_bytes: int = MOST_BYTES,
         ack_seconds: float = ACK_SECONDS,
     ) -> None:
         self._connect = connect
+        self._sizes = sizes
         self._most_bytes = most_bytes
         self._ack_seconds = ack_seconds
         self._held = 0
@@ -90,31 +95,40 @@ class Publisher:
 
         Raises UnavailableError or TooLargeError; what was written before stays written.
         """
+        for topic, event in records:
+            size = size_alone(event.key, event.value, event.headers)
+            if size > self._sizes.largest(topic):
+                raise TooLargeError(self._too_large(topic, size))
         producer: AIOKafkaProducer | None = None
-        sent: list[asyncio.Future[object]] = []
         try:
             async with asyncio.timeout(self._ack_seconds):
                 producer = await self._connected()
-                for topic, event in records:
-                    sent.append(
-                        await producer.send(
-                            topic,
-                            key=event.key,
-                            value=event.value,
-                            headers=list(event.headers),
-                            timestamp_ms=timestamp,
-                        )
-                    )
-                await asyncio.gather(*sent)
-        except MessageSizeTooLargeError:
-            raise TooLargeError from None
+                try:
+                    await _send(producer, records, timestamp)
+                except TOO_LARGE:  # a topic takes less than it did; these may have shared a batch
+                    await self._send_each(producer, records, timestamp)
+                    self._retire(producer)
         except (KafkaError, OSError, TimeoutError) as error:
             self._retire(producer)
             raise UnavailableError(type(error).__name__) from None
-        finally:
-            for future in sent:
-                if not future.cancel() and not future.cancelled():
-                    future.exception()  # told already, by the first that failed
+
+    async def _send_each(
+        self, producer: AIOKafkaProducer, records: Sequence[tuple[str, Event]], timestamp: int
+    ) -> None:
+        """Write each event in a batch of its own, so that none is refused for the size of others."""
+        for topic, event in records:
+            batch = producer.create_batch()
+            batch.append(timestamp=timestamp, key=event.key, value=event.value, headers=list(event.headers))
+            size = batch.size()
+            number = partition_of(event.key, len(await producer.partitions_for(topic)))
+            try:
+                await (await producer.send_batch(batch, topic, partition=number))
+            except TOO_LARGE:
+                self._sizes.refuse(topic, size, 1)
+                raise TooLargeError(self._too_large(topic, size)) from None
+
+    def _too_large(self, topic: str, size: int) -> str:
+        return f"as a record of Kafka the event has {size} bytes, and {self._sizes.sentence(topic)}"
 
     async def close(self) -> None:
         """Close what is open, after a moment for what is on its way."""
@@ -165,3 +179,24 @@ class Publisher:
             producer._message_accumulator.fail_all(ProducerClosed())
             if producer._sender.sender_task is not None:
                 producer._sender.sender_task.cancel()
+
+
+async def _send(producer: AIOKafkaProducer, records: Sequence[tuple[str, Event]], timestamp: int) -> None:
+    """Write events together with what else is written now, and wait until Kafka has all of them."""
+    sent: list[asyncio.Future[object]] = []
+    try:
+        for topic, event in records:
+            sent.append(
+                await producer.send(
+                    topic,
+                    key=event.key,
+                    value=event.value,
+                    headers=list(event.headers),
+                    timestamp_ms=timestamp,
+                )
+            )
+        await asyncio.gather(*sent)
+    finally:
+        for future in sent:
+            if not future.cancel() and not future.cancelled():
+                future.exception()  # told already, by the first that failed

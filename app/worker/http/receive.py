@@ -103,9 +103,9 @@ class Receiver:
         except UnavailableError as error:
             sentence = f"Kafka has not taken it ({error}); send it again in a few seconds."
             raise AnswerError(503, sentence, retry_after=5) from None
-        except TooLargeError:
-            sentence = "Kafka takes no record of this size: see the topic's max.message.bytes."
-            raise AnswerError(413, sentence, reason=Reason.TOO_LARGE) from None
+        except TooLargeError as error:
+            sentence = str(error)
+            raise AnswerError(413, f"{sentence[0].upper()}{sentence[1:]}.", reason=Reason.TOO_LARGE) from None
         except RefusedError as refused:
             raise AnswerError(400, refused.detail, reason=refused.reason) from None
         return web.Response(status=202)

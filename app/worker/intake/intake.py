@@ -23,7 +23,8 @@ from app.worker.intake.outlet import Outlet
 from app.worker.intake.sources import Sources
 from app.worker.kafka.consumer import OpenConsumer, open_consumer
 from app.worker.kafka.group import GroupReader
-from app.worker.kafka.producer import BATCH_BYTES, OpenProducer, close_producer, open_producer
+from app.worker.kafka.producer import OpenProducer, close_producer, open_producer
+from app.worker.kafka.sizes import Sizes, size_alone
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +44,15 @@ class Intake:
         *,
         open_consumer: OpenConsumer = open_consumer,
         open_producer: OpenProducer = open_producer,
+        sizes: Sizes | None = None,
     ) -> None:
-        #: Canonical events made since the start, by the topic that they came from.
+        #: Canonical events that the brokers have taken since the start, by the topic that they came from.
         self.events: Counter[str] = Counter()
         self._settings = settings
         self._partitions = partitions
         self._stats = stats
         self._open_producer = open_producer
+        self._sizes = Sizes() if sizes is None else sizes
         self._rekey = Rekeying().rekey
         self._sources = Sources(settings)
         self._outlet: Outlet | None = None
@@ -80,7 +83,9 @@ class Intake:
         """Read until something goes wrong."""
         group = self._group
         producer = await self._open_producer(self._settings, None)
-        outlet = self._outlet = Outlet(self._settings, self._partitions, producer, group.commit)
+        outlet = self._outlet = Outlet(
+            self._settings, self._partitions, producer, group.commit, self._sizes, self.events, self._stats.rejected
+        )
         self._sources.look_at_once()
         try:
             while True:
@@ -91,10 +96,9 @@ class Intake:
                 if taken is None:
                     outlet.send()
                     continue
-                if taken.records:
-                    self._rekey_list(outlet, taken.tp, taken.records)
+                events = self._rekey_list(outlet, taken.tp, taken.records) if taken.records else 0
                 # Also without records: a start is committed before the first of them, so it holds once.
-                outlet.note(taken.tp, taken.next_offset, len(taken.records))
+                outlet.note(taken.tp, taken.next_offset, len(taken.records), events)
         finally:
             self._outlet = None
             await outlet.close()
@@ -105,18 +109,22 @@ class Intake:
         if self._outlet is not None:
             await self._outlet.flush()
 
-    def _rekey_list(self, outlet: Outlet, tp: TopicPartition, records: list[Record]) -> None:
+    def _rekey_list(self, outlet: Outlet, tp: TopicPartition, records: list[Record]) -> int:
+        """Make events of records and put them into the outlet. Returns how many."""
         try:
             rekeyed = self._rekey(tp.topic, records)
         except Exception:  # a bug must not stop a topic at one record for ever
             log.exception("unexpected error in records of topic=%s partition=%d", tp.topic, tp.partition)
             rekeyed = self._rekey_each(tp.topic, records)
-        self.events[tp.topic] += len(rekeyed.events)
-        for event in outlet.put(rekeyed.events):
-            detail = f"as a record of Kafka it would have more than {BATCH_BYTES} bytes"
-            self._refuse(outlet, tp, self._record_of(tp.topic, records, event), Reason.TOO_LARGE, detail)
+        too_large = outlet.put(rekeyed.events)
+        for topic, event in too_large:
+            size = size_alone(event.key, event.value, event.headers)
+            detail = f"as a record of Kafka it would have {size} bytes, and {self._sizes.sentence(topic)}"
+            record = self._record_of(tp.topic, records, event)
+            outlet.put_letter(DeadLetter(tp.topic, tp.partition, record, Reason.TOO_LARGE, detail))
         for record, reason, detail in rekeyed.refused:
-            self._refuse(outlet, tp, record, reason, detail)
+            outlet.put_letter(DeadLetter(tp.topic, tp.partition, record, reason, detail))
+        return len(rekeyed.events) - len(too_large)
 
     def _rekey_each(self, topic: str, records: list[Record]) -> Rekeyed:
         """Rekey records one by one, and refuse those that cannot be."""
@@ -131,10 +139,6 @@ class Intake:
                 events += made.events
                 refused += made.refused
         return Rekeyed(events, refused)
-
-    def _refuse(self, outlet: Outlet, tp: TopicPartition, record: Record, reason: Reason, detail: str) -> None:
-        self._stats.rejected[reason.value] += 1
-        outlet.put_letter(DeadLetter(tp.topic, tp.partition, record, reason, detail))
 
     def _record_of(self, topic: str, records: list[Record], event: Event) -> Record:
         """The record that an event was made of: so seldom asked for that it is not remembered."""

@@ -3,19 +3,19 @@
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from app.core.dialects.plain import Event
 from app.core.events import Kind
 from app.core.letters import DeadLetter, letter_record
 from app.core.wire.partitioning import partitions_of
 from app.settings import Settings
-from app.worker.kafka.producer import BATCH_BYTES
+from app.worker.kafka.sizes import Sending, Sizes
 
 #: Records that are worth a round of batches while more is there to be read: so many, and for each batch so many.
 _ROUND: Final = 4_000
@@ -33,7 +33,7 @@ _AHEAD_MS: Final = 3_500_000
 class Round:
     """What is made of some lists of records: batches, and the offsets where reading goes on behind them."""
 
-    __slots__ = ("appends", "full", "offsets", "open", "records", "size")
+    __slots__ = ("appends", "events", "full", "offsets", "open", "records", "rejected", "size")
 
     def __init__(self, slots: int) -> None:
         self.records = 0
@@ -42,6 +42,8 @@ class Round:
         self.open: list[Any] = [None] * slots
         self.appends: list[Any] = [None] * slots  # the `append` of each open batch
         self.offsets: dict[TopicPartition, int] = {}
+        self.events: Counter[str] = Counter()  # by source
+        self.rejected: Counter[str] = Counter()  # by reason
 
     def batches(self) -> list[tuple[int, Any]]:
         """All batches, by slot, those of one slot in their order."""
@@ -51,7 +53,8 @@ class Round:
 class Outlet:
     """What is on its way to the brokers: a round that is being delivered, and the next one, which fills meanwhile.
 
-    A slot is a partition of a canonical topic or of the dead letters. `commit` commits offsets of the sources.
+    A slot is a partition of a canonical topic or of the dead letters. `commit` commits offsets of the sources. `events`
+    counts what the brokers hold by source, `rejected` the dead letters among it by reason.
     """
 
     def __init__(
@@ -60,11 +63,17 @@ class Outlet:
         partitions: int,
         producer: AIOKafkaProducer,
         commit: Callable[[Mapping[TopicPartition, int]], Awaitable[None]],
+        sizes: Sizes,
+        events: Counter[str],
+        rejected: Counter[str],
     ) -> None:
         self._topics = (*settings.topics, settings.dead_letters_topic)
         self._partitions = partitions
         self._producer = producer
         self._commit = commit
+        self._sizes = sizes
+        self._events = events
+        self._rejected = rejected
         slots = len(self._topics) * partitions
         #: An old source's records are given this age (their `ce_time` stays): with their own, the brokers might delete
         #: them before they are read.
@@ -84,12 +93,12 @@ class Outlet:
         """Whether so much waits for the brokers that no more should be read."""
         return self._next.records >= _MOST or self._next.size >= _MOST_BYTES
 
-    def put(self, events: Sequence[tuple[Kind, Event, int]]) -> list[Event]:
-        """Add events, each to its partition of its kind's topic. Returns those that are larger than any batch."""
+    def put(self, events: Sequence[tuple[Kind, Event, int]]) -> list[tuple[str, Event]]:
+        """Add events, each to its partition of its kind's topic. Returns those that it does not take, with it."""
         partitions, appends = self._partitions, self._next.appends
         now = int(time.time() * 1000)
         earliest, latest = now - self._kept_ms, now + _AHEAD_MS
-        too_large: list[Event] = []
+        too_large: list[tuple[str, Event]] = []
         size = 0
         numbers = partitions_of([event.key for _, event, _ in events], partitions)
         for (kind, event, timestamp), number in zip(events, numbers, strict=True):
@@ -106,8 +115,9 @@ class Outlet:
             append = appends[slot]
             if append is None or append(timestamp=timestamp, key=key, value=value, headers=headers) is None:
                 # A batch takes as its first record one of any size; so only there the size must be asked for.
-                if DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, headers) > BATCH_BYTES:
-                    too_large.append(event)
+                topic = self._topics[slot // partitions]
+                if not self._sizes.fits(topic, key, value, headers):
+                    too_large.append((topic, event))
                 else:
                     self._begin_batch(slot)(timestamp=timestamp, key=key, value=value, headers=headers)
         self._next.size += size
@@ -115,7 +125,8 @@ class Outlet:
 
     def put_letter(self, letter: DeadLetter) -> None:
         """Add a dead letter, to the partition that the number of its origin says."""
-        key, value, *headers = letter_record(letter)
+        self._next.rejected[letter.reason.value] += 1
+        key, value, *headers = letter_record(letter, self._sizes.of(self._topics[-1]))
         slot = len(self._topics[:-1]) * self._partitions + letter.partition % self._partitions
         fields = {"timestamp": int(time.time() * 1000), "key": key, "value": value, "headers": headers[0]}
         append = self._next.appends[slot]
@@ -123,10 +134,11 @@ class Outlet:
             self._begin_batch(slot)(**fields)
         self._next.size += len(value or b"")
 
-    def note(self, tp: TopicPartition, next_offset: int, records: int) -> None:
-        """All that was made of so many records before this offset has been put here."""
+    def note(self, tp: TopicPartition, next_offset: int, records: int, events: int = 0) -> None:
+        """All that was made of so many records before this offset has been put here, so many events among it."""
         self._next.offsets[tp] = next_offset
         self._next.records += records
+        self._next.events[tp.topic] += events
         if self._next.records >= self._worth_sending or self._next.size >= _MOST_BYTES // 2:
             self._go.set()
 
@@ -167,7 +179,9 @@ class Outlet:
         before = self._next.open[slot]
         if before is not None:
             self._next.full.append((slot, before))
-        batch = self._next.open[slot] = self._producer.create_batch()
+        batch = self._next.open[slot] = self._producer.create_batch(
+            self._sizes.of(self._topics[slot // self._partitions])
+        )
         append: Callable[..., Any] = batch.append
         self._next.appends[slot] = append
         return append
@@ -196,6 +210,8 @@ class Outlet:
                 async with asyncio.timeout(_DELIVERY_SECONDS):
                     await self._send(now)
                 self._acknowledged |= now.offsets
+                self._events.update(now.events)
+                self._rejected.update(now.rejected)
             if self._acknowledged and (self._hurry or loop.time() >= self._commit_at):
                 acknowledged, self._acknowledged = self._acknowledged, {}
                 await self._commit(acknowledged)
@@ -204,23 +220,17 @@ class Outlet:
             self._moved.set()
 
     async def _send(self, now: Round) -> None:
-        """Send a round and wait for its acknowledgements; more than one request holds goes in several."""
-        sent: list[tuple[str, asyncio.Future[object]]] = []
+        """Send a round and wait for its acknowledgements; more than one request holds goes in several.
+
+        Of what is refused for its size the next session makes smaller batches, and dead letters.
+        """
+        sending = Sending(self._producer, self._sizes)
         size = 0
         for slot, batch in now.batches():
             number, partition = divmod(slot, self._partitions)
-            topic = self._topics[number]
             size += batch.size()
-            sent.append((topic, await self._producer.send_batch(batch, topic, partition=partition)))
+            await sending.send(batch, self._topics[number], partition)
             if size >= _MOST_BYTES:
-                await _settle(sent)
-                sent, size = [], 0
-        await _settle(sent)
-
-
-async def _settle(sent: list[tuple[str, asyncio.Future[object]]]) -> None:
-    """Wait until the brokers have answered all that was sent. Raises what they refused."""
-    outcomes = await asyncio.gather(*(future for _, future in sent), return_exceptions=True)
-    for (topic, _), outcome in zip(sent, outcomes, strict=True):
-        if isinstance(outcome, BaseException):
-            raise KafkaError(f"a batch for {topic} was refused: {outcome!r}") from outcome
+                await sending.settle()
+                size = 0
+        await sending.settle()

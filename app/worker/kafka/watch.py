@@ -12,6 +12,7 @@ from typing import Final
 from app.settings import Settings
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.metadata import TopicFacts
+from app.worker.kafka.sizes import Sizes
 from app.worker.kafka.topics import admin_client, describe_cluster, topic_problems, topics_of
 from app.worker.troubles import Troubles
 
@@ -25,13 +26,15 @@ _GONE_AFTER: Final = 3
 class TopicWatch:
     """Looks at the topics again and again.
 
-    `begin_anew` is told the name and the id of a canonical topic that has been made anew, `fail` ends the worker.
+    `sizes` is told what they take, `begin_anew` the name and the id of a canonical topic that has been made anew, and
+    `fail` ends the worker.
     """
 
     def __init__(
         self,
         settings: Settings,
         facts: Mapping[str, TopicFacts],
+        sizes: Sizes,
         begin_anew: Callable[[str, str], None],
         fail: Callable[[SetupError], None],
     ) -> None:
@@ -39,6 +42,7 @@ class TopicWatch:
         self._settings = settings
         self._topics = topics_of(settings)
         self._facts = dict(facts)
+        self._sizes = sizes
         self._begin_anew = begin_anew
         self._fail = fail
         self._missed: dict[str, int] = {}
@@ -65,6 +69,7 @@ class TopicWatch:
     def compare(self, found: Mapping[str, TopicFacts]) -> None:
         """Act on what has changed since the last look."""
         settings = self._settings
+        self._sizes.update(found)
         for problem in topic_problems(self._topics, found):
             self._fail(SetupError(problem))
             return

@@ -24,6 +24,7 @@ from app.worker.clock import Clock
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.consumer import OpenConsumer, RecordConsumer, open_consumer
 from app.worker.kafka.producer import OpenProducer, open_producer
+from app.worker.kafka.sizes import Sizes
 from app.worker.lane.loading import AskIds, Loader
 from app.worker.lane.partition import Partition
 from app.worker.lane.upkeep import Upkeep, kind_of, pauses
@@ -68,6 +69,7 @@ class Lane:
         ask_ids: AskIds,
         open_consumer: OpenConsumer = open_consumer,
         open_producer: OpenProducer = open_producer,
+        sizes: Sizes | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.settings = settings
@@ -78,6 +80,7 @@ class Lane:
         self._rulebook = rulebook
         self._rejoin = rejoin
         self._open_consumer = open_consumer
+        self._sizes = Sizes() if sizes is None else sizes
         self.clock = clock if clock is not None else Clock()
         self.troubles = Troubles()
         self._loader = Loader(
@@ -88,6 +91,7 @@ class Lane:
             ask_ids=ask_ids,
             open_consumer=open_consumer,
             open_producer=open_producer,
+            sizes=self._sizes,
             wall=self.clock.now,
         )
         self.upkeep = Upkeep(self._loader.load, self._take_loaded, fail, self.troubles)
@@ -224,7 +228,7 @@ class Lane:
             self.partitions,
             self._rulebook,
             settings.clock,
-            settings.limits,
+            self._sizes.limits(settings),
             self.stats,
             logs=settings.log_topic is not None,
         )

@@ -20,6 +20,7 @@ from app.settings import Settings
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.consumer import OpenConsumer, Stranger
 from app.worker.kafka.producer import OpenProducer, close_producer
+from app.worker.kafka.sizes import Sizes
 from app.worker.lane.partition import COMMITTED_BY_TALLY, Partition
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Loader:
         ask_ids: AskIds,
         open_consumer: OpenConsumer,
         open_producer: OpenProducer,
+        sizes: Sizes,
         wall: Callable[[], float],
     ) -> None:
         self.recovery = Recovery()
@@ -71,6 +73,7 @@ class Loader:
         self._ask_ids = ask_ids
         self._open_consumer = open_consumer
         self._open_producer = open_producer
+        self._sizes = sizes
         self._wall = wall
 
     async def load(self, numbers: list[int]) -> Loaded:
@@ -126,7 +129,7 @@ class Loader:
                 self._check_position(position)
                 self._begin_new_topics(number, shard, position, ids)
             shard.topic_ids = {topic: ids[topic] for topic in settings.topics if topic in ids}
-            loaded.partitions.append(Partition(number, shard, producer, settings, self._wall))
+            loaded.partitions.append(Partition(number, shard, producer, settings, self._sizes, self._wall))
             await asyncio.sleep(0)
         recovery = self.recovery
         recovery.records, recovery.seconds = sum(map(len, states.values())), loop.time() - began

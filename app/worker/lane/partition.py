@@ -7,7 +7,9 @@ unit.
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable
+from itertools import repeat
 
 import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -16,20 +18,21 @@ from aiokafka.errors import (
     IllegalOperation,
     InvalidTimestampError,
     KafkaError,
-    MessageSizeTooLargeError,
     ProducerFenced,
-    RecordListTooLargeError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
 )
 from aiokafka.structs import OffsetAndMetadata
 
 from app.core.counts.rows import Owner, owner_key
+from app.core.events import Reason, shown
 from app.core.join.shard import Cut, Shard
-from app.core.letters import Astray, OutRecord, letter_record
+from app.core.letters import Astray, DeadLetter, OutRecord, letter_record
 from app.core.wire.partitioning import partition_of
+from app.core.wire.records import Record
 from app.settings import Settings
 from app.worker.kafka.producer import close_producer
+from app.worker.kafka.sizes import RefusedBatchError, Sending, Sizes, size_alone
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +47,6 @@ COMMITTED_BY_TALLY = "tally"
 _REFUSALS = (
     CorruptRecordException,
     InvalidTimestampError,
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
 )
@@ -66,7 +67,13 @@ class Partition:
     """A loaded partition. `shard` is read and changed by the lane alone; `wall` is the clock that stamps records."""
 
     def __init__(
-        self, number: int, shard: Shard, producer: AIOKafkaProducer, settings: Settings, wall: Callable[[], float]
+        self,
+        number: int,
+        shard: Shard,
+        producer: AIOKafkaProducer,
+        settings: Settings,
+        sizes: Sizes,
+        wall: Callable[[], float],
     ) -> None:
         self.number = number
         self.shard = shard
@@ -79,6 +86,7 @@ class Partition:
         self.rests_until = 0.0  # the loop time before which that is not tried again
         self._producer = producer
         self._settings = settings
+        self._sizes = sizes
         self._wall = wall
         self._commit: asyncio.Task[None] | None = None
         self._commit_started = 0.0
@@ -112,6 +120,7 @@ class Partition:
         """Cut an epoch and begin to commit it. Only while none is on its way."""
         loop = asyncio.get_running_loop()
         self.cut_at = loop.time()
+        self.shard.limit(self._sizes.limits(self._settings))
         cut = self.shard.cut(clock)
         for note in cut.notes:
             log.warning("%s", note)
@@ -149,6 +158,10 @@ class Partition:
         except asyncio.CancelledError:
             self.lost = LostError("given away while an epoch was on its way")
             raise
+        except LostError as error:
+            self.lost = error
+        except RefusedBatchError as error:
+            self.lost = LostError(str(error), refused=True)
         except (ProducerFenced, IllegalOperation, AssertionError) as error:
             self.lost = LostError(f"another worker has taken it (fenced: {type(error).__name__})")
         except TimeoutError:
@@ -168,23 +181,24 @@ class Partition:
         2. Hand over what changed: the exchanges and, as the last of them, the position; then the counts.
         3. Hand over what goes out: joined records, dead letters, and the events astray or lent, rekeyed.
         4. Wait until the broker holds all of it, and raise what it refused: aiokafka commits a transaction that has
-           lost a batch as if nothing had happened.
+           lost a batch as if nothing had happened. Of what is refused for its size the unit that is loaded again makes
+           less, or smaller batches.
         5. Add the offsets of the group. Tools show the lag by them; no partition that has a position begins at them.
         6. Commit. Where this fails nobody knows what holds: the unit ends, and whoever loads the partition next reads
            it. To abort and go on would count the epoch twice where the commit did happen.
         """
         settings, producer = self._settings, self._producer
         await producer.begin_transaction()
-        sent: list[asyncio.Future[object]] = []
-        await self._send(settings.exchanges_topic, cut.exchanges, sent)
-        await self._send(settings.panes_topic, cut.panes, sent)
+        sending = Sending(producer, self._sizes)
+        for topic, changes in ((settings.exchanges_topic, cut.exchanges), (settings.panes_topic, cut.panes)):
+            self._raise_lacking(topic, await self._send(topic, changes, sending))
         if settings.log_topic:
-            await self._send(settings.log_topic, cut.joined, sent)
-        await self._send(settings.dead_letters_topic, [letter_record(letter) for letter in cut.dead], sent)
-        sent += [await self._rekey(astray) for astray in (*cut.astray, *cut.lent)]  # they are few: each by itself
-        for outcome in await asyncio.gather(*sent, return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
+            lacking = await self._send(settings.log_topic, cut.joined, sending)
+            cut.dead += [self._not_logged(settings.log_topic, record) for record in lacking]
+        most = self._sizes.of(settings.dead_letters_topic)
+        await self._send(settings.dead_letters_topic, [letter_record(letter, most) for letter in cut.dead], sending)
+        await self._rekey([*cut.astray, *cut.lent], sending)
+        await sending.settle()
         offsets = {
             TopicPartition(topic, self.number): OffsetAndMetadata(offset, COMMITTED_BY_TALLY)
             for topic, offset in cut.offsets.items()
@@ -193,31 +207,63 @@ class Partition:
             await producer.send_offsets_to_transaction(offsets, settings.app_id)
         await producer.commit_transaction()
 
-    async def _send(self, topic: str, records: Iterable[OutRecord], sent: list[asyncio.Future[object]]) -> None:
-        """Hand records over in as few batches as they fit; their futures go to `sent`."""
-        now = int(self._wall() * 1000)
+    async def _send(
+        self,
+        topic: str,
+        records: Iterable[OutRecord],
+        sending: Sending,
+        partition: int | None = None,
+        times: Iterable[int] | None = None,
+    ) -> list[OutRecord]:
+        """Hand records over in as few batches as the topic takes. `times` are in ms.
+
+        Returns the records that it does not take even by themselves.
+        """
+        lacking: list[OutRecord] = []
         batch = append = None
-        for key, value, *headers in records:
+        number = self.number if partition is None else partition
+        times = repeat(int(self._wall() * 1000)) if times is None else times
+        for (key, value, *headers), time in zip(records, times, strict=False):
             given = headers[0] if headers else []
-            if append is None or append(timestamp=now, key=key, value=value, headers=given) is None:
+            if append is None or append(timestamp=time, key=key, value=value, headers=given) is None:
+                if not self._sizes.fits(topic, key, value, given):
+                    lacking.append((key, value, given))
+                    append = None
+                    continue
                 if batch is not None:
-                    sent.append(await self._producer.send_batch(batch, topic, partition=self.number))
-                batch = self._producer.create_batch()
+                    await sending.send(batch, topic, number)
+                batch = self._producer.create_batch(self._sizes.of(topic))
                 append = batch.append
-                fits = append(timestamp=now, key=key, value=value, headers=given)
+                fits = append(timestamp=time, key=key, value=value, headers=given)
                 assert fits is not None, "a record does not fit an empty batch"
         if batch is not None:
-            sent.append(await self._producer.send_batch(batch, topic, partition=self.number))
+            await sending.send(batch, topic, number)
+        return lacking
 
-    async def _rekey(self, astray: Astray) -> asyncio.Future[object]:
-        """Hand an event over to the partition of the key that it is brought to."""
-        topic, record, key = astray
-        sent: asyncio.Future[object] = await self._producer.send(
-            topic,
-            key=key,
-            value=record.value,
-            partition=partition_of(key, self.shard.partitions),
-            timestamp_ms=record.timestamp,
-            headers=astray.headers,
+    async def _rekey(self, some: list[Astray], sending: Sending) -> None:
+        """Hand events over to the partitions of the keys that they are brought to."""
+        places: defaultdict[tuple[str, int], list[Astray]] = defaultdict(list)
+        for astray in some:
+            places[astray.topic, partition_of(astray.key, self.shard.partitions)].append(astray)
+        for (topic, partition), moved in places.items():
+            records: list[OutRecord] = [(one.key, one.record.value, one.headers) for one in moved]
+            times = [one.record.timestamp for one in moved]
+            self._raise_lacking(topic, await self._send(topic, records, sending, partition, times))
+
+    def _raise_lacking(self, topic: str, lacking: list[OutRecord]) -> None:
+        """End the unit where a record that it must write does not fit; loaded again, it knows so before it makes it."""
+        for key, value, *headers in lacking:
+            size = size_alone(key, value, headers[0] if headers else [])
+            text = f"its record of {shown(key)} has {size} bytes, and {self._sizes.sentence(topic)}"
+            raise LostError(text, refused=True)
+
+    def _not_logged(self, topic: str, lacking: OutRecord) -> DeadLetter:
+        """The dead letter of a joined record that its topic does not take even in parts; it has no offset."""
+        self.shard.stats.rejected[Reason.TOO_LARGE] += 1
+        key, value = lacking[:2]
+        detail = (
+            f"the joined record has {len(value or b'')} bytes, and {self._sizes.sentence(topic)}; "
+            "what it tells counts, but the documents of its puid lack it"
         )
-        return sent
+        record = Record(-1, int(self._wall() * 1000), key, value)
+        return DeadLetter(topic, self.number, record, Reason.TOO_LARGE, detail)

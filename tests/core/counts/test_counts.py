@@ -49,7 +49,7 @@ class Partition:
 
     def cut(self) -> list[tuple[bytes, bytes | None]]:
         """Write what has changed, and let the view take it."""
-        records = list(self.counts.changes())
+        records = list(self.counts.changes(900_000))
         for key, value in records:
             self.changelog.pop(key, None)
             if value is not None:
@@ -111,6 +111,18 @@ def test_each_change_is_written_once() -> None:
     assert flat(partition.view.total(ACCOUNTS[0])) == {ATOMS[0]: 1, ATOMS[1]: 2}
 
 
+def test_a_pane_that_is_too_large_for_a_record_has_one_for_each_row() -> None:
+    rows = [Atom(f"confusion={number:0100}", "0") for number in range(20)]
+    partition = Partition()
+    partition.count(ACCOUNTS[0], 0, dict.fromkeys(rows, 1))
+    records = {key: value for key, value in partition.counts.changes(1000) if isinstance(parse_key(key), RowKey)}
+    assert len(records) == 20
+    assert all(len(key) + len(value or b"") <= 1000 for key, value in records.items())
+    partition = Partition()
+    partition.count(ACCOUNTS[0], 0, dict.fromkeys(rows, 1))
+    assert sum(isinstance(parse_key(key), RowKey) for key, _ in partition.counts.changes(10_000)) == 1
+
+
 def test_a_pane_of_many_cells_has_a_record_for_each_row_that_changes() -> None:
     partition = Partition()
     for actual in range(12):
@@ -131,7 +143,7 @@ def test_an_epoch_is_taken_as_a_whole() -> None:
     partition.cut()
     partition.counts.retire(NOW + 3 * 3600)
     seen = []
-    for key, value in partition.counts.changes():
+    for key, value in partition.counts.changes(900_000):
         partition.view.take(0, key, value)
         seen.append(flat(partition.view.total(ACCOUNTS[0])))
     assert len(seen) > 2
@@ -170,7 +182,7 @@ def test_the_latest_of_a_pane_is_that_of_all_partitions_and_moves_with_it() -> N
         partition = Partition()
         partition.view = view
         partition.counts.note(partition.numbers.account(ACCOUNTS[0]), FIRST, {GAUGE: value})
-        for key, record in partition.counts.changes():
+        for key, record in partition.counts.changes(900_000):
             view.take(number, key, record)
     for found in (
         view.total(ACCOUNTS[0]),
@@ -181,7 +193,7 @@ def test_the_latest_of_a_pane_is_that_of_all_partitions_and_moves_with_it() -> N
         assert flat(found) == {GAUGE: values[1]}
     assert flat(view.window(ACCOUNTS[0], WINDOWS[0], NOW + 3600)) == {}
     partition.counts.retire(NOW + 3 * 3600)
-    for key, record in partition.counts.changes():
+    for key, record in partition.counts.changes(900_000):
         view.take(1, key, record)
     assert flat(view.window(ACCOUNTS[0], WINDOWS[1], NOW)) == {GAUGE: values[1]}
     view.forget(1)

@@ -5,14 +5,15 @@ from collections import Counter
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.events import Reason
 from app.core.join import bulky
-from app.core.join.bulky import LARGEST_EXCHANGE
 from app.core.join.statements import RowLabel, RowLabels
+from app.core.limits import Limits
 from tests.builders import MODEL, Ledger, Record, a_feedback, a_request, a_response, run
+from tests.core.test_laws import stories
 
 
 def labelled_one_by_one(rows: int, seed: int = 1) -> tuple[list[Record], Counter[tuple[str, str]]]:
@@ -51,7 +52,7 @@ def test_ten_thousand_labelled_rows_fit() -> None:
     ledger = Ledger().absorb(*records).cut()
     assert not ledger.dead
     assert ledger.models()[MODEL].confusion == expected
-    assert max(map(len, ledger.exchanges[0].values())) < LARGEST_EXCHANGE
+    assert max(map(len, ledger.exchanges[0].values())) < Limits().exchange_bytes
 
 
 def test_four_hundred_legs_of_one_puid() -> None:
@@ -73,11 +74,69 @@ def test_what_does_not_fit_is_refused_and_leaves_no_trace() -> None:
     fit = len(ledger.models())
     assert 3 < fit < 8
     assert ledger.refusals == [Reason.EXCHANGE_TOO_LARGE] * (8 - fit)
-    assert max(map(len, ledger.exchanges[0].values())) <= LARGEST_EXCHANGE
+    assert max(map(len, ledger.exchanges[0].values())) <= Limits().exchange_bytes
     ledger.absorb(a_feedback(["x"] * 300, predictor="p0", at=50), a_request(predictor="p0", at=-1)).cut()
     assert ledger.models()["ns/svc/p0/m"].judged == 300
     ledger.restart()
     assert len(ledger.models()) == fit
+
+
+@pytest.mark.parametrize("largest", [11_000, 41_000, 256_000])
+@given(story=stories, seed=st.integers(0, 99))
+@settings(max_examples=20)
+def test_no_exchange_is_larger_than_it_may_be(largest: int, story: list[Record], seed: int) -> None:
+    """However many small events come of a puid, and whatever large ones; all others count as they do elsewhere."""
+    rng = random.Random(seed)
+    text = "x" * 150
+    crowd = [
+        rng.choice(
+            [
+                a_response(*[text] * rng.randrange(1, 9), predictor=f"p{number}", at=number),
+                a_feedback([text] * rng.randrange(1, 9), predictor=f"p{number}", at=number),
+                a_request(predictor=f"q{number}", at=number),
+                a_response(*range(rng.randrange(1, 300)), predictor=f"p{number}", at=number),
+            ]
+        )
+        for number in range(150)
+    ]
+    limits = Limits(exchange_bytes=largest)
+    other = [record._replace(key=b"other") for record in crowd]
+    ledger = run([*other, *story], [50] * 3, limits=limits)
+    sizes = [len(value) for key, value in ledger.exchanges[0].items() if key[0] != 0]
+    assert max(sizes) <= largest
+    assert set(ledger.refusals) <= {Reason.EXCHANGE_TOO_LARGE, Reason.WRONG_KEY}
+
+
+def test_a_limit_that_is_lowered_leaves_what_is_larger_as_it_is() -> None:
+    rows = ["x" * 150] * 200
+    ledger = run([a_response(*rows, puid="large"), a_response("a", puid="small")], [])
+    before = ledger.exchanges[0][b"large"]
+    ledger.shards[0].limit(Limits(exchange_bytes=20_000))
+    ledger.absorb(a_feedback(["a"] * 200, puid="large", at=1), a_feedback("a", puid="small", at=1)).cut()
+    assert ledger.refusals == [Reason.EXCHANGE_TOO_LARGE]
+    assert "beyond 20000 bytes" in ledger.dead[0].detail
+    assert ledger.exchanges[0][b"large"] == before
+    assert ledger.models()[MODEL].judged == 1
+    ledger.shards[0].limit(Limits())
+    ledger.absorb(a_feedback(["a"] * 200, puid="large", at=2)).cut()
+    assert ledger.models()[MODEL].judged == 201
+
+
+def test_a_puid_that_is_too_long_is_refused() -> None:
+    ledger = run([a_request(puid="p" * 101), a_request(puid="p" * 100)], [], limits=Limits(puid_bytes=100))
+    assert ledger.refusals == [Reason.TOO_LARGE]
+    assert ledger.dead[0].detail == "the puid has 101 bytes; at most 100"
+
+
+def test_a_list_of_classes_that_the_changelog_does_not_take_is_refused() -> None:
+    names = [f"{number}" * 50 for number in range(100, 300)]
+    vector = [[1.0, *[0.0] * 199]]
+    answers = [a_response(*vector, names=names, puid="p"), a_response(*vector, puid="q")]
+    ledger = run(answers, [], limits=Limits(exchange_bytes=30_000))
+    assert ledger.refusals == [Reason.EXCHANGE_TOO_LARGE]
+    assert "the names of its classes have" in ledger.dead[0].detail
+    assert max(map(len, ledger.exchanges[0].values())) < 30_000
+    assert not run(answers, []).dead
 
 
 def test_who_knocks_at_a_full_exchange_is_turned_away_without_measuring(monkeypatch: pytest.MonkeyPatch) -> None:

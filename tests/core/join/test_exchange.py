@@ -6,7 +6,6 @@ import orjson
 import pytest
 
 from app.core.events import Reason
-from app.core.join.bulky import LARGEST_EXCHANGE
 from app.core.join.position import DamagedError
 from app.core.limits import Limits
 from app.core.rules import Rules
@@ -337,7 +336,7 @@ def test_no_exchange_is_written_that_is_larger_than_the_limit(rows: list[Any], s
         if settled:
             shard.settle()
     cut = shard.cut(None)
-    assert max(len(value) for key, value in cut.exchanges if key == b"p" and value) <= LARGEST_EXCHANGE
+    assert max(len(value) for key, value in cut.exchanges if key == b"p" and value) <= Limits().exchange_bytes
     assert {letter.reason for letter in cut.dead} == {Reason.EXCHANGE_TOO_LARGE}
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from app.core.clock import parse_time
 from app.core.events import Leg, Reason, RefusedError
 from app.core.join.joined import part, part_prefix
+from app.core.limits import Limits
 from app.core.outputs.documents.changes import Documents
 from app.core.outputs.documents.contents import MOST_COPIED, elements_of
 from app.core.outputs.documents.merging import merged, standing
@@ -51,7 +52,19 @@ def tell(*records: Record, rules: Sequence[Rules] = (), daily: bool = False) -> 
         logged = [value for _, value in run(again, batches, rules=rules, logs=True).logged]
         assert shelf(logged, rules, daily=daily) == told, how
         assert shelf(logged, rules, daily=daily, anew=True) == told, how
+        assert shelf(in_pieces(logged), rules, daily=daily) == told, f"{how}, each part in a record of its own"
+        assert shelf(in_pieces(logged), rules, daily=daily, anew=True) == told, (
+            f"{how}, each part in a record of its own"
+        )
     return told
+
+
+def in_pieces(joined: Iterable[bytes]) -> Iterable[bytes]:
+    """Records each of which has one part: what one that is too large becomes at most."""
+    for record in map(orjson.loads, joined):
+        parts = sorted(record["parts"], key=lambda part: str(part["kind"] == "feedback"))
+        for number, one in enumerate(parts, 1):
+            yield orjson.dumps(record | {"parts": [one], "more": number < len(parts)})
 
 
 def second(pair: tuple[bytes, bytes]) -> bytes:
@@ -178,6 +191,22 @@ def test_long_index_names_stay_apart() -> None:
     names = {index_name(SELDON, "n" * 253, "s" * 253, end) for end in ("a", "b")}
     assert len(names) == 2
     assert all(len(name) <= 240 for name in names)
+
+
+def test_what_goes_in_parts_makes_the_same_documents() -> None:
+    """Also where the answer, the labels and what is known of the rows do not fit beside each other."""
+    rows = [number % 3 for number in range(40)]
+    requests = [a_request({"data": {"ndarray": [[n] for n in rows]}}, puid=puid, at=0.5) for puid in "pq"]
+    answers = [a_response(*rows, puid=puid, at=1.0) for puid in "pq"]
+    labels = [a_feedback(1, row=n, puid=puid, at=2.0 + n) for n in range(0, 40, 3) for puid in "pq"]
+    story = [*requests, *answers, *labels, a_feedback(reward=1, puid="p", at=90.0)]
+    whole = run(story, [], logs=True)
+    limits = Limits(joined_bytes=max(len(raw) for _, raw in whole.logged) * 2 // 3)
+    parted = run(story, [], logs=True, limits=limits)
+    assert len(parted.logged) > len(whole.logged) == 2
+    assert max(len(raw) for _, raw in parted.logged) <= limits.joined_bytes
+    assert not parted.dead
+    assert shelf(map(second, parted.logged)) == shelf(map(second, whole.logged))
 
 
 # -- corrections ------------------------------------------------------------------------------------------------------

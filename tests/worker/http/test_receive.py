@@ -4,6 +4,7 @@ import asyncio
 import base64
 import gzip
 import json
+import re
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -12,13 +13,18 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from app.core.dialects.plain import Event
 from app.core.stats import Stats
+from app.core.wire.partitioning import partition_of
 from app.settings import load_settings
 from app.worker.http import api as http
 from app.worker.http import publisher, receive
 from app.worker.http.publisher import EVENT_BYTES, Publisher
+from app.worker.kafka.metadata import LARGEST_BATCH, TopicFacts
+from app.worker.kafka.producer import BATCH_BYTES
+from app.worker.kafka.sizes import Sizes
 
 NOW = "2026-11-21T07:00:00.250Z"
 NOW_MS = 1_795_244_400_250
@@ -62,14 +68,26 @@ class FakeProducer:
         self.kafka.arrived.release()
         return asyncio.ensure_future(self.kafka.respond())
 
+    def create_batch(self) -> BatchBuilder:
+        return BatchBuilder(BATCH_BYTES, 0)
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        return {0, 1}
+
+    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> "asyncio.Future[None]":
+        self.kafka.alone.append((topic, partition, batch.record_count()))
+        return asyncio.ensure_future(self.kafka.respond_to_one())
+
 
 class FakeKafka:
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
+        self.alone: list[tuple[str, int, int]] = []  # batches: topic, partition, records
         self.producers: list[FakeProducer] = []
         self.arrived = asyncio.Semaphore(0)
         self.is_away = False
         self.respond: Callable[[], Awaitable[None]] = acknowledge
+        self.respond_to_one: Callable[[], Awaitable[None]] = acknowledge
 
     def connect(self) -> FakeProducer:
         self.producers.append(FakeProducer(self))
@@ -127,18 +145,24 @@ class Tally:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Run a story against the interface: `run(story, setting=value)`; `ack_seconds` and `most_bytes` bound it."""
+    """Run a story against the interface: `run(story, setting=value)`; `ack_seconds` and `most_bytes` bound it.
+
+    `takes` says what topics take.
+    """
 
     def run_story(story: Callable[[Tally], Awaitable[None]], **changes: Any) -> None:
         bounds = {name: changes.pop(name) for name in ("ack_seconds", "most_bytes") if name in changes}
+        facts = {
+            topic: TopicFacts(2, "", {LARGEST_BATCH: str(most)}) for topic, most in changes.pop("takes", {}).items()
+        }
         kafka = FakeKafka()
-        monkeypatch.setattr(http, "Publisher", lambda _: Publisher(kafka.connect, **bounds))
+        monkeypatch.setattr(http, "Publisher", lambda _, sizes: Publisher(kafka.connect, sizes, **bounds))
         monkeypatch.setattr(publisher, "_PAUSE_SECONDS", 0)
         settings = load_settings(**{"now": NOW} | changes)
         worker: Any = SimpleNamespace(running=SimpleNamespace(lane=SimpleNamespace(stats=Stats())))
 
         async def serve() -> None:
-            api = http.Api(settings, lambda: worker.running)
+            api = http.Api(settings, lambda: worker.running, Sizes(facts))
             server = web.Application(client_max_size=settings.max_body + 4096)
             api.add_routes(server)
             async with asyncio.timeout(20), TestClient(TestServer(server)) as client:
@@ -347,15 +371,49 @@ def test_a_body_that_is_not_packed_as_it_says(run: Callable[..., None]) -> None:
     run(story)
 
 
-def test_a_record_that_kafka_finds_too_large(run: Callable[..., None]) -> None:
+def test_an_event_that_its_topic_does_not_take(run: Callable[..., None]) -> None:
+    """Nothing is sent of it; what the topic of another kind takes is no matter."""
+
     async def story(tally: Tally) -> None:
-        tally.kafka.respond = fail(MessageSizeTooLargeError())
+        status, content, _ = await tally.event(body=b"[" + b" " * 20_000 + b"]")
+        assert status == 413
+        assert content["reason"] == "too-large"
+        assert re.search(r"has 20\d{3} bytes, and inference-responses takes 20000 bytes at once", content["error"])
+        assert tally.worker.running.lane.stats.rejected == {"too-large": 1}
+        assert not tally.kafka.sent
+        assert (await tally.event())[0] == 202
+        feedback = {"Ce-Type": "io.seldon.serving.feedback"}
+        assert (await tally.event(body=b'{"reward": 1}' + b" " * 20_000, **feedback))[0] == 202
+
+    run(story, takes={"inference-responses": 20_000, "inference-feedback": 30_000})
+
+
+def test_a_record_that_kafka_finds_too_large(run: Callable[..., None]) -> None:
+    """Its topic takes less than it said; what is refused by itself is the culprit."""
+
+    async def story(tally: Tally) -> None:
+        tally.kafka.respond = tally.kafka.respond_to_one = fail(MessageSizeTooLargeError())
         status, content, _ = await tally.event()
         assert status == 413
-        assert "max.message.bytes" in content["error"]
+        assert "inference-responses takes less than " in content["error"]
+        tally.kafka.respond = acknowledge
+        assert (await tally.event(body=b"{}"))[0] == 202
+        assert (await tally.event())[0] == 413, "what has been learnt of the topic holds"
+        assert len(tally.kafka.producers) == 1, "one large event is no reason for a new connection"
+
+    run(story, takes={"inference-responses": 20_000})
+
+
+def test_events_that_share_a_batch_with_others_are_not_refused_for_its_size(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        tally.kafka.respond = fail(MessageSizeTooLargeError())
+        answers = await asyncio.gather(*(tally.event(f"p-{number}") for number in range(3)))
+        assert [status for status, _, _ in answers] == [202] * 3
+        places = [("inference-responses", partition_of(b"p-%d" % number, 2), 1) for number in range(3)]
+        assert sorted(tally.kafka.alone) == sorted(places)
         tally.kafka.respond = acknowledge
         assert (await tally.event())[0] == 202
-        assert len(tally.kafka.producers) == 1, "one large event is no reason for a new connection"
+        assert len(tally.kafka.producers) > 1, "the next producer makes smaller batches"
 
     run(story)
 
@@ -464,7 +522,7 @@ def test_producers_that_break_at_once_are_not_made_in_a_circle() -> None:
     async def story() -> None:
         kafka = FakeKafka()
         kafka.is_away = True
-        writer = Publisher(kafka.connect, ack_seconds=0.3)
+        writer = Publisher(kafka.connect, Sizes(), ack_seconds=0.3)
         for _ in range(3):
             with pytest.raises(publisher.UnavailableError):
                 await writer.publish([], 0)
@@ -485,7 +543,7 @@ def test_a_broker_that_says_nothing() -> None:
         async with await asyncio.start_server(silence, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             settings = load_settings(kafka_bootstrap_servers=f"127.0.0.1:{port}")
-            writer = Publisher(lambda: publisher.make_producer(settings), ack_seconds=0.3)
+            writer = Publisher(lambda: publisher.make_producer(settings, Sizes()), Sizes(), ack_seconds=0.3)
             with pytest.raises(publisher.UnavailableError):
                 await writer.publish([("t", Event(b"p", b"{}", ()))], NOW_MS)
             await writer.close()

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError, OutOfOrderSequenceNumber
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from app.core.dialects.plain import Event
@@ -23,7 +23,9 @@ from app.core.wire.records import Record, read_records
 from app.settings import load_settings
 from app.worker.intake.intake import Intake
 from app.worker.intake.outlet import Outlet
+from app.worker.kafka.metadata import LARGEST_BATCH, TopicFacts
 from app.worker.kafka.producer import BATCH_BYTES
+from app.worker.kafka.sizes import Sizes
 from app.worker.kafka.topics import acls_of, sources_among
 from tests.worker.kafka import scripted
 from tests.worker.kafka.scripted import in_no_time, until
@@ -40,14 +42,18 @@ class Brokers:
 
     def __init__(self) -> None:
         self.written: dict[tuple[str, int], list[Record]] = {}
+        self.sizes: list[tuple[str, int]] = []  # of batches, by topic
         self.waiting: list[asyncio.Future[None]] = []
         self.committed: list[dict[TopicPartition, int]] = []
+        self.events: Counter[str] = Counter()  # that are counted as theirs
+        self.rejected: Counter[str] = Counter()
 
-    def create_batch(self) -> BatchBuilder:
-        return BatchBuilder(BATCH_BYTES, 0)
+    def create_batch(self, most_bytes: int) -> BatchBuilder:
+        return BatchBuilder(most_bytes, 0)
 
     async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[None]:
         data = bytes(batch._build())
+        self.sizes.append((topic, len(data)))
         (count,) = unpack_from(">i", data, HEADER_BYTES - 4)
         (base_time,) = unpack_from(">q", data, 27)
         records = read_records(data, HEADER_BYTES, len(data), count, 0, base_time, None)
@@ -72,13 +78,14 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-def run(test: Callable[[Outlet, Brokers], Awaitable[None]]) -> Brokers:
+def run(test: Callable[[Outlet, Brokers], Awaitable[None]], sizes: Sizes | None = None) -> Brokers:
     """Run a test with an outlet of its own."""
     brokers = Brokers()
 
     async def wrapped() -> None:
         producer: Any = brokers
-        outlet = Outlet(SETTINGS, PARTITIONS, producer, brokers.commit)
+        counted = brokers.events, brokers.rejected
+        outlet = Outlet(SETTINGS, PARTITIONS, producer, brokers.commit, sizes or Sizes(), *counted)
         await test(outlet, brokers)
         await outlet.close()
 
@@ -133,8 +140,9 @@ def test_an_event_that_no_batch_takes_is_given_back_and_stops_no_other() -> None
     events = [an_event(Kind.REQUEST, "one", b"v" * size) for size in sizes]
 
     async def test(outlet: Outlet, brokers: Brokers) -> None:
-        assert outlet.put(events[1:2]) == [events[1][1]]
-        assert outlet.put(events) == [events[1][1], events[4][1]]
+        topic = SETTINGS.request_topic
+        assert outlet.put(events[1:2]) == [(topic, events[1][1])]
+        assert outlet.put(events) == [(topic, events[1][1]), (topic, events[4][1])]
         outlet.note(SOURCE, 40, 40)
         outlet.send()
         for _ in range(6):
@@ -142,6 +150,59 @@ def test_an_event_that_no_batch_takes_is_given_back_and_stops_no_other() -> None
 
     (records,) = run(test).written.values()
     assert [len(record.value or b"") for record in records] == [10, 10, BATCH_BYTES - 1000, 10]
+
+
+def taking(**most: int) -> Sizes:
+    """What topics take: the requests', the dead letters'."""
+    topics = {"requests": SETTINGS.request_topic, "responses": SETTINGS.response_topic, "dead": "shop-dead-letters"}
+    return Sizes({topics[name]: TopicFacts(1, "", {LARGEST_BATCH: str(limit)}) for name, limit in most.items()})
+
+
+def test_each_topic_has_batches_that_it_takes() -> None:
+    sizes = {SETTINGS.request_topic: 20_000, SETTINGS.response_topic: 900_000, "shop-dead-letters": 30_000}
+
+    async def test(outlet: Outlet, brokers: Brokers) -> None:
+        for kind in (Kind.REQUEST, Kind.RESPONSE):
+            assert outlet.put([an_event(kind, "one", b"v" * 1000) for _ in range(100)]) == []
+        record = Record(5, TIME, None, b"v" * 50_000)
+        outlet.put_letter(DeadLetter("source", 0, record, Reason.BAD_JSON, "it is broken"))
+        outlet.note(SOURCE, 1, 200)
+        outlet.send()
+        for _ in range(4):
+            await brokers.acknowledge()
+
+    brokers = run(test, taking(requests=20_000, dead=30_000))
+    found = {topic: [size for at, size in brokers.sizes if at == topic] for topic in sizes}
+    assert {topic: len(some) for topic, some in found.items()} == dict(zip(sizes, (6, 1, 1), strict=True))
+    assert all(max(some) <= sizes[topic] for topic, some in found.items())
+    assert sum(map(len, brokers.written.values())) == 201
+
+
+def test_an_event_of_more_than_a_batch_of_several_has_is_written_alone_where_its_topic_takes_it() -> None:
+    async def test(outlet: Outlet, brokers: Brokers) -> None:
+        events = [an_event(Kind.REQUEST, "one", b"v" * size) for size in (10, 3_000_000, 10)]
+        assert outlet.put(events) == []
+        outlet.note(SOURCE, 3, 3)
+        outlet.send()
+        await brokers.acknowledge()
+
+    assert [size > 3_000_000 for _, size in run(test, taking(requests=4_000_000)).sizes] == [False, True, False]
+
+
+def test_what_is_refused_for_its_size_is_learnt_for_the_next_session() -> None:
+    sizes = taking(requests=100_000)
+
+    async def test(outlet: Outlet, brokers: Brokers) -> None:
+        outlet.put([an_event(Kind.REQUEST, "one", b"v" * 30_000), an_event(Kind.REQUEST, "one", b"v" * 30_000)])
+        outlet.note(SOURCE, 2, 2, 2)
+        outlet.send()
+        await brokers.acknowledge(MessageSizeTooLargeError())
+        with pytest.raises(KafkaError):
+            outlet.raise_failure()
+
+    assert not run(test, sizes).events
+    assert 30_000 < sizes.of(SETTINGS.request_topic) < 31_000
+    assert sizes.largest(SETTINGS.request_topic) == 100_000
 
 
 def test_a_time_that_brokers_refuse_or_take_for_outdated_is_brought_near() -> None:
@@ -264,22 +325,20 @@ def test_a_record_at_which_rekeying_breaks_is_refused_alone(monkeypatch: pytest.
         return Rekeyed(events, [])
 
     monkeypatch.setattr(Rekeying, "rekey", rekey)
-    stats = Stats()
     records = [Record(number, TIME, None, b"%d" % number) for number in range(6)]
 
     async def test(outlet: Outlet, brokers: Brokers) -> None:
-        intake = Intake(SETTINGS, PARTITIONS, stats)
-        intake._rekey_list(outlet, SOURCE, records)
-        assert intake.events == {"source": 5}
-        outlet.note(SOURCE, 6, 6)
+        intake = Intake(SETTINGS, PARTITIONS, Stats())
+        outlet.note(SOURCE, 6, 6, intake._rekey_list(outlet, SOURCE, records))
         outlet.send()
         await brokers.acknowledge()
 
-    written = run(test).written
+    brokers = run(test)
+    written = brokers.written
     (letter,) = written.pop(("shop-dead-letters", 1))
     assert (letter.value, dict(letter.headers)["origin-offset"]) == (b"3", b"3")
     assert [record.value for (records,) in [written.values()] for record in records] == [b"0", b"1", b"2", b"4", b"5"]
-    assert stats.rejected == {"unexpected": 1}
+    assert (brokers.events, brokers.rejected) == ({"source": 5}, {"unexpected": 1})
 
 
 def test_an_outlet_closes_also_in_the_moment_in_which_it_has_something_to_send() -> None:
@@ -302,14 +361,20 @@ class Producer:
     def __init__(self) -> None:
         self.batches: list[tuple[str, int]] = []
         self.slow = False
+        self.takes = 10 << 20  # bytes
+        self.broken = False
         self._sender = SimpleNamespace(sender_task=None)
 
-    def create_batch(self) -> BatchBuilder:
-        return BatchBuilder(BATCH_BYTES, 0)
+    def create_batch(self, most_bytes: int) -> BatchBuilder:
+        return BatchBuilder(most_bytes, 0)
 
     async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[None]:
-        self.batches.append((topic, batch.record_count()))
         future = asyncio.get_running_loop().create_future()
+        if batch.size() > self.takes or self.broken:
+            future.set_exception(OutOfOrderSequenceNumber() if self.broken else MessageSizeTooLargeError())
+            self.broken = True
+            return future
+        self.batches.append((topic, batch.record_count()))
         if not self.slow:
             future.set_result(None)
         return future
@@ -325,6 +390,7 @@ def run_intake(
     producer = Producer()
 
     async def open_producer(*_: Any) -> Any:
+        producer.broken = False
         return producer
 
     async def whole() -> None:
@@ -409,12 +475,13 @@ def test_brokers_that_do_not_acknowledge_before_a_partition_goes_have_it_sent_ag
         producer.slow = True
         await until(lambda: SOURCE in brokers.member.assignment() if brokers.consumers else False)
         brokers.write(SOURCE, b'{"puid": "p", "features": [1], "output": 0}')
-        await until(lambda: intake.events["source"] == 2)
+        await until(lambda: len(producer.batches) == 2)
         await brokers.member.rebalance()
         assert brokers.committed[SOURCE] == 0
+        assert not intake.events
         producer.slow = False
         await until(lambda: brokers.committed[SOURCE] == 1)
-        assert intake.events["source"] == 4
+        assert intake.events == {"source": 2}
 
     run_intake(brokers, test)
     assert len(brokers.consumers) == 2
@@ -494,3 +561,23 @@ def test_the_right_to_read_covers_whatever_a_pattern_can_match(name: str, acl: t
     (source, group) = (acl for acl in acls_of(load_settings(intake_topics=(name,))) if acl not in plain)
     assert (source.name, source.pattern, source.resource, source.operations) == (*acl, "topic", ("Describe", "Read"))
     assert (group.name, group.resource, group.operations) == ("tally-intake", "group", ("Describe", "Read"))
+
+
+def test_batches_that_are_refused_are_halved_until_the_culprit_is_alone_and_put_aside() -> None:
+    """Topics take less than they said, or do not say it."""
+    brokers = scripted.Brokers(source=2)
+    brokers.committed[SOURCE] = 0
+    large = b'{"puid": "large", "features": ["%b"], "output": 0}' % (b"x" * 300_000)
+    small = [b'{"puid": "%d", "features": ["%b"], "output": 0}' % (number, b"x" * 300) for number in range(3000)]
+
+    async def test(intake: Intake, producer: Producer) -> None:
+        producer.takes = 100_000
+        await until(lambda: SOURCE in brokers.member.assignment() if brokers.consumers else False)
+        brokers.write(SOURCE, *small[:2000], large, *small[2000:])
+        await until(lambda: brokers.committed[SOURCE] == 3001, 600)
+        assert intake.events == {"source": 6001}, "the answer to the large request is not large"
+        assert intake._stats.rejected == {"too-large": 1}
+
+    producer = run_intake(brokers, test)
+    assert ("shop-dead-letters", 1) in producer.batches
+    assert len(brokers.consumers) < 10

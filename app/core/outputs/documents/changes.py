@@ -273,6 +273,7 @@ class Documents:
         for change in found.values():
             if change.place[0] == documents.index:
                 change.hidden = hidden
+                change.more = joined.more
 
     def _orphanage(self, by_index: dict[str, _PredictorDocuments], puid: str, part: Part) -> _PredictorDocuments:
         """Where a feedback goes whose prediction is not known: to the documents of the predictor that it names."""

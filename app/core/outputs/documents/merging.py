@@ -75,6 +75,7 @@ class Change:
     #: Of the classes in the verdict (`predicted`, `label`) that parts of the record bring: whether they are values that
     #: the user keeps back. None where the user keeps nothing back.
     hidden: Mapping[str, bool] | None = None
+    more: bool = False  # the rest of the record follows in another
 
     @property
     def begins(self) -> bool:
@@ -127,7 +128,7 @@ def merged(document: Body | None, change: Change) -> Body:
         labelled = micros(feedback.get("ce-times", {}).get("truth", feedback["ce-time"]))
         verdict = {**verdict, "delay_seconds": max(0, labelled - state.answered) / 1e6}
     if state is not None and change.hidden is not None:
-        verdict = _without_hidden(verdict, old.get("verdict", {}), change.hidden)
+        verdict = _without_hidden(verdict, old.get("verdict", {}), change.hidden, more=change.more)
     if verdict:
         new["verdict"] = verdict
     if _REQUEST in new:
@@ -139,20 +140,23 @@ def merged(document: Body | None, change: Change) -> Body:
     return new
 
 
-def _without_hidden(verdict: Body, old: Body, hidden: Mapping[str, bool]) -> Body:
+def _without_hidden(verdict: Body, old: Body, hidden: Mapping[str, bool], *, more: bool) -> Body:
     """A verdict without the classes that are kept back; `redacted` names them.
 
     What the record does not bring stays hidden, or shown, as it was. What it does not bring and the document did not
-    have is hidden: nobody can say any more whose value it is.
+    have is hidden: nobody can say any more whose value it is. Where more of the record follows, that may still say it.
     """
+    classes = [name for name in ("predicted", "label") if name in verdict]
+    unknown = [name for name in classes if name not in hidden and name not in old]
     gone = [
         name
-        for name in ("predicted", "label")
-        if name in verdict and (hidden.get(name, name not in old) or name in old.get("redacted", ()))
+        for name in classes
+        if hidden.get(name) or name in old.get("redacted", ()) or (name in unknown and not more)
     ]
-    if not gone:
+    if not gone and not unknown:
         return verdict
-    return {name: value for name, value in verdict.items() if name not in gone} | {"redacted": gone}
+    shown = {name: value for name, value in verdict.items() if name not in gone and name not in unknown}
+    return shown | {"redacted": gone} if gone else shown
 
 
 def standing(change: Change, found: Mapping[Place, Found]) -> tuple[Place, Found | None, list[Place]]:

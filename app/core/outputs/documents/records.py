@@ -47,6 +47,7 @@ class JoinedRecord(msgspec.Struct, gc=False):
     puid: str
     parts: list[Part]
     legs: list[Answer]
+    more: bool = False
 
 
 read = msgspec.json.Decoder(JoinedRecord).decode
