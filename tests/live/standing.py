@@ -59,12 +59,16 @@ def counted(fleet: Fleet, events: list[Event]) -> None:
 
 def only_of(events: Iterable[Event], partition: int, settings: Settings) -> list[Event]:
     """The events of one partition."""
-    return [one for one in events if partition_of(one.key or b"", int(settings["PARTITIONS"])) == partition]
+    return [event for event in events if _partition(event, settings) == partition]
 
 
-def but_of(events: Iterable[Event], partition: int, settings: Settings) -> list[Event]:
-    """The events of all partitions but one."""
-    return [one for one in events if partition_of(one.key or b"", int(settings["PARTITIONS"])) != partition]
+def but_of(events: Iterable[Event], partitions: set[int], settings: Settings) -> list[Event]:
+    """The events of all partitions but these."""
+    return [event for event in events if _partition(event, settings) not in partitions]
+
+
+def _partition(event: Event, settings: Settings) -> int:
+    return partition_of(event.key or b"", int(settings["PARTITIONS"]))
 
 
 # -- what somebody does to topics -------------------------------------------------------------------------------------

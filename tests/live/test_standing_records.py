@@ -30,6 +30,7 @@ from tests.live.workers import Fleet, Worker, assert_counts, produce, wait_for
 
 OLD = traffic(100, seed=41, broken=0)
 NEW = traffic(100, seed=42, broken=0)
+MORE = traffic(50, seed=43, broken=0)
 
 
 def puid_in(partition: int, settings: Settings) -> bytes:
@@ -54,54 +55,68 @@ GARBAGE = {
 }
 
 
-@pytest.mark.parametrize("kind", GARBAGE)
-def test_a_strangers_record_is_ignored_and_named(kafka: Kafka, tmp_path: Path, kind: str) -> None:
-    """What it would replace is still in the topic: nothing is missing."""
-    settings = settings_for(kafka)
-    topic = changelog(settings, "exchanges")
+def put_garbage(settings: Settings, kind: str, partition: int, *, transaction: bool) -> tuple[bytes, int]:
+    """Write such a record into the exchanges. Returns its key and offset."""
     key, value = GARBAGE[kind]
     if key == PUID:
-        key = puid_in(1, settings)
+        key = puid_in(partition, settings)
+    return key, put(settings, changelog(settings, "exchanges"), partition, key, value, transaction=transaction)
+
+
+def test_strangers_records_are_ignored_and_named(kafka: Kafka, tmp_path: Path) -> None:
+    """What they would replace is still in the topic: nothing is missing, also after another restart."""
+    settings = settings_for(kafka)
+    topic = changelog(settings, "exchanges")
     with Fleet(tmp_path, settings) as fleet:
         counted(fleet, OLD)
-        offset = put(settings, topic, 1, key, value)
+        strays = [put_garbage(settings, kind, 1, transaction=False) for kind in GARBAGE]
         events = OLD
-        for new in (NEW, traffic(50, seed=43, broken=0)):
+        for new in (NEW, MORE):
             events = events + new
             worker = fleet.start()
             wait_for("the worker is ready", worker.ready)
             produce(settings, new)
             assert_counts(fleet, expected(events))
             assert problems(worker) == []
-            words = [word.decode() for word in re.findall(rb"[\w ]{2,}", key)]
-            assert len(said(worker, *record_of(topic, 1, offset), *words)) == 1, worker.log.read_text()
-            assert value_of(worker, "tally_unreadable_records_total", topic=topic) == 1
+            assert value_of(worker, "tally_unreadable_records_total", topic=topic) == len(strays)
+            for key, offset in strays:
+                words = [word.decode() for word in re.findall(rb"[\w ]{2,}", key)]
+                assert len(said(worker, *record_of(topic, 1, offset), *words)) == 1, worker.log.read_text()
             assert worker.stop() == 0
 
 
-@pytest.mark.parametrize(
-    ("kind", "poisoned"),
-    [(kind, 5) for kind in GARBAGE] + [("a tombstone", 0)],
-    ids=lambda value: value if isinstance(value, str) else f"partition {value}",
-)
+@pytest.mark.parametrize("poisoned", [0, 5])
 def test_a_partition_without_its_state_is_not_loaded_and_the_others_count_on(
-    kafka: Kafka, tmp_path: Path, kind: str, poisoned: int
+    kafka: Kafka, tmp_path: Path, poisoned: int
 ) -> None:
-    """A stranger who writes as Tally does may have done anything: what is not sure is not counted on."""
+    """An exchange is gone that the mark knows of: what it has counted can be corrected no more."""
     settings = settings_for(kafka, PARTITIONS="8")
-    topic = changelog(settings, "exchanges")
-    key, value = GARBAGE[kind]
     with Fleet(tmp_path, settings) as fleet:
         counted(fleet, OLD)
-        put(settings, topic, poisoned, puid_in(poisoned, settings) if key == PUID else key, value, transaction=True)
+        put_garbage(settings, "a tombstone", poisoned, transaction=True)
         events = OLD
-        for new in (NEW, traffic(50, seed=43, broken=0)):
+        for new in (NEW, MORE):
             worker = fleet.start()
             produce(settings, new)
-            events = events + but_of(new, poisoned, settings)
+            events = events + but_of(new, {poisoned}, settings)
             assert_counts(fleet, expected(events))
-            assert_only_one_is_missing(worker, topic, poisoned, 8)
+            assert_missing(worker, {poisoned}, settings)
             worker.stop()
+
+
+def test_whatever_a_stranger_has_done_as_tally_does_it_is_told_by_each_partition(kafka: Kafka, tmp_path: Path) -> None:
+    """Each kind of garbage in a partition of its own, where no good value is told from it; the others count on."""
+    settings = settings_for(kafka, PARTITIONS="8")
+    with Fleet(tmp_path, settings) as fleet:
+        counted(fleet, OLD)
+        poisoned = set()
+        for partition, kind in enumerate(GARBAGE, start=2):
+            put_garbage(settings, kind, partition, transaction=True)
+            poisoned.add(partition)
+        worker = fleet.start()
+        produce(settings, NEW)
+        assert_counts(fleet, expected(OLD + but_of(NEW, poisoned, settings)))
+        assert_missing(worker, poisoned, settings)
 
 
 def test_a_value_that_compaction_took_for_garbage_is_missing(own_kafka: Callable[..., Kafka], tmp_path: Path) -> None:
@@ -123,20 +138,23 @@ def test_a_value_that_compaction_took_for_garbage_is_missing(own_kafka: Callable
         wait_for("the former value is gone", is_gone)
         worker = fleet.start()
         produce(settings, NEW)
-        assert_counts(fleet, expected(OLD + but_of(NEW, 1, settings)))
-        assert_only_one_is_missing(worker, topic, 1, 2)
+        assert_counts(fleet, expected(OLD + but_of(NEW, {1}, settings)))
+        assert_missing(worker, {1}, settings)
 
 
-def assert_only_one_is_missing(worker: Worker, topic: str, partition: int, of: int) -> None:
-    """The worker says of a partition, and of no other, that its state is missing."""
-    (problem,) = problems(worker)
-    assert topic in problem
-    assert re.search(rf"partition {partition}\b", problem, re.IGNORECASE)
-    assert "TALLY_APP_ID" in problem
-    assert worker.readiness() == (False, [number for number in range(of) if number != partition])
-    assert value_of(worker, "tally_partitions", state="failed") == 1
-    assert value_of(worker, "tally_partitions", state="ready") == of - 1
-    assert len(said(worker, re.escape(problem.rstrip(".")))) == 1, worker.log.read_text()
+def assert_missing(worker: Worker, poisoned: set[int], settings: Settings) -> None:
+    """The worker says of these partitions, and of no others, that their state is missing, and once each."""
+    sentences = problems(worker)
+    assert len(sentences) == len(poisoned)
+    for number, sentence in zip(sorted(poisoned), sorted(sentences), strict=True):
+        assert changelog(settings, "exchanges") in sentence
+        assert re.search(rf"partition {number}\b", sentence, re.IGNORECASE)
+        assert "TALLY_APP_ID" in sentence
+        assert len(said(worker, re.escape(sentence.rstrip(".")))) == 1, worker.log.read_text()
+    others = set(range(int(settings["PARTITIONS"]))) - poisoned
+    assert worker.readiness() == (False, sorted(others))
+    assert value_of(worker, "tally_partitions", state="failed") == len(poisoned)
+    assert value_of(worker, "tally_partitions", state="ready") == len(others)
 
 
 # -- panes ------------------------------------------------------------------------------------------------------------
@@ -171,9 +189,8 @@ def test_strangers_records_among_the_counts_are_ignored_and_named(kafka: Kafka, 
         assert_named(workers, topic, strays)
         fleet.stop()
         workers = [fleet.start(), fleet.start()]
-        more = traffic(50, seed=43, broken=0)
-        produce(settings, more)
-        assert_counts(fleet, expected(OLD + NEW + more))
+        produce(settings, MORE)
+        assert_counts(fleet, expected(OLD + NEW + MORE))
         assert_named(workers, topic, strays)
 
 
