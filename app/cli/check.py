@@ -17,7 +17,7 @@ from app.core.counts.panes import Window
 from app.exporters.elasticsearch import client
 from app.models_file import load_rulebook
 from app.settings import Settings, SettingsError, is_pattern, load_settings, parse_duration
-from app.worker.kafka.client import SetupError, client_options
+from app.worker.kafka.client import SetupError, client_options, forbid_topic_creation
 from app.worker.kafka.topics import (
     admin_client,
     describe_cluster,
@@ -185,6 +185,7 @@ async def _lag(
     if not committed.keys() & set(tps):
         return None
     consumer = AIOKafkaConsumer(**client_options(settings), enable_auto_commit=False)
+    forbid_topic_creation(consumer._client)
     await consumer.start()
     try:
         consumer.assign(tps)

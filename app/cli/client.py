@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import ClusterAuthorizationFailedError, KafkaError
 
 from app.settings import Settings
-from app.worker.kafka.client import SetupError, client_options, unreachable
+from app.worker.kafka.client import SetupError, client_options, forbid_topic_creation, unreachable
 from app.worker.kafka.producer import close_producer
 from app.worker.kafka.topics import admin_client, describe_cluster
 
@@ -31,6 +31,7 @@ async def open_producer(settings: Settings, **options: Any) -> AsyncIterator[AIO
     producer = AIOKafkaProducer(
         **client_options(settings), acks="all", enable_idempotence=True, request_timeout_ms=30_000, **options
     )
+    forbid_topic_creation(producer.client)
     try:
         try:
             async with asyncio.timeout(30):

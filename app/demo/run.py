@@ -22,7 +22,7 @@ from app.demo.screen import LAST, Report, Screen
 from app.demo.traffic import Sent, Traffic
 from app.demo.workers import WorkerProcess, choose_port, stop_workers, worker_environment
 from app.settings import Settings, load_settings
-from app.worker.build import EXIT_FAILED
+from app.worker.ending import EXIT_FAILED
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.topics import topics_of
 

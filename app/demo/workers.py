@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from app.worker.build import EXIT_SETUP
+from app.worker.ending import EXIT_SETUP
 from app.worker.kafka.client import SetupError
 
 ASK_SECONDS = 2

@@ -2,13 +2,11 @@
 
 import asyncio
 import logging
-import os
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final
 
 import faust
 from faust.web.drivers.aiohttp import Web
@@ -21,10 +19,12 @@ from app.settings import Settings, SettingsError
 from app.worker.clock import Clock
 from app.worker.elasticsearch.windows import WindowWriter
 from app.worker.elasticsearch.writer import DocumentWriter
+from app.worker.ending import fail, give_up, guarded, on_unhandled
 from app.worker.exporting import Exporting
 from app.worker.http.api import Api
 from app.worker.intake.intake import Intake
 from app.worker.kafka.client import SetupError, client_options, ssl_context
+from app.worker.kafka.contact import Contact
 from app.worker.kafka.membership import DeclaredTables, MembershipTransport
 from app.worker.kafka.metadata import TopicFacts
 from app.worker.kafka.sizes import Sizes
@@ -36,8 +36,10 @@ from app.worker.running import Running
 
 log = logging.getLogger(__name__)
 
-EXIT_SETUP = 2
-EXIT_FAILED = 3
+
+_WATCH_SECONDS: Final = 0.2
+#: How often a worker that its group refuses tries again.
+_RETRY_SECONDS: Final = 5.0
 
 
 class Worker(faust.App):  # type: ignore[misc]
@@ -62,13 +64,14 @@ class Worker(faust.App):  # type: ignore[misc]
             running = self._put_together(topics)
         except (SetupError, SettingsError) as error:
             give_up(error)
+        asyncio.get_running_loop().set_exception_handler(on_unhandled)
         self.running = running
         for note in topic_notes(topics_of(self.settings), topics, self.settings):
             log.warning("%s", note)
         await running.start()
-        self.add_future(running.feed.run())
-        self.add_future(running.topics.run())
-        self.add_future(self._watch(running))
+        self.add_future(guarded("the feed of the counts", running.feed.run()))
+        self.add_future(guarded("the watch over the topics", running.topics.run()))
+        self.add_future(guarded("the watch over this worker", self._watch(running)))
         await super().on_start()
 
     async def on_stop(self) -> None:
@@ -98,7 +101,13 @@ class Worker(faust.App):  # type: ignore[misc]
             clock=clock,
         )
         feed = Feed(view, settings, partitions, lane.stats, clock)
-        exporting = Exporting(settings, lane, feed, lambda: self.consumer._thread.heartbeat_age, time.monotonic)
+        contact = Contact(
+            settings,
+            heartbeat_age=lambda: self.consumer._thread.heartbeat_age,
+            unanswered=lane.unanswered,
+            refusal=self._refusal,
+        )
+        exporting = Exporting(settings, lane, feed, contact.heartbeat_age, time.monotonic)
         elasticsearch = settings.elasticsearch_url is not None
         return Running(
             readings=readings,
@@ -106,6 +115,7 @@ class Worker(faust.App):  # type: ignore[misc]
             feed=feed,
             topics=watch,
             exporting=exporting,
+            contact=contact,
             intake=Intake(settings, partitions, lane.stats, sizes=self.sizes) if settings.intake_topics else None,
             documents=DocumentWriter(settings, rulebook, lane.stats, sizes=self.sizes)
             if elasticsearch and settings.log_topic
@@ -122,19 +132,39 @@ class Worker(faust.App):  # type: ignore[misc]
     def _begin_anew(self, topic: str, identity: str) -> None:
         self.lane.begin_anew(topic, identity)
 
+    on_unhandled = staticmethod(on_unhandled)
+
+    def _crash(self, reason: BaseException) -> None:
+        """Something of Faust has failed: it would stop the worker with its tracebacks."""
+        fail("a part of Faust", reason)
+
+    async def crash(self, reason: BaseException) -> None:
+        """The same of what the app itself runs."""
+        self._crash(reason)
+
+    def _refusal(self) -> Exception | None:
+        error: Exception | None = self.consumer._thread.refusal()
+        return error
+
     def _rejoin(self) -> None:
         self.consumer._thread.rejoin()
 
     async def _watch(self, running: Running) -> None:
-        """End the process when one of the lane's tasks has failed: what it holds is committed or will be redone."""
-        while not self.should_stop:
-            await asyncio.sleep(0.2)
-            running.exporting.watch()
-            running.lane.clock.watch()
-            error = running.lane.failure()
-            if error is not None:
-                log.critical("the lane failed: %r", error, exc_info=error)
-                os._exit(EXIT_FAILED)
+        """Look after all that runs in the background, a few times a second; end the process where a part has failed."""
+        retry_at = 0.0
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            if self.should_stop:
+                return  # the parts are being stopped
+            running.watch()
+            member = self.consumer._thread
+            for what, error in running.failures():
+                fail(what, error)
+            if (error := member.failure()) is not None:
+                fail("the membership in the group", error)
+            if member.refusal() is not None and time.monotonic() >= retry_at:
+                retry_at = time.monotonic() + _RETRY_SECONDS
+                member.retry()
 
 
 class Pages(Web):  # type: ignore[misc]
@@ -158,12 +188,6 @@ class Pages(Web):  # type: ignore[misc]
         except OSError as error:
             where = f"{self.app.conf.web_bind}:{self.app.conf.web_port}"
             give_up(SetupError(f"TALLY_WEB_PORT: cannot listen on {where} ({error.strerror})."))
-
-
-def give_up(error: Exception) -> NoReturn:
-    """End the process with one sentence: the world must change before a restart helps."""
-    print(f"tally: {error}", file=sys.stderr, flush=True)
-    os._exit(EXIT_SETUP)
 
 
 def _credentials(settings: Settings) -> Any:

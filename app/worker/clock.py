@@ -5,12 +5,9 @@ being asked: whenever an epoch commits they write a marker, stamped by their own
 once. Between two markers a steady clock counts on.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Final
-
-log = logging.getLogger(__name__)
 
 #: By so many seconds the wall clock may differ from the brokers' before theirs is taken.
 AGREES: Final = 30.0
@@ -31,7 +28,6 @@ class Clock:
         self._ahead: float | None = None
         self._ahead_before: float | None = None
         self._minute = 0
-        self._differed = False
 
     def hear_old(self, brokers: float) -> None:
         """Take what a marker said that was written some time ago: not later than it says, and it may agree."""
@@ -64,20 +60,10 @@ class Clock:
         offset = self.offset
         return self._wall() - offset if abs(offset) > AGREES else self._wall()
 
-    def watch(self) -> str | None:
-        """A sentence while the wall clock is wrong. Says in the log when that begins and when it ends."""
+    def trouble(self) -> str | None:
+        """A sentence while the wall clock is wrong."""
         offset = self.offset
-        differs = abs(offset) > AGREES
-        sentence = None
-        if differs:
-            side = "ahead of" if offset > 0 else "behind"
-            sentence = (
-                f"The clock of this machine is {abs(offset):.0f} s {side} the brokers': theirs is used; set it right."
-            )
-        if differs != self._differed:
-            self._differed = differs
-            if sentence is not None:
-                log.warning("%s", sentence)
-            else:
-                log.info("The clock of this machine agrees with the brokers' again.")
-        return sentence
+        if abs(offset) <= AGREES:
+            return None
+        side = "ahead of" if offset > 0 else "behind"
+        return f"The clock of this machine is {abs(offset):.0f} s {side} the brokers': theirs is used; set it right."

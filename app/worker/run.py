@@ -6,7 +6,8 @@ from typing import Any
 
 from app.models_file import load_rulebook
 from app.settings import SettingsError, load_settings
-from app.worker.build import EXIT_SETUP, Worker, build
+from app.worker.build import Worker, build
+from app.worker.ending import EXIT_SETUP
 from app.worker.kafka.client import SetupError
 
 
@@ -46,11 +47,12 @@ def _logging(level: str) -> dict[str, Any]:
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
-            # What matters of these is said by the lane, in one line; the rest is alarm about what is retried.
+            # What matters of these is said by Tally, in one line; the rest is alarm about what is retried, and the
+            # tracebacks of what ends the worker with a sentence.
             "aiokafka": {"level": "CRITICAL"},
-            "faust": {"level": "ERROR"},
-            "mode": {"level": "ERROR"},
-            "app.worker.build": {"level": "ERROR"},
+            "faust": {"level": "CRITICAL"},
+            "mode": {"level": "CRITICAL"},
+            "app.worker.build": {"level": "CRITICAL"},  # as Faust's services of these files log by themselves
             "app.worker.kafka.membership": {"level": "CRITICAL"},
         },
     }

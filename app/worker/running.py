@@ -1,7 +1,7 @@
 """What runs in this worker, from its start to its end: `/ready`, `/metrics` and `/api` ask it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.core.events import Identity
 from app.core.measures.reading import Reading
@@ -11,9 +11,11 @@ from app.worker.elasticsearch.windows import WindowWriter
 from app.worker.elasticsearch.writer import DocumentWriter
 from app.worker.exporting import Exporting
 from app.worker.intake.intake import Intake
+from app.worker.kafka.contact import Contact
 from app.worker.kafka.watch import TopicWatch
 from app.worker.lane.feed import Feed
 from app.worker.lane.lane import Lane
+from app.worker.troubles import Troubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +27,12 @@ class Running:
     feed: Feed
     topics: TopicWatch
     exporting: Exporting
+    contact: Contact
     intake: Intake | None
     documents: DocumentWriter | None
     windows: WindowWriter | None
+    #: What should be known, and keeps nothing from being counted.
+    notes: Troubles = field(default_factory=Troubles)
 
     async def start(self) -> None:
         """Start all but the feed, which the worker runs as a task of its own."""
@@ -38,6 +43,7 @@ class Running:
 
     async def stop(self) -> None:
         """Commit what is known and close."""
+        self.contact.close()
         for part in (self.intake, self.documents, self.windows):
             if part is not None:
                 await part.stop()
@@ -50,14 +56,39 @@ class Running:
 
     @property
     def ready(self) -> bool:
-        """Whether all that the group has given is loaded, the merged view has been read to its end, and all is well."""
-        return self.lane.ready and self.feed.at_end.is_set() and not any(self.problems())
+        """Whether all that the group has given is loaded, the merged view read to its end, and there is no problem."""
+        return self.lane.ready and self.feed.at_end.is_set() and next(self.problems(), None) is None
 
     def problems(self) -> Iterator[str]:
-        """What is wrong now, a sentence each."""
+        """What keeps this worker from counting all that it should: a sentence each, which says what to do."""
+        away = self.contact.problem()
+        if away is not None:
+            yield away
         yield from self.lane.problems()
         yield from self.feed.troubles
         yield from self.topics.troubles
+
+    def watch(self) -> None:
+        """Note what has changed; to be called a few times a second."""
+        self.exporting.watch()
+        self.contact.watch()
+        self.notes.note("The clock", self.lane.clock.trouble())
+        others = ", ".join(sorted(set(self.other_rules.values())))
+        sentence = f"Other rules than here are in force at {others}: give all workers the same TALLY_CONFIG."
+        self.notes.note("TALLY_CONFIG", sentence if others else None)
+
+    def failures(self) -> Iterator[tuple[str, BaseException | None]]:
+        """The parts that have ended though nobody stopped them, and by which error."""
+        error = self.lane.failure()
+        if error is not None:
+            yield "the counting lane", error
+        for what, part in (
+            ("the intake", self.intake),
+            ("the document writer", self.documents),
+            ("the window writer", self.windows),
+        ):
+            if part is not None and part.task is not None and part.task.done():
+                yield what, None if part.task.cancelled() else part.task.exception()
 
     @property
     def other_rules(self) -> dict[int, str]:
@@ -79,7 +110,7 @@ class Running:
             stats=lane.stats,
             folded_classes=folded_classes,
             documents=documents.numbers() if documents is not None else None,
-            intake=IntakeNumbers(intake.events, intake.lag()) if intake is not None else None,
+            intake=IntakeNumbers(intake.events, intake.lag(), intake.stalled()) if intake is not None else None,
             lag_events=lag_events,
             lag_seconds=lag_seconds,
             open_exchanges=sum(part.shard.open_exchanges for part in parts),
@@ -90,4 +121,6 @@ class Running:
             clock_offset=lane.clock.offset,
             recovered_records=lane.recovery.records,
             recovery_seconds=lane.recovery.seconds,
+            fetch_age=lane.fetch_age(),
+            heartbeat_age=self.contact.heartbeat_age(),
         )

@@ -26,6 +26,15 @@ class Troubles:
         if self._sentences.pop(subject, None) is not None:
             log.info("%s: all is well again", subject)
 
+    def note(self, subject: str, sentence: str | None) -> None:
+        """A subject is in trouble where there is a sentence; else in none. That a sentence changes is no news."""
+        if sentence is None:
+            self.end(subject)
+        elif subject not in self._sentences:
+            self.begin(subject, sentence)
+        else:
+            self._sentences[subject] = sentence
+
     def forget(self, subject: str) -> None:
         """A subject is no longer ours: its trouble is another's."""
         self._sentences.pop(subject, None)

@@ -75,12 +75,13 @@ def some_numbers() -> WorkerNumbers:
         orphans=8,
         failed=9,
         clock_ahead=10,
+        lost=Counter(asked=22),
     )
     return WorkerNumbers(
         stats=stats,
         folded_classes=11,
         documents=DocumentNumbers({"written": 19, "unchanged": 0, "refused": 20}, backlog=21, oldest_seconds=2.0),
-        intake=IntakeNumbers(Counter({"seldon": 12, 'a-"b"': 13}), lag=14),
+        intake=IntakeNumbers(Counter({"seldon": 12, 'a-"b"': 13}), lag=14, stalled=0.5),
         lag_events={"asked": 15, "answered": 0, "told": 16},
         lag_seconds=0.25,
         open_exchanges=17,
@@ -91,6 +92,8 @@ def some_numbers() -> WorkerNumbers:
         clock_offset=24.5,
         recovered_records=18,
         recovery_seconds=1.5,
+        fetch_age=0.1,
+        heartbeat_age=0.75,
     )
 
 

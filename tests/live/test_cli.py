@@ -402,7 +402,7 @@ def test_the_rights_that_topics_lists_are_enough_and_needed(guarded: tuple[serve
     assert "is forbidden here" in stranger.refuses("feedback", "21", "--label", "1")
     assert "is forbidden here" in sender.refuses("send", "-", given=letter)
     assert re.fullmatch(
-        f"{address} takes connections, but not as a Kafka broker reached by SASL_PLAINTEXT: .* password\\.",
+        f"{address} refuses the user 'worker' \\(.*\\): check TALLY_KAFKA_SASL_USERNAME, .*\\.",
         worker.refuses("topics", "--create", KAFKA_SASL_PASSWORD="wrong"),  # noqa: S106
     )
 
@@ -420,7 +420,7 @@ def _allow(bootstrap: str, acls: list[dict[str, Any]]) -> None:
             ResourcePatternType[acl["pattern"].upper()],
             f"User:{acl['role']}",
             "*",
-            AclOperation[operation.upper()],
+            AclOperation[re.sub("(?<=[a-z])(?=[A-Z])", "_", operation).upper()],
             AclPermissionType.ALLOW,
         )
         for acl in acls

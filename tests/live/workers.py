@@ -46,13 +46,21 @@ class Worker:
 
     def readiness(self) -> tuple[bool, list[int]]:
         """What /ready says: whether all is loaded, and the partitions that are."""
+        answer = self._readiness()
+        return answer["ready"], answer["partitions"]
+
+    def problems(self) -> list[str]:
+        """What /ready says is wrong."""
+        return list(self._readiness()["problems"])
+
+    def _readiness(self) -> dict[str, Any]:
         try:
             answer = json.loads(self.get("/ready", 2))
         except urllib.error.HTTPError as error:
             answer = json.loads(error.read())
         except OSError:
-            return False, []
-        return answer["ready"], answer["partitions"]
+            return {"ready": False, "partitions": [], "problems": []}
+        return dict(answer)
 
     def ready(self) -> bool:
         return self.readiness()[0]

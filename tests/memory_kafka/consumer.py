@@ -27,6 +27,7 @@ from msgspec.structs import astuple
 
 from app.core.wire.records import Record
 from app.worker.kafka.consumer import Stranger
+from app.worker.kafka.metadata import TopicFacts
 from tests.memory_kafka.broker import Broker, Fetched
 from tests.memory_kafka.membership import Membership
 from tests.memory_kafka.network import Client, Network
@@ -214,12 +215,12 @@ class MemoryConsumer:
 
     # -- questions ----------------------------------------------------------------------------------------------------
 
-    async def partition_counts(self, names: Collection[str] | None) -> dict[str, int]:
-        """The partition counts of those of the topics that exist; with None, of all."""
+    async def describe(self, names: Collection[str] | None) -> dict[str, TopicFacts]:
+        """The partition counts of those of the topics that exist; with None, of all. This Kafka has no ids."""
         counts: dict[str, int] = await self._call(
             "metadata", lambda: {topic: len(logs) for topic, logs in self._broker.topics.items()}
         )
-        return {topic: count for topic, count in counts.items() if names is None or topic in names}
+        return {topic: TopicFacts(count) for topic, count in counts.items() if names is None or topic in names}
 
     async def beginning_offsets(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The first offset of each."""

@@ -402,9 +402,10 @@ async def a_member_that_is_cut_off_is_given_up_when_its_session_ends(world: Worl
 
 async def topics_are_counted_and_none_is_made(world: World) -> None:
     async with world.consumer() as consumer:
-        assert await consumer.partition_counts([world.topic, "nothing"]) == {world.topic: 2}
-        everything = await consumer.partition_counts(None)
-        assert everything[world.topic] == 2
+        found = await consumer.describe([world.topic, "nothing"])
+        assert {topic: facts.partitions for topic, facts in found.items()} == {world.topic: 2}
+        everything = await consumer.describe(None)
+        assert everything[world.topic].partitions == 2
         assert "nothing" not in everything
 
 

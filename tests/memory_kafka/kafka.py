@@ -1,8 +1,8 @@
 """The whole: a broker, a network, and the two functions that open clients."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
 
 from aiokafka import AIOKafkaProducer
 
@@ -17,6 +17,9 @@ from tests.memory_kafka.producer import MemoryProducer
 
 #: What a consumer can be told that makes no difference here.
 _IGNORED = ("max_partition_fetch_bytes", "check_crcs", "metadata_max_age_ms", "max_poll_interval_ms")
+
+
+Answer = TypeVar("Answer")
 
 
 class MemoryKafka:
@@ -38,14 +41,18 @@ class MemoryKafka:
         self.clients.append(client)
         return client
 
-    async def ask_ids(self) -> Mapping[str, str]:
-        """The ids of all topics."""
+    async def ask(self, look: Callable[[], Answer]) -> Answer:
+        """What an admin client sees of the broker."""
         client = self.client("admin", 40.0)
         try:
-            ids: Mapping[str, str] = await self.network.call(client, "metadata", lambda: dict(self.broker.ids))
+            answer: Answer = await self.network.call(client, "metadata", look)
         finally:
             client.closed = True
-        return ids
+        return answer
+
+    async def ask_ids(self) -> Mapping[str, str]:
+        """The ids of all topics."""
+        return await self.ask(lambda: dict(self.broker.ids))
 
     async def open_consumer(self, settings: Settings, **options: Any) -> RecordConsumer:
         """As `open_consumer` of `app.worker.kafka.consumer`."""

@@ -49,6 +49,8 @@ def unrest(history: "History") -> str:
             return f"partition {part.number} is lost, or commits, or has something to commit"
         if history.expired and part.shard.counts.latest < history.wall() - 60:
             return f"in partition {part.number} nothing has expired"
+        if part.shard.topic_ids != {topic: history.broker.ids[topic] for topic in history.settings.topics}:
+            return f"partition {part.number} reads topics that have been made anew"
         for topic in history.settings.topics:
             place, end = part.shard.offsets.get(topic, 0), history.broker.topics[topic][part.number].end
             if place < end:
@@ -81,7 +83,8 @@ def _views_follow(history: "History") -> bool:
     view = View(history.settings.clock, history.settings.windows)
     for number, log in enumerate(history.broker.topics[history.settings.panes_topic]):
         for record in log.committed():
-            view.take(number, record.key or b"", record.value)
+            if not log.is_strange(record.offset):
+                view.take(number, record.key or b"", record.value)
     sums = seen(view)
     return all(seen(worker.view) == sums for worker in history.living())
 
@@ -112,8 +115,11 @@ def committed(history: "History", topic: str) -> Iterable[tuple[int, Record]]:
 def changelog(history: "History", topic: str, number: int) -> State:
     """What a changelog holds."""
     state: State = {}
-    for record in history.broker.topics[topic][number].committed():
+    log = history.broker.topics[topic][number]
+    for record in log.committed():
         assert record.key
+        if log.is_strange(record.offset):
+            continue
         if record.value is None:
             state.pop(record.key, None)
         else:
@@ -209,19 +215,28 @@ def _check_letters(history: "History", straight: Ledger) -> None:
         headers = dict(record.headers)
         found[(headers["origin-topic"] or b"").decode(), record.key, record.value, headers["reason"]] += 1
         origins.add((headers["origin-topic"], headers["origin-partition"], headers["origin-offset"]))
+    if history.gone:  # a topic that is made anew may be read on for a moment before it is read from its beginning
+        found = Counter({letter: min(count, wanted[letter] or 1) for letter, count in found.items()})
     assert found == wanted, f"dead letters: {found} instead of {wanted}"
-    assert len(origins) == found.total(), "two dead letters of one event"
+    assert history.gone or len(origins) == found.total(), "two dead letters of one event"
 
 
 def _check_rekeyed(history: "History") -> None:
     """Each event astray has been rekeyed once."""
     found = sum(
         any(name == REKEYED for name, _ in record.headers) and not _is_of_row(record.key)
-        for topic in history.settings.topics
-        for log in history.broker.topics[topic]
-        for record in (*log.deleted, *log.committed())
+        for record in (
+            *history.gone,
+            *(
+                record
+                for topic in history.settings.topics
+                for log in history.broker.topics[topic]
+                for record in (*log.deleted, *log.committed())
+            ),
+        )
     )
-    assert found == history.story.astray, f"{found} events were rekeyed instead of {history.story.astray}"
+    wanted = history.story.astray
+    assert found == wanted or (history.gone and found > wanted), f"{found} events were rekeyed instead of {wanted}"
 
 
 def _check_tasks(history: "History") -> None:

@@ -17,6 +17,7 @@ from aiokafka import TopicPartition
 
 from app.core.wire.records import Record
 from app.settings import Settings, load_settings
+from app.worker.kafka import watch as watch_module
 from app.worker.lane import lane as lane_module
 from app.worker.lane import partition as partition_module
 from tests.builders import START
@@ -24,6 +25,7 @@ from tests.memory_kafka import MemoryKafka
 from tests.memory_kafka.groups import Assignor
 from tests.memory_kafka.log import ProducerSequence
 from tests.simulation.checks import check, unrest
+from tests.simulation.faults import make_topic_anew, turn_a_clock, write_as_stranger
 from tests.simulation.loop import RUNNING, SimulatedLoop
 from tests.simulation.story import Told, a_story
 from tests.simulation.weather import Storm
@@ -97,7 +99,9 @@ class History:
         self.workers: list[Worker] = []
         self.expired = False  # whether all panes and exchanges are so old that they are kept no more
         self._unwritten = list(reversed(self.story.told))
-        self._written: list[Told] = []
+        self.written: list[Told] = []
+        self.strange: set[TopicPartition] = set()  # changelogs in which others have written
+        self.gone: list[Record] = []  # what topics held that have been made anew
         self._strangers = 0
         self._busy_until = 0.0  # the end of what is going on
 
@@ -143,6 +147,7 @@ class History:
         for worker in self.workers:
             worker.process.fuse = 0
             worker.process.go_on()
+            worker.jump = 0.0
         self.write(len(self._unwritten))
         log.info("calm")
         deadline = self.loop.time() + _PATIENCE_SECONDS
@@ -172,10 +177,10 @@ class History:
         """Write some more of the story, but leave so much of it."""
         for _ in range(min(count, len(self._unwritten) - reserve)):
             told = self._unwritten.pop()
-            self._written.append(told)
+            self.written.append(told)
             self.broker.append(TopicPartition(told.topic, told.partition), [told.record.read()])
 
-    def _later(self, seconds: float, act: Callable[[], None]) -> None:
+    def later(self, seconds: float, act: Callable[[], None]) -> None:
         self._busy_until = max(self._busy_until, self.loop.time() + seconds)
         self.loop.call_later(seconds, act)
 
@@ -215,7 +220,7 @@ class History:
         if (worker := self._one()) and worker.process.state is RUNNING:
             log.info("%s stands still", worker.process)
             worker.process.stop()
-            self._later(self.rng.choice((0.2, 1.3, 1.8)), worker.process.go_on)
+            self.later(self.rng.choice((0.2, 1.3, 1.8)), worker.process.go_on)
             self._succeed()
 
     def cut_off(self) -> None:
@@ -225,7 +230,7 @@ class History:
             seconds = self.rng.choice((0.5, 1.7, 2.5))
             self.weather.cut_off(worker.process, seconds)
             for _ in range(4):  # of what is written now, both it and its successor may be told
-                self._later(self.rng.uniform(1.0, seconds + 0.1), lambda: self.write(1))
+                self.later(self.rng.uniform(1.0, seconds + 0.1), lambda: self.write(1))
             if self.rng.random() < 0.5:  # and who succeeds it takes long to fence it
                 self.weather.slow_down("init producer", 0.5)
             self._succeed()
@@ -245,7 +250,7 @@ class History:
         def find() -> None:
             self.weather.away = False
 
-        self._later(self.rng.choice((0.05, 0.5, 1.5)), find)
+        self.later(self.rng.choice((0.05, 0.5, 1.5)), find)
 
     def write_in_transaction(self) -> None:
         """Somebody writes events in a transaction: for a while nobody may read on; then it commits or aborts."""
@@ -254,7 +259,7 @@ class History:
         commits = self.rng.random() < 0.5 and len(self._unwritten) > 0
         told = self._unwritten.pop() if commits else self.rng.choice(self.story.told)
         if commits:
-            self._written.append(told)
+            self.written.append(told)
         tp = TopicPartition(told.topic, told.partition)
         record = told.record.read()
         if not commits:
@@ -266,11 +271,11 @@ class History:
             log_of_it.append_marker(producer, 0, commit=commits, at=int(self.weather.now() * 1000))
             self.broker.moved(tp)
 
-        self._later(self.rng.choice((0.01, 0.3, 1.5)), end)
+        self.later(self.rng.choice((0.01, 0.3, 1.5)), end)
 
     def delete_unread(self) -> None:
         """Retention takes records that nobody has read yet: here some that say again what has been said before."""
-        plain = [told for told in self._written if told.plain]
+        plain = [told for told in self.written if told.plain]
         if not plain or self.expired:
             return
         told = self.rng.choice(plain)
@@ -286,8 +291,9 @@ class History:
     def compact(self) -> None:
         """The broker's cleaner takes what has been replaced out of the changelogs."""
         for topic in (self.settings.exchanges_topic, self.settings.panes_topic):
-            for changelog in self.broker.topics[topic]:
-                changelog.compact(self.rng.randint(0, changelog.end), tombstones=False)
+            for number, changelog in enumerate(self.broker.topics[topic]):
+                if TopicPartition(topic, number) not in self.strange:  # else it would take ours
+                    changelog.compact(self.rng.randint(0, changelog.end), tombstones=False)
 
     ACTS = (
         start_worker,
@@ -305,6 +311,9 @@ class History:
         write_in_transaction,
         delete_unread,
         compact,
+        write_as_stranger,
+        make_topic_anew,
+        turn_a_clock,
     )
 
 
@@ -333,6 +342,7 @@ def _small(rng: random.Random, *, misplaced: bool) -> Iterator[None]:
         patch.object(lane_module, "_CHANGES_PER_EPOCH", rng.choice((2, 10_000))),
         patch.object(lane_module, "_TICK_SECONDS", rng.choice((0.02, 0.1))),
         patch.object(partition_module, "MOST_WAITING", rng.choice((3, 20_000))),
+        patch.object(watch_module, "_LOOK_SECONDS", 0.3),
     ):
         yield
 

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from app.core.join.shard import Cut
 from app.settings import Settings
+from app.worker import clock
 from app.worker.kafka.consumer import RecordConsumer
 from app.worker.kafka.producer import close_producer
 from app.worker.lane import lane, loading
@@ -145,6 +146,23 @@ def read_to_a_stale_end(history: History) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def believe_strangers(history: History) -> Iterator[None]:
+    """What others have written into the changelogs is taken for the state."""
+    with patch.object(loading, "Stranger", type(None)):
+        yield
+
+
+@contextmanager
+def believe_the_clock(history: History) -> Iterator[None]:
+    """The time is what the machine says."""
+    with (
+        patch.object(clock.Clock, "now", lambda self: self._wall()),
+        patch.object(clock.Clock, "settled", True),
+    ):
+        yield
+
+
 MISTAKES: Final[dict[str, Mistake]] = {
     mistake.__name__: mistake
     for mistake in (
@@ -154,5 +172,7 @@ MISTAKES: Final[dict[str, Mistake]] = {
         keep_what_was_not_flushed,
         abort_and_go_on,
         read_to_a_stale_end,
+        believe_strangers,
+        believe_the_clock,
     )
 }

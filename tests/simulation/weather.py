@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
+    InvalidTimestampError,
     KafkaConnectionError,
     KafkaError,
-    MessageSizeTooLargeError,
     NotEnoughReplicasError,
 )
 
@@ -91,7 +91,7 @@ class Storm(Weather):
         if kind < 0.75:
             return Fate(there, back, error=_PASSING.get(request, GroupCoordinatorNotAvailableError))
         if kind < 0.8 and request == "produce":
-            return Fate(there, back, error=MessageSizeTooLargeError)
+            return Fate(there, back, error=InvalidTimestampError)
         process = current_process()
         if self.deaths and process is not None and not process.fuse:
             self.deaths -= 1

@@ -13,6 +13,9 @@ from app.core.rules import Rulebook
 from app.settings import Settings
 from app.worker.clock import Clock
 from app.worker.kafka.client import SetupError
+from app.worker.kafka.metadata import TopicFacts
+from app.worker.kafka.sizes import Sizes
+from app.worker.kafka.watch import TopicWatch
 from app.worker.lane.feed import Feed
 from app.worker.lane.lane import Lane
 from tests.memory_kafka import MemoryKafka
@@ -24,6 +27,31 @@ STARTING: Final = "starting"
 RUNNING: Final = "running"
 STOPPING: Final = "stopping"
 ENDED: Final = "ended"
+
+
+class Watch(TopicWatch):
+    """The watch over the topics of the Kafka in memory."""
+
+    def __init__(
+        self,
+        kafka: MemoryKafka,
+        settings: Settings,
+        begin_anew: Callable[[str, str], None],
+        fail: Callable[[SetupError], None],
+    ) -> None:
+        super().__init__(settings, _facts(kafka), Sizes(), begin_anew, fail)
+        self._kafka = kafka
+
+    async def _ask(self) -> dict[str, TopicFacts]:
+        try:
+            return await self._kafka.ask(lambda: _facts(self._kafka))
+        except KafkaError as error:
+            raise SetupError(repr(error)) from None
+
+
+def _facts(kafka: MemoryKafka) -> dict[str, TopicFacts]:
+    broker = kafka.broker
+    return {topic: TopicFacts(len(logs), broker.ids[topic]) for topic, logs in broker.topics.items()}
 
 
 class Worker:
@@ -58,10 +86,11 @@ class Worker:
         self.feed = Feed(
             self.view, settings, partitions, self.lane.stats, self.lane.clock, open_consumer=kafka.open_consumer
         )
+        self.watch = Watch(kafka, settings, self.lane.begin_anew, self._fail)
         self._kafka = kafka
         self._settings = settings
         self._member: Any = None
-        self._reading: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self.process.spawn(self._start())
 
     @property
@@ -92,7 +121,8 @@ class Worker:
             log.warning("cannot start: %r", error)
             self._exit()
             return
-        self._reading = asyncio.get_running_loop().create_task(self.feed.run())
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self.feed.run()), loop.create_task(self.watch.run())]
         self._member.subscribe(settings.topics, listener=self)
         self.state = RUNNING
 

@@ -68,13 +68,16 @@ def a_running(told: list[str] | None = None, **changes: Any) -> Running:
             upkeep=SimpleNamespace(damaged={0: "Partition 0 is not counted."}),
             clock=SimpleNamespace(offset=2.5),
             problems=lambda: iter(problems),
+            fetch_age=lambda: 0.125,
+            failure=lambda: None,
         ),
         "feed": SimpleNamespace(at_end=asyncio.Event(), troubles=[]),
         "topics": SimpleNamespace(troubles=[]),
         "exporting": SimpleNamespace(),
-        "intake": Part("intake", told, events=Counter(seldon=6), lag=lambda: 8),
-        "documents": Part("documents", told, numbers=lambda: DocumentNumbers({"written": 3}, 2, 0.25)),
-        "windows": Part("windows", told),
+        "contact": SimpleNamespace(heartbeat_age=lambda: 2.5, problem=lambda: None, close=lambda: None),
+        "intake": Part("intake", told, events=Counter(seldon=6), task=None, lag=lambda: 8.0, stalled=lambda: 0.75),
+        "documents": Part("documents", told, task=None, numbers=lambda: DocumentNumbers({"written": 3}, 2, 0.25)),
+        "windows": Part("windows", told, task=None),
     }
     return Running(**parts | changes)
 
@@ -107,6 +110,43 @@ def test_it_is_ready_once_all_is_loaded_and_the_view_is_complete(loaded: bool, a
     assert running.ready == (loaded and at_end)
 
 
+def test_it_is_not_ready_while_there_is_a_problem() -> None:
+    running = a_running(contact=SimpleNamespace(problem=lambda: "Kafka has not answered for 12 s."))
+    lane: Any = running.lane
+    lane.ready = True
+    running.feed.at_end.set()
+    assert (running.ready, list(running.problems())) == (False, ["Kafka has not answered for 12 s."])
+
+
+def test_a_part_that_has_ended_by_itself_is_named_with_its_error() -> None:
+    async def ended(error: BaseException | None) -> asyncio.Task[None]:
+        async def work() -> None:
+            if error is not None:
+                raise error
+
+        task = asyncio.create_task(work())
+        await asyncio.wait([task])
+        return task
+
+    async def test() -> None:
+        error = ZeroDivisionError()
+        running = a_running()
+        assert list(running.failures()) == []
+        parts: Any = running
+        parts.lane.failure = lambda: error
+        parts.intake.task = await ended(error)
+        parts.documents.task = await ended(None)
+        parts.windows.task = await ended(asyncio.CancelledError())
+        assert list(running.failures()) == [
+            ("the counting lane", error),
+            ("the intake", error),
+            ("the document writer", None),
+            ("the window writer", None),
+        ]
+
+    asyncio.run(test())
+
+
 def test_the_loaded_partitions_are_told_in_their_order() -> None:
     assert a_running().partitions == [1, 3]
 
@@ -116,7 +156,7 @@ def test_the_numbers_of_all_parts() -> None:
         stats=Stats(late=2),
         folded_classes=3,
         documents=DocumentNumbers({"written": 3}, 2, 0.25),
-        intake=IntakeNumbers({"seldon": 6}, 8),
+        intake=IntakeNumbers({"seldon": 6}, 8, 0.75),
         lag_events={"asked": 4},
         lag_seconds=1.5,
         open_exchanges=12,
@@ -127,6 +167,8 @@ def test_the_numbers_of_all_parts() -> None:
         clock_offset=2.5,
         recovered_records=9,
         recovery_seconds=0.5,
+        fetch_age=0.125,
+        heartbeat_age=2.5,
     )
 
 

@@ -241,8 +241,11 @@ class Shard:
                 if key not in bulky:
                     live[key] = exchange
             except AstrayError as astray:
-                if rekeyed or not self._is_movable(record, astray.key):
+                if rekeyed:
                     self.refuse(topic, record, astray.reason, astray.detail)
+                elif not self._is_movable(record, astray.key):
+                    sentence = f"{astray.detail}; it is larger than the {limits.moved_bytes} bytes that can be brought"
+                    self.refuse(topic, record, astray.reason, sentence)
                 else:
                     self._astray.append(Astray(topic, record, astray.key))
                     self.stats.rekeyed += 1
@@ -500,8 +503,12 @@ class Shard:
 
     def _log(self, key: bytes, parts: list[bytes], exchange: Exchange) -> None:
         """Make the joined record of these parts, or several where one would be too large."""
-        for record in self._joining.records(key, parts, exchange, self._limits.joined_bytes - len(key)):
+        record = self._joining.record(key, parts, exchange)
+        most = self._limits.joined_bytes - len(key)
+        if len(record) <= most:
             self._joined.append((key, record))
+        else:
+            self._joined += [(key, one) for one in self._joining.records(key, parts, exchange, most)]
 
     def _position(self) -> Position:
         """Where the partition stands once all that has changed is written."""

@@ -19,7 +19,7 @@ class DocumentNumbers:
     """What the document writer has done. Times are in seconds."""
 
     results: Mapping[str, int]  # documents, by what became of them
-    backlog: int  # joined records whose documents are not in Elasticsearch yet
+    backlog: float  # joined records whose documents are not in Elasticsearch yet; NaN while that is not known
     oldest_seconds: float
 
 
@@ -28,7 +28,8 @@ class IntakeNumbers:
     """What the intake has done."""
 
     events: Mapping[str, int]  # by source topic
-    lag: int  # records
+    lag: float  # records; NaN while that is not known
+    stalled: float  # seconds without progress while something waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,8 @@ class WorkerNumbers:
     folded_classes: int  # of the models that this worker exports
     documents: DocumentNumbers | None
     intake: IntakeNumbers | None
-    lag_events: Mapping[str, float]  # by canonical topic; not a number where it is not known
-    lag_seconds: float
+    lag_events: Mapping[str, float]  # by canonical topic; NaN while that is not known
+    lag_seconds: float  # the same
     open_exchanges: int
     ready: int  # partitions
     loading: int  # partitions
@@ -49,6 +50,8 @@ class WorkerNumbers:
     clock_offset: float  # seconds
     recovered_records: int
     recovery_seconds: float
+    fetch_age: float  # seconds; NaN while nothing is fetched
+    heartbeat_age: float  # seconds
 
 
 class WorkerSeries(NamedTuple):
@@ -145,7 +148,7 @@ WORKER: tuple[WorkerSeries, ...] = (
     ),
     WorkerSeries(
         "tally_documents_backlog", "gauge", (),
-        "Joined records whose documents are not in Elasticsearch yet.",
+        "Joined records whose documents are not in Elasticsearch yet; NaN while that is not known.",
         _documents(lambda documents: [((), documents.backlog)]),
     ),
     WorkerSeries(
@@ -155,23 +158,38 @@ WORKER: tuple[WorkerSeries, ...] = (
     ),
     WorkerSeries(
         "tally_intake_events_total", "counter", ("topic",),
-        "Canonical events that the intake made, by source topic.",
+        "Canonical events that the intake has written, by source topic.",
         _intake(lambda intake: sorted(_each(intake.events))),
     ),
     WorkerSeries(
         "tally_intake_lag_events", "gauge", (),
-        "Records of the sources that the intake has not read yet.",
+        "Records of the sources that the intake has not read yet; NaN while that is not known.",
         _intake(lambda intake: [((), intake.lag)]),
     ),
     WorkerSeries(
+        "tally_intake_stalled_seconds", "gauge", (),
+        "For how long the intake has not got on though records wait, or may wait; 0 while it does.",
+        _intake(lambda intake: [((), intake.stalled)]),
+    ),
+    WorkerSeries(
         "tally_lag_events", "gauge", ("topic",),
-        "Events not read yet, by topic.",
+        "Events not read yet, by topic; NaN while that is not known.",
         lambda worker: _each(worker.lag_events),
     ),
     WorkerSeries(
         "tally_lag_seconds", "gauge", (),
-        "Age of the oldest partition clock.",
+        "Age of the oldest partition clock; NaN while the lag is not known.",
         lambda worker: [((), worker.lag_seconds)],
+    ),
+    WorkerSeries(
+        "tally_fetch_age_seconds", "gauge", (),
+        "Seconds since a broker last answered a fetch; NaN while nothing is fetched.",
+        lambda worker: [((), worker.fetch_age)],
+    ),
+    WorkerSeries(
+        "tally_heartbeat_age_seconds", "gauge", (),
+        "Seconds since the group last answered a heartbeat.",
+        lambda worker: [((), worker.heartbeat_age)],
     ),
     WorkerSeries(
         "tally_open_exchanges", "gauge", (),

@@ -43,16 +43,16 @@ class WindowWriter:
         self._now = now
         self._dropped = 0
         self._behind = False
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self._writing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self.task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
         """End, whatever is on its way: who exports next writes it."""
-        for task in (self._task, self._writing):
+        for task in (self.task, self._writing):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)

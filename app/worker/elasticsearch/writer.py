@@ -7,6 +7,7 @@ dead, some records are merged again. That changes nothing: `app.worker.elasticse
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter, deque
 from typing import Final
@@ -25,7 +26,8 @@ from app.exporters.elasticsearch.writes import Elasticsearch
 from app.settings import Settings
 from app.worker.elasticsearch.landing import Batch, Landing, Logged
 from app.worker.kafka.consumer import OpenConsumer, open_consumer
-from app.worker.kafka.group import GroupConsumer, GroupReader, Taken
+from app.worker.kafka.group import GroupReader, Taken
+from app.worker.kafka.group_consumer import GroupConsumer
 from app.worker.kafka.producer import OpenProducer, close_producer, open_producer
 from app.worker.kafka.sizes import Sizes
 
@@ -72,7 +74,8 @@ class DocumentWriter:
             session=self._session,
             flush=self._flush,
             first_offset=_first_offset,
-            rereads=True,  # to write a document again changes nothing
+            again=math.inf,  # to write a document again changes nothing
+            lost=stats.lost,
         )
         self._landing = Landing(
             self._elasticsearch,
@@ -94,8 +97,13 @@ class DocumentWriter:
         results = {result: self.results[result] for result in _RESULTS}
         return DocumentNumbers(results, self.backlog(), self.oldest_seconds())
 
-    def backlog(self) -> int:
-        """How many joined records of this worker's partitions are not in Elasticsearch yet."""
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """What runs; None until it starts."""
+        return self._group.task
+
+    def backlog(self) -> float:
+        """How many joined records of this worker's partitions are not in Elasticsearch yet; NaN while not known."""
         return self._group.unread() + sum(batch.records for batch in self._batches())
 
     def oldest_seconds(self) -> float:

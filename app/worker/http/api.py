@@ -26,6 +26,7 @@ from app.worker.running import Running
 log = logging.getLogger(__name__)
 
 _OPEN_PATHS = frozenset({"/metrics", "/live", "/ready"})
+_STARTING = "The worker is starting."
 _FORWARDED = "X-Tally-Forwarded"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -55,7 +56,7 @@ class Api:
     def _started(self) -> Running:
         running = self._running()
         if running is None:
-            raise AnswerError(503, "The worker is starting.", retry_after=1)
+            raise AnswerError(503, _STARTING, retry_after=1)
         return running
 
     def add_routes(self, server: web.Application) -> None:
@@ -114,9 +115,11 @@ class Api:
 
     async def _ready(self, _: web.Request) -> web.Response:
         running = self._running()
-        ready = running is not None and running.ready
-        partitions = running.partitions if running is not None else []
-        return json_response({"ready": ready, "partitions": partitions}, 200 if ready else 503)
+        if running is None:
+            return json_response({"ready": False, "partitions": [], "problems": [_STARTING], "notes": []}, 503)
+        ready, problems, notes = running.ready, [*running.problems()], [*running.notes]
+        content = {"ready": ready, "partitions": running.partitions, "problems": problems, "notes": notes}
+        return json_response(content, 200 if ready else 503)
 
     # -- numbers ------------------------------------------------------------------------------------------------------
 

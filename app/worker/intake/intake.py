@@ -6,6 +6,7 @@ a transaction. Events of one source partition reach each canonical partition in 
 batch of a partition on its way. Whatever goes wrong ends a session: the next one begins at the committed offsets.
 """
 
+import asyncio
 import logging
 from collections import Counter
 from typing import Final
@@ -64,12 +65,23 @@ class Intake:
             session=self._session,
             flush=self._flush,
             first_offset=self._sources.first_offset,
-            rereads=False,  # what is read again after `TALLY_EXCHANGE_RETENTION` would count again
+            # What the join still knows counts once, however often it comes; older events would count again.
+            again=settings.exchange_retention / 2,
+            lost=stats.lost,
         )
 
-    def lag(self) -> int:
-        """How many records this worker's partitions of the sources are ahead of what it has read."""
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """What runs; None until it starts."""
+        return self._group.task
+
+    def lag(self) -> float:
+        """How many records this worker's partitions of the sources are ahead of what it has read; NaN while unknown."""
         return self._group.unread()
+
+    def stalled(self) -> float:
+        """Seconds since it last got on, or had nothing to do."""
+        return self._group.stalled()
 
     def start(self) -> None:
         """Begin."""

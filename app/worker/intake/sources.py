@@ -8,7 +8,9 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from app.settings import Settings, is_pattern
-from app.worker.kafka.group import GroupConsumer, GroupReader
+from app.worker.kafka.group import GroupReader
+from app.worker.kafka.group_consumer import GroupConsumer
+from app.worker.kafka.metadata import TopicFacts
 from app.worker.kafka.topics import sources_among
 
 log = logging.getLogger(__name__)
@@ -26,8 +28,9 @@ class Sources:
         self._settings = settings
         self._names = {name for name in settings.intake_topics if not is_pattern(name)}
         self._asked = None if len(self._names) < len(settings.intake_topics) else self._names
-        #: The partition counts at the first look: what comes later is new, and has no record that is too old.
-        self._first: dict[str, int] | None = None
+        #: What was there at the first look and is there still: what comes later is new, and has no record that is too
+        #: old. Not so what has been deleted since, or made again.
+        self._first: dict[str, TopicFacts] | None = None
         self._missing: set[str] = set()  # which the log has named already
         self._look_at = 0.0
 
@@ -42,15 +45,18 @@ class Sources:
         if began < self._look_at:
             return
         try:
-            counts = await group.partition_counts(self._asked)
+            found = await group.describe(self._asked)
         except KafkaError as error:  # its next reading will tell
             log.debug("intake could not look for its topics: %r", error)
             self._look_at = loop.time() + _RETRY_SECONDS
             return
         self._look_at = loop.time() + max(_LOOK_SECONDS, (loop.time() - began) / _LOOK_SHARE)
-        topics = sources_among(self._settings, counts)
+        topics = sources_among(self._settings, found)
         if self._first is None:
-            self._first = {topic: counts[topic] for topic in topics}
+            self._first = {topic: found[topic] for topic in topics}
+        self._first = {
+            topic: facts for topic, facts in self._first.items() if topic in topics and found[topic].id == facts.id
+        }
         for topic in sorted(self._names - topics - self._missing):
             log.info("intake waits for topic %s, which does not exist or may not be read", topic)
         self._missing = self._names - topics
@@ -62,7 +68,8 @@ class Sources:
         A time that is later than all records means the end.
         """
         start = self._settings.start
-        if tp.partition >= (self._first or {}).get(tp.topic, 0) or start == "earliest":
+        first = (self._first or {}).get(tp.topic)
+        if first is None or tp.partition >= first.partitions or start == "earliest":
             return (await consumer.beginning_offsets([tp]))[tp]
         if isinstance(start, float):
             found = (await consumer.offsets_for_times({tp: int(start * 1000)}))[tp]

@@ -1,9 +1,13 @@
 """How every client of this worker reaches Kafka, and what it says when it cannot."""
 
 import ssl
+from functools import partial
+from types import FunctionType, MethodType
 from typing import Any
 
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from app.settings import Settings
 
@@ -28,6 +32,29 @@ def client_options(settings: Settings) -> dict[str, Any]:
     if settings.kafka_security_protocol.endswith("SSL"):
         options["ssl_context"] = ssl_context(settings)
     return options
+
+
+def with_globals(function: Any, **names: Any) -> Any:
+    """The same function, seeing other objects under some of its module's names."""
+    copy = FunctionType(
+        function.__code__,
+        {**function.__globals__, **names},
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+def forbid_topic_creation(client: AIOKafkaClient) -> None:
+    """Let a client of aiokafka create no topic.
+
+    It asks for the topics that it reads and writes in a way that creates those that are missing. One that somebody has
+    deleted would come back at once, with the broker's settings instead of ours.
+    """
+    ask = partial(MetadataRequest, allow_auto_topic_creation=False)
+    client._metadata_update = MethodType(with_globals(AIOKafkaClient._metadata_update, MetadataRequest=ask), client)
 
 
 def ssl_context(settings: Settings) -> ssl.SSLContext:

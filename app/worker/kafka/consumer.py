@@ -7,130 +7,35 @@ anew; `tests/worker/kafka/test_pins.py` says when a new version no longer fits.
 """
 
 import asyncio
-import struct
+import time
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Awaitable, Collection, Iterator
-from functools import partial
 from itertools import islice
-from types import FunctionType, MethodType
+from types import MethodType
 from typing import Any, Final, Protocol
 
-import google_crc32c
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.client import ConnectionGroup
 from aiokafka.consumer.fetcher import READ_COMMITTED, Fetcher, FetchError, FetchResult, PartitionRecords
-from aiokafka.errors import CorruptRecordException, KafkaError
-from aiokafka.protocol.metadata import MetadataRequest
-from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
-from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.structs import OffsetAndMetadata
 from msgspec.structs import astuple
 
-from app.core.wire.records import BrokenRecordError, Record, read_records
+from app.core.wire.records import BrokenRecordError, Record
 from app.settings import Settings
-from app.worker.kafka.client import client_options
+from app.worker.kafka.batches import Batches
+from app.worker.kafka.client import client_options, forbid_topic_creation, with_globals
+from app.worker.kafka.metadata import TopicFacts, ask_for_topics, topic_id
 
-_INT: Final = struct.Struct(">i")
-_LONG: Final = struct.Struct(">q")
-_CHECKSUM: Final = struct.Struct(">I")
-#: Where a batch says how many bytes follow; and where its records begin, after their number.
-_LENGTH_AT: Final = 8
-_MAGIC_AT: Final = 16
-_CHECKSUM_AT: Final = 17  # CRC-32C of all that comes behind it
-_DELTA_AT: Final = 23  # of the last record's offset
-_MAGIC: Final = 2
-_HEADER_BYTES: Final = 61
 #: Of memory for what has been fetched and is not read yet, over all partitions; one response more may come.
 _MOST_ASIDE: Final = 64 << 20
 #: What brokers may answer at once. It is in memory three times while it is taken apart.
 _LARGEST_RESPONSE: Final = 8 << 20
 
 
-def with_globals(function: Any, **names: Any) -> Any:
-    """The same function, seeing other objects under some of its module's names."""
-    copy = FunctionType(
-        function.__code__,
-        {**function.__globals__, **names},
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    return copy
-
-
 class Stranger(Record, gc=False):
     """A record of a changelog that was written outside a transaction, and so by somebody else than a worker."""
-
-
-class _Batches:
-    """The batches of a fetched list, and the bytes of the last one."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._batches = MemoryRecords(data)
-        self._start = self._next = 0
-
-    def size_in_bytes(self) -> int:
-        return len(self._data)
-
-    def has_next(self) -> bool:
-        more: bool = self._batches.has_next()
-        return more
-
-    def next_batch(self) -> Any:
-        batch = self._batches.next_batch()
-        self._start = self._next
-        (length,) = _INT.unpack_from(self._data, self._start + _LENGTH_AT)
-        self._next += _LENGTH_AT + _INT.size + length
-        return batch
-
-    def next_offset(self) -> int | None:
-        """Where the next list begins: behind the last whole batch; None for batches of the years before Kafka 0.11."""
-        data, at, last = self._data, 0, -1
-        while at + _HEADER_BYTES <= len(data) and data[at + _MAGIC_AT] >= _MAGIC:
-            (length,) = _INT.unpack_from(data, at + _LENGTH_AT)
-            end = at + _LENGTH_AT + _INT.size + length
-            if end > len(data):
-                break
-            last, at = at, end
-        if last < 0:
-            return None
-        (base,), (delta,) = _LONG.unpack_from(data, last), _INT.unpack_from(data, last + _DELTA_AT)
-        offset: int = base + delta + 1
-        return offset
-
-    def is_intact(self, batch: Any) -> bool:
-        """Whether that last batch has its checksum: told in a tenth of aiokafka's time."""
-        if not isinstance(batch, DefaultRecordBatch):
-            return bool(batch.validate_crc())
-        (checksum,) = _CHECKSUM.unpack_from(self._data, self._start + _CHECKSUM_AT)
-        begin = self._start + _CHECKSUM_AT + _CHECKSUM.size
-        return bool(google_crc32c.value(self._data[begin : self._next]) == checksum)
-
-    def records(self, batch: Any) -> Iterator[Record]:
-        """The records of that last batch. Raises BrokenRecordError, while they are read too."""
-        if not isinstance(batch, DefaultRecordBatch):  # of the years before Kafka 0.11; the oldest have no time
-            return (Record(old.offset, old.timestamp or 0, old.key, old.value) for old in batch)
-        body, at, stop = self._data, self._start + _HEADER_BYTES, self._next
-        (count,) = _INT.unpack_from(body, at - _INT.size)
-        log_time = batch.max_timestamp if batch.timestamp_type else None
-        if batch.compression_type:
-            body, at = _unpacked(body[self._start : self._next]), 0
-            stop = len(body)
-        return read_records(body, at, stop, count, batch.base_offset, batch.first_timestamp, log_time)
-
-
-def _unpacked(batch: bytes) -> bytes:
-    """The records of a compressed batch."""
-    packed = _DefaultRecordBatchPy(batch)
-    try:
-        packed._maybe_uncompress()
-    except KafkaError:
-        raise  # the codec is not installed, and the message says so
-    except Exception as error:  # noqa: BLE001 - each codec has errors of its own for broken bytes
-        raise BrokenRecordError(f"a compressed batch cannot be read: {error}") from None
-    return bytes(packed._buffer)
 
 
 class ParsedRecords(PartitionRecords):  # type: ignore[misc]
@@ -212,13 +117,20 @@ class ParsedFetcher(Fetcher):  # type: ignore[misc]
     may have so many bytes aside; what comes beyond that is left where aiokafka puts it, and waited for.
     """
 
-    _proc_fetch_request = with_globals(
-        Fetcher._proc_fetch_request, PartitionRecords=ParsedRecords, MemoryRecords=_Batches
-    )
-
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.answered_at = time.monotonic()
+        # Where aiokafka asks for the time an answer has come: this is noted, and stamped by a clock that never jumps.
+        fetch = with_globals(
+            Fetcher._proc_fetch_request, PartitionRecords=ParsedRecords, MemoryRecords=Batches, time=self
+        )
+        self._proc_fetch_request = MethodType(fetch, self)
         self.reset()
+
+    def time(self) -> float:
+        """The time of an answer that has just come; aiokafka notes it, in ms, for each partition of the answer."""
+        self.answered_at = time.monotonic()
+        return self.answered_at
 
     def reset(self) -> None:
         """Begin with nothing."""
@@ -270,7 +182,7 @@ class ChangelogFetcher(ParsedFetcher):
     """The same for changelogs."""
 
     _proc_fetch_request = with_globals(
-        Fetcher._proc_fetch_request, PartitionRecords=ChangelogRecords, MemoryRecords=_Batches
+        Fetcher._proc_fetch_request, PartitionRecords=ChangelogRecords, MemoryRecords=Batches
     )
 
 
@@ -300,22 +212,33 @@ class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         super().__init__(fetch_max_bytes=_LARGEST_RESPONSE, **options)
         #: The time, in ms, of the newest marker of a transaction that has been read.
         self.marked_at = 0
-        # aiokafka asks for the topics that it reads in a way that creates them again after somebody has deleted them.
-        ask = partial(MetadataRequest, allow_auto_topic_creation=False)
-        update = with_globals(AIOKafkaClient._metadata_update, MetadataRequest=ask)
-        self._client._metadata_update = MethodType(update, self._client)
+        self._asked: Any = None  # the assignment that was last looked at, and since when it is there
+        self._asked_since = 0.0
+        forbid_topic_creation(self._client)
 
     def check(self) -> None:
         """Raise what has ended the membership in the group, if anything has."""
         self._coordinator.check_errors()
 
-    async def partition_counts(self, names: Collection[str] | None) -> dict[str, int]:
-        """The partition counts of those of the topics that exist; with None, of all."""
-        request = MetadataRequest(None if names is None else sorted(names), allow_auto_topic_creation=False)
-        # Not on the connection of the fetches: there it would wait for the answer of the one before it.
-        node = self._client.get_random_node()
-        reply = await self._client.send(node, request, group=ConnectionGroup.COORDINATION)
-        return {topic: len(partitions) for error, topic, _, partitions in reply.topics if not error}
+    async def describe(self, names: Collection[str] | None) -> dict[str, TopicFacts]:
+        """The partition counts and ids of those of the topics that exist; with None, of all. Creates none."""
+
+        async def send(request: Any) -> Any:
+            # Not on the connection of the fetches: there it would wait for the answer of the one before it.
+            node = self._client.get_random_node()
+            return await self._client.send(node, request, group=ConnectionGroup.COORDINATION)
+
+        answer = await ask_for_topics(send, names)
+        return {
+            topic["topic"]: TopicFacts(len(topic["partitions"]), topic_id(topic))
+            for topic in answer["topics"]
+            if not topic["error_code"]
+        }
+
+    async def committed_notes(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, str]:
+        """What was noted with the group's offsets; of those partitions that have one."""
+        offsets = await self._coordinator.fetch_committed_offsets(list(tps))
+        return {tp: committed.metadata for tp, committed in offsets.items()}
 
     async def commits(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata | None]:
         """What the group has committed, and what stands beside it; None where that is nothing."""
@@ -385,6 +308,30 @@ class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         """The end of a partition as the last fetch saw it."""
         state = self._state(tp)
         return state.highwater if state is not None else None
+
+    def fetch_age(self) -> float:
+        """Seconds since any fetch was last answered."""
+        return time.monotonic() - float(self._fetcher.answered_at)
+
+    def known_end(self, tp: TopicPartition, seconds: float) -> int | None:
+        """The end of a partition where a fetch has seen it within so many seconds."""
+        state = self._state(tp)
+        known = state is not None and state.timestamp is not None
+        return state.highwater if known and time.monotonic() - state.timestamp / 1000 <= seconds else None
+
+    def unanswered(self, seconds: float) -> list[str]:
+        """The topics of which a partition has been asked for so long in vain. To be called a few times a second."""
+        subscription = self._subscription.subscription
+        assignment = subscription.assignment if subscription is not None else None
+        now = time.monotonic()
+        if assignment is not self._asked:
+            self._asked, self._asked_since = assignment, now
+        if assignment is None or self._fetcher._records:  # nothing is asked of who has sent more than is read
+            return []
+        last = {tp: assignment.state_value(tp).timestamp for tp in assignment.tps}
+        return sorted(
+            {tp.topic for tp, at in last.items() if now - (self._asked_since if at is None else at / 1000) > seconds}
+        )
 
     def next_offset(self, tp: TopicPartition) -> int | None:
         """The offset after the last record taken and the markers behind it."""

@@ -8,9 +8,11 @@ reading goes on at the committed offsets with the partitions that are given then
 import asyncio
 import contextlib
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any, Final, NamedTuple
 
 from aiokafka import TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
@@ -25,6 +27,9 @@ from aiokafka.errors import (
 from app.core.wire.records import Record
 from app.settings import Settings
 from app.worker.kafka.consumer import OpenConsumer
+from app.worker.kafka.group_consumer import GroupConsumer
+from app.worker.kafka.metadata import TopicFacts
+from app.worker.kafka.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -34,62 +39,14 @@ _LONGEST_PAUSE: Final = 30.0
 #: How long leaving the group may take, before the connections are cut.
 _LEAVE_SECONDS: Final = 5.0
 _NEVER_MS: Final = 2**31 - 1
+#: How often topics are looked at, as they may have been made again.
+_LOOK_SECONDS: Final = 3.0
+#: What is noted with an offset: the id of the topic that it is of.
+_NOTE: Final = "topic-id="
 
 
-class GroupConsumer(Protocol):
-    """What a group reader asks of its consumer; `RecordConsumer` of `app.worker.kafka.consumer` is one."""
-
-    def subscribe(self, topics: Sequence[str], *, listener: ConsumerRebalanceListener) -> None:
-        """Join the group for these topics; the listener hears of each rebalance."""
-
-    def unsubscribe(self) -> None:
-        """Leave the group."""
-
-    def assignment(self) -> set[TopicPartition]:
-        """The partitions that the group has given to this member."""
-
-    def check(self) -> None:
-        """Raise what has ended the membership, if anything has."""
-
-    async def partition_counts(self, names: Collection[str] | None) -> dict[str, int]:
-        """The partition counts of those of the topics that exist; with None, of all. Creates none."""
-
-    async def wait_for_records(self, tps: list[TopicPartition], seconds: float) -> None:
-        """Wait until something has been fetched of any of these partitions, or for so long.
-
-        Raises NoOffsetForPartitionError(partition) where the group has no offset, OffsetOutOfRangeError({partition:
-        offset}) where the broker no longer has the records, and what else a fetch raises.
-        """
-
-    def take(self, tp: TopicPartition, most: int) -> list[Record]:
-        """Up to so many of the records that have been fetched."""
-
-    def next_offset(self, tp: TopicPartition) -> int | None:
-        """The offset behind the last record taken, and behind what is no record after it; None if not known yet."""
-
-    def end(self, tp: TopicPartition) -> int | None:
-        """The end of a partition as the last fetch saw it; None if not known yet."""
-
-    def seek(self, tp: TopicPartition, offset: int) -> None:
-        """Read on from another offset."""
-
-    async def beginning_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
-        """The offsets of the oldest records."""
-
-    async def end_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
-        """The offsets behind the newest records."""
-
-    async def offsets_for_times(self, times: dict[TopicPartition, int]) -> dict[TopicPartition, Any]:
-        """By time in ms, the first record (its `offset`) that is not older; None where there is none."""
-
-    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
-        """Commit. Raises CommitFailedError or IllegalStateError where others have been given the partitions."""
-
-    async def stop(self) -> None:
-        """Leave the group and end."""
-
-    async def cut_off(self) -> None:
-        """End without leaving the group."""
+class _RemadeError(Exception):
+    """A topic that is read has been deleted and made again."""
 
 
 class Taken(NamedTuple):
@@ -114,8 +71,13 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
 
     `first_offset` says where a partition begins of which the group has no offset.
 
-    A partition may end before the group's offset, if it was cut or made anew. With `rereads` it is then read from its
-    beginning, else from its end.
+    A topic that is deleted and made again is another one: it is read from its beginning. That shows by its id, which is
+    noted with each commit, and looked at every few seconds.
+
+    A partition may also have lost its end (a broker that was behind has become its leader). Then what is not older than
+    `again` seconds is read again: what was written in place of what was lost is among it.
+
+    `lost` counts, by topic, the records that the brokers deleted before they were read.
     """
 
     def __init__(
@@ -128,7 +90,8 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
         session: Callable[[], Awaitable[None]],
         flush: Callable[[], Awaitable[None]],
         first_offset: Callable[[GroupConsumer, TopicPartition], Awaitable[int]],
-        rereads: bool,
+        again: float,
+        lost: Counter[str],
         **options: Any,
     ) -> None:
         self._settings = settings
@@ -137,7 +100,9 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
         self._session = session
         self._flush = flush
         self._first_offset = first_offset
-        self._rereads = rereads
+        self._again = again
+        self._lost = lost
+        self._progress = Progress(name, group_id)
         timeout_ms = int(settings.session_timeout * 1000)
         self._options = {
             "group_id": group_id,
@@ -153,6 +118,8 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
         }
         self._consumer: GroupConsumer | None = None
         self._topics: list[str] = []
+        self._described_at = -math.inf  # when it was last answered which topics there are
+        self._told: list[str] = []  # the topics that the log has
         self._held = True  # nothing is read while a rebalance goes on
         self._turn = 0  # counts rebalances: what was begun before one is not finished after it
         self._given = asyncio.Event()
@@ -160,46 +127,53 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
         self._left: deque[TopicPartition] = deque()  # those of which nothing has been taken yet in this round
         self._found = False  # whether this round has found anything
         self._handed: dict[TopicPartition, int] = {}  # the `next_offset` that was handed out last
+        self._open: set[TopicPartition] = set()  # of which not all that was handed out is committed
+        self._ids: dict[str, str] = {}  # of the topics that are read, as they were when partitions were given last
+        self._met = False  # whether the ids have been compared with those of the committed offsets
+        self._said: dict[str, str] = {}  # the ids of topics that were made again, as the log has them
+        self._look_at = 0.0
+        self._well_at = 0.0  # when the session has lasted so long that it goes well
         self._unflushed: Exception | None = None
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        loop = asyncio.get_running_loop()
+        self._progress.begin(loop.time())
+        self.task = loop.create_task(self._run())
 
     async def stop(self) -> None:
         """Flush what has been read, and leave the group."""
-        if self._task is None:
+        if self.task is None:
             return
         await self._hold_and_flush()
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        pause, before = _FIRST_PAUSE, ""
+        pause = _FIRST_PAUSE
         while True:
             began = loop.time()
+            self._well_at = began + pause
             try:
                 await self._run_session()
-            except Exception as error:
+            except _RemadeError:
+                continue
+            except Exception as error:  # noqa: BLE001 - also a defect must not end the worker
                 if loop.time() - began > _LONGEST_PAUSE:
-                    pause, before = _FIRST_PAUSE, ""
-                if not isinstance(error, (KafkaError, OSError, TimeoutError)):  # a defect must not end the worker
-                    log.exception("unexpected error in %s, which begins again at its committed offsets", self._name)
-                elif repr(error) != before:  # the same again and again is logged once
-                    log.warning("%s begins again at its committed offsets: %r", self._name, error)
-                before = repr(error)
+                    pause = _FIRST_PAUSE
+                self._progress.fail(loop.time(), error, self._topics)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _run_session(self) -> None:
         self._hold()
-        self._topics, self._unflushed = [], None
+        self._unflushed = None
         consumer: GroupConsumer = await self._open_consumer(self._settings, **self._options)
-        self._consumer = consumer
+        self._consumer, self._topics = consumer, []
         try:
             await self._session()
         finally:
@@ -236,7 +210,8 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
         """A rebalance is over: every partition goes on at its committed offset."""
         self._mine = sorted(assigned)
         self._handed.clear()
-        self._found = False
+        self._open.clear()
+        self._found = self._met = False
         self._held = False
         self._given.set()
 
@@ -248,9 +223,11 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
             raise self._unflushed
         self._member().check()
 
-    async def partition_counts(self, names: Collection[str] | None) -> dict[str, int]:
-        """The partition counts of those of the topics that exist; with None, of all. Creates none."""
-        return await self._member().partition_counts(names)
+    async def describe(self, names: Collection[str] | None) -> dict[str, TopicFacts]:
+        """The partition counts and ids of those of the topics that exist; with None, of all. Creates none."""
+        found = await self._member().describe(names)
+        self._described_at = asyncio.get_running_loop().time()
+        return found
 
     async def subscribe(self, topics: Collection[str]) -> None:
         """Read these topics from now on, and no others; what has been read before is flushed first."""
@@ -262,10 +239,12 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
         self.check()
         self._topics = wanted
         if wanted:
-            log.info("%s reads topics=%s", self._name, wanted)
+            if wanted != self._told:
+                log.info("%s reads topics=%s", self._name, wanted)
             consumer.subscribe(wanted, listener=self)
         else:
             consumer.unsubscribe()
+        self._told = wanted
 
     async def read(self, most: int, seconds: float) -> Taken | None:
         """Take up to `most` records of the partition whose turn it is.
@@ -283,6 +262,14 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):  # `wait_for` may miss that it is cancelled
                     await self._given.wait()
+            if self.unread() == 0:
+                self._move_on()  # there is no topic to read
+            return None
+        if not self._met:
+            await self._meet(consumer)
+        elif asyncio.get_running_loop().time() >= self._look_at:
+            await self._look(consumer)
+        if not self._met:  # a rebalance has begun meanwhile
             return None
         if not self._left:
             await self._wait_for_records(consumer, 0 if self._found else seconds)
@@ -294,8 +281,11 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
                 continue  # where it goes on is not known yet
             if records or offset != self._handed.setdefault(tp, offset):
                 self._handed[tp] = offset
+                self._open.add(tp)
                 self._found = True
                 return Taken(tp, records, offset)
+        if not self._open and self.unread() == 0:
+            self._move_on()
         return None
 
     async def _wait_for_records(self, consumer: GroupConsumer, seconds: float) -> None:
@@ -307,25 +297,82 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
             tp = error.args[0]
             self._move(turn, {tp: await self._first_offset(consumer, tp)})
         except OffsetOutOfRangeError as error:
+            await self._look(consumer)
             await self._move_into_range(consumer, turn, error.args[0])
         self._found = False
         if turn == self._turn:
             self._left.extend(self._mine)
 
     async def _move_into_range(self, consumer: GroupConsumer, turn: int, offsets: dict[TopicPartition, int]) -> None:
-        """The broker no longer has the records that come next: go on with the oldest, and say what is lost."""
-        beginnings = await consumer.beginning_offsets(list(offsets))
-        ends = await consumer.end_offsets(list(offsets))
-        goals = {
-            tp: beginnings[tp] if self._rereads or offset < beginnings[tp] else ends[tp]
-            for tp, offset in offsets.items()
-        }
-        if self._move(turn, goals):
-            for tp, offset in offsets.items():
+        """The broker does not have the records that come next: go on with those that it has, and say what is lost."""
+        goals = await consumer.beginning_offsets(list(offsets))
+        lost = {tp: goals[tp] - offset for tp, offset in offsets.items() if offset < goals[tp]}
+        cut = [tp for tp in offsets if tp not in lost]
+        if cut and not math.isinf(self._again):
+            ends = await consumer.end_offsets(cut)
+            now = self._settings.now if self._settings.now is not None else time.time()
+            found = await consumer.offsets_for_times(dict.fromkeys(cut, int((now - self._again) * 1000)))
+            goals |= {tp: ends[tp] if found[tp] is None else found[tp].offset for tp in cut}
+        if not self._move(turn, goals):
+            return
+        for tp, offset in offsets.items():
+            if tp in lost:
+                self._lost[tp.topic] += lost[tp]
                 log.error(
-                    "topic=%s partition=%d offset=%d is no longer there: %s goes on at %d; what lay between is lost",
+                    "topic=%s partition=%d: %d records from offset %d on were deleted by its retention before %s read "
+                    "them (tally_lost_events_total): it goes on at %d",
+                    tp.topic, tp.partition, lost[tp], offset, self._name, goals[tp],
+                )  # fmt: skip
+            else:
+                log.error(
+                    "topic=%s partition=%d ends before offset %d, at which %s was: it has lost its end, and is read "
+                    "again from offset %d on",
                     tp.topic, tp.partition, offset, self._name, goals[tp],
                 )  # fmt: skip
+
+    # -- which topics these are ---------------------------------------------------------------------------------------
+
+    async def _meet(self, consumer: GroupConsumer) -> None:
+        """Partitions have been given: one whose offset is of a topic that is no more begins at its beginning."""
+        turn = self._turn
+        async with asyncio.timeout(self._settings.session_timeout):
+            ids = {name: facts.id for name, facts in (await consumer.describe(self._topics)).items()}
+            notes = await consumer.committed_notes(self._mine) if any(ids.values()) else {}
+            remade = [tp for tp in self._mine if self._is_of_another(tp, notes.get(tp, ""), ids.get(tp.topic, ""))]
+            beginnings = await consumer.beginning_offsets(remade) if remade else {}
+        if turn != self._turn:
+            return
+        self._ids |= {name: known for name, known in ids.items() if known}  # one that is away may come back as another
+        self._met = True
+        self._look_at = asyncio.get_running_loop().time() + _LOOK_SECONDS
+        if remade and self._move(turn, beginnings):
+            self._say_remade({tp.topic for tp in remade}, ids)
+
+    async def _look(self, consumer: GroupConsumer) -> None:
+        """See whether a topic has been made again. Then the session ends, and the next one begins with what is new."""
+        self._look_at = asyncio.get_running_loop().time() + _LOOK_SECONDS
+        try:
+            found = await consumer.describe(self._topics)
+        except KafkaError as error:  # its next reading will tell
+            log.debug("%s could not look at its topics: %r", self._name, error)
+            return
+        ids = {name: facts.id for name, facts in found.items()}
+        remade = {name for name, known in self._ids.items() if ids.get(name, known) not in ("", known)}
+        if remade:
+            self._say_remade(remade, ids)
+            raise _RemadeError
+
+    def _is_of_another(self, tp: TopicPartition, note: str, topic_id: str) -> bool:
+        """Whether the group's offset is of another topic than the one that has its name now, as far as is known."""
+        noted = note.removeprefix(_NOTE) if note.startswith(_NOTE) else ""
+        known = noted or self._ids.get(tp.topic, "")
+        return bool(known and topic_id) and known != topic_id
+
+    def _say_remade(self, topics: Collection[str], ids: Mapping[str, str]) -> None:
+        for topic in sorted(topics):
+            if self._said.get(topic) != ids[topic]:
+                log.warning("topic=%s was deleted and made again: %s reads it from its beginning", topic, self._name)
+                self._said[topic] = ids[topic]
 
     def _move(self, turn: int, offsets: Mapping[TopicPartition, int]) -> bool:
         """Read on from other offsets, which are handed out. Not if the partitions have been given anew meanwhile."""
@@ -340,10 +387,14 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
         """Commit where reading goes on. What others have been given is theirs: they go on at the last commit."""
         if self._unflushed is not None:  # what was read before a rebalance must not be committed after it
             raise self._unflushed
+        noted = {tp: (offset, _NOTE + self._ids.get(tp.topic, "")) for tp, offset in offsets.items()}
         try:
-            await self._member().commit(dict(offsets))
+            await self._member().commit(noted)
         except (CommitFailedError, IllegalStateError) as error:
             log.info("%s could not commit, its partitions are given anew: %r", self._name, error)
+            return
+        self._open -= {tp for tp, offset in offsets.items() if offset == self._handed.get(tp)}
+        self._move_on()
 
     async def end_of(self, tp: TopicPartition) -> int:
         """Where a partition ends now."""
@@ -351,13 +402,26 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
 
     # -- what the rest of the worker asks -----------------------------------------------------------------------------
 
-    def unread(self) -> int:
-        """How many records of this member's partitions are still to be read, as far as is known."""
-        consumer = self._consumer
+    def unread(self) -> float:
+        """How many records of this member's partitions are still to be read; NaN where that is not known now."""
+        consumer, most = self._consumer, self._settings.session_timeout
         if consumer is None:
-            return 0
-        offsets = [(consumer.end(tp), consumer.next_offset(tp)) for tp in consumer.assignment()]
-        return sum(max(0, end - at) for end, at in offsets if end is not None and at is not None)
+            return math.nan
+        if not self._topics:
+            asked = asyncio.get_running_loop().time() - self._described_at
+            return 0 if asked <= most + _LOOK_SECONDS else math.nan
+        if self._held:
+            return math.nan
+        offsets = [(consumer.known_end(tp, most), consumer.next_offset(tp)) for tp in self._mine]
+        return sum(math.nan if end is None or at is None else max(0, end - at) for end, at in offsets)
+
+    def stalled(self) -> float:
+        """Seconds since it last committed anything, or had nothing to read and to commit."""
+        return self._progress.age(asyncio.get_running_loop().time())
+
+    def _move_on(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._progress.move(now, lasting=now >= self._well_at)
 
 
 async def _close(consumer: GroupConsumer) -> None:

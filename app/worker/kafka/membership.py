@@ -4,16 +4,21 @@ Faust's consumer joins the group and never fetches; its tables are declared, so 
 never recovered by Faust: their reads, writes and recovery are the lane's.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Iterable
 from typing import Any
 
 import aiokafka
+from aiokafka.errors import KafkaError
 from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 
-log = logging.getLogger(__name__)
+from app.worker.kafka.client import forbid_topic_creation
+
+#: Not of this module's name: what Faust says by that one is kept off the log.
+log = logging.getLogger("app.worker.kafka")
 
 _NEVER_MS = 2**31 - 1
 
@@ -26,6 +31,7 @@ class Member(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
     async def start(self) -> None:
         """Join; then end the fetcher, so that no record is fetched twice."""
         await super().start()
+        self.heartbeat_at = time.monotonic()  # the brokers have answered just now
         await self._fetcher.close()
         beat = self._coordinator._do_heartbeat
 
@@ -41,6 +47,22 @@ class Member(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
         """Ask for a new assignment."""
         self._coordinator.request_rejoin()
 
+    def refusal(self) -> Exception | None:
+        """Why the group does not take this member, where it does not: a right that it lacks, or that is withdrawn."""
+        error: Exception | None = self._coordinator._pending_exception
+        return error
+
+    def retry(self) -> None:
+        """Let a member that was refused try again: by itself it never does."""
+        with contextlib.suppress(KafkaError):
+            self._coordinator.check_errors()
+        self.rejoin()
+
+    def failure(self) -> BaseException | None:
+        """What has ended the membership for good, if anything has: a defect of the library."""
+        task = self._coordinator._coordination_task
+        return task.exception() if task.done() and not task.cancelled() else None
+
 
 class MemberThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """Faust's consumer thread around a `Member`."""
@@ -49,7 +71,7 @@ class MemberThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         conf = self.app.conf
         # Faust's own assignor keeps equal partitions of equally subscribed topics together; round robin would not.
         self._assignor = self.app.assignor
-        return Member(
+        member = Member(
             **self.app.client_options,
             group_id=conf.id,
             partition_assignment_strategy=[self._assignor],
@@ -61,11 +83,34 @@ class MemberThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
             request_timeout_ms=int(conf.broker_request_timeout * 1000),
         )
+        forbid_topic_creation(member._client)
+        return member
+
+    async def on_start(self) -> None:
+        """Begin. Errors of this thread's loop are told as those of the other one."""
+        self.thread_loop.set_exception_handler(self.app.on_unhandled)
+        await super().on_start()
+
+    def on_crash(self, msg: str, *fmt: Any, **kwargs: Any) -> None:
+        """Say nothing: the worker ends with a sentence."""
 
     def rejoin(self) -> None:
         """Ask for a new assignment, from any thread."""
         if self._consumer is not None:
             self.thread_loop.call_soon_threadsafe(self._consumer.rejoin)
+
+    def refusal(self) -> Exception | None:
+        """Why the group does not take this worker, where it does not."""
+        return self._consumer.refusal() if self._consumer is not None else None
+
+    def retry(self) -> None:
+        """Let a worker that was refused try again, from any thread."""
+        if self._consumer is not None:
+            self.thread_loop.call_soon_threadsafe(self._consumer.retry)
+
+    def failure(self) -> BaseException | None:
+        """What has ended the membership for good, if anything has."""
+        return self._consumer.failure() if self._consumer is not None else None
 
     @property
     def heartbeat_age(self) -> float:

@@ -4,7 +4,7 @@ A topic that was deleted and made again has the name of the old one, and another
 version of the protocol that has no ids, so the request with ids is written here (KIP-516, Metadata version 12).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from io import BytesIO
 from typing import Any, Final, NamedTuple
 
@@ -146,16 +146,16 @@ class TopicsRequest(Request[_TopicsRequestStruct]):  # type: ignore[misc]
         return self.build(_TopicsRequestStruct)
 
 
-async def ask_for_topics(admin: AIOKafkaAdminClient, names: Collection[str] | None) -> dict[str, Any]:
+async def ask_for_topics(send: Callable[[Any], Awaitable[Any]], names: Collection[str] | None) -> dict[str, Any]:
     """The brokers' answer about topics, or about all: "brokers" and "topics", each topic with its `topic_id`.
 
-    aiokafka's own `describe_topics` would create missing ones.
+    `send` sends a request and returns the response. aiokafka's own `describe_topics` would create missing ones.
     """
     try:
-        answer: dict[str, Any] = (await admin._send_request(TopicsRequest(names))).to_object()
+        answer: dict[str, Any] = (await send(TopicsRequest(names))).to_object()
     except IncompatibleBrokerVersion:
         request = MetadataRequest(None if names is None else sorted(names), allow_auto_topic_creation=False)
-        answer = (await admin._send_request(request)).to_object()
+        answer = (await send(request)).to_object()
     return answer
 
 

@@ -3,14 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from app.settings import Settings
-from app.worker.kafka.client import client_options
+from app.worker.kafka.client import client_options, forbid_topic_creation
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,10 @@ OpenProducer = Callable[[Settings, int | None], Awaitable[AIOKafkaProducer]]
 
 class Producer(AIOKafkaProducer):  # type: ignore[misc]
     """A producer whose batches are each as large as their topic takes: aiokafka's own have one size for all topics."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        forbid_topic_creation(self.client)
 
     def create_batch(self, most_bytes: int = BATCH_BYTES) -> BatchBuilder:
         """An empty batch of at most so many bytes; the first record fits whatever its size."""

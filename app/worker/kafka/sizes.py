@@ -20,6 +20,7 @@ from app.core.limits import Limits
 from app.settings import Settings
 from app.worker.kafka.metadata import LARGEST_BATCH, TopicFacts
 from app.worker.kafka.producer import BATCH_BYTES
+from app.worker.kafka.topics import LEAST_BATCH
 
 #: What a batch of one record has beside key and value: 61 bytes of its header, and up to 31 of the record's own.
 _OVERHEAD: Final = 100
@@ -58,9 +59,14 @@ class Sizes:
         return size_alone(key, value, headers) <= self.largest(topic)
 
     def refuse(self, topic: str, size: int, records: int) -> None:
-        """Learn that a topic has refused a batch of so many bytes and records."""
+        """Learn that a topic has refused a batch of so many bytes and records.
+
+        No topic that a worker can use takes less than `LEAST_BATCH`: what is refused below that is not for its size.
+        """
+        if size <= LEAST_BATCH:
+            return
         if records > 1:
-            self._batches[topic] = min(self.of(topic), size // 2)
+            self._batches[topic] = min(self.of(topic), max(size // 2, LEAST_BATCH))
         else:
             self._largest[topic] = min(self.largest(topic), size - 1)
             self._batches[topic] = min(self.of(topic), size - 1)

@@ -18,7 +18,7 @@ from aiokafka.errors import (
 )
 
 from app.settings import Settings, is_pattern
-from app.worker.kafka.client import SetupError, client_options, unreachable
+from app.worker.kafka.client import SetupError, client_options, forbid_topic_creation, unreachable
 from app.worker.kafka.metadata import (
     CLEANUP,
     LARGEST_BATCH,
@@ -28,6 +28,7 @@ from app.worker.kafka.metadata import (
     topic_configs,
     topic_id,
 )
+from app.worker.kafka.reaching import why_unreachable
 
 _COMPACT = {CLEANUP: "compact", "segment.ms": "3600000", "min.cleanable.dirty.ratio": "0.3"}
 #: Three payloads of `TALLY_MAX_BODY` may travel in one record of these.
@@ -152,6 +153,7 @@ def sources_among(settings: Settings, existing: Iterable[str]) -> set[str]:
 async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     """A client for questions about topics and groups. Whatever goes wrong becomes a `SetupError`."""
     admin = AIOKafkaAdminClient(**client_options(settings), request_timeout_ms=15_000)
+    forbid_topic_creation(admin._client)
     try:
         try:
             await admin.start()
@@ -161,29 +163,12 @@ async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]
                 f"TALLY_KAFKA_BOOTSTRAP_SERVERS: must be a comma list of host:port (got {where!r})."
             ) from None
         except KafkaConnectionError as error:
-            raise await _silence(settings, error) from None
+            raise await why_unreachable(settings) or unreachable(settings, error) from None
         yield admin
     except (KafkaError, OSError, TimeoutError) as error:
         raise unreachable(settings, error) from None
     finally:
         await admin.close()
-
-
-async def _silence(settings: Settings, error: KafkaConnectionError) -> SetupError:
-    """Nobody answers; or somebody is there, and the two do not understand each other."""
-    for server in settings.kafka_bootstrap_servers.split(","):
-        host, _, port = server.rpartition(":")
-        with contextlib.suppress(OSError, TimeoutError, ValueError):
-            async with asyncio.timeout(5):
-                _, writer = await asyncio.open_connection(host.strip("[] "), int(port))
-                writer.close()
-            protocol = settings.kafka_security_protocol
-            more = ", mechanism, username and password" if protocol.startswith("SASL") else ""
-            return SetupError(
-                f"{server} takes connections, but not as a Kafka broker reached by {protocol}: "
-                f"check TALLY_KAFKA_SECURITY_PROTOCOL{more}."
-            )
-    return unreachable(settings, error)
 
 
 async def describe_cluster(admin: AIOKafkaAdminClient, names: Collection[str]) -> Cluster:
@@ -321,7 +306,7 @@ def _is_led(topic: Mapping[str, Any]) -> bool:
 
 async def _metadata(admin: AIOKafkaAdminClient, names: Collection[str] | None) -> dict[str, Any]:
     """The brokers' answer about topics, or about all. Raises `SetupError` for one that cannot be used."""
-    described = await ask_for_topics(admin, names)
+    described = await ask_for_topics(admin._send_request, names)
     for topic in described["topics"]:
         error = for_code(topic["error_code"])
         if error is TopicAuthorizationFailedError:

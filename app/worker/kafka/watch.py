@@ -95,7 +95,6 @@ class TopicWatch:
                     self._fail(_gone(topic.name, "has been made anew"))
                     return
                 if topic.name in settings.topics:
-                    log.warning("topic=%s has been made anew: it is read from its beginning", topic.name)
                     self._begin_anew(topic.name, now.id)
             self._facts[topic.name] = now
 

@@ -8,8 +8,8 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator
-from math import nan
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
@@ -79,6 +79,7 @@ class Lane:
         self.assigned: set[int] | None = None  # None until the group has answered
         self._rulebook = rulebook
         self._rejoin = rejoin
+        self._ask_ids = ask_ids
         self._open_consumer = open_consumer
         self._sizes = Sizes() if sizes is None else sizes
         self.clock = clock if clock is not None else Clock()
@@ -132,19 +133,28 @@ class Lane:
     def lag(self) -> tuple[dict[str, float], float]:
         """How many events each topic is behind, and by how many seconds the slowest partition is.
 
-        Not a number while a partition that is ours is not loaded, or its end is not known yet.
+        NaN where that is not known: while a partition is not loaded, and where the broker has not answered a fetch of
+        it within a session's time.
         """
         events: dict[str, float] = dict.fromkeys(self.settings.topics, 0.0)
         seconds = 0.0
         if self.assigned is None or self.assigned != set(self.running):
-            return dict.fromkeys(events, nan), nan
+            return dict.fromkeys(events, math.nan), math.nan
         for part in self.running.values():
             for topic in self.settings.topics:
-                known = self._end(topic, part.number, -1) >= 0
-                events[topic] += self._unread(part, topic) if known else nan
+                events[topic] += self._known_unread(part, topic)
             clock = self._clock(part)
-            seconds = max(seconds, self.now() - clock if clock is not None else 0.0)
-        return events, seconds
+            if clock is not None:
+                seconds = max(seconds, self.now() - clock)
+        return events, math.nan if any(map(math.isnan, events.values())) else seconds
+
+    def fetch_age(self) -> float:
+        """Seconds since a broker last answered a fetch; NaN while nothing is fetched."""
+        return self._consumer.fetch_age() if self._consumer is not None and self.running else math.nan
+
+    def unanswered(self, seconds: float) -> list[str]:
+        """The topics of which a partition has been asked for so long in vain."""
+        return self._consumer.unanswered(seconds) if self._consumer is not None else []
 
     def longest_epoch(self) -> float:
         """For how many seconds the oldest epoch on its way has been waiting."""
@@ -210,8 +220,12 @@ class Lane:
         self.upkeep.begin(numbers - set(self.running))
 
     def begin_anew(self, topic: str, identity: str) -> None:
-        """Read a topic from its beginning: it has been made anew, with this id."""
-        for part in self.running.values():
+        """Read a topic from its beginning if it has been made anew, with this id; empty where brokers have none."""
+        parts = [part for part in self.running.values() if part.shard.topic_ids.get(topic, identity) != identity]
+        if not (parts and identity):
+            return
+        log.warning("topic=%s has been made anew: it is read from its beginning", topic)
+        for part in parts:
             part.shard.begin_anew(topic)
             part.shard.topic_ids[topic] = identity
         self.upkeep.begin_anew(topic)
@@ -395,21 +409,24 @@ class Lane:
     async def _move_into_range(self, places: dict[TopicPartition, int]) -> None:
         """The broker no longer has the records that come next: go on with the oldest, and say what is lost.
 
-        Where the topic ends before them it is another one, or has been cut: what the join has already is a duplicate.
+        Where the topic ends before them it has been made anew, or cut: what the join has already is a duplicate.
         """
         consumer = self._consumer
         assert consumer is not None
         turn = self._turn
         try:
             beginnings = await consumer.beginning_offsets(list(places))
-        except KafkaError as error:
+            ids = await self._ask_ids()
+        except (KafkaError, SetupError) as error:
             log.debug("the beginnings of topics could not be read; the next fetch says it again: %r", error)
             return
         if turn != self._turn:
             return  # a fetch of what is read now will say it again, if it is still so
+        for topic in {tp.topic for tp in places}:
+            self.begin_anew(topic, ids.get(topic, ""))
         for tp, place in places.items():
             part = self.running.get(tp.partition)
-            if part is None:
+            if part is None or part.shard.offsets.get(tp.topic) != place:
                 continue
             goal = beginnings[tp]
             lost = max(0, goal - place)
@@ -476,6 +493,12 @@ class Lane:
     def _unread(self, part: Partition, topic: str) -> int:
         """How many records of an input are unread, as far as is known."""
         return max(0, self._end(topic, part.number) - part.shard.offsets.get(topic, 0))
+
+    def _known_unread(self, part: Partition, topic: str) -> float:
+        """The same; NaN where it is not known now."""
+        assert self._consumer is not None
+        end = self._consumer.known_end(TopicPartition(topic, part.number), self.settings.session_timeout)
+        return math.nan if end is None else max(0, end - part.shard.offsets.get(topic, 0))
 
     def _end(self, topic: str, number: int, unknown: int = 0) -> int:
         """The end of an input as the last fetch saw it."""

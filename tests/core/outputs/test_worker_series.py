@@ -14,7 +14,7 @@ NONE = WorkerNumbers(
     stats=Stats(),
     folded_classes=0,
     documents=DocumentNumbers({"written": 0}, backlog=0, oldest_seconds=0),
-    intake=IntakeNumbers({"seldon": 0}, lag=0),
+    intake=IntakeNumbers({"seldon": 0}, lag=0, stalled=0),
     lag_events={"asked": 0},
     lag_seconds=0,
     open_exchanges=0,
@@ -25,9 +25,11 @@ NONE = WorkerNumbers(
     clock_offset=0,
     recovered_records=0,
     recovery_seconds=0,
+    fetch_age=0,
+    heartbeat_age=0,
 )
 #: What a number that is not nothing looks like, by the word that the row shows it with.
-OF_WORD = {"events": "request", "rejected": "bad-json", "duplicates": "request", "results": "written"}
+OF_WORD = {"events": "request", "rejected": "bad-json", "duplicates": "request", "lost": "asked", "results": "written"}
 
 
 def more(holder: Any, name: str) -> Any:

@@ -38,7 +38,7 @@ def get(path: str, running: Running | None) -> tuple[int, str, Mapping[str, str]
     ("path", "status", "content"),
     [
         ("/live", 200, {"live": True}),
-        ("/ready", 503, {"ready": False, "partitions": []}),
+        ("/ready", 503, {"ready": False, "partitions": [], "problems": ["The worker is starting."], "notes": []}),
         ("/metrics", 503, STARTING),
         ("/api/models", 503, STARTING),
         ("/api/exchanges/p", 503, STARTING),
@@ -63,7 +63,15 @@ def test_ready_is_told_with_the_partitions_that_are_loaded(at_end: bool, status:
     if at_end:
         running.feed.at_end.set()
     found, text, _ = get("/ready", running)
-    assert (found, json.loads(text)) == (status, {"ready": at_end, "partitions": [1, 3]})
+    assert (found, json.loads(text)) == (status, {"ready": at_end, "partitions": [1, 3], "problems": [], "notes": []})
+
+
+def test_what_keeps_a_worker_from_being_ready_is_told() -> None:
+    said = "Kafka has not answered for 12 s."
+    running = a_running(contact=SimpleNamespace(problem=lambda: said))
+    running.feed.at_end.set()
+    status, text, _ = get("/ready", running)
+    assert (status, json.loads(text)) == (503, {"ready": False, "partitions": [1, 3], "problems": [said], "notes": []})
 
 
 @pytest.mark.parametrize("exports", [False, True])

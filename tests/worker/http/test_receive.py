@@ -393,12 +393,13 @@ def test_a_record_that_kafka_finds_too_large(run: Callable[..., None]) -> None:
 
     async def story(tally: Tally) -> None:
         tally.kafka.respond = tally.kafka.respond_to_one = fail(MessageSizeTooLargeError())
-        status, content, _ = await tally.event()
+        large = BODY + b" " * 18_000
+        status, content, _ = await tally.event(body=large)
         assert status == 413
         assert "inference-responses takes less than " in content["error"]
         tally.kafka.respond = acknowledge
-        assert (await tally.event(body=b"{}"))[0] == 202
-        assert (await tally.event())[0] == 413, "what has been learnt of the topic holds"
+        assert (await tally.event())[0] == 202
+        assert (await tally.event(body=large))[0] == 413, "what has been learnt of the topic holds"
         assert len(tally.kafka.producers) == 1, "one large event is no reason for a new connection"
 
     run(story, takes={"inference-responses": 20_000})

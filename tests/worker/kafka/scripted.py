@@ -13,6 +13,7 @@ from aiokafka.errors import IllegalStateError, NoOffsetForPartitionError, Offset
 
 from app.core.wire.records import Record
 from app.settings import Settings
+from app.worker.kafka.metadata import TopicFacts
 
 T = TypeVar("T")
 
@@ -55,6 +56,9 @@ class Brokers:
     def __init__(self, **partitions: int) -> None:
         #: The partition counts of the topics that exist.
         self.partitions = partitions
+        #: Their ids, where they have any, and what was noted with the group's offsets.
+        self.ids: dict[str, str] = {}
+        self.notes: dict[TopicPartition, str] = {}
         #: A record at each offset, or None: the marker of a transaction.
         self.logs: defaultdict[TopicPartition, list[Record | None]] = defaultdict(list)
         #: The oldest offset that is still there.
@@ -138,10 +142,18 @@ class Consumer:
         if self.failure is not None:
             raise self.failure
 
-    async def partition_counts(self, names: Collection[str] | None) -> dict[str, int]:
+    async def describe(self, names: Collection[str] | None) -> dict[str, TopicFacts]:
+        await asyncio.sleep(0)
         if self._brokers.topics_error is not None:
             raise self._brokers.topics_error
-        return {name: count for name, count in self._brokers.partitions.items() if names is None or name in names}
+        return {
+            name: TopicFacts(count, self._brokers.ids.get(name, ""))
+            for name, count in self._brokers.partitions.items()
+            if names is None or name in names
+        }
+
+    async def committed_notes(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, str]:
+        return {tp: self._brokers.notes.get(tp, "") for tp in tps if tp in self._brokers.committed}
 
     async def wait_for_records(self, tps: list[TopicPartition], seconds: float) -> None:
         for tp in tps:
@@ -169,8 +181,8 @@ class Consumer:
     def next_offset(self, tp: TopicPartition) -> int | None:
         return self._offsets[tp]
 
-    def end(self, tp: TopicPartition) -> int:
-        return len(self._brokers.logs[tp])
+    def known_end(self, tp: TopicPartition, seconds: float) -> int | None:
+        return None if self._brokers.silent else len(self._brokers.logs[tp])
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
         assert tp in self._offsets
@@ -183,7 +195,7 @@ class Consumer:
 
     async def end_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
         await asyncio.sleep(0.01)
-        return {tp: self.end(tp) for tp in tps}
+        return {tp: len(self._brokers.logs[tp]) for tp in tps}
 
     async def offsets_for_times(self, times: dict[TopicPartition, int]) -> dict[TopicPartition, Any]:
         """Of logs whose records stand in the order of their times."""
@@ -194,13 +206,15 @@ class Consumer:
             found[tp] = SimpleNamespace(offset=offsets[0]) if offsets else None
         return found
 
-    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
+    async def commit(self, noted: dict[TopicPartition, tuple[int, str]]) -> None:
         await asyncio.sleep(0.01)
         if self._brokers.commit_error is not None:
             raise self._brokers.commit_error
+        offsets = {tp: offset for tp, (offset, _) in noted.items()}
         if not offsets.keys() <= self.assignment():
             raise IllegalStateError(f"of {offsets} not all are assigned")
         self._brokers.committed |= offsets
+        self._brokers.notes |= {tp: note for tp, (_, note) in noted.items()}
         self._brokers.commits.append(offsets)
 
     async def cut_off(self) -> None:

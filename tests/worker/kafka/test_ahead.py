@@ -10,7 +10,8 @@ from aiokafka.consumer.fetcher import FetchError, FetchResult
 from aiokafka.errors import OffsetOutOfRangeError
 
 from app.worker.kafka import consumer as module
-from app.worker.kafka.consumer import ParsedFetcher, RecordConsumer, _Batches
+from app.worker.kafka.batches import Batches
+from app.worker.kafka.consumer import ParsedFetcher, RecordConsumer
 from tests.worker.kafka.test_consumer import a_batch, fetched
 
 TP, OTHER = TopicPartition("responses", 0), TopicPartition("responses", 1)
@@ -147,5 +148,5 @@ def test_an_error_is_raised_after_what_came_before_it() -> None:
 
 
 def test_batches_of_the_oldest_format_do_not_say_where_the_next_list_begins() -> None:
-    assert _Batches(b"\0" * 100).next_offset() is None
-    assert _Batches(b"").next_offset() is None
+    assert Batches(b"\0" * 100).next_offset() is None
+    assert Batches(b"").next_offset() is None

@@ -22,7 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.wire.records import Record
-from app.worker.kafka.consumer import ParsedRecords, RecordConsumer, _Batches
+from app.worker.kafka.batches import Batches
+from app.worker.kafka.consumer import ParsedRecords, RecordConsumer
+from app.worker.kafka.metadata import TopicFacts
 
 TIME: Final = 1_795_244_400_000
 ABORT, COMMIT = pack(">HH", 0, 0), pack(">HH", 0, 1)
@@ -64,7 +66,7 @@ def fetched(
     check: bool = True,
     isolation: Any = READ_COMMITTED,
 ) -> ParsedRecords:
-    data = _Batches(b"".join(batches))
+    data = Batches(b"".join(batches))
     return ParsedRecords(TopicPartition("t", 0), data, list(aborted), start, None, None, check, isolation)
 
 
@@ -197,8 +199,9 @@ def test_no_question_about_topics_creates_one() -> None:
 
     async def send(*arguments: Any, **_: Any) -> Any:
         asked.append(arguments[-1])
-        found = [(0, "there", False, [1, 2, 3]), (3, "absent", False, [])]
-        return SimpleNamespace(topics=found, brokers=[])
+        there = {"topic": "there", "error_code": 0, "topic_id": bytes(range(16)), "partitions": [1, 2, 3]}
+        absent = {"topic": "absent", "error_code": 3, "topic_id": bytes(16), "partitions": []}
+        return SimpleNamespace(to_object=lambda: {"topics": [there, absent]}, brokers=[])
 
     async def connection(_: Any) -> Any:
         return SimpleNamespace(send=send)
@@ -208,17 +211,19 @@ def test_no_question_about_topics_creates_one() -> None:
         consumer._client.send = send
         consumer._client.get_random_node = lambda: 0
         consumer._client._get_conn = connection
-        assert await consumer.partition_counts({"there", "absent"}) == {"there": 3}
-        assert await consumer.partition_counts(None) == {"there": 3}
+        there = {"there": TopicFacts(3, bytes(range(16)).hex())}
+        assert await consumer.describe({"there", "absent"}) == there
+        assert await consumer.describe(None) == there
         nodes: Any = SimpleNamespace(brokers=lambda: [SimpleNamespace(nodeId=0)])
         consumer._client.cluster = nodes
         await consumer._client._metadata_update(ClusterMetadata(), ["absent"])
         await consumer._client.close()
 
     asyncio.run(test())
-    assert [(request._topics, request._allow_auto_topic_creation) for request in asked] == [
-        (["absent", "there"], False), (None, False), (["absent"], False),
-    ]  # fmt: skip
+    *questions, update = asked
+    built = [question.prepare({3: (0, 13)}) for question in questions]
+    assert [question.get_item("allow_auto_topic_creation") for question in built] == [False, False]
+    assert (update._topics, update._allow_auto_topic_creation) == (["absent"], False)
 
 
 @pytest.mark.parametrize("joined", [True, False])

@@ -6,6 +6,9 @@ tests/live/test_intake.py and tests/live/test_documents.py.
 
 import asyncio
 import logging
+import math
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -22,7 +25,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.settings import load_settings
-from app.worker.kafka.group import GroupConsumer, GroupReader, Taken
+from app.worker.kafka.group import GroupReader, Taken
+from app.worker.kafka.group_consumer import GroupConsumer
+from app.worker.kafka.metadata import TopicFacts
 from tests.worker.kafka.scripted import Brokers, in_no_time, until
 
 SETTINGS: Final = load_settings(session_timeout=10.0)
@@ -32,12 +37,14 @@ A0, A1, B0 = (TopicPartition(topic, number) for topic, number in (("a", 0), ("a"
 class User:
     """Who reads: all that it was handed, and what of it is not committed yet."""
 
-    def __init__(self, brokers: Brokers, *topics: str, first: int = 0, rereads: bool = False) -> None:
+    def __init__(self, brokers: Brokers, *topics: str, first: int = 0, again: float = 60.0) -> None:
         self.topics = topics or ("a",)
         self.first = first
         self.sessions: list[float] = []  # when each began
         self.taken: list[Taken] = []
         self.waiting: dict[TopicPartition, int] = {}
+        self.lost: Counter[str] = Counter()
+        self.commits = False  # at once what it is handed
         self.flushes = 0
         self.flush_seconds = 0.0
         self.error: Exception | None = None  # raised where it reads
@@ -52,7 +59,8 @@ class User:
             session=self._session,
             flush=self._flush,
             first_offset=self._first_offset,
-            rereads=rereads,
+            again=again,
+            lost=self.lost,
             check_crcs=False,
         )
 
@@ -75,6 +83,8 @@ class User:
             if taken is not None:
                 self.taken.append(taken)
                 self.waiting[taken.tp] = taken.next_offset
+                if self.commits:
+                    await self._flush()
             await asyncio.sleep(self.pause)
 
     async def _flush(self) -> None:
@@ -158,7 +168,7 @@ def test_unread_is_what_lies_behind_the_next_offsets_of_this_members_partitions(
     user = User(brokers)
 
     async def test() -> None:
-        assert user.reader.unread() == 0
+        assert math.isnan(user.reader.unread())
         await until(lambda: len(user.taken) == 4)
         assert user.reader.unread() == 0
         user.pause = 1000
@@ -319,11 +329,12 @@ def test_the_brokers_are_asked_which_topics_exist() -> None:
 
     async def test() -> None:
         await until(lambda: bool(brokers.consumers))
-        assert await user.reader.partition_counts(None) == {"a": 2, "b": 1}
-        assert await user.reader.partition_counts({"b", "c"}) == {"b": 1}
+        brokers.ids["a"] = "1"
+        assert await user.reader.describe(None) == {"a": TopicFacts(2, "1"), "b": TopicFacts(1)}
+        assert await user.reader.describe({"b", "c"}) == {"b": TopicFacts(1)}
         brokers.topics_error = KafkaConnectionError()
         with pytest.raises(KafkaConnectionError):
-            await user.reader.partition_counts(None)
+            await user.reader.describe(None)
         assert await user.reader.end_of(A0) == 0
 
     run(user, test)
@@ -366,26 +377,36 @@ def test_a_partition_that_is_given_anew_while_its_beginning_is_looked_for_is_lef
 
 
 @pytest.mark.parametrize(
-    ("committed", "rereads", "goal"), [(1, False, 2), (1, True, 2), (9, False, 4), (9, True, 2)]
-)  # offsets 2 and 3 are there
+    ("committed", "again", "goal", "lost"),
+    [(0, 60.0, 2, 2), (1, math.inf, 2, 1), (9, 60.0, 3, 0), (9, 1.0, 4, 0), (9, math.inf, 2, 0)],
+)  # offsets 2 and 3 are there, of 90 and 30 s ago
 def test_where_the_broker_no_longer_has_the_next_records_reading_goes_on_in_range_and_the_loss_is_said(
-    committed: int, rereads: bool, goal: int, caplog: pytest.LogCaptureFixture
+    committed: int, again: float, goal: int, lost: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     brokers = Brokers(a=1)
-    brokers.write(A0, *[b"0", b"1", b"2", b"3"])
+    for value, age in zip((b"0", b"1", b"2", b"3"), (200, 100, 90, 30), strict=True):
+        brokers.write(A0, value, timestamp=int((time.time() - age) * 1000))
     brokers.beginnings[A0] = 2
     brokers.committed[A0] = committed
-    user = User(brokers, rereads=rereads)
+    user = User(brokers, again=again)
 
     async def test() -> None:
         await until(lambda: len(user.taken) > 0)
-        brokers.write(A0, b"4")
+        brokers.write(A0, b"4", timestamp=int(time.time() * 1000))
         await until(lambda: user.values[A0].endswith("4"))
 
     run(user, test)
     assert user.values == {A0: "01234"[goal:]}
     (said,) = (record.getMessage() for record in caplog.records if record.levelno == logging.ERROR)
-    assert said.startswith(f"topic=a partition=0 offset={committed} is no longer there: the test goes on at {goal};")
+    assert user.lost == Counter({"a": lost} if lost else {})
+    if lost:
+        assert said.startswith(
+            f"topic=a partition=0: {lost} records from offset {committed} on were deleted by its ret"
+        )
+        assert said.endswith(f"it goes on at {goal}")
+    else:
+        assert said.startswith("topic=a partition=0 ends before offset 9, at which the test was: ")
+        assert said.endswith(f"read again from offset {goal} on")
 
 
 def test_where_nothing_new_comes_the_way_into_range_is_committed_so_that_the_loss_is_said_once() -> None:
@@ -398,7 +419,80 @@ def test_where_nothing_new_comes_the_way_into_range_is_committed_so_that_the_los
     assert brokers.committed == {A0: 2}
 
 
+# -- topics that are made again ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("offsets_go_too", [False, True])
+@pytest.mark.parametrize("records", [1, 3, 5])
+def test_a_topic_that_is_made_again_while_it_is_read_is_read_from_its_beginning(
+    records: int, offsets_go_too: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    brokers = some(a=1)
+    brokers.ids["a"] = "1"
+    user = User(brokers)
+    user.commits = True
+
+    async def test() -> None:
+        await until(lambda: brokers.committed[A0] == 3)
+        brokers.ids["a"] = "2"
+        brokers.logs[A0].clear()
+        if offsets_go_too:
+            del brokers.committed[A0], brokers.notes[A0]
+        brokers.write(A0, *[b"0", b"1", b"2", b"3", b"4"][:records])
+        await until(lambda: user.values[A0].endswith("01234"[:records]))
+        await asyncio.sleep(10)
+
+    run(user, test)
+    assert brokers.notes == {A0: "topic-id=2"}
+    assert brokers.committed == {A0: records}
+    assert messages(caplog) == ["topic=a was deleted and made again: the test reads it from its beginning"]
+
+
+def test_a_topic_that_was_away_and_comes_back_as_another_is_read_from_its_beginning() -> None:
+    brokers = some(a=1)
+    brokers.ids["a"] = "1"
+    user = User(brokers, first=2)  # as if it were to begin at the end
+    user.commits = True
+
+    async def test() -> None:
+        await until(lambda: brokers.committed[A0] == 3)
+        del brokers.partitions["a"]
+        brokers.member.share = []
+        await brokers.member.rebalance()
+        await asyncio.sleep(10)
+        brokers.partitions["a"], brokers.ids["a"] = 1, "2"
+        del brokers.committed[A0], brokers.notes[A0]
+        brokers.logs[A0].clear()
+        brokers.write(A0, b"0", b"1")
+        began = asyncio.get_running_loop().time()
+        await until(lambda: user.values[A0].endswith("01"))
+        assert asyncio.get_running_loop().time() - began < 5
+
+    run(user, test)
+
+
+@pytest.mark.parametrize(
+    ("note", "now", "values"),
+    [("topic-id=1", "2", "xyz"), ("topic-id=1", "1", "z"), ("", "2", "z"), ("topic-id=1", "", "z"), ("mine", "2", "z")],
+)
+def test_an_offset_of_another_topic_of_that_name_is_none(
+    note: str, now: str, values: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where it is not known which topic it is of, or which there is now, it holds."""
+    brokers = some(a=1)
+    brokers.ids["a"] = now
+    brokers.committed[A0], brokers.notes[A0] = 2, note
+    user = User(brokers)
+    run(user, lambda: until(lambda: user.values.get(A0) == values))
+    assert len(messages(caplog)) == (values == "xyz")
+    assert brokers.notes == {A0: f"topic-id={now}"}
+
+
 # -- sessions ---------------------------------------------------------------------------------------------------------
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records]
 
 
 def pauses(user: User) -> list[float]:
@@ -416,14 +510,72 @@ def test_whatever_goes_wrong_the_next_session_begins_at_the_committed_offsets_la
         await until(lambda: len(user.taken) == 2)
         user.error = error
         await until(lambda: len(user.sessions) == 8, 200)
-        user.error = None
+        user.error, user.commits = None, True
         await until(lambda: len(user.taken) == 4)
+        await asyncio.sleep(60)
 
+    caplog.set_level("INFO")
     run(user, test)
     assert user.values == {A0: "xyzxyz"}
     assert pauses(user)[1:7] == [2, 4, 8, 16, 30, 30]
-    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert warnings == [f"the test begins again at its committed offsets: {error!r}"]
+    assert messages(caplog) == [
+        "the test reads topics=['a']",
+        f"the test (group=group), topics=a: begins again at its committed offsets: {error!r}",
+        "the test (group=group) goes on again after 151 s",
+    ]
+
+
+def test_what_differs_in_numbers_alone_is_the_same_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    brokers = some(a=1)
+    user = User(brokers)
+
+    async def test() -> None:
+        for number in range(4):
+            user.error = KafkaError(f"offset {number}")
+            await until(lambda: len(user.sessions) == number + 1)  # noqa: B023 - it is waited for here
+        user.error = KafkaError("another trouble")
+        await asyncio.sleep(200)
+
+    run(user, test)
+    assert [text.rpartition(": ")[2] for text in messages(caplog)] == [
+        "KafkaError('offset 0')",
+        "KafkaError('another trouble')",
+    ]
+
+
+def test_how_long_it_has_not_got_on_is_known_and_nothing_to_do_is_no_standstill() -> None:
+    brokers = some(a=1)
+    user = User(brokers)
+
+    async def test() -> None:
+        await until(lambda: len(user.taken) == 2)
+        await asyncio.sleep(100)
+        assert user.reader.stalled() > 99  # what it has read it has not committed
+        await user._flush()
+        await asyncio.sleep(100)
+        assert user.reader.stalled() < 2
+        user.error = KafkaConnectionError("away")
+        await asyncio.sleep(100)
+        assert user.reader.stalled() > 98
+        assert math.isnan(user.reader.unread())
+        user.error, user.commits = None, True
+        await asyncio.sleep(100)
+        user.topics = ()
+        for _ in range(50):
+            await user.reader.describe(None)  # as who looks for topics does
+            await asyncio.sleep(2)
+        assert (user.reader.stalled() < 2, user.reader.unread()) == (True, 0)
+        await asyncio.sleep(100)
+        assert user.reader.stalled() > 80
+        assert math.isnan(user.reader.unread())
+        user.topics = ("a",)
+        await asyncio.sleep(10)
+        brokers.silent = True
+        await asyncio.sleep(100)
+        assert user.reader.stalled() > 98
+        assert math.isnan(user.reader.unread())
+
+    run(user, test)
 
 
 def test_the_same_trouble_is_logged_again_once_a_session_has_gone_well(caplog: pytest.LogCaptureFixture) -> None:
@@ -433,7 +585,7 @@ def test_the_same_trouble_is_logged_again_once_a_session_has_gone_well(caplog: p
     async def test() -> None:
         user.error = KafkaConnectionError("away")
         await until(lambda: len(user.sessions) == 4)
-        user.error = None
+        user.error, user.commits = None, True
         await asyncio.sleep(100)
         assert len(caplog.records) == 1
         user.error = KafkaConnectionError("away")
@@ -443,7 +595,7 @@ def test_the_same_trouble_is_logged_again_once_a_session_has_gone_well(caplog: p
     assert len(caplog.records) == 2
 
 
-def test_a_defect_is_logged_with_its_traceback_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_defect_is_said_in_one_line_and_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
     brokers = some(a=1)
     user = User(brokers)
 
@@ -454,8 +606,9 @@ def test_a_defect_is_logged_with_its_traceback_and_ends_nothing(caplog: pytest.L
         await until(lambda: len(user.taken) == 2)
 
     run(user, test)
-    assert all("ZeroDivisionError" in str(record.exc_text) for record in caplog.records)
-    assert len(caplog.records) == 2
+    assert messages(caplog) == [
+        "the test (group=group), topics=a: unexpected error, begins again at its committed offsets: ZeroDivisionError()"
+    ]
 
 
 def test_brokers_that_are_away_are_waited_for_and_a_long_session_ends_the_waiting() -> None:
@@ -498,7 +651,7 @@ def test_between_two_sessions_nothing_is_asked_of_a_group() -> None:
 
     async def test() -> None:
         await until(lambda: brokers.consumers[-1:] != [] and brokers.member.stopped)
-        assert user.reader.unread() == 0
+        assert math.isnan(user.reader.unread())
         for asked in (user.reader.commit({A0: 1}), user.reader.end_of(A0), user.reader.read(1, 1.0)):
             with pytest.raises(KafkaError, match="the test is not in its group"):
                 await asked

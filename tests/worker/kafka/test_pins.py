@@ -1,11 +1,16 @@
 """What the worker uses of pinned libraries beyond their public interface: a version that differs fails here first."""
 
 import inspect
+import re
+from collections import Counter
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.producer.message_accumulator import MessageAccumulator
@@ -14,6 +19,8 @@ from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBa
 from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.web.drivers.aiohttp import Web
+
+import app
 
 PINNED = {"faust-streaming": "0.15.3", "aiokafka": "0.14.0", "mode-streaming": "0.7.1"}
 
@@ -32,9 +39,8 @@ def test_the_parser_is_the_compiled_one() -> None:
     ("function", "names"),
     [
         # app/worker/kafka/consumer.py binds these names to other classes.
-        (Fetcher._proc_fetch_request, {"PartitionRecords", "MemoryRecords"}),
+        (Fetcher._proc_fetch_request, {"PartitionRecords", "MemoryRecords", "time", "timestamp"}),
         (AIOKafkaConsumer.start, {"Fetcher"}),
-        (AIOKafkaClient._metadata_update, {"MetadataRequest"}),  # one that creates no topic
         # … replaces this method, and reads these attributes.
         (PartitionRecords._unpack_records, {"_consumer_record", "has_next", "next_batch"}),
         (FetchResult.getall, {"check_assignment", "has_more"}),
@@ -45,6 +51,15 @@ def test_the_parser_is_the_compiled_one() -> None:
         (FetchResult._update_position, {"consumed_to", "state_value"}),
         (AIOKafkaConsumer.getmany, {"check_errors"}),
         (GroupCoordinator.__init__, {"_heartbeat_task", "_coordination_task"}),  # ended where the brokers are away
+        (GroupCoordinator.fetch_committed_offsets, {"_do_fetch_commit_offsets"}),  # with what was noted
+        # app/worker/kafka/client.py: a request that creates no topic.
+        (AIOKafkaClient._metadata_update, {"MetadataRequest"}),
+        (AIOKafkaClient._md_synchronizer, {"_metadata_update"}),
+        (AIOKafkaConsumer.__init__, {"_client"}),
+        (AIOKafkaProducer.__init__, {"client"}),
+        (AIOKafkaAdminClient.__init__, {"_client"}),
+        # app/worker/kafka/reaching.py: whether the other side has answered as a Kafka broker.
+        (AIOKafkaConnection._do_version_lookup, {"_versions"}),
         # app/worker/kafka/producer.py: what ends a producer that the brokers no longer answer.
         (Sender.close, {"_sender_task"}),
         # app/worker/http/publisher.py: what ends a producer that the brokers no longer answer.
@@ -53,6 +68,8 @@ def test_the_parser_is_the_compiled_one() -> None:
         # app/worker/kafka/membership.py: the recorded heartbeat, the ended fetcher, the asked rejoin.
         (GroupCoordinator._heartbeat_routine, {"_do_heartbeat"}),
         (GroupCoordinator.need_rejoin, {"_rejoin_needed_fut"}),
+        (GroupCoordinator.check_errors, {"_pending_exception", "_coordination_task"}),
+        (GroupCoordinator._push_error_to_user, {"_pending_exception", "_error_consumed_fut"}),
         (driver.AIOKafkaConsumerThread._create_consumer, {"_create_worker_consumer"}),
         (driver.Consumer._new_consumer_thread, {"AIOKafkaConsumerThread"}),
         (TableManager._update_channels, {"_tables_finalized", "_tables_registered"}),
@@ -64,6 +81,18 @@ def test_functions_use_the_names_that_are_bound(function: object, names: set[str
     code = function.__code__  # type: ignore[attr-defined]
     inner = [constant.co_names for constant in code.co_consts if inspect.iscode(constant)]
     assert names <= set(code.co_names).union(*inner)
+
+
+def test_every_client_is_told_to_create_no_topic() -> None:
+    """Of aiokafka's own accord they create what they ask for, where the brokers allow it."""
+    opened, told = Counter[str](), Counter[str]()
+    for path in Path(app.__file__).parent.rglob("*.py"):
+        text = path.read_text()
+        opened[str(path)] = len(re.findall(r"= (?:AIOKafka(?:Consumer|Producer|AdminClient)|Member)\(", text))
+        opened[str(path)] += len(re.findall(r"class \w+\(AIOKafka(?:Consumer|Producer)\)", text))
+        told[str(path)] = text.count("forbid_topic_creation(") - text.count("def forbid_topic_creation(")
+    assert +opened == +told
+    assert opened.total() == 6
 
 
 def test_faust_never_starts_its_fetcher_without_its_recovery() -> None:

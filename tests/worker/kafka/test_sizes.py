@@ -95,6 +95,15 @@ def test_what_is_refused_is_learnt_from_until_brokers_say_something_else() -> No
     assert (sizes.of(TOPIC), sizes.largest(TOPIC)) == (BATCH_BYTES, 1_000_000)
 
 
+def test_nothing_is_learnt_from_the_refusal_of_what_every_topic_takes() -> None:
+    sizes = Sizes(taking(inference_requests=60_000))
+    sizes.refuse(TOPIC, 300, 1)
+    sizes.refuse(TOPIC, LEAST_BATCH, 50)
+    assert (sizes.of(TOPIC), sizes.largest(TOPIC)) == (60_000, 60_000)
+    sizes.refuse(TOPIC, LEAST_BATCH + 100, 50)
+    assert (sizes.of(TOPIC), sizes.largest(TOPIC)) == (LEAST_BATCH, 60_000)
+
+
 def test_the_sentence_names_the_topic_and_its_limit_and_what_to_do() -> None:
     sizes = Sizes(taking(inference_requests=60_000, inference_log=None))
     assert sizes.sentence(TOPIC) == f"{TOPIC} takes 60000 bytes at once: raise its max.message.bytes"
@@ -142,7 +151,7 @@ class Producer:
 def a_batch(records: int) -> BatchBuilder:
     batch = BatchBuilder(BATCH_BYTES, 0)
     for _ in range(records):
-        batch.append(timestamp=0, key=b"k", value=bytes(1000), headers=[])
+        batch.append(timestamp=0, key=b"k", value=bytes(20_000), headers=[])
     return batch
 
 
@@ -161,11 +170,11 @@ def test_of_batches_that_are_refused_for_their_size_all_are_learnt_from(error: t
     with pytest.raises(KafkaConnectionError):
         asyncio.run(send(None, KafkaConnectionError()))
     assert sizes.of("t1") == BATCH_BYTES
-    with pytest.raises(RefusedBatchError, match=r"t1 of 20\d\d bytes and 2 records"):
+    with pytest.raises(RefusedBatchError, match=r"t1 of 40\d{3} bytes and 2 records"):
         asyncio.run(send(KafkaConnectionError(), error(), error(), None))
-    assert 1000 < sizes.of("t1") < 1100
+    assert 20_000 < sizes.of("t1") < 20_100
     assert sizes.largest("t1") == BATCH_BYTES
-    assert 1000 < sizes.of("t2") == sizes.largest("t2") < 1100
+    assert 20_000 < sizes.of("t2") == sizes.largest("t2") < 20_100
     assert sizes.of("t3") == BATCH_BYTES
 
 
@@ -183,4 +192,4 @@ def test_a_refused_batch_is_learnt_from_also_where_the_producer_breaks_by_it() -
 
     with pytest.raises(RefusedBatchError, match=TOPIC):
         asyncio.run(send())
-    assert sizes.of(TOPIC) < 1100
+    assert sizes.of(TOPIC) < 20_100

@@ -1,0 +1,169 @@
+"""Kafka that is away, refuses, or has other topics than before: what a worker says, and that it counts all the same."""
+
+import math
+import re
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from tests.live import servers
+from tests.live.servers import Kafka
+from tests.live.story import Event, expected, traffic
+from tests.live.test_exactness import COMMON
+from tests.live.test_intake import a_fleet, canonical, create, is_read, send
+from tests.live.workers import Fleet, Worker, assert_counts, produce, topic_settings, wait_for
+
+LAGS = ("tally_lag_events", "tally_lag_seconds", "tally_intake_lag_events")
+
+
+def values(worker: Worker, name: str) -> list[float]:
+    return [value for (found, _), value in worker.series().items() if found == name]
+
+
+def lines(worker: Worker, text: str) -> list[str]:
+    """The lines of a worker's log that hold this text."""
+    return [line for line in worker.log.read_text().splitlines() if text in line]
+
+
+def delete(bootstrap: str, *topics: str) -> None:
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    for done in admin.delete_topics(list(topics)).values():
+        done.result(30)
+    wait_for("the topics are gone", lambda: not names(bootstrap) & set(topics), 20)
+
+
+def names(bootstrap: str) -> set[str]:
+    return set(AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=30).topics)
+
+
+def test_brokers_that_are_away_are_said_and_the_lag_is_not_known(
+    own_kafka: Callable[..., Kafka], tmp_path: Path
+) -> None:
+    broker = own_kafka()
+    events = traffic(400, seed=31)
+    settings = topic_settings(broker.bootstrap, "away") | COMMON | {"PARTITIONS": "4", "INTAKE_TOPICS": "away-source"}
+    with Fleet(tmp_path, settings) as fleet:
+        create(broker.bootstrap, "away-source", 2)
+        worker = fleet.start()
+        wait_for("it is ready", worker.ready)
+        produce(settings, events[:200])
+        wait_for("it reads its source", lambda: bool(lines(worker, "intake reads")))
+        wait_for("all is read", lambda: {it for name in LAGS for it in values(worker, name)} == {0})
+        assert [max(values(worker, f"tally_{what}_age_seconds")) < 2 for what in ("fetch", "heartbeat")] == [True, True]
+        broker.kill()
+        wait_for("it is not ready", lambda: not worker.ready(), 10)
+        wait_for("the reason is there", lambda: "No Kafka broker answers" in "".join(worker.problems()), 10)
+        time.sleep(4)
+        (problem,) = worker.problems()
+        assert re.fullmatch(
+            r"Kafka has not answered for \d+ s\. No Kafka broker answers at .*: start one .*\.", problem
+        )
+        for name in LAGS:
+            assert [*map(math.isnan, values(worker, name))] in ([True], [True] * 3), name
+        assert min(values(worker, "tally_heartbeat_age_seconds")) > 3
+        broker.start()
+        wait_for("it is ready again", worker.ready, 60)
+        produce(settings, events[200:])
+        assert_counts(fleet, expected(events))
+        wait_for("the lag is known again", lambda: not any(math.isnan(it) for n in LAGS for it in values(worker, n)))
+        assert len(lines(worker, "Kafka has not answered")) == len(lines(worker, "Kafka answers again")) == 1
+        assert worker.stop() == 0
+
+
+def test_credentials_that_are_refused_while_it_runs_are_named(tmp_path: Path) -> None:
+    port, controller, client = (servers.free_port() for _ in range(3))
+    host = servers.HOST
+    login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+    overrides = {
+        "listeners": f"PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller},CLIENT://{host}:{client}",
+        "advertised.listeners": f"PLAINTEXT://{host}:{port},CLIENT://{host}:{client}",
+        "controller.quorum.voters": f"1@{host}:{controller}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,CLIENT:SASL_PLAINTEXT",
+        "sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.client.plain.sasl.jaas.config": f'{login} user_worker="sesame";',
+    }
+    with servers.kafka(tmp_path, port=port, own=True, overrides=overrides) as broker:
+        file = tmp_path / "server.properties"
+        try:
+            socket.create_connection((host, client), timeout=5).close()
+        except OSError:
+            pytest.skip("the broker runs in a container, which publishes one port, and this needs two")
+        settings = topic_settings(f"{host}:{client}", "refused") | COMMON | {"PARTITIONS": "2"}
+        settings |= {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "KAFKA_SASL_MECHANISM": "PLAIN"}
+        settings |= {"KAFKA_SASL_USERNAME": "worker", "KAFKA_SASL_PASSWORD": "sesame"}
+        with Fleet(tmp_path, settings) as fleet:
+            worker = fleet.start()
+            wait_for("it is ready", worker.ready)
+            broker.kill()
+            file.write_text(file.read_text().replace("sesame", "open"))
+            broker.start()
+            wait_for("it says why", lambda: "refuses the user 'worker'" in "".join(worker.problems()), 30)
+            assert not worker.ready()
+            broker.kill()
+            file.write_text(file.read_text().replace('"open"', '"sesame"'))
+            broker.start()
+            wait_for("it is ready again", worker.ready, 60)
+            assert "sesame" not in worker.log.read_text()
+
+
+def test_no_topic_comes_back_by_being_asked_for(own_kafka: Callable[..., Kafka], tmp_path: Path) -> None:
+    """The brokers create what is asked for, and the worker reads and writes all of these."""
+    broker = own_kafka(overrides={"auto.create.topics.enable": "true"})
+    events = traffic(100, seed=32)
+    settings = topic_settings(broker.bootstrap, "gone") | COMMON | {"PARTITIONS": "2", "INTAKE_TOPICS": "gone-source"}
+    topics = {"gone-requests", "gone-feedback", "gone-panes", "gone-dead-letters", "gone-source"}
+    with Fleet(tmp_path, settings) as fleet:
+        worker = fleet.start()
+        wait_for("it is ready", worker.ready)
+        create(broker.bootstrap, "gone-source", 2)
+        send(broker.bootstrap, "gone-source", map(canonical, events))
+        wait_for("all is committed", partial(is_read, broker.bootstrap, "gone-intake", "gone-source"))
+        delete(broker.bootstrap, *topics)
+        time.sleep(8)
+        assert not names(broker.bootstrap) & topics
+        (problem,) = worker.problems()
+        assert "Topics gone-feedback, gone-requests are not there any more: " in problem
+
+
+@pytest.mark.parametrize(
+    ("start", "runs"),
+    # While nobody runs the brokers delete a topic's offsets with it: then nobody knows that it was read before.
+    [("earliest", True), ("latest", True), ("earliest", False)],
+    ids=["while it runs", "while it runs, latest", "while it is away"],
+)
+def test_a_source_that_is_made_again_is_read_from_its_beginning(
+    kafka: Kafka, tmp_path: Path, start: str, runs: bool
+) -> None:
+    events = sorted(traffic(19, seed=33, broken=0), key=lambda event: event.key or b"")
+    puids = sorted({event.key or b"" for event in events})
+    parts = [[event for event in events if event.key in some] for some in (puids[:7], puids[7:17], puids[17:])]
+    assert [len(part) > 20 for part in parts] == [True, True, False]
+    assert len(parts[0]) < len(parts[1])
+    with a_fleet(kafka, tmp_path, "{}-source", 2) as (fleet, name):
+        source = f"{name}-source"
+        create(kafka.bootstrap, source, 1)
+        worker = fleet.start(START=start)
+        wait_for("the source is read", lambda: bool(lines(worker, "intake reads")) and worker.ready())
+        counted: list[Event] = []
+        for part in parts:
+            if counted:
+                if not runs:
+                    worker.stop()
+                delete(kafka.bootstrap, source)
+                create(kafka.bootstrap, source, 1)
+                if runs and part is parts[1]:
+                    time.sleep(5)  # the worker has seen it without records, too
+            elif start == "latest":
+                wait_for("it has begun", partial(is_read, kafka.bootstrap, f"{name}-intake", source))
+            send(kafka.bootstrap, source, map(canonical, part))
+            if counted and not runs:
+                worker = fleet.start(START=start)
+            counted += part
+            assert_counts(fleet, expected(counted), 20)
+        if runs:
+            assert len(lines(worker, f"topic={source} was deleted and made again: intake reads it")) == 2
