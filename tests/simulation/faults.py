@@ -47,6 +47,7 @@ def make_topic_anew(history: "History") -> None:
             return  # something would be lost
     log.info("%s is made anew", topic)
     history.gone += [record for old in broker.topics[topic] for record in (*old.deleted, *old.committed())]
+    history.made_anew = True
     broker.delete(topic)
     broker.create(topic, history.partitions)
     again = [told for told in history.written if told.topic == topic and told.plain]

@@ -101,7 +101,8 @@ class History:
         self._unwritten = list(reversed(self.story.told))
         self.written: list[Told] = []
         self.strange: set[TopicPartition] = set()  # changelogs in which others have written
-        self.gone: list[Record] = []  # what topics held that have been made anew
+        self.made_anew = False  # whether a topic has been
+        self.gone: list[Record] = []  # what it had held
         self._strangers = 0
         self._busy_until = 0.0  # the end of what is going on
 

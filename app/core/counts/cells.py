@@ -9,9 +9,9 @@ There are two kinds, and a cell says of itself which it is:
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-_WHOLE: Final = range(-(2**63), 2**63)
+import orjson
 
 
 class Latest(NamedTuple):
@@ -33,15 +33,21 @@ def later(one: Latest | None, other: Latest | None) -> Latest | None:
     return max(one, other)
 
 
-def plain_cells(columns: Columns) -> dict[str, Any]:
-    """Cells as JSON holds them: a sum is a number, as text where 64 bits cannot hold it; the latest of several values
-    is `[time, digest, value]`.
+def pack_cells(cells: Columns | Mapping[str, Columns]) -> bytes:
+    """Cells by column, or by row and column, as JSON: a sum is a number, as text where 64 bits cannot hold it; the
+    latest of several values is `[time, digest, value]`.
     """
-    return {column: cell if type(cell) is int and cell in _WHOLE else _plain(cell) for column, cell in columns.items()}
+    try:
+        return orjson.dumps(cells, default=list)  # which is asked for the latest of several values alone
+    except orjson.JSONEncodeError:
+        return orjson.dumps(_as_text(cells), default=list)
 
 
-def _plain(cell: Cell) -> Any:
-    return list(cell) if isinstance(cell, Latest) else str(cell)
+def _as_text(cells: Any) -> Any:
+    """The same with all sums as text."""
+    if isinstance(cells, Mapping):
+        return {name: _as_text(cell) for name, cell in cells.items()}
+    return str(cells) if type(cells) is int else cells
 
 
 def parse_cells(columns: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,9 +40,10 @@ _At = tuple[int, str, int]  # number of the account, level, pane
 class _Pane:
     """The rows of one pane of one account, and which of them have changed since they were written."""
 
-    __slots__ = ("changed", "rows", "spread", "together", "written")
+    __slots__ = ("changed", "prefix", "rows", "spread", "together", "written")
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: bytes) -> None:
+        self.prefix = prefix  # of its records' keys
         self.rows: dict[str, dict[str, Any]] = {}
         self.changed: set[str] = set()
         self.together = False  # a record of all rows is written
@@ -78,11 +79,12 @@ class _Pane:
         All rows stand in one value while they are few, and have at most so many bytes.
         """
         for row in self.changed:
-            columns = {column: cell for column, cell in self.rows.get(row, {}).items() if cell}
-            if columns:
-                self.rows[row] = columns
-            else:
-                self.rows.pop(row, None)
+            columns = self.rows.get(row)
+            if columns is None or 0 not in columns.values():
+                continue
+            self.rows[row] = {column: cell for column, cell in columns.items() if cell}
+            if not self.rows[row]:
+                del self.rows[row]
         whole = None
         if not self.spread and sum(map(len, self.rows.values())) <= MOST_CELLS_TOGETHER:
             whole = whole_value(self.rows)
@@ -138,14 +140,19 @@ class Counts:
         unbundle, atoms = self._numbers.unbundle, self._numbers.atoms
         for (account, fine), changes in delta.items():
             pane, is_late = self._pane_for(account, fine)
+            rows, changed = pane.rows, pane.changed.add
             gained: dict[Atom, int] = {}
             for number, amount in changes.items():
                 if amount:
                     for single in unbundle(number):
-                        row, column = atoms[single]
-                        pane.add(row, column, amount)
+                        atom = atoms[single]
+                        row, column = atom
+                        columns = rows.get(row)
+                        if columns is None:
+                            columns = rows[row] = {}
+                        columns[column] = columns.get(column, 0) + amount
+                        changed(row)
                         if is_late:
-                            atom = atoms[single]
                             gained[atom] = gained.get(atom, 0) + amount
             for atom, amount in gained.items():
                 if amount > 0:
@@ -179,8 +186,8 @@ class Counts:
         self._changed[at] = None
         pane = self._panes.get(at)
         if pane is None:
-            pane = self._panes[at] = _Pane()
             account, level, number = at
+            pane = self._panes[at] = _Pane(pane_prefix(self._numbers.accounts[account], level, number))
             if level != TOTAL:
                 self._by_pane.setdefault((level, number), set()).add(account)
         return pane
@@ -216,8 +223,7 @@ class Counts:
         """
         for at in self._changed:
             pane = self._panes[at]
-            account, level, number = at
-            prefix = pane_prefix(self._numbers.accounts[account], level, number)
+            prefix = pane.prefix
             self._row_keys -= pane.written
             for row, value in pane.records(most_bytes - len(prefix) - _ROOM_OF_ROW):
                 yield prefix + orjson.dumps(row) + b"]", value

@@ -16,7 +16,7 @@ import msgspec
 import orjson
 
 from app.core.counts.accounts import Account, Subject, parse_subject, subject_words
-from app.core.counts.cells import Cell, parse_cells, plain_cells
+from app.core.counts.cells import Cell, pack_cells, parse_cells
 from app.core.counts.panes import COARSE, FINE, TOTAL
 
 #: The rows of a pane that stand in one record.
@@ -84,12 +84,12 @@ def parse_key(raw: bytes) -> RowKey | Subject | Note:
 
 def row_value(columns: Mapping[str, Cell]) -> bytes:
     """The record value of one row."""
-    return orjson.dumps(plain_cells(columns))
+    return pack_cells(columns)
 
 
 def whole_value(rows: Rows) -> bytes:
     """The record value of a whole pane."""
-    return orjson.dumps({row: plain_cells(columns) for row, columns in rows.items()})
+    return pack_cells(rows)
 
 
 def parse_rows(row: str, raw: bytes) -> dict[str, dict[str, Any]]:

@@ -26,8 +26,8 @@ _GONE_AFTER: Final = 3
 class TopicWatch:
     """Looks at the topics again and again.
 
-    `sizes` is told what they take, `begin_anew` the name and the id of a canonical topic that has been made anew, and
-    `fail` ends the worker.
+    `sizes` is told what they take, `tell` the name and the id of each canonical topic at every look: whoever
+    reads it knows whether that is another one. `fail` ends the worker.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class TopicWatch:
         settings: Settings,
         facts: Mapping[str, TopicFacts],
         sizes: Sizes,
-        begin_anew: Callable[[str, str], None],
+        tell: Callable[[str, str], None],
         fail: Callable[[SetupError], None],
     ) -> None:
         self.troubles = Troubles()
@@ -43,7 +43,7 @@ class TopicWatch:
         self._topics = topics_of(settings)
         self._facts = dict(facts)
         self._sizes = sizes
-        self._begin_anew = begin_anew
+        self._tell = tell
         self._fail = fail
         self._missed: dict[str, int] = {}
 
@@ -90,12 +90,11 @@ class TopicWatch:
                     )
                 )
                 return
-            if now.id != before.id and before.id and now.id:
-                if topic.name in changelogs:
-                    self._fail(_gone(topic.name, "has been made anew"))
-                    return
-                if topic.name in settings.topics:
-                    self._begin_anew(topic.name, now.id)
+            if now.id != before.id and before.id and now.id and topic.name in changelogs:
+                self._fail(_gone(topic.name, "has been made anew"))
+                return
+            if topic.name in settings.topics:
+                self._tell(topic.name, now.id)
             self._facts[topic.name] = now
 
     def _miss(self, name: str, *, is_changelog: bool) -> None:

@@ -228,7 +228,6 @@ class Lane:
         for part in parts:
             part.shard.begin_anew(topic)
             part.shard.topic_ids[topic] = identity
-        self.upkeep.begin_anew(topic)
         self._point()
 
     def _take_loaded(self, parts: list[Partition]) -> None:

@@ -41,7 +41,7 @@ class Upkeep:
         #: Of partitions that were lost: how often since all was well, and how far they had been read. They are not well
         #: before an epoch has committed that reaches as far.
         self._losses: Counter[int] = Counter()
-        self._hurdles: dict[int, dict[str, int]] = {}
+        self._hurdles: dict[int, dict[tuple[str, str], int]] = {}  # by topic and its id
 
     @property
     def all_well(self) -> bool:
@@ -101,7 +101,10 @@ class Upkeep:
     def note_loss(self, part: Partition) -> None:
         """A partition has been lost."""
         self._losses[part.number] += 1
-        self._hurdles[part.number] = dict(part.shard.offsets)
+        ids = part.shard.topic_ids
+        self._hurdles[part.number] = {
+            (topic, ids.get(topic, "")): offset for topic, offset in part.shard.offsets.items()
+        }
         self._troubles.begin(
             _named([part.number]),
             f"Partition {part.number} was lost: {part.lost}. Its state is dropped; if it is still ours it is loaded "
@@ -115,7 +118,11 @@ class Upkeep:
             return
         # What lies behind the last event alone, markers of transactions, makes no epoch.
         reached = part.shard.offsets if not (part.has_news or part.committing) else committed
-        if all(reached.get(topic, 0) >= offset for topic, offset in hurdle.items()):
+        ids = part.shard.topic_ids
+        if all(
+            reached.get(topic, 0) >= offset or ids.get(topic, "") != identity  # it has been made anew since
+            for (topic, identity), offset in hurdle.items()
+        ):
             self._forget(part.number)
             self._troubles.end(_named([part.number]))
 
@@ -124,11 +131,6 @@ class Upkeep:
         self.damaged.pop(number, None)
         self._forget(number)
         self._troubles.forget(_named([number]))
-
-    def begin_anew(self, topic: str) -> None:
-        """A topic has been made anew: nobody need get as far in it as before."""
-        for hurdle in self._hurdles.values():
-            hurdle.pop(topic, None)
 
     def _forget(self, number: int) -> None:
         self._losses.pop(number, None)

@@ -32,10 +32,10 @@ class Watched:
     """A watch, and what it has said."""
 
     def __init__(self) -> None:
-        self.anew: list[tuple[str, str]] = []
+        self.told: list[tuple[str, str]] = []
         self.failures: list[str] = []
         self.sizes = Sizes()
-        self.watch = TopicWatch(SETTINGS, facts(), self.sizes, lambda *remade: self.anew.append(remade), self._fail)
+        self.watch = TopicWatch(SETTINGS, facts(), self.sizes, lambda *told: self.told.append(told), self._fail)
 
     def _fail(self, error: SetupError) -> None:
         self.failures.append(str(error))
@@ -48,13 +48,15 @@ class Watched:
 def test_what_stays_as_it_is_is_no_news() -> None:
     watched = Watched()
     watched.look(3)
-    assert (watched.anew, watched.failures, [*watched.watch.troubles]) == ([], [], [])
+    assert (watched.failures, [*watched.watch.troubles]) == ([], [])
+    assert set(watched.told) == {(topic, f"id of {topic}") for topic in SETTINGS.topics}
 
 
-def test_a_canonical_topic_made_anew_is_begun_anew_once() -> None:
+def test_whoever_reads_a_canonical_topic_is_told_its_id_at_every_look() -> None:
+    """Partitions that were being loaded at the look before know nothing of it yet."""
     watched = Watched()
     watched.look(3, requests=TopicFacts(4, "another"))
-    assert watched.anew == [(REQUESTS, "another")]
+    assert watched.told.count((REQUESTS, "another")) == 3
     assert not watched.failures
 
 
