@@ -127,17 +127,29 @@ def _words(kind: str, word: Any) -> Any:
 
 
 def _word(kind: str, words: list[Any]) -> Any:
+    """The word that stands in the changelog as this list. Raises an error of many kinds where it is none."""
     match kind:
         case "l":
-            return Leg(*words)
+            return Leg(*_all(words, str))
         case "i":
-            return Identity(*words)
+            return Identity(*_all(words, str))
         case "a":
-            return Atom(*words)
+            return Atom(*_all(words, str))
         case "s":
             return Account(parse_subject(words[0]), words[1])
+        case "c":
+            return _all(words, str)
+        case "b":
+            return _all(words, int)
         case _:
-            return tuple(words)
+            leg, text = words
+            return *_all([leg], int), *_all([text], str)
+
+
+def _all(words: list[Any], of: type) -> tuple[Any, ...]:
+    if type(words) is not list or not all(type(word) is of for word in words):
+        raise ValueError(f"no list of {of.__name__}")
+    return tuple(words)
 
 
 def _key(kind: str, number: int) -> bytes:

@@ -86,7 +86,15 @@ class Exchange(msgspec.Struct, array_like=True, gc=False):
 
 
 class _Age(msgspec.Struct, array_like=True, gc=False):
+    """The age of an exchange, at a fraction of the cost of decoding it. A value without all fields is no exchange."""
+
     newest: int
+    legs: msgspec.Raw
+    feedbacks: msgspec.Raw
+    counted: msgspec.Raw
+    rows: msgspec.Raw
+    detections: msgspec.Raw
+    held: msgspec.Raw
 
 
 _encode_into = msgspec.msgpack.Encoder().encode_into
@@ -121,6 +129,5 @@ def row_labels(exchange: Exchange) -> list[RowLabels]:
     return rows
 
 
-#: The newest record timestamp alone, at a fraction of the cost.
 decode_age = msgspec.msgpack.Decoder(_Age).decode
 decode = msgspec.msgpack.Decoder(Exchange).decode

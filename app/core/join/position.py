@@ -47,7 +47,7 @@ def read_position(raw: bytes) -> Position:
         if known == FORMAT:
             return msgspec.json.decode(raw, type=Position)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise DamagedError("its mark cannot be read") from None
+        raise DamagedError("its mark cannot be read; start afresh with another TALLY_APP_ID") from None
     writer, way = ("newer", "run that version, or") if known > FORMAT else ("older", "to count the topics anew,")
     raise StateError(
         f"a{'n' * (known < FORMAT)} {writer} Tally has written the state (format {known}; this one has {FORMAT}): "

@@ -117,12 +117,15 @@ class ParsedFetcher(Fetcher):  # type: ignore[misc]
     may have so many bytes aside; what comes beyond that is left where aiokafka puts it, and waited for.
     """
 
+    #: What its lists are.
+    records_class = ParsedRecords
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.answered_at = time.monotonic()
         # Where aiokafka asks for the time an answer has come: this is noted, and stamped by a clock that never jumps.
         fetch = with_globals(
-            Fetcher._proc_fetch_request, PartitionRecords=ParsedRecords, MemoryRecords=Batches, time=self
+            Fetcher._proc_fetch_request, PartitionRecords=self.records_class, MemoryRecords=Batches, time=self
         )
         self._proc_fetch_request = MethodType(fetch, self)
         self.reset()
@@ -181,9 +184,7 @@ class ParsedFetcher(Fetcher):  # type: ignore[misc]
 class ChangelogFetcher(ParsedFetcher):
     """The same for changelogs."""
 
-    _proc_fetch_request = with_globals(
-        Fetcher._proc_fetch_request, PartitionRecords=ChangelogRecords, MemoryRecords=Batches
-    )
+    records_class = ChangelogRecords
 
 
 class _Arrivals(OrderedDict[TopicPartition, Any]):

@@ -13,7 +13,7 @@ import aiokafka.codec
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.cluster import ClusterMetadata
-from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED
+from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED, Fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
@@ -23,7 +23,14 @@ from hypothesis import strategies as st
 
 from app.core.wire.records import Record
 from app.worker.kafka.batches import Batches
-from app.worker.kafka.consumer import ParsedRecords, RecordConsumer
+from app.worker.kafka.consumer import (
+    ChangelogFetcher,
+    ChangelogRecords,
+    ParsedFetcher,
+    ParsedRecords,
+    RecordConsumer,
+    Stranger,
+)
 from app.worker.kafka.metadata import TopicFacts
 
 TIME: Final = 1_795_244_400_000
@@ -261,3 +268,24 @@ def test_a_consumer_knows_no_offset_before_it_has_partitions() -> None:
         await consumer.stop()
 
     asyncio.run(test())
+
+
+# -- changelogs -------------------------------------------------------------------------------------------------------
+
+
+def test_of_a_changelog_what_no_transaction_has_written_is_a_strangers() -> None:
+    data = Batches(a_batch(0, 1, producer=7) + a_marker(2, 7, COMMIT) + a_batch(3, 4))
+    lists = ChangelogRecords(TopicPartition("t", 0), data, [], 0, None, None, True, READ_COMMITTED)
+    records, _ = lists.take(10)
+    assert [(record.offset, type(record)) for record in records] == [
+        (0, Record), (1, Record), (3, Stranger), (4, Stranger),
+    ]  # fmt: skip
+    assert [record.value for record in records] == [b"value of %d" % offset for offset in (0, 1, 3, 4)]
+
+
+@pytest.mark.parametrize(("fetcher", "lists"), [(ParsedFetcher, ParsedRecords), (ChangelogFetcher, ChangelogRecords)])
+def test_strangers_are_told_of_changelogs_alone(
+    fetcher: type[ParsedFetcher], lists: type[ParsedRecords], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Fetcher, "__init__", lambda *_: None)
+    assert fetcher()._proc_fetch_request.__func__.__globals__["PartitionRecords"] is lists
