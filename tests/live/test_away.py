@@ -1,21 +1,27 @@
-"""Kafka that is away, refuses, or has other topics than before: what a worker says, and that it counts all the same."""
+"""Kafka that is away, refuses, deletes, or has other topics than before: what a worker says, and that it counts."""
 
+import json
 import math
 import re
 import socket
 import time
+import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.live import servers
 from tests.live.servers import Kafka
-from tests.live.story import Event, expected, traffic
+from tests.live.story import TYPES, Event, expected, traffic
+from tests.live.test_cli import Tally
 from tests.live.test_exactness import COMMON
-from tests.live.test_intake import a_fleet, canonical, create, is_read, send
+from tests.live.test_intake import a_fleet, canonical, create, is_read, send, total
 from tests.live.workers import Fleet, Worker, assert_counts, produce, topic_settings, wait_for
 
 LAGS = ("tally_lag_events", "tally_lag_seconds", "tally_intake_lag_events")
@@ -167,3 +173,81 @@ def test_a_source_that_is_made_again_is_read_from_its_beginning(
             assert_counts(fleet, expected(counted), 20)
         if runs:
             assert len(lines(worker, f"topic={source} was deleted and made again: intake reads it")) == 2
+
+
+def test_old_events_that_are_sent_are_kept_until_they_are_read(own_kafka: Callable[..., Kafka], tmp_path: Path) -> None:
+    """The capture of last month, while no worker runs and the brokers look every two seconds what is too old."""
+    broker = own_kafka(overrides={"log.retention.check.interval.ms": "2000"})
+    tally = Tally(broker.bootstrap)
+    tally.settings["INTAKE_TOPICS"] = f"{tally.id}-source"
+    tally.says("topics", "--create")
+    create(broker.bootstrap, f"{tally.id}-source", 1)
+    then = int((time.time() - 30 * 86400) * 1000)
+    moment = datetime.fromtimestamp(then / 1000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    answer = json.dumps({"data": {"ndarray": [[0.2, 0.8]]}})
+    lines: list[dict[str, Any]] = []
+    for number in range(20):
+        puid = f"old-{number}"
+        headers = [
+            "ce_type",
+            TYPES["response"],
+            "ce_requestid",
+            puid,
+            "ce_inferenceservicename",
+            "s",
+            "ce_modelid",
+            "m",
+        ]
+        response = {"topic": tally.responses, "key": puid, "payload": answer, "ts": then}
+        lines += [response | {"headers": some} for some in (headers, [*headers, "ce_time", moment])]
+        plain = {"puid": puid, "kind": "feedback", "payload": {"reward": 1}}
+        lines.append({"topic": f"{tally.id}-source", "key": None, "payload": json.dumps(plain), "ts": then})
+    file = tmp_path / "old.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    said = tally.says("send", file)
+    assert said.startswith(
+        "sent 60 events to 2 topics\n60 events had a time at which the brokers might delete the record"
+    )
+    time.sleep(6)
+    with Fleet(tmp_path, tally.settings | {"SESSION_TIMEOUT": "3s"}) as fleet:
+        worker = fleet.start()
+        wait_for("all is counted", lambda: total(worker, "tally_exchanges", part="response") == 20, 30)
+        wait_for("the rewards too", lambda: total(worker, "tally_rewards") == 20, 30)
+        wait_for("nothing waits", lambda: total(worker, "tally_lag_events") == 0)
+        assert total(worker, "tally_duplicates_total", kind="response") == 20  # the same event of the same time
+        assert total(worker, "tally_lost_events_total") == 0
+        known = json.loads(worker.get("/api/exchanges/old-3"))
+        assert (known["legs"][0]["response_time"], known["feedback_time"]) == (moment, moment)
+
+
+def test_records_that_the_brokers_deleted_before_they_were_read_are_counted(kafka: Kafka, tmp_path: Path) -> None:
+    with a_fleet(kafka, tmp_path, "{}-source", 2) as (fleet, name):
+        source = f"{name}-source"
+        create(kafka.bootstrap, source, 1)
+        worker = fleet.start()
+        wait_for("the source is read", lambda: bool(lines(worker, "intake reads")))
+        events = traffic(20, seed=34, broken=0)
+        send(kafka.bootstrap, source, map(canonical, events[:10]))
+        wait_for("all is committed", partial(is_read, kafka.bootstrap, f"{name}-intake", source))
+        worker.stop()
+        send(kafka.bootstrap, source, map(canonical, events[10:]))
+        admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+        for done in admin.delete_records([TopicPartition(source, 0, 17)]).values():
+            done.result(30)
+        worker = fleet.start()
+        wait_for("they are counted", lambda: total(worker, "tally_lost_events_total", topic=source) == 7)
+        (line,) = lines(worker, "were deleted by its retention before intake read them")
+        assert f"topic={source} partition=0: 7 records from offset 10 on" in line
+
+
+@pytest.mark.parametrize("key", [(7).to_bytes(8, "big"), b"\0\0\0\1\x2a\x06abc"], ids=["a Java long", "Avro"])
+def test_events_under_keys_that_are_no_puids_count_as_under_their_own(kafka: Kafka, tmp_path: Path, key: bytes) -> None:
+    events = traffic(60, seed=35, broken=0)
+    settings = topic_settings(kafka.bootstrap, f"keys-{uuid.uuid4().hex[:8]}") | COMMON | {"PARTITIONS": "4"}
+    with Fleet(tmp_path, settings) as fleet:
+        worker = fleet.start()
+        wait_for("it is ready", worker.ready)
+        produce(settings, [event._replace(key=key) for event in events])
+        assert_counts(fleet, expected(events), 30)
+        assert total(worker, "tally_rekeyed_total") == len(events)
+        assert total(worker, "tally_rejected_total") == 0
