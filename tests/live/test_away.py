@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewPartitions
 
 from tests.live import servers
 from tests.live.servers import Kafka
@@ -34,6 +34,13 @@ def values(worker: Worker, name: str) -> list[float]:
 def lines(worker: Worker, text: str) -> list[str]:
     """The lines of a worker's log that hold this text."""
     return [line for line in worker.log.read_text().splitlines() if text in line]
+
+
+def check(settings: dict[str, str]) -> str:
+    """What `tally check` says with these settings."""
+    tally = Tally(settings["KAFKA_BOOTSTRAP_SERVERS"])
+    tally.settings = settings
+    return tally.run("check").stdout.decode()
 
 
 def delete(bootstrap: str, *topics: str) -> None:
@@ -122,7 +129,7 @@ def test_no_topic_comes_back_by_being_asked_for(own_kafka: Callable[..., Kafka],
     broker = own_kafka(overrides={"auto.create.topics.enable": "true"})
     events = traffic(100, seed=32)
     settings = topic_settings(broker.bootstrap, "gone") | COMMON | {"PARTITIONS": "2", "INTAKE_TOPICS": "gone-source"}
-    topics = {"gone-requests", "gone-feedback", "gone-panes", "gone-dead-letters", "gone-source"}
+    topics = {"gone-requests", "gone-feedback", "gone-dead-letters", "gone-source"}
     with Fleet(tmp_path, settings) as fleet:
         worker = fleet.start()
         wait_for("it is ready", worker.ready)
@@ -134,6 +141,9 @@ def test_no_topic_comes_back_by_being_asked_for(own_kafka: Callable[..., Kafka],
         assert not names(broker.bootstrap) & topics
         (problem,) = worker.problems()
         assert "Topics gone-feedback, gone-requests are not there any more: " in problem
+        checked = check(settings)
+        assert f"- Worker {worker.url}: Kafka has not answered" in checked
+        assert checked.endswith("Not fine: see above.\n")
 
 
 @pytest.mark.parametrize(
@@ -231,6 +241,10 @@ def test_records_that_the_brokers_deleted_before_they_were_read_are_counted(kafk
         wait_for("all is committed", partial(is_read, kafka.bootstrap, f"{name}-intake", source))
         worker.stop()
         send(kafka.bootstrap, source, map(canonical, events[10:]))
+        waiting = len(events) - 10
+        assert f"- {waiting} events wait for the intake ({name}-intake) and no worker reads them" in check(
+            fleet.settings
+        )
         admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
         for done in admin.delete_records([TopicPartition(source, 0, 17)]).values():
             done.result(30)
@@ -251,3 +265,19 @@ def test_events_under_keys_that_are_no_puids_count_as_under_their_own(kafka: Kaf
         assert_counts(fleet, expected(events), 30)
         assert total(worker, "tally_rekeyed_total") == len(events)
         assert total(worker, "tally_rejected_total") == 0
+
+
+def test_partitions_that_no_worker_reads_are_not_fine(kafka: Kafka, tmp_path: Path) -> None:
+    settings = topic_settings(kafka.bootstrap, f"more-{uuid.uuid4().hex[:8]}") | COMMON | {"PARTITIONS": "2"}
+    with Fleet(tmp_path, settings) as fleet:
+        worker = fleet.start()
+        wait_for("it is ready", worker.ready)
+        wait_for("it is found", lambda: f"Worker:  {worker.url} answers" in check(settings))
+        assert check(settings).endswith("Fine: a worker finds all that it needs.\n")
+        topic = settings["FEEDBACK_TOPIC"]
+        admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+        for done in admin.create_partitions([NewPartitions(topic, 4)]).values():
+            done.result(30)
+        checked = check(settings)
+        assert f"- Topic {topic}: no worker of {settings['APP_ID']} reads the partitions 2, 3. If" in checked
+        assert checked.endswith("Not fine: see above.\n")
