@@ -54,6 +54,7 @@ class Stub:
         server.router.add_post("/_mget", self.mget)
         server.router.add_route("*", "/_index_template/{name}", self.template)
         server.router.add_put("/{index}", self.create)
+        server.router.add_head("/{index}", self.exists)
         server.router.add_put("/{index}/_alias/{alias}", self.create)
         return server
 
@@ -81,6 +82,9 @@ class Stub:
         if name not in self.templates:
             return answered(404, {"error": {"type": "resource_not_found_exception"}})
         return answered(200, {"index_templates": [{"name": name, "index_template": self.templates[name]}]})
+
+    async def exists(self, request: web.Request) -> web.Response:
+        return answered(200 if request.match_info["index"] in self.aliases else 404, None)
 
     async def create(self, request: web.Request) -> web.Response:
         index, alias = request.match_info["index"], request.match_info.get("alias")
@@ -309,7 +313,7 @@ def test_a_conflict_is_no_refusal() -> None:
 
 
 def test_what_is_not_there_needs_no_removal() -> None:
-    assert results(told(Stub(items(404)), writing(a_write(body=None)))) == {"0": "conflict"}
+    assert results(told(Stub(items(404)), writing(a_write(body=None)))) == {"0": "absent"}
 
 
 @pytest.mark.parametrize(("status", "kind"), [(413, "too large"), (400, "action_request_validation_exception")])
@@ -344,6 +348,31 @@ def test_documents_are_found_as_they_are() -> None:
             await node.close()
 
     assert told(stub, act) == {("i", "a"): (9, {"x": 1})}
+
+
+def test_where_a_document_was_removed_a_removal_tells_and_makes_no_index() -> None:
+    async def act(settings: Settings) -> Any:
+        node = Elasticsearch(settings)
+        try:
+            return await node.moved({("i", "a"): 7, ("i", "b"): 8, ("j", "a"): 9})
+        finally:
+            await node.close()
+
+    def answer(actions: list[Line]) -> Answer:
+        return 200, {
+            "items": [
+                {"delete": {"status": 409, "error": {"type": "version_conflict_engine_exception"}}},
+                {"delete": {"status": 404}},
+            ]
+        }
+
+    stub = Stub(answer)
+    stub.aliases = {"i": "alias"}
+    assert told(stub, act) == {("i", "a")}
+    removal = {"_index": "i", "version_type": "external_gte"}
+    assert stub.bulks == [
+        [{"delete": removal | {"_id": "a", "version": 7}}, {"delete": removal | {"_id": "b", "version": 8}}]
+    ]
 
 
 def test_a_document_that_cannot_be_read_now_is_not_taken_for_missing() -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
 from elastic_transport import TransportError
@@ -51,20 +52,22 @@ class Result(Enum):
     """What became of a write."""
 
     WRITTEN = "written"
-    CONFLICT = "conflict"  # a document is there, as new as this or newer
+    CONFLICT = "conflict"  # a document is there, as new as this or newer, or one was removed with such a version
+    ABSENT = "absent"  # there was nothing to remove
     REFUSED = "refused"  # for itself: it would be refused again
     LATER = "later"  # for no fault of its own
     TOO_MANY = "too many"  # the request was refused for its size, or for one of its documents
 
 
 class Write(NamedTuple):
-    """A document to write to a place (index, id): with a version only over older ones, with none only where there is
-    no document. Without a body what is there is removed.
+    """A document to write to a place (index, id): with a version only over older ones (`or_same`: or over one of the
+    same version), with none only where there is no document. Without a body what is there is removed.
     """
 
     place: Place
     version: int | None
     body: bytes | dict[str, Any] | None
+    or_same: bool = False
 
 
 class Outcome(NamedTuple):
@@ -129,8 +132,8 @@ class Elasticsearch:
         return found
 
     async def write(self, writes: Sequence[Write]) -> AsyncIterator[tuple[Write, Outcome]]:
-        """Write all. Each is yielded once it is known what became of it: WRITTEN, CONFLICT or REFUSED. What fails for
-        no fault of its own is tried again until it lands.
+        """Write all. Each is yielded once it is known what became of it: WRITTEN, CONFLICT, ABSENT or REFUSED. What
+        fails for no fault of its own is tried again until it lands.
         """
         waiting = [(list(writes), BULK_DOCUMENTS)]
         with self._trouble.watch() as watch:
@@ -154,6 +157,20 @@ class Elasticsearch:
                 if trouble is not None:
                     waiting.append((later, most))
                     await watch.wait(trouble.kind, trouble.reason)
+
+    async def moved(self, versions: Mapping[Place, int]) -> set[Place]:
+        """Of places without a document, those where one was removed with a higher version than is given for it.
+
+        Only to a write does Elasticsearch say so, and what writes nothing is a removal. One without `or_same` would be
+        in conflict with itself when it is asked again. Where there is no index there was no document, and a removal
+        would make the index.
+        """
+        there: set[str] = set()
+        for index in sorted({index for index, _ in versions}):
+            if await self._ask(partial(self._client.indices.exists, index=index)):
+                there.add(index)
+        removals = [Write(place, version, None, True) for place, version in versions.items() if place[0] in there]
+        return {write.place async for write, outcome in self.write(removals) if outcome.result is Result.CONFLICT}
 
     # -- one attempt --------------------------------------------------------------------------------------------------
 
@@ -215,8 +232,10 @@ class Elasticsearch:
             result = Result.TOO_MANY if split else Result.LATER
             return Outcome(result, sentence(whole, self._settings), kind_of(whole))
         kind = type_of(told)
-        if kind == "version_conflict_engine_exception" or not kind:  # nothing was there to be removed
+        if kind == "version_conflict_engine_exception":
             return Outcome(Result.CONFLICT)
+        if not kind:
+            return Outcome(Result.ABSENT)
         of_index = kind in _TEMPORARY or told["error"].get("reason", "").startswith(_OF_THE_INDEX)
         if status == 413 or (status == 400 and not of_index):
             return Outcome(Result.REFUSED, reason_of(told))
@@ -278,12 +297,12 @@ class _Watch:
 
 async def _actions(writes: Sequence[Write]) -> AsyncIterator[Any]:
     """The lines of a bulk request."""
-    for number, (place, version, body) in enumerate(writes):
+    for number, (place, version, body, or_same) in enumerate(writes):
         if number % _SLICE == _SLICE - 1:
             await asyncio.sleep(0)
         about: dict[str, Any] = dict(zip(("_index", "_id"), place, strict=True))
         if version is not None:
-            about |= {"version": version, "version_type": "external"}
+            about |= {"version": version, "version_type": "external_gte" if or_same else "external"}
         yield {"delete" if body is None else "create" if version is None else "index": about}, body
 
 

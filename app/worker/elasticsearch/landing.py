@@ -14,6 +14,12 @@
   version beyond the end of the log is of a log that is no more; such a document is taken as it is and counted on.
 - Where it is not known in which index a document is, or it moves to another, one record of a puid is written at a time:
   what the next one says depends on where the one before has left the document.
+- A document that has moved was removed, with the version of the record that moved it, wherever an earlier record would
+  write it: that is refused. Nothing refuses a `create` there, so only what stays where it begins is created unread. Nor
+  is there anything in the index of another engine, which a writer takes that does not know the engine: where it finds
+  no document, it asks first whether one was removed. What Elasticsearch remembers of what it has removed it forgets
+  after `index.gc_deletes` (an hour, by the templates), and when it starts the shard anew: a writer that wakes later
+  than that, with a record from before the move, leaves a second document.
 """
 
 import asyncio
@@ -205,9 +211,6 @@ class Landing:
         """Write documents. Those that only begin are tried unread; what conflicts, and all others, are read and merged.
         Returns those that were refused as several records make them.
         """
-        if self._daily:
-            for index in sorted({place[0] for place in steps_of}):
-                await self._elasticsearch.prepare_alias(index, index.rpartition("-")[0])
         begun: list[Write] = []
         unread: list[Place] = []
         unknown = self.known.unknown(steps_of)
@@ -216,6 +219,7 @@ class Landing:
                 begun.append(Write(place, None, steps[0].beginning))
             else:
                 unread.append(place)
+        await self._prepare(begun)
         async for write, outcome in self._elasticsearch.write(begun):
             steps = steps_of[write.place]
             if outcome.result is Result.WRITTEN:
@@ -242,6 +246,7 @@ class Landing:
         wanted = {there for some in changes.values() for change in some for there in change.places}
         found = self.known.find(wanted)
         found |= await self._elasticsearch.find(sorted(wanted - found.keys()))
+        gone = await self._moved(steps_of, changes, found)
         writes: list[Write] = []
         asked: dict[Place, Place] = {}  # for which place of a step a document is written
         moved: dict[Place, list[Write]] = {}  # what is removed once it is there
@@ -249,10 +254,14 @@ class Landing:
             if number % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
             there, old, before = standing(changes[place][-1], found)
-            version, known = steps[-1].version, 0
-            if old is not None:
-                known = old.version if there in found else 0  # it moves: what it has in its new place is nothing yet
-            if known > version and known >= FIRST_VERSION + await self._end_of(steps[0].logged[0]):
+            version = steps[-1].version
+            known = found[there].version if there in found else 0  # where it moves, its new place has nothing yet
+            newest = max((found[it].version for it in (there, *before) if it in found), default=0)
+            end = FIRST_VERSION + await self._end_of(steps[0].logged[0]) if newest > version else 0
+            if newest < end or not gone.isdisjoint(changes[place][-1].places):
+                self._results["unchanged"] += 1  # others are ahead
+                continue
+            if known > version and known >= end:
                 version, known = known + 1, 0
             try:
                 body = None if old is None else old.body
@@ -274,6 +283,7 @@ class Landing:
         if writes:
             self._typical = max(1, sum(len(write.body or b"") for write in writes) // len(writes))
         refused: list[Place] = []
+        await self._prepare(writes)
         async for write, outcome in self._elasticsearch.write(writes):
             steps = steps_of[asked[write.place]]
             if outcome.result is Result.WRITTEN:
@@ -289,6 +299,28 @@ class Landing:
         async for write, _ in self._elasticsearch.write([gone for some in moved.values() for gone in some]):
             self.known.note(write.place, write.version or 0, None)
         return refused
+
+    async def _prepare(self, writes: list[Write]) -> None:
+        """Make the indices of days that are written to, with their aliases."""
+        if self._daily:
+            for index in sorted({write.place[0] for write in writes}):
+                await self._elasticsearch.prepare_alias(index, index.rpartition("-")[0])
+
+    async def _moved(
+        self, steps_of: Steps, changes: dict[Place, list[Change]], found: dict[Place, Found]
+    ) -> set[Place]:
+        """Of documents that are found nowhere, and whose engine is not known: where later records have removed them.
+
+        They would be written in the index of the likelier engine, and that takes them if they were in the other's.
+        """
+        versions = {
+            (index, place[1]): steps[-1].version
+            for place, steps in (steps_of.items() if self._daily else ())
+            for change in changes[place][-1:]
+            if change.elsewhere and found.keys().isdisjoint(change.places)
+            for index in change.elsewhere
+        }
+        return await self._elasticsearch.moved(versions) if versions else set()
 
     def _made_again(
         self, step: Step, made: dict[tuple[TopicPartition, int], dict[Place, Change]]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -15,10 +15,10 @@ from app.core.events import Reason
 from app.core.outputs.documents.changes import Documents
 from app.core.outputs.documents.merging import Change
 from app.core.outputs.documents.places import Place
-from app.core.rules import Rulebook
+from app.core.rules import Rulebook, Rules
 from app.core.stats import Stats
 from app.core.wire.records import Record
-from app.exporters.elasticsearch.writes import Found, Outcome, Result, Write
+from app.exporters.elasticsearch.writes import Elasticsearch, Found, Outcome, Result, Write
 from app.worker.elasticsearch.landing import FIRST_VERSION, Batch, Landing
 from tests.builders import a_feedback, a_request, a_response, run
 from tests.core.outputs.test_documents import shelf
@@ -26,6 +26,8 @@ from tests.core.outputs.test_documents import shelf
 TP: Final = TopicPartition("inference-log", 0)
 KSERVE: Final = {"ce_servingengine": b"inferenceservice"}
 MIDNIGHT: Final = 17 * 3600  # after 07:00
+PLAIN: Final = Rulebook()
+SCORED: Final = (Rules("ns/seldon/default/*", scored_model="scored"),)
 
 
 class CrashError(Exception):
@@ -41,6 +43,7 @@ class Index:
         self.writes_left: float = float("inf")
         self.log: list[Place] = []
         self.reads: list[int] = []
+        self.asked_whether_moved = 0
 
     @property
     def read(self) -> int:
@@ -63,6 +66,13 @@ class Index:
             self.writes_left -= 1
             yield write, Outcome(self._write(write))
 
+    async def moved(self, versions: Mapping[Place, int]) -> set[Place]:
+        """Asked as the real one is asked: by a removal."""
+        self.asked_whether_moved += len(versions)
+        found = {place for place, version in versions.items() if self.kept.get(place, (0, None))[0] > version}
+        self.kept |= {place: (version, None) for place, version in versions.items() if place not in found}
+        return found
+
     async def prepare_alias(self, index: str, alias: str) -> None:
         assert index.startswith(alias)
 
@@ -81,14 +91,54 @@ class Index:
         return Result.WRITTEN
 
 
+class Connection:
+    """A worker's way to an Elasticsearch: it may stall before any request, as if the worker had."""
+
+    def __init__(self, index: Index | Elasticsearch) -> None:
+        self.requests_left: float = float("inf")
+        self.stalled = asyncio.Event()
+        self._index = index
+        self._awake = asyncio.Event()
+
+    def wake(self) -> None:
+        self.requests_left = float("inf")
+        self._awake.set()
+
+    async def find(self, places: Sequence[Place]) -> dict[Place, Found]:
+        await self._request()
+        return await self._index.find(places)
+
+    async def write(self, writes: Sequence[Write]) -> AsyncIterator[tuple[Write, Outcome]]:
+        for write in writes:
+            await self._request()
+            async for outcome in self._index.write([write]):
+                yield outcome
+
+    async def moved(self, versions: Mapping[Place, int]) -> set[Place]:
+        await self._request()
+        return await self._index.moved(versions)
+
+    async def prepare_alias(self, index: str, alias: str) -> None:
+        await self._index.prepare_alias(index, alias)
+
+    async def _request(self) -> None:
+        if not self.requests_left:
+            self.stalled.set()
+            await self._awake.wait()
+        self.requests_left -= 1
+
+
 class Writer:
     """A worker's landing, and how far it has committed."""
 
-    def __init__(self, index: Index, log: Sequence[Record], *, daily: bool = False) -> None:
-        self.documents = Documents(Rulebook(), daily=daily)
+    def __init__(
+        self, index: Index | Elasticsearch, log: Sequence[Record], *, daily: bool = False, rules: Rulebook = PLAIN
+    ) -> None:
+        self.documents = Documents(rules, daily=daily)
         self.stats, self.results = Stats(), Counter[str]()
+        self.connection = Connection(index)
         self._log = log
-        elasticsearch: Any = index
+        elasticsearch: Any = self.connection
         self.landing = Landing(elasticsearch, self.documents, self.stats, self.results, self._end_of, daily=daily)
 
     async def _end_of(self, tp: TopicPartition) -> int:
@@ -101,23 +151,36 @@ class Writer:
         return batch
 
     def land(self, begin: int, end: int) -> Batch:
+        return asyncio.run(self.landed(begin, end))
+
+    async def landed(self, begin: int, end: int) -> Batch:
         batch = self.batch(begin, end)
-        asyncio.run(self.landing.write(batch, set(batch.puids)))
+        await self.landing.write(batch, set(batch.puids))
         return batch
 
+    async def stalled(self, begin: int, end: int, requests: int) -> asyncio.Task[None]:
+        """Begin to land, and stall after so many requests."""
+        self.connection.requests_left = requests
+        batch = self.batch(begin, end)
+        task = asyncio.create_task(self.landing.write(batch, set(batch.puids)))
+        stall = asyncio.create_task(self.connection.stalled.wait())
+        await asyncio.wait([task, stall], return_when=asyncio.FIRST_COMPLETED)
+        stall.cancel()
+        return task
 
-def a_log(records: Sequence[Any], batches: Iterable[int] = ()) -> list[Record]:
-    logged = run(records, batches, logs=True).logged
+
+def a_log(records: Sequence[Any], batches: Iterable[int] = (), rules: Sequence[Rules] = ()) -> list[Record]:
+    logged = run(records, batches, rules=rules, logs=True).logged
     return [Record(offset, 0, key, value) for offset, (key, value) in enumerate(logged)]
 
 
-def wanted(log: Iterable[Record], *, daily: bool = False) -> dict[Place, Any]:
-    return shelf([record.value or b"" for record in log], daily=daily)
+def wanted(log: Iterable[Record], *, daily: bool = False, rules: Sequence[Rules] = ()) -> dict[Place, Any]:
+    return shelf([record.value or b"" for record in log], rules, daily=daily)
 
 
 @st.composite
 def stories(draw: st.DrawFn) -> list[Any]:
-    """Events of some puids, around midnight, in any order; each puid is KServe's or Seldon's."""
+    """Events of some puids, around midnight, in any order; each puid is a KServe model's or a Seldon graph's."""
     events: list[Any] = []
     for puid in draw(st.lists(st.sampled_from("abcd"), unique=True, min_size=1)):
         engine = draw(st.sampled_from([{}, KSERVE]))
@@ -125,50 +188,68 @@ def stories(draw: st.DrawFn) -> list[Any]:
         rows = draw(st.integers(1, 2))
         common: Any = {"puid": puid, "service": service}
         times = st.integers(MIDNIGHT - 2, MIDNIGHT + 2)
-        if draw(st.booleans()):
-            events.append(a_request({"data": {"ndarray": [[1]] * rows}}, at=draw(times), headers=engine, **common))
-        if draw(st.booleans()):
-            events.append(a_response(*[1] * rows, at=draw(times), headers=engine, **common))
+        for model in ["m"] if engine else draw(st.sampled_from([["m"], ["m", "scored"]])):
+            more = common | {"model": model, "headers": engine}
+            if draw(st.booleans()):
+                events.append(a_request({"data": {"ndarray": [[1]] * rows}}, at=draw(times), **more))
+            if draw(st.booleans()):
+                events.append(a_response(*[1] * rows, at=draw(times), **more))
         for number in range(draw(st.integers(0, 3))):
             reward = draw(st.sampled_from([0, 1]))
             events.append(a_feedback(draw(st.sampled_from([0, 1])), reward=reward, at=MIDNIGHT + number, **common))
     return draw(st.permutations(events))
 
 
-@given(stories(), st.data(), st.booleans())
-def test_any_cut_any_crash_and_a_late_writer_leave_the_same(story: list[Any], data: st.DataObject, daily: bool) -> None:
-    log = a_log(story, [1] * len(story))
+@given(stories(), st.data(), st.booleans(), st.sampled_from([(), SCORED]))
+def test_any_cut_any_crash_and_a_late_writer_leave_the_same(
+    story: list[Any], data: st.DataObject, daily: bool, rules: tuple[Rules, ...]
+) -> None:
+    log = a_log(story, [1] * len(story), rules)
     index = Index()
-    writer = Writer(index, log, daily=daily)
-    late: list[tuple[Writer, Batch]] = []
+    asyncio.run(some_history(log, index, data, daily=daily, rules=Rulebook(rules)))
+    assert index.documents() == wanted(log, daily=daily, rules=rules)
+
+
+async def some_history(log: list[Record], index: Index, data: st.DataObject, *, daily: bool, rules: Rulebook) -> None:
+    """The log lands somehow."""
+
+    def new_writer() -> Writer:
+        return Writer(index, log, daily=daily, rules=rules)
+
+    writer = new_writer()
+    late: list[tuple[Writer, asyncio.Task[None]]] = []
     done = 0
     while done < len(log):
         for one in [one for one in late if data.draw(st.booleans())]:
-            asyncio.run(one[0].landing.write(one[1], set(one[1].puids)))
+            await woken(*one)
             late.remove(one)
         end = data.draw(st.integers(done + 1, len(log)))
         how = data.draw(st.sampled_from(["lands", "dies", "is late", "is another"]))
         if how == "is another":
-            writer = Writer(index, log, daily=daily)
+            writer = new_writer()
         if how == "is late":  # it was taken for dead: others do its work, cut otherwise, and meanwhile it wakes
-            late.append((writer, writer.batch(done, end)))
-            writer = Writer(index, log, daily=daily)
+            late.append((writer, await writer.stalled(done, end, data.draw(st.integers(0, 8)))))
+            writer = new_writer()
             continue
         if how == "dies":
             index.writes_left = data.draw(st.integers(0, 4))
             try:
-                writer.land(done, end)
+                await writer.landed(done, end)
             except CrashError:
-                writer = Writer(index, log, daily=daily)
+                writer = new_writer()
                 continue
             finally:
                 index.writes_left = float("inf")
         else:
-            writer.land(done, end)
+            await writer.landed(done, end)
         done = end
-    for sleeper, batch in late:
-        asyncio.run(sleeper.landing.write(batch, set(batch.puids)))
-    assert index.documents() == wanted(log, daily=daily)
+    for one in late:
+        await woken(*one)
+
+
+async def woken(writer: Writer, task: asyncio.Task[None]) -> None:
+    writer.connection.wake()
+    await task
 
 
 def test_a_document_that_only_begins_is_not_read() -> None:
@@ -252,6 +333,66 @@ def test_a_record_of_many_rows_is_understood_once(monkeypatch: pytest.MonkeyPatc
     asyncio.run(writer.landing.write(batch, set(batch.puids)))
     assert index.documents() == wanted(log)
     assert len(understood) <= len(log)
+
+
+def _of(model: str) -> Any:
+    return {"service": "seldon", "model": model}
+
+
+#: Stories of a document that begins in the index of one day and moves to that of another: the events, and the rules.
+MOVES: Final = [
+    pytest.param(
+        [
+            a_response(1, at=MIDNIGHT, service="kserve", headers=KSERVE),
+            a_feedback(0, at=MIDNIGHT + 1, service="kserve"),
+            a_request(at=MIDNIGHT - 1, service="kserve", headers=KSERVE),
+            a_feedback(1, at=MIDNIGHT + 2, service="kserve"),
+        ],
+        (),
+        id="the late one does not know the engine",
+    ),
+    pytest.param(
+        [
+            a_request(at=MIDNIGHT, **_of("second")),
+            a_response(1, at=MIDNIGHT + 1, **_of("second")),
+            a_request(at=MIDNIGHT - 1, **_of("first")),
+        ],
+        (),
+        id="the document has begun with a request",
+    ),
+    pytest.param(
+        [
+            a_response(1, at=MIDNIGHT + 2, **_of("first")),
+            a_request(at=MIDNIGHT - 1, **_of("first")),
+            a_request(at=MIDNIGHT, **_of("scored")),
+            a_response(1, at=MIDNIGHT + 1, **_of("scored")),
+        ],
+        SCORED,
+        id="the document moves there and back",
+    ),
+]
+
+
+@pytest.mark.parametrize(("story", "rules"), MOVES)
+def test_who_is_late_leaves_a_document_that_has_moved_where_it_is(story: list[Any], rules: tuple[Rules, ...]) -> None:
+    log = a_log(story, [1] * len(story), rules)
+    for number in range(len(log)):
+        index = Index()
+        for begin in range(len(log)):
+            Writer(index, log, daily=True, rules=Rulebook(rules)).land(begin, begin + 1)
+        Writer(index, log, daily=True, rules=Rulebook(rules)).land(number, number + 1)
+        assert index.documents() == wanted(log, daily=True, rules=rules)
+        assert len(index.documents()) == 1
+
+
+@pytest.mark.parametrize(("at", "read"), [(0, 0), (MIDNIGHT - 3600, 0), (MIDNIGHT - 60, 1), (MIDNIGHT + 60, 1)])
+def test_in_daily_indices_only_what_begins_near_midnight_is_read_first(at: float, read: int) -> None:
+    log = a_log([a_request(at=at), a_response(1, at=at + 1)])
+    index = Index()
+    Writer(index, log, daily=True).land(0, len(log))
+    assert index.read == read
+    assert index.documents() == wanted(log, daily=True)
+    assert index.asked_whether_moved == 0
 
 
 def test_a_document_that_cannot_move_stays_where_it_is() -> None:

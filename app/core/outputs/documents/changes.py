@@ -35,6 +35,9 @@ from app.core.outputs.documents.redaction import hides_class, redacted, without
 from app.core.rules import Rulebook
 
 _MOST_ENGINES: Final = 10_000
+_DAY: Final = 86_400 * 10**6  # µs
+#: Within so many µs of midnight the requests of one prediction, to several models, may be of two days.
+_NEAR_MIDNIGHT: Final = 600 * 10**6
 _SOURCES: Final = ("io.seldon.serving.", "org.kubeflow.serving.", "io.kserve.serving.")
 _REQUEST, _RESPONSE, _FEEDBACK, _OUTLIER, _DRIFT = (kind.value for kind in Kind)
 _LOGGED: Final = (_REQUEST, _RESPONSE, _OUTLIER)
@@ -53,6 +56,7 @@ class _PredictorDocuments:
     reward: float | None = None
     elsewhere: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
+    may_move: bool = False
 
 
 class Documents:
@@ -152,6 +156,7 @@ class Documents:
             if requests:
                 times = {time for answer in answers for time in (answer.request_time, answer.response_time) if time}
                 documents.before = tuple(sorted({plain + day_suffix(time) for time in times} - {documents.index}))
+            documents.may_move = (documents.time + _NEAR_MIDNIGHT) % _DAY < 2 * _NEAR_MIDNIGHT
 
     # -- changes ------------------------------------------------------------------------------------------------------
 
@@ -289,7 +294,13 @@ def _change(found: dict[Place, Change], documents: _PredictorDocuments, number: 
     change = found.get(place)
     if change is None:
         change = found[place] = Change(
-            place, documents.head, documents.time, documents.scored, documents.elsewhere, documents.before
+            place,
+            documents.head,
+            documents.time,
+            documents.scored,
+            documents.elsewhere,
+            documents.before,
+            documents.may_move,
         )
     return change
 

@@ -60,7 +60,8 @@ class Change:
     """What one joined record says of one document. `place` is where it is written.
 
     The record may not say by which engine it was logged: if the document is in an index `elsewhere`, it is changed
-    there. If it is still in one of `before`, the indices of other days, it moves from there.
+    there. If it is still in one of `before`, the indices of other days, it moves from there. `may_move`: what another
+    model of the predictor was asked may yet move it to another day.
     """
 
     place: Place
@@ -69,6 +70,7 @@ class Change:
     scored: str | None
     elsewhere: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
+    may_move: bool = False
     pieces: dict[str, Piece] = field(default_factory=dict)
     stated: list[Stated] = field(default_factory=list)
     state: State | None = None
@@ -79,8 +81,8 @@ class Change:
 
     @property
     def begins(self) -> bool:
-        """Whether the document is, most likely, not there yet."""
-        return _REQUEST in self.pieces and not self.elsewhere and not self.before
+        """Whether the document is, most likely, not there yet, and begins where it stays."""
+        return _REQUEST in self.pieces and not self.elsewhere and not self.before and not self.may_move
 
     @property
     def places(self) -> list[Place]:
