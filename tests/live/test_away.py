@@ -13,16 +13,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions
+from confluent_kafka.admin import (
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewPartitions,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from tests.live import servers
 from tests.live.servers import Kafka
 from tests.live.story import TYPES, Event, expected, traffic
-from tests.live.test_cli import Tally
+from tests.live.test_cli import Tally, _allow, guarded
 from tests.live.test_exactness import COMMON
 from tests.live.test_intake import a_fleet, canonical, create, is_read, send, total
 from tests.live.workers import Fleet, Worker, assert_counts, produce, topic_settings, wait_for
+
+__all__ = ["guarded"]  # a fixture, found by its name
 
 LAGS = ("tally_lag_events", "tally_lag_seconds", "tally_intake_lag_events")
 
@@ -281,3 +292,29 @@ def test_partitions_that_no_worker_reads_are_not_fine(kafka: Kafka, tmp_path: Pa
         checked = check(settings)
         assert f"- Topic {topic}: no worker of {settings['APP_ID']} reads the partitions 2, 3. If" in checked
         assert checked.endswith("Not fine: see above.\n")
+
+
+def test_a_right_that_is_withdrawn_while_it_runs_is_named_and_waited_for(
+    guarded: tuple[Kafka, str], tmp_path: Path
+) -> None:
+    server, address = guarded
+    tally = Tally(server.bootstrap)
+    rights = yaml.safe_load(tally.says("topics", "--yaml"))["acls"]
+    _allow(server.bootstrap, rights)
+    worker_settings = tally.as_user("worker", address).settings | {"SESSION_TIMEOUT": "3s", "PARTITIONS": "2"}
+    with Fleet(tmp_path, worker_settings) as fleet:
+        worker = fleet.start()
+        wait_for("it is ready", worker.ready)
+        admin = AdminClient({"bootstrap.servers": server.bootstrap})
+        of_group = AclBindingFilter(
+            ResourceType.GROUP, tally.id, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
+        )
+        for done in admin.delete_acls([of_group]).values():
+            done.result(10)
+        sentence = (
+            f"The group {tally.id} does not take it (GroupAuthorizationFailedError): `tally topics` lists the ACLs"
+        )
+        wait_for("it says why", lambda: sentence in "".join(worker.problems()), 20)
+        _allow(server.bootstrap, rights)
+        wait_for("it is ready again", worker.ready, 30)
+        assert len(lines(worker, sentence)) == len(lines(worker, "Kafka answers again")) == 1

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 #: How long asking for the reason may take.
 _ASK_SECONDS: Final = 20.0
+#: Between two calls of `watch`: a process that did not run for longer has not listened either.
+_ASLEEP_SECONDS: Final = 1.0
 #: How often it is asked for again: brokers that come back may refuse.
 _AGAIN_SECONDS: Final = 10.0
 
@@ -66,7 +68,7 @@ class Contact:
         self._refusal = refusal
         self._reason_of = reason_of
         self._clock = clock
-        self._begun = clock()
+        self._begun = self._watched_at = self._awake_since = clock()
         self._since: float | None = None  # of the silence
         self._reason = ""
         self._asking: asyncio.Task[None] | None = None
@@ -77,7 +79,11 @@ class Contact:
 
     def watch(self) -> None:
         """Note when answers cease and when they come again."""
-        silence = self._silence()
+        now = self._clock()
+        if now - self._watched_at > _ASLEEP_SECONDS:  # this process stood still: who should have listened?
+            self._awake_since = now
+        self._watched_at = now
+        silence = self._silence(now)
         if silence is not None and self._since is None:
             self._since = self._clock() - silence
             self._reason = ""
@@ -104,9 +110,11 @@ class Contact:
             return None
         return f"Kafka has not answered for {self._clock() - self._since:.0f} s. {self._reason}".rstrip()
 
-    def _silence(self) -> float | None:
+    def _silence(self, now: float) -> float | None:
         """For how long nothing has been answered, where that is too long."""
         most = self._settings.session_timeout
+        if now - self._awake_since <= most:
+            return None
         age = self.heartbeat_age()
         if age > most:
             return age

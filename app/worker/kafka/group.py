@@ -30,6 +30,7 @@ from app.worker.kafka.consumer import OpenConsumer
 from app.worker.kafka.group_consumer import GroupConsumer
 from app.worker.kafka.metadata import TopicFacts
 from app.worker.kafka.progress import Progress
+from app.worker.kafka.topic_ids import TopicIds
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +42,6 @@ _LEAVE_SECONDS: Final = 5.0
 _NEVER_MS: Final = 2**31 - 1
 #: How often topics are looked at, as they may have been made again.
 _LOOK_SECONDS: Final = 3.0
-#: What is noted with an offset: the id of the topic that it is of.
-_NOTE: Final = "topic-id="
 
 
 class _RemadeError(Exception):
@@ -128,9 +127,8 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
         self._found = False  # whether this round has found anything
         self._handed: dict[TopicPartition, int] = {}  # the `next_offset` that was handed out last
         self._open: set[TopicPartition] = set()  # of which not all that was handed out is committed
-        self._ids: dict[str, str] = {}  # of the topics that are read, as they were when partitions were given last
+        self._ids = TopicIds(name)
         self._met = False  # whether the ids have been compared with those of the committed offsets
-        self._said: dict[str, str] = {}  # the ids of topics that were made again, as the log has them
         self._look_at = 0.0
         self._well_at = 0.0  # when the session has lasted so long that it goes well
         self._unflushed: Exception | None = None
@@ -330,6 +328,15 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
                     tp.topic, tp.partition, offset, self._name, goals[tp],
                 )  # fmt: skip
 
+    def _move(self, turn: int, offsets: Mapping[TopicPartition, int]) -> bool:
+        """Read on from other offsets, which are handed out. Not if the partitions have been given anew meanwhile."""
+        if turn != self._turn or self._consumer is None:
+            return False
+        for tp, offset in offsets.items():
+            self._consumer.seek(tp, offset)
+            self._handed[tp] = -1  # so that `read` hands out this one
+        return True
+
     # -- which topics these are ---------------------------------------------------------------------------------------
 
     async def _meet(self, consumer: GroupConsumer) -> None:
@@ -338,15 +345,17 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
         async with asyncio.timeout(self._settings.session_timeout):
             ids = {name: facts.id for name, facts in (await consumer.describe(self._topics)).items()}
             notes = await consumer.committed_notes(self._mine) if any(ids.values()) else {}
-            remade = [tp for tp in self._mine if self._is_of_another(tp, notes.get(tp, ""), ids.get(tp.topic, ""))]
+            remade = [
+                tp for tp in self._mine if self._ids.is_of_another(tp.topic, notes.get(tp, ""), ids.get(tp.topic, ""))
+            ]
             beginnings = await consumer.beginning_offsets(remade) if remade else {}
         if turn != self._turn:
             return
-        self._ids |= {name: known for name, known in ids.items() if known}  # one that is away may come back as another
+        self._ids.learn(ids)
         self._met = True
         self._look_at = asyncio.get_running_loop().time() + _LOOK_SECONDS
         if remade and self._move(turn, beginnings):
-            self._say_remade({tp.topic for tp in remade}, ids)
+            self._ids.say_remade({tp.topic for tp in remade}, ids)
 
     async def _look(self, consumer: GroupConsumer) -> None:
         """See whether a topic has been made again. Then the session ends, and the next one begins with what is new."""
@@ -357,37 +366,16 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
             log.debug("%s could not look at its topics: %r", self._name, error)
             return
         ids = {name: facts.id for name, facts in found.items()}
-        remade = {name for name, known in self._ids.items() if ids.get(name, known) not in ("", known)}
+        remade = self._ids.remade(ids)
         if remade:
-            self._say_remade(remade, ids)
+            self._ids.say_remade(remade, ids)
             raise _RemadeError
-
-    def _is_of_another(self, tp: TopicPartition, note: str, topic_id: str) -> bool:
-        """Whether the group's offset is of another topic than the one that has its name now, as far as is known."""
-        noted = note.removeprefix(_NOTE) if note.startswith(_NOTE) else ""
-        known = noted or self._ids.get(tp.topic, "")
-        return bool(known and topic_id) and known != topic_id
-
-    def _say_remade(self, topics: Collection[str], ids: Mapping[str, str]) -> None:
-        for topic in sorted(topics):
-            if self._said.get(topic) != ids[topic]:
-                log.warning("topic=%s was deleted and made again: %s reads it from its beginning", topic, self._name)
-                self._said[topic] = ids[topic]
-
-    def _move(self, turn: int, offsets: Mapping[TopicPartition, int]) -> bool:
-        """Read on from other offsets, which are handed out. Not if the partitions have been given anew meanwhile."""
-        if turn != self._turn or self._consumer is None:
-            return False
-        for tp, offset in offsets.items():
-            self._consumer.seek(tp, offset)
-            self._handed[tp] = -1  # so that `read` hands out this one
-        return True
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit where reading goes on. What others have been given is theirs: they go on at the last commit."""
         if self._unflushed is not None:  # what was read before a rebalance must not be committed after it
             raise self._unflushed
-        noted = {tp: (offset, _NOTE + self._ids.get(tp.topic, "")) for tp, offset in offsets.items()}
+        noted = {tp: (offset, self._ids.note(tp.topic)) for tp, offset in offsets.items()}
         try:
             await self._member().commit(noted)
         except (CommitFailedError, IllegalStateError) as error:

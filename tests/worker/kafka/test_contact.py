@@ -80,6 +80,25 @@ def test_a_silence_that_outlasts_a_session_is_said_once_when_it_begins_and_once_
     run(test)
 
 
+def test_a_process_that_stood_still_itself_has_a_sessions_time_to_listen_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def test(world: World) -> None:
+        await world.pass_by(20, heard=True)
+        await asyncio.sleep(30)
+        world.unread = ["asked"]
+        await world.pass_by(1, heard=False)
+        assert world.contact.heartbeat_age() > 30
+        world.unread = []
+        await world.pass_by(20, heard=True)
+        assert messages(caplog) == []
+        await asyncio.sleep(30)
+        await world.pass_by(11, heard=False)
+        assert len(messages(caplog)) == 1
+
+    run(test)
+
+
 def test_before_the_reason_is_known_the_silence_is_said_alone() -> None:
     async def test(world: World) -> None:
         await world.pass_by(10.2, heard=False)
@@ -90,6 +109,7 @@ def test_before_the_reason_is_known_the_silence_is_said_alone() -> None:
 
 def test_partitions_that_nobody_serves_are_a_silence_too(caplog: pytest.LogCaptureFixture) -> None:
     async def test(world: World) -> None:
+        await world.pass_by(20, heard=True)
         world.unread = ["asked", "told"]
         await world.pass_by(5, heard=True)
         assert messages(caplog) == [
