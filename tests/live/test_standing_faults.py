@@ -20,6 +20,7 @@ from tests.live.standing import (
     delete,
     delete_records,
     only_of,
+    problems,
     put,
     raise_partitions,
     refusal,
@@ -142,7 +143,15 @@ def test_a_changelog_that_is_deleted_while_a_worker_runs_ends_it(kafka: Kafka, t
         delete(settings, topic)
         create(settings, topic, cleanup_policy="compact")
         produce(settings, traffic(30, seed=33, broken=0))
-        for sentence in (refusal(worker), refusal(fleet.start())):
+        sentences = [refusal(worker)]
+        again = fleet.start()
+        wait_for(
+            "the next one ends, or says what is missing",
+            lambda: again.process.poll() is not None or problems(again) != [],
+        )
+        sentences += problems(again) or [refusal(again)]
+        assert not again.ready()
+        for sentence in sentences:
             assert topic in sentence
             assert "TALLY_APP_ID" in sentence
 
