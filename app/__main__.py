@@ -89,6 +89,9 @@ def send(file: str, topic: str | None, present: bool) -> None:
     "ts" (milliseconds; the present where there is none). It may be compressed (.gz); - is standard input. The
     partition is the key's (murmur2); "partition" and "offset" are not looked at. A wrong line ends it: all lines
     before are sent, none after.
+
+    An event that is older than half of what its topic keeps, or of TALLY_EXCHANGE_RETENTION, gets a younger record, so
+    that the brokers do not delete it before it is read; the event's own time stays.
     """
     from app.cli.send import send as run
 

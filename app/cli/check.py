@@ -1,23 +1,22 @@
 """`tally check`: settings, rules, brokers, topics and the groups on one screen, with a verdict at its end."""
 
-import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, for_code
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
 from app.cli.client import run
+from app.cli.groups import Group, find_group, gets_on, sentence_of, standstill, unread_partitions
 from app.cli.screen import counted, screen, table
+from app.cli.workers import ask_workers, problems_of
 from app.core.counts.panes import Window
 from app.exporters.elasticsearch import client
 from app.models_file import load_rulebook
 from app.settings import Settings, SettingsError, is_pattern, load_settings, parse_duration
-from app.worker.kafka.client import SetupError, client_options, forbid_topic_creation
+from app.worker.kafka.client import SetupError
 from app.worker.kafka.topics import (
     admin_client,
     describe_cluster,
@@ -26,14 +25,6 @@ from app.worker.kafka.topics import (
     topic_problems,
     topics_of,
 )
-
-
-class Group(NamedTuple):
-    """A consumer group: its state as Kafka names it, its members, and the events that it has yet to read."""
-
-    state: str
-    members: int
-    lag: Mapping[str, int] | None  # by topic; None before the first commit
 
 
 def check() -> bool:
@@ -132,14 +123,45 @@ async def _check_kafka(console: Console, settings: Settings) -> list[str]:
         for note in topic_notes(wanted, cluster.topics, settings):
             console.print(f"Note:    {note}", soft_wrap=True)
         counts = {topic: cluster.partitions[topic] for topic in settings.topics if topic in cluster.partitions}
-        said = await _group_sentence(admin, settings, settings.app_id, counts)
-        console.print(f"Group:   {settings.app_id}, {said}", soft_wrap=True)
+        group = await find_group(admin, settings, settings.app_id, counts)
+        console.print(f"Group:   {settings.app_id}, {sentence_of(group)}", soft_wrap=True)
+        if isinstance(group, Group):
+            problems += unread_partitions(group, counts)
         if settings.intake_topics:
             sources = await find_sources(admin, settings)
             console.print(f"Intake:  {_sources_sentence(settings, sources)}", soft_wrap=True)
-            said = await _group_sentence(admin, settings, settings.intake_group, sources)
-            console.print(f"         {settings.intake_group}, {said}", soft_wrap=True)
+            problems += await _check_reader(console, admin, settings, "the intake", settings.intake_group, sources)
+        if settings.elasticsearch_url is not None and settings.log_topic in cluster.partitions:
+            joined = {settings.log_topic: cluster.partitions[settings.log_topic]}
+            console.print(f"Joined:  {settings.log_topic}, for the documents in Elasticsearch", soft_wrap=True)
+            name = settings.documents_group
+            problems += await _check_reader(console, admin, settings, "the document writer", name, joined)
+        panes = cluster.partitions.get(settings.panes_topic)
+        if isinstance(group, Group) and group.members and panes is not None:
+            said = await ask_workers(settings, panes)
+            for worker in said:
+                what = "does not answer from here" if worker.problems is None else "answers"
+                console.print(f"Worker:  {worker.url} {what}", soft_wrap=True)
+            problems += problems_of(said)
     return problems
+
+
+async def _check_reader(
+    console: Console,
+    admin: AIOKafkaAdminClient,
+    settings: Settings,
+    role: str,
+    name: str,
+    partitions: Mapping[str, int],
+) -> list[str]:
+    """Print what a group that reads topics for the workers is doing; the sentences of what is wrong with it."""
+    group = await find_group(admin, settings, name, partitions)
+    console.print(f"         {name}, {sentence_of(group)}", soft_wrap=True)
+    if isinstance(group, str):
+        return []
+    watched = bool(group.members and group.behind)
+    moves = not watched or await gets_on(admin, settings, group, partitions)
+    return list(standstill(group, role, moves=moves))
 
 
 def _sources_sentence(settings: Settings, sources: Mapping[str, int]) -> str:
@@ -148,51 +170,3 @@ def _sources_sentence(settings: Settings, sources: Mapping[str, int]) -> str:
     awaited = [name for name in settings.intake_topics if not is_pattern(name) and name not in sources]
     waits = f"; does not exist yet and is waited for: {', '.join(awaited)}" if awaited else ""
     return f"reads {found or 'no topic so far'}{waits}"
-
-
-async def _group_sentence(
-    admin: AIOKafkaAdminClient, settings: Settings, name: str, partitions: Mapping[str, int]
-) -> str:
-    """What a group is doing, and how far it is behind on these topics."""
-    try:
-        async with asyncio.timeout(15):
-            group = await _group(admin, settings, name, partitions)
-    except (KafkaError, OSError, TimeoutError) as error:
-        return f"not known ({type(error).__name__})"
-    if group.state == "Dead":
-        return "not there yet: no worker has run"
-    members = f"{group.state}, {counted(group.members, 'member')}"
-    if group.lag is None:
-        return f"{members}; it has committed nothing yet"
-    lags = ", ".join(f"{topic} {lag}" for topic, lag in group.lag.items())
-    return f"{members}; {counted(sum(group.lag.values()), 'event')} behind ({lags})"
-
-
-async def _group(admin: AIOKafkaAdminClient, settings: Settings, name: str, partitions: Mapping[str, int]) -> Group:
-    (described,) = await admin.describe_consumer_groups([name])
-    (group,) = described.to_object()["groups"]
-    if group["error_code"]:
-        raise for_code(group["error_code"])
-    committed = await admin.list_consumer_group_offsets(name)
-    lag = await _lag(settings, partitions, {tp: offset for tp, (offset, _) in committed.items() if offset >= 0})
-    return Group(group["state"], len(group["members"]), lag)
-
-
-async def _lag(
-    settings: Settings, partitions: Mapping[str, int], committed: Mapping[TopicPartition, int]
-) -> Mapping[str, int] | None:
-    tps = [TopicPartition(topic, number) for topic, count in partitions.items() for number in range(count)]
-    if not committed.keys() & set(tps):
-        return None
-    consumer = AIOKafkaConsumer(**client_options(settings), enable_auto_commit=False)
-    forbid_topic_creation(consumer._client)
-    await consumer.start()
-    try:
-        consumer.assign(tps)
-        beginnings, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-    finally:
-        await consumer.stop()
-    lag = dict.fromkeys(partitions, 0)
-    for tp in tps:
-        lag[tp.topic] += max(0, ends[tp] - max(beginnings[tp], committed.get(tp, 0)))
-    return lag

@@ -11,6 +11,7 @@ from aiokafka.errors import ClusterAuthorizationFailedError, KafkaError
 
 from app.settings import Settings
 from app.worker.kafka.client import SetupError, client_options, forbid_topic_creation, unreachable
+from app.worker.kafka.metadata import TopicFacts
 from app.worker.kafka.producer import close_producer
 from app.worker.kafka.topics import admin_client, describe_cluster
 
@@ -46,9 +47,11 @@ async def open_producer(settings: Settings, **options: Any) -> AsyncIterator[AIO
         await close_producer(producer)
 
 
-async def require_topic(settings: Settings, name: str) -> None:
-    """Raise `SetupError` where a topic does not exist: a producer alone might create it, with other partitions."""
+async def require_topic(settings: Settings, name: str) -> TopicFacts:
+    """What the brokers say of a topic. Raises `SetupError` where it does not exist."""
     async with admin_client(settings) as admin:
-        if name not in (await describe_cluster(admin, [name])).partitions:
-            hint = "run `tally topics --create`" if name in settings.topics else "create it first"
-            raise SetupError(f"Topic {name} does not exist: {hint}.")
+        facts = (await describe_cluster(admin, [name])).topics.get(name)
+    if facts is None:
+        hint = "run `tally topics --create`" if name in settings.topics else "create it first"
+        raise SetupError(f"Topic {name} does not exist: {hint}.")
+    return facts

@@ -45,8 +45,23 @@ class Reader:
     ) -> list[Placed]:
         """The last `count` wanted records of a topic in the order of their times.
 
+        Any partition may be the one that has all of the last.
+        """
+        found = await self._last_of_each(topic, partitions, count, wanted)
+        found.sort(key=lambda placed: (placed.record.timestamp, placed.partition, placed.record.offset))
+        return found[-count:]
+
+    async def newest(self, topic: str, partitions: int, wanted: Callable[[Record], bool]) -> list[Placed]:
+        """The last wanted record of each partition that has one."""
+        return await self._last_of_each(topic, partitions, 1, wanted)
+
+    async def _last_of_each(
+        self, topic: str, partitions: int, count: int, wanted: Callable[[Record], bool]
+    ) -> list[Placed]:
+        """The last `count` wanted records of each partition.
+
         Offsets may hold no record, or one that is not wanted, so more and more of a partition is read until there are
-        enough: it may be the one that has all of the last.
+        enough.
         """
         tps = [TopicPartition(topic, number) for number in range(partitions)]
         self._consumer.assign(tps)
@@ -60,8 +75,7 @@ class Reader:
             tps = [tp for tp in tps if len(read[tp]) < count and starts[tp] > beginnings[tp]]
             found += [placed for tp, records in read.items() if tp not in tps for placed in records]
             span *= 10
-        found.sort(key=lambda placed: (placed.record.timestamp, placed.partition, placed.record.offset))
-        return found[-count:]
+        return found
 
     async def follow(self) -> AsyncIterator[Placed]:
         """The records that come to all topics that have been read, for ever."""

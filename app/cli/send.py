@@ -8,6 +8,7 @@ import asyncio
 import json
 import re
 import sys
+import time
 from collections import deque
 from typing import Any, NamedTuple
 
@@ -29,8 +30,11 @@ from app.cli.client import ACLS_HINT, open_producer, require_topic, run
 from app.cli.ends import InputError
 from app.cli.lines import ReadError, Source
 from app.cli.screen import counted
+from app.core.dialects.dating import younger
+from app.core.dialects.understand import Arrival
 from app.settings import Settings, load_settings
 from app.worker.kafka.client import SetupError, unreachable
+from app.worker.kafka.metadata import RETENTION
 
 _LARGEST_RECORD_BYTES = 16 << 20  # what the brokers take is for them to say
 _BATCH_BYTES = 1 << 17
@@ -129,11 +133,13 @@ def _headers(content: Any) -> list[tuple[str, bytes | None]]:
 
 
 class _Sending:
-    """Events on their way, in order; `sent` counts the acknowledged ones."""
+    """Events on their way, in order; `sent` counts those that are acknowledged, `aged` those in younger records."""
 
     def __init__(self, producer: AIOKafkaProducer, settings: Settings, name: str) -> None:
         self.sent = 0
-        self.topics: set[str] = set()
+        self.aged = 0
+        #: The topics that were met, and the age in ms that a record of each may have at most.
+        self.topics: dict[str, int] = {}
         self._producer = producer
         self._settings = settings
         self._name = name
@@ -143,6 +149,8 @@ class _Sending:
         """Hand over the event of line `number`."""
         if event.topic not in self.topics:
             await self._meet(number, event.topic)
+        if event.timestamp_ms is not None and not present:
+            event = self._kept(event, event.timestamp_ms)
         try:
             future = await self._producer.send(
                 event.topic,
@@ -161,10 +169,26 @@ class _Sending:
 
     async def _meet(self, number: int, topic: str) -> None:
         try:
-            await require_topic(self._settings, topic)
+            facts = await require_topic(self._settings, topic)
         except SetupError as error:
             raise await self.stopped(f"Line {number} of {self._name} cannot be sent: {error}") from None
-        self.topics.add(topic)
+        retention = int(facts.config.get(RETENTION, -1))
+        most = int(self._settings.exchange_retention * 1000)
+        self.topics[topic] = (min(retention, most) if retention >= 0 else most) // 2
+
+    def _kept(self, event: Event, moment: int) -> Event:
+        """The event in a record that is young enough for the brokers to keep it until it is read."""
+        earliest = int(time.time() * 1000) - self.topics[event.topic]
+        settings = self._settings
+        canonical = event.topic in settings.topics
+        if moment >= earliest or (event.topic in settings.own_topics and not canonical):
+            return event
+        arrival = Arrival(event.topic, event.headers, event.key, event.value, moment)
+        headers = younger(arrival, earliest, canonical=canonical)
+        if headers is None:
+            return event
+        self.aged += 1
+        return event._replace(headers=list(headers), timestamp_ms=earliest)
 
     async def settle(self, left: int = 0) -> None:
         """Wait until at most so many events are unacknowledged."""
@@ -242,6 +266,11 @@ async def _send(file: str, settings: Settings, *, topic: str | None, present: bo
                 raise await sending.stopped(f"{name} {error}{where}") from None
             await sending.settle()
     print(f"sent {counted(sending.sent, 'event')} to {counted(len(sending.topics), 'topic')}")
+    if sending.aged:
+        print(
+            f"{counted(sending.aged, 'event')} had a time at which the brokers might delete the record before it is "
+            "read: the record has a younger one, the event its own"
+        )
 
 
 def _progress() -> Progress:

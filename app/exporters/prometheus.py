@@ -5,9 +5,10 @@ with label texts kept between scrapes, and the process's own collectors are left
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
@@ -56,15 +57,22 @@ def _head(name: str, kind: str, text: str) -> list[str]:
     return [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
 
 
+class Block(NamedTuple):
+    """The lines of one model, by series; and how many of its classes are shown as one."""
+
+    lines: Mapping[str, str]
+    folded_classes: int
+
+
 class ModelText:
-    """All model series. Models are added one by one, so that their reader can do something else in between."""
+    """All model series: a block of each model, kept until another one is put in its place."""
 
     def __init__(self, *, seldon: bool) -> None:
-        #: Of each series its lines, in the order of the text.
-        self._lines: dict[str, list[str]] = {}
+        #: The head of each series, in the order of the text.
+        self._heads: dict[str, str] = {}
         gauges = [(measure, family) for measure, family in COUNTS if family.kind == "gauge"]
         self._totals = [
-            (measure, family, *self._begin(f"tally_{family.name}", family.kind, family.help))
+            (measure, family, self._begin(f"tally_{family.name}", family.kind, family.help))
             for measure, family in gauges
         ]
         self._windows = [
@@ -72,7 +80,7 @@ class ModelText:
                 measure,
                 family,
                 (*family.labels, "window"),
-                *self._begin(f"tally_window_{family.name}", family.kind, f"{family.help} In the last window."),
+                self._begin(f"tally_window_{family.name}", family.kind, f"{family.help} In the last window."),
             )
             for measure, family in gauges
             if family.windows
@@ -80,67 +88,87 @@ class ModelText:
         for series in (SCORE, SCORE_SAMPLES):
             self._begin(series.name, series.kind, series.help)
         self._histograms = [
-            (measure, family, *self._begin(f"tally_{family.name}", family.kind, family.help))
+            (measure, family, self._begin(f"tally_{family.name}", family.kind, family.help))
             for measure, family in COUNTS
             if family.kind == "histogram"
         ]
-        for series in (INFO, FIRST_SEEN):
+        for series in (INFO, FIRST_SEEN, *SELDON):
             self._begin(series.name, series.kind, series.help)
-        self._seldon = {series.name: self._begin(series.name, series.kind, series.help)[1] for series in SELDON}
         self._with_seldon = seldon
-        self.folded_classes = 0  # of all models
+        self._blocks: dict[Identity, Block] = {}
 
-    def _begin(self, name: str, kind: str, text: str) -> tuple[str, list[str]]:
-        lines = self._lines[name] = _head(name, kind, text)
-        return name, lines
+    def _begin(self, name: str, kind: str, text: str) -> str:
+        self._heads[name] = "\n".join(_head(name, kind, text)) + "\n"
+        return name
+
+    @property
+    def folded_classes(self) -> int:
+        """How many classes are shown as one, over all models."""
+        return sum(block.folded_classes for block in self._blocks.values())
 
     def add(self, identity: Identity, readings: Mapping[str, Reading], first_seen: int) -> None:
-        """Add a model: its readings by "total" and window, first seen in seconds."""
+        """Put a model: its readings by "total" and window, first seen in seconds."""
         who, total = _of_identity(identity), readings[TOTAL]
-        self.folded_classes += CONFUSION.of(total).dropped_classes
-        for measure, family, name, lines in self._totals:
+        lines: defaultdict[str, list[str]] = defaultdict(list)
+        for measure, family, name in self._totals:
+            own = lines[name]
             for labels, value in family.samples(measure.of(total)):
-                lines.append(f"{name}{{{who}{_labels(family.labels, labels)}}} {number(value)}")
-        for measure, family, names, name, lines in self._windows:
+                own.append(f"{name}{{{who}{_labels(family.labels, labels)}}} {number(value)}\n")
+        for measure, family, names, name in self._windows:
+            own = lines[name]
             for window, reading in readings.items():
                 if window != TOTAL:
                     for labels, value in family.samples(measure.of(reading)):
-                        lines.append(f"{name}{{{who}{_labels(names, (*labels, window))}}} {number(value)}")
-        self._add_scores(who, readings)
-        self._add_histograms(who, total)
-        self._lines[INFO.name].append(f"{INFO.name}{{{who}{_labels(INFO.labels, (total.nature.task,))}}} 1")
-        self._lines[FIRST_SEEN.name].append(f"{FIRST_SEEN.name}{{{who}}} {first_seen}")
+                        own.append(f"{name}{{{who}{_labels(names, (*labels, window))}}} {number(value)}\n")
+        _add_scores(lines, who, readings)
+        for measure, family, name in self._histograms:
+            for labels, histogram in family.samples(measure.of(total)):
+                assert isinstance(histogram, Histogram)
+                _add_histogram(lines[name], name, who + _labels(family.labels, labels), histogram)
+        lines[INFO.name].append(f"{INFO.name}{{{who}{_labels(INFO.labels, (total.nature.task,))}}} 1\n")
+        lines[FIRST_SEEN.name].append(f"{FIRST_SEEN.name}{{{who}}} {first_seen}\n")
         if self._with_seldon:
             for name, labels, value in seldon_samples(identity, total):
                 text = _labels(_SELDON_LABELS[name], labels)
-                self._seldon[name].append(f"{name}{{{who}{text}}} {number(value)}")
+                lines[name].append(f"{name}{{{who}{text}}} {number(value)}\n")
+        block = {name: "".join(own) for name, own in lines.items() if own}
+        self._blocks[identity] = Block(block, CONFUSION.of(total).dropped_classes)
 
-    def _add_scores(self, who: str, readings: Mapping[str, Reading]) -> None:
-        values, samples = self._lines[SCORE.name], self._lines[SCORE_SAMPLES.name]
-        for window, reading in readings.items():
-            for score, of_class, value, rows in scores_of(reading):
-                labels = _labels(SCORE.labels, (score, of_class, window))
-                values.append(f"{SCORE.name}{{{who}{labels}}} {number(value)}")
-                samples.append(f"{SCORE_SAMPLES.name}{{{who}{labels}}} {rows}")
+    def drop(self, identity: Identity) -> None:
+        """Show a model no more."""
+        self._blocks.pop(identity, None)
 
-    def _add_histograms(self, who: str, total: Reading) -> None:
-        for measure, family, name, lines in self._histograms:
-            for labels, histogram in family.samples(measure.of(total)):
-                assert isinstance(histogram, Histogram)
-                own = who + _labels(family.labels, labels)
-                count = 0
-                for bound, amount in zip([*map(float, histogram.bounds), None], histogram.counts, strict=True):
-                    count += amount
-                    text = "+Inf" if bound is None else str(bound)
-                    lines.append(f'{name}_bucket{{{own},le="{text}"}} {count}')
-                lines.append(f"{name}_sum{{{own}}} {number(histogram.total)}")
-                lines.append(f"{name}_count{{{own}}} {count}")
+    def chunks(self) -> Iterator[str]:
+        """The text in pieces, of the blocks as they are now. Of Seldon's series only those that any model has."""
+        blocks = [block.lines for _, block in sorted(self._blocks.items())]
+        for name, head in self._heads.items():
+            own = [lines[name] for lines in blocks if name in lines]
+            if own or name not in _SELDON_LABELS:
+                yield head
+                yield from own
 
     def text(self) -> str:
-        """The lines of all models that were added. Of Seldon's series only those that any model has."""
-        return "".join(
-            "\n".join(lines) + "\n" for name, lines in self._lines.items() if name not in self._seldon or len(lines) > 2
-        )
+        """The whole text."""
+        return "".join(self.chunks())
+
+
+def _add_scores(lines: Mapping[str, list[str]], who: str, readings: Mapping[str, Reading]) -> None:
+    values, samples = lines[SCORE.name], lines[SCORE_SAMPLES.name]
+    for window, reading in readings.items():
+        for score, of_class, value, rows in scores_of(reading):
+            labels = _labels(SCORE.labels, (score, of_class, window))
+            values.append(f"{SCORE.name}{{{who}{labels}}} {number(value)}\n")
+            samples.append(f"{SCORE_SAMPLES.name}{{{who}{labels}}} {rows}\n")
+
+
+def _add_histogram(lines: list[str], name: str, labels: str, histogram: Histogram) -> None:
+    count = 0
+    for bound, amount in zip([*map(float, histogram.bounds), None], histogram.counts, strict=True):
+        count += amount
+        text = "+Inf" if bound is None else str(bound)
+        lines.append(f'{name}_bucket{{{labels},le="{text}"}} {count}\n')
+    lines.append(f"{name}_sum{{{labels}}} {number(histogram.total)}\n")
+    lines.append(f"{name}_count{{{labels}}} {count}\n")
 
 
 def worker_text(numbers: WorkerNumbers) -> str:

@@ -1,10 +1,8 @@
 """What runs in this worker, from its start to its end: `/ready`, `/metrics` and `/api` ask it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from app.core.events import Identity
-from app.core.measures.reading import Reading
 from app.core.measures.readings import Readings
 from app.core.outputs.worker_series import IntakeNumbers, WorkerNumbers
 from app.worker.elasticsearch.windows import WindowWriter
@@ -95,11 +93,6 @@ class Running:
         """The partitions whose owner counts by other rules than this worker, and where it can be asked."""
         view, rules = self.readings.view, self.readings.rulebook.digest
         return {number: owner.url for number, owner in sorted(view.owners.items()) if owner.rules != rules}
-
-    def models(self) -> Iterator[tuple[Identity, Mapping[str, Reading], int]]:
-        """All models of the merged view: identity, readings by "total" and window, first seen in seconds."""
-        for identity, readings in self.readings.of_models(self.lane.now()):
-            yield identity, readings, self.readings.view.first_seen(identity)
 
     def numbers(self, folded_classes: int) -> WorkerNumbers:
         """What the worker knows of its own work; of the models that it exports it is told."""

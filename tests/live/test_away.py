@@ -1,21 +1,27 @@
-"""Kafka that is away, refuses, or has other topics than before: what a worker says, and that it counts all the same."""
+"""Kafka that is away, refuses, deletes, or has other topics than before: what a worker says, and that it counts."""
 
+import json
 import math
 import re
 import socket
 import time
+import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions
 
 from tests.live import servers
 from tests.live.servers import Kafka
-from tests.live.story import Event, expected, traffic
+from tests.live.story import TYPES, Event, expected, traffic
+from tests.live.test_cli import Tally
 from tests.live.test_exactness import COMMON
-from tests.live.test_intake import a_fleet, canonical, create, is_read, send
+from tests.live.test_intake import a_fleet, canonical, create, is_read, send, total
 from tests.live.workers import Fleet, Worker, assert_counts, produce, topic_settings, wait_for
 
 LAGS = ("tally_lag_events", "tally_lag_seconds", "tally_intake_lag_events")
@@ -28,6 +34,13 @@ def values(worker: Worker, name: str) -> list[float]:
 def lines(worker: Worker, text: str) -> list[str]:
     """The lines of a worker's log that hold this text."""
     return [line for line in worker.log.read_text().splitlines() if text in line]
+
+
+def check(settings: dict[str, str]) -> str:
+    """What `tally check` says with these settings."""
+    tally = Tally(settings["KAFKA_BOOTSTRAP_SERVERS"])
+    tally.settings = settings
+    return tally.run("check").stdout.decode()
 
 
 def delete(bootstrap: str, *topics: str) -> None:
@@ -116,7 +129,7 @@ def test_no_topic_comes_back_by_being_asked_for(own_kafka: Callable[..., Kafka],
     broker = own_kafka(overrides={"auto.create.topics.enable": "true"})
     events = traffic(100, seed=32)
     settings = topic_settings(broker.bootstrap, "gone") | COMMON | {"PARTITIONS": "2", "INTAKE_TOPICS": "gone-source"}
-    topics = {"gone-requests", "gone-feedback", "gone-panes", "gone-dead-letters", "gone-source"}
+    topics = {"gone-requests", "gone-feedback", "gone-dead-letters", "gone-source"}
     with Fleet(tmp_path, settings) as fleet:
         worker = fleet.start()
         wait_for("it is ready", worker.ready)
@@ -128,6 +141,9 @@ def test_no_topic_comes_back_by_being_asked_for(own_kafka: Callable[..., Kafka],
         assert not names(broker.bootstrap) & topics
         (problem,) = worker.problems()
         assert "Topics gone-feedback, gone-requests are not there any more: " in problem
+        checked = check(settings)
+        assert f"- Worker {worker.url}: Kafka has not answered" in checked
+        assert checked.endswith("Not fine: see above.\n")
 
 
 @pytest.mark.parametrize(
@@ -167,3 +183,101 @@ def test_a_source_that_is_made_again_is_read_from_its_beginning(
             assert_counts(fleet, expected(counted), 20)
         if runs:
             assert len(lines(worker, f"topic={source} was deleted and made again: intake reads it")) == 2
+
+
+def test_old_events_that_are_sent_are_kept_until_they_are_read(own_kafka: Callable[..., Kafka], tmp_path: Path) -> None:
+    """The capture of last month, while no worker runs and the brokers look every two seconds what is too old."""
+    broker = own_kafka(overrides={"log.retention.check.interval.ms": "2000"})
+    tally = Tally(broker.bootstrap)
+    tally.settings["INTAKE_TOPICS"] = f"{tally.id}-source"
+    tally.says("topics", "--create")
+    create(broker.bootstrap, f"{tally.id}-source", 1)
+    then = int((time.time() - 30 * 86400) * 1000)
+    moment = datetime.fromtimestamp(then / 1000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    answer = json.dumps({"data": {"ndarray": [[0.2, 0.8]]}})
+    lines: list[dict[str, Any]] = []
+    for number in range(20):
+        puid = f"old-{number}"
+        headers = [
+            "ce_type",
+            TYPES["response"],
+            "ce_requestid",
+            puid,
+            "ce_inferenceservicename",
+            "s",
+            "ce_modelid",
+            "m",
+        ]
+        response = {"topic": tally.responses, "key": puid, "payload": answer, "ts": then}
+        lines += [response | {"headers": some} for some in (headers, [*headers, "ce_time", moment])]
+        plain = {"puid": puid, "kind": "feedback", "payload": {"reward": 1}}
+        lines.append({"topic": f"{tally.id}-source", "key": None, "payload": json.dumps(plain), "ts": then})
+    file = tmp_path / "old.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    said = tally.says("send", file)
+    assert said.startswith(
+        "sent 60 events to 2 topics\n60 events had a time at which the brokers might delete the record"
+    )
+    time.sleep(6)
+    with Fleet(tmp_path, tally.settings | {"SESSION_TIMEOUT": "3s"}) as fleet:
+        worker = fleet.start()
+        wait_for("all is counted", lambda: total(worker, "tally_exchanges", part="response") == 20, 30)
+        wait_for("the rewards too", lambda: total(worker, "tally_rewards") == 20, 30)
+        wait_for("nothing waits", lambda: total(worker, "tally_lag_events") == 0)
+        assert total(worker, "tally_duplicates_total", kind="response") == 20  # the same event of the same time
+        assert total(worker, "tally_lost_events_total") == 0
+        known = json.loads(worker.get("/api/exchanges/old-3"))
+        assert (known["legs"][0]["response_time"], known["feedback_time"]) == (moment, moment)
+
+
+def test_records_that_the_brokers_deleted_before_they_were_read_are_counted(kafka: Kafka, tmp_path: Path) -> None:
+    with a_fleet(kafka, tmp_path, "{}-source", 2) as (fleet, name):
+        source = f"{name}-source"
+        create(kafka.bootstrap, source, 1)
+        worker = fleet.start()
+        wait_for("the source is read", lambda: bool(lines(worker, "intake reads")))
+        events = traffic(20, seed=34, broken=0)
+        send(kafka.bootstrap, source, map(canonical, events[:10]))
+        wait_for("all is committed", partial(is_read, kafka.bootstrap, f"{name}-intake", source))
+        worker.stop()
+        send(kafka.bootstrap, source, map(canonical, events[10:]))
+        waiting = len(events) - 10
+        assert f"- {waiting} events wait for the intake ({name}-intake) and no worker reads them" in check(
+            fleet.settings
+        )
+        admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+        for done in admin.delete_records([TopicPartition(source, 0, 17)]).values():
+            done.result(30)
+        worker = fleet.start()
+        wait_for("they are counted", lambda: total(worker, "tally_lost_events_total", topic=source) == 7)
+        (line,) = lines(worker, "were deleted by its retention before intake read them")
+        assert f"topic={source} partition=0: 7 records from offset 10 on" in line
+
+
+@pytest.mark.parametrize("key", [(7).to_bytes(8, "big"), b"\0\0\0\1\x2a\x06abc"], ids=["a Java long", "Avro"])
+def test_events_under_keys_that_are_no_puids_count_as_under_their_own(kafka: Kafka, tmp_path: Path, key: bytes) -> None:
+    events = traffic(60, seed=35, broken=0)
+    settings = topic_settings(kafka.bootstrap, f"keys-{uuid.uuid4().hex[:8]}") | COMMON | {"PARTITIONS": "4"}
+    with Fleet(tmp_path, settings) as fleet:
+        worker = fleet.start()
+        wait_for("it is ready", worker.ready)
+        produce(settings, [event._replace(key=key) for event in events])
+        assert_counts(fleet, expected(events), 30)
+        assert total(worker, "tally_rekeyed_total") == len(events)
+        assert total(worker, "tally_rejected_total") == 0
+
+
+def test_partitions_that_no_worker_reads_are_not_fine(kafka: Kafka, tmp_path: Path) -> None:
+    settings = topic_settings(kafka.bootstrap, f"more-{uuid.uuid4().hex[:8]}") | COMMON | {"PARTITIONS": "2"}
+    with Fleet(tmp_path, settings) as fleet:
+        worker = fleet.start()
+        wait_for("it is ready", worker.ready)
+        wait_for("it is found", lambda: f"Worker:  {worker.url} answers" in check(settings))
+        assert check(settings).endswith("Fine: a worker finds all that it needs.\n")
+        topic = settings["FEEDBACK_TOPIC"]
+        admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+        for done in admin.create_partitions([NewPartitions(topic, 4)]).values():
+            done.result(30)
+        checked = check(settings)
+        assert f"- Topic {topic}: no worker of {settings['APP_ID']} reads the partitions 2, 3. If" in checked
+        assert checked.endswith("Not fine: see above.\n")

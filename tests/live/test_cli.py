@@ -405,6 +405,13 @@ def test_the_rights_that_topics_lists_are_enough_and_needed(guarded: tuple[serve
         f"{address} refuses the user 'worker' \\(.*\\): check TALLY_KAFKA_SASL_USERNAME, .*\\.",
         worker.refuses("topics", "--create", KAFKA_SASL_PASSWORD="wrong"),  # noqa: S106
     )
+    assert worker.refuses("topics", "--create", KAFKA_SASL_MECHANISM="SCRAM-SHA-256") == (
+        f"{address} does not take the mechanism SCRAM-SHA-256: set TALLY_KAFKA_SASL_MECHANISM to one that it takes."
+    )
+    assert worker.refuses("topics", "--create", KAFKA_SECURITY_PROTOCOL="PLAINTEXT") == (
+        f"{address} is a Kafka broker that hangs up on a client without a user: set "
+        "TALLY_KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT, TALLY_KAFKA_SASL_MECHANISM, …_USERNAME and …_PASSWORD."
+    )
 
 
 def partition_of(key: str) -> int:

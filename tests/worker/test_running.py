@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 
-from app.core.measures.measure import MODEL
-from app.core.outputs.report import fields_of
 from app.core.outputs.worker_series import DocumentNumbers, IntakeNumbers, WorkerNumbers
 from app.core.stats import Stats
 from app.worker.running import Running
-from tests.builders import START, Ledger, a_feedback, a_response
+from tests.builders import START, Ledger
 
 
 class Part:
@@ -182,12 +180,3 @@ def test_partitions_are_loading_that_were_given_and_are_not_loaded(assigned: set
     running = a_running()
     running.lane.assigned = assigned
     assert running.numbers(0).loading == loading
-
-
-def test_models_are_told_with_their_readings_now_and_when_they_were_first_seen() -> None:
-    ledger = Ledger().absorb(a_response(1, at=70), a_feedback(1, at=80), a_response(0, model="b", at=0)).cut()
-    models = [(str(who), readings, first) for who, readings, first in a_running(readings=ledger.readings()).models()]
-    assert [(who, first) for who, _, first in models] == [("ns/svc/default/b", START), ("ns/svc/default/m", START + 60)]
-    readings = models[1][1]
-    assert list(readings) == ["total", "5m", "1h", "24h"]
-    assert fields_of(readings["total"], MODEL)["rows"]["correct"] == 1

@@ -6,6 +6,7 @@ account is read, once for all epochs of all partitions that have come since. An 
 nobody reads half of one: what it only moves from a pane to another changes nothing in between.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -123,6 +124,7 @@ class View:
         self._unread: dict[Account, dict[_Place, Cells]] = {}
         self._waiting: dict[int, dict[bytes, tuple[RowKey, Cells]]] = {}  # of the epoch whose end has not come yet
         self._begun: set[int] = set()  # partitions of which an epoch has been taken; before, nobody reads
+        self._versions: defaultdict[Account, int] = defaultdict(int)
         self.owners: dict[int, Owner] = {}
         self._first_seen: dict[Subject, dict[int, int]] = {}
         self._touched: set[tuple[Account, str, int]] | None = None
@@ -170,6 +172,7 @@ class View:
         if new:
             records[partition] = new
         account, place = key.account, (key.level, key.pane)
+        self._versions[account] += 1
         changes = self._unread.setdefault(account, {}).setdefault(place, {})
         for cell, amount in new.items():
             if type(amount) is int:
@@ -254,6 +257,10 @@ class View:
         """All models of which anything is counted as a whole, or was, in order."""
         accounts = self._books.keys() | self._unread.keys()
         return sorted(subject for subject, segment in accounts if isinstance(subject, Identity) and not segment)
+
+    def version(self, account: Account, now: float) -> tuple[Any, ...]:
+        """Something that changes with what an account has counted, and with what its windows that end now hold."""
+        return self._versions[account], *(self._clock.span(window, now)[2] for window in self.windows)
 
     def take_touched(self) -> set[tuple[Account, str, int]]:
         """The (account, level, pane) of all that has changed since this was asked before; the first time nothing."""

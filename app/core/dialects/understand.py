@@ -80,6 +80,8 @@ def understand(arrival: Arrival) -> list[Understood]:
     when it is published again. Its value is the payload as sent, without what stands around it; protobuf becomes JSON,
     and the response of a failed prediction an error body.
 
+    An event that says its time neither itself nor in a header has that of its record.
+
     Raises RefusedError with a sentence that names what is missing.
     """
     headers: dict[bytes, bytes] = {}
@@ -93,7 +95,9 @@ def understand(arrival: Arrival) -> list[Understood]:
                 return []
     origin = origin_of(arrival.topic, headers)
     if origin is None:
-        return _from_body(arrival, headers)
+        stated = headers.get(b"ce_time") or headers.get(b"time")
+        moment = parse_time(stated) if stated else None
+        return _from_body(arrival if moment is None else arrival._replace(timestamp=moment // 1000), headers)
     return [_understood(origin, headers, arrival, arrival.value)]
 
 

@@ -192,7 +192,7 @@ class Shard:
                 read[kind] += 1
                 key, value = record.key, record.value
                 if not key or value is None or len(value) > largest or key[0] == 0:
-                    raise unusable(key, value, largest)
+                    raise unusable(key, value, largest, raw_puid, feedback=kind == FEEDBACK)
                 row = NO_ROW
                 if raw_puid and (raw_puid != key or rekeyed):
                     row = row_of(raw_puid, key, feedback=kind == FEEDBACK)

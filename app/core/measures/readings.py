@@ -34,17 +34,22 @@ class Readings:
 
     def of_models(self, now: float) -> Iterator[tuple[Identity, dict[str, Reading]]]:
         """Of each model what is read of it: "total", then each window that ends now."""
-        view = self.view
-        for identity in view.identities():
-            account = Account(identity)
-            total = view.total(account)
-            if not is_shown(total):
-                continue
-            nature = self._nature(identity, total)
-            readings = {TOTAL: read(total, nature)}
-            for window in view.windows:
-                readings[window.name] = read(view.window(account, window, now), nature)
-            yield identity, readings
+        for identity in self.view.identities():
+            readings = self.of_model(identity, now)
+            if readings is not None:
+                yield identity, readings
+
+    def of_model(self, identity: Identity, now: float) -> dict[str, Reading] | None:
+        """The same of one model; None where nothing is counted of it."""
+        view, account = self.view, Account(identity)
+        total = view.total(account)
+        if not is_shown(total):
+            return None
+        nature = self._nature(identity, total)
+        readings = {TOTAL: read(total, nature)}
+        for window in view.windows:
+            readings[window.name] = read(view.window(account, window, now), nature)
+        return readings
 
     def nature(self, identity: Identity) -> Nature | None:
         """As what a model is read; None where nothing is counted of it."""

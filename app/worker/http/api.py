@@ -1,11 +1,11 @@
 """The worker's HTTP interface: events and feedback in, metrics, health, and what is known of models and exchanges."""
 
-import asyncio
 import base64
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
 from importlib import resources
+from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +18,7 @@ from app.core.events import Reason
 from app.core.outputs.report import models_report
 from app.exporters import prometheus
 from app.settings import Settings
+from app.worker.http.exposition import Exposition, send
 from app.worker.http.publisher import Publisher, make_producer
 from app.worker.http.receive import AnswerError, Receiver
 from app.worker.kafka.sizes import Sizes
@@ -50,6 +51,7 @@ class Api:
         self._running = running
         sizes = Sizes() if sizes is None else sizes
         self._publisher = Publisher(lambda: make_producer(settings, sizes), sizes)
+        self._exposition: Exposition | None = None
         self._session: aiohttp.ClientSession | None = None
         self._page = resources.files("app.worker.http").joinpath("page", "index.html").read_text()
 
@@ -123,18 +125,17 @@ class Api:
 
     # -- numbers ------------------------------------------------------------------------------------------------------
 
-    async def _metrics(self, _: web.Request) -> web.Response:
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
         running = self._started()
-        of_models, folded_classes = "", 0
+        if self._exposition is None:
+            rest = self._settings.scrape_interval
+            self._exposition = Exposition(running.readings, seldon=self._settings.seldon_series, longest_rest=rest)
         if running.exporting.exports():
-            models = prometheus.ModelText(seldon=self._settings.seldon_series)
-            for model in running.models():
-                models.add(*model)
-                await asyncio.sleep(0)  # a thousand models take seconds
-            if running.exporting.exports():  # still
-                of_models, folded_classes = models.text(), models.folded_classes
-        text = prometheus.worker_text(running.numbers(folded_classes)) + of_models + prometheus.process_text()
-        return web.Response(body=text.encode(), headers={"Content-Type": prometheus.CONTENT_TYPE})
+            await self._exposition.refresh(running.lane.now())
+        exports, models = running.exporting.exports(), self._exposition.text
+        of_worker = prometheus.worker_text(running.numbers(models.folded_classes if exports else 0))
+        of_models = models.chunks() if exports else ()
+        return await send(request, chain([of_worker], of_models, [prometheus.process_text()]))
 
     async def _models(self, _: web.Request) -> web.Response:
         running = self._started()

@@ -49,7 +49,8 @@ class Member(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
 
     def refusal(self) -> Exception | None:
         """Why the group does not take this member, where it does not: a right that it lacks, or that is withdrawn."""
-        error: Exception | None = self._coordinator._pending_exception
+        # There is no coordinator yet while it starts.
+        error: Exception | None = self._coordinator and self._coordinator._pending_exception
         return error
 
     def retry(self) -> None:
@@ -60,8 +61,8 @@ class Member(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
 
     def failure(self) -> BaseException | None:
         """What has ended the membership for good, if anything has: a defect of the library."""
-        task = self._coordinator._coordination_task
-        return task.exception() if task.done() and not task.cancelled() else None
+        task = self._coordinator and self._coordinator._coordination_task
+        return task.exception() if task and task.done() and not task.cancelled() else None
 
 
 class MemberThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]

@@ -1,7 +1,6 @@
 """Why no client can reach the brokers: asked once, and told in a sentence that names the setting to look at."""
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import Iterator
 from typing import Any, Final
@@ -44,8 +43,7 @@ async def why_unreachable(settings: Settings) -> SetupError | None:
 def _servers(settings: Settings) -> Iterator[tuple[str, str, int]]:
     for server in settings.kafka_bootstrap_servers.split(","):
         host, _, port = server.rpartition(":")
-        with contextlib.suppress(ValueError):
-            yield server.strip(), host.strip("[] "), int(port)
+        yield server.strip(), host.strip("[] "), int(port)
 
 
 async def _opened(host: str, port: int, **options: Any) -> asyncio.StreamWriter:

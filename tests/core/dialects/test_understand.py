@@ -241,6 +241,16 @@ def test_an_event_of_each_source(arrived: Arrival, dialect: Dialect, kind: Kind,
     assert understood.event.value == BODY
 
 
+@pytest.mark.parametrize("key", [(7).to_bytes(8, "big"), b"\0\0\0\1\x2a\x06abc", b"\0p", b"\xff\xfe"])
+@pytest.mark.parametrize("headers", [SELDON, BINARY])
+def test_a_key_that_is_no_puid_matters_not_where_a_header_names_the_puid(headers: dict[str, Any], key: bytes) -> None:
+    assert one(arrival(headers, key=key)) == one(arrival(headers, key=None))
+    without = {name: value for name, value in headers.items() if "requestid" not in name}
+    with pytest.raises(RefusedError) as refused:
+        understand(arrival(without, key=key))
+    assert refused.value.reason is Reason.NO_PUID
+
+
 def an_event(**changes: Any) -> CloudEvent:
     attributes = {
         "type": RESPONSE,

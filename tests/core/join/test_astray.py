@@ -28,6 +28,44 @@ def test_an_event_under_a_wrong_key_goes_to_the_key_of_its_puid(event: Any, puid
     assert not cut.dead
 
 
+#: Numbers as Java writes them, Avro of a schema registry, and a text that begins with NUL.
+NO_PUIDS = [(7).to_bytes(8, "big"), b"\0\0\0\1\x2a\x06abc", b"\0p", b"\0"]
+
+
+@pytest.mark.parametrize("key", NO_PUIDS)
+@pytest.mark.parametrize("event", [a_request, a_response, a_feedback])
+@pytest.mark.parametrize("puid", ["p", "p-item-3"])
+def test_a_key_that_is_no_puid_is_a_wrong_key_where_the_headers_name_the_puid(
+    event: Any, puid: str, key: bytes
+) -> None:
+    home = b"p" if event is a_feedback else puid.encode()
+    cut = cut_of(event(puid=puid, key=key))
+    assert [(astray.key, astray.record.key, dict(astray.headers)[REKEYED]) for astray in cut.astray] == [
+        (home, key, b"1")
+    ]
+    assert not cut.dead
+
+
+@pytest.mark.parametrize("key", NO_PUIDS)
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"headers": {"ce_requestid": b""}}, Reason.NO_PUID),
+        ({"headers": {"ce_requestid": b"\0p"}}, Reason.NO_PUID),
+        ({"headers": MARK}, Reason.WRONG_KEY),
+        ({"value": None}, Reason.BAD_JSON),
+        ({"value": b" " * 2_000_000}, Reason.TOO_LARGE),
+    ],
+    ids=["no puid", "a puid that is none", "brought already", "no value", "too large a value"],
+)
+def test_what_is_under_such_a_key_and_cannot_be_brought_home_is_refused(
+    key: bytes, changes: dict[str, Any], reason: Reason
+) -> None:
+    cut = cut_of(a_request(key=key, **changes))
+    assert [letter.reason for letter in cut.dead] == [reason]
+    assert not cut.astray
+
+
 def test_an_event_in_a_wrong_partition_goes_to_its_own() -> None:
     partition = partition_of(b"p", 8)
     assert not cut_of(a_request(puid="p"), 8, partition).astray

@@ -272,7 +272,7 @@ def test_the_version_of_a_response(body: dict[str, Any], header: bytes | None, v
     [
         (a_response(key=None), Reason.NO_KEY),
         (a_response(key=b""), Reason.NO_KEY),
-        (a_response(key=b"\0p"), Reason.NO_PUID),
+        (a_response(key=b"\0p", headers={"ce_requestid": None}), Reason.NO_PUID),
         (a_response(value=None), Reason.BAD_JSON),
         (a_response(value=b""), Reason.BAD_JSON),
         (a_response(value=b"x" * 70), Reason.TOO_LARGE),

@@ -1,0 +1,144 @@
+"""What a consumer group is doing, as Kafka tells those who are not in it; and what of it is not as it must be."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.protocol import ConsumerProtocol
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, for_code
+
+from app.cli.screen import counted
+from app.settings import Settings
+from app.worker.kafka.client import client_options, forbid_topic_creation
+
+#: For so long a group is watched: its readers commit several times a second while there is something to read.
+_WATCHED_SECONDS: Final = 6.0
+_PATIENCE_SECONDS: Final = 15.0
+_STEADY: Final = "Stable"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A consumer group: its state as Kafka names it, how many members it has, which partitions they have been given.
+
+    `committed` are its offsets, `lag` is how many events of each topic are behind them, None before the first commit.
+    """
+
+    name: str
+    state: str
+    members: int
+    given: frozenset[TopicPartition]
+    committed: Mapping[TopicPartition, int]
+    lag: Mapping[str, int] | None
+
+    @property
+    def behind(self) -> int:
+        """How many events it has yet to read."""
+        return sum((self.lag or {}).values())
+
+
+async def find_group(
+    admin: AIOKafkaAdminClient, settings: Settings, name: str, partitions: Mapping[str, int]
+) -> Group | str:
+    """A group that reads these topics, or why nothing is known of it."""
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while True:
+                try:
+                    return await _find(admin, settings, name, partitions)
+                except GroupCoordinatorNotAvailableError:  # brokers that never had a group make room for the first
+                    await asyncio.sleep(0.5)
+    except (KafkaError, OSError, TimeoutError) as error:
+        return f"not known ({type(error).__name__})"
+
+
+async def gets_on(admin: AIOKafkaAdminClient, settings: Settings, group: Group, partitions: Mapping[str, int]) -> bool:
+    """Whether a group that has members and is behind commits anything while it is watched for some seconds."""
+    await asyncio.sleep(_WATCHED_SECONDS)
+    later = await find_group(admin, settings, group.name, partitions)
+    return isinstance(later, str) or later.committed != group.committed or not later.behind
+
+
+def sentence_of(group: Group | str) -> str:
+    """What a group is doing, and how far it is behind."""
+    if isinstance(group, str):
+        return group
+    if group.state == "Dead":
+        return "not there yet: no worker has run"
+    members = f"{group.state}, {counted(group.members, 'member')}"
+    if group.lag is None:
+        return f"{members}; it has committed nothing yet"
+    lags = ", ".join(f"{topic} {lag}" for topic, lag in group.lag.items())
+    return f"{members}; {counted(group.behind, 'event')} behind ({lags})"
+
+
+def unread_partitions(group: Group, partitions: Mapping[str, int]) -> Iterator[str]:
+    """A sentence for each topic of which partitions are given to no worker though some run."""
+    if group.state != _STEADY or not group.members:
+        return
+    unread: defaultdict[str, list[str]] = defaultdict(list)
+    for topic, count in partitions.items():
+        for number in range(count):
+            if TopicPartition(topic, number) not in group.given:
+                unread[topic].append(str(number))
+    for topic, numbers in unread.items():
+        yield (
+            f"Topic {topic}: no worker of {group.name} reads the partitions {', '.join(numbers)}. If the topic has "
+            "more partitions than before, give it its old count, or start afresh with another TALLY_APP_ID."
+        )
+
+
+def standstill(group: Group, role: str, *, moves: bool) -> Iterator[str]:
+    """A sentence where a group is behind and nobody reads for it, or who does gets nowhere."""
+    if not group.behind:
+        return
+    waiting = f"{counted(group.behind, 'event')} {'waits' if group.behind == 1 else 'wait'} for {role} ({group.name})"
+    if not group.members:
+        yield f"{waiting} and no worker reads them: start one with these settings."
+    elif not moves:
+        yield (
+            f"{waiting}, and its {counted(group.members, 'member')} committed nothing in {_WATCHED_SECONDS:g} s: the "
+            "log of the workers says why."
+        )
+
+
+async def _find(admin: AIOKafkaAdminClient, settings: Settings, name: str, partitions: Mapping[str, int]) -> Group:
+    (described,) = await admin.describe_consumer_groups([name])
+    (group,) = described.to_object()["groups"]
+    if group["error_code"]:
+        raise for_code(group["error_code"])
+    offsets = await admin.list_consumer_group_offsets(name)
+    committed = {tp: offset for tp, (offset, _) in offsets.items() if offset >= 0}
+    given = frozenset(tp for member in group["members"] for tp in _given(member))
+    lag = await _lag(settings, partitions, committed)
+    return Group(name, group["state"], len(group["members"]), given, committed, lag)
+
+
+def _given(member: Mapping[str, Any]) -> list[TopicPartition]:
+    """The partitions of a member; none while a rebalance goes on."""
+    raw = member["member_assignment"]
+    return list(ConsumerProtocol.ASSIGNMENT.decode(raw).partitions()) if raw else []
+
+
+async def _lag(
+    settings: Settings, partitions: Mapping[str, int], committed: Mapping[TopicPartition, int]
+) -> Mapping[str, int] | None:
+    tps = [TopicPartition(topic, number) for topic, count in partitions.items() for number in range(count)]
+    if not committed.keys() & set(tps):
+        return None
+    consumer = AIOKafkaConsumer(**client_options(settings), enable_auto_commit=False)
+    forbid_topic_creation(consumer._client)
+    await consumer.start()
+    try:
+        consumer.assign(tps)
+        beginnings, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+    finally:
+        await consumer.stop()
+    lag = dict.fromkeys(partitions, 0)
+    for tp in tps:
+        lag[tp.topic] += max(0, ends[tp] - max(beginnings[tp], committed.get(tp, 0)))
+    return lag

@@ -1,0 +1,57 @@
+"""What the workers that run say of themselves: `/ready` of each, at the address that it has written down."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import aiohttp
+import orjson
+
+from app.cli.reading import open_reader
+from app.core.counts.rows import owner_key
+from app.settings import Settings
+from app.worker.kafka.client import SetupError
+
+_READING_SECONDS: Final = 15.0
+_ANSWER_SECONDS: Final = 3.0
+
+
+class Said(NamedTuple):
+    """What a worker says; `problems` is None where it does not answer from here."""
+
+    url: str
+    problems: list[str] | None
+
+
+async def ask_workers(settings: Settings, partitions: int) -> list[Said]:
+    """What each worker that owns a partition says; none where nobody can be found in time."""
+    try:
+        async with asyncio.timeout(_READING_SECONDS):
+            urls = await _addresses(settings, partitions)
+    except (SetupError, TimeoutError):
+        return []
+    timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        return list(await asyncio.gather(*(_ask(session, url) for url in sorted(urls))))
+
+
+def problems_of(said: Iterable[Said]) -> list[str]:
+    """The problems of the workers, with their addresses."""
+    return [f"Worker {url}: {problem}" for url, problems in said for problem in problems or ()]
+
+
+async def _addresses(settings: Settings, partitions: int) -> set[str]:
+    """The addresses of those who own a partition."""
+    keys = {owner_key(number) for number in range(partitions)}
+    async with open_reader(settings) as reader:
+        newest = await reader.newest(settings.panes_topic, partitions, lambda record: record.key in keys)
+    return {str(orjson.loads(placed.record.value)) for placed in newest if placed.record.value}
+
+
+async def _ask(session: aiohttp.ClientSession, url: str) -> Said:
+    try:
+        async with session.get(f"{url}/ready") as reply:
+            answer = orjson.loads(await reply.read())
+        return Said(url, [str(problem) for problem in answer["problems"]])
+    except (aiohttp.ClientError, TimeoutError, ValueError, LookupError, TypeError):
+        return Said(url, None)

@@ -1,0 +1,144 @@
+"""The model series: made anew where something has changed, at most for a fifth of the time, and sent in pieces."""
+
+import asyncio
+import gzip
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from app.core.counts.panes import Window
+from app.exporters.prometheus import ModelText
+from app.worker.http.exposition import Exposition, send
+from tests.builders import START, Ledger, a_feedback, a_response
+
+WINDOWS = (Window("5m", 300), Window("24h", 86400))
+
+
+class Kept:
+    """An exposition of a ledger's view, which models it has made anew, and how long each took."""
+
+    def __init__(self, *models: str) -> None:
+        self.ledger = Ledger(windows=WINDOWS)
+        for model in models:
+            self.ledger.absorb(a_response(1, model=model, puid=f"of {model}"))
+        self.readings = self.ledger.cut().readings()
+        self.seconds, self.costs = 0.0, 0.0
+        self.exposition = Exposition(self.readings, seldon=False, longest_rest=2.0, clock=lambda: self.seconds)
+        self.made: list[str] = []
+        text: Any = self.exposition.text
+        text.add = self._add
+
+    def _add(self, identity: Any, *rest: Any) -> None:
+        self.made.append(identity.model)
+        self.seconds += self.costs
+        ModelText.add(self.exposition.text, identity, *rest)
+
+    def tell(self, model: str) -> None:
+        """A label comes for a model: its view follows."""
+        before = [dict(changelog) for changelog in self.ledger.panes]
+        self.ledger.absorb(a_feedback(1, model=model, puid=f"of {model}")).cut()
+        for number, changelog in enumerate(self.ledger.panes):
+            for key, value in changelog.items():
+                if before[number].get(key) != value:
+                    self.readings.view.take(number, key, value)
+
+    def refresh(self, now: float = 30.0) -> list[str]:
+        """The models that are made anew."""
+        self.made.clear()
+        asyncio.run(self.exposition.refresh(START + now))
+        return list(self.made)
+
+    def whole(self, now: float = 30.0) -> str:
+        """The text as it is made from nothing."""
+        text = ModelText(seldon=False)
+        for identity, readings in self.readings.of_models(START + now):
+            text.add(identity, readings, self.readings.view.first_seen(identity))
+        return text.text()
+
+
+def test_only_what_has_changed_is_made_anew() -> None:
+    kept = Kept("a", "b", "c")
+    assert kept.refresh() == ["a", "b", "c"]
+    assert kept.refresh() == []
+    kept.tell("b")
+    assert kept.refresh() == ["b"]
+    assert kept.exposition.text.text() == kept.whole()
+    assert 'verdict="correct"} 1' in kept.exposition.text.text()
+
+
+@pytest.mark.parametrize("now", [60.0, 330.0, 400.0, 90_000.0])
+def test_a_window_that_moves_changes_all(now: float) -> None:
+    kept = Kept("a", "b")
+    kept.refresh()
+    assert kept.refresh(now) == ["a", "b"]
+    assert kept.exposition.text.text() == kept.whole(now)
+
+
+def test_a_model_of_which_nothing_is_counted_any_more_is_gone() -> None:
+    kept = Kept("a", "b")
+    kept.refresh()
+    for number in range(len(kept.ledger.panes)):
+        kept.readings.view.forget(number)
+    kept.refresh()
+    assert "{" not in kept.exposition.text.text()
+
+
+def test_after_a_text_that_took_long_there_is_a_rest() -> None:
+    kept = Kept("a", "b")
+    kept.costs = 0.1
+    kept.refresh()
+    kept.tell("a")
+    kept.seconds += 0.7
+    assert kept.refresh() == []
+    kept.seconds += 0.2
+    assert kept.refresh() == ["a"]
+
+
+def test_the_rest_is_never_longer_than_the_time_between_scrapes() -> None:
+    kept = Kept("a", "b")
+    kept.costs = 10.0
+    kept.refresh()
+    kept.tell("a")
+    kept.seconds += 2.1
+    assert kept.refresh() == ["a"]
+
+
+def test_two_scrapes_at_once_make_one_text() -> None:
+    kept = Kept("a", "b")
+    kept.costs = 0.1
+
+    async def both() -> None:
+        await asyncio.gather(*(kept.exposition.refresh(START + 30.0) for _ in range(2)))
+
+    asyncio.run(both())
+    assert kept.made == ["a", "b"]
+
+
+@pytest.mark.parametrize("accepts", ["gzip", "gzip, deflate", "identity"])
+@pytest.mark.parametrize("chunks", [["one\n", "two\n"], ["line\n" * 20_000] * 7, []])
+def test_a_text_is_sent_whole_and_packed_for_who_takes_that(accepts: str, chunks: list[str]) -> None:
+    async def ask() -> tuple[bytes, str | None]:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return await send(request, iterate(chunks))
+
+        server = web.Application()
+        server.router.add_get("/metrics", answer)
+        headers = {"Accept-Encoding": accepts}
+        async with (
+            TestClient(TestServer(server), auto_decompress=False) as client,
+            client.get("/metrics", headers=headers) as reply,
+        ):
+            assert reply.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+            return await reply.read(), reply.headers.get("Content-Encoding")
+
+    body, encoding = asyncio.run(ask())
+    assert encoding == ("gzip" if "gzip" in accepts else None)
+    text = gzip.decompress(body) if encoding else body
+    assert text.decode() == "".join(chunks)
+
+
+def iterate(chunks: Iterable[str]) -> Iterable[str]:
+    yield from chunks
