@@ -148,7 +148,7 @@ def test_a_changelog_that_is_deleted_while_a_worker_runs_ends_it(kafka: Kafka, t
         again = fleet.start()
         wait_for(
             "the next one ends, or says what is missing",
-            lambda: again.process.poll() is not None or problems(again) != [],
+            lambda: again.process.poll() is not None or (again.answers() and bool(problems(again))),
         )
         sentences += problems(again) if again.process.poll() is None else [refusal(again)]
         assert not again.ready()
