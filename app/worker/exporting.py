@@ -50,11 +50,9 @@ class Exporting:
 
     def _may_export(self) -> bool:
         part = self._lane.running.get(_PARTITION)
+        # The owner of a damaged partition is its owner still: what the others count must be seen.
+        ours = part.lost is None if part is not None else _PARTITION in self._lane.upkeep.damaged
         most = self._settings.session_timeout
         return (
-            part is not None
-            and part.lost is None
-            and self._feed.at_end.is_set()
-            and self._heartbeat_age() <= most
-            and self._lane.longest_epoch() <= most
+            ours and self._feed.at_end.is_set() and self._heartbeat_age() <= most and self._lane.longest_epoch() <= most
         )

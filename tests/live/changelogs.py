@@ -31,7 +31,7 @@ def read_topic(bootstrap: str, topic: str) -> dict[int, list[Any]]:
         records: dict[int, list[Any]] = {number: [] for number in partitions}
         left = set(partitions)
         while left:
-            for message in consumer.consume(1000, 5):
+            for message in consumer.consume(1000, 0.5):  # waits for so many, also at the end
                 if message.error():
                     left.discard(message.partition())
                 else:

@@ -165,13 +165,14 @@ def test_strangers_records_among_the_counts_are_ignored_and_named(kafka: Kafka, 
     settings = settings_for(kafka)
     topic = changelog(settings, "panes")
     with Fleet(tmp_path, settings) as fleet:
-        counted(fleet, OLD)
+        workers = [fleet.start(), fleet.start()]
+        wait_for("both are ready", lambda: all(worker.ready() for worker in workers))
+        produce(settings, OLD)
+        assert_counts(fleet, expected(OLD))
         rows = {
             number: [record.key() for record in records if record.key().startswith(b"[[") and record.value()]
             for number, records in read_topic(kafka.bootstrap, topic).items()
         }
-        workers = [fleet.start(), fleet.start()]
-        wait_for("both are ready", lambda: all(worker.ready() for worker in workers))
         strays: list[tuple[int, int]] = []  # partition, offset
         for number in (0, 1):
             for key, value in (

@@ -20,9 +20,14 @@ class Worker:
         self.now = 100.0
         self.heartbeat_age = self.longest_epoch = 0.0
         self.partitions: dict[int, Any] = {}
+        self.damaged: dict[int, str] = {}
         self.at_end = asyncio.Event()
         self.at_end.set()
-        lane: Any = SimpleNamespace(running=self.partitions, longest_epoch=lambda: self.longest_epoch)
+        lane: Any = SimpleNamespace(
+            running=self.partitions,
+            longest_epoch=lambda: self.longest_epoch,
+            upkeep=SimpleNamespace(damaged=self.damaged),
+        )
         feed: Any = SimpleNamespace(at_end=self.at_end)
         self.exporting = Exporting(SETTINGS, lane, feed, lambda: self.heartbeat_age, lambda: self.now)
         self.own(0)
@@ -62,6 +67,14 @@ HINDRANCES: Final[dict[str, tuple[Callable[[Worker], None], Callable[[Worker], N
         lambda it: setattr(it, "longest_epoch", 10.0),
     ),
 }
+
+
+def test_the_owner_of_a_damaged_partition_0_exports_what_the_others_count() -> None:
+    worker = Worker()
+    worker.own(1)
+    worker.damaged[0] = "Partition 0 is not counted."
+    assert not worker.exports_after(0)
+    assert worker.exports_after(2)
 
 
 def test_a_new_exporter_waits_a_scrape_interval_from_when_it_may() -> None:

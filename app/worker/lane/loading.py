@@ -6,6 +6,7 @@ ends of the changelogs, then a read_committed read up to them.
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple
 
@@ -107,6 +108,7 @@ class Loader:
         ids = await self._ask_ids()
         states = await self._read_changelogs(sorted(producers))
         loaded = Loaded([], {})
+        anew: defaultdict[str, list[int]] = defaultdict(list)
         for number, producer in sorted(producers.items()):
             shard = self._new_shard(number)
             try:
@@ -127,10 +129,14 @@ class Loader:
                 ) from None
             if position is not None:
                 self._check_position(position)
-                self._begin_new_topics(number, shard, position, ids)
+                for topic in _made_anew(position, ids):
+                    shard.begin_anew(topic)
+                    anew[topic].append(number)
             shard.topic_ids = {topic: ids[topic] for topic in settings.topics if topic in ids}
             loaded.partitions.append(Partition(number, shard, producer, settings, self._sizes, self._wall))
             await asyncio.sleep(0)
+        for topic, parts in sorted(anew.items()):
+            log.warning("topic=%s partitions=%s has been made anew: it is read from its beginning", topic, parts)
         recovery = self.recovery
         recovery.records, recovery.seconds = sum(map(len, states.values())), loop.time() - began
         log.info(
@@ -154,13 +160,6 @@ class Loader:
                 f"this worker reads {', '.join(sorted(settings.topics))}: give it those topics, or another "
                 "TALLY_APP_ID."
             )
-
-    def _begin_new_topics(self, number: int, shard: Shard, position: Position, ids: Mapping[str, str]) -> None:
-        """Begin topics anew that have been made anew: what the join has already is a duplicate there, and no more."""
-        for topic, known in position.topics.items():
-            if ids.get(topic, known) != known:
-                log.warning("topic=%s partition=%d has been made anew: it is read from its beginning", topic, number)
-                shard.begin_anew(topic)
 
     async def _read_changelogs(self, numbers: list[int]) -> dict[TopicPartition, State]:
         """What both changelogs of these partitions hold. Records that no worker has written are left out."""
@@ -254,6 +253,11 @@ class Loader:
             return ends
         finally:
             await consumer.stop()
+
+
+def _made_anew(position: Position, ids: Mapping[str, str]) -> list[str]:
+    """The topics that have been made anew since: what the join has already is a duplicate there, and no more."""
+    return [topic for topic, known in position.topics.items() if ids.get(topic, known) != known]
 
 
 def report_stranger(stats: Stats, tp: TopicPartition, record: Record) -> None:
