@@ -18,6 +18,7 @@ from aiokafka import TopicPartition
 from app.core.wire.records import Record
 from app.settings import Settings, load_settings
 from app.worker.kafka import watch as watch_module
+from app.worker.lane import inputs as inputs_module
 from app.worker.lane import lane as lane_module
 from app.worker.lane import partition as partition_module
 from tests.builders import START
@@ -339,7 +340,7 @@ def _assignor(rng: random.Random) -> Assignor:
 def _small(rng: random.Random, *, misplaced: bool) -> Iterator[None]:
     """The lane's sizes so small that every bound is met. With lists of one record every key is checked."""
     with (
-        patch.object(lane_module, "_LIST", 1 if misplaced else rng.choice((1, 3, 100))),
+        patch.object(inputs_module, "_LIST", 1 if misplaced else rng.choice((1, 3, 100))),
         patch.object(lane_module, "_CHANGES_PER_EPOCH", rng.choice((2, 10_000))),
         patch.object(lane_module, "_TICK_SECONDS", rng.choice((0.02, 0.1))),
         patch.object(partition_module, "MOST_WAITING", rng.choice((3, 20_000))),

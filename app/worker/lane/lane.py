@@ -9,7 +9,7 @@ import contextlib
 import gc
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
@@ -18,13 +18,13 @@ from app.core.join.shard import Shard
 from app.core.rules import Rulebook
 from app.core.stats import Stats
 from app.core.wire.partitioning import partition_of
-from app.core.wire.records import Record
 from app.settings import Settings
 from app.worker.clock import Clock
 from app.worker.kafka.client import SetupError
-from app.worker.kafka.consumer import OpenConsumer, RecordConsumer, open_consumer
+from app.worker.kafka.consumer import OpenConsumer, open_consumer
 from app.worker.kafka.producer import OpenProducer, open_producer
 from app.worker.kafka.sizes import Sizes
+from app.worker.lane.inputs import Inputs
 from app.worker.lane.loading import AskIds, Loader
 from app.worker.lane.partition import Partition
 from app.worker.lane.upkeep import Upkeep, kind_of, pauses
@@ -33,14 +33,9 @@ from app.worker.troubles import Troubles
 log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.02
-#: Records parsed at once: enough for the loop to cost nothing, few enough to stay in the cache.
-_LIST = 100
 #: Exchanges settled at once: so many that most have all their parts by then, few enough to be in the cache still.
 _SETTLED_TOGETHER = 800
 _WAIT_SECONDS = 0.1
-#: How far one topic of a partition may run ahead of another that has more to read, and how long it waits for it.
-_SKEW_MS = 20  # of record time; more lets the parts of a puid miss each other's epoch while catching up
-_PATIENCE_SECONDS = 1.0
 _CHANGES_PER_EPOCH = 10_000
 #: With so many events of a partition unread its epochs are longer: fewer transactions, and exchanges that are written
 #: once instead of twice. What an epoch delays is seconds old by then.
@@ -97,13 +92,12 @@ class Lane:
         )
         self.upkeep = Upkeep(self._loader.load, self._take_loaded, fail, self.troubles)
         self.recovery = self._loader.recovery
-        self._consumer: RecordConsumer | None = None
+        self._inputs: Inputs | None = None  # None before the start
         self._tasks: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._reading = asyncio.Lock()
         self._held = True  # nothing is read while a rebalance goes on
         self._turn = 0  # counts changes of what is read, so that lists fetched before one are dropped
-        self._checked: set[str] = set()
 
     # -- what the rest of the worker asks -----------------------------------------------------------------------------
 
@@ -138,11 +132,11 @@ class Lane:
         """
         events: dict[str, float] = dict.fromkeys(self.settings.topics, 0.0)
         seconds = 0.0
-        if self.assigned is None or self.assigned != set(self.running):
+        if self._inputs is None or self.assigned is None or self.assigned != set(self.running):
             return dict.fromkeys(events, math.nan), math.nan
         for part in self.running.values():
             for topic in self.settings.topics:
-                events[topic] += self._known_unread(part, topic)
+                events[topic] += self._inputs.known_unread(part, topic)
             clock = self._clock(part)
             if clock is not None:
                 seconds = max(seconds, self.now() - clock)
@@ -150,11 +144,11 @@ class Lane:
 
     def fetch_age(self) -> float:
         """Seconds since a broker last answered a fetch; NaN while nothing is fetched."""
-        return self._consumer.fetch_age() if self._consumer is not None and self.running else math.nan
+        return self._inputs.consumer.fetch_age() if self._inputs is not None and self.running else math.nan
 
     def unanswered(self, seconds: float) -> list[str]:
         """The topics of which a partition has been asked for so long in vain."""
-        return self._consumer.unanswered(seconds) if self._consumer is not None else []
+        return self._inputs.consumer.unanswered(seconds) if self._inputs is not None else []
 
     def longest_epoch(self) -> float:
         """For how many seconds the oldest epoch on its way has been waiting."""
@@ -166,9 +160,10 @@ class Lane:
 
     async def start(self) -> None:
         """Connect and begin; nothing is read before the first `assign`."""
-        self._consumer = await self._open_consumer(
+        consumer = await self._open_consumer(
             self.settings, auto_offset_reset="none", max_partition_fetch_bytes=1 << 20, fetch_max_wait_ms=100
         )
+        self._inputs = Inputs(self.settings, self.partitions, consumer)
         loop = asyncio.get_running_loop()
         # A list of records is many small objects without cycles: collecting while it is alive cost a quarter of all
         # time. So collection is called by hand, between lists; what exists now is never looked at again.
@@ -183,8 +178,8 @@ class Lane:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._drop(list(self.running.values()))
-        if self._consumer is not None:
-            await self._consumer.stop()
+        if self._inputs is not None:
+            await self._inputs.consumer.stop()
 
     def failure(self) -> BaseException | None:
         """What ended one of the lane's tasks, if anything did."""
@@ -256,29 +251,17 @@ class Lane:
             await asyncio.gather(*(part.close() for part in parts))
 
     def _point(self) -> None:
-        """Point the consumer at the running partitions, each where its shard stands."""
-        consumer = self._consumer
-        if consumer is None:
-            return
-        self._turn += 1
-        places = {
-            TopicPartition(topic, part.number): part.shard.offsets.get(topic, 0)
-            for part in self.running.values()
-            for topic in self.settings.topics
-        }
-        if places:
-            consumer.assign(list(places))
-            for tp, offset in places.items():
-                consumer.seek(tp, offset)
-        else:
-            consumer.unsubscribe()
-        self._wake.set()
+        """Read the running partitions, each on from where its shard stands."""
+        if self._inputs is not None:
+            self._turn += 1
+            self._inputs.point(self.running.values())
+            self._wake.set()
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        consumer = self._consumer
-        assert consumer is not None
+        assert self._inputs is not None
+        consumer = self._inputs.consumer
         stuck = False  # whether all that is fetched waits for what is not
         while True:
             now = asyncio.get_running_loop().time()
@@ -331,87 +314,38 @@ class Lane:
         So the parts of a puid meet: what is settled and written once need not be read and written again.
         Returns whether there was anything to fold.
         """
-        consumer = self._consumer
-        assert consumer is not None
+        inputs = self._inputs
+        assert inputs is not None
         turn = self._turn
         shard = part.shard
         before = dict(shard.offsets)
         while turn == self._turn and part.lost is None and not part.saturated:
-            records: list[Record] = []
+            more = False
             for _ in self.settings.topics:
                 async with self._reading:
                     if turn != self._turn or part.lost is not None:
                         break
-                    topic, records = self._next_list(part, consumer)
-                    if records:
-                        self._fold(part, topic, records)
-                if not records:
+                    more = inputs.fold_next(part)
+                if not more:
                     break
-            if not records or shard.unsettled >= _SETTLED_TOGETHER:
+            if not more or shard.unsettled >= _SETTLED_TOGETHER:
                 shard.settle()
             await asyncio.sleep(0)
             if shard.waiting >= _CHANGES_PER_EPOCH and not part.committing and turn == self._turn:
                 part.start_epoch(self._settled_clock(part))
-            if not records:
+            if not more:
                 break
         if turn == self._turn and self._due(part):
             part.start_epoch(self._settled_clock(part))
         return shard.offsets != before
-
-    def _next_list(self, part: Partition, consumer: RecordConsumer) -> tuple[str, list[Record]]:
-        """The next records of the topic that is furthest back; none while it is waited for."""
-        shard = part.shard
-        newest = shard.newest
-        behind: list[str] = []  # of which nothing has been fetched
-        for topic in sorted(self.settings.topics, key=lambda topic: newest.get(topic, 0)):
-            tp = TopicPartition(topic, part.number)
-            edge = newest.get(topic, 0) - _SKEW_MS
-            if any(newest.get(it, 0) < edge and self._worth_waiting(part, it) for it in behind):
-                break
-            records = consumer.take(tp, _LIST)
-            place = consumer.next_offset(tp)
-            if not records and place is not None:
-                shard.skip(topic, place)  # only transaction markers lie before it
-            if records:
-                part.awaited.pop(topic, None)
-                return topic, records
-            behind.append(topic)
-        return "", []
-
-    def _worth_waiting(self, part: Partition, topic: str) -> bool:
-        """Whether the others should wait for the next fetch of a topic that is behind them.
-
-        They do not wait for ever: what is left of it may be held back by a transaction that nobody ends.
-        """
-        if not self._unread(part, topic):
-            return False
-        now = asyncio.get_running_loop().time()
-        return now - part.awaited.setdefault(topic, now) < _PATIENCE_SECONDS
-
-    def _fold(self, part: Partition, topic: str, records: list[Record]) -> None:
-        shard = part.shard
-        place = shard.offsets.get(topic, 0)
-        if records[0].offset < place:
-            records = [record for record in records if record.offset >= place]
-            if not records:
-                return
-        # The hash of every key would cost a fifth more: one record a list is checked, and all once one was wrong.
-        check = topic in self._checked
-        if not check:
-            key = records[-1].key
-            if key and self.partition_of(key) != part.number:
-                log.warning("topic=%s holds keys in wrong partitions; every key of it is checked from now on", topic)
-                self._checked.add(topic)
-                check = True
-        shard.absorb(topic, records, self.partition_of if check else None)
 
     async def _move_into_range(self, places: dict[TopicPartition, int]) -> None:
         """The broker no longer has the records that come next: go on with the oldest, and say what is lost.
 
         Where the topic ends before them it has been made anew, or cut: what the join has already is a duplicate.
         """
-        consumer = self._consumer
-        assert consumer is not None
+        assert self._inputs is not None
+        consumer = self._inputs.consumer
         turn = self._turn
         try:
             beginnings = await consumer.beginning_offsets(list(places))
@@ -469,14 +403,14 @@ class Lane:
     def _due(self, part: Partition) -> bool:
         """Whether it is time for the partition's next epoch, and there is something in it."""
         length = max(self.settings.epoch_ms / 1000, len(self.running) * 0.025)
-        if sum(self._unread(part, topic) for topic in self.settings.topics) > _FAR_BEHIND:
+        if self._inputs is not None and self._inputs.unread_in_all(part) > _FAR_BEHIND:
             length *= _LONGER
         waited = asyncio.get_running_loop().time() - part.cut_at
         return not (self._held or part.committing or part.lost is not None or waited < length) and part.has_news
 
     def _clock(self, part: Partition) -> float | None:
-        topics = self.settings.topics
-        return part.shard.clock(self.now(), self._ended(part, topics), topics)
+        ended = self._inputs.ended(part) if self._inputs is not None else []
+        return part.shard.clock(self.now(), ended, self.settings.topics)
 
     def _settled_clock(self, part: Partition) -> float | None:
         """The same for what cannot be taken back; None while nobody knows whether the clock is right."""
@@ -485,21 +419,3 @@ class Lane:
         # What a clock that was wrong has left behind is not for ever.
         part.shard.counts.latest = min(part.shard.counts.latest, self.now())
         return self._clock(part)
-
-    def _ended(self, part: Partition, topics: Iterable[str]) -> list[str]:
-        return [topic for topic in topics if part.shard.offsets.get(topic, 0) >= self._end(topic, part.number, 1 << 62)]
-
-    def _unread(self, part: Partition, topic: str) -> int:
-        """How many records of an input are unread, as far as is known."""
-        return max(0, self._end(topic, part.number) - part.shard.offsets.get(topic, 0))
-
-    def _known_unread(self, part: Partition, topic: str) -> float:
-        """The same; NaN where it is not known now."""
-        assert self._consumer is not None
-        end = self._consumer.known_end(TopicPartition(topic, part.number), self.settings.session_timeout)
-        return math.nan if end is None else max(0, end - part.shard.offsets.get(topic, 0))
-
-    def _end(self, topic: str, number: int, unknown: int = 0) -> int:
-        """The end of an input as the last fetch saw it."""
-        end = self._consumer.end(TopicPartition(topic, number)) if self._consumer is not None else None
-        return unknown if end is None else end

@@ -6,10 +6,9 @@ from typing import Any, Final
 
 import pytest
 
-from app.core.rules import Rulebook
 from app.core.wire.records import Record
 from app.settings import load_settings
-from app.worker.lane.lane import Lane
+from app.worker.lane.inputs import Inputs
 
 SETTINGS: Final = load_settings(request_topic="asked", response_topic="answered", feedback_topic="told")
 TIME: Final = 1_795_244_400_000
@@ -37,18 +36,13 @@ class Topics:
         return self._ends[tp.topic]
 
 
-async def no_ids() -> dict[str, str]:
-    return {}
-
-
 def read(topics: Topics, part: Any) -> list[str]:
     """Take lists until there is none, and say of which topics they were."""
-    lane = Lane(SETTINGS, Rulebook(()), 1, rejoin=lambda: None, fail=lambda _: None, ask_ids=no_ids)
     consumer: Any = topics
-    lane._consumer = consumer
+    inputs = Inputs(SETTINGS, 1, consumer)
     order: list[str] = []
     while True:
-        topic, records = lane._next_list(part, consumer)
+        topic, records = inputs._next_list(part)
         if not records:
             return order
         order.append(topic)
