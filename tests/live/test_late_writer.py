@@ -11,7 +11,7 @@ from app.exporters.elasticsearch.writes import Elasticsearch
 from app.settings import load_settings
 from tests.live import servers
 from tests.live.test_documents import Node
-from tests.worker.elasticsearch.test_landing import MOVES, Writer, a_log, wanted, woken
+from tests.worker.elasticsearch.landings import MOVES, Writer, a_log, wanted, woken
 
 PATTERN = "inference-log-*-ns-*"
 

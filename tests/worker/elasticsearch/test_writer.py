@@ -14,7 +14,7 @@ from app.settings import load_settings
 from app.worker.elasticsearch import writer as module
 from app.worker.elasticsearch.writer import DocumentWriter
 from tests.builders import a_request, run
-from tests.worker.elasticsearch.test_landing import Index
+from tests.worker.elasticsearch.landings import Index
 from tests.worker.kafka.scripted import Brokers, in_no_time, until
 
 TP: Final = TopicPartition("inference-log", 0)
