@@ -22,8 +22,9 @@ from app.core.join.addressing import LENT_ROW, NO_ROW, row_of, unusable
 from app.core.join.bulky import Bulky, has_many_parts
 from app.core.join.description import describe
 from app.core.join.exchange import Counted, Exchange, decode, decode_age, encode
-from app.core.join.joined import Joining, is_feedback
+from app.core.join.joined import Joining
 from app.core.join.judging import Judging
+from app.core.join.outgoing import Outgoing
 from app.core.join.parts import FEEDBACK, KINDS, REQUEST, Parts, Source
 from app.core.join.position import FORMAT, POSITION_KEY, DamagedError, Position, StateError, read_position
 from app.core.join.putting import NEWS, NOTHING
@@ -36,8 +37,6 @@ from app.core.rules import Rulebook
 from app.core.stats import Stats
 from app.core.wire.records import Record
 
-#: What a joined record has at least beside the one part of it, and its key.
-_ROOM_OF_PART: Final = 400
 _AHEAD_US: Final = 300 * 1_000_000
 _HOUR: Final = 3600
 #: What to do where a state is lost.
@@ -92,12 +91,8 @@ class Shard:
         )  # the same of exchanges that are settled when they are cut
         self._changed: dict[bytes, None] = {}  # settled, not cut
         self._delta: defaultdict[tuple[int, int], defaultdict[int, int]] = defaultdict(_counter)
-        self._dead: list[DeadLetter] = []
-        self._astray: list[Astray] = []
-        self._lent: list[Astray] = []  # unless the prediction comes within the epoch
-        self._unlogged: dict[bytes, list[bytes]] = {}  # the parts that are not in a joined record yet
-        self._joined: list[tuple[bytes, bytes]] = []
-        self._joining = Joining(self.numbers, self.judging)
+        self._limits = limits
+        self._outgoing = Outgoing(partition, Joining(self.numbers, self.judging), limits, stats)
         self._by_hour: defaultdict[int, list[bytes]] = defaultdict(list)
         self._parts = Parts(self.numbers, self.judging, limits, stats, logs=logs)
         self._events = 0
@@ -107,7 +102,7 @@ class Shard:
 
     def limit(self, limits: Limits) -> None:
         """Set what bounds the partition from now on. What is larger already stays as it is, and grows no more."""
-        self._limits = self._parts.limits = limits
+        self._limits = self._parts.limits = self._outgoing.limits = limits
         self._bulky.limit(limits.exchange_bytes)
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -123,14 +118,7 @@ class Shard:
     @property
     def waiting(self) -> int:
         """How many changed keys wait for the next cut."""
-        return (
-            len(self._changed)
-            + len(self._live)
-            + len(self._bulky)
-            + len(self._dead)
-            + len(self._astray)
-            + len(self._lent)
-        )
+        return len(self._changed) + len(self._live) + len(self._bulky) + len(self._outgoing)
 
     @property
     def unsettled(self) -> int:
@@ -178,7 +166,7 @@ class Shard:
         largest, longest, retention = limits.body_bytes, limits.puid_bytes, limits.retention_seconds
         bulky_bytes, many, suspicious = self._bulky.bytes, self._bulky.parts, self._bulky.suspicious
         live, bulky, store, parts = self._live, self._bulky.exchanges, self.store, self._parts
-        most_told = limits.joined_bytes - _ROOM_OF_PART
+        outgoing, tell = self._outgoing, self._outgoing.tell
         open_envelope, put, joined_part = parts.open, parts.put, parts.joined_part
         read = [0] * len(KINDS)
         newest = self.newest.get(topic, 0)
@@ -221,19 +209,14 @@ class Shard:
                 else:
                     done = put[kind](exchange, source, time, ahead, row, value)
                 if row >= 0 and done and not exchange.legs:
-                    self._lend(topic, record, raw_puid)
+                    outgoing.lend(topic, record, raw_puid)
                 if done < NEWS:
                     self.stats.duplicates[KINDS[kind]] += 1
                     if done == NOTHING:
                         continue
                 if prefix:
                     text = raw_time if time != stamp * 1000 else b""
-                    told = joined_part(source, text, time, row, value)
-                    if len(told) > most_told:
-                        self._refuse_part(topic, record, len(told))
-                        self._unlogged.setdefault(key, [])
-                    else:
-                        self._unlogged.setdefault(key, []).append(told)
+                    tell(topic, record, key, joined_part(source, text, time, row, value))
                 if seconds > exchange.newest:
                     if not exchange.newest:
                         self._by_hour[seconds // _HOUR].append(key)
@@ -242,17 +225,13 @@ class Shard:
                     live[key] = exchange
             except AstrayError as astray:
                 if rekeyed:
-                    self.refuse(topic, record, astray.reason, astray.detail)
-                elif not self._is_movable(record, astray.key):
-                    sentence = f"{astray.detail}; it is larger than the {limits.moved_bytes} bytes that can be brought"
-                    self.refuse(topic, record, astray.reason, sentence)
+                    outgoing.refuse(topic, record, astray.reason, astray.detail)
                 else:
-                    self._astray.append(Astray(topic, record, astray.key))
-                    self.stats.rekeyed += 1
+                    outgoing.bring(topic, record, astray)
             except RefusedError as refused:
-                self.refuse(topic, record, refused.reason, refused.detail)
+                outgoing.refuse(topic, record, refused.reason, refused.detail)
             except Exception as error:  # noqa: BLE001 - a bug must not stop a partition at one event for ever
-                self.refuse(topic, record, Reason.UNEXPECTED, f"{type(error).__name__}: {error}")
+                outgoing.refuse(topic, record, Reason.UNEXPECTED, f"{type(error).__name__}: {error}")
         if parts.rewritten:
             parts.rewritten.clear()
         if parts.without_class:
@@ -269,34 +248,8 @@ class Shard:
         """Put feedbacks aside whose own request cannot be read; all else that they bring counts."""
         for value, reason, detail in self._parts.refused_requests:
             record = next(record for record in records if record.value == value)
-            self.refuse(topic, record, reason, f"the feedback counts without its request: {detail}")
+            self._outgoing.refuse(topic, record, reason, f"the feedback counts without its request: {detail}")
         self._parts.refused_requests.clear()
-
-    def _refuse_part(self, topic: str, record: Record, size: int) -> None:
-        """Put an event aside that no joined record can hold: it counts, and its document lacks what it brought."""
-        detail = (
-            f"the event counts, but its document lacks its payload: a joined record would have {size} bytes of it, and "
-            f"the topic that TALLY_LOG_TOPIC names takes {self._limits.joined_bytes} (its max.message.bytes)"
-        )
-        self.refuse(topic, record, Reason.TOO_LARGE, detail)
-
-    def _lend(self, topic: str, record: Record, puid: bytes) -> None:
-        """Send a copy of a feedback for a row whose prediction is not known to the puid that is named like the row.
-
-        Each counts where its prediction is known: a request id may end as the ids of rows do.
-        """
-        if self._is_movable(record, puid):
-            self._lent.append(Astray(topic, record, puid))
-
-    def _is_movable(self, record: Record, key: bytes) -> bool:
-        """Whether a record may be written again under a key: a larger one might not fit a batch of its topic."""
-        return len(key) + len(record.value or b"") + len(record.header_block) <= self._limits.moved_bytes
-
-    def _still_lent(self) -> list[Astray]:
-        """The copies to send, but for those whose prediction has come since."""
-        keys = {astray.record.key or b"" for astray in self._lent}
-        unknown = {key for key in keys if (exchange := self.get(key)) is None or not exchange.legs}
-        return [astray for astray in self._lent if astray.record.key in unknown]
 
     def skip(self, topic: str, next_offset: int) -> None:
         """Move on over offsets that hold no records (transaction markers, compaction)."""
@@ -307,12 +260,6 @@ class Shard:
         """Read a topic from its beginning: it has been made anew, and is not the one that was read before."""
         self.offsets[topic] = 0
         self.newest.pop(topic, None)
-        self._moved = True
-
-    def refuse(self, topic: str, record: Record, reason: Reason, detail: str) -> None:
-        """Put a record aside, with the reason."""
-        self._dead.append(DeadLetter(topic, self.partition, record, reason, detail))
-        self.stats.rejected[reason] += 1
         self._moved = True
 
     def _put_bulky(
@@ -422,10 +369,7 @@ class Shard:
         lent = waited and not exchange.rows and all(one.flags & LENT for one in exchange.feedbacks)
         if told and not lent and not any(state.time for state in exchange.legs):
             self.stats.orphans += 1
-        orphaned = exchange.held + self._unlogged.pop(key, [])
-        # What has waited in vain has no document: the one of its id may be another puid's.
-        if orphaned and not waited:
-            self._log(key, orphaned, exchange)
+        self._outgoing.bury(key, exchange, waited=bool(waited))
         self._live.pop(key, None)
         self._bulky.forget(key)
         self.store.pop(key, None)
@@ -450,8 +394,9 @@ class Shard:
         for account, pane in self._settling.seen.items():
             self.counts.see(account, pane)
         self._settling.seen.clear()
-        for key, parts in self._unlogged.items():
-            self._join(key, parts)
+        outgoing, self._outgoing = self._outgoing, self._outgoing.next()
+        for key, exchange in outgoing.join(self.get):
+            self.store[key] = encode(exchange)
         get = self.store.get
         exchanges: list[tuple[bytes, bytes | None]] = [(key, get(key)) for key in self._changed]
         exchanges.extend(self.numbers.unwritten)
@@ -461,54 +406,20 @@ class Shard:
         result = Cut(
             exchanges,
             panes,
-            self._joined,
-            self._dead,
-            self._astray,
-            self._still_lent(),
+            outgoing.joined,
+            outgoing.dead,
+            outgoing.astray,
+            outgoing.lent(self.get),
             offsets,
             self._events,
             self._notes,
         )
         self.numbers.unwritten = []
         self._changed = {}
-        self._unlogged = {}
-        self._joined = []
-        self._dead = []
-        self._astray = []
-        self._lent = []
         self._events = 0
         self._notes = []
         self._moved = False
         return result
-
-    def _join(self, key: bytes, parts: list[bytes]) -> None:
-        """Make the joined record of what was told of a puid. A feedback without its prediction waits for that."""
-        exchange = self.get(key)
-        if exchange is None:  # it has expired since
-            return
-        answered = any(state.time for state in exchange.legs)
-        lacks = not parts  # what came has no room in a record; what it changed is told all the same
-        if exchange.held or not answered:
-            parts = exchange.held + parts
-            held = [] if answered else [one for one in parts if is_feedback(one)]
-            if sum(map(len, held)) > self._limits.held_bytes:
-                held = []
-            if held != exchange.held:
-                exchange.held = held
-                self.store[key] = encode(exchange)
-            if held:
-                parts = [one for one in parts if not is_feedback(one)]
-        if parts or (lacks and answered):
-            self._log(key, parts, exchange)
-
-    def _log(self, key: bytes, parts: list[bytes], exchange: Exchange) -> None:
-        """Make the joined record of these parts, or several where one would be too large."""
-        record = self._joining.record(key, parts, exchange)
-        most = self._limits.joined_bytes - len(key)
-        if len(record) <= most:
-            self._joined.append((key, record))
-        else:
-            self._joined += [(key, one) for one in self._joining.records(key, parts, exchange, most)]
 
     def _position(self) -> Position:
         """Where the partition stands once all that has changed is written."""
