@@ -147,7 +147,7 @@ def test_who_knocks_at_a_full_exchange_is_turned_away_without_measuring(monkeypa
     monkeypatch.setattr(bulky, "encode", measured.append)
     ledger.absorb(*[a_response(*[text] * 300, predictor="more", at=at) for at in range(1000)])
     assert not measured
-    assert len(ledger.shards[0]._dead) > 1000
+    assert len(ledger.shards[0]._outgoing.dead) > 1000
 
 
 def test_what_is_asked_of_an_exchange_before_the_cut_is_what_it_is() -> None:
