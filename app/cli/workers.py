@@ -1,14 +1,16 @@
 """What the workers that run say of themselves: `/ready` of each, at the address that it has written down."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import aiohttp
+import msgspec
 import orjson
 
 from app.cli.reading import open_reader
-from app.core.counts.rows import owner_key
+from app.core.counts.rows import Owner, owner_key
 from app.settings import Settings
 from app.worker.kafka.client import SetupError
 
@@ -45,7 +47,11 @@ async def _addresses(settings: Settings, partitions: int) -> set[str]:
     keys = {owner_key(number) for number in range(partitions)}
     async with open_reader(settings) as reader:
         newest = await reader.newest(settings.panes_topic, partitions, lambda record: record.key in keys)
-    return {str(orjson.loads(placed.record.value)) for placed in newest if placed.record.value}
+    urls = set()
+    for placed in newest:
+        with contextlib.suppress(msgspec.MsgspecError):  # a stranger may have written under this key
+            urls.add(msgspec.json.decode(placed.record.value or b"", type=Owner).url)
+    return urls
 
 
 async def _ask(session: aiohttp.ClientSession, url: str) -> Said:

@@ -15,6 +15,7 @@ from tests.live.standing import (
     Settings,
     but_of,
     changelog,
+    check,
     counted,
     only_of,
     problems,
@@ -151,6 +152,9 @@ def assert_missing(worker: Worker, poisoned: set[int], settings: Settings) -> No
         assert re.search(rf"partition {number}\b", sentence, re.IGNORECASE)
         assert "TALLY_APP_ID" in sentence
         assert len(said(worker, re.escape(sentence.rstrip(".")))) == 1, worker.log.read_text()
+    screen = check(settings)
+    assert screen.code != 0
+    assert all(f"Worker {worker.url}: {sentence}" in screen.text for sentence in sentences), screen.text
     others = set(range(int(settings["PARTITIONS"]))) - poisoned
     assert worker.readiness() == (False, sorted(others))
     assert value_of(worker, "tally_partitions", state="failed") == len(poisoned)
