@@ -9,7 +9,16 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 
 from app.cli.client import run
-from app.cli.groups import Group, find_group, gets_on, sentence_of, standstill, unread_partitions
+from app.cli.groups import (
+    Group,
+    empty_changelogs,
+    find_group,
+    gets_on,
+    more_partitions,
+    sentence_of,
+    standstill,
+    unread_partitions,
+)
 from app.cli.screen import counted, screen, table
 from app.cli.workers import ask_workers, problems_of
 from app.core.counts.panes import Window
@@ -127,6 +136,10 @@ async def _check_kafka(console: Console, settings: Settings) -> list[str]:
         console.print(f"Group:   {settings.app_id}, {sentence_of(group)}", soft_wrap=True)
         if isinstance(group, Group):
             problems += unread_partitions(group, counts)
+            names = (settings.exchanges_topic, settings.panes_topic)
+            changelogs = {name: cluster.partitions[name] for name in names if name in cluster.partitions}
+            problems += more_partitions(settings, group, changelogs)
+            problems += await empty_changelogs(settings, group, changelogs)
         if settings.intake_topics:
             sources = await find_sources(admin, settings)
             console.print(f"Intake:  {_sources_sentence(settings, sources)}", soft_wrap=True)

@@ -1,8 +1,9 @@
 """What a consumer group is doing, as Kafka tells those who are not in it; and what of it is not as it must be."""
 
 import asyncio
+import contextlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, for_c
 from app.cli.screen import counted
 from app.settings import Settings
 from app.worker.kafka.client import client_options, forbid_topic_creation
+from app.worker.lane.partition import COMMITTED_BY_TALLY
 
 #: For so long a group is watched: its readers commit several times a second while there is something to read.
 _WATCHED_SECONDS: Final = 6.0
@@ -26,6 +28,7 @@ class Group:
     """A consumer group: its state as Kafka names it, how many members it has, which partitions they have been given.
 
     `committed` are its offsets, `lag` is how many events of each topic are behind them, None before the first commit.
+    `counted` are the partitions whose offsets a worker has committed together with its state.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Group:
     given: frozenset[TopicPartition]
     committed: Mapping[TopicPartition, int]
     lag: Mapping[str, int] | None
+    counted: frozenset[int] = frozenset()
 
     @property
     def behind(self) -> int:
@@ -92,6 +96,41 @@ def unread_partitions(group: Group, partitions: Mapping[str, int]) -> Iterator[s
         )
 
 
+def more_partitions(settings: Settings, group: Group, changelogs: Mapping[str, int]) -> Iterator[str]:
+    """A sentence where the changelogs have more partitions than the state was written with."""
+    known = len(group.counted)
+    if known and group.counted == frozenset(range(known)) and known < max(changelogs.values(), default=0):
+        yield (
+            f"The state of {settings.app_id} was written with {known} partitions and the topics have "
+            f"{max(changelogs.values())}: give the topics their old count, or start afresh with another TALLY_APP_ID."
+        )
+
+
+async def empty_changelogs(settings: Settings, group: Group, changelogs: Mapping[str, int]) -> list[str]:
+    """A sentence for each changelog that has nothing in a partition of which a worker has committed what it counted."""
+    tps = [TopicPartition(topic, n) for topic, count in changelogs.items() for n in group.counted if n < count]
+    if not tps:
+        return []
+    async with reader(settings) as consumer:
+        beginnings, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+    return [
+        f"Topic {topic} is empty, and {group.name} has counted: start afresh with another TALLY_APP_ID."
+        for topic in sorted({tp.topic for tp in tps if ends[tp] == beginnings[tp]})
+    ]
+
+
+@contextlib.asynccontextmanager
+async def reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of no group, for questions about offsets."""
+    consumer = AIOKafkaConsumer(**client_options(settings), enable_auto_commit=False)
+    forbid_topic_creation(consumer._client)
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
 def standstill(group: Group, role: str, *, moves: bool) -> Iterator[str]:
     """A sentence where a group is behind and nobody reads for it, or who does gets nowhere."""
     if not group.behind:
@@ -115,7 +154,8 @@ async def _find(admin: AIOKafkaAdminClient, settings: Settings, name: str, parti
     committed = {tp: offset for tp, (offset, _) in offsets.items() if offset >= 0}
     given = frozenset(tp for member in group["members"] for tp in _given(member))
     lag = await _lag(settings, partitions, committed)
-    return Group(name, group["state"], len(group["members"]), given, committed, lag)
+    counted = frozenset(tp.partition for tp, (_, beside) in offsets.items() if beside == COMMITTED_BY_TALLY)
+    return Group(name, group["state"], len(group["members"]), given, committed, lag, counted)
 
 
 def _given(member: Mapping[str, Any]) -> list[TopicPartition]:
@@ -130,14 +170,8 @@ async def _lag(
     tps = [TopicPartition(topic, number) for topic, count in partitions.items() for number in range(count)]
     if not committed.keys() & set(tps):
         return None
-    consumer = AIOKafkaConsumer(**client_options(settings), enable_auto_commit=False)
-    forbid_topic_creation(consumer._client)
-    await consumer.start()
-    try:
-        consumer.assign(tps)
+    async with reader(settings) as consumer:
         beginnings, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-    finally:
-        await consumer.stop()
     lag = dict.fromkeys(partitions, 0)
     for tp in tps:
         lag[tp.topic] += max(0, ends[tp] - max(beginnings[tp], committed.get(tp, 0)))

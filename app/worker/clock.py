@@ -30,9 +30,10 @@ class Clock:
         self._minute = 0
 
     def hear_old(self, brokers: float) -> None:
-        """Take what a marker said that was written some time ago: not later than it says, and it may agree."""
-        if self._wall() - brokers <= AGREES:
-            self.hear(brokers)
+        """Take what a marker said that was written some time ago: it can only show that the wall clock is not ahead."""
+        wall = self._wall()
+        if wall - brokers <= AGREES:
+            self.hear(max(wall, brokers))
 
     def hear(self, brokers: float) -> None:
         """Take what a marker said that has just been written."""

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from app.cli.groups import Group, sentence_of, standstill, unread_partitions
+from app.cli.groups import Group, more_partitions, sentence_of, standstill, unread_partitions
 from app.cli.workers import Said, problems_of
+from app.settings import load_settings
 
 
 def a_group(**changes: Any) -> Group:
@@ -63,6 +64,22 @@ def test_partitions_that_no_member_has_are_told(group: Group, partitions: dict[s
     assert [sentence.startswith(beginning) for sentence, beginning in zip(said, unread, strict=True)] == [True] * len(
         unread
     )
+
+
+@pytest.mark.parametrize(
+    ("counted", "partitions", "said"),
+    [
+        ({0, 1}, 2, None),
+        ({0, 1}, 4, "was written with 2 partitions and the topics have 4"),
+        (set(), 4, None),  # the first start
+        ({0, 3}, 4, None),  # a first start that is not over yet
+    ],
+)
+def test_a_state_of_fewer_partitions_is_told(counted: set[int], partitions: int, said: str | None) -> None:
+    group = a_group(counted=frozenset(counted))
+    found = list(more_partitions(load_settings(app_id="x"), group, {"x-exchanges": partitions, "x-panes": partitions}))
+    assert len(found) == (said is not None)
+    assert said is None or said in found[0]
 
 
 def test_the_problems_of_workers_have_their_addresses() -> None:

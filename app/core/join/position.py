@@ -22,7 +22,7 @@ class Position(msgspec.Struct):
     newest: dict[str, int]  # topic → newest record timestamp, ms
     clock: float  # the latest clock by which panes were retired, s
     config: str
-    topics: dict[str, str]  # the id of each topic that is named here or is a changelog, as far as it is known
+    topics: dict[str, str]  # the ids of these topics, as far as they are known
     exchanges: int  # how many keys the exchanges' changelog holds beside this one
     panes: int  # how many the counts' changelog holds
     epoch: int  # the number of the epoch that wrote counts last

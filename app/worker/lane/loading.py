@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-from app.core.join.position import DamagedError, Position, StateError
+from app.core.join.position import POSITION_KEY, DamagedError, Position, StateError
 from app.core.join.shard import Shard
 from app.core.stats import Stats
 from app.core.wire.records import Record
@@ -179,6 +179,7 @@ class Loader:
             await consumer.seek_to_beginning(*tps)
             ends = await consumer.end_offsets(tps)
             states: dict[TopicPartition, State] = {tp: {} for tp in tps}
+            copied: set[TopicPartition] = set()  # where somebody else has written a mark
             left = tps
             while left := [tp for tp in left if (consumer.next_offset(tp) or 0) < ends[tp]]:
                 await consumer.wait_for_records(left, 0.2)
@@ -191,6 +192,7 @@ class Loader:
                             if type(record) is Stranger:
                                 if tp.topic == settings.exchanges_topic:  # those of the counts are told by the feed
                                     report_stranger(self._stats, tp, record)
+                                    copied |= {tp} if key == POSITION_KEY else set()
                             elif value is None:
                                 state.pop(key or b"", None)
                             elif key:
@@ -198,6 +200,12 @@ class Loader:
                     await asyncio.sleep(0)
         finally:
             await consumer.stop()
+        for tp in copied:
+            if not states[tp]:
+                raise SetupError(
+                    f"Topic {tp.topic} has been copied from elsewhere: its records are not of workers' transactions, "
+                    "and do not say whether they are whole. Start afresh with another TALLY_APP_ID."
+                )
         return states
 
     async def _read_commits(self, numbers: list[int]) -> Commits:

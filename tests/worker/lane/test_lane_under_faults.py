@@ -145,3 +145,26 @@ def test_events_that_were_deleted_before_they_were_read_are_counted() -> None:
         assert scene.lane.stats.lost == {"request": 3}
 
     play(act)
+
+
+def test_a_state_that_was_copied_from_elsewhere_is_refused() -> None:
+    """A mirror writes outside transactions: what it brings would be left out record by record, in silence."""
+
+    async def act(scene: Scene) -> None:
+        await scene.begin(0)
+        scene.write(a_request(puid="a"))
+        await scene.until(lambda: scene.lane.running[0].shard.open_exchanges == 1 and scene.is_quiet())
+        await scene.lane.stop()
+        for topic in (SETTINGS.exchanges_topic, SETTINGS.panes_topic):
+            records = scene.kafka.broker.topics[topic][0].committed()
+            scene.kafka.broker.delete(topic)
+            scene.kafka.broker.create(topic, 1)
+            for record in records:
+                scene.stranger(topic, record.key or b"", record.value)
+        reads_anew(scene)
+        await scene.lane.start()
+        await scene.lane.assign({0})
+        await scene.until(lambda: bool(scene.failures))
+        assert "Topic tally-exchanges has been copied from elsewhere" in str(scene.failures[0])
+
+    play(act)
