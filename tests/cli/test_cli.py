@@ -296,6 +296,14 @@ def test_a_topic_that_keeps_events_for_less_than_labels_may_take_is_noted() -> N
     assert not list(topics.topic_notes(topics.topics_of(settings), found, settings))
 
 
+def test_another_partition_count_than_that_of_the_topics_is_noted_where_it_is_set() -> None:
+    found = {"inference-requests": TopicFacts(8, "id")}
+    settings = load_settings(app_id="x", partitions=4)
+    (note,) = topics.topic_notes(topics.topics_of(settings), found, settings)
+    assert "TALLY_PARTITIONS is 4 and the topics have 8" in note
+    assert not list(topics.topic_notes(topics.topics_of(settings), found, load_settings(app_id="x")))
+
+
 def test_new_topics_are_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topics, "_LEADER_SECONDS", 0.2)
     with pytest.raises(SetupError, match="Topic new was created, but not all of its partitions had a leader"):

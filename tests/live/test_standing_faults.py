@@ -126,6 +126,9 @@ def test_changelogs_that_are_gone_are_refused(kafka: Kafka, tmp_path: Path, gone
         sentences = [refusal(fleet.start())]
         assert tally(settings, "topics", "--create").returncode == 0
         sentences.append(refusal(fleet.start()))
+        screen = check(settings)
+        assert screen.code != 0
+        sentences.append(screen.text)
         for sentence in sentences:
             assert any(topic in sentence for topic in topics), sentence
             assert "TALLY_APP_ID" in sentence
@@ -253,6 +256,7 @@ def test_all_topics_with_more_partitions_end_a_worker(kafka: Kafka, tmp_path: Pa
         raise_partitions(settings, 4, *canonical(settings), *own)
         for sentence in (refusal(worker), refusal(fleet.start())):
             assert "was written with 2 partitions and the topics have 4" in sentence
+        assert "was written with 2 partitions and the topics have 4" in " ".join(check(settings).text.split())
 
 
 # -- events that are gone ---------------------------------------------------------------------------------------------

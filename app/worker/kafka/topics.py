@@ -259,6 +259,16 @@ def topic_problems(wanted: Sequence[Topic], found: Mapping[str, TopicFacts]) -> 
 def topic_notes(wanted: Sequence[Topic], found: Mapping[str, TopicFacts], settings: Settings) -> Iterator[str]:
     """A sentence for each topic that can be used, and may lose what a worker needs."""
     week = int(settings.exchange_retention * 1000)
+    requests = found.get(settings.request_topic)
+    if (
+        requests is not None
+        and "partitions" in settings.model_fields_set
+        and requests.partitions != settings.partitions
+    ):
+        yield (
+            f"TALLY_PARTITIONS is {settings.partitions} and the topics have {requests.partitions}: it is for topics that "
+            "a worker creates, and changes none that are there."
+        )
     for topic in wanted:
         facts = found.get(topic.name)
         kept = int(facts.config.get(RETENTION, -1)) if facts is not None and topic.name in settings.topics else -1
