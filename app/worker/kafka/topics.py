@@ -266,8 +266,8 @@ def topic_notes(wanted: Sequence[Topic], found: Mapping[str, TopicFacts], settin
         and requests.partitions != settings.partitions
     ):
         yield (
-            f"TALLY_PARTITIONS is {settings.partitions} and the topics have {requests.partitions}: it is for topics that "
-            "a worker creates, and changes none that are there."
+            f"TALLY_PARTITIONS is {settings.partitions} and the topics have {requests.partitions}: it is for topics "
+            "that a worker creates, and changes none that are there."
         )
     for topic in wanted:
         facts = found.get(topic.name)
