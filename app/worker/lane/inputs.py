@@ -92,15 +92,15 @@ class Inputs:
             records = [record for record in records if record.offset >= place]
             if not records:
                 return
-        # The hash of every key would cost a fifth more: one record a list is checked, and all once one was wrong.
-        check = topic in self._checked
-        if not check:
-            key = records[-1].key
-            if key and partition_of(key, self._partitions) != part.number:
+        # The hash of every key would cost a fifth more: all of the first list are checked, then one of each list; and
+        # all once one was wrong.
+        if topic not in self._checked:
+            some = records[-1:] if topic in part.met else records
+            part.met.add(topic)
+            if any(record.key and self._partition_of(record.key) != part.number for record in some):
                 log.warning("topic=%s holds keys in wrong partitions; every key of it is checked from now on", topic)
                 self._checked.add(topic)
-                check = True
-        shard.absorb(topic, records, self._partition_of if check else None)
+        shard.absorb(topic, records, self._partition_of if topic in self._checked else None)
 
     def _partition_of(self, puid: bytes) -> int:
         return partition_of(puid, self._partitions)

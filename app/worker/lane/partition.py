@@ -81,6 +81,7 @@ class Partition:
         self.cut_at = 0.0
         self.swept = -1  # the pane of the clock at which it was looked last what has expired
         self.committed: dict[str, int] | None = None  # the offsets of the last epoch that committed here
+        self.met: set[str] = set()  # topics of which anything has been read
         self.awaited: dict[str, float] = {}  # the loop time since which the other topics wait for a topic
         self.rests = 0  # how often it could not be read on
         self.rests_until = 0.0  # the loop time before which that is not tried again
