@@ -191,7 +191,7 @@ def test_a_source_that_is_made_again_is_read_from_its_beginning(
             if counted and not runs:
                 worker = fleet.start(START=start)
             counted += part
-            assert_counts(fleet, expected(counted), 20)
+            assert_counts(fleet, expected(counted))
         if runs:
             assert len(lines(worker, f"topic={source} was deleted and made again: intake reads it")) == 2
 

@@ -53,3 +53,11 @@ def read_position(raw: bytes) -> Position:
         f"a{'n' * (known < FORMAT)} {writer} Tally has written the state (format {known}; this one has {FORMAT}): "
         f"{way} start afresh with another TALLY_APP_ID"
     )
+
+
+def is_position(raw: bytes) -> bool:
+    """Whether somebody has written a position, of any version."""
+    try:
+        return msgspec.json.decode(raw, type=_Format).format > 0
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return False

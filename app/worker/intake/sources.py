@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 #: How often topics that are not there yet are looked for; and the share of its time that looking may take.
 _LOOK_SECONDS: Final = 3.0
 _LOOK_SHARE: Final = 0.01
+#: However long brokers take to answer, a topic that was made again is seen within so long.
+_LONGEST_LOOK_SECONDS: Final = 15.0
 _RETRY_SECONDS: Final = 0.1
 
 
@@ -50,7 +52,9 @@ class Sources:
             log.debug("intake could not look for its topics: %r", error)
             self._look_at = loop.time() + _RETRY_SECONDS
             return
-        self._look_at = loop.time() + max(_LOOK_SECONDS, (loop.time() - began) / _LOOK_SHARE)
+        self._look_at = loop.time() + min(
+            max(_LOOK_SECONDS, (loop.time() - began) / _LOOK_SHARE), _LONGEST_LOOK_SECONDS
+        )
         topics = sources_among(self._settings, found)
         if self._first is None:
             self._first = {topic: found[topic] for topic in topics}

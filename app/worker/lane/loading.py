@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-from app.core.join.position import POSITION_KEY, DamagedError, Position, StateError
+from app.core.join.position import POSITION_KEY, DamagedError, Position, StateError, is_position
 from app.core.join.shard import Shard
 from app.core.stats import Stats
 from app.core.wire.records import Record
@@ -192,7 +192,7 @@ class Loader:
                             if type(record) is Stranger:
                                 if tp.topic == settings.exchanges_topic:  # those of the counts are told by the feed
                                     report_stranger(self._stats, tp, record)
-                                    copied |= {tp} if key == POSITION_KEY else set()
+                                    copied |= {tp} if key == POSITION_KEY and is_position(value or b"") else set()
                             elif value is None:
                                 state.pop(key or b"", None)
                             elif key:
