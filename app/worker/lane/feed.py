@@ -11,9 +11,10 @@ from app.core.stats import Stats
 from app.core.wire.records import Record
 from app.settings import Settings
 from app.worker.clock import Clock
+from app.worker.ending import named
 from app.worker.kafka.consumer import OpenConsumer, Stranger, open_consumer
 from app.worker.lane.loading import report_stranger
-from app.worker.lane.upkeep import kind_of, pauses
+from app.worker.lane.upkeep import pauses
 from app.worker.troubles import Troubles
 
 _LONGEST_PAUSE: Final = 5.0
@@ -57,7 +58,7 @@ class Feed:
                 if self.at_end.is_set():
                     waits = pauses(1)
                 topic = self._settings.panes_topic
-                self.troubles.begin(topic, f"Topic {topic} cannot be read; it is tried again ({kind_of(error)}).")
+                self.troubles.begin(topic, f"Topic {topic} cannot be read; it is tried again ({named(error)}).")
                 self.at_end.clear()
                 for number in range(self._partitions):
                     self._view.forget(number)

@@ -20,6 +20,7 @@ from app.core.stats import Stats
 from app.core.wire.partitioning import partition_of
 from app.settings import Settings
 from app.worker.clock import Clock
+from app.worker.ending import named
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.consumer import OpenConsumer, open_consumer
 from app.worker.kafka.producer import OpenProducer, open_producer
@@ -27,7 +28,7 @@ from app.worker.kafka.sizes import Sizes
 from app.worker.lane.inputs import Inputs
 from app.worker.lane.loading import AskIds, Loader
 from app.worker.lane.partition import Partition
-from app.worker.lane.upkeep import Upkeep, kind_of, pauses
+from app.worker.lane.upkeep import Upkeep, pauses
 from app.worker.troubles import Troubles
 
 log = logging.getLogger(__name__)
@@ -286,7 +287,7 @@ class Lane:
             except OffsetOutOfRangeError as error:
                 await self._move_into_range(error.args[0])
             except KafkaError as error:
-                self.troubles.begin(_READING, f"Events could not be read; it is tried again ({kind_of(error)}).")
+                self.troubles.begin(_READING, f"Events could not be read; it is tried again ({named(error)}).")
                 await asyncio.sleep(_RETRY_SECONDS)
             stuck = True
             for part in open_parts:
@@ -300,7 +301,7 @@ class Lane:
             moved = await self._read_partition(part)
         except KafkaError as error:
             places = ", ".join(f"{topic} at {part.shard.offsets.get(topic, 0)}" for topic in self.settings.topics)
-            self.troubles.begin(name, f"Partition {part.number} cannot be read on ({places}): {kind_of(error)}.")
+            self.troubles.begin(name, f"Partition {part.number} cannot be read on ({places}): {named(error)}.")
             part.rest(next(pauses(part.rests + 1)))
             return False
         if moved and part.rests:

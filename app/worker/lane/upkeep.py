@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from app.worker.ending import named
 from app.worker.kafka.client import SetupError
 from app.worker.lane.loading import Loaded
 from app.worker.lane.partition import Partition
@@ -85,7 +86,7 @@ class Upkeep:
                     self._troubles.forget(name)
                     await asyncio.gather(*(self._load([number]) for number in numbers))
                     return
-                self._troubles.begin(name, f"{name} cannot be loaded yet; it is tried again ({kind_of(error)}).")
+                self._troubles.begin(name, f"{name} cannot be loaded yet; it is tried again ({named(error)}).")
                 pause = next(waits)
                 # Nobody is troubled by a question that nobody hears; and all waits for the answer.
                 await asyncio.sleep(min(pause, _SILENT_SECONDS) if silent else pause)
@@ -143,11 +144,6 @@ def pauses(losses: int) -> Iterator[float]:
     while True:
         yield pause
         pause = min(max(2 * pause, 1.0), _LONGEST_PAUSE)
-
-
-def kind_of(error: Exception) -> str:
-    """What went wrong, in few words."""
-    return f"{type(error).__name__} {error}".strip()
 
 
 def _named(numbers: list[int]) -> str:
