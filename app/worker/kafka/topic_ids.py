@@ -16,10 +16,12 @@ class TopicIds:
     def __init__(self, name: str) -> None:
         self._name = name
         self._known: dict[str, str] = {}
+        self._again: set[str] = set()  # that were made again since they are known
         self._said: dict[str, str] = {}  # of topics that were made again, as the log has them
 
     def learn(self, ids: Mapping[str, str]) -> None:
         """These topics are read from now on. One that is away keeps its id: it may come back as another."""
+        self._again |= self.remade(ids)
         self._known |= {topic: known for topic, known in ids.items() if known}
 
     def note(self, topic: str) -> str:
@@ -27,8 +29,14 @@ class TopicIds:
         return _NOTE + self._known.get(topic, "")
 
     def is_of_another(self, topic: str, note: str, now: str) -> bool:
-        """Whether an offset with such a note is of another topic than the one that has this id now."""
+        """Whether an offset with such a note is of another topic than the one that has this id now.
+
+        Without a note there may be no offset: brokers delete them with their topic. Then it is, if the topic was ever
+        made again: who learned of that may have had no partition of it then.
+        """
         noted = note.removeprefix(_NOTE) if note.startswith(_NOTE) else ""
+        if not noted and topic in self._again:
+            return bool(now)
         known = noted or self._known.get(topic, "")
         return bool(known and now) and known != now
 

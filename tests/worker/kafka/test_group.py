@@ -448,7 +448,11 @@ def test_a_topic_that_is_made_again_while_it_is_read_is_read_from_its_beginning(
     assert messages(caplog) == ["topic=a was deleted and made again: the test reads it from its beginning"]
 
 
-def test_a_topic_that_was_away_and_comes_back_as_another_is_read_from_its_beginning() -> None:
+@pytest.mark.parametrize("shares", [["some"], ["none", "some"], ["none", "none", "some"]], ids=len)
+def test_a_topic_that_was_away_and_comes_back_as_another_is_read_from_its_beginning(
+    shares: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where it is there again some rebalances before this member is given a partition of it."""
     brokers = some(a=1)
     brokers.ids["a"] = "1"
     user = User(brokers, first=2)  # as if it were to begin at the end
@@ -463,12 +467,16 @@ def test_a_topic_that_was_away_and_comes_back_as_another_is_read_from_its_beginn
         brokers.partitions["a"], brokers.ids["a"] = 1, "2"
         del brokers.committed[A0], brokers.notes[A0]
         brokers.logs[A0].clear()
+        for share in shares:
+            brokers.member.share = [A0] if share == "some" else []
+            await brokers.member.rebalance()
+            await asyncio.sleep(5)
         brokers.write(A0, b"0", b"1")
-        began = asyncio.get_running_loop().time()
-        await until(lambda: user.values[A0].endswith("01"))
-        assert asyncio.get_running_loop().time() - began < 5
+        await until(lambda: user.values[A0].endswith("01"), 5)
 
     run(user, test)
+    assert brokers.notes == {A0: "topic-id=2"}
+    assert messages(caplog) == ["topic=a was deleted and made again: the test reads it from its beginning"]
 
 
 @pytest.mark.parametrize(
