@@ -7,6 +7,9 @@ import pytest
 
 from tests.readme import README, TABLES, with_tables
 
+#: What users read, and what those read who work on it.
+BOTH = [README.read_text(), (README.parent / "app" / "README.md").read_text()]
+
 
 def test_tables_are_current() -> None:
     """Else run `python -m tests.readme`."""
@@ -18,13 +21,14 @@ def test_every_table_has_its_place(name: str) -> None:
     assert README.read_text().count(f"<!-- {name} -->") == 1
 
 
-def test_named_files_exist() -> None:
-    root = README.parent
-    for path in re.findall(r"`((?:app|tests|k8s)/[\w./-]+)`", README.read_text()):
-        assert (root / path).exists(), path
+@pytest.mark.parametrize("text", BOTH, ids=["outside", "inside"])
+def test_named_files_exist(text: str) -> None:
+    for path in re.findall(r"`((?:app|tests|k8s)/[\w./-]+)`", text):
+        assert (README.parent / path).exists(), path
 
 
-def test_named_commands_are_targets() -> None:
+@pytest.mark.parametrize("text", BOTH, ids=["outside", "inside"])
+def test_named_commands_are_targets(text: str) -> None:
     makefile = Path(README.parent / "Makefile").read_text()
-    for target in set(re.findall(r"(?:`|^)make (\w+)", README.read_text(), re.MULTILINE)):
+    for target in set(re.findall(r"(?:`|^)make (\w+)", text, re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
