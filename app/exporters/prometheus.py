@@ -17,9 +17,19 @@ from app.core.events import Identity, identity_fields
 from app.core.measures.confusion import CONFUSION
 from app.core.measures.measure import Histogram
 from app.core.measures.reading import Reading
-from app.core.outputs.series import COUNTS, FIRST_SEEN, INFO, SCORE, SCORE_SAMPLES, SELDON, seldon_samples
+from app.core.outputs.series import (
+    COUNTS,
+    ERROR,
+    ERROR_SAMPLES,
+    FIRST_SEEN,
+    INFO,
+    SCORE,
+    SCORE_SAMPLES,
+    SELDON,
+    seldon_samples,
+)
 from app.core.outputs.worker_series import WORKER, WorkerNumbers
-from app.core.scores.catalogue import scores_of
+from app.core.scores.catalogue import IN_UNITS, scores_of
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -85,7 +95,7 @@ class ModelText:
             for measure, family in gauges
             if family.windows
         ]
-        for series in (SCORE, SCORE_SAMPLES):
+        for series in (SCORE, SCORE_SAMPLES, ERROR, ERROR_SAMPLES):
             self._begin(series.name, series.kind, series.help)
         self._histograms = [
             (measure, family, self._begin(f"tally_{family.name}", family.kind, family.help))
@@ -154,8 +164,14 @@ class ModelText:
 
 def _add_scores(lines: Mapping[str, list[str]], who: str, readings: Mapping[str, Reading]) -> None:
     values, samples = lines[SCORE.name], lines[SCORE_SAMPLES.name]
+    errors, error_samples = lines[ERROR.name], lines[ERROR_SAMPLES.name]
     for window, reading in readings.items():
         for score, of_class, value, rows in scores_of(reading):
+            if score in IN_UNITS:
+                labels = _labels(ERROR.labels, (score, window))
+                errors.append(f"{ERROR.name}{{{who}{labels}}} {number(value)}\n")
+                error_samples.append(f"{ERROR_SAMPLES.name}{{{who}{labels}}} {rows}\n")
+                continue
             labels = _labels(SCORE.labels, (score, of_class, window))
             values.append(f"{SCORE.name}{{{who}{labels}}} {number(value)}\n")
             samples.append(f"{SCORE_SAMPLES.name}{{{who}{labels}}} {rows}\n")

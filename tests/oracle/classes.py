@@ -1,5 +1,6 @@
 """Rule 6: which class a prediction or a label is, and what one row counts as."""
 
+import math
 import re
 from typing import Any, Final, NamedTuple
 
@@ -64,6 +65,16 @@ def _number(value: Value) -> float | None:
     if isinstance(value, float):
         return value
     return float(value) if value in ("0", "1") else None
+
+
+def number_of(value: Value) -> float | None:
+    """The number that a prediction or label of a model that measures is; None for a place, and for other texts."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, float) and math.isfinite(value) else None
 
 
 def _knows_two(names: tuple[str, ...], rule: Rule) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from tests.oracle.classes import Value, row_counts_as
+from tests.oracle.classes import Value, number_of, row_counts_as
 from tests.oracle.events import Answer, Event, answer_of, is_label, labels_of
 from tests.oracle.rules import Leg, Rule, rule_of
 
@@ -225,7 +225,12 @@ class _Exchange:
         if mismatched:
             yield Fact(who, pane, ("mismatch",))
         for row, claim in zip(answer.rows, labels, strict=True):
-            yield Fact(who, pane, row_counts_as(row, None if claim is None else claim.label, answer.classes, rule))
+            label = None if claim is None else claim.label
+            what = row_counts_as(row, label, answer.classes, rule)
+            yield Fact(who, pane, what)
+            numbers = number_of(row), number_of(label)
+            if what == ("measured",) and None not in numbers:
+                yield Fact(who, pane, ("error", *numbers))
         times = [claim.event.time for claim in labels if claim is not None]
         if times:
             yield Fact(who, pane, ("delay", max(0, max(times) - event.time)))

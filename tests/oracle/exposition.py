@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
+from tests.oracle.classes import number_of
 from tests.oracle.events import Event, is_label
 from tests.oracle.exchange import Fact, Identity, facts_of
 from tests.oracle.rules import Leg, Rule, rule_of
@@ -121,6 +122,8 @@ class _Model:
             for name, of_class, score, samples in self._scores(facts):
                 put("tally_score", score, score=name, class_=of_class, window=span)
                 put("tally_score_samples", samples, score=name, class_=of_class, window=span)
+            if self.task == "regression":
+                self._put_errors(put, facts, span)
         total = self.spans["total"]
         put("tally_mismatched_labels", total.count(("mismatch",)))
         delays = [what[1] for what in total if what[0] == "delay"]
@@ -189,9 +192,62 @@ class _Model:
             for name in [""] if self.task == "binary" else occurring:
                 part, whole = of_class[name or self.positive]
                 yield score, name, _ratio(part, whole), judged if score == "f1" else whole
-            if self.task == "multiclass":
-                values = [part / whole for part, whole in map(of_class.__getitem__, occurring) if whole]
-                yield f"{score}_macro", "", _ratio(sum(values), len(values)), judged
+            if self.task == "multiclass" and score != "npv":
+                yield from self._averages(score, [(name, *of_class[name]) for name in occurring], cells)
+        actual, predicted = _margin(cells, 0), _margin(cells, 1)
+        recalls = [cells[name, name] / rows for name, rows in actual.items()]
+        yield "balanced_accuracy", "", _ratio(sum(recalls), len(recalls)), judged
+        own, other = (sum((rows / judged) * (1 - rows / judged) for rows in it.values()) for it in (actual, predicted))
+        varies = len(actual) > 1 and len(predicted) > 1
+        covariance = sum(cells[name, name] / judged - actual[name] * predicted[name] / judged**2 for name in occurring)
+        yield "mcc", "", covariance / math.sqrt(own * other) if varies else None, judged
+        if self.task == "multiclass":
+            chance = sum(actual[name] * predicted[name] for name in occurring)
+            agreed = rows["correct"] * judged
+            yield "kappa", "", (agreed - chance) / (judged**2 - chance) if judged**2 - chance else None, judged
+
+    def _averages(
+        self, score: str, values: list[tuple[str, int, int]], cells: _Cells
+    ) -> Iterator[tuple[str, str, float | None, int]]:
+        """Over the classes in which a score is defined: all alike, by their rows, and of all rows together."""
+        judged = sum(cells.values())
+        defined = [(part / whole, _margin(cells, 0)[name]) for name, part, whole in values if whole]
+        yield f"{score}_macro", "", _ratio(sum(value for value, _ in defined), len(defined)), judged
+        if score != "specificity":
+            support = sum(rows for _, rows in defined)
+            yield f"{score}_weighted", "", _ratio(sum(value * rows for value, rows in defined), support), judged
+            right = sum(rows for (actual, predicted), rows in cells.items() if actual == predicted)
+            yield f"{score}_micro", "", _ratio(right, judged), judged
+
+    def _put_errors(self, put: Callable[..., None], facts: list[tuple[Any, ...]], span: str) -> None:
+        """Of all rows whose prediction and label are numbers."""
+        pairs = [what[1:] for what in facts if what[0] == "error"]
+        for what in facts:
+            numbers = (number_of(what[2]), number_of(what[1])) if what[0] == "judged" else (None, None)
+            if None not in numbers:
+                pairs.append(numbers)
+        errors = [prediction - label for prediction, label in pairs]
+        labels, count = [label for _, label in pairs], len(pairs)
+        sizes = sorted(map(abs, errors))
+        found = {
+            "mae": _ratio(sum(sizes), count),
+            "mse": _ratio(math.fsum(error**2 for error in errors), count),
+            "bias": _ratio(math.fsum(errors), count),
+        }
+        found["rmse"] = None if found["mse"] is None else math.sqrt(found["mse"])
+        for name, percent in (("error_p50", 50), ("error_p90", 90), ("error_p99", 99), ("max_error", 100)):
+            found[name] = sizes[max(0, math.ceil(percent * count / 100) - 1)] if count else None
+        for name, value in found.items():
+            put("tally_error", value, error=name, window=span)
+            put("tally_error_samples", count, error=name, window=span)
+        shares = [abs(error / label) for error, label in zip(errors, labels, strict=True) if label]
+        mape = _ratio(sum(shares), count) if len(shares) == count else None
+        mean = _ratio(math.fsum(labels), count) or 0.0
+        spread = math.fsum((label - mean) ** 2 for label in labels) if len({*labels}) > 1 else 0.0
+        r2 = 1 - math.fsum(error**2 for error in errors) / spread if spread else None
+        for name, value in (("mape", mape), ("r2", r2)):
+            put("tally_score", value, score=name, class_="", window=span)
+            put("tally_score_samples", count, score=name, class_="", window=span)
 
     def _put_seldon(self, put: Callable[..., None]) -> None:
         total = self.spans["total"]
@@ -228,6 +284,7 @@ _FORMULAS: Final[dict[str, Callable[[_Outcomes], tuple[int, int]]]] = {
     "precision": lambda of: (of.tp, of.tp + of.fp),
     "recall": lambda of: (of.tp, of.tp + of.fn),
     "specificity": lambda of: (of.tn, of.tn + of.fp),
+    "npv": lambda of: (of.tn, of.tn + of.fn),
     "f1": lambda of: (2 * of.tp, 2 * of.tp + of.fp + of.fn),
 }
 
@@ -237,6 +294,14 @@ def _outcomes(cells: _Cells, name: str) -> _Outcomes:
     fp = sum(rows for (actual, predicted), rows in cells.items() if predicted == name != actual)
     fn = sum(rows for (actual, predicted), rows in cells.items() if actual == name != predicted)
     return _Outcomes(tp, fp, fn, sum(cells.values()) - tp - fp - fn)
+
+
+def _margin(cells: _Cells, side: int) -> Counter[str]:
+    """Rows by their actual class (0), or by the one predicted (1)."""
+    rows: Counter[str] = Counter()
+    for cell, amount in cells.items():
+        rows[cell[side]] += amount
+    return rows
 
 
 def _ratio(part: float, whole: int) -> float | None:

@@ -51,13 +51,15 @@ class LegState(msgspec.Struct, array_like=True, gc=False):
 class Counted(msgspec.Struct, array_like=True, gc=False):
     """What an exchange has counted for one account in one pane: one of each atom or bundle, and other amounts.
 
-    All are numbers in the partition's `Numbers`.
+    All are numbers in the partition's `Numbers`. `values` count what their measures make of them; the letter of the
+    measure comes first.
     """
 
     account: int
     pane: int
     atoms: list[int]
     amounts: dict[int, int] = {}
+    values: list[bytes] = []
 
 
 class Detection(msgspec.Struct, array_like=True, gc=False):

@@ -7,7 +7,7 @@ import msgspec
 #: Of the exchanges' changelog.
 POSITION_KEY: Final = b"\0mark"
 #: The version of what the changelogs hold: of exchanges, numbers, rows and the position. Raise it with any change.
-FORMAT: Final = 3
+FORMAT: Final = 4
 
 
 class Position(msgspec.Struct):

@@ -6,7 +6,7 @@ counted of it by the measures.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -29,6 +29,8 @@ _MOST_BUNDLES: Final = 4096
 _FEW_ATOMS: Final = 16
 _OF_ROWS: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "cells"))
 _OF_ANSWERS: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "counts"))
+_OF_VALUES: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "values"))
+BY_LETTER: Final = {measure.letter: measure for measure in _OF_VALUES}
 _OF_AMOUNTS: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "amounts"))
 
 _Amounts = Callable[[Evidence], Iterable[tuple[Atom, int]]]
@@ -181,6 +183,8 @@ class Settling:
         if len(countings) != 1 or len(self._alike) >= _MOST_BUNDLES:
             return None
         evidence = countings[0].evidence
+        if any(measure.values(evidence) for measure in _OF_VALUES):
+            return None
         active = tuple(measure.amounts for measure in _OF_AMOUNTS if [*measure.amounts(evidence)])
         return _Bundle(self._numbers.bundle(tuple(self._once(countings[0]))), active, evidence)
 
@@ -199,6 +203,7 @@ class Settling:
                 counted.atoms = [atom for atom, amount in amounts.items() if amount == 1]
                 counted.amounts = {atom: amount for atom, amount in amounts.items() if amount > 1}
             self._add_amounts(counted, [measure.amounts for measure in _OF_AMOUNTS], evidence)
+            counted.values = [measure.letter + kept for measure in _OF_VALUES if (kept := measure.values(evidence))]
             found.append(counted)
         return found
 
@@ -224,6 +229,11 @@ class Settling:
                     counted.atoms.append(number)
                 elif amount:
                     counted.amounts[number] = counted.amounts.get(number, 0) + amount
+
+    def amounts_of(self, values: bytes) -> Iterator[tuple[int, int]]:
+        """What values that are kept count as: atoms, by their numbers, and amounts."""
+        for atom, amount in BY_LETTER[values[:1]].amounts_of(values[1:]):
+            yield self._atom(atom), amount
 
     def _countings(self, exchange: Exchange) -> list[_Counting]:
         """The evidence of an exchange: of each leg, and of feedback that meets no answer."""

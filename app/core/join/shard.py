@@ -340,6 +340,9 @@ class Shard:
                 numbers[atom] += sign
             for atom, amount in one.amounts.items():
                 numbers[atom] += sign * amount
+            for values in one.values:
+                for atom, amount in self._settling.amounts_of(values):
+                    numbers[atom] += sign * amount
 
     # -- epochs -------------------------------------------------------------------------------------------------------
 

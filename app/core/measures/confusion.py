@@ -60,6 +60,7 @@ class ConfusionReading(NamedTuple):
     occurring: dict[str, Outcomes]  # of all classes that are told apart
     dropped_classes: int = 0  # how many the rest stands for
     odd: int = 0  # labelled rows of another nature than the model's
+    as_classes: Confusion | None = None  # of a model that measures: rows judged, whose numbers are texts here
 
 
 @lru_cache(maxsize=4096)
@@ -255,7 +256,7 @@ class ConfusionMeasure(Measure[ConfusionReading]):
         failed, measured = cells.get(FAILED, 0), cells.get(MEASURED, 0)
         if nature.task == "regression":
             rows = {"correct": 0, "incorrect": 0, "measured": measured + judged, "unlabelled": unlabelled}
-            return ConfusionReading(rows | {"failed": failed}, 0, {}, [], {}, {}, odd=judged)
+            return ConfusionReading(rows | {"failed": failed}, 0, {}, [], {}, {}, odd=judged, as_classes=confusion)
         correct = sum(amount for (actual, predicted), amount in confusion.items() if actual == predicted)
         rows = {"correct": correct, "incorrect": judged - correct, "measured": measured, "unlabelled": unlabelled}
         classes = [*nature.shown]

@@ -85,6 +85,8 @@ class Measure(Protocol[Read]):
 
     #: The beginning of its rows in durable state, of small letters and `_`: never used again for anything else.
     name: str
+    #: One letter, where it keeps `values`: never used again for anything else.
+    letter: bytes = b""
     families: tuple[Family[Read], ...] = ()
     fields: tuple[Field[Read], ...] = ()
 
@@ -106,6 +108,17 @@ class Measure(Protocol[Read]):
         Always whole numbers, so that order, merge and retraction cannot show. Whether there are any depends on what
         `counts` depends on, and on there being scores.
         """
+        return ()
+
+    def values(self, evidence: Evidence) -> bytes:
+        """What an answer brings that is kept as it is; empty where there is nothing.
+
+        For what counts as many amounts: these are found out again when they are taken back.
+        """
+        return b""
+
+    def amounts_of(self, values: bytes) -> Iterable[tuple[Atom, int]]:
+        """What such values add. It depends on nothing else, and never changes."""
         return ()
 
     def bounded(self, atom: Atom, fold: Callable[[str], str]) -> Atom:

@@ -37,6 +37,11 @@ SCORE: Final = Series(
     ("score", "class", "window"),
 )
 SCORE_SAMPLES: Final = Series("tally_score_samples", "gauge", "Rows that the score rests on.", SCORE.labels)
+ERROR: Final = Series(
+    "tally_error", "gauge", "Score of a regression that has the unit of its labels; NaN where undefined.",
+    ("error", "window"),
+)  # fmt: skip
+ERROR_SAMPLES: Final = Series("tally_error_samples", "gauge", "Rows that the error rests on.", ERROR.labels)
 INFO: Final = Series("tally_model_info", "gauge", "Always 1; says what task the model is judged as.", ("task",))
 FIRST_SEEN: Final = Series(
     "tally_model_first_seen_timestamp_seconds",

@@ -16,6 +16,7 @@ class Formula(NamedTuple):
     help: str
     tasks: tuple[str, ...]
     values: Callable[[Reading], Iterator[Value]]
+    in_units: bool = False  # whether the value has the unit of the label
 
 
 class Score(NamedTuple):

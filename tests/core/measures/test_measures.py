@@ -61,6 +61,8 @@ def counted(measure: Measure[Any], evidence: Evidence) -> Counter[Atom]:
     for atom, amount in measure.amounts(evidence):
         assert type(amount) is int
         found[atom] += amount
+    for atom, amount in measure.amounts_of(measure.values(evidence)):
+        found[atom] += amount
     return found
 
 

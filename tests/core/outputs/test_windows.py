@@ -90,6 +90,9 @@ def test_a_document_says_what_its_window_holds() -> None:
             "recall": 1.0,
             "reward_mean": 0.5,
             "specificity": 0.0,
+            "npv": None,
+            "balanced_accuracy": 0.5,
+            "mcc": None,
         },
         "score_samples": {
             "accuracy": 2,
@@ -99,6 +102,9 @@ def test_a_document_says_what_its_window_holds() -> None:
             "recall": 1,
             "reward_mean": 1,
             "specificity": 1,
+            "npv": 0,
+            "balanced_accuracy": 2,
+            "mcc": 2,
         },
         "classes": [{"class": "", "tp": 1, "fp": 1, "fn": 0, "tn": 0}],
         "confusion": [

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    cohen_kappa_score,
+    f1_score,
+    matthews_corrcoef,
+    precision_score,
+    recall_score,
+)
 
 from app.core.measures.reading import Reading
 from app.core.rules import Rules
@@ -47,14 +55,35 @@ def test_multiclass_scores_are_those_of_scikit_learn(rows: list[tuple[str, str]]
     found = scores(reading_of(judged(rows, known), Rules(task="multiclass")))
     assert same(found["accuracy", ""].value, accuracy_score(actual, predicted))
     occurring = sorted({*actual, *predicted})
+    supports = [actual.count(of_class) for of_class in occurring]
     for name, metric in METRICS.items():
         by_class = metric(actual, predicted, labels=occurring, average=None, zero_division=np.nan)
         for of_class, expected in zip(occurring, by_class, strict=True):
             assert same(found[name, of_class].value, expected), (name, of_class)
-        assert same(
-            found[f"{name}_macro", ""].value, metric(actual, predicted, average="macro", zero_division=np.nan)
-        ), name
+        for average in ("macro", "weighted", "micro"):
+            expected = metric(actual, predicted, average=average, zero_division=np.nan)
+            if average == "weighted" and all(
+                np.isnan(value) for value, rows in zip(by_class, supports, strict=True) if rows
+            ):
+                expected = math.nan  # scikit-learn takes the mean of the classes without rows
+            assert same(found[f"{name}_{average}", ""].value, expected), (name, average)
     assert {of_class for name, of_class in found if name == "f1"} == set(occurring)
+
+
+@given(pairs, st.booleans())
+@few
+@pytest.mark.filterwarnings("ignore")  # of scikit-learn, where a score is undefined
+def test_scores_of_all_classes_together_are_those_of_scikit_learn(rows: list[tuple[str, str]], binary: bool) -> None:
+    """But where it gives 0 for what is undefined."""
+    if binary:
+        rows = [("01"[one in CLASSES[:2]], "01"[other in CLASSES[:2]]) for one, other in rows]
+    actual, predicted = zip(*rows, strict=True)
+    found = scores(reading_of(judged(rows), Rules(task="binary" if binary else "multiclass")))
+    assert same(found["balanced_accuracy", ""].value, balanced_accuracy_score(actual, predicted))
+    defined = len({*actual}) > 1 and len({*predicted}) > 1
+    assert same(found["mcc", ""].value, matthews_corrcoef(actual, predicted) if defined else math.nan)
+    if not binary:
+        assert same(found["kappa", ""].value, cohen_kappa_score(actual, predicted))
 
 
 @given(pairs)
@@ -66,6 +95,7 @@ def test_specificity_is_the_recall_of_the_rest(rows: list[tuple[str, str]]) -> N
         rest = [[name != of_class for name in side] for side in zip(*rows, strict=True)]
         expected = recall_score(*rest, zero_division=np.nan)
         assert same(found["specificity", of_class].value, expected)
+        assert same(found["npv", of_class].value, precision_score(*rest, zero_division=np.nan))
         values.append(expected)
     assert same(found["specificity_macro", ""].value, np.nanmean(values) if not np.isnan(values).all() else math.nan)
 
@@ -84,6 +114,7 @@ def test_binary_scores_are_those_of_the_positive_class(rows: list[tuple[str, str
         assert same(found[name, ""].value, expected), name
     rest = [[name != positive for name in side] for side in (actual, predicted)]
     assert same(found["specificity", ""].value, recall_score(*rest, zero_division=np.nan))
+    assert same(found["npv", ""].value, precision_score(*rest, zero_division=np.nan))
 
 
 @given(pairs, st.integers(1, 5))
@@ -119,12 +150,12 @@ def test_every_score_stands_beside_the_rows_that_it_rests_on(rows: list[tuple[st
         (
             {("confusion/unlabelled", "1"): 3},
             "binary",
-            {"reward_mean", "accuracy", "precision", "recall", "specificity", "f1"},
+            {"reward_mean", "accuracy", "precision", "recall", "specificity", "f1", "npv", "balanced_accuracy", "mcc"},
         ),
-        ({("confusion=0", "0"): 3}, "binary", {"reward_mean", "precision", "recall", "f1"}),
-        ({("confusion=1", "1"): 3}, "binary", {"reward_mean", "specificity"}),
-        ({("confusion=0", "1"): 3}, "binary", {"reward_mean", "recall"}),
-        ({("confusion=1", "0"): 3}, "binary", {"reward_mean", "precision", "specificity"}),
+        ({("confusion=0", "0"): 3}, "binary", {"reward_mean", "precision", "recall", "f1", "mcc"}),
+        ({("confusion=1", "1"): 3}, "binary", {"reward_mean", "specificity", "npv", "mcc"}),
+        ({("confusion=0", "1"): 3}, "binary", {"reward_mean", "recall", "npv", "mcc"}),
+        ({("confusion=1", "0"): 3}, "binary", {"reward_mean", "precision", "specificity", "mcc"}),
         ({("confusion", "measured"): 3}, "regression", {"reward_mean"}),
     ],
 )
@@ -132,7 +163,7 @@ def test_what_is_undefined_is_none(tally: Tally, task: str, undefined: set[str])
     reading = reading_of(tally)
     assert reading.nature.task == task
     assert {score.name for score in scores_of(reading) if score.value is None} == undefined
-    assert all(score.samples == 0 or score.name == "f1" for score in scores_of(reading) if score.value is None)
+    assert all(score.samples == 0 or score.name in ("f1", "mcc") for score in scores_of(reading) if score.value is None)
 
 
 def test_accuracy_is_never_per_class() -> None:
