@@ -10,8 +10,10 @@ label's square, and of the error as a share of the label, without sign. They are
 A bucket is the 32nd part of a power of two, so the middle of one is at most 1/64 from any value in it.
 """
 
+import math
 import struct
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from app.core.counts.atoms import Atom
@@ -21,6 +23,7 @@ from app.core.measures.verdict import MEASURED, judge
 from app.core.payloads.marks import Mark
 
 UNIT_BITS: Final = 80
+_SCALE: Final = 2.0**UNIT_BITS
 _PAIR: Final = struct.Struct("<dd")
 _PART_BITS: Final = 5  # of a power of two there are so many parts, as a power of two
 _ROW: Final = "errors"
@@ -51,14 +54,18 @@ class Errors(NamedTuple):
 
 
 _SUMS: Final = Errors._fields[:-1]
-_ATOMS: Final = {name: Atom(_ROW, name) for name in _SUMS}
+_ATOMS: Final = [Atom(_ROW, name) for name in _SUMS]
+
+
+@lru_cache(maxsize=4096)
+def _bucket_atom(bucket: int) -> Atom:
+    return Atom(_SIZES, str(bucket))
 
 
 def _units(value: float) -> int:
     """A number in units of 2^-80, the nearest one."""
-    numerator, denominator = value.as_integer_ratio()
-    shift = UNIT_BITS - denominator.bit_length() + 1
-    return numerator << shift if shift >= 0 else (numerator + (1 << (-shift - 1))) >> -shift
+    scaled = value * _SCALE
+    return round(scaled) if abs(scaled) < math.inf else int(value) << UNIT_BITS
 
 
 def _bucket(units: int) -> int:
@@ -77,27 +84,25 @@ def _middle(bucket: int) -> float:
     return doubled * 2.0**exponent
 
 
+def _of_row(prediction: float, label: float) -> tuple[int, ...]:
+    """What one row adds to the sums, in their order, and its bucket."""
+    of_label = _units(label)
+    missed = _units(prediction) - of_label
+    size = abs(missed)
+    share = (size << UNIT_BITS) // abs(of_label) if of_label else 0
+    return 1, not of_label, missed, size, missed * missed, of_label, of_label * of_label, share, _bucket(size)
+
+
 def sums_of(pairs: Iterable[tuple[float, float, int]]) -> Errors:
     """The sums of predictions and labels, each pair so many times."""
-    rows = zeros = error = absolute = square = label_sum = label_square = share = 0
+    sums = [0] * len(_SUMS)
     sizes: dict[int, int] = {}
     for prediction, label, times in pairs:
-        of_label = _units(label)
-        missed = _units(prediction) - of_label
-        size = abs(missed)
-        rows += times
-        error += times * missed
-        absolute += times * size
-        square += times * missed * missed
-        label_sum += times * of_label
-        label_square += times * of_label * of_label
-        if of_label:
-            share += times * ((size << UNIT_BITS) // abs(of_label))
-        else:
-            zeros += times
-        bucket = _bucket(size)
+        *amounts, bucket = _of_row(prediction, label)
+        for place, amount in enumerate(amounts):
+            sums[place] += times * amount
         sizes[bucket] = sizes.get(bucket, 0) + times
-    return Errors(rows, zeros, error, absolute, square, label_sum, label_square, share, tuple(sorted(sizes.items())))
+    return Errors(**dict(zip(_SUMS, sums, strict=True)), sizes=tuple(sorted(sizes.items())))
 
 
 def merged(one: Errors, other: Errors) -> Errors:
@@ -116,7 +121,7 @@ def number_of(mark: Mark) -> float | None:
             value = float(mark)
         except ValueError:
             return None
-        return value if abs(value) < float("inf") else None
+        return value if abs(value) < math.inf else None
     return None if mark is None or (type(mark) is int and mark < 0) else float(mark)
 
 
@@ -145,17 +150,15 @@ class ErrorsMeasure(Measure[Errors]):
 
     def amounts_of(self, values: bytes) -> Iterable[tuple[Atom, int]]:
         """The sums of such rows."""
-        sums = sums_of((*pair, 1) for pair in _PAIR.iter_unpack(values))
-        for name, amount in zip(_SUMS, sums[:-1], strict=True):
-            if amount:
-                yield _ATOMS[name], amount
-        for bucket, rows in sums.sizes:
-            yield Atom(_SIZES, str(bucket)), rows
+        for pair in _PAIR.iter_unpack(values):
+            *amounts, bucket = _of_row(*pair)
+            yield from zip(_ATOMS, amounts, strict=True)
+            yield _bucket_atom(bucket), 1
 
     def read(self, cells: Cells, nature: Nature) -> Errors:
         """The sums."""
         sizes = sorted((int(column), rows) for (row, column), rows in cells.items() if row == _SIZES and rows)
-        return Errors(**{name: cells.get(atom, 0) for name, atom in _ATOMS.items()}, sizes=tuple(sizes))
+        return Errors(**{atom.column: cells.get(atom, 0) for atom in _ATOMS}, sizes=tuple(sizes))
 
 
 ERRORS: Final = ErrorsMeasure()
