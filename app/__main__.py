@@ -192,6 +192,34 @@ def list_dead_letters(count: int, reason: str | None) -> None:
 
 
 @main.command(
+    short_help="Say whether a shadow is better.",
+    epilog="""\b
+Examples:
+  tally compare default shadow                                 by predictor, where one service has them
+  tally compare "seldon/iris/default/*" "seldon/iris/shadow/*"
+  tally compare default shadow && promote                      a pipeline goes on if the shadow is better
+
+\b
+Exit codes: 0 the shadow is better; 1 no difference is shown, or it is worse; 2 an error; 3 not enough shared labels.
+""",
+)
+@click.argument("current")
+@click.argument("shadow")
+@click.option("--window", default="total", show_default=True, metavar="W", help="The window whose verdict is returned.")
+@click.option("--url", metavar="URL", help="A worker; else the one on this machine at TALLY_WEB_PORT.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def compare(current: str, shadow: str, window: str, url: str | None, form: str) -> None:
+    """Say whether SHADOW is better than CURRENT on the requests that both have answered, and whether one can trust it.
+
+    Both are patterns for a predictor, or for namespace/service/predictor/model[@version]. The p-value may be looked at
+    as often as one likes; "one look" is McNemar's (for measurements the paired t test's), which may not.
+    """
+    from app.cli.compare import compare as run
+
+    sys.exit(run(current, shadow, window=window, url=url, as_json=form == "json"))
+
+
+@main.command(
     name="import",
     short_help="Bring a history from Elasticsearch.",
     epilog="""\b

@@ -67,13 +67,15 @@ class ModelEntry(BaseModel):
     classes: list[str] = []
     scored_model: str | None = None
     shadow: list[str] = ["shadow"]
+    compare: list[str] | None = None
     least_count: int = Field(default=100, ge=1)
     redact: list[str] = []
     prediction_schema: SchemaEntry = SchemaEntry()
 
     def rules(self) -> Rules:
         """The entry as the core takes it."""
-        lists = {name: tuple(getattr(self, name)) for name in ("classes", "shadow", "redact")}
+        lists: dict[str, Any] = {name: tuple(getattr(self, name)) for name in ("classes", "shadow", "redact")}
+        lists["compare"] = None if self.compare is None else tuple(self.compare)
         schema = self.prediction_schema
         columns = (tuple(column.column() for column in part) for part in (schema.requests, schema.responses))
         return Rules(**{**self.model_dump(), **lists, "prediction_schema": Schema(*columns)})

@@ -43,6 +43,7 @@ class Rules:
     classes: tuple[str, ...] = ()
     scored_model: str | None = None
     shadow: tuple[str, ...] = ("shadow",)
+    compare: tuple[str, ...] | None = None  # predictors that are compared with the others; None: those of `shadow`
     least_count: int = 100
     redact: tuple[str, ...] = ()
     prediction_schema: Schema = field(default_factory=Schema)

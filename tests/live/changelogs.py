@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, TopicPartition
 from app.core.counts.accounts import Subject
 from app.core.counts.panes import PaneClock
 from app.core.join.position import Position
-from app.core.join.settling import BY_LETTER
+from app.core.join.settling import AMOUNTS_OF
 from app.core.join.shard import Shard
 from app.core.limits import Limits
 from app.core.rules import Rulebook
@@ -87,7 +87,7 @@ def counted_by_exchanges(shard: Shard) -> Counter[tuple[Subject, str, str]]:
             for atom, amount in one.amounts.items():
                 totals[subject, *numbers.atoms[atom]] += amount
             for values in one.values:
-                for name, amount in BY_LETTER[values[:1]].amounts_of(values[1:]):
+                for name, amount in AMOUNTS_OF[values[:1]](values[1:]):
                     totals[subject, *name] += amount
     return Counter({at: amount for at, amount in totals.items() if amount})
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from app.core.counts.accounts import Account, Subject
+from app.core.counts.accounts import Account, Pair, Subject
 from app.core.counts.atoms import measure_of
 from app.core.counts.cells import Latest, later
 from app.core.counts.panes import COARSE, COARSE_PANES, FINE, TOTAL, PaneClock, Window
@@ -257,6 +257,11 @@ class View:
         """All models of which anything is counted as a whole, or was, in order."""
         accounts = self._books.keys() | self._unread.keys()
         return sorted(subject for subject, segment in accounts if isinstance(subject, Identity) and not segment)
+
+    def pairs(self) -> list[Pair]:
+        """All pairs of legs of which anything is counted, or was, in order."""
+        accounts = self._books.keys() | self._unread.keys()
+        return sorted(subject for subject, segment in accounts if isinstance(subject, Pair) and not segment)
 
     def version(self, account: Account, now: float) -> tuple[Any, ...]:
         """Something that changes with what an account has counted, and with what its windows that end now hold."""

@@ -16,7 +16,9 @@ from app.core.counts.numbers import Numbers
 from app.core.join.classes import ToldApart
 from app.core.join.exchange import Counted, Exchange, LegState
 from app.core.join.judging import Judging, brings_label, statements
+from app.core.join.pairing import LETTER, Answer, Pairing
 from app.core.join.statements import REWARD, Feedback, Statement, waits
+from app.core.measures import paired
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.measure import Evidence, Measure, has_own
 from app.core.measures.verdict import MEASURED, is_labelled
@@ -30,7 +32,11 @@ _FEW_ATOMS: Final = 16
 _OF_ROWS: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "cells"))
 _OF_ANSWERS: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "counts"))
 _OF_VALUES: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "values"))
-BY_LETTER: Final = {measure.letter: measure for measure in _OF_VALUES}
+#: What values count as, by the letter that they begin with.
+AMOUNTS_OF: Final[dict[bytes, Callable[[bytes], Iterable[tuple[Atom, int]]]]] = {
+    **{measure.letter: measure.amounts_of for measure in _OF_VALUES},
+    LETTER: paired.amounts_of,
+}
 _OF_AMOUNTS: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "amounts"))
 
 _Amounts = Callable[[Evidence], Iterable[tuple[Atom, int]]]
@@ -76,6 +82,7 @@ class Settling:
         self._bundles: dict[tuple[Any, ...], _Bundle] = {}  # by leg, and what the exchange is like
         self._alike: dict[tuple[Any, ...], _Bundle] = {}  # the same by the leg's sort
         self._classes = ToldApart(numbers)
+        self._pairing = Pairing(numbers, self._classes, self._atom)
         #: By leg whether a labelled row was judged, and whether one was measured.
         self._natures: dict[int, set[bool]] = {}
         self._mixed: set[int] = set()
@@ -192,7 +199,8 @@ class Settling:
 
     def _any_shape(self, exchange: Exchange) -> list[Counted]:
         found = []
-        for counting in self._countings(exchange):
+        countings = self._countings(exchange)
+        for counting in countings:
             evidence = counting.evidence
             atoms = self._once(counting)
             counted = Counted(self._account(counting.identity), counting.pane, atoms)
@@ -205,6 +213,13 @@ class Settling:
             self._add_amounts(counted, [measure.amounts for measure in _OF_AMOUNTS], evidence)
             counted.values = [measure.letter + kept for measure in _OF_VALUES if (kept := measure.values(evidence))]
             found.append(counted)
+        answers = [
+            Answer(one.state.leg, one.identity, one.pane, one.evidence)
+            for one in countings
+            if one.state is not None and one.evidence.marks
+        ]
+        if len(answers) > 1:
+            found += self._pairing.counted(answers)
         return found
 
     def _once(self, counting: _Counting) -> list[int]:
@@ -232,7 +247,7 @@ class Settling:
 
     def amounts_of(self, values: bytes) -> Iterator[tuple[int, int]]:
         """What values that are kept count as: atoms, by their numbers, and amounts."""
-        for atom, amount in BY_LETTER[values[:1]].amounts_of(values[1:]):
+        for atom, amount in AMOUNTS_OF[values[:1]](values[1:]):
             yield self._atom(atom), amount
 
     def _countings(self, exchange: Exchange) -> list[_Counting]:

@@ -62,7 +62,7 @@ def _bucket_atom(bucket: int) -> Atom:
     return Atom(_SIZES, str(bucket))
 
 
-def _units(value: float) -> int:
+def units(value: float) -> int:
     """A number in units of 2^-80, the nearest one."""
     scaled = value * _SCALE
     return round(scaled) if abs(scaled) < math.inf else int(value) << UNIT_BITS
@@ -86,8 +86,8 @@ def _middle(bucket: int) -> float:
 
 def _of_row(prediction: float, label: float) -> tuple[int, ...]:
     """What one row adds to the sums, in their order, and its bucket."""
-    of_label = _units(label)
-    missed = _units(prediction) - of_label
+    of_label = units(label)
+    missed = units(prediction) - of_label
     size = abs(missed)
     share = (size << UNIT_BITS) // abs(of_label) if of_label else 0
     return 1, not of_label, missed, size, missed * missed, of_label, of_label * of_label, share, _bucket(size)

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 
-from app.core.counts.accounts import Account
+from app.core.counts.accounts import Account, Pair
 from app.core.counts.panes import TOTAL
 from app.core.counts.view import Sums, View
 from app.core.events import Identity
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.confusion import CONFUSION, nature_of
 from app.core.measures.exchanges import ASKED_OR_ANSWERED, EXCHANGES
+from app.core.measures.paired import NAME as PAIRED
+from app.core.measures.paired import PairedReading
+from app.core.measures.paired import read as read_pair
 from app.core.measures.reading import Nature, Reading
 from app.core.rules import Rulebook
 
@@ -50,6 +53,22 @@ class Readings:
         for window in view.windows:
             readings[window.name] = read(view.window(account, window, now), nature)
         return readings
+
+    def of_pairs(self, now: float) -> Iterator[tuple[Pair, dict[str, PairedReading]]]:
+        """Of each two legs that are compared what is read of both: "total", then each window that ends now."""
+        for pair in self.view.pairs():
+            readings = self.of_pair(pair, now)
+            if readings is not None:
+                yield pair, readings
+
+    def of_pair(self, pair: Pair, now: float) -> dict[str, PairedReading] | None:
+        """The same of two legs; None where nothing is counted of them."""
+        view, account = self.view, Account(pair)
+        total = view.total(account)
+        if not total:
+            return None
+        sums = {TOTAL: total, **{window.name: view.window(account, window, now) for window in view.windows}}
+        return {name: read_pair(own.get(PAIRED, {})) for name, own in sums.items()}
 
     def nature(self, identity: Identity) -> Nature | None:
         """As what a model is read; None where nothing is counted of it."""

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from app.core.dialects.plain import base_puid
 from app.core.events import Reason
+from app.core.outputs.comparisons import comparisons_report
 from app.core.outputs.report import models_report
 from app.exporters import prometheus
 from app.settings import Settings
@@ -69,6 +70,7 @@ class Api:
         routes.add_get("/live", self._live)
         routes.add_get("/ready", self._ready)
         routes.add_get("/api/models", self._models)
+        routes.add_get("/api/comparisons", self._comparisons)
         routes.add_get("/api/exchanges/{puid:.+}", self._exchange)
         routes.add_get("/", self._index)
         receiver = Receiver(self._settings, self._publisher)
@@ -142,6 +144,11 @@ class Api:
         readings = running.readings
         models = readings.of_models(running.lane.now())
         return json_response(models_report(models, readings.view.first_seen, readings.rulebook))
+
+    async def _comparisons(self, _: web.Request) -> web.Response:
+        running = self._started()
+        readings = running.readings
+        return json_response(comparisons_report(readings.of_pairs(running.lane.now()), readings.rulebook))
 
     # -- exchanges ----------------------------------------------------------------------------------------------------
 

@@ -155,13 +155,13 @@ def test_each_class_that_occurs_has_its_outcomes_and_scores() -> None:
     assert body["classes"] == [
         {
             "class": "cat", "tp": 1, "fp": 1, "fn": 0, "tn": 0,
-            "scores": {"precision": 0.5, "recall": 1.0, "specificity": 0.0, "f1": 2 / 3},
-            "score_samples": {"precision": 2, "recall": 1, "specificity": 1, "f1": 2},
+            "scores": {"precision": 0.5, "recall": 1.0, "specificity": 0.0, "f1": 2 / 3, "npv": None},
+            "score_samples": {"precision": 2, "recall": 1, "specificity": 1, "f1": 2, "npv": 0},
         },
         {
             "class": "dog", "tp": 0, "fp": 0, "fn": 1, "tn": 1,
-            "scores": {"precision": None, "recall": 0.0, "specificity": 1.0, "f1": 0.0},
-            "score_samples": {"precision": 0, "recall": 1, "specificity": 1, "f1": 2},
+            "scores": {"precision": None, "recall": 0.0, "specificity": 1.0, "f1": 0.0, "npv": 0.5},
+            "score_samples": {"precision": 0, "recall": 1, "specificity": 1, "f1": 2, "npv": 2},
         },
     ]  # fmt: skip
     assert body["scores"]["precision_macro"] == 0.5

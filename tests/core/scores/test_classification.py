@@ -21,11 +21,13 @@ from sklearn.metrics import (
 from app.core.measures.reading import Reading
 from app.core.rules import Rules
 from app.core.scores.catalogue import scores_of
+from app.core.scores.regression import REGRESSION
 from app.core.scores.score import Score
 from tests.builders import Tally
 from tests.builders import a_reading as reading_of
 
 CLASSES = ("0", "1", "2", "3", "cat")
+OF_REGRESSION = {formula.name for formula in REGRESSION}
 METRICS = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
 
 few = settings(max_examples=40)  # scikit-learn takes some ms a score
@@ -156,7 +158,7 @@ def test_every_score_stands_beside_the_rows_that_it_rests_on(rows: list[tuple[st
         ({("confusion=1", "1"): 3}, "binary", {"reward_mean", "specificity", "npv", "mcc"}),
         ({("confusion=0", "1"): 3}, "binary", {"reward_mean", "recall", "npv", "mcc"}),
         ({("confusion=1", "0"): 3}, "binary", {"reward_mean", "precision", "specificity", "mcc"}),
-        ({("confusion", "measured"): 3}, "regression", {"reward_mean"}),
+        ({("confusion", "measured"): 3}, "regression", {"reward_mean", *OF_REGRESSION}),
     ],
 )
 def test_what_is_undefined_is_none(tally: Tally, task: str, undefined: set[str]) -> None:
@@ -191,5 +193,5 @@ def test_a_regression_has_no_scores_of_classes() -> None:
         ("confusion=1", "1"): 1, ("confusion/unlabelled", "2"): 3,
     }  # fmt: skip
     found = scores(reading_of(tally))
-    assert {name for name, _ in found} == {"reward_mean", "coverage"}
+    assert {name for name, _ in found} == {"reward_mean", "coverage", *OF_REGRESSION}
     assert (found["coverage", ""].value, found["coverage", ""].samples) == (0.5, 8)

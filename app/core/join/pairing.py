@@ -1,0 +1,120 @@
+"""Pairing: which answers of one exchange are compared with each other, and what that counts as.
+
+Compared are the answers of one service: each of a predictor that the rules name with each of one that they do not, the
+latter first. What two answers count as stands in the pane of the first.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Final, NamedTuple
+
+from app.core.counts.accounts import Account, Pair
+from app.core.counts.atoms import Atom
+from app.core.counts.numbers import Numbers
+from app.core.join.classes import ToldApart
+from app.core.join.exchange import Counted
+from app.core.measures.measure import Evidence
+from app.core.measures.paired import Side, bounded, row_atoms, values_of
+from app.core.payloads.marks import Mark
+
+#: Pairs of one exchange that are compared, those of the lowest names: hundreds of answers would have their square.
+MOST_PAIRS: Final = 16
+_CACHED_ROWS: Final = 20_000
+#: What its values begin with, as those of a measure do.
+LETTER: Final = b"d"
+
+
+class Answer(NamedTuple):
+    """An answered leg of an exchange: its leg and identity as numbers, its pane, and what is known of it."""
+
+    leg: int
+    identity: int
+    pane: int
+    evidence: Evidence
+
+
+class Pairing:
+    """Compares the answers of exchanges, with one partition's `Numbers`. `number_of` gives the number of an atom."""
+
+    def __init__(self, numbers: Numbers, classes: ToldApart, number_of: Callable[[Atom], int]) -> None:
+        self._numbers = numbers
+        self._classes = classes
+        self._number_of = number_of
+        self._accounts: dict[tuple[int, int], int] = {}
+        self._is_compared: dict[int, bool] = {}
+        self._rows: dict[tuple[int, ...], dict[tuple[Mark, Mark, Mark], list[int]]] = {}
+
+    def counted(self, answers: Sequence[Answer]) -> Iterator[Counted]:
+        """What the comparisons of an exchange count as: an entry for each that counts anything."""
+        compared = [answer for answer in answers if self._compares(answer)]
+        if not compared or len(compared) == len(answers):
+            return
+        identities = self._numbers.identities
+        others = sorted((one for one in answers if one not in compared), key=lambda one: identities[one.identity])
+        compared.sort(key=lambda one: identities[one.identity])
+        pairs = ((first, second) for second in compared for first in others if self._are_of_one_service(first, second))
+        for first, second in islice(pairs, MOST_PAIRS):
+            counted = self._pair(first, second)
+            if counted.atoms or counted.amounts or counted.values:
+                yield counted
+
+    def _compares(self, answer: Answer) -> bool:
+        """Whether the rules of a leg say that it is compared with those of which they do not."""
+        known = self._is_compared.get(answer.leg)
+        if known is None:
+            rules = answer.evidence.rules
+            predictors = rules.shadow if rules.compare is None else rules.compare
+            known = self._is_compared[answer.leg] = self._numbers.legs[answer.leg].predictor in predictors
+        return known
+
+    def _are_of_one_service(self, first: Answer, second: Answer) -> bool:
+        one, other = self._numbers.legs[first.leg], self._numbers.legs[second.leg]
+        return (one.namespace, one.service) == (other.namespace, other.service)
+
+    def _pair(self, first: Answer, second: Answer) -> Counted:
+        counted = Counted(self._account(first.identity, second.identity), first.pane, [])
+        one, other = first.evidence, second.evidence
+        if len(one.marks) != len(other.marks):
+            return counted
+        labels = _shared_labels(one, other)
+        sides = Side(one.marks, one.classes, one.rules), Side(other.marks, other.classes, other.rules)
+        atoms: Counter[int] = Counter()
+        for marks, label in zip(zip(one.marks, other.marks, strict=True), labels, strict=True):
+            atoms.update(self._row(first.leg, second.leg, marks, label, sides))
+        counted.atoms = [atom for atom, amount in atoms.items() if amount == 1]
+        counted.amounts = {atom: amount for atom, amount in atoms.items() if amount > 1}
+        values = values_of(sides, labels)
+        if values:
+            counted.values = [LETTER + values]
+        return counted
+
+    def _row(
+        self, first: int, second: int, marks: tuple[Mark, Mark], label: Mark, sides: tuple[Side, Side]
+    ) -> list[int]:
+        key = (*marks, label)
+        numbers = self._numbers
+        kept = self._rows.setdefault(
+            (first, second, numbers.class_list(sides[0].classes), numbers.class_list(sides[1].classes)), {}
+        )
+        atoms = kept.get(key)
+        if atoms is None:
+            found = row_atoms(marks, label, sides)
+            atoms = [self._number_of(bounded(atom, lambda text: self._classes.folded(first, text))) for atom in found]
+            if float not in map(type, key) and len(kept) < _CACHED_ROWS:
+                kept[key] = atoms
+        return atoms
+
+    def _account(self, first: int, second: int) -> int:
+        account = self._accounts.get((first, second))
+        if account is None:
+            pair = Pair(self._numbers.identities[first], self._numbers.identities[second])
+            account = self._accounts[first, second] = self._numbers.account(Account(pair))
+        return account
+
+
+def _shared_labels(one: Evidence, other: Evidence) -> list[Mark]:
+    """The labels by which both are judged, by row."""
+    if one.labels is None or other.labels is None:
+        return [None] * len(one.marks)
+    return [label if label == same else None for label, same in zip(one.labels, other.labels, strict=True)]

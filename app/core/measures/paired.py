@@ -1,0 +1,124 @@
+"""Two legs on the rows that both have answered: which of them was right, and which came closer.
+
+paired=<actual>     {"both", "first", "second", "neither": labelled rows by who was right}
+paired              {"agree", "differ": rows by whether both named the same class}
+paired/errors       {"rows", and sums of the difference of their errors without sign (the second's less the first's),
+                    and of its square}
+
+The sums of differences are whole numbers of 2^-80, of squares 2^-160, like those of `errors`.
+"""
+
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from app.core.counts.atoms import Atom
+from app.core.measures.errors import UNIT_BITS, number_of, units
+from app.core.measures.measure import Cells
+from app.core.measures.verdict import ACTUAL, MEASURED, judge, predicted_text
+from app.core.payloads.marks import Mark
+from app.core.rules import Rules
+
+NAME: Final = "paired"
+_RIGHT: Final = "paired="
+_ERRORS: Final = "paired/errors"
+_AGREE: Final = Atom(NAME, "agree")
+_DIFFER: Final = Atom(NAME, "differ")
+_ROWS, _DIFFERENCE, _SQUARE = (Atom(_ERRORS, name) for name in ("rows", "difference", "square"))
+_TRIPLE: Final = struct.Struct("<ddd")
+_COLUMNS: Final = {(True, True): "both", (True, False): "first", (False, True): "second", (False, False): "neither"}
+
+
+class Side(NamedTuple):
+    """One leg's answer to the rows: what it predicted, its class names, its rules."""
+
+    marks: Sequence[Mark]
+    classes: tuple[str, ...]
+    rules: Rules
+
+
+class Shared(NamedTuple):
+    """Labelled rows that both legs have answered, by who was right."""
+
+    both: int = 0
+    first: int = 0
+    second: int = 0
+    neither: int = 0
+
+    @property
+    def rows(self) -> int:
+        """All of them."""
+        return sum(self)
+
+
+class PairedReading(NamedTuple):
+    """What is known of two legs. Differences of errors are the second's less the first's, in the label's unit."""
+
+    classes: Mapping[str, Shared]  # by the actual class
+    whole: Shared
+    agree: int  # rows for which both named the same class, labelled or not
+    differ: int
+    errors: int = 0  # rows that both measured
+    difference: float = 0.0  # mean of the differences
+    variance: float = 0.0  # of the differences
+
+
+def row_atoms(marks: tuple[Mark, Mark], label: Mark, sides: tuple[Side, Side]) -> list[Atom]:
+    """What one row counts as, once each."""
+    first, second = (predicted_text(mark, side.classes, side.rules) for mark, side in zip(marks, sides, strict=True))
+    atoms = [] if first is None or second is None else [_AGREE if first == second else _DIFFER]
+    if label is not None:
+        one, other = (judge(mark, label, side.classes, side.rules) for mark, side in zip(marks, sides, strict=True))
+        if one.row.startswith(ACTUAL) and other.row.startswith(ACTUAL):
+            right = tuple(atom.row[len(ACTUAL) :] == atom.column for atom in (one, other))
+            atoms.append(Atom(_RIGHT + one.row[len(ACTUAL) :], _COLUMNS[right]))  # type: ignore[index]
+    return atoms
+
+
+def bounded(atom: Atom, fold: Callable[[str], str]) -> Atom:
+    """The same atom, its class as `fold` gives it."""
+    return Atom(_RIGHT + fold(atom.row[len(_RIGHT) :]), atom.column) if atom.row.startswith(_RIGHT) else atom
+
+
+def values_of(sides: tuple[Side, Side], labels: Sequence[Mark]) -> bytes:
+    """Both predictions and the label of each row that both measured, as 64-bit floats."""
+    found = []
+    first, second = sides
+    for marks, label in zip(zip(first.marks, second.marks, strict=True), labels, strict=True):
+        numbers = (*map(number_of, marks), number_of(label))
+        if None not in numbers and all(
+            judge(mark, label, side.classes, side.rules) == MEASURED for mark, side in zip(marks, sides, strict=True)
+        ):
+            found.append(_TRIPLE.pack(*numbers))
+    return b"".join(found)
+
+
+def amounts_of(values: bytes) -> Iterable[tuple[Atom, int]]:
+    """What such rows add."""
+    for first, second, label in _TRIPLE.iter_unpack(values):
+        right = units(label)
+        difference = abs(units(second) - right) - abs(units(first) - right)
+        yield _ROWS, 1
+        yield _DIFFERENCE, difference
+        yield _SQUARE, difference * difference
+
+
+def read(cells: Cells) -> PairedReading:
+    """What some sums of the cells say."""
+    classes: dict[str, dict[str, int]] = {}
+    for (row, column), rows in cells.items():
+        if rows and row.startswith(_RIGHT):
+            classes.setdefault(row[len(_RIGHT) :], {})[column] = rows
+    by_class = {name: Shared(**classes[name]) for name in sorted(classes)}
+    whole = Shared(*map(sum, zip(*by_class.values(), strict=True))) if by_class else Shared()
+    rows = cells.get(_ROWS, 0)
+    difference, square = cells.get(_DIFFERENCE, 0), cells.get(_SQUARE, 0)
+    return PairedReading(
+        by_class,
+        whole,
+        cells.get(_AGREE, 0),
+        cells.get(_DIFFER, 0),
+        rows,
+        difference / (rows << UNIT_BITS) if rows else 0.0,
+        (rows * square - difference**2) / (rows * (rows - 1) << 2 * UNIT_BITS) if rows > 1 else 0.0,
+    )

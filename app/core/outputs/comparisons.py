@@ -1,0 +1,65 @@
+"""The answer of `/api/comparisons`: which two legs are compared, how they differ, and whether one can trust it."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from app.core.counts.accounts import Pair
+from app.core.counts.panes import TOTAL
+from app.core.events import Identity, identity_fields
+from app.core.measures.paired import PairedReading
+from app.core.rules import Rulebook
+from app.core.scores.comparison import Comparison, by_class, compare, sentence
+
+
+def comparisons_report(pairs: Iterable[tuple[Pair, Mapping[str, PairedReading]]], rulebook: Rulebook) -> dict[str, Any]:
+    """All comparisons, by their legs. Differences are the shadow's less the current's; undefined is null."""
+    return {"comparisons": [_comparison(pair, readings, rulebook) for pair, readings in pairs]}
+
+
+def _comparison(pair: Pair, readings: Mapping[str, PairedReading], rulebook: Rulebook) -> dict[str, Any]:
+    least_count = rulebook.of(pair.second.leg).least_count
+    name = name_of_second(pair)
+    whole = compare(readings[TOTAL], least_count)
+    return {
+        "current": identity_fields(pair.first),
+        "shadow": identity_fields(pair.second),
+        "least_count": least_count,
+        "verdict": whole.verdict,
+        "sentence": sentence(whole, name, least_count),
+        "classes": {of: _numbers(one) for of, one in by_class(readings[TOTAL], least_count).items()},
+        "windows": {window: _numbers(compare(reading, least_count)) for window, reading in readings.items()},
+    }
+
+
+def _numbers(it: Comparison) -> dict[str, Any]:
+    return {"measures": it.measures, "verdict": it.verdict, **quantities(it)}
+
+
+def quantities(it: Comparison) -> dict[str, float | None]:
+    """The numbers of a comparison, by the names that all outputs give them."""
+    difference = "error_difference" if it.measures else "accuracy_difference"
+    found: dict[str, float | None] = {"samples": it.samples, "agreement": it.agreement}
+    if not it.measures:
+        found |= {"only_current_right": it.only_first, "only_shadow_right": it.only_second}
+    return found | {
+        difference: it.difference,
+        f"{difference}_low": it.low,
+        f"{difference}_high": it.high,
+        "p_value": it.p_value,
+        "p_value_always": it.p_value_always,
+        "detectable": it.detectable,
+    }
+
+
+def name_of_second(pair: Pair) -> str:
+    """How the second leg is named beside the first: by what differs, as short as it can be."""
+    return name_beside(pair.second, pair.first)
+
+
+def name_beside(own: Identity, other: Identity) -> str:
+    """The predictor, with its model and version where these are needed to tell it from another one."""
+    if own.predictor != other.predictor:
+        return own.predictor
+    if own.model != other.model:
+        return f"{own.predictor}/{own.model}"
+    return f"{own.predictor}/{own.model}@{own.version}"

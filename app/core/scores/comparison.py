@@ -1,0 +1,161 @@
+"""The comparison of two legs on the rows that both have answered: is the second better, and can one trust it?
+
+For classes: McNemar's test on the rows that only one of them has right, exact below 25 of these, else the chi-square
+with continuity correction (McNemar 1947, Edwards 1948; as statsmodels' `mcnemar` has them), and the difference in
+accuracy with the interval of paired proportions (Wald). For measurements: the paired t test on the errors without sign,
+and the difference of their means.
+
+A p-value of such a test holds for one look. Who looks every minute and acts at the first p below 0.05 is misled far
+more often than once in twenty times. So the verdict goes by a p-value that may be looked at at any time, as often as
+one likes: 1 / e, where e is the evidence against "both are equally good" of a mixture over how unequal they might be.
+For classes that is a Beta(2, 2) over the share of the rows that only the second has right; for measurements a normal
+distribution over the standardised difference, which holds from some hundred rows on. With it the chance that any look
+ever tells two equal models apart is at most 5 %, and that it calls the second better 2.5 % (Ville's inequality; Ramdas
+et al. 2023, "Game-theoretic statistics and safe anytime-valid inference").
+"""
+
+import math
+from typing import Final, Literal, NamedTuple
+
+from scipy import special
+
+from app.core.measures.paired import PairedReading, Shared
+
+Verdict = Literal["better", "worse", "no difference", "not enough"]
+
+#: The error that a verdict may have.
+_ALPHA: Final = 0.05
+#: Rows that one alone has right, from which on the chi-square stands for the exact test.
+_FEW: Final = 25
+#: The mixtures: Beta(…, …), and the standard deviation of the standardised difference.
+_BETA: Final = 2.0
+_SPREAD: Final = 0.1
+_NORMAL: Final = float(special.ndtri(1 - _ALPHA / 2))
+#: Standard errors of a difference that is found in 80 of 100 cases.
+_POWER: Final = _NORMAL + float(special.ndtri(0.8))
+
+
+class Comparison(NamedTuple):
+    """The second leg against the first. What is undefined is None.
+
+    `difference` is the second's accuracy less the first's; where they measure, the second's mean error without sign
+    less the first's. `low` and `high` are its 95 % interval.
+    """
+
+    measures: bool  # whether it is about errors rather than classes
+    samples: int  # labelled rows that both have answered
+    agreement: float | None = None  # share of the rows, labelled or not, for which both named the same class
+    only_first: int = 0  # rows that only the first has right
+    only_second: int = 0
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None  # for one look
+    p_value_always: float | None = None  # for any number of looks
+    detectable: float | None = None  # the difference that would have been found in 80 of 100 cases
+    verdict: Verdict = "not enough"
+
+
+def compare(reading: PairedReading, least_count: int) -> Comparison:
+    """The comparison of two legs; no verdict below so many rows."""
+    of_errors = reading.errors > reading.whole.rows
+    found = _of_errors(reading) if of_errors else _of_classes(reading.whole)
+    named = reading.agree + reading.differ
+    found = found._replace(agreement=reading.agree / named if named else None)
+    return found._replace(verdict=_verdict(found, least_count))
+
+
+def by_class(reading: PairedReading, least_count: int) -> dict[str, Comparison]:
+    """The comparison of the rows of each actual class."""
+    found = {name: _of_classes(shared) for name, shared in reading.classes.items()}
+    return {name: one._replace(verdict=_verdict(one, least_count)) for name, one in found.items()}
+
+
+def mcnemar(first: int, second: int) -> float:
+    """The two-sided p-value of McNemar's test, of the rows that only the first, and only the second has right."""
+    rows = first + second
+    if rows < _FEW:
+        return min(1.0, 2 * float(special.bdtr(min(first, second), rows, 0.5))) if rows else 1.0
+    return float(special.chdtrc(1, max(0, abs(first - second) - 1) ** 2 / rows))
+
+
+def always_valid(first: int, second: int) -> float:
+    """The p-value of the same that holds at every look."""
+    rows = first + second
+    log_evidence = special.betaln(_BETA + first, _BETA + second) - special.betaln(_BETA, _BETA) + rows * math.log(2)
+    return _p_of(float(log_evidence))
+
+
+def _p_of(log_evidence: float) -> float:
+    return min(1.0, math.exp(-log_evidence)) if log_evidence > 0 else 1.0
+
+
+def _of_classes(shared: Shared) -> Comparison:
+    rows, first, second = shared.rows, shared.first, shared.second
+    if not rows:
+        return Comparison(measures=False, samples=0)
+    difference = (second - first) / rows
+    spread = math.sqrt((first + second) / rows - difference**2) / math.sqrt(rows)
+    return Comparison(
+        measures=False,
+        samples=rows,
+        only_first=first,
+        only_second=second,
+        difference=difference,
+        low=difference - _NORMAL * spread,
+        high=difference + _NORMAL * spread,
+        p_value=mcnemar(first, second),
+        p_value_always=always_valid(first, second),
+        detectable=_POWER * math.sqrt(max(1, first + second)) / rows,
+    )
+
+
+def _of_errors(reading: PairedReading) -> Comparison:
+    rows, difference = reading.errors, reading.difference
+    found = Comparison(measures=True, samples=rows, difference=difference)
+    if not reading.variance:
+        return found
+    spread = math.sqrt(reading.variance / rows)
+    t = difference / spread
+    width = float(special.stdtrit(rows - 1, 1 - _ALPHA / 2)) * spread
+    growth = rows * _SPREAD**2
+    log_evidence = rows * t * t * _SPREAD**2 / (2 * (growth + 1)) - math.log(growth + 1) / 2
+    return found._replace(
+        low=difference - width,
+        high=difference + width,
+        p_value=2 * float(special.stdtr(rows - 1, -abs(t))),
+        p_value_always=_p_of(log_evidence),
+        detectable=_POWER * spread,
+    )
+
+
+def _verdict(it: Comparison, least_count: int) -> Verdict:
+    if it.samples < least_count:
+        return "not enough"
+    if it.p_value_always is None or it.p_value_always >= _ALPHA or not it.difference:
+        return "no difference"
+    return "better" if (it.difference > 0) != it.measures else "worse"
+
+
+def sentence(it: Comparison, second: str, least_count: int) -> str:
+    """What a comparison says of the second leg, in words."""
+    if it.verdict == "not enough":
+        return f"not enough shared labels ({it.samples:,}, need {least_count:,})"
+    if it.verdict == "no difference":
+        power = "" if it.detectable is None else f"{_size(it, it.detectable)} would have been found with 80 % power, "
+        return f"no difference shown ({power}n = {it.samples:,})"
+    assert it.difference is not None
+    assert it.low is not None
+    assert it.high is not None
+    assert it.p_value_always is not None
+    shown = [value if it.measures else 100 * value for value in (it.difference, it.low, it.high)]
+    what = "mean error {:+.3g}" if it.measures else "accuracy {:+.1f} points"
+    interval = "{:.3g} to {:.3g}" if it.measures else "{:.1f} to {:.1f}"
+    return (
+        f"{second} is {it.verdict} ({what.format(shown[0])}, 95 % interval {interval.format(*shown[1:])}, "
+        f"p = {it.p_value_always:.2g}, n = {it.samples:,})"
+    )
+
+
+def _size(it: Comparison, difference: float) -> str:
+    return f"a difference of {difference:.3g}" if it.measures else f"a difference of {100 * difference:.1f} points"

@@ -1,0 +1,175 @@
+"""The comparison of two legs: its tests are scipy's, its verdict may be looked at at any time."""
+
+import math
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from app.core.measures.paired import PairedReading, Shared
+from app.core.scores.comparison import always_valid, by_class, compare, mcnemar, sentence
+
+counts = st.integers(0, 400)
+
+
+def a_reading(both: int = 0, first: int = 0, second: int = 0, neither: int = 0) -> PairedReading:
+    shared = Shared(both, first, second, neither)
+    return PairedReading({"1": shared}, shared, both + neither, first + second)
+
+
+@given(counts, counts)
+def test_mcnemar_is_exact_below_25_and_corrected_above(first: int, second: int) -> None:
+    rows = first + second
+    if rows == 0:
+        expected = 1.0
+    elif rows < 25:
+        expected = stats.binomtest(first, rows).pvalue
+    else:
+        expected = stats.chi2.sf(max(0, abs(first - second) - 1) ** 2 / rows, 1)
+    assert math.isclose(mcnemar(first, second), expected, rel_tol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [(4, 2, 0.6875), (17, 4, 0.0072), (121, 59, 5.4e-6)],
+)
+def test_mcnemar_of_known_tables(first: int, second: int, expected: float) -> None:
+    assert mcnemar(first, second) == pytest.approx(expected, rel=0.02)
+
+
+@given(counts, counts, counts, counts)
+def test_the_interval_is_that_of_paired_proportions(both: int, first: int, second: int, neither: int) -> None:
+    found = compare(a_reading(both, first, second, neither), 1)
+    rows = both + first + second + neither
+    assert found.samples == rows
+    if not rows:
+        assert (found.difference, found.low, found.p_value, found.verdict) == (None, None, None, "not enough")
+        return
+    differences = np.repeat([0, -1, 1], [both + neither, first, second])
+    spread = 1.959963984540054 * differences.std() / math.sqrt(rows)
+    assert found.difference is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert found.difference == pytest.approx(differences.mean(), abs=1e-12)
+    assert found.low == pytest.approx(differences.mean() - spread, abs=1e-9)
+    assert found.high == pytest.approx(differences.mean() + spread, abs=1e-9)
+    assert found.agreement == pytest.approx((both + neither) / rows)
+
+
+def measured(differences: list[float]) -> PairedReading:
+    return PairedReading(
+        {}, Shared(), 0, 0, len(differences), float(np.mean(differences)), float(np.var(differences, ddof=1))
+    )
+
+
+@given(st.lists(st.floats(-100, 100), min_size=3, max_size=200).filter(lambda values: np.std(values) > 1e-3))
+def test_errors_are_compared_by_the_paired_t_test(differences: list[float]) -> None:
+    found = compare(measured(differences), 1)
+    expected = stats.ttest_1samp(differences, 0.0)
+    interval = expected.confidence_interval(0.95)
+    assert found.measures
+    assert found.p_value == pytest.approx(expected.pvalue, rel=1e-6, abs=1e-12)
+    assert [found.low, found.high] == pytest.approx([interval.low, interval.high], abs=1e-6)
+
+
+def verdicts(streams: int, better: float, worse: float, rows: int = 2000, every: int = 50) -> Counter[str]:
+    """The first verdict of streams of rows that only one has right with such chances, looked at after every so many."""
+    found: Counter[str] = Counter()
+    for number in range(streams):
+        rng = random.Random(number)
+        first = second = 0
+        verdict = "no difference"
+        for row in range(1, rows + 1):
+            chance = rng.random()
+            second += chance < better
+            first += better <= chance < better + worse
+            if row % every == 0:
+                verdict = compare(a_reading(row - first - second, first, second), 100).verdict
+                assert (verdict == "not enough") == (row < 100)
+                if verdict in ("better", "worse"):
+                    break
+        found[verdict] += 1
+    return found
+
+
+def test_two_equal_legs_are_hardly_ever_told_apart_however_often_one_looks() -> None:
+    found = verdicts(1000, 0.1, 0.1)
+    print(found)
+    assert found["better"] <= 25
+    assert found["worse"] <= 25
+
+
+def test_a_leg_that_is_better_by_five_points_is_found() -> None:
+    """At one look at the end the test has 99 % power; looked at all the time at least 90 %."""
+    found = verdicts(200, 0.125, 0.075)
+    print(found)
+    assert found["better"] >= 180
+    assert not found["worse"]
+
+
+def test_one_look_too_many_would_mislead() -> None:
+    """What the p-value for one look would do: that is why the verdict does not go by it."""
+    misled = 0
+    for number in range(200):
+        rng = random.Random(number)
+        first = second = 0
+        for row in range(1, 2001):
+            chance = rng.random()
+            second += chance < 0.1
+            first += 0.1 <= chance < 0.2
+            if row % 50 == 0 and row >= 100 and mcnemar(first, second) < 0.05:
+                misled += 1
+                break
+    assert misled > 20
+
+
+@given(counts, counts)
+def test_evidence_is_the_same_either_way(first: int, second: int) -> None:
+    assert always_valid(first, second) == always_valid(second, first)
+    assert always_valid(first, first) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("reading", "said"),
+    [
+        (a_reading(10, 1, 1), "not enough shared labels (12, need 100)"),
+        (
+            a_reading(1700, 20, 92),
+            "shadow is better (accuracy +4.0 points, 95 % interval 2.8 to 5.1, p = 1.6e-10, n = 1,812)",
+        ),
+        (
+            a_reading(1700, 92, 20),
+            "shadow is worse (accuracy -4.0 points, 95 % interval -5.1 to -2.8, p = 1.6e-10, n = 1,812)",
+        ),
+        (
+            a_reading(950, 25, 25),
+            "no difference shown (a difference of 2.0 points would have been found with 80 % power, n = 1,000)",
+        ),
+        (
+            a_reading(200),
+            "no difference shown (a difference of 1.4 points would have been found with 80 % power, n = 200)",
+        ),
+    ],
+)
+def test_what_it_says(reading: PairedReading, said: str) -> None:
+    assert sentence(compare(reading, 100), "shadow", 100) == said
+
+
+def test_a_leg_that_comes_closer_is_better() -> None:
+    rng = np.random.default_rng(1)
+    found = compare(measured([*rng.normal(-0.5, 1, 400)]), 100)
+    assert found.verdict == "better"
+    assert sentence(found, "ridge", 100).startswith("ridge is better (mean error -0.582, 95 % interval -0.672 to")
+    assert compare(measured([*rng.normal(0.5, 1, 400)]), 100).verdict == "worse"
+    assert compare(measured([0.0] * 400), 100).verdict == "no difference"
+
+
+def test_each_class_has_its_own() -> None:
+    reading = PairedReading(
+        {"cat": Shared(50, 100, 10, 5), "dog": Shared(50, 10, 100, 5)}, Shared(100, 110, 110, 10), 210, 120
+    )
+    assert {name: one.verdict for name, one in by_class(reading, 100).items()} == {"cat": "worse", "dog": "better"}
