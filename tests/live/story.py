@@ -32,7 +32,7 @@ class Event(NamedTuple):
     timestamp: int
 
 
-def _event(kind: str, puid: str, leg: tuple[str, str, str, str], micros: int, body: Any) -> Event:
+def an_event(kind: str, puid: str, leg: tuple[str, str, str, str], micros: int, body: Any) -> Event:
     namespace, service, predictor, model = leg
     moment = datetime.fromtimestamp(micros // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     headers = {
@@ -67,12 +67,12 @@ def traffic(puids: int, seed: int = 7, *, broken: float = 0.02) -> list[Event]:
         classes = 3 if many else 2
         for leg in legs:
             events.append(
-                _event("request", puid, leg, asked, {"data": {"ndarray": [[rng.random() for _ in range(4)]]}})
+                an_event("request", puid, leg, asked, {"data": {"ndarray": [[rng.random() for _ in range(4)]]}})
             )
             output: Any = [rng.random() for _ in range(3)] if many else [round(rng.random(), 6)]
             images = {leg[3]: f"registry/{leg[3]}:1.{rng.randrange(2)}"}
             events.append(
-                _event(
+                an_event(
                     "response", puid, leg, answered, {"data": {"ndarray": [output]}, "meta": {"requestPath": images}}
                 )
             )
@@ -87,7 +87,7 @@ def traffic(puids: int, seed: int = 7, *, broken: float = 0.02) -> list[Event]:
         for turn, answer in enumerate(answers):
             truth: Any = [[int(answer == n) for n in range(3)]] if many else [answer]
             body = {"reward": rng.choice([0, 1, 0.5, -1]), "truth": {"data": {"ndarray": truth}}}
-            events.append(_event("feedback", puid, legs[0], told + turn, body))
+            events.append(an_event("feedback", puid, legs[0], told + turn, body))
     events += [rng.choice(events) for _ in range(len(events) // 20)]
     events += [_broken(rng, rng.choice(events)) for _ in range(int(len(events) * broken))]
     rng.shuffle(events)
