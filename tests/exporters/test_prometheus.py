@@ -80,6 +80,7 @@ def some_numbers() -> WorkerNumbers:
     return WorkerNumbers(
         stats=stats,
         folded_classes=11,
+        dropped_series=25,
         documents=DocumentNumbers({"written": 19, "unchanged": 0, "refused": 20}, backlog=21, oldest_seconds=2.0),
         intake=IntakeNumbers(Counter({"seldon": 12, 'a-"b"': 13}), lag=14, stalled=0.5),
         lag_events={"asked": 15, "answered": 0, "told": 16},
@@ -100,7 +101,7 @@ def some_numbers() -> WorkerNumbers:
 def text_of(ledger: Ledger, *, seldon: bool) -> str:
     readings = ledger.readings()
     found = readings.of_models(START + HOUR + 30)
-    text = ModelText(seldon=seldon)
+    text = ModelText(seldon=seldon, most=10**9)
     for who, by_window in found:
         text.add(who, by_window, readings.view.first_seen(who))
     return text.text()
@@ -109,7 +110,7 @@ def text_of(ledger: Ledger, *, seldon: bool) -> str:
 def text_of_tally(tally: Tally, identity: Identity | None = None, rules: Rules | None = None) -> str:
     """The text of one model without windows."""
     reading = a_reading(tally, rules)
-    text = ModelText(seldon=True)
+    text = ModelText(seldon=True, most=10**9)
     text.add(identity or Identity("ns", "svc", "default", "m", ""), {TOTAL: reading}, 0)
     return text.text()
 
@@ -203,7 +204,7 @@ def test_no_sample_comes_twice_and_every_family_is_in_one_piece() -> None:
 
 def test_every_sample_carries_the_identity_and_nothing_that_grows_with_traffic() -> None:
     identity = {"model_namespace", "model_service", "predictor", "model", "model_version"}
-    known = {"part", "verdict", "actual", "predicted", "class", "outcome", "window", "score", "le", "task"}
+    known = {"part", "verdict", "actual", "predicted", "class", "outcome", "window", "score", "error", "shadow", "quantity", "le", "task"}
     for sample in samples(EXPECTED.read_text()):
         assert identity <= sample.labels.keys()
         assert sample.labels.keys() - identity <= known | {"app", "seldon_app"}
@@ -286,7 +287,7 @@ def test_which_seldon_series_a_model_has(tally: Tally, names: set[str]) -> None:
 
 
 def test_no_models_give_heads_alone() -> None:
-    text = ModelText(seldon=True).text()
+    text = ModelText(seldon=True, most=10**9).text()
     assert all(line.startswith("#") for line in text.splitlines())
     assert not list(samples(text))
 

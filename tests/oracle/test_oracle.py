@@ -25,7 +25,7 @@ _ESCAPED = re.compile(r"\\(.)")
 def exposed(ledger: Ledger, now: float) -> Samples:
     """The samples in the text that the ledger's models are exported as."""
     readings = ledger.readings()
-    text = ModelText(seldon=True)
+    text = ModelText(seldon=True, most=10**9)
     for who, read in readings.of_models(START + now):
         text.add(who, read, readings.view.first_seen(who))
     found: Samples = {}

@@ -8,7 +8,7 @@ nobody reads half of one: what it only moves from a pane to another changes noth
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -25,52 +25,71 @@ Cells = dict[tuple[str, str], Any]
 Sums = dict[str, Cells]
 
 _Place = tuple[str, int]  # a level and a pane of it
+#: So many changed cells are added in one step of `prepare`: a few milliseconds.
+_PART: Final = 4000
 
 
 class _Span:
     """The sums of one window of one account, adjusted as rows change and as time passes."""
 
-    __slots__ = ("level", "lo", "hi", "sums")  # noqa: RUF023 - in the order of use
+    __slots__ = ("level", "lo", "hi", "sums", "moves")  # noqa: RUF023 - in the order of use
 
     def __init__(self) -> None:
+        self.moves = 0  # that changed the sums
         self.level = ""
         self.lo = self.hi = 0
         self.sums: Sums = {}
 
-    def move(self, level: str, lo: int, hi: int, panes: Mapping[int, Sums]) -> None:
+    def steps(self, level: str, lo: int, hi: int, panes: Mapping[int, Sums]) -> Iterator[None]:
+        """Move to these panes, one at a time: after each the sums are those of the panes from `self.lo` to before
+        `self.hi`.
+        """
         if (level, lo, hi) == (self.level, self.lo, self.hi):
             return
         if level != self.level or lo >= self.hi or hi <= self.lo:
+            self.moves += bool(self.sums)
             self.sums = {}
+            self.level = level
             self.lo = self.hi = lo
-        self.level = level
-        for pane in range(self.lo, lo):
-            _accumulate(self.sums, panes.get(pane, {}), -1)
-        for pane in range(hi, self.hi):
-            _accumulate(self.sums, panes.get(pane, {}), -1)
-        for pane in range(lo, self.lo):
-            _accumulate(self.sums, panes.get(pane, {}), 1)
-        for pane in range(self.hi, hi):
-            _accumulate(self.sums, panes.get(pane, {}), 1)
-        self.lo, self.hi = lo, hi
+        while (self.lo, self.hi) != (lo, hi):
+            if self.lo < lo:
+                pane, sign = self.lo, -1
+                self.lo += 1
+            elif self.hi > hi:
+                self.hi -= 1
+                pane, sign = self.hi, -1
+            elif self.lo > lo:
+                self.lo -= 1
+                pane, sign = self.lo, 1
+            else:
+                pane, sign = self.hi, 1
+                self.hi += 1
+            if pane in panes:
+                _accumulate(self.sums, panes[pane], sign)
+                self.moves += 1
+                yield
+
+    def holds(self, level: str, lo: int, hi: int, panes: Mapping[int, Sums]) -> bool:
+        """Whether the sums are those of these panes already."""
+        if (level, lo, hi) == (self.level, self.lo, self.hi):
+            return True
+        return level == self.level and all((lo <= pane < hi) == (self.lo <= pane < self.hi) for pane in panes)
 
 
 def _accumulate(sums: Sums, more: Sums, sign: int) -> None:
+    """Add sums, or take them away. Neither holds a zero."""
     for measure, cells in more.items():
+        own = sums.get(measure)
+        if own is None:
+            sums[measure] = dict(cells) if sign > 0 else {cell: -amount for cell, amount in cells.items()}
+            continue
         for cell, amount in cells.items():
-            _add(sums, measure, cell, sign * amount)
-
-
-def _add(sums: Sums, measure: str, cell: tuple[str, str], amount: int) -> None:
-    cells = sums.get(measure)
-    if cells is None:
-        cells = sums[measure] = {}
-    total = cells.get(cell, 0) + amount
-    if total:
-        cells[cell] = total
-    else:
-        cells.pop(cell, None)
-        if not cells:
+            total = own.get(cell, 0) + sign * amount
+            if total:
+                own[cell] = total
+            else:
+                own.pop(cell, None)
+        if not own:
             del sums[measure]
 
 
@@ -90,17 +109,15 @@ class _Book:
     def empty(self) -> bool:
         return not (self.total or self.panes[FINE] or self.panes[COARSE] or self.latest)
 
-    def adjust(self, level: str, pane: int, changed: list[tuple[str, tuple[str, str], int]]) -> None:
+    def adjust(self, level: str, pane: int, changed: Sums) -> None:
         if level == TOTAL:
-            for change in changed:
-                _add(self.total, *change)
+            _accumulate(self.total, changed, 1)
             return
         panes = self.panes[level]
         own = panes.setdefault(pane, {})
         spans = [span.sums for span in self.spans.values() if span.level == level and span.lo <= pane < span.hi]
         for sums in (own, *spans):
-            for change in changed:
-                _add(sums, *change)
+            _accumulate(sums, changed, 1)
         if not own:
             del panes[pane]
 
@@ -192,23 +209,42 @@ class View:
     def _bring_up(self, account: Account) -> None:
         """Bring the sums of an account up to what has come."""
         unread = self._unread.pop(account, None)
-        if unread is None:
-            return
-        changes: dict[_Place, Cells] = {}
-        for own, cells in unread.items():
+        if unread is not None:
+            self._apply(account, unread)
+
+    def _apply(self, account: Account, changed: Mapping[_Place, Cells]) -> None:
+        """Add what has changed in some panes of an account, to them and to all that holds them."""
+        changes: dict[_Place, Sums] = {}
+        for own, cells in changed.items():
+            by_measure: Sums = {}
+            for cell, amount in cells.items():
+                if amount:
+                    by_measure.setdefault(self._measure(cell[0]), {})[cell] = amount
             for place in self._places(*own):
-                sums = changes.setdefault(place, {})
-                for cell, amount in cells.items():
-                    sums[cell] = sums.get(cell, 0) + amount
+                _accumulate(changes.setdefault(place, {}), by_measure, 1)
         book = self._book(account)
-        for (level, pane), cells in changes.items():
-            changed = [(self._measure(cell[0]), cell, amount) for cell, amount in cells.items() if amount]
-            if changed:
-                book.adjust(level, pane, changed)
+        for (level, pane), sums in changes.items():
+            if sums:
+                book.adjust(level, pane, sums)
                 if self._touched is not None:
                     self._touched.add((account, level, pane))
         if book.empty:
             del self._books[account]
+
+    def _some_unread(self, account: Account) -> dict[_Place, Cells]:
+        """Take a few of the changes that have come to an account and are in no sum yet."""
+        unread, some, left = self._unread[account], {}, _PART
+        while unread and left > 0:
+            place, cells = unread.popitem()
+            if len(cells) > left:
+                some[place] = dict(cells.popitem() for _ in range(left))
+                unread[place] = cells
+                break
+            some[place] = cells
+            left -= len(cells)
+        if not unread:
+            del self._unread[account]
+        return some
 
     def _places(self, level: str, pane: int) -> list[_Place]:
         """Where what falls in a pane is counted: in it, in the panes that hold it, and in the total."""
@@ -265,7 +301,14 @@ class View:
 
     def version(self, account: Account, now: float) -> tuple[Any, ...]:
         """Something that changes with what an account has counted, and with what its windows that end now hold."""
-        return self._versions[account], *(self._clock.span(window, now)[2] for window in self.windows)
+        book = self._books.get(account)
+        version: list[Any] = [self._versions[account]]
+        for window in self.windows:
+            level, lo, hi = self._clock.span(window, now)
+            span = None if book is None or book.latest else book.spans[window.name]
+            holds = span is not None and book is not None and span.holds(level, lo, hi, book.panes[level])
+            version.append(span.moves if span is not None and holds else (level, lo, hi))
+        return tuple(version)
 
     def take_touched(self) -> set[tuple[Account, str, int]]:
         """The (account, level, pane) of all that has changed since this was asked before; the first time nothing."""
@@ -288,8 +331,23 @@ class View:
             return {}
         level, lo, hi = self._clock.span(window, now)
         span = book.spans[window.name]
-        span.move(level, lo, hi, book.panes[level])
+        for _ in span.steps(level, lo, hi, book.panes[level]):
+            pass
         return self._with_latest(book, span.sums, level, range(lo, hi))
+
+    def prepare(self, account: Account, now: float) -> Iterator[None]:
+        """Do a little at a time what the next reading of an account would do at once: it may be very much.
+
+        Whoever reads in between has all that has come all the same.
+        """
+        while account in self._unread:
+            self._apply(account, self._some_unread(account))
+            yield
+        book = self._books.get(account)
+        if book is not None:
+            for window in self.windows:
+                level, lo, hi = self._clock.span(window, now)
+                yield from book.spans[window.name].steps(level, lo, hi, book.panes[level])
 
     def panes(self, account: Account, level: str, panes: range) -> Sums:
         """What some panes of an account hold together."""

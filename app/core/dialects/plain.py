@@ -279,7 +279,7 @@ def _parse(name: str, raw: bytes) -> Any:
 def _dump(content: Any) -> bytes:
     try:
         text = orjson.dumps(content)
-    except orjson.JSONEncodeError:
-        raise RefusedError(Reason.BAD_PAYLOAD, "What is sent is too deeply nested.") from None
+    except orjson.JSONEncodeError:  # nested too deep for it
+        return dumps(content)
     # It writes null for what is not finite: the join is to see what it was.
     return dumps(content) if b"null" in text else text

@@ -34,7 +34,7 @@ from app.core.dialects.origins import (
 from app.core.dialects.plain import Event, base_puid, is_puid, moment_of, plain_events
 from app.core.dialects.sagemaker import is_sagemaker, sagemaker_events
 from app.core.events import Kind, Reason, RefusedError, shown
-from app.core.payloads.loosejson import dumps, loads
+from app.core.payloads.loosejson import dumps, loads, mended, strict_dumps
 from app.core.payloads.protobuf import to_json
 from app.core.payloads.unwrapping import unwrapped
 from app.core.payloads.v2_binary import read_binary
@@ -203,7 +203,7 @@ def _payload(origin: Origin, value: bytes | None) -> bytes:
         raise RefusedError(Reason.BAD_JSON, "the event has no body: send the payload as its value.")
     value = unwrapped(value)
     if 0 < origin.header_length < len(value):
-        return orjson.dumps(read_binary(value, origin.kind.value, origin.header_length))
+        return strict_dumps(read_binary(value, origin.kind.value, origin.header_length))
     if value.lstrip()[:1] in (b"{", b"["):
         return value
     if origin.protobuf:
@@ -278,16 +278,23 @@ def _members(value: bytes) -> dict[str, bytes]:
     except (msgspec.DecodeError, RecursionError) as error:
         if b"NaN" in value or b"Infinity" in value:
             return {name: dumps(member) for name, member in loads(value).items()}
+        whole = mended(value)
+        if whole != value:
+            return _members(whole)
         raise RefusedError(Reason.BAD_JSON, f"the body is not JSON: {error}") from None
 
 
 def _batch(arrival: Arrival, body: bytes) -> list[Understood]:
     """The events of a batch of CloudEvents: all of them, or none."""
     single = arrival._replace(key=None)  # which is the batch's
+    batch: Sequence[bytes | msgspec.Raw]
     try:
         batch = _read_batch(body)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise RefusedError(Reason.BAD_JSON, f"the batch is not a JSON list: {error}") from None
+        whole = loads(body)
+        if type(whole) is not list:
+            raise RefusedError(Reason.BAD_JSON, f"the batch is not a JSON list: {error}") from None
+        batch = [dumps(envelope) for envelope in whole]  # there are values that stricter readers refuse
     if len(batch) > _MOST_EVENTS:
         sentence = f"the batch has {len(batch)} events; send at most {_MOST_EVENTS} at once."
         raise RefusedError(Reason.TOO_LARGE, sentence)

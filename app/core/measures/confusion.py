@@ -9,16 +9,30 @@ A leg has `MOST_CLASSES` classes that are told apart, those of the lowest `class
 shown. The rest counts as one class. Whether two of the rest were right about each other is still known.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
 from heapq import nsmallest
+from itertools import chain
 from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 from xxhash import xxh3_64_intdigest
 
 from app.core.counts.atoms import Atom
-from app.core.measures.measure import DOCUMENT, MODEL, WINDOW, Cells, Evidence, Family, Field, Measure, Sample
+from app.core.measures.measure import (
+    DOCUMENT,
+    MODEL,
+    OF_CELL,
+    OF_CLASS,
+    WINDOW,
+    Cells,
+    Evidence,
+    Family,
+    Field,
+    Measure,
+    Sample,
+)
 from app.core.measures.reading import Nature, class_order
 from app.core.measures.verdict import ACTUAL, FAILED, MEASURED, UNLABELLED, UNMEASURED, judge
 from app.core.payloads.marks import Mark
@@ -80,17 +94,21 @@ def known_classes(cells: Cells, rules: Rules) -> frozenset[str]:
     """Every class that occurs, `OTHER` among them, that a response's vectors or names have fixed, or that the user has
     named.
     """
-    known = set(rules.classes)
-    for (row, column), amount in cells.items():
-        if not amount:
-            continue
-        if row.startswith(ACTUAL):
-            known.update((row[len(ACTUAL) :], column))
-        elif row == UNLABELLED:
-            known.add(column)
-        elif row == _CLASSES:
-            known.update(orjson.loads(column))
+    rows = {row for (row, _), amount in cells.items() if amount}
+    actual = _actual_classes(rows)
+    naming = {*actual, UNLABELLED}
+    known = {*rules.classes, *actual.values()}
+    known.update(column for (row, column), amount in cells.items() if amount and row in naming)
+    if _CLASSES in rows:
+        for (row, column), amount in cells.items():
+            if amount and row == _CLASSES:
+                known.update(orjson.loads(column))
     return frozenset(known - {ANOTHER})
+
+
+def _actual_classes(rows: Iterable[str]) -> dict[str, str]:
+    """Of the rows of the confusion itself the actual class of each."""
+    return {row: row[len(ACTUAL) :] for row in rows if row.startswith(ACTUAL)}
 
 
 def task_of(cells: Cells, rules: Rules) -> Task | Literal["unknown"]:
@@ -132,17 +150,19 @@ def nature_of(cells: Cells, rules: Rules, most_classes: int) -> Nature:
 def one_against_rest(confusion: Confusion, classes: Iterable[str]) -> dict[str, Outcomes]:
     """Outcomes of each class. A row that is right or wrong about two other classes is a true negative of this one."""
     total = sum(confusion.values())
-    tp, fp, fn = (dict.fromkeys(classes, 0) for _ in range(3))
+    right: dict[str, int] = {}
+    as_actual: defaultdict[str, int] = defaultdict(int)
+    as_predicted: defaultdict[str, int] = defaultdict(int)
     for (actual, predicted), amount in confusion.items():
+        as_actual[actual] += amount
+        as_predicted[predicted] += amount
         if actual == predicted:
-            if actual in tp:
-                tp[actual] += amount
-        else:
-            if actual in fn:
-                fn[actual] += amount
-            if predicted in fp:
-                fp[predicted] += amount
-    return {name: Outcomes(tp[name], fp[name], fn[name], total - tp[name] - fp[name] - fn[name]) for name in tp}
+            right[actual] = amount
+    found = {}
+    for name in classes:
+        tp, of_class, as_class = right.get(name, 0), as_actual.get(name, 0), as_predicted.get(name, 0)
+        found[name] = Outcomes(tp, as_class - tp, of_class - tp, total - of_class - as_class + tp)
+    return found
 
 
 def _folded(confusion: Confusion, kept: Collection[str], rest: str, another: str) -> Confusion:
@@ -199,9 +219,21 @@ class ConfusionMeasure(Measure[ConfusionReading]):
     name = "confusion"
     families = (
         Family("rows", "gauge", "Rows answered, by verdict.", ("verdict",), _rows),
-        Family("confusion", "gauge", "Rows judged, by class; not-zero cells.", ("actual", "predicted"), _cells),
         Family(
-            "class", "gauge", "One class against the rest; empty: the positive one.", ("class", "outcome"), _outcomes
+            "confusion",
+            "gauge",
+            "Rows judged, by class; not-zero cells.",
+            ("actual", "predicted"),
+            _cells,
+            rank=OF_CELL,
+        ),
+        Family(
+            "class",
+            "gauge",
+            "One class against the rest; empty: the positive one.",
+            ("class", "outcome"),
+            _outcomes,
+            rank=OF_CLASS,
         ),
     )
     fields = (
@@ -245,25 +277,23 @@ class ConfusionMeasure(Measure[ConfusionReading]):
 
     def read(self, cells: Cells, nature: Nature) -> ConfusionReading:
         """Rows and classes, as a model of its nature."""
+        actual = _actual_classes({row for row, _ in cells})
         confusion: Confusion = {
-            (row[len(ACTUAL) :], column): amount
-            for (row, column), amount in cells.items()
-            if amount and row.startswith(ACTUAL)
+            (actual[row], column): amount for (row, column), amount in cells.items() if amount and row in actual
         }
-        unlabelled = sum(amount for (row, _), amount in cells.items() if row == UNLABELLED)
-        unlabelled += cells.get(UNMEASURED, 0)
+        unlabelled = sum(cells[cell] for cell in cells if cell[0] == UNLABELLED) + cells.get(UNMEASURED, 0)
         judged = sum(confusion.values())
         failed, measured = cells.get(FAILED, 0), cells.get(MEASURED, 0)
         if nature.task == "regression":
             rows = {"correct": 0, "incorrect": 0, "measured": measured + judged, "unlabelled": unlabelled}
             return ConfusionReading(rows | {"failed": failed}, 0, {}, [], {}, {}, odd=judged, as_classes=confusion)
-        correct = sum(amount for (actual, predicted), amount in confusion.items() if actual == predicted)
+        correct = sum(amount for (truth, predicted), amount in confusion.items() if truth == predicted)
         rows = {"correct": correct, "incorrect": judged - correct, "measured": measured, "unlabelled": unlabelled}
         classes = [*nature.shown]
         if nature.rest:
             confusion = _folded(confusion, nature.classes, OTHER, ANOTHER)
         # Of all classes that are told apart, since two that are shown as one may be confused with each other.
-        occurring = one_against_rest(confusion, sorted({name for cell in confusion for name in cell}))
+        occurring = one_against_rest(confusion, sorted(set(chain.from_iterable(confusion))))
         if nature.rest:
             # A class of the model may have just this name.
             rest, another = ("(other)", "(another)") if {"other", "another"} & nature.classes else ("other", "another")
@@ -271,8 +301,11 @@ class ConfusionMeasure(Measure[ConfusionReading]):
             classes.append(rest)
         if nature.task == "binary":
             outcomes = {"": one_against_rest(confusion, [nature.positive])[nature.positive]}
-        else:
+        elif nature.rest:
             outcomes = one_against_rest(confusion, classes)
+        else:
+            absent = Outcomes(tn=judged)
+            outcomes = {name: occurring.get(name, absent) for name in classes}
         rows |= {"failed": failed}
         return ConfusionReading(rows, judged, confusion, classes, outcomes, occurring, nature.rest, measured)
 

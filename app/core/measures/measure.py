@@ -52,10 +52,16 @@ class Histogram(NamedTuple):
 Sample = tuple[tuple[str, ...], float | Histogram | None]
 
 
+#: What a series is of. Where there are too many, those of the highest rank are left out first.
+OF_MODEL, OF_CLASS, OF_CELL = RANKING = range(3)
+RANKS: Final = len(RANKING)
+
+
 class Family(NamedTuple, Generic[Read]):
     """One series of models, `tally_<name>`: its type, its help, its labels besides identity, how samples are read.
 
-    With `windows` there is a `tally_window_<name>` too, with the label `window` besides.
+    With `windows` there is a `tally_window_<name>` too, with the label `window` besides. `rank` is that of a sample
+    that names a class; the class "" is the whole model.
     """
 
     name: str
@@ -64,6 +70,7 @@ class Family(NamedTuple, Generic[Read]):
     labels: tuple[str, ...]
     samples: Callable[[Read], Iterator[Sample]]
     windows: bool = True
+    rank: int = OF_MODEL
 
 
 DOCUMENT: Final = "document"  # a document of a window

@@ -1,6 +1,6 @@
 """Readings of the merged view: what all measures say of each model, as the model that its totals show it to be."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from app.core.counts.accounts import Account, Pair
 from app.core.counts.panes import TOTAL
@@ -44,15 +44,29 @@ class Readings:
 
     def of_model(self, identity: Identity, now: float) -> dict[str, Reading] | None:
         """The same of one model; None where nothing is counted of it."""
+        sums = self._sums(identity, now)
+        return None if sums is None else self.of_sums(identity, sums)
+
+    def snapshot(self, identity: Identity, now: float) -> dict[str, Sums] | None:
+        """What is counted of a model at this moment, in total and in each window that ends now, for `of_sums`: it stays
+        as it is while the view goes on. None where nothing is counted.
+        """
+        found = self._sums(identity, now)
+        if found is None:
+            return None
+        return {name: {measure: dict(cells) for measure, cells in sums.items()} for name, sums in found.items()}
+
+    def of_sums(self, identity: Identity, sums: Mapping[str, Sums]) -> dict[str, Reading]:
+        """What a model's sums say, in total and in windows. The view is not asked."""
+        nature = self._nature(identity, sums[TOTAL])
+        return {name: read(some, nature) for name, some in sums.items()}
+
+    def _sums(self, identity: Identity, now: float) -> dict[str, Sums] | None:
         view, account = self.view, Account(identity)
         total = view.total(account)
         if not is_shown(total):
             return None
-        nature = self._nature(identity, total)
-        readings = {TOTAL: read(total, nature)}
-        for window in view.windows:
-            readings[window.name] = read(view.window(account, window, now), nature)
-        return readings
+        return {TOTAL: total} | {window.name: view.window(account, window, now) for window in view.windows}
 
     def of_pairs(self, now: float) -> Iterator[tuple[Pair, dict[str, PairedReading]]]:
         """Of each two legs that are compared what is read of both: "total", then each window that ends now."""

@@ -64,24 +64,22 @@ SELDON: Final = (
 )
 
 
-def seldon_samples(identity: Identity, reading: Reading) -> Iterator[tuple[str, tuple[str, ...], float]]:
-    """The Seldon-compatible samples of one model: (series, labels, value)."""
-    pod = f"{identity.service}-{identity.predictor}-0-{identity.model}"
+def seldon_samples(identity: Identity, reading: Reading) -> Iterator[tuple[Series, list[list[str]], list[float]]]:
+    """The Seldon-compatible samples of one model: of each series that it has, the values of each label, and its own."""
+    pod = [f"{identity.service}-{identity.predictor}-0-{identity.model}"]
     rewards, confusion = REWARDS.of(reading), CONFUSION.of(reading)
+    points, feedbacks, *of_binary = SELDON[:6]
     if rewards.feedbacks:
-        yield "correct_total", (pod,), rewards.points
-        yield "total_total", (pod,), rewards.feedbacks
+        yield points, [pod], [rewards.points]
+        yield feedbacks, [pod], [rewards.feedbacks]
     if not confusion.judged:
         return
     if reading.nature.task == "binary":
         one = confusion.outcomes[""]
-        yield "true_pos", (pod,), one.tp
-        yield "true_neg", (pod,), one.tn
-        yield "false_pos", (pod,), one.fp
-        yield "false_neg", (pod,), one.fn
+        for series, value in zip(of_binary, (one.tp, one.tn, one.fp, one.fn), strict=True):
+            yield series, [pod], [value]
     elif reading.nature.task == "multiclass":
-        deployment = f"{identity.service}-{identity.predictor}"
-        for name, outcomes in confusion.outcomes.items():
-            yield "score_TP", (f"class_{name}", deployment), outcomes.tp
-            yield "score_FP", (f"class_{name}", deployment), outcomes.fp
-            yield "score_FN", (f"class_{name}", deployment), outcomes.fn
+        classes = [f"class_{name}" for name in confusion.outcomes]
+        deployments = [f"{identity.service}-{identity.predictor}"] * len(classes)
+        for place, series in enumerate(SELDON[6:]):  # in the order of an outcome's fields
+            yield series, [classes, deployments], [one[place] for one in confusion.outcomes.values()]

@@ -38,6 +38,7 @@ class WorkerNumbers:
 
     stats: Stats
     folded_classes: int  # of the models that this worker exports
+    dropped_series: int  # of these models
     documents: DocumentNumbers | None
     intake: IntakeNumbers | None
     lag_events: Mapping[str, float]  # by canonical topic; NaN while that is not known
@@ -138,8 +139,9 @@ WORKER: tuple[WorkerSeries, ...] = (
     ),
     WorkerSeries(
         "tally_dropped_total", "counter", ("what",),
-        'What a limit has dropped: classes that are shown as "other", on the worker that exports the models.',
-        lambda worker: [(("classes",), worker.folded_classes)],
+        "What a limit keeps from being exported, on the worker that exports the models: classes that are shown as "
+        '"other" (TALLY_MAX_CLASSES), and series (TALLY_MAX_SERIES).',
+        lambda worker: [(("classes",), worker.folded_classes), (("series",), worker.dropped_series)],
     ),
     WorkerSeries(
         "tally_documents_total", "counter", ("result",),

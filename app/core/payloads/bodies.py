@@ -5,10 +5,8 @@ does not fit them is decoded whole (`decoding`), and read in the form that it ha
 cannot be used.
 """
 
-import re
 from array import array
 from collections.abc import Sequence
-from functools import lru_cache
 from math import isfinite, isinf
 from struct import Struct as Packing
 from struct import error as PackError  # noqa: N812 - a class by another name
@@ -23,6 +21,7 @@ from app.core.payloads.marks import Mark, class_text, given_names, index_mark, m
 from app.core.payloads.predictions import NOTHING, SHORT, predictions
 from app.core.payloads.seldon import UNSET, decode_feedback, decode_request, decode_response
 from app.core.payloads.unwrapping import MOST_INFLATED
+from app.core.payloads.versions import tag_of, version_text
 
 
 class Output(msgspec.Struct, gc=False):
@@ -56,8 +55,8 @@ class _NoNumbersError(RefusedError):
     """A vector of something else than numbers."""
 
 
-_TAG = re.compile(r"^[^@]*:([^:/@]+)(?:@.*)?$")
 _LARGEST_REWARD = 1e9
+_BEYOND = 2**64
 _PACK_ONE = Packing("<f").pack
 
 # -- the common form --------------------------------------------------------------------------------------------------
@@ -92,7 +91,7 @@ def read_response(
                 first = rows[0]
                 meta = body.meta
                 images = meta.requestPath if meta is not None else None
-                version = _version(body.model_version) if body.model_version is not None else ""
+                version = version_text(body.model_version) if body.model_version is not None else ""
                 if type(first) is list and len(first) > 1:
                     return _vectors(rows, body.data.names, version, images)
                 names = body.data.names  # more than one are those of the values
@@ -155,7 +154,7 @@ def output_of(body: Any, longest: int = 200) -> Output:
         return _output(body, longest, "", None)
     if type(body) is not dict:
         raise RefusedError(Reason.NOT_AN_OBJECT, "the response is neither a JSON object nor a list of rows")
-    version = _version(body.get("model_version"))
+    version = version_text(body.get("model_version"))
     meta = body.get("meta")
     images = meta.get("requestPath") if type(meta) is dict else None
     if not carries(body) and ("error" in body or type(body.get("status")) is dict):
@@ -169,6 +168,13 @@ def output_of(body: Any, longest: int = 200) -> Output:
 
 
 def _output(body: Any, longest: int, version: str, images: Any) -> Output:
+    try:
+        return _read_output(body, longest, version, images)
+    except OverflowError:
+        raise RefusedError(Reason.NOT_FINITE, "a number in the response is too large") from None
+
+
+def _read_output(body: Any, longest: int, version: str, images: Any) -> Output:
     found = predictions(table_of(body, "response"))
     if found.no_class:
         return Output([], version=version, images=images, no_class=f"the answer's {found.no_class}")
@@ -213,7 +219,7 @@ def _check_values(values: list[Any], what: str) -> None:
         if type(value) is list:
             try:
                 total = sum(value)
-            except TypeError:  # not of numbers alone
+            except (TypeError, OverflowError):  # not of numbers alone, or one that no float holds
                 total = None
             if total is not None and total - total == 0:  # else something in it is not finite, or too large a sum
                 continue
@@ -264,6 +270,13 @@ def _refusal_of_request(request: Any) -> tuple[Reason, str] | None:
 
 def labels_of(truth: Any, longest: int = 200) -> list[Mark]:
     """The labels in a truth message, one a row: a vector by its argmax, else the scalar; None for a row with null."""
+    try:
+        return _read_labels(truth, longest)
+    except OverflowError:
+        raise RefusedError(Reason.NOT_FINITE, "a number in the truth is too large") from None
+
+
+def _read_labels(truth: Any, longest: int) -> list[Mark]:
     found = predictions(table_of(truth, "truth"))
     if found.no_class:
         raise RefusedError(Reason.BAD_PAYLOAD, f"the truth names no class: its {found.no_class}")
@@ -370,11 +383,13 @@ def _argmax(row: Any, width: int, what: str) -> int:
     kind = type(largest)
     if kind is not float and kind is not int and kind is not bool:
         raise _NoNumbersError(Reason.BAD_PAYLOAD, f"a row of the {what} holds something else among its numbers")
+    if largest >= _BEYOND and kind is int:  # of several that are one float the first is the largest
+        try:
+            largest = float(largest)
+        except OverflowError:
+            raise RefusedError(Reason.NOT_FINITE, f"a number in the {what} is too large") from None
+        return next(index for index, value in enumerate(row) if value >= _BEYOND and float(value) == largest)
     return row.index(largest)
-
-
-def _version(value: Any) -> str:
-    return str(value) if type(value) in (str, int, float) and value else ""
 
 
 def version_of(output: Output, model: str) -> str:
@@ -382,13 +397,7 @@ def version_of(output: Output, model: str) -> str:
     if output.version:
         return output.version
     image = output.images.get(model) if type(output.images) is dict else None
-    return _tag_of(image) if type(image) is str else ""
-
-
-@lru_cache(maxsize=1024)
-def _tag_of(image: str) -> str:
-    tag = _TAG.search(image)
-    return tag[1] if tag else ""
+    return tag_of(image) if type(image) is str else ""
 
 
 def class_list(output: Output) -> Sequence[str]:

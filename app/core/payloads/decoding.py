@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from app.core.events import Kind, Reason, RefusedError, shown
-from app.core.payloads.loosejson import loads
+from app.core.payloads.loosejson import loads, plain, strict_dumps
 from app.core.payloads.protobuf import decode
 from app.core.payloads.unwrapping import MOST_INFLATED, unwrapped
 from app.core.payloads.v2_binary import may_be_binary, read_binary
@@ -19,37 +19,34 @@ def parse(value: bytes) -> Any:
     """The JSON of a body that can be nothing else. Refuses NaN and Infinity."""
     try:
         return orjson.loads(value)
-    except orjson.JSONDecodeError as error:
+    except orjson.JSONDecodeError:
         if b"NaN" in value or b"Infinity" in value:
             raise RefusedError(Reason.NOT_FINITE, "NaN or Infinity is no JSON number") from None
-        raise RefusedError(Reason.BAD_JSON, f"the value is not JSON: {error}") from None
+    return loads(value)
 
 
 def body_of(value: bytes, kind: Kind, largest: int = MOST_INFLATED, rewritten: dict[bytes, bytes] | None = None) -> Any:
     """The body that a value means, decoded. `largest` bounds what gzip may become.
 
-    Words that are no JSON numbers become floats. Of a value that is not JSON as it stands, `rewritten` is given its
-    JSON, with null for them.
+    Words that are no JSON numbers, and numbers beyond a float, become floats that are not finite. Of a value that is
+    not JSON as every reader takes it, `rewritten` is given such JSON: null for words, texts for these numbers.
     """
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError:
-        body = _unusual(value, kind, largest)
+        pass
+    value_as_it_came, value = value, unwrapped(value, largest)
     try:
-        json = orjson.dumps(body)
-    except orjson.JSONEncodeError:
-        raise RefusedError(Reason.BAD_PAYLOAD, "the value is too deeply nested") from None
+        body, json = loads(value), None
+    except RefusedError as not_json:
+        body = _no_json(value, kind, not_json)
+        json = strict_dumps(body)
     if rewritten is not None:
-        rewritten[value] = json
+        rewritten[value_as_it_came] = plain(value) if json is None else json
     return body
 
 
-def _unusual(value: bytes, kind: Kind, largest: int) -> Any:
-    value = unwrapped(value, largest)
-    try:
-        return loads(value)
-    except RefusedError as refused:
-        not_json = refused
+def _no_json(value: bytes, kind: Kind, not_json: RefusedError) -> Any:
     if may_be_binary(value):
         return read_binary(value, kind.value)
     try:

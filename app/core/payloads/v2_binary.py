@@ -8,9 +8,8 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 import json
 from typing import Any, Final
 
-import orjson
-
 from app.core.events import Reason, RefusedError
+from app.core.payloads.loosejson import loads
 from app.core.payloads.tensors import finite, unpacked
 
 _OPEN: Final = b"{"
@@ -31,9 +30,9 @@ def read_binary(value: bytes, what: str, header_length: int = 0) -> dict[str, An
     """
     end = header_length if 0 < header_length <= len(value) else _end_of_json(value)
     try:
-        header = orjson.loads(value[:end])
-    except orjson.JSONDecodeError as error:
-        detail = f"the first {end} bytes of the value, before its binary tensors, are not JSON: {error}"
+        header = loads(value[:end])
+    except RefusedError as error:
+        detail = f"the first {end} bytes of the value, before its binary tensors: {error.detail}"
         raise RefusedError(Reason.BAD_JSON, detail) from None
     place = end
     for member in ("inputs", "outputs"):

@@ -4,20 +4,24 @@ Sources: scikit-learn's `precision_recall_fscore_support`, `accuracy_score`, `ba
 `matthews_corrcoef` and `cohen_kappa_score`; specificity is the recall of the rest, npv its precision.
 
 A binary model has those of its positive class as its own. A multiclass model has those of each class, and over the
-classes in which they are defined their mean (macro), their mean weighted by the rows of each class (weighted), and that
-of all rows together (micro).
+classes in which they are defined their mean (macro) and their mean weighted by the rows of each class (weighted). Of
+all rows together (micro) they are the accuracy.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import compress
 from typing import Final, NamedTuple
 
 from app.core.measures.confusion import CONFUSION, ConfusionReading, Outcomes
 from app.core.measures.reading import Reading
 from app.core.scores.score import Formula, Value, ratio
 
-#: (outcomes of a class, rows judged in all) → (value, the rows that it rests on)
-_OfClass = Callable[[Outcomes, int], tuple[float | None, int]]
+#: A score of many classes at once, since there may be a thousand: (their tp, fp, fn and tn, rows judged in all) →
+#: (their values, the rows that these rest on).
+_OfClasses = Callable[
+    [Sequence[int], Sequence[int], Sequence[int], Sequence[int], int], tuple[list[float | None], Sequence[int]]
+]
 
 
 def _accuracy(reading: Reading) -> Iterator[Value]:
@@ -25,24 +29,100 @@ def _accuracy(reading: Reading) -> Iterator[Value]:
     yield "", ratio(confusion.rows["correct"], confusion.judged), confusion.judged
 
 
-def _precision(one: Outcomes, _: int) -> tuple[float | None, int]:
-    return ratio(one.tp, one.tp + one.fp), one.tp + one.fp
+def _ratios(parts: Sequence[int], wholes: Sequence[int]) -> list[float | None]:
+    return [part / whole if whole else None for part, whole in zip(parts, wholes, strict=True)]
 
 
-def _recall(one: Outcomes, _: int) -> tuple[float | None, int]:
-    return ratio(one.tp, one.tp + one.fn), one.tp + one.fn
+def _sums(ones: Sequence[int], others: Sequence[int]) -> list[int]:
+    return [one + other for one, other in zip(ones, others, strict=True)]
 
 
-def _specificity(one: Outcomes, _: int) -> tuple[float | None, int]:
-    return ratio(one.tn, one.tn + one.fp), one.tn + one.fp
+def _precision(
+    tp: Sequence[int], fp: Sequence[int], _fn: Sequence[int], _tn: Sequence[int], _: int
+) -> tuple[list[float | None], Sequence[int]]:
+    wholes = _sums(tp, fp)
+    return _ratios(tp, wholes), wholes
 
 
-def _npv(one: Outcomes, _: int) -> tuple[float | None, int]:
-    return ratio(one.tn, one.tn + one.fn), one.tn + one.fn
+def _recall(
+    tp: Sequence[int], _fp: Sequence[int], fn: Sequence[int], _tn: Sequence[int], _: int
+) -> tuple[list[float | None], Sequence[int]]:
+    wholes = _sums(tp, fn)
+    return _ratios(tp, wholes), wholes
 
 
-def _f1(one: Outcomes, judged: int) -> tuple[float | None, int]:
-    return ratio(2 * one.tp, 2 * one.tp + one.fp + one.fn), judged
+def _specificity(
+    _tp: Sequence[int], fp: Sequence[int], _fn: Sequence[int], tn: Sequence[int], _: int
+) -> tuple[list[float | None], Sequence[int]]:
+    wholes = _sums(tn, fp)
+    return _ratios(tn, wholes), wholes
+
+
+def _npv(
+    _tp: Sequence[int], _fp: Sequence[int], fn: Sequence[int], tn: Sequence[int], _: int
+) -> tuple[list[float | None], Sequence[int]]:
+    wholes = _sums(tn, fn)
+    return _ratios(tn, wholes), wholes
+
+
+def _f1(
+    tp: Sequence[int], fp: Sequence[int], fn: Sequence[int], _tn: Sequence[int], judged: int
+) -> tuple[list[float | None], Sequence[int]]:
+    double = [2 * one for one in tp]
+    return _ratios(double, _sums(double, _sums(fp, fn))), [judged] * len(tp)
+
+
+def _of(score: _OfClasses, outcomes: Iterable[Outcomes], judged: int) -> tuple[list[float | None], Sequence[int]]:
+    tp, fp, fn, tn = zip(*outcomes, strict=True)
+    return score(tp, fp, fn, tn, judged)
+
+
+def _each(score: _OfClasses) -> Callable[[Reading], Iterator[Value]]:
+    """A score of the positive class, or of every class that is shown."""
+
+    def values(reading: Reading) -> Iterator[Value]:
+        confusion = CONFUSION.of(reading)
+        classes = confusion.outcomes if reading.nature.task == "binary" else confusion.occurring
+        if not classes:
+            return
+        found = zip(classes, *_of(score, classes.values(), confusion.judged), strict=True)
+        if classes is confusion.outcomes:
+            yield from found
+        else:
+            shown = set(confusion.classes)
+            yield from compress(found, [name in shown for name in classes])
+
+    return values
+
+
+def _macro(score: _OfClasses) -> Callable[[Reading], Iterator[Value]]:
+    """The mean of a score over all classes in which it is defined."""
+
+    def values(reading: Reading) -> Iterator[Value]:
+        confusion = CONFUSION.of(reading)
+        found = _of(score, confusion.occurring.values(), confusion.judged)[0] if confusion.occurring else ()
+        defined = [value for value in found if value is not None]
+        yield "", sum(defined) / len(defined) if defined else None, confusion.judged
+
+    return values
+
+
+def _weighted(score: _OfClasses) -> Callable[[Reading], Iterator[Value]]:
+    """The mean of a score over all classes in which it is defined, each by its rows."""
+
+    def values(reading: Reading) -> Iterator[Value]:
+        confusion = CONFUSION.of(reading)
+        occurring = confusion.occurring.values()
+        found = _of(score, occurring, confusion.judged)[0] if occurring else ()
+        pairs = zip(found, (one.tp + one.fn for one in occurring), strict=True)
+        defined = [(value, rows) for value, rows in pairs if value is not None]
+        yield (
+            "",
+            ratio(sum(value * rows for value, rows in defined), sum(rows for _, rows in defined)),
+            confusion.judged,
+        )
+
+    return values
 
 
 def _balanced_accuracy(reading: Reading) -> Iterator[Value]:
@@ -80,60 +160,6 @@ def _kappa(reading: Reading) -> Iterator[Value]:
     yield "", ratio(it.right * it.rows - it.pt, it.rows**2 - it.pt), it.rows
 
 
-def _each(of_class: _OfClass) -> Callable[[Reading], Iterator[Value]]:
-    """A score of the positive class, or of every class that is shown."""
-
-    def values(reading: Reading) -> Iterator[Value]:
-        confusion = CONFUSION.of(reading)
-        if reading.nature.task == "binary":
-            yield "", *of_class(confusion.outcomes[""], confusion.judged)
-            return
-        shown = set(confusion.classes)
-        for name, one in confusion.occurring.items():
-            if name in shown:
-                yield name, *of_class(one, confusion.judged)
-
-    return values
-
-
-def _macro(of_class: _OfClass) -> Callable[[Reading], Iterator[Value]]:
-    """The mean of a score over all classes in which it is defined."""
-
-    def values(reading: Reading) -> Iterator[Value]:
-        confusion = CONFUSION.of(reading)
-        found = [of_class(one, confusion.judged)[0] for one in confusion.occurring.values()]
-        defined = [value for value in found if value is not None]
-        yield "", sum(defined) / len(defined) if defined else None, confusion.judged
-
-    return values
-
-
-def _weighted(of_class: _OfClass) -> Callable[[Reading], Iterator[Value]]:
-    """The mean of a score over all classes in which it is defined, each by its rows."""
-
-    def values(reading: Reading) -> Iterator[Value]:
-        confusion = CONFUSION.of(reading)
-        found = [
-            (value, one.tp + one.fn)
-            for one in confusion.occurring.values()
-            if (value := of_class(one, confusion.judged)[0]) is not None
-        ]
-        yield "", ratio(sum(value * rows for value, rows in found), sum(rows for _, rows in found)), confusion.judged
-
-    return values
-
-
-def _micro(of_class: _OfClass) -> Callable[[Reading], Iterator[Value]]:
-    """A score of the outcomes of all classes together."""
-
-    def values(reading: Reading) -> Iterator[Value]:
-        confusion = CONFUSION.of(reading)
-        together = Outcomes(*map(sum, zip(*confusion.occurring.values(), strict=True)))
-        yield "", of_class(together, confusion.judged)[0], confusion.judged
-
-    return values
-
-
 _CLASSES: Final = ("binary", "multiclass")
 _MACRO: Final = ("multiclass",)
 CLASSIFICATION: Final = (
@@ -153,7 +179,7 @@ CLASSIFICATION: Final = (
     Formula("precision_weighted", "Mean precision, each class by its rows.", _MACRO, _weighted(_precision)),
     Formula("recall_weighted", "Mean recall, each class by its rows.", _MACRO, _weighted(_recall)),
     Formula("f1_weighted", "Mean F1, each class by its rows.", _MACRO, _weighted(_f1)),
-    Formula("precision_micro", "Precision of all classes together: the accuracy.", _MACRO, _micro(_precision)),
-    Formula("recall_micro", "Recall of all classes together: the accuracy.", _MACRO, _micro(_recall)),
-    Formula("f1_micro", "F1 of all classes together: the accuracy.", _MACRO, _micro(_f1)),
+    Formula("precision_micro", "Precision of all rows together: the accuracy.", _MACRO, _accuracy),
+    Formula("recall_micro", "Recall of all rows together: the accuracy.", _MACRO, _accuracy),
+    Formula("f1_micro", "F1 of all rows together: the accuracy.", _MACRO, _accuracy),
 )

@@ -131,19 +131,23 @@ class Api:
         running = self._started()
         if self._exposition is None:
             rest = self._settings.scrape_interval
-            self._exposition = Exposition(running.readings, seldon=self._settings.seldon_series, longest_rest=rest)
+            seldon, most = self._settings.seldon_series, self._settings.max_series
+            self._exposition = Exposition(running.readings, seldon=seldon, most=most, longest_rest=rest)
         if running.exporting.exports():
             await self._exposition.refresh(running.lane.now())
         exports, models = running.exporting.exports(), self._exposition.text
-        of_worker = prometheus.worker_text(running.numbers(models.folded_classes if exports else 0))
+        running.notes.note("TALLY_MAX_SERIES", models.trouble if exports else None)
+        folded, dropped = (models.folded_classes, models.dropped_series) if exports else (0, 0)
+        of_worker = prometheus.worker_text(running.numbers(folded, dropped))
         of_models = models.chunks() if exports else ()
-        return await send(request, chain([of_worker], of_models, [prometheus.process_text()]))
+        return await send(request, chain([of_worker.encode()], of_models, [prometheus.process_text().encode()]))
 
     async def _models(self, _: web.Request) -> web.Response:
         running = self._started()
         readings = running.readings
         models = readings.of_models(running.lane.now())
-        return json_response(models_report(models, readings.view.first_seen, readings.rulebook))
+        report = models_report(models, readings.view.first_seen, readings.rulebook)
+        return json_response(report | {"notes": [*running.notes]})
 
     async def _comparisons(self, _: web.Request) -> web.Response:
         running = self._started()

@@ -1,8 +1,10 @@
 """The model series as they are scraped: kept as text, and made anew where something has changed.
 
-The text of a model costs a millisecond, of a thousand models a second. So what has not changed since the last scrape is
-taken as it is; after a text that took long the next one is made only when four times as long has passed, so that
-scrapes never take more than a fifth of the worker's time; and what is sent goes out in pieces.
+What a text says of a model, in total and in all windows, is of one moment; two models may be some time apart, as long
+as the text takes. Nothing here holds the worker's loop for long: what waits to be added up is added bit by bit, models
+are made one at a time, and those with very many cells in a thread, from a copy. What has not changed since the last
+scrape is taken as it is; after a text that took long the next one is made only when four times as long has passed, so
+that scrapes never take more than a fifth of the worker's time; and what is sent goes out in pieces.
 """
 
 import asyncio
@@ -14,38 +16,47 @@ from typing import Any, Final
 from aiohttp import web
 
 from app.core.counts.accounts import Account
+from app.core.counts.view import Sums
 from app.core.events import Identity
 from app.core.measures.readings import Readings
-from app.exporters.prometheus import CONTENT_TYPE, ModelText
+from app.exporters.prometheus import CONTENT_TYPE, Block, ModelText
 
 _REST: Final = 4
+#: For so many seconds the loop is held at most before all others have their turn, a little more by the last step.
+_TURN: Final = 0.005
+#: A model with more cells than this, in total and in all windows, is made in a thread.
+_MOST_CELLS: Final = 4_000
 _PIECE_BYTES: Final = 1 << 18
 _GZIP: Final = 31  # as zlib names that format
 
 
 class Exposition:
-    """The text of the models of some readings. `longest_rest` is in seconds; `clock` counts them."""
+    """The text of the models of some readings, of at most `most` series. `longest_rest` is in seconds; `clock` counts
+    them.
+    """
 
     def __init__(
         self,
         readings: Readings,
         *,
         seldon: bool,
+        most: int,
         longest_rest: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.text = ModelText(seldon=seldon)
+        self.text = ModelText(seldon=seldon, most=most)
         self._readings = readings
         self._longest_rest = longest_rest
         self._clock = clock
         self._versions: dict[Identity, Any] = {}
         self._making = asyncio.Lock()
         self._rests_until = 0.0
+        self._turn = 0.0
 
     async def refresh(self, now: float) -> None:
         """Bring the text up to what the view says now, unless that has just been done at some length."""
         async with self._making:
-            began = self._clock()
+            began = self._turn = self._clock()
             if began < self._rests_until:
                 return
             view = self._readings.view
@@ -54,44 +65,66 @@ class Exposition:
                 del self._versions[identity]
                 self.text.drop(identity)
             for identity in identities:
-                first_seen = view.first_seen(identity)
-                version = (first_seen, *view.version(Account(identity), now))
-                if version == self._versions.get(identity):
-                    continue
-                self._versions[identity] = version
-                readings = self._readings.of_model(identity, now)
-                if readings is None:
-                    self.text.drop(identity)
-                else:
-                    self.text.add(identity, readings, first_seen)
-                await asyncio.sleep(0)
+                await self._pause()
+                if self._version(identity, now) != self._versions.get(identity):
+                    await self._make(identity, now)
+            for identity in self.text.settle():
+                await self._make(identity, now)
             ended = self._clock()
             self._rests_until = ended + min(_REST * (ended - began), self._longest_rest)
 
+    async def _make(self, identity: Identity, now: float) -> None:
+        view = self._readings.view
+        for _ in view.prepare(Account(identity), now):
+            await self._pause()
+        sums = self._readings.snapshot(identity, now)
+        self._versions[identity] = self._version(identity, now)
+        first_seen = view.first_seen(identity)
+        if sums is None:
+            self.text.drop(identity)
+            return
+        if sum(len(cells) for some in sums.values() for cells in some.values()) > _MOST_CELLS:
+            block = await asyncio.to_thread(self._block, identity, sums, first_seen)
+        else:
+            block = self._block(identity, sums, first_seen)
+        self.text.put(identity, block)
 
-async def send(request: web.Request, chunks: Iterable[str]) -> web.StreamResponse:
+    def _version(self, identity: Identity, now: float) -> Any:
+        view = self._readings.view
+        return view.first_seen(identity), view.version(Account(identity), now)
+
+    def _block(self, identity: Identity, sums: dict[str, Sums], first_seen: int) -> Block:
+        return self.text.block(identity, self._readings.of_sums(identity, sums), first_seen)
+
+    async def _pause(self) -> None:
+        """Let all others have their turn, if it is time."""
+        if self._clock() - self._turn >= _TURN:
+            await asyncio.sleep(0)
+            self._turn = self._clock()
+
+
+async def send(request: web.Request, chunks: Iterable[bytes]) -> web.StreamResponse:
     """Answer with a text in pieces, compressed for who takes that."""
     packs = "gzip" in request.headers.get("Accept-Encoding", "")
     reply = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE} | ({"Content-Encoding": "gzip"} if packs else {}))
     await reply.prepare(request)
     packer = zlib.compressobj(1, wbits=_GZIP) if packs else None
-    piece: list[str] = []
+    piece: list[bytes] = []
     size = 0
     for chunk in chunks:
         piece.append(chunk)
         size += len(chunk)
         if size >= _PIECE_BYTES:
-            await _write(reply, packer, "".join(piece))
+            await _write(reply, packer, b"".join(piece))
             piece, size = [], 0
-    await _write(reply, packer, "".join(piece))
+    await _write(reply, packer, b"".join(piece))
     if packer is not None:
         await reply.write(packer.flush())
     await reply.write_eof()
     return reply
 
 
-async def _write(reply: web.StreamResponse, packer: Any, text: str) -> None:
-    data = text.encode()
+async def _write(reply: web.StreamResponse, packer: Any, data: bytes) -> None:
     if packer is not None:
         data = await asyncio.to_thread(packer.compress, data) if len(data) > 1 << 16 else packer.compress(data)
     if data:

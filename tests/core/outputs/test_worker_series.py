@@ -13,6 +13,7 @@ from app.core.stats import Stats
 NONE = WorkerNumbers(
     stats=Stats(),
     folded_classes=0,
+    dropped_series=0,
     documents=DocumentNumbers({"written": 0}, backlog=0, oldest_seconds=0),
     intake=IntakeNumbers({"seldon": 0}, lag=0, stalled=0),
     lag_events={"asked": 0},
@@ -62,9 +63,12 @@ def test_each_number_is_shown_by_one_series(name: str, numbers: WorkerNumbers) -
     assert list(not_zero(numbers).values()) == [1]
 
 
-def test_no_two_numbers_are_shown_by_one_series_but_the_states_of_partitions() -> None:
+def test_no_two_numbers_are_shown_by_one_series_but_states_of_partitions_and_what_limits_drop() -> None:
     shown = Counter(series for _, numbers in each_alone() for series in not_zero(numbers))
-    assert shown == dict.fromkeys((series.name for series in WORKER), 1) | {"tally_partitions": 3}
+    assert shown == dict.fromkeys((series.name for series in WORKER), 1) | {
+        "tally_partitions": 3,
+        "tally_dropped_total": 2,
+    }
 
 
 def test_each_sample_has_a_value_for_each_label() -> None:

@@ -11,10 +11,11 @@ from sklearn.metrics import mean_absolute_error, mean_absolute_percentage_error,
 
 from app.core.measures.errors import Errors, merged, sums_of
 from app.core.rules import Rules
-from app.core.scores.catalogue import IN_UNITS, scores_of
+from app.core.scores.catalogue import SCORES, scores_of
 from app.core.scores.score import Score
 from tests.builders import MODEL, Ledger, Record, a_feedback, a_response, tell
 
+IN_UNITS: Final = {formula.name for formula in SCORES if formula.in_units}
 DECLARED: Final = Rules(task="regression")
 numbers = st.floats(-1e6, 1e6).filter(lambda value: not value or abs(value) > 1e-6) | st.integers(-1000, 1000)
 pairs = st.lists(st.tuples(numbers, numbers), min_size=1, max_size=30)

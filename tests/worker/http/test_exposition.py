@@ -2,14 +2,18 @@
 
 import asyncio
 import gzip
+import threading
 from collections.abc import Iterable
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from app.core.counts.panes import Window
+from app.core.counts.rows import RowKey, row_key
+from app.core.events import Identity
 from app.exporters.prometheus import ModelText
 from app.worker.http.exposition import Exposition, send
 from tests.builders import START, Ledger, a_feedback, a_response
@@ -20,21 +24,23 @@ WINDOWS = (Window("5m", 300), Window("24h", 86400))
 class Kept:
     """An exposition of a ledger's view, which models it has made anew, and how long each took."""
 
-    def __init__(self, *models: str) -> None:
+    def __init__(self, *models: str, most: int = 10**9) -> None:
         self.ledger = Ledger(windows=WINDOWS)
         for model in models:
             self.ledger.absorb(a_response(1, model=model, puid=f"of {model}"))
         self.readings = self.ledger.cut().readings()
         self.seconds, self.costs = 0.0, 0.0
-        self.exposition = Exposition(self.readings, seldon=False, longest_rest=2.0, clock=lambda: self.seconds)
+        self.exposition = Exposition(
+            self.readings, seldon=False, most=most, longest_rest=2.0, clock=lambda: self.seconds
+        )
         self.made: list[str] = []
         text: Any = self.exposition.text
-        text.add = self._add
+        text.block = self._block
 
-    def _add(self, identity: Any, *rest: Any) -> None:
+    def _block(self, identity: Any, *rest: Any) -> Any:
         self.made.append(identity.model)
         self.seconds += self.costs
-        ModelText.add(self.exposition.text, identity, *rest)
+        return ModelText.block(self.exposition.text, identity, *rest)
 
     def tell(self, model: str) -> None:
         """A label comes for a model: its view follows."""
@@ -53,7 +59,7 @@ class Kept:
 
     def whole(self, now: float = 30.0) -> str:
         """The text as it is made from nothing."""
-        text = ModelText(seldon=False)
+        text = ModelText(seldon=False, most=10**9)
         for identity, readings in self.readings.of_models(START + now):
             text.add(identity, readings, self.readings.view.first_seen(identity))
         return text.text()
@@ -69,12 +75,64 @@ def test_only_what_has_changed_is_made_anew() -> None:
     assert 'verdict="correct"} 1' in kept.exposition.text.text()
 
 
-@pytest.mark.parametrize("now", [60.0, 330.0, 400.0, 90_000.0])
-def test_a_window_that_moves_changes_all(now: float) -> None:
+@pytest.mark.parametrize(
+    ("now", "made"), [(60.0, []), (330.0, []), (400.0, ["a", "b"]), (900.0, ["a", "b"]), (90_000.0, ["a", "b"])]
+)
+def test_a_window_that_moves_changes_those_of_which_it_loses_something(now: float, made: list[str]) -> None:
     kept = Kept("a", "b")
     kept.refresh()
-    assert kept.refresh(now) == ["a", "b"]
+    assert kept.refresh(now) == made
     assert kept.exposition.text.text() == kept.whole(now)
+    assert kept.refresh(now) == []
+
+
+def test_where_series_are_too_many_the_cells_go_and_come_back_with_room() -> None:
+    kept = Kept("a", "b", most=10**9)
+    for model in ("a", "b"):
+        kept.tell(model)
+    kept.refresh()
+    whole = kept.exposition.text.text()
+    most = whole.count("\n") - whole.count("# ")
+    cells = sum(line.startswith(("tally_confusion{", "tally_window_confusion{")) for line in whole.splitlines())
+    short = Kept("a", "b", most=most - 1)
+    for model in ("a", "b"):
+        short.tell(model)
+    short.refresh()
+    lines = short.exposition.text.text().splitlines()
+    assert {line for line in whole.splitlines() if line not in lines} == {
+        line for line in whole.splitlines() if "confusion{" in line and 'model="b"' in line
+    }
+    assert short.exposition.text.dropped_series == cells // 2
+    assert "TALLY_MAX_SERIES" in (short.exposition.text.trouble or "")
+    for number in range(len(short.ledger.panes)):  # the first of them goes
+        for key in [key for key in short.ledger.panes[number] if b'"a"' in key and key.startswith(b"[[")]:
+            short.readings.view.apply(number, key, None)
+    short.refresh()
+    assert (short.exposition.text.dropped_series, short.exposition.text.trouble) == (0, None)
+    assert set(short.exposition.text.text().splitlines()) == {
+        line for line in whole.splitlines() if 'model="a"' not in line
+    }
+
+
+def test_a_model_with_very_many_cells_is_made_in_a_thread_as_others_are() -> None:
+    here = threading.get_ident()
+    threads: list[int] = []
+    kept = Kept("a", most=10**9)
+    text: Any = kept.exposition.text
+    block = text.block
+
+    def noted(*told: Any) -> Any:
+        threads.append(threading.get_ident())
+        return block(*told)
+
+    text.block = noted
+    names = [f"class {number}" for number in range(40)]
+    rows = {f"confusion={actual}": dict.fromkeys(names, 1) for actual in names}
+    key = row_key(RowKey(Identity("", "", "", "large", ""), "", "fine", int(START // 60), ""))
+    kept.readings.view.apply(0, key, orjson.dumps(rows))
+    kept.refresh()
+    assert [thread == here for thread in threads] == [False, True]
+    assert kept.exposition.text.text() == kept.whole()
 
 
 def test_a_model_of_which_nothing_is_counted_any_more_is_gone() -> None:
@@ -118,8 +176,8 @@ def test_two_scrapes_at_once_make_one_text() -> None:
 
 
 @pytest.mark.parametrize("accepts", ["gzip", "gzip, deflate", "identity"])
-@pytest.mark.parametrize("chunks", [["one\n", "two\n"], ["line\n" * 20_000] * 7, []])
-def test_a_text_is_sent_whole_and_packed_for_who_takes_that(accepts: str, chunks: list[str]) -> None:
+@pytest.mark.parametrize("chunks", [[b"one\n", b"two\n"], [b"line\n" * 20_000] * 7, []])
+def test_a_text_is_sent_whole_and_packed_for_who_takes_that(accepts: str, chunks: list[bytes]) -> None:
     async def ask() -> tuple[bytes, str | None]:
         async def answer(request: web.Request) -> web.StreamResponse:
             return await send(request, iterate(chunks))
@@ -137,8 +195,8 @@ def test_a_text_is_sent_whole_and_packed_for_who_takes_that(accepts: str, chunks
     body, encoding = asyncio.run(ask())
     assert encoding == ("gzip" if "gzip" in accepts else None)
     text = gzip.decompress(body) if encoding else body
-    assert text.decode() == "".join(chunks)
+    assert text == b"".join(chunks)
 
 
-def iterate(chunks: Iterable[str]) -> Iterable[str]:
+def iterate(chunks: Iterable[bytes]) -> Iterable[bytes]:
     yield from chunks

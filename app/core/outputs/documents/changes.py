@@ -8,6 +8,7 @@ import msgspec
 
 from app.core.events import Identity, Kind, Leg, Reason, RefusedError
 from app.core.outputs.documents.contents import (
+    DEEPEST,
     MOST_COPIED,
     drift_content,
     feedback_fields,
@@ -32,9 +33,12 @@ from app.core.outputs.documents.places import (
 )
 from app.core.outputs.documents.records import Answer, JoinedRecord, Part, read
 from app.core.outputs.documents.redaction import hides_class, redacted, without
+from app.core.payloads.loosejson import shallow
 from app.core.rules import Rulebook
 
 _MOST_ENGINES: Final = 10_000
+#: Levels of a joined record around a payload.
+_AROUND: Final = 3
 _DAY: Final = 86_400 * 10**6  # µs
 #: Within so many µs of midnight the requests of one prediction, to several models, may be of two days.
 _NEAR_MIDNIGHT: Final = 600 * 10**6
@@ -70,7 +74,7 @@ class Documents:
     def changes(self, record: bytes) -> list[Change]:
         """What a joined record says, document by document. Raises RefusedError where it is none."""
         try:
-            joined = read(record)
+            joined = _read(record)
         except (msgspec.DecodeError, RecursionError) as error:
             raise RefusedError(Reason.DOCUMENT_REFUSED, f"the joined record cannot be read: {error}") from None
         for part in joined.parts:
@@ -303,6 +307,13 @@ def _change(found: dict[Place, Change], documents: _PredictorDocuments, number: 
             documents.may_move,
         )
     return change
+
+
+def _read(record: bytes) -> JoinedRecord:
+    try:
+        return read(record)
+    except RecursionError:  # a payload nested deeper than Python goes
+        return read(shallow(record, DEEPEST + _AROUND))
 
 
 def _member(body: Any, name: str) -> Any:

@@ -13,13 +13,19 @@ from app.core.outputs.documents.places import Body
 from app.core.outputs.documents.records import Part
 from app.core.outputs.documents.redaction import LEFTOVERS, redacted
 from app.core.payloads.forms import table_of
+from app.core.payloads.loosejson import plain, shallow
 from app.core.payloads.table import Table
 from app.core.rules import Column, Rules
 
+#: Levels of nesting in a payload that are documented as such: Elasticsearch takes 300 in `elements`, orjson 254 in all,
+#: and documents have some around it.
+DEEPEST: Final = 200
 #: So many bytes of one body may be copied to the documents of its rows; of a larger one only the first row has it.
 MOST_COPIED: Final = 4 << 20
-#: Of `elements`: characters of a name, and values in all.
+#: Of `elements`: characters of a name, of the names of a path together (with a value of 1,000 characters they are a
+#: term, which has 32,766 bytes at most), and values in all.
 _LONGEST_COLUMN: Final = 1000
+_LONGEST_PATH: Final = 7000
 _MOST_VALUES: Final = 10_000
 #: A time that Elasticsearch's `strict_date_optional_time` reads as Python does.
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)?")
@@ -46,11 +52,32 @@ def number_of(value: Any) -> Any:
 
 
 def parsed(raw: msgspec.Raw) -> Any:
-    """What a payload says."""
+    """What a payload says, as Elasticsearch takes it: a number that no float holds, and what is nested too deep, is
+    text.
+    """
+    payload: memoryview | bytes = memoryview(raw)
     try:
-        return orjson.loads(memoryview(raw))
-    except orjson.JSONDecodeError as error:
-        raise RefusedError(Reason.DOCUMENT_REFUSED, f"a payload cannot be read: {error}") from None
+        body = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        payload = plain(bytes(payload))
+        try:
+            body = orjson.loads(payload)
+        except orjson.JSONDecodeError as error:
+            raise RefusedError(Reason.DOCUMENT_REFUSED, f"a payload cannot be read: {error}") from None
+    if len(payload) > 2 * DEEPEST and _is_deep(body):
+        return orjson.loads(shallow(bytes(payload), DEEPEST))
+    return body
+
+
+def _is_deep(body: Any) -> bool:
+    """Whether a body may be nested deeper than is allowed: orjson writes 254 levels."""
+    for _ in range(254 - DEEPEST):
+        body = [body]
+    try:
+        orjson.dumps(body)
+    except orjson.JSONEncodeError:
+        return True
+    return False
 
 
 def message_rows(part: Part, rules: Rules, count: int) -> list[Body]:
@@ -132,18 +159,20 @@ def _code(value: Any) -> str:
 
 def _is_searchable(elements: Body) -> bool:
     """Whether Elasticsearch takes these names as keys, and the values are not so many that nobody would search them."""
-    waiting: list[Any] = [elements]
+    waiting: list[tuple[Any, int]] = [(elements, 0)]
     values = 0
-    for now in waiting:
+    for now, before in waiting:
         values += len(now)
         if values > _MOST_VALUES:
             return False
-        inner = now
+        inner, path = now, before
         if type(now) is dict:
-            if "\0" in "".join(now) or len(max(now, key=len, default="")) > _LONGEST_COLUMN:
+            longest = len(max(now, key=len, default=""))
+            path += longest + 1
+            if "\0" in "".join(now) or longest > _LONGEST_COLUMN or path > _LONGEST_PATH:
                 return False
             inner = now.values()
-        waiting += [value for value in inner if type(value) is list or type(value) is dict]
+        waiting += [(value, path) for value in inner if type(value) is list or type(value) is dict]
     return True
 
 

@@ -7,12 +7,11 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from typing import Any, Final
 
-import orjson
-
 from app.core.events import Kind, RefusedError
 from app.core.outputs.documents.places import Body
 from app.core.payloads.blanking import Redaction
 from app.core.payloads.forms import FORMS, carries, table_of
+from app.core.payloads.loosejson import dumps, loads
 from app.core.payloads.predictions import predictions, without_brackets
 from app.core.rules import Rules
 
@@ -110,8 +109,11 @@ def _cleaned(text: str, entries: tuple[str, ...]) -> str | None:
             inner = _json_in(b64decode(text, validate=True))
         except (Base64Error, ValueError):
             return text
-    before = orjson.dumps(inner)
-    after = orjson.dumps(without(inner, entries))
+    try:
+        before = dumps(inner)
+        after = dumps(without(inner, entries))
+    except RefusedError:  # nested too deep
+        return None
     if before == after:
         return text
     return after.decode() if plain else None
@@ -119,9 +121,11 @@ def _cleaned(text: str, entries: tuple[str, ...]) -> str | None:
 
 def _json_in(text: str | bytes) -> Any:
     """The object or list that a text is, None where it is neither."""
+    if text.lstrip()[:1] not in ("{", "[", b"{", b"["):
+        return None
     try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        value = loads(text)
+    except RefusedError:
         return None
     return value if type(value) in (dict, list) else None
 
