@@ -18,7 +18,9 @@ from app.core.events import Identity, identity_fields
 from app.core.measures.confusion import CONFUSION
 from app.core.measures.measure import OF_CLASS, OF_MODEL, RANKS, Family, Histogram
 from app.core.measures.reading import Reading
+from app.core.outputs.comparisons import quantities
 from app.core.outputs.series import (
+    COMPARISON,
     COUNTS,
     ERROR,
     ERROR_SAMPLES,
@@ -31,9 +33,13 @@ from app.core.outputs.series import (
 )
 from app.core.outputs.worker_series import WORKER, WorkerNumbers
 from app.core.scores.catalogue import scored
+from app.core.scores.comparison import Comparison
 from app.exporters.sharing import Shares, Sizes, shares
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+#: By the name of each other leg what comes out against it, by "total" and window.
+Compared = Sequence[tuple[str, Mapping[str, Comparison]]]
 
 _SELDON: Final = frozenset(series.name for series in SELDON)
 
@@ -183,6 +189,18 @@ class _Lines:
             self.add(ERROR.name, ERROR.labels, of_errors, missed)
             self.add(ERROR_SAMPLES.name, ERROR.labels, of_errors, on_rows)
 
+    def add_comparisons(self, compared: Compared) -> None:
+        """Add the comparisons with other legs, by window."""
+        found = [
+            (shadow, quantity, window, value)
+            for shadow, by_window in compared
+            for window, comparison in by_window.items()
+            for quantity, value in quantities(comparison).items()
+        ]
+        if found:
+            *labels, values = zip(*found, strict=True)
+            self.add(COMPARISON.name, COMPARISON.labels, labels, values)
+
     def add_histogram(self, name: str, labels: str, histogram: Histogram) -> None:
         """Add a histogram."""
         lines, count = [], 0
@@ -232,7 +250,7 @@ class ModelText:
             for measure, family in COUNTS
             if family.kind == "histogram"
         ]
-        for series in (INFO, FIRST_SEEN, *SELDON):
+        for series in (COMPARISON, INFO, FIRST_SEEN, *SELDON):
             self._begin(series.name, series.kind, series.help)
         self._with_seldon = seldon
         self._blocks: dict[Identity, Block] = {}
@@ -260,11 +278,15 @@ class ModelText:
         """What is not shown and what to do, as a sentence; None where all is."""
         return self._shares.sentence(self._most)
 
-    def add(self, identity: Identity, readings: Mapping[str, Reading], first_seen: int) -> None:
-        """Put a model: its readings by "total" and window, first seen in seconds."""
-        self.put(identity, self.block(identity, readings, first_seen))
+    def add(
+        self, identity: Identity, readings: Mapping[str, Reading], first_seen: int, compared: Compared = ()
+    ) -> None:
+        """Put a model: its readings by "total" and window, first seen in seconds, and its comparisons."""
+        self.put(identity, self.block(identity, readings, first_seen, compared))
 
-    def block(self, identity: Identity, readings: Mapping[str, Reading], first_seen: int) -> Block:
+    def block(
+        self, identity: Identity, readings: Mapping[str, Reading], first_seen: int, compared: Compared = ()
+    ) -> Block:
         """The block of a model, which `put` takes. Only what is likely to be shown is made: `settle` says of whom more
         is wanted.
         """
@@ -281,6 +303,7 @@ class ModelText:
             for labels, histogram in family.samples(measure.of(total)):
                 assert isinstance(histogram, Histogram)
                 lines.add_histogram(name, _labels(family.labels, labels), histogram)
+        lines.add_comparisons(compared)
         lines.add(INFO.name, INFO.labels, [[total.nature.task]], [1])
         lines.add(FIRST_SEEN.name, (), (), [first_seen])
         for series, columns, values in seldon_samples(identity, total) if self._with_seldon else ():

@@ -16,6 +16,7 @@ from prometheus_client.samples import Sample
 
 from app.core.counts.panes import TOTAL, Window
 from app.core.events import Identity
+from app.core.outputs.comparisons import compared_with
 from app.core.outputs.series import COUNTS, SELDON
 from app.core.outputs.worker_series import DocumentNumbers, IntakeNumbers, WorkerNumbers
 from app.core.rules import Rules
@@ -103,7 +104,9 @@ def text_of(ledger: Ledger, *, seldon: bool) -> str:
     found = readings.of_models(START + HOUR + 30)
     text = ModelText(seldon=seldon, most=10**9)
     for who, by_window in found:
-        text.add(who, by_window, readings.view.first_seen(who))
+        pairs = [(pair, read) for pair, read in readings.of_pairs(START + HOUR + 30) if pair.first == who]
+        compared = compared_with(pairs, readings.rulebook)
+        text.add(who, by_window, readings.view.first_seen(who), compared)
     return text.text()
 
 
@@ -188,6 +191,10 @@ def test_what_the_text_says_in_figures_worked_out_by_hand() -> None:
         ("score_FN", {"class": "class_virginica", "seldon_app": "iris-default"}, 1),
     ]:
         assert value(text, name, **labels) == figure, (name, labels)
+    of_shadow = {**current, "shadow": "shadow/clf"}
+    for quantity, figure in {"samples": 4, "only_current_right": 0, "only_shadow_right": 2, "agreement": 0.6}.items():
+        assert value(text, "tally_comparison", **of_shadow, quantity=quantity, window="total") == figure
+    assert math.isnan(value(text, "tally_comparison", **of_shadow, quantity="verdict", window="total"))
     assert math.isnan(value(text, "tally_score", **iris, score="accuracy", window="5m"))
     assert math.isnan(value(text, "tally_score", **iris, score="precision", **{"class": "virginica"}, window="total"))
 
@@ -204,7 +211,8 @@ def test_no_sample_comes_twice_and_every_family_is_in_one_piece() -> None:
 
 def test_every_sample_carries_the_identity_and_nothing_that_grows_with_traffic() -> None:
     identity = {"model_namespace", "model_service", "predictor", "model", "model_version"}
-    known = {"part", "verdict", "actual", "predicted", "class", "outcome", "window", "score", "error", "shadow", "quantity", "le", "task"}
+    known = {"part", "verdict", "actual", "predicted", "class", "outcome", "window", "score", "le", "task"}
+    known |= {"error", "shadow", "quantity"}
     for sample in samples(EXPECTED.read_text()):
         assert identity <= sample.labels.keys()
         assert sample.labels.keys() - identity <= known | {"app", "seldon_app"}

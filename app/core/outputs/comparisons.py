@@ -1,7 +1,7 @@
 """The answer of `/api/comparisons`: which two legs are compared, how they differ, and whether one can trust it."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from app.core.counts.accounts import Pair
 from app.core.counts.panes import TOTAL
@@ -9,6 +9,9 @@ from app.core.events import Identity, identity_fields
 from app.core.measures.paired import PairedReading
 from app.core.rules import Rulebook
 from app.core.scores.comparison import Comparison, by_class, compare, sentence
+
+#: The verdict as a number, where there must be one.
+VERDICTS: Final = {"better": 1, "no difference": 0, "worse": -1, "not enough": None}
 
 
 def comparisons_report(pairs: Iterable[tuple[Pair, Mapping[str, PairedReading]]], rulebook: Rulebook) -> dict[str, Any]:
@@ -31,8 +34,21 @@ def _comparison(pair: Pair, readings: Mapping[str, PairedReading], rulebook: Rul
     }
 
 
+def compared_with(
+    pairs: Iterable[tuple[Pair, Mapping[str, PairedReading]]], rulebook: Rulebook
+) -> list[tuple[str, dict[str, Comparison]]]:
+    """What comes out of some pairs with one first leg: the second's name in its service, and by window."""
+    found = []
+    for pair, readings in pairs:
+        least_count = rulebook.of(pair.second.leg).least_count
+        name = f"{pair.second.predictor}/{pair.second.model}"
+        name += f"@{pair.second.version}" if pair.second.version else ""
+        found.append((name, {window: compare(reading, least_count) for window, reading in readings.items()}))
+    return found
+
+
 def _numbers(it: Comparison) -> dict[str, Any]:
-    return {"measures": it.measures, "verdict": it.verdict, **quantities(it)}
+    return {"measures": it.measures, **quantities(it), "verdict": it.verdict}
 
 
 def quantities(it: Comparison) -> dict[str, float | None]:
@@ -42,6 +58,7 @@ def quantities(it: Comparison) -> dict[str, float | None]:
     if not it.measures:
         found |= {"only_current_right": it.only_first, "only_shadow_right": it.only_second}
     return found | {
+        "verdict": VERDICTS[it.verdict],
         difference: it.difference,
         f"{difference}_low": it.low,
         f"{difference}_high": it.high,

@@ -42,6 +42,12 @@ ERROR: Final = Series(
     ("error", "window"),
 )  # fmt: skip
 ERROR_SAMPLES: Final = Series("tally_error_samples", "gauge", "Rows that the error rests on.", ERROR.labels)
+COMPARISON: Final = Series(
+    "tally_comparison",
+    "gauge",
+    "A model and its shadow on the rows that both answered; differences are the shadow's less the model's.",
+    ("shadow", "quantity", "window"),
+)
 INFO: Final = Series("tally_model_info", "gauge", "Always 1; says what task the model is judged as.", ("task",))
 FIRST_SEEN: Final = Series(
     "tally_model_first_seen_timestamp_seconds",

@@ -15,11 +15,12 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from app.core.counts.accounts import Account
+from app.core.counts.accounts import Account, Pair
 from app.core.counts.view import Sums
 from app.core.events import Identity
 from app.core.measures.readings import Readings
-from app.exporters.prometheus import CONTENT_TYPE, Block, ModelText
+from app.core.outputs.comparisons import compared_with
+from app.exporters.prometheus import CONTENT_TYPE, Block, Compared, ModelText
 
 _REST: Final = 4
 #: For so many seconds the loop is held at most before all others have their turn, a little more by the last step.
@@ -49,6 +50,7 @@ class Exposition:
         self._longest_rest = longest_rest
         self._clock = clock
         self._versions: dict[Identity, Any] = {}
+        self._pairs: dict[Identity, list[Pair]] = {}  # by the first leg
         self._making = asyncio.Lock()
         self._rests_until = 0.0
         self._turn = 0.0
@@ -64,6 +66,9 @@ class Exposition:
             for identity in self._versions.keys() - set(identities):
                 del self._versions[identity]
                 self.text.drop(identity)
+            self._pairs = {}
+            for pair in view.pairs():
+                self._pairs.setdefault(pair.first, []).append(pair)
             for identity in identities:
                 await self._pause()
                 if self._version(identity, now) != self._versions.get(identity):
@@ -78,23 +83,29 @@ class Exposition:
         for _ in view.prepare(Account(identity), now):
             await self._pause()
         sums = self._readings.snapshot(identity, now)
+        compared = self._compared(identity, now)
         self._versions[identity] = self._version(identity, now)
         first_seen = view.first_seen(identity)
         if sums is None:
             self.text.drop(identity)
             return
         if sum(len(cells) for some in sums.values() for cells in some.values()) > _MOST_CELLS:
-            block = await asyncio.to_thread(self._block, identity, sums, first_seen)
+            block = await asyncio.to_thread(self._block, identity, sums, first_seen, compared)
         else:
-            block = self._block(identity, sums, first_seen)
+            block = self._block(identity, sums, first_seen, compared)
         self.text.put(identity, block)
 
     def _version(self, identity: Identity, now: float) -> Any:
         view = self._readings.view
-        return view.first_seen(identity), view.version(Account(identity), now)
+        subjects = (identity, *self._pairs.get(identity, ()))
+        return view.first_seen(identity), *(view.version(Account(subject), now) for subject in subjects)
 
-    def _block(self, identity: Identity, sums: dict[str, Sums], first_seen: int) -> Block:
-        return self.text.block(identity, self._readings.of_sums(identity, sums), first_seen)
+    def _compared(self, identity: Identity, now: float) -> Compared:
+        found = ((pair, self._readings.of_pair(pair, now)) for pair in self._pairs.get(identity, ()))
+        return compared_with(((pair, it) for pair, it in found if it is not None), self._readings.rulebook)
+
+    def _block(self, identity: Identity, sums: dict[str, Sums], first_seen: int, compared: Compared) -> Block:
+        return self.text.block(identity, self._readings.of_sums(identity, sums), first_seen, compared)
 
     async def _pause(self) -> None:
         """Let all others have their turn, if it is time."""

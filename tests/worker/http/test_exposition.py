@@ -65,6 +65,19 @@ class Kept:
         return text.text()
 
 
+def test_a_comparison_changes_with_either_leg() -> None:
+    kept = Kept("a")
+    kept.ledger.absorb(a_response(0, model="a", predictor="shadow", puid="of a"), a_feedback(1, puid="of a")).cut()
+    kept.readings = kept.exposition._readings = kept.ledger.readings()
+    kept.refresh()
+    samples = 'model="a",model_version="",shadow="shadow/a",quantity="only_current_right",window="total"} '
+    assert samples + "1" in kept.exposition.text.text()
+    kept.ledger.absorb(a_response(1, model="a", predictor="shadow", puid="of a", at=9)).cut()
+    kept.readings = kept.exposition._readings = kept.ledger.readings()
+    kept.refresh(40.0)
+    assert samples + "0" in kept.exposition.text.text()
+
+
 def test_only_what_has_changed_is_made_anew() -> None:
     kept = Kept("a", "b", "c")
     assert kept.refresh() == ["a", "b", "c"]
