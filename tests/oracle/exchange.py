@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from tests.oracle.classes import Value, number_of, row_counts_as
+from tests.oracle.classes import Value, number_of, predicted_class, row_counts_as
 from tests.oracle.events import Answer, Event, answer_of, is_label, labels_of
 from tests.oracle.rules import Leg, Rule, rule_of
 
@@ -164,6 +164,7 @@ class _Exchange:
                 yield from self._answered(leg)
             else:
                 yield Fact(self.who(leg), self.requests[leg].pane_time // PANE, ("part", "request"))
+        yield from self._pairs()
         told: dict[Leg, list[int]] = {}  # of which leg there is feedback, and the pane times of what it says
         for event in self._holding():
             judged = [leg for leg in self.legs if self.judges(event, leg)]
@@ -180,6 +181,42 @@ class _Exchange:
             yield Fact(who, self._pane(leg, max(times)), ("part", "feedback"))
             for time in times:
                 yield Fact(who, time // PANE, ("seen",))
+
+    def _pairs(self) -> Iterator[Fact]:
+        """Each answer of a shadow with each of its service that is none: at most 16, those of the lowest names."""
+        shadows = sorted((self.who(leg), leg) for leg in self.answers if leg.predictor in self.rule(leg).shadow)
+        others = sorted((self.who(leg), leg) for leg in self.answers if leg.predictor not in self.rule(leg).shadow)
+        pairs = [(other, shadow) for _, shadow in shadows for _, other in others if other.home == shadow.home]
+        for first, second in pairs[:16]:
+            pane = self.answers[first][0].pane_time // PANE
+            for what in self._compared(first, second):
+                yield Fact(self.who(first), pane, ("pair", self.who(second), *what))
+
+    def _compared(self, *legs: Leg) -> Iterator[tuple[Any, ...]]:
+        """By row: whether both name one class; the class and who is right; or by how much the second misses more."""
+        answers = [self.answers[leg][1] for leg in legs]
+        if len(answers[0].rows) != len(answers[1].rows):
+            return
+        labels = [self.label_rows(leg, len(answers[0].rows))[0] for leg in legs]
+        for row in range(len(answers[0].rows)):
+            claims = [own[row] for own in labels]
+            said = [None if claim is None else claim.label for claim in claims]
+            label = said[0] if said[0] == said[1] else None
+            values = [answer.rows[row] for answer in answers]
+            asked = [
+                (value, answer.classes, self.rule(leg))
+                for value, answer, leg in zip(values, answers, legs, strict=True)
+            ]
+            named = [None if value is None else predicted_class(value, names, rule) for value, names, rule in asked]
+            if None not in named:
+                yield ("agree" if named[0] == named[1] else "differ",)
+            whats = [row_counts_as(value, label, names, rule) for value, names, rule in asked]
+            if [what[0] for what in whats] == ["judged", "judged"]:
+                yield "judged", whats[0][1], *(what[1] == what[2] for what in whats)
+            numbers = [number_of(value) for value in (*values, label)]
+            if whats == [("measured",), ("measured",)] and None not in numbers:
+                first, second, right = numbers
+                yield "missed", abs(second - right) - abs(first - right)  # type: ignore[operator]
 
     def _pane(self, leg: Leg, time: int) -> int:
         """All of a leg falls in the pane of its answer, before that each part in its own."""

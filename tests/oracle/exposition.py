@@ -1,9 +1,12 @@
 """What series must come out: the samples of all models in a story, by name and labels."""
 
 import math
+import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
+
+from scipy import stats
 
 from tests.oracle.classes import number_of
 from tests.oracle.events import Event, is_label
@@ -124,6 +127,11 @@ class _Model:
                 put("tally_score_samples", samples, score=name, class_=of_class, window=span)
             if self.task == "regression":
                 self._put_errors(put, facts, span)
+            for shadow in {what[1] for what in self.spans["total"] if what[0] == "pair"}:
+                together = [what[2:] for what in facts if what[:2] == ("pair", shadow)]
+                beside = f"{shadow[2]}/{shadow[3]}" + (f"@{shadow[4]}" if shadow[4] else "")
+                for quantity, found_out in _compared(together):
+                    put("tally_comparison", found_out, shadow=beside, quantity=quantity, window=span)
         total = self.spans["total"]
         put("tally_mismatched_labels", total.count(("mismatch",)))
         delays = [what[1] for what in total if what[0] == "delay"]
@@ -268,6 +276,43 @@ class _Model:
             for of_class in self.known:
                 for name, rows in zip(("TP", "FP", "FN"), _outcomes(cells, of_class), strict=False):
                     put(f"score_{name}", rows, class_=f"class_{of_class}", seldon_app=deployment)
+
+
+def _compared(facts: list[tuple[Any, ...]]) -> Iterator[tuple[str, float | None]]:
+    """The quantities of a comparison. Stories are too short for a verdict."""
+    kinds = Counter(what[0] for what in facts)
+    judged = [what[2:] for what in facts if what[0] == "judged"]
+    missed = [what[1] for what in facts if what[0] == "missed"]
+    measures = len(missed) > len(judged)
+    differences = missed if measures else [int(second) - int(first) for first, second in judged]
+    count = len(differences)
+    yield "samples", count
+    yield "agreement", _ratio(kinds["agree"], kinds["agree"] + kinds["differ"])
+    yield "verdict", None
+    first, second = judged.count((True, False)), judged.count((False, True))
+    if not measures:
+        yield "only_current_right", first
+        yield "only_shadow_right", second
+    mean = sum(differences) / count if count else None
+    low = high = p = always = detectable = None
+    if measures and count > 1 and max(differences) > min(differences):
+        test = stats.ttest_1samp(differences, 0.0)
+        interval = test.confidence_interval(0.95)
+        low, high, p = interval.low, interval.high, test.pvalue
+        error = statistics.stdev(differences) / math.sqrt(count)
+        growth = count / 100
+        always = min(1.0, math.sqrt(growth + 1) / math.exp(growth * test.statistic**2 / (2 * (growth + 1))))
+        detectable = 2.801585218112968 * error
+    elif count and not measures:
+        error = math.sqrt(statistics.pvariance(differences) / count)
+        low, high = mean - 1.959963984540054 * error, mean + 1.959963984540054 * error  # type: ignore[operator]
+        p = stats.binomtest(first, first + second).pvalue if first + second else 1.0
+        beta = math.factorial(first + 1) * math.factorial(second + 1) / math.factorial(first + second + 3)
+        always = min(1.0, 1 / (6 * beta * 2 ** (first + second)))
+        detectable = 2.801585218112968 * math.sqrt(max(1, first + second)) / count
+    name = "error_difference" if measures else "accuracy_difference"
+    yield from ((name, mean), (f"{name}_low", low), (f"{name}_high", high))
+    yield from (("p_value", p), ("p_value_always", always), ("detectable", detectable))
 
 
 class _Outcomes(NamedTuple):

@@ -6,6 +6,7 @@ from random import Random, SystemRandom
 
 import pytest
 
+from app.core.outputs.comparisons import compared_with
 from app.core.rules import Rules
 from app.exporters.prometheus import ModelText
 from tests.builders import START, Ledger, Record
@@ -27,7 +28,8 @@ def exposed(ledger: Ledger, now: float) -> Samples:
     readings = ledger.readings()
     text = ModelText(seldon=True, most=10**9)
     for who, read in readings.of_models(START + now):
-        text.add(who, read, readings.view.first_seen(who))
+        compared = ((pair, both) for pair, both in readings.of_pairs(START + now) if pair.first == who)
+        text.add(who, read, readings.view.first_seen(who), compared_with(compared, readings.rulebook))
     found: Samples = {}
     for line in text.text().splitlines():
         if not line.startswith("#") and line:
@@ -66,7 +68,7 @@ def _is_same(key: tuple[str, tuple[tuple[str, str], ...]], own: float, other: fl
         return math.isnan(own) and math.isnan(other)
     if dict(labels).get("error", "") in ("error_p50", "error_p90", "error_p99", "max_error"):
         return math.isclose(own, other, rel_tol=1 / 64, abs_tol=1e-12)
-    rough = 1e-9 if name in ("tally_error", "tally_score") else 0.0
+    rough = 1e-9 if name in ("tally_error", "tally_score", "tally_comparison") else 0.0
     return math.isclose(own, other, rel_tol=1e-12, abs_tol=rough)
 
 
