@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
 from app.core.clock import parse_time
+from app.core.counts.accounts import Pair
 from app.core.counts.panes import COARSE, FINE, TOTAL, PaneClock, Window
 from app.core.counts.rows import Owner, RowKey, row_key, row_value
 from app.core.counts.view import View
@@ -334,9 +335,11 @@ def by_rows(panes: Panes, ours: Callable[[str, str], bool]) -> dict[RowKey, dict
 
 
 def written(ledger: Ledger, ours: Callable[[str, str], bool]) -> dict[RowKey, dict[str, int]]:
-    """The same of what was written, with lists of classes as the oracle writes them."""
+    """The same of what was written of single legs, with lists of classes as the oracle writes them."""
     result: dict[RowKey, dict[str, int]] = {}
     for key, row in ledger.rows().items():
+        if isinstance(key.subject, Pair):
+            continue
         cells = {str(orjson.loads(name)) if key.row == "confusion/classes" else name: n for name, n in row.items()}
         if kept := {name: n for name, n in cells.items() if ours(key.row, name)}:
             result[key] = kept

@@ -91,6 +91,7 @@ class _Teller:
         self.random = random
         self.puids = random.sample(["p", "q", "p-item-1", "r"], random.choice([1, 1, 2, 3]))
         self.legs = random.sample(_LEGS, random.choice([1, 1, 2, 2, 3, 4]))
+        self.mirrored: list[Record] = []
         self.counts = {puid: random.choice([1, 1, 1, 2, 3, 3, 20]) for puid in self.puids}
         # Most models are of one sort, and have labels of some kind.
         self.sort = random.choice([*_SORTS])
@@ -107,6 +108,7 @@ class _Teller:
                 time += random.choice([0.5, 60, 3600, DAY, 6.5 * DAY, 7 * DAY - 0.5, 7 * DAY, 8 * DAY])
                 times[number] = time
         records = [self.event(time, in_order=in_order) for time in times]
+        records += self.mirrored
         if not in_order:
             records += [self.again(random.choice(records)) for _ in range(random.choice([0, 0, 1, 3]))]
         now = times[-1] + random.choice(_NOWS) if in_order else random.choice(_NOWS)
@@ -131,6 +133,9 @@ class _Teller:
                 fields["headers"] = {"ce_modelversion": b"h%d" % (int(at) % 3)}
             if kind == "request":
                 return a_request({"data": {"ndarray": [[1, random.choice([2, 3])]]}}, **fields)
+            if not in_order and random.random() < 0.35:
+                mirrored: Fields = {**fields, "predictor": "shadow"}
+                self.mirrored.append(a_response(body=self.answer(puid), **mirrored))
             return a_response(body=self.answer(puid), **fields)
         if random.random() < 0.5:
             fields |= random.choice(_NAMES_OF_FEEDBACK)
