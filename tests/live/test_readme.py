@@ -136,6 +136,7 @@ def runner(folder: Path, settings: dict[str, str], worker: Worker, elasticsearch
     }
     environment = {key: value for key, value in os.environ.items() if not key.startswith("TALLY_")}
     environment |= {f"TALLY_{key}": value for key, value in settings.items()}
+    environment["TALLY_WEB_PORT"] = str(worker.port)
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
 
     def run(script: str) -> str:
