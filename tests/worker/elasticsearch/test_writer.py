@@ -94,7 +94,7 @@ def test_a_rebalance_while_elasticsearch_is_away_does_not_end_it(node: Node) -> 
         await until(lambda: node.asked == 2)  # at its start, and for the first documents
         await brokers.member.rebalance()
         assert writer.backlog() == 1
-        await until(lambda: node.asked == 2)
+        await until(lambda: node.asked == 3)
         node.up.set()
         await until(lambda: brokers.committed == {TP: 1})
         await until(lambda: writer.backlog() == 0)
