@@ -1,6 +1,7 @@
 """What a worker counts of its own work, for the counters among its series."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
@@ -20,3 +21,9 @@ class Stats:
     orphans: int = 0
     failed: int = 0
     clock_ahead: int = 0
+
+    def expect(self, *, read: Iterable[str] = (), changelogs: Iterable[str] = ()) -> None:
+        """Let the counters of these topics begin at 0: the first increase is seen only from there."""
+        for counter, topics in ((self.lost, read), (self.unreadable, changelogs)):
+            for topic in topics:
+                counter.setdefault(topic, 0)

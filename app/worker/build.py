@@ -100,6 +100,8 @@ class Worker(faust.App):  # type: ignore[misc]
             sizes=self.sizes,
             clock=clock,
         )
+        read = (*settings.topics, *(name for name in (settings.log_topic,) if name and settings.elasticsearch_url))
+        lane.stats.expect(read=read, changelogs=(settings.exchanges_topic, settings.panes_topic))
         feed = Feed(view, settings, partitions, lane.stats, clock)
         contact = Contact(
             settings,

@@ -53,6 +53,7 @@ class Stub:
         server.router.add_put("/_bulk", self.bulk)
         server.router.add_post("/_mget", self.mget)
         server.router.add_route("*", "/_index_template/{name}", self.template)
+        server.router.add_get("/_index_template", self.all_templates)
         server.router.add_put("/{index}", self.create)
         server.router.add_head("/{index}", self.exists)
         server.router.add_put("/{index}/_alias/{alias}", self.create)
@@ -82,6 +83,12 @@ class Stub:
         if name not in self.templates:
             return answered(404, {"error": {"type": "resource_not_found_exception"}})
         return answered(200, {"index_templates": [{"name": name, "index_template": self.templates[name]}]})
+
+    async def all_templates(self, _: web.Request) -> web.Response:
+        if self.first:
+            return answered(*self.first.pop(0)([]))
+        every = [{"name": name, "index_template": template} for name, template in self.templates.items()]
+        return answered(200, {"index_templates": every})
 
     async def exists(self, request: web.Request) -> web.Response:
         return answered(200 if request.match_info["index"] in self.aliases else 404, None)
@@ -431,7 +438,7 @@ def test_templates_are_put_where_they_are_missing_or_older() -> None:
     for known, kept in ((None, False), (version - 1, False), (version, True), (version + 1, True)):
         stub = Stub()
         if known is not None:
-            stub.templates[name] = {"version": known}
+            stub.templates[name] = {"version": known, "index_patterns": ["inference-log-*"]}
         told(stub, with_client(lambda client: ensure_templates(client, {name: TEMPLATES[name]})))
         assert ("template" not in stub.templates[name]) is kept
 
@@ -494,6 +501,125 @@ def test_a_wrong_credential_gives_one_sentence_without_it(
 
 def test_no_problem_is_none() -> None:
     assert told(Stub(), problem) is None
+
+
+# -- somebody else ----------------------------------------------------------------------------------------------------
+
+HTML: Final = "<html>\n<body>It works!</body></html>"
+
+
+class Somebody(Stub):
+    """Who answers is no Elasticsearch, or a proxy in front of one that sometimes answers itself."""
+
+    def __init__(self, status: int, kind: str, body: str, *, after: int = 0) -> None:
+        super().__init__()
+        self.answer = status, kind, body
+        self.after = after
+
+    def application(self) -> web.Application:
+        @web.middleware
+        async def middle(request: web.Request, handler: Any) -> web.StreamResponse:
+            self.after -= 1
+            if self.after >= 0:
+                reply: web.StreamResponse = await handler(request)
+                return reply
+            status, kind, body = self.answer
+            return web.Response(status=status, content_type=kind, text=body)
+
+        server = super().application()
+        server.middlewares.append(middle)
+        return server
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "says"),
+    [
+        (200, "text/html", HTML, "it says 200 <html> <body>It works!</body></html>."),
+        (200, "application/json", "{}", "it says 200 {}."),
+        (200, "application/json", "[]", "it says 200 []."),
+        (200, "application/json", "null", "it says 200 nothing."),
+        (200, "application/json", HTML, "it says <html> <body>It works!</body></html>."),
+        (200, "application/json", "", "it says nothing."),
+        (200, "text/plain", "", "it says 200 nothing."),
+        (200, "application/json", '{"index_templates": []}', "it says 200 {'index_templates': []}."),
+        (404, "text/html", HTML, "it says 404 <html>"),
+        (404, "application/json", "{}", "it says 404 {}."),
+    ],
+)
+def test_what_is_no_elasticsearch_is_one_sentence_that_names_the_setting(
+    status: int, kind: str, body: str, says: str
+) -> None:
+    said = told(Somebody(status, kind, body), problem)
+    assert "is no Elasticsearch: " in said
+    assert says in said
+    assert "Set TALLY_ELASTICSEARCH_URL to Elasticsearch itself" in said
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body"), [(502, "text/html", HTML), (302, "text/html", ""), (503, "text/plain", "x")]
+)
+def test_a_proxy_that_refuses_is_one_sentence(status: int, kind: str, body: str) -> None:
+    assert f"answers {status}" in told(Somebody(status, kind, body), problem)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"), [("text/html", HTML), ("application/json", "{}"), ("application/json", HTML)]
+)
+def test_a_proxy_that_answers_for_it_in_between_loses_no_document(
+    kind: str, body: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stub = Somebody(200, kind, body, after=1)
+
+    async def act(settings: Settings) -> dict[str, str]:
+        node = Elasticsearch(settings)
+        try:
+            first = [one async for one in node.write([a_write(0)])]
+            asyncio.get_running_loop().call_later(0.2, lambda: setattr(stub, "after", 10))
+            return results(first + [one async for one in node.write([a_write(1)])])
+        finally:
+            await node.close()
+
+    assert told(stub, act) == {"0": "written", "1": "written"}
+    assert caplog.text.count("is no Elasticsearch") == 1
+
+
+FOREIGN: Final = {"index_patterns": ["inference-log-*"], "priority": 500}
+
+
+@pytest.mark.parametrize(
+    ("template", "told_of"),
+    [
+        (FOREIGN, True),
+        (FOREIGN | {"priority": 200}, True),
+        (FOREIGN | {"priority": 199}, False),
+        ({"index_patterns": ["inference-log-*"]}, False),
+        (FOREIGN | {"index_patterns": ["*"]}, True),
+        (FOREIGN | {"index_patterns": ["logs-*", "inference-log-kserve-*"]}, True),
+        (FOREIGN | {"index_patterns": ["drift-*"]}, True),
+        (FOREIGN | {"index_patterns": ["logs-*", "inference-logs"]}, False),
+    ],
+)
+def test_a_template_of_somebody_else_that_holds_instead_is_told(
+    template: dict[str, Any], told_of: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    stub = Stub()
+    stub.templates["theirs"] = template
+    said = told(stub, problem)
+    assert (said is not None) is told_of
+    told(stub, with_client(lambda client: ensure_templates(client, TEMPLATES)))
+    assert ("index template theirs of priority" in caplog.text) is told_of
+    if said is not None:
+        assert "give it a priority below 200, or remove it;" in said
+
+
+def test_a_template_of_the_same_priority_that_keeps_ours_out_is_one_sentence() -> None:
+    reason = (
+        "index template [inference-log] has index patterns [inference-log-*] matching patterns from existing templates "
+        "[theirs] with patterns (theirs => [inference-log-*]) that have the same priority [200]"
+    )
+    said = told(Stub(refused(400, "illegal_argument_exception", reason)), problem)
+    assert "has another index template for indices of Tally's" in said
+    assert said.endswith("give it a lower priority.")
 
 
 @pytest.fixture(scope="module")

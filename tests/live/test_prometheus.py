@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from app.core.events import Reason
 from tests.live.servers import Kafka, prometheus, query
 from tests.live.story import Event, expected, traffic
+from tests.live.test_bad_input import BAD
 from tests.live.test_exactness import COMMON
 from tests.live.workers import Fleet, Series, assert_counts, produce, topic_settings, wait_for
 
@@ -110,3 +112,29 @@ def test_seed_expressions(kafka: Kafka, tmp_path: Path) -> None:
                 values = {f"class_{one}iris-default": formula(*counts) for one, counts in classes.items()}
                 assert ask(expression) == pytest.approx(values), expression
             assert not any(math.isnan(value) for _, value in query(server.url, "score_TP"))
+
+
+@pytest.mark.usefixtures("prometheus_binary")
+def test_the_first_refusal_of_each_reason_is_an_increase(kafka: Kafka, tmp_path: Path) -> None:
+    """A counter that appears with its first refusal would have no increase: it begins at 0 for every reason."""
+    settings = topic_settings(kafka.bootstrap, f"refusals-{uuid.uuid4().hex[:8]}") | COMMON | {"PARTITIONS": "1"}
+    with Fleet(tmp_path, settings) as fleet:
+        worker = fleet.start()
+        wait_for("the worker is ready", worker.ready)
+        (tmp_path / "prometheus").mkdir()
+        targets = f"'127.0.0.1:{worker.port}'"
+        with prometheus(tmp_path / "prometheus", CONFIG.format(targets=targets)) as server:
+            wait_for("it has been scraped before", lambda: bool(query(server.url, "tally_rejected_total offset 3s")))
+            assert {value for _, value in query(server.url, "tally_rejected_total")} == {0}
+            assert {labels["reason"] for labels, _ in query(server.url, "tally_rejected_total")} == {*Reason}
+            refused = {reason: events[0] for reason, events in BAD.items() if reason != "too-large"}
+            produce(settings, refused.values())
+
+            def increased() -> dict[str, float]:
+                found = query(server.url, "increase(tally_rejected_total[2m])")
+                return {labels["reason"]: value for labels, value in found if value}
+
+            wait_for("each is an increase", lambda: increased().keys() == refused.keys(), 30)
+            assert all(0.9 < value < 2 for value in increased().values())
+            lost = {labels["topic"] for labels, _ in query(server.url, "tally_lost_events_total")}
+            assert lost == {settings[f"{kind}_TOPIC"] for kind in ("REQUEST", "RESPONSE", "FEEDBACK")}

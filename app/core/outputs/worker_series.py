@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from app.core.events import Kind
+from app.core.events import Kind, Reason
 from app.core.stats import Stats
 
 #: (label values, value)
@@ -90,7 +90,7 @@ WORKER: tuple[WorkerSeries, ...] = (
     WorkerSeries(
         "tally_rejected_total", "counter", ("reason",),
         "Events refused, by reason.",
-        lambda worker: sorted(_each(worker.stats.rejected)),
+        lambda worker: [((reason,), worker.stats.rejected.get(reason, 0)) for reason in sorted(Reason)],
     ),
     WorkerSeries(
         "tally_duplicates_total", "counter", ("kind",),

@@ -6,13 +6,16 @@ from typing import Any, Final
 
 import orjson
 from elastic_transport import ConnectionError as Unreachable
-from elastic_transport import ConnectionTimeout, TlsError, TransportError
-from elasticsearch import ApiError, AsyncElasticsearch
+from elastic_transport import ConnectionTimeout, SerializationError, TlsError, TransportError
+from elasticsearch import ApiError, AsyncElasticsearch, UnsupportedProductError
 from elasticsearch.serializer import JsonSerializer
 
+from app.exporters.elasticsearch.templates import TEMPLATES, other_templates
 from app.settings import Settings, SettingsError
 
 _REQUEST_SECONDS: Final = 60
+#: How Elasticsearch says that two index templates would hold for one index.
+_SAME_PRIORITY: Final = "matching patterns from existing templates"
 _CREDENTIALS: Final = "TALLY_ELASTICSEARCH_API_KEY, or TALLY_ELASTICSEARCH_USERNAME and TALLY_ELASTICSEARCH_PASSWORD"
 
 
@@ -23,11 +26,24 @@ class _Serializer(JsonSerializer):
         return data if type(data) is bytes else orjson.dumps(data)
 
     def loads(self, data: bytes) -> Any:
-        return orjson.loads(data)
+        try:
+            return orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise SerializationError(_shown(data), errors=(error,)) from None
 
 
 class _CompatibleSerializer(_Serializer):
     mimetype = "application/vnd.elasticsearch+json"
+
+
+class _Client(AsyncElasticsearch):
+    """One that asks at every answer whether it is Elasticsearch's: a proxy between may answer for it at any time."""
+
+    async def perform_request(self, method: str, path: str, **options: Any) -> Any:
+        reply = await super().perform_request(method, path, **options)
+        if reply.meta.headers.get("x-elastic-product") != "Elasticsearch":
+            raise UnsupportedProductError("this is no Elasticsearch", reply.meta, reply.body)
+        return reply
 
 
 def connect(settings: Settings) -> AsyncElasticsearch:
@@ -51,7 +67,7 @@ def connect(settings: Settings) -> AsyncElasticsearch:
         options["api_key"] = settings.elasticsearch_api_key
     elif settings.elasticsearch_username is not None:
         options["basic_auth"] = (settings.elasticsearch_username, settings.elasticsearch_password)
-    return AsyncElasticsearch(
+    return _Client(
         nodes,
         max_retries=0,
         request_timeout=_REQUEST_SECONDS,
@@ -70,6 +86,13 @@ def sentence(error: Exception, settings: Settings) -> str:
         )
     if isinstance(error, ConnectionTimeout):
         return f"{where} does not answer in time."
+    if isinstance(error, (SerializationError, UnsupportedProductError)):
+        answer = error.message if isinstance(error, SerializationError) else _shown(error.body)
+        status = "" if isinstance(error, SerializationError) else f" {error.status_code}"
+        return (
+            f"What answers at {settings.elasticsearch_url} is no Elasticsearch: it says{status} {answer}. Set "
+            "TALLY_ELASTICSEARCH_URL to Elasticsearch itself: a proxy may answer there, or its port is another's."
+        )
     if isinstance(error, Unreachable):
         return f"{where} cannot be reached ({_cause(error)})."
     if isinstance(error, ApiError):
@@ -82,7 +105,10 @@ def sentence(error: Exception, settings: Settings) -> str:
                 else ""
             )
             return f"{where} refuses {given} (401)." if given else f"{where} asks for credentials: set {_CREDENTIALS}."
-        return f"{where} answers {error.status_code}: {reason_of(error.body)}."
+        reason = reason_of(error.body)
+        if _SAME_PRIORITY in reason:
+            return f"{where} has another index template for indices of Tally's ({reason}): give it a lower priority."
+        return f"{where} answers {error.status_code}: {reason}."
     return f"{where} cannot be used ({_cause(error)})."
 
 
@@ -94,6 +120,12 @@ def kind_of(error: TransportError | ApiError) -> str:
 def is_too_much(error: TransportError | ApiError) -> bool:
     """Whether less may succeed where this failed."""
     return error.status_code in (413, 429) if isinstance(error, ApiError) else isinstance(error, ConnectionTimeout)
+
+
+def _shown(body: Any) -> str:
+    """The beginning of what somebody else has answered."""
+    text = body.decode(errors="replace") if type(body) is bytes else "nothing" if body in (None, "") else str(body)
+    return " ".join(text.split())[:60] or "nothing"
 
 
 def _cause(error: Exception) -> str:
@@ -129,7 +161,9 @@ async def problem(settings: Settings) -> str | None:
     """
     client = connect(settings)
     try:
-        await client.options(ignore_status=404, request_timeout=10).indices.get_index_template(name="inference-log")
+        others = await other_templates(client.options(request_timeout=10), TEMPLATES)
+        if others:
+            return others[0].sentence(f"Elasticsearch at {settings.elasticsearch_url}")
     except (TransportError, ApiError) as error:
         return sentence(error, settings)
     finally:

@@ -1,10 +1,16 @@
 """The index templates of the documents: which fields are searched, and as what."""
 
+import logging
 from collections.abc import Mapping
-from typing import Any, Final
+from fnmatch import fnmatchcase
+from typing import Any, Final, NamedTuple
 
 from elasticsearch import AsyncElasticsearch
 
+log = logging.getLogger(__name__)
+
+#: Of several templates for an index that of the highest priority holds; two of one priority are refused.
+PRIORITY: Final = 200
 #: Of the templates below. A template of a lower version, or none, is replaced when a worker starts.
 TEMPLATE_VERSION: Final = 2
 
@@ -95,7 +101,7 @@ def index_template(pattern: str, properties: dict[str, Any]) -> dict[str, Any]:
     name = pattern.removesuffix("-*")
     return {
         "index_patterns": [pattern],
-        "priority": 200,
+        "priority": PRIORITY,
         "version": TEMPLATE_VERSION,
         "composed_of": [f"{name}@custom"],
         "ignore_missing_component_templates": [f"{name}@custom"],
@@ -116,6 +122,43 @@ TEMPLATES: Final = {
 }
 
 
+class OtherTemplate(NamedTuple):
+    """A template of somebody else's that holds for indices of Tally's, at least as much as its own."""
+
+    name: str
+    priority: int
+    ours: str
+
+    def sentence(self, where: str) -> str:
+        """What is wrong and what to do; `where` names Elasticsearch."""
+        return (
+            f"{where} has an index template {self.name} of priority {self.priority} for indices of {self.ours} too: "
+            f"give it a priority below {PRIORITY}, or remove it; with it fields are not searched as Tally means."
+        )
+
+
+async def other_templates(
+    client: AsyncElasticsearch, templates: Mapping[str, Mapping[str, Any]]
+) -> list[OtherTemplate]:
+    """The templates of others that hold instead of these, or keep them from being put."""
+    found = await client.options(ignore_status=404).indices.get_index_template()
+    others = []
+    for entry in found.body.get("index_templates", ()):
+        name, priority = entry["name"], entry["index_template"].get("priority", 0)
+        if name not in templates and priority >= PRIORITY:
+            theirs = entry["index_template"]
+            others += [OtherTemplate(name, priority, ours) for ours in templates if _holds(theirs, ours)]
+    return others
+
+
+def _holds(template: Mapping[str, Any], ours: str) -> bool:
+    """Whether a template holds for any index whose name begins as one of ours does."""
+    return any(
+        pattern.startswith(f"{ours}-") or fnmatchcase(f"{ours}-seldon-namespace-service-predictor", pattern)
+        for pattern in template["index_patterns"]
+    )
+
+
 async def ensure_templates(client: AsyncElasticsearch, templates: Mapping[str, Mapping[str, Any]]) -> None:
     """Put the templates that are missing or older; a newer one is another worker's, which knows better."""
     for name, template in templates.items():
@@ -123,3 +166,5 @@ async def ensure_templates(client: AsyncElasticsearch, templates: Mapping[str, M
         known = [entry["index_template"].get("version", 0) for entry in found.body.get("index_templates", ())]
         if not known or known[0] < template["version"]:
             await client.indices.put_index_template(name=name, body=dict(template))
+    for other in await other_templates(client, templates):
+        log.warning("%s", other.sentence("Elasticsearch"))

@@ -86,6 +86,7 @@ class DocumentWriter:
             daily=settings.elasticsearch_daily,
         )
         self._producer: AIOKafkaProducer | None = None
+        self._preparing: asyncio.Task[None] | None = None
         self._batch = Batch()
         #: Bulks on their way, the oldest first. A puid that several of them have is written in their order.
         self._flying: deque[tuple[Batch, asyncio.Task[None]]] = deque()
@@ -115,12 +116,16 @@ class DocumentWriter:
         return [*(batch for batch, _ in self._flying), self._batch]
 
     def start(self) -> None:
-        """Begin."""
+        """Begin. What is wrong with Elasticsearch is told now, not when there are documents."""
+        self._preparing = asyncio.get_running_loop().create_task(self._elasticsearch.prepare(TEMPLATES))
         self._group.start()
 
     async def stop(self) -> None:
         """Let what is on its way land, if it does so soon, and leave the group."""
         await self._group.stop()
+        if self._preparing is not None:
+            self._preparing.cancel()
+            await asyncio.gather(self._preparing, return_exceptions=True)
         await self._elasticsearch.close()
 
     # -- reading ------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ batch of a partition on its way. Whatever goes wrong ends a session: the next on
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 
 from aiokafka import TopicPartition
@@ -19,7 +20,7 @@ from app.core.events import Kind, Reason
 from app.core.letters import DeadLetter
 from app.core.stats import Stats
 from app.core.wire.records import Record
-from app.settings import Settings
+from app.settings import Settings, is_pattern
 from app.worker.intake.outlet import Outlet
 from app.worker.intake.sources import Sources
 from app.worker.kafka.consumer import OpenConsumer, open_consumer
@@ -49,6 +50,7 @@ class Intake:
     ) -> None:
         #: Canonical events that the brokers have taken since the start, by the topic that they came from.
         self.events: Counter[str] = Counter()
+        self._expect(stats, [name for name in settings.intake_topics if not is_pattern(name)])
         self._settings = settings
         self._partitions = partitions
         self._stats = stats
@@ -91,6 +93,12 @@ class Intake:
         """Commit what has been read and leave the group."""
         await self._group.stop()
 
+    def _expect(self, stats: Stats, topics: Iterable[str]) -> None:
+        """Let the counters of topics begin at 0."""
+        for topic in topics:
+            self.events.setdefault(topic, 0)
+        stats.expect(read=topics)
+
     async def _session(self) -> None:
         """Read until something goes wrong."""
         group = self._group
@@ -102,7 +110,7 @@ class Intake:
         try:
             while True:
                 outlet.raise_failure()
-                await self._sources.look(group)
+                self._expect(self._stats, await self._sources.look(group))
                 await outlet.wait_for_room()
                 taken = await group.read(_LIST, _WAIT_SECONDS)
                 if taken is None:

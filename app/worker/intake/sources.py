@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from typing import Final
 
 from aiokafka import TopicPartition
@@ -40,18 +41,18 @@ class Sources:
         """Let the next look be one, however soon it comes."""
         self._look_at = 0.0
 
-    async def look(self, group: GroupReader) -> None:
-        """If it is time, look which of the topics exist, and let the group read these."""
+    async def look(self, group: GroupReader) -> Iterable[str]:
+        """If it is time, look which of the topics exist, and let the group read these. Returns them; else none."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         if began < self._look_at:
-            return
+            return ()
         try:
             found = await group.describe(self._asked)
         except KafkaError as error:  # its next reading will tell
             log.debug("intake could not look for its topics: %r", error)
             self._look_at = loop.time() + _RETRY_SECONDS
-            return
+            return ()
         self._look_at = loop.time() + min(
             max(_LOOK_SECONDS, (loop.time() - began) / _LOOK_SHARE), _LONGEST_LOOK_SECONDS
         )
@@ -65,6 +66,7 @@ class Sources:
             log.info("intake waits for topic %s, which does not exist or may not be read", topic)
         self._missing = self._names - topics
         await group.subscribe(topics)
+        return topics
 
     async def first_offset(self, consumer: GroupConsumer, tp: TopicPartition) -> int:
         """Where a partition begins of which the group has no offset: as `TALLY_START` says, a new one at its beginning.

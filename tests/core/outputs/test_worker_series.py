@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.core.events import Kind, Reason
 from app.core.outputs.worker_series import WORKER, DocumentNumbers, IntakeNumbers, WorkerNumbers
 from app.core.stats import Stats
 
@@ -80,3 +81,25 @@ def test_each_sample_has_a_value_for_each_label() -> None:
 def test_a_total_is_a_counter_and_the_rest_are_gauges() -> None:
     for series in WORKER:
         assert series.kind == ("counter" if series.name.endswith("_total") else "gauge")
+
+
+def test_every_reason_and_kind_is_there_from_the_start() -> None:
+    """Prometheus sees no increase of a series that it did not know before."""
+    samples = {(series.name, *labels): value for series in WORKER for labels, value in series.samples(NONE)}
+    assert {name[1] for name in samples if name[0] == "tally_rejected_total"} == {*Reason}
+    for counter in ("tally_events_total", "tally_duplicates_total"):
+        assert {name[1] for name in samples if name[0] == counter} == {*Kind}
+    assert {name[1] for name in samples if name[0] == "tally_dropped_total"} == {"classes", "series"}
+
+
+def test_the_topics_that_are_known_are_counted_from_the_start() -> None:
+    stats = Stats(lost=Counter(asked=2))
+    stats.expect(read=["asked", "answered"], changelogs=["panes"])
+    assert (stats.lost, stats.unreadable) == (Counter(asked=2, answered=0), Counter(panes=0))
+    samples = {
+        (series.name, *labels): value
+        for series in WORKER
+        for labels, value in series.samples(replace(NONE, stats=stats))
+    }
+    assert samples["tally_lost_events_total", "answered"] == 0
+    assert samples["tally_unreadable_records_total", "panes"] == 0

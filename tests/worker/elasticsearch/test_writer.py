@@ -91,10 +91,10 @@ def test_a_rebalance_while_elasticsearch_is_away_does_not_end_it(node: Node) -> 
         node.up.clear()
         writer = a_writer(brokers)
         writer.start()
-        await until(lambda: node.asked == 1)
+        await until(lambda: node.asked == 2)  # at its start, and for the first documents
         await brokers.member.rebalance()
         assert writer.backlog() == 1
-        await until(lambda: node.asked == 2)
+        await until(lambda: node.asked == 3)
         node.up.set()
         await until(lambda: brokers.committed == {TP: 1})
         await until(lambda: writer.backlog() == 0)
@@ -117,7 +117,7 @@ def test_at_a_first_start_all_records_of_the_log_become_documents_and_nothing_is
         node.up.clear()
         writer = a_writer(brokers)
         writer.start()
-        await until(lambda: node.asked == 1)
+        await until(lambda: node.asked == 2)  # at its start, and for the first documents
         await asyncio.sleep(60)
         assert brokers.committed == {}
         assert writer.oldest_seconds() > 0
@@ -136,7 +136,7 @@ def test_what_is_on_its_way_when_partitions_go_may_land_and_is_committed(node: N
         node.up.clear()
         writer = a_writer(brokers)
         writer.start()
-        await until(lambda: node.asked == 1)
+        await until(lambda: node.asked == 2)  # at its start, and for the first documents
         rebalance = asyncio.ensure_future(brokers.member.rebalance())
         await asyncio.sleep(0.3)
         node.up.set()
@@ -190,3 +190,16 @@ def test_a_defect_at_one_record_stops_no_other(node: Node, monkeypatch: pytest.M
     assert sorted(place[1] for place in node.documents()) == ["p0", "p2"]
     (letter,) = producer.letters
     assert dict(letter["headers"])["reason"] == b"unexpected"
+
+
+def test_elasticsearch_is_asked_for_its_templates_before_there_are_documents(node: Node) -> None:
+    """What is wrong with it is told at the start."""
+
+    async def test() -> None:
+        writer = a_writer(brokers_with())
+        node.up.clear()
+        writer.start()
+        await until(lambda: node.asked == 1)
+        await writer.stop()  # though it has not answered
+
+    in_no_time(test())

@@ -1,0 +1,47 @@
+"""Index templates of others, in a real Elasticsearch: they are told before documents go by them."""
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.exporters.elasticsearch.client import problem
+from app.settings import load_settings
+from tests.live import servers
+from tests.live.test_documents import Node
+
+
+@pytest.fixture
+def node(elasticsearch: servers.Elasticsearch) -> Iterator[Node]:
+    """The node, of whose templates all that a test puts are removed."""
+    node = Node(elasticsearch)
+    before = names(node)
+    yield node
+    for name in names(node) - before:
+        node.ask("DELETE", f"/_index_template/{name}")
+
+
+def names(node: Node) -> set[str]:
+    return {entry["name"] for entry in node.ask("GET", "/_index_template")["index_templates"]}
+
+
+def said(node: Node) -> str | None:
+    return asyncio.run(problem(load_settings(elasticsearch_url=node.url)))
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ({"index_patterns": ["inference-log-*"], "priority": 500}, True),
+        ({"index_patterns": ["*-log-seldon-*"], "priority": 300}, True),
+        ({"index_patterns": ["inference-log-*"], "priority": 150}, False),
+        ({"index_patterns": ["some-logs-*"], "priority": 500}, False),
+    ],
+)
+def test_a_template_that_holds_instead_of_tallys_is_told(node: Node, template: dict[str, Any], told: bool) -> None:
+    assert said(node) is None
+    name = f"theirs-{uuid.uuid4().hex[:8]}"
+    node.ask("PUT", f"/_index_template/{name}", template)
+    assert (name in (said(node) or "")) is told
