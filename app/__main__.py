@@ -99,40 +99,64 @@ def send(file: str, topic: str | None, present: bool) -> None:
 
 
 @main.command(
-    short_help="Say what was right for a prediction.",
+    short_help="Say what was right, for a prediction or for those of a file.",
     epilog="""\b
 Examples:
   tally feedback 7b0e4c8a --label 1
   tally feedback 7b0e4c8a --label cat --label dog     a batch of two rows
   tally feedback 7b0e4c8a --row 1 --label dog         its second row alone
   tally feedback 7b0e4c8a --null-label                take the label back
+  tally feedback --file labels.parquet --dry-run      what a file would say
+  tally feedback --file churn.csv --puid-column id --label-column churned
 """,
 )
-@click.argument("puid")
+@click.argument("puid", required=False)
 @click.option("--label", "labels", multiple=True, metavar="X", help="What was right; several are one a row.")
 @click.option("--reward", metavar="R", help="How good the answer was, a number.")
 @click.option("--row", type=click.IntRange(0, 9_999_999), metavar="N", help="The row that is meant, from 0.")
 @click.option("--null-label", is_flag=True, help="Take the label back.")
 @click.option("--null-reward", is_flag=True, help="Take the reward back.")
-@click.option("--time", metavar="TIME", help="When it was known, like 2026-11-21T07:00:00Z; else now.")
+@click.option("--time", metavar="TIME", help="When it was known, like 2026-11-21T07:00:00Z; else now, or the file's.")
 @click.option("--namespace", metavar="NAME", help="Namespace of the model that is meant.")
 @click.option("--service", metavar="NAME", help="Its service; without one, every model that answered is judged.")
 @click.option("--endpoint", metavar="NAME", help="Its endpoint (predictor).")
 @click.option("--model", metavar="NAME", help="Its name.")
+@click.option("--file", metavar="FILE", help="Labels by puid: CSV with a header, JSON lines or Parquet.")
+@click.option("--format", "form", type=click.Choice(["csv", "jsonl", "parquet"]), help="Where its name does not say.")
+@click.option("--delimiter", metavar="C", help="Between the fields of CSV; else the likeliest of , ; | and tab.")
+@click.option("--puid-column", metavar="NAME", help="The column with the puid  [default: puid]")
+@click.option("--label-column", metavar="NAME", help="With the label  [default: label, if there is one]")
+@click.option("--reward-column", metavar="NAME", help="With the reward  [default: reward, if there is one]")
+@click.option("--time-column", metavar="NAME", help="When it was known  [default: time, if there is one]")
+@click.option("--row-column", metavar="NAME", help="The row that a line means, from 0  [default: row, if there is one]")
+@click.option("--namespace-column", metavar="NAME", help="Namespace of the model that a line means.")
+@click.option("--service-column", metavar="NAME", help="Its service.")
+@click.option("--endpoint-column", metavar="NAME", help="Its endpoint.")
+@click.option("--model-column", metavar="NAME", help="Its name.")
+@click.option("--empty", multiple=True, metavar="TEXT", help="A cell that says nothing, as an empty one, like NULL.")
+@click.option("--dry-run", is_flag=True, help="Read all of the file, say what would be sent, and send nothing.")
+@click.option("--skip-bad", is_flag=True, help="Leave out lines that cannot be used, and write them to FILE.bad.jsonl.")
+@click.option("--no-wait", is_flag=True, help="Do not ask the workers how many found no prediction.")
 def feedback(
-    puid: str,
+    puid: str | None,
     labels: tuple[str, ...],
     reward: str | None,
     row: int | None,
     null_label: bool,
     null_reward: bool,
-    **others: str | None,
+    file: str | None,
+    **others: Any,
 ) -> None:
-    """Say what was right: send the feedback for PUID, the id that the prediction was returned with.
+    """Say what was right: send the feedback for PUID, the id that the prediction was returned with, or that of a file.
 
     A label that is a JSON number, true or false is that value; anything else is a text.
+
+    With --file each line is a statement for its puid. The file is checked before anything is sent. A line without a
+    label and a reward says nothing. Without a column of times the time is that of the file. So what is sent again, also
+    after an interruption, counts once. Times are like 2026-11-21T07:00:00Z, or numbers of seconds or milliseconds since
+    1970; those without a zone are in UTC.
     """
-    from app.cli.feedback import feedback as run
+    from app.cli.feedback import dispatch as run
 
     run(
         puid,
@@ -141,6 +165,7 @@ def feedback(
         row=row,
         null_label=null_label,
         null_reward=null_reward,
+        file=file,
         others=others,
     )
 
