@@ -276,10 +276,10 @@ class _File:
         now = int(time.time() * 1000)
         done: list[tuple[int, Any]] = []
         batches: list[Any] = [None] * partitions
-        for (key, value, headers), number in zip(
+        for (key, value, named), number in zip(
             events, partitions_of([event.key for event in events], partitions), strict=True
         ):
-            batch = batches[number]
+            batch, headers = batches[number], list(named)
             if batch is None or batch.append(timestamp=now, key=key, value=value, headers=headers) is None:
                 if len(value) > _SUSPICIOUS and not sizes.fits(topic, key, value, headers):
                     size = size_alone(key, value, headers)
