@@ -8,8 +8,9 @@ from contextlib import aclosing
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
+from app.cli.client import ACLS_HINT
 from app.core.wire.records import Record
 from app.settings import Settings
 from app.worker.kafka.client import SetupError, client_options, unreachable
@@ -145,6 +146,10 @@ async def open_reader(settings: Settings) -> AsyncIterator[Reader]:
     try:
         await consumer.start()
         yield Reader(settings, consumer)
+    except TopicAuthorizationFailedError as error:
+        topics = ", ".join(sorted(map(str, error.args[0]))) if error.args else "a topic"
+        where = settings.kafka_bootstrap_servers
+        raise SetupError(f"This user of {where} may not read {topics}: {ACLS_HINT}.") from None
     except (KafkaError, OSError, TimeoutError) as error:
         raise unreachable(settings, error) from None
     finally:

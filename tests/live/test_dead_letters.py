@@ -16,6 +16,7 @@ from app.core.wire.records import Record, pack_headers
 from tests.live import servers
 from tests.live.story import TYPES, Event
 from tests.live.test_cli import Tally
+from tests.live.test_documents import Node, an_event, started, sum_of, wait_until_written, workers
 from tests.live.test_tail import Sent, create, headed, listed, send
 from tests.live.workers import Fleet, produce, wait_for
 
@@ -245,3 +246,41 @@ def test_a_letter_of_another_reason_is_not_sent(letters: Letters) -> None:
     (one,) = letters.ids()
     assert f"There is no such letter {one}" in letters.refuses("dead-letters", "resend", one, "--reason", "ragged")
     assert letters.says("dead-letters", "resend", "--since", "2999-01-01") == "0 letters were sent back\n"
+
+
+def test_documents_that_were_refused_are_written_anew_with_what_came_since(
+    kafka: servers.Kafka, elasticsearch: servers.Elasticsearch, tmp_path: Path
+) -> None:
+    """The label came after the refused prediction: that alone, written again, would take it from the document."""
+    node = Node(elasticsearch)
+    with workers(tmp_path, kafka.bootstrap, node) as (fleet, name):
+        tally = Tally(kafka.bootstrap)
+        tally.settings = fleet.settings
+        named = {"namespace": name, "service": "bad", "endpoint": "default"}
+        index = f"inference-log-seldon-{name}-bad-default"
+        body: Any = {"data": {"ndarray": [[1]]}}
+        wrong = {"properties": {"request": {"properties": {"dataType": {"type": "long"}}}}}
+        puids = [f"p{number}" for number in range(20)]
+        try:
+            node.ask("PUT", f"/{index}", {"mappings": wrong})
+            worker = started(fleet)
+            produce(fleet.settings, [an_event(k, puid, body, named) for puid in puids for k in ("request", "response")])
+            wait_for("all are refused", lambda: sum_of(worker, "tally_documents_total", result="refused") >= len(puids))
+            truth = {"reward": 1, "truth": {"data": {"ndarray": [1]}}}
+            produce(fleet.settings, [an_event("feedback", puid, truth, named) for puid in puids])
+            wait_until_written(fleet, worker, 3 * len(puids))
+            node.ask("DELETE", f"/{index}")  # so that it is made anew, with the mapping of the templates
+            said = tally.says("dead-letters", "resend", "--reason", "document-refused")
+            sent = int(said.split()[0])
+            assert (said, sent >= len(puids)) == (f"{sent} letters were sent back\n", True)
+            wait_for("all are written", lambda: len(node.documents(index)) == len(puids))
+            wait_until_written(fleet, worker, 3 * len(puids))
+            for document in node.documents(index).values():
+                assert {"request", "response", "feedback"} <= document.keys()
+                assert (document["verdict"]["correct"], document["feedback"]["reward"]) == (True, 1)
+            assert tally.says("dead-letters", "list") == "No dead letters.\n"
+            assert tally.says("dead-letters", "resend") == (
+                f"0 letters were sent back\nnot sent: {sent} letters were sent back before\n"
+            )
+        finally:
+            node.remove(f"inference-log-seldon-{name}-*")
