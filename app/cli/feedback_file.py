@@ -41,6 +41,7 @@ _SHOWN: Final = 5
 _MOST_CLASSES: Final = 1_000
 #: A statement above this is compared with what the topic takes.
 _SUSPICIOUS: Final = 4_000
+_AGAIN: Final = "run it again, what was sent counts once"
 
 
 class Options(NamedTuple):
@@ -141,10 +142,7 @@ class _File:
 
     def _require_unchanged(self) -> None:
         if self._state() != self._was:
-            raise InputError(
-                f"{self._source.path} was changed while it was read; {_were(self.sent)} sent. Run it again: what was "
-                "sent counts once."
-            )
+            raise InputError(f"{self._source.path} was changed while it was read; {_were(self.sent)} sent; {_AGAIN}.")
 
     def _statements(self) -> Statements:
         return Statements(
@@ -213,7 +211,7 @@ class _File:
         try:
             await self._send_all(facts, total)
         except asyncio.CancelledError:
-            print(f"interrupted: {_were(self.sent)} sent; run it again, what was sent counts once", file=sys.stderr)
+            print(f"interrupted: {_were(self.sent)} sent; {_AGAIN}", file=sys.stderr)
             raise
         self.seconds = time.monotonic() - began
         self._require_unchanged()
@@ -244,9 +242,9 @@ class _File:
         except TopicAuthorizationFailedError:
             raise SetupError(f"Topic {topic} is forbidden here ({ACLS_HINT}); {_were(self.sent)} sent.") from None
         except RefusedBatchError as error:
-            raise InputError(f"{error}; {_were(self.sent)} sent, run it again.") from None
+            raise InputError(f"{error}; {_were(self.sent)} sent; {_AGAIN}.") from None
         except (KafkaError, OSError, TimeoutError) as error:
-            raise SetupError(f"{unreachable(settings, error)} Until then {_were(self.sent)} sent.") from None
+            raise SetupError(f"{unreachable(settings, error)} Until then {_were(self.sent)} sent; {_AGAIN}.") from None
         finally:
             if flying is not None and not flying.done():
                 flying.cancel()

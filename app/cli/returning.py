@@ -110,6 +110,8 @@ class Returning:
             raise UselessError("documents, and none are written: TALLY_LOG_TOPIC is not set")
         if topic not in self._facts:
             raise UselessError(f"documents, and the topic {topic} does not exist")
+        if topic != letter.topic:
+            raise UselessError(f"documents from {letter.topic}, and TALLY_LOG_TOPIC is {topic}")
         if letter.origin_offset < 0 or letter.origin_partition >= self._facts[topic].partitions:
             raise UselessError(f"joined records that {topic} has never taken")
         try:
