@@ -150,6 +150,7 @@ class _File:
             self._options.leg,
             time=self._time,
             longest=self._settings.max_label_length,
+            largest=self._settings.max_body,
             of_texts=self._source.of_texts,
             empty=self._options.empty,
         )
@@ -176,9 +177,6 @@ class _File:
                             text = _word(stated.label)
                             labels[text if text in labels or len(labels) < _MOST_CLASSES else "…"] += 1
                         rewards += stated.reward is not None
-                        if len(stated.event.value) > _SUSPICIOUS and self._too_large(stated.event):
-                            bad.append((stated.number, f"is larger than TALLY_MAX_BODY ({self._settings.max_body})"))
-                            number -= 1
                     if bad and self._options.skip_bad and not self._options.dry_run:
                         file = file or self._open_bad()
                         file.writelines(_bad_lines(piece, bad, self._columns))
@@ -193,9 +191,6 @@ class _File:
         if bad_lines and not self._options.skip_bad:
             raise InputError(_about_bad(self._options.file, lines, bad_lines, named))
         return _Checked(lines, number, statements.silent, bad_lines, first, labels, rewards)
-
-    def _too_large(self, event: Event) -> bool:
-        return len(event.value) > self._settings.max_body
 
     def _open_bad(self) -> Any:
         try:
@@ -258,8 +253,6 @@ class _File:
         events: list[Event] = []
         for piece in self._source.pieces(list(dict.fromkeys(self._columns.values()))):
             for stated in statements.of(piece, []):
-                if len(stated.event.value) > _SUSPICIOUS and self._too_large(stated.event):
-                    continue
                 events.append(stated.event)
                 add(stated.event.key)
             if len(events) >= _ROUND:

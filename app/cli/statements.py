@@ -26,6 +26,7 @@ COLUMNS: Final = {"puid": "puid", "label": "label", "reward": "reward", "time": 
 #: The names of who answered; no column has them unless an option says so.
 LEG: Final = ("namespace", "service", "endpoint", "model")
 _NOW: Final = datetime.fromtimestamp(0, UTC)
+_BRACES: Final = 3  # and the comma
 _MOST_ROW: Final = 9_999_999
 _MOST_KNOWN: Final = 20_000
 _YEAR_9999: Final = 253_370_764_800_000_000
@@ -50,7 +51,8 @@ class LineError(Exception):
 class Statements:
     """Makes events of lines. `columns` are the columns by what they say; `leg` names who answered, for all lines.
 
-    `time` is that of the file, in µs. `of_texts`: all values are texts; `empty` are those that say nothing.
+    `time` is that of the file, in µs. A class text has at most `longest` characters, a body `largest` bytes.
+    `of_texts`: all values are texts; `empty` are those that say nothing.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Statements:
         *,
         time: int,
         longest: int,
+        largest: int,
         of_texts: bool,
         empty: Sequence[str] = (),
     ) -> None:
@@ -67,6 +70,7 @@ class Statements:
         self._leg = leg
         self._time = time
         self._longest = longest
+        self._largest = largest
         self._of_texts = of_texts
         self._empty = frozenset(("", *empty)) if of_texts else frozenset(empty)
         self._truths: dict[Any, bytes] = {}
@@ -208,6 +212,8 @@ class Statements:
             truth = self._truth(label)
             if len(self._truths) < _MOST_KNOWN and key is not None:
                 self._truths[key] = truth
+        if len(truth) + len(stated) > self._largest - _BRACES:
+            raise LineError(f"says more than the {self._largest} bytes of TALLY_MAX_BODY")
         return b"{" + truth + (b"," + stated if stated else b"") + b"}"
 
     def _truth(self, label: Any) -> bytes:

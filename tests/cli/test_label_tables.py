@@ -26,7 +26,7 @@ def stated(
     """What a file states, what is bad in it, and how many lines say nothing."""
     table = open_table(str(file), None, None)
     names = {what: name for what, name in COLUMNS.items() if name in table.columns}
-    statements = Statements(names, {}, time=TIME, longest=200, of_texts=table.of_texts)
+    statements = Statements(names, {}, time=TIME, longest=200, largest=9_000, of_texts=table.of_texts)
     found: list[Stated] = []
     bad: list[tuple[int, str]] = []
     for piece in table.pieces(list(names.values())):

@@ -23,7 +23,9 @@ Lines = tuple[list[Stated], list[tuple[int, str]]]
 
 def lines(columns: dict[str, list[Any]], *, of_texts: bool = False, **leg: str) -> Lines:
     """What lines with these values state, and which are bad; they count from 1."""
-    statements = Statements({name: name for name in columns}, leg, time=TIME, longest=200, of_texts=of_texts)
+    statements = Statements(
+        {name: name for name in columns}, leg, time=TIME, longest=200, largest=9_000, of_texts=of_texts
+    )
     bad: list[tuple[int, str]] = []
     numbers = range(1, 1 + len(columns["puid"]))
     return list(statements.of(Piece(numbers, columns, []), bad)), bad
@@ -128,7 +130,7 @@ def test_a_row_is_addressed_under_the_key_of_its_puid(puid: Any, row: Any, key: 
 def test_who_answered_may_stand_in_columns() -> None:
     columns: dict[str, list[Any]] = {"puid": ["p", "q"], "label": [1, 1], "svc": ["iris", None], "m": ["net", ""]}
     names = {"puid": "puid", "label": "label", "service": "svc", "model": "m"}
-    statements = Statements(names, {"namespace": "bank"}, time=TIME, longest=200, of_texts=False)
+    statements = Statements(names, {"namespace": "bank"}, time=TIME, longest=200, largest=9_000, of_texts=False)
     told_of = [dict(one.event.headers) for one in statements.of(Piece([1, 2], columns, []), [])]
     assert [(one["ce_namespace"], one.get("ce_inferenceservicename"), one.get("ce_modelid")) for one in told_of] == [
         (b"bank", b"iris", b"net"),
@@ -186,6 +188,7 @@ def test_times_are_read_as_files_have_them(value: Any, micros: int | None) -> No
         ("label", "x" * 201, "cannot be used: a class text of 201 characters"),
         ("label", Decimal("Infinity"), "has the label Infinity"),
         ("label", Decimal(1 << 70), "cannot be used: "),
+        ("label", ["x" * 100] * 100, "says more than the 9000 bytes of TALLY_MAX_BODY"),
         ("reward", "good", "cannot be used: the reward is 'good'; it must be a number up to 1e9"),
         ("reward", 1e10, "cannot be used: the reward is beyond 1e9"),
         ("reward", INF, "cannot be used: the reward is inf"),
