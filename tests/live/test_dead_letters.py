@@ -40,7 +40,7 @@ class Letters(Tally):
 
     def ids(self, *options: str) -> list[str]:
         """The ids of the letters that are listed, the oldest first."""
-        return [row[0] for row in listed(self.says("dead-letters", "list", "-n", "5000", *options))][::-1]
+        return [row[0] for row in listed(self.says("dead-letters", "list", "-n", "20000", *options))][::-1]
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def rewards(fleet: Fleet) -> float:
 
 def test_what_was_refused_by_a_setting_counts_once_when_it_is_mended(letters: Letters, tmp_path: Path) -> None:
     """Killed in the midst of it and run again, run twice at once, and run once more at the end."""
-    count = 3_000
+    count = 12_000
     events = [
         Event(
             kind,
