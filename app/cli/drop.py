@@ -41,7 +41,7 @@ async def _drop(settings: Settings, selection: Selection, *, everything: bool, y
     async with open_reader(settings) as reader:
         box = LetterBox(settings, facts, reader)
         survey = await box.survey(selection)
-        what = "Delete all of" if everything else "Drop"
+        what = "Delete all" if everything else "Drop"
         number = len(survey) + (sum(survey.done.values()) if everything else 0)
         if not yes and not click.confirm(f"{what} {counted(number, 'dead letter')}?"):
             print("nothing was dropped")

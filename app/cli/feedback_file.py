@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from rich.markup import escape
 
 from app.cli.client import ACLS_HINT, require_topic, run
 from app.cli.ends import InputError
@@ -165,7 +166,7 @@ class _File:
         named: list[tuple[int, str]] = []
         file = None
         with progress_bar(rate=True) as progress:
-            task = progress.add_task(f"checking {self._source.path.name}", total=self._source.rows)
+            task = progress.add_task(f"checking {escape(self._source.path.name)}", total=self._source.rows)
             try:
                 for piece in self._source.pieces(wanted):
                     bad = list(piece.bad)
@@ -223,7 +224,7 @@ class _File:
         flying: asyncio.Task[None] | None = None
         try:
             with progress_bar(rate=True) as progress:
-                task = progress.add_task(f"sending {self._source.path.name}", total=total)
+                task = progress.add_task(f"sending {escape(self._source.path.name)}", total=total)
                 for events in self._rounds():
                     batches = self._batches(producer, sizes, events, facts.partitions)
                     await asyncio.sleep(0)
