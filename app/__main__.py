@@ -99,40 +99,64 @@ def send(file: str, topic: str | None, present: bool) -> None:
 
 
 @main.command(
-    short_help="Say what was right for a prediction.",
+    short_help="Say what was right, for a prediction or for those of a file.",
     epilog="""\b
 Examples:
   tally feedback 7b0e4c8a --label 1
   tally feedback 7b0e4c8a --label cat --label dog     a batch of two rows
   tally feedback 7b0e4c8a --row 1 --label dog         its second row alone
   tally feedback 7b0e4c8a --null-label                take the label back
+  tally feedback --file labels.parquet --dry-run      what a file would say
+  tally feedback --file churn.csv --puid-column id --label-column churned
 """,
 )
-@click.argument("puid")
+@click.argument("puid", required=False)
 @click.option("--label", "labels", multiple=True, metavar="X", help="What was right; several are one a row.")
 @click.option("--reward", metavar="R", help="How good the answer was, a number.")
 @click.option("--row", type=click.IntRange(0, 9_999_999), metavar="N", help="The row that is meant, from 0.")
 @click.option("--null-label", is_flag=True, help="Take the label back.")
 @click.option("--null-reward", is_flag=True, help="Take the reward back.")
-@click.option("--time", metavar="TIME", help="When it was known, like 2026-11-21T07:00:00Z; else now.")
+@click.option("--time", metavar="TIME", help="When it was known, like 2026-11-21T07:00:00Z; else now, or the file's.")
 @click.option("--namespace", metavar="NAME", help="Namespace of the model that is meant.")
 @click.option("--service", metavar="NAME", help="Its service; without one, every model that answered is judged.")
 @click.option("--endpoint", metavar="NAME", help="Its endpoint (predictor).")
 @click.option("--model", metavar="NAME", help="Its name.")
+@click.option("--file", metavar="FILE", help="Labels by puid: CSV with a header, JSON lines or Parquet.")
+@click.option("--format", "form", type=click.Choice(["csv", "jsonl", "parquet"]), help="Where its name does not say.")
+@click.option("--delimiter", metavar="C", help="Between the fields of CSV; else the likeliest of , ; | and tab.")
+@click.option("--puid-column", metavar="NAME", help="The column with the puid  [default: puid]")
+@click.option("--label-column", metavar="NAME", help="With the label  [default: label, if there is one]")
+@click.option("--reward-column", metavar="NAME", help="With the reward  [default: reward, if there is one]")
+@click.option("--time-column", metavar="NAME", help="When it was known  [default: time, if there is one]")
+@click.option("--row-column", metavar="NAME", help="The row that a line means, from 0  [default: row, if there is one]")
+@click.option("--namespace-column", metavar="NAME", help="Namespace of the model that a line means.")
+@click.option("--service-column", metavar="NAME", help="Its service.")
+@click.option("--endpoint-column", metavar="NAME", help="Its endpoint.")
+@click.option("--model-column", metavar="NAME", help="Its name.")
+@click.option("--empty", multiple=True, metavar="TEXT", help="A cell that says nothing, as an empty one, like NULL.")
+@click.option("--dry-run", is_flag=True, help="Read all of the file, say what would be sent, and send nothing.")
+@click.option("--skip-bad", is_flag=True, help="Leave out lines that cannot be used, and write them to FILE.bad.jsonl.")
+@click.option("--no-wait", is_flag=True, help="Do not ask the workers how many found no prediction.")
 def feedback(
-    puid: str,
+    puid: str | None,
     labels: tuple[str, ...],
     reward: str | None,
     row: int | None,
     null_label: bool,
     null_reward: bool,
-    **others: str | None,
+    file: str | None,
+    **others: Any,
 ) -> None:
-    """Say what was right: send the feedback for PUID, the id that the prediction was returned with.
+    """Say what was right: send the feedback for PUID, the id that the prediction was returned with, or that of a file.
 
     A label that is a JSON number, true or false is that value; anything else is a text.
+
+    With --file each line is a statement for its puid. The file is checked before anything is sent. A line without a
+    label and a reward says nothing. Without a column of times the time is that of the file. So what is sent again, also
+    after an interruption, counts once. Times are like 2026-11-21T07:00:00Z, or numbers of seconds or milliseconds since
+    1970; those without a zone are in UTC.
     """
-    from app.cli.feedback import feedback as run
+    from app.cli.feedback import dispatch as run
 
     run(
         puid,
@@ -141,6 +165,7 @@ def feedback(
         row=row,
         null_label=null_label,
         null_reward=null_reward,
+        file=file,
         others=others,
     )
 
@@ -168,7 +193,7 @@ def tail(topics: tuple[str, ...], count: int, follow: bool) -> None:
     run(topics, count, follow=follow)
 
 
-@main.group(name="dead-letters", short_help="Show what was refused, and why.")
+@main.group(name="dead-letters", short_help="Show what was refused, send it back, or drop it.")
 def dead_letters() -> None:
     """What was refused: the events on the topic of dead letters."""
 
@@ -184,11 +209,88 @@ Examples:
 )
 @click.option("-n", "count", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
 @click.option("--reason", metavar="R", help="Of this reason alone, a word like bad-json.")
-def list_dead_letters(count: int, reason: str | None) -> None:
+@click.option("--done", is_flag=True, help="Those too that were sent back or dropped.")
+def list_dead_letters(count: int, reason: str | None, done: bool) -> None:
     """List the newest dead letters first: when and why each was put aside, and where it came from."""
     from app.cli.dead_letters import list_letters as run
 
-    run(count, reason)
+    run(count, reason, done=done)
+
+
+@dead_letters.command(
+    name="show",
+    short_help="Show one whole.",
+    epilog="""\b
+Examples:
+  tally dead-letters show 3-1042
+  tally dead-letters show 3-1042 --raw > event.bin
+""",
+)
+@click.argument("letter", metavar="ID")
+@click.option("--raw", is_flag=True, help="Write the bytes of its value, and nothing else.")
+def show_dead_letter(letter: str, raw: bool) -> None:
+    """Show the dead letter ID, as `list` names it, with its headers and its value, and what was done with it."""
+    from app.cli.dead_letters import show_letter as run
+
+    run(letter, raw=raw)
+
+
+@dead_letters.command(
+    name="resend",
+    short_help="Send them back to where they came from.",
+    epilog="""\b
+Examples:
+  tally dead-letters resend --reason too-large
+  tally dead-letters resend --since 2026-11-21T07:00:00Z --dry-run
+  tally dead-letters resend 3-1042
+""",
+)
+@click.argument("letters", nargs=-1, metavar="[ID]...")
+@click.option("--reason", metavar="R", help="Of this reason alone, a word like too-large.")
+@click.option("--since", metavar="TIME", help="Put aside from TIME on, like 2026-11-21T07:00:00Z.")
+@click.option("--again", is_flag=True, help="Those too that were refused again after they had been sent back.")
+@click.option("--dry-run", is_flag=True, help="Say what would be sent, and send nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask. Without a terminal nothing is asked.")
+def resend_dead_letters(
+    letters: tuple[str, ...], reason: str | None, since: str | None, again: bool, dry_run: bool, yes: bool
+) -> None:
+    """Send dead letters back, once the cause is mended: those that are named, or all of a reason or a time, or all.
+
+    Each is sent at most once, also if the command is killed and run again, or run twice at once. An event goes back to
+    its canonical topic as it came; what the intake had refused is read anew, and its events go to the canonical topics.
+    What is refused again becomes a new letter, which is sent only by its ID or with --again.
+    """
+    from app.cli.resend import resend as run
+
+    run(letters, reason, since, again=again, dry_run=dry_run, yes=yes)
+
+
+@dead_letters.command(
+    name="drop",
+    short_help="Drop them.",
+    epilog="""\b
+Examples:
+  tally dead-letters drop 3-1042 3-1043
+  tally dead-letters drop --reason no-puid
+  tally dead-letters drop --all --yes
+""",
+)
+@click.argument("letters", nargs=-1, metavar="[ID]...")
+@click.option("--reason", metavar="R", help="Of this reason alone, a word like no-puid.")
+@click.option("--since", metavar="TIME", help="Put aside from TIME on, like 2026-11-21T07:00:00Z.")
+@click.option("--all", "everything", is_flag=True, help="Delete all that there are, for good.")
+@click.option("--yes", is_flag=True, help="Do not ask; needed without a terminal.")
+def drop_dead_letters(
+    letters: tuple[str, ...], reason: str | None, since: str | None, everything: bool, yes: bool
+) -> None:
+    """Drop dead letters: those that are named, or of a reason or a time, are not listed or sent back any more.
+
+    Kafka cannot delete single records, so the brokers keep those until the topic's retention ends; with --all they
+    delete what is there at once.
+    """
+    from app.cli.drop import drop as run
+
+    run(letters, reason, since, everything=everything, yes=yes)
 
 
 @main.command(

@@ -1,4 +1,4 @@
-"""`tally feedback`: one feedback from the command line, straight to its topic."""
+"""`tally feedback`: one feedback from the command line, straight to its topic; or those of a file."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,78 @@ from aiokafka.errors import KafkaError
 
 from app.cli.client import open_producer, require_topic, run
 from app.cli.ends import InputError
+from app.cli.feedback_file import Options, feedback_file
+from app.cli.statements import COLUMNS, LEG
 from app.core.dialects.plain import Event, base_puid, canonical_feedback
 from app.settings import Settings, load_settings
 from app.worker.kafka.client import unreachable
 
 _UNSAID = object()
+#: Options that are of one feedback and of a file alike.
+_OF_BOTH = ("time", *LEG)
+
+
+def dispatch(
+    puid: str | None,
+    *,
+    labels: Sequence[str],
+    reward: str | None,
+    null_label: bool,
+    null_reward: bool,
+    row: int | None,
+    file: str | None,
+    others: Mapping[str, Any],
+) -> None:
+    """Send one feedback, or those of a file. `others` are all other options by name, None or empty where not given."""
+    shared = {name: others[name] for name in _OF_BOTH}
+    of_file = {name: value for name, value in others.items() if name not in _OF_BOTH}
+    if file is None:
+        for name, value in of_file.items():
+            if value:
+                raise InputError(f"--{_option(name)} is for a file: give --file too.")
+        if puid is None:
+            raise InputError("Give the puid of a prediction, or --file with the labels of many.")
+        feedback(
+            puid,
+            labels=labels,
+            reward=reward,
+            null_label=null_label,
+            null_reward=null_reward,
+            row=row,
+            others=shared,
+        )
+        return
+    of_one = {
+        "a puid": puid is not None,
+        "--label": bool(labels),
+        "--reward": reward is not None,
+        "--row": row is not None,
+        "--null-label": null_label,
+        "--null-reward": null_reward,
+    }
+    for word, given in of_one.items():
+        if given:
+            raise InputError(f"Give --file or {word}, not both: a file says it in its columns.")
+    _check_texts([file, *(text for text in shared.values() if text is not None)])
+    columns = {what: name for what in (*COLUMNS, *LEG) if (name := of_file[f"{what}_column"]) is not None}
+    feedback_file(
+        Options(
+            file,
+            of_file["form"],
+            of_file["delimiter"],
+            columns,
+            {name: shared[name] for name in LEG if shared[name]},
+            shared["time"],
+            of_file["empty"],
+            dry_run=of_file["dry_run"],
+            skip_bad=of_file["skip_bad"],
+            ask=not of_file["no_wait"],
+        )
+    )
+
+
+def _option(name: str) -> str:
+    return "format" if name == "form" else name.replace("_", "-")
 
 
 def feedback(

@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
+from app.cli.client import ACLS_HINT
 from app.core.wire.records import Record
 from app.settings import Settings
 from app.worker.kafka.client import SetupError, client_options, unreachable
@@ -63,10 +65,8 @@ class Reader:
         Offsets may hold no record, or one that is not wanted, so more and more of a partition is read until there are
         enough.
         """
-        tps = [TopicPartition(topic, number) for number in range(partitions)]
-        self._consumer.assign(tps)
-        beginnings = await self._consumer.beginning_offsets(tps)
-        ends = await self._consumer.end_offsets(tps)
+        beginnings, ends = await self.span(topic, partitions)
+        tps = [*ends]
         found: list[Placed] = []
         span = count
         while tps:
@@ -98,6 +98,21 @@ class Reader:
     ) -> dict[TopicPartition, deque[Placed]]:
         """The last `count` wanted records of each partition between two places."""
         found: dict[TopicPartition, deque[Placed]] = {tp: deque(maxlen=count) for tp in starts}
+        async with aclosing(self.between(starts, ends)) as lists:
+            async for tp, records in lists:
+                found[tp] += [Placed(tp.topic, tp.partition, record) for record in records if wanted(record)]
+        return found
+
+    async def span(self, topic: str, partitions: int) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+        """Where the partitions of a topic begin, and where they end now, as far as transactions have committed."""
+        tps = [TopicPartition(topic, number) for number in range(partitions)]
+        self._consumer.assign(tps)
+        return await self._consumer.beginning_offsets(tps), await self._consumer.end_offsets(tps)
+
+    async def between(
+        self, starts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]
+    ) -> AsyncGenerator[tuple[TopicPartition, list[Record]], None]:
+        """The records of each of the partitions between two places, and some that follow; `span` has assigned them."""
         left = {tp for tp in starts if starts[tp] < ends[tp]}
         self._places |= starts
         for tp in left:
@@ -108,15 +123,14 @@ class Reader:
             await self._consumer.wait_for_records(list(left), 0.2)
             for tp in list(left):
                 while records := self._consumer.take(tp, _LIST):
+                    yield tp, records
                     patience = loop.time() + _PATIENCE_SECONDS
-                    found[tp] += [Placed(tp.topic, tp.partition, record) for record in records if wanted(record)]
                 self._places[tp] = place = self._consumer.next_offset(tp) or 0
                 if place >= ends[tp]:
                     left.discard(tp)
             if loop.time() > patience:
                 where = self._settings.kafka_bootstrap_servers
                 raise SetupError(f"The brokers at {where} have not sent the records of {next(iter(left)).topic}.")
-        return found
 
 
 @contextlib.asynccontextmanager
@@ -132,6 +146,10 @@ async def open_reader(settings: Settings) -> AsyncIterator[Reader]:
     try:
         await consumer.start()
         yield Reader(settings, consumer)
+    except TopicAuthorizationFailedError as error:
+        topics = ", ".join(sorted(map(str, error.args[0]))) if error.args else "a topic"
+        where = settings.kafka_bootstrap_servers
+        raise SetupError(f"This user of {where} may not read {topics}: {ACLS_HINT}.") from None
     except (KafkaError, OSError, TimeoutError) as error:
         raise unreachable(settings, error) from None
     finally:

@@ -4,7 +4,17 @@ import sys
 
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 _WIDTH_OF_A_FILE = 200
 
@@ -26,3 +36,22 @@ def table(title: str, *columns: str) -> Table:
 def counted(number: int, thing: str) -> str:
     """`1 event`, `2 events`."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def progress_bar(*, rate: bool = False) -> Progress:
+    """A bar on a terminal, with how many and, where asked for, how many a second; else nothing."""
+    columns: list[ProgressColumn] = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    ]
+    if rate:
+        columns.insert(3, _Rate())
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f}/s")

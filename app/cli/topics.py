@@ -17,6 +17,7 @@ from app.worker.kafka.topics import (
     check_topics,
     describe_cluster,
     ensure_topics,
+    letters_transactional_id,
     topics_of,
     transactional_ids,
 )
@@ -56,7 +57,7 @@ def as_data(settings: Settings) -> dict[str, Any]:
             if settings.intake_topics
             else {}
         ),
-        "transactional_ids": transactional_ids(settings, settings.partitions),
+        "transactional_ids": [*transactional_ids(settings, settings.partitions), letters_transactional_id(settings)],
         "acls": [
             {
                 "role": acl.role,
@@ -102,7 +103,9 @@ def show() -> None:
     if settings.intake_topics:
         console.print(f"Intake's group:            {settings.intake_group}", soft_wrap=True)
         console.print(f"Intake's topics:           {', '.join(settings.intake_topics)}", soft_wrap=True)
-    console.print(f"Transactional ids:         {ids[0]}" + (f" to {ids[-1]}" if len(ids) > 1 else ""), soft_wrap=True)
+    ids_of_workers = f"{ids[0]}" + (f" to {ids[-1]}" if len(ids) > 1 else "")
+    console.print(f"Transactional ids:         {ids_of_workers}", soft_wrap=True)
+    console.print(f"Of `tally dead-letters`:   {letters_transactional_id(settings)}", soft_wrap=True)
     console.print()
 
     acls = table("ACLs", "role", "resource", "name", "operations", "and to create it")
@@ -111,6 +114,7 @@ def show() -> None:
         acls.add_row(acl.role, acl.resource, name, _listed(acl.operations), _listed(acl.operations_to_create))
     console.print(acls)
     console.print("The sender is whoever runs `tally send` or `tally feedback`, or else writes the canonical topics.")
+    console.print("The operator is whoever runs `tally dead-letters`.")
     missing = [topic.name for topic in wanted if found is not None and topic.name not in found]
     if missing:
         notes.append(f"{counted(len(missing), 'topic')} of {len(wanted)} missing: run `tally topics --create`.")

@@ -29,7 +29,7 @@ async def ask_workers(settings: Settings, partitions: int) -> list[Said]:
     """What each worker that owns a partition says; none where nobody can be found in time."""
     try:
         async with asyncio.timeout(_READING_SECONDS):
-            urls = await _addresses(settings, partitions)
+            urls = await addresses(settings, partitions)
     except (SetupError, TimeoutError):
         return []
     timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
@@ -42,7 +42,7 @@ def problems_of(said: Iterable[Said]) -> list[str]:
     return [f"Worker {url}: {problem}" for url, problems in said for problem in problems or ()]
 
 
-async def _addresses(settings: Settings, partitions: int) -> set[str]:
+async def addresses(settings: Settings, partitions: int) -> set[str]:
     """The addresses of those who own a partition."""
     keys = {owner_key(number) for number in range(partitions)}
     async with open_reader(settings) as reader:

@@ -214,7 +214,7 @@ def test_yaml_says_all_without_a_broker() -> None:
     policies = {topic["name"]: topic["config"].get("cleanup.policy") for topic in content["topics"]}
     assert {name for name, policy in policies.items() if policy == "compact"} == {"one-exchanges", "one-panes"}
     assert content["group"] == "one"
-    assert content["transactional_ids"] == ["one-0", "one-1", "one-2"]
+    assert content["transactional_ids"] == ["one-0", "one-1", "one-2", "one-dead-letters"]
     worker = [acl for acl in content["acls"] if acl["role"] == "worker"]
     assert {acl["name"] for acl in worker if acl["resource"] == "topic"} == set(policies)
     rights = {(acl["resource"], acl["name"]): acl["operations"] for acl in worker}
@@ -223,6 +223,13 @@ def test_yaml_says_all_without_a_broker() -> None:
     canonical = rights["topic", "inference-requests"]
     assert canonical == ["Describe", "Read", "Write", "DescribeConfigs"]  # what is astray is brought home
     assert "Read" not in rights["topic", "one-dead-letters"]
+    operator = {
+        (acl["resource"], acl["name"]): acl["operations"] for acl in content["acls"] if acl["role"] == "operator"
+    }
+    assert operator["topic", "one-dead-letters"] == ["Describe", "Read", "Write", "Delete"]
+    assert operator["topic", "log"] == ["Describe", "Read", "Write"]
+    assert operator["topic", "inference-feedback"] == ["Describe", "Write"]
+    assert operator["transactional-id", "one-dead-letters"] == ["Describe", "Write"]
 
 
 def test_topics_shows_what_there_must_be_where_no_broker_answers() -> None:

@@ -351,7 +351,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[servers.
     port, controller, client = (servers.free_port() for _ in range(3))
     host = servers.HOST
     login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
-    users = " ".join(f'user_{user}="{user}-password"' for user in ("worker", "sender", "stranger"))
+    users = " ".join(f'user_{user}="{user}-password"' for user in ("worker", "sender", "operator", "stranger"))
     overrides = {
         "auto.create.topics.enable": "true",
         "listeners": f"PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller},CLIENT://{host}:{client}",
@@ -387,7 +387,9 @@ def test_looking_creates_nothing_even_where_brokers_create_by_themselves(guarded
 def test_the_rights_that_topics_lists_are_enough_and_needed(guarded: tuple[servers.Kafka, str]) -> None:
     server, address = guarded
     tally = Tally(server.bootstrap)
-    worker, sender, stranger = (tally.as_user(user, address) for user in ("worker", "sender", "stranger"))
+    worker, sender, operator, stranger = (
+        tally.as_user(user, address) for user in ("worker", "sender", "operator", "stranger")
+    )
     _allow(server.bootstrap, yaml.safe_load(tally.says("topics", "--yaml"))["acls"])
     line = json.dumps({"topic": tally.requests, "key": "21", "payload": "p"}).encode()
     letter = json.dumps({"topic": f"{tally.id}-dead-letters", "key": "21", "payload": "p"}).encode()
@@ -401,6 +403,17 @@ def test_the_rights_that_topics_lists_are_enough_and_needed(guarded: tuple[serve
     assert "may write nothing there" in stranger.refuses("send", "-", given=line)
     assert "is forbidden here" in stranger.refuses("feedback", "21", "--label", "1")
     assert "is forbidden here" in sender.refuses("send", "-", given=letter)
+    assert "is forbidden here" in sender.refuses("dead-letters", "list")
+
+    headers = ["ce_type", "io.seldon.serving.feedback", "reason", "too-large", "origin-topic", tally.feedback]
+    refused = {"topic": f"{tally.id}-dead-letters", "key": "21", "payload": '{"reward": 1}', "headers": headers}
+    tally.says("send", "-", given="".join(json.dumps(refused) + "\n" for _ in range(3)).encode())
+    assert worker.refuses("dead-letters", "resend") == (
+        f"This user of {address} may not read {tally.id}-dead-letters: `tally topics` lists the ACLs that are needed."
+    )
+    assert operator.says("dead-letters", "resend") == "3 letters were sent back\n"
+    assert operator.says("dead-letters", "drop", "--reason", "too-large", "--yes").startswith("dropped 0 letters\n")
+    assert operator.says("dead-letters", "drop", "--all", "--yes") == "deleted 3 letters\n"
     assert re.fullmatch(
         f"{address} refuses the user 'worker' \\(.*\\): check TALLY_KAFKA_SASL_USERNAME, .*\\.",
         worker.refuses("topics", "--create", KAFKA_SASL_PASSWORD="wrong"),  # noqa: S106

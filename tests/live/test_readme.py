@@ -12,12 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from app.models_file import load_rulebook
 from tests.live.servers import Elasticsearch, Kafka, prometheus, query
+from tests.live.story import TYPES, Event
 from tests.live.test_prometheus import CONFIG
-from tests.live.workers import Fleet, Worker, topic_settings, wait_for
+from tests.live.workers import Fleet, Worker, produce, topic_settings, wait_for
 from tests.readme import README
 
 TEXT: Final = README.read_text()
@@ -29,6 +32,7 @@ ELSEWHERE: Final = {
     "python3.11 -m venv ~/tally": "pyproject.toml",
     "~/tally/bin/pip install .": "pyproject.toml",
     "~/tally/bin/tally --help": "app/__main__.py",
+    "tally dead-letters drop --reason no-puid": "tests/live/test_dead_letters.py",
     "docker build --tag tally .": "Dockerfile",
     "docker run --rm --network host --env TALLY_KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:9092 tally check": "Dockerfile",
 }
@@ -84,7 +88,19 @@ def test_every_command_and_expression_works(kafka: Kafka, elasticsearch: Elastic
         with prometheus(tmp_path / "prometheus", CONFIG.format(targets=targets)) as server:
             wait_for("it is scraped", lambda: bool(query(server.url, 'tally_partitions{state="ready"}')))
             answer_and_label(worker)
-            run = runner(tmp_path, settings, worker, elasticsearch.url)
+            write_files(tmp_path)
+            produce(
+                settings,
+                [Event("request", b"z", b"no JSON", [("ce_type", TYPES["request"].encode())], int(time.time() * 1000))],
+            )
+            places = {
+                "127.0.0.1:9092": kafka.bootstrap,
+                "http://127.0.0.1:6066": worker.url,
+                "http://127.0.0.1:9200": elasticsearch.url,
+            }
+            run = runner(tmp_path, settings | {"WEB_PORT": str(worker.port)}, places)
+            wait_for("an event is refused", lambda: "bad-json" in run("tally dead-letters list"))
+            (places["3-1042"],) = re.findall(r"^(\d+-\d+) ", run("tally dead-letters list"), re.MULTILINE)
             for block in blocks("sh"):
                 script = "\n".join(line for line in block.splitlines() if lines_of(line)[0] not in ELSEWHERE)
                 wanted = next((text for part, text in ANSWERS.items() if part in script), "")
@@ -100,6 +116,12 @@ def test_every_command_and_expression_works(kafka: Kafka, elasticsearch: Elastic
 def expressions() -> list[str]:
     """One a line, or one in all where lines are indented."""
     return [one for block in blocks("promql") for one in re.split(r"\n(?! )", block.strip())]
+
+
+def write_files(folder: Path) -> None:
+    """The files of labels."""
+    pq.write_table(pa.table({"puid": ["1", "2"], "label": ["a", "b"]}), folder / "labels.parquet")
+    (folder / "churn.csv").write_text("id,churned\n1,a\n")
 
 
 def answer_and_label(worker: Worker) -> None:
@@ -127,16 +149,10 @@ def post(worker: Worker, path: str, content: Any) -> None:
         assert reply.status == 202
 
 
-def runner(folder: Path, settings: dict[str, str], worker: Worker, elasticsearch: str) -> Callable[[str], str]:
-    """What runs a script with these servers in place of those that the README names, and gives its output."""
-    places = {
-        "127.0.0.1:9092": settings["KAFKA_BOOTSTRAP_SERVERS"],
-        "http://127.0.0.1:6066": worker.url,
-        "http://127.0.0.1:9200": elasticsearch,
-    }
+def runner(folder: Path, settings: dict[str, str], places: dict[str, str]) -> Callable[[str], str]:
+    """What runs a script with real places in place of those that the README names, and gives its output."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("TALLY_")}
     environment |= {f"TALLY_{key}": value for key, value in settings.items()}
-    environment["TALLY_WEB_PORT"] = str(worker.port)
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
 
     def run(script: str) -> str:

@@ -136,11 +136,11 @@ def test_dead_letters_are_listed_the_newest_first(tally: Tally) -> None:
     sent: list[Sent] = [(topic, *headed(letter_record(letter))) for letter in letters]
     asyncio.run(send(tally.bootstrap, sent, transactions=f"{tally.id}-tail"))
     rows = listed(tally.says("dead-letters", "list", "-n", "3"))
-    assert [row[1:] for row in rows] == [
+    assert [row[2:] for row in rows] == [
         ["no-puid", f"detail {number}", tally.requests, str(number % 3), str(100 + number), f"key-{number}"]
         for number in (29, 28, 27)
     ]
-    ((_, *only),) = listed(tally.says("dead-letters", "list", "-n", "3", "--reason", "bad-json"))
+    ((_, _, *only),) = listed(tally.says("dead-letters", "list", "-n", "3", "--reason", "bad-json"))
     assert only == ["bad-json", "detail 4", tally.requests, "1", "104", "key-04"]
     assert tally.says("dead-letters", "list", "--reason", "ragged") == "No dead letters with the reason ragged.\n"
 

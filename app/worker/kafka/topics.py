@@ -62,7 +62,9 @@ class Topic(NamedTuple):
 class Acl(NamedTuple):
     """What whoever plays a role must be allowed on one resource of Kafka."""
 
-    role: str  # worker, or sender: `tally send`, `tally feedback`, and whatever else writes the canonical topics
+    #: worker; sender: `tally send`, `tally feedback`, and whatever else writes the canonical topics; operator:
+    #: `tally dead-letters`
+    role: str
     resource: str  # topic, group or transactional-id
     name: str
     pattern: str  # literal or prefixed
@@ -104,8 +106,13 @@ def transactional_ids(settings: Settings, partitions: int) -> list[str]:
     return [f"{settings.app_id}-{number}" for number in range(partitions)]
 
 
+def letters_transactional_id(settings: Settings) -> str:
+    """The transactional id of whoever sends dead letters back or drops them: one at a time."""
+    return f"{settings.app_id}-dead-letters"
+
+
 def acls_of(settings: Settings) -> list[Acl]:
-    """All that the worker's principal must be allowed, then what that of a sender must be."""
+    """All that the worker's principal must be allowed, then what that of a sender must be, and that of an operator."""
     worker = [
         Acl("worker", "topic", topic.name, "literal", topic.operations + _CONFIGS, ("Create",))
         for topic in topics_of(settings)
@@ -119,7 +126,21 @@ def acls_of(settings: Settings) -> list[Acl]:
         worker.append(Acl("worker", "group", settings.intake_group, "literal", _READ))
     if settings.elasticsearch_url and settings.log_topic:
         worker.append(Acl("worker", "group", settings.documents_group, "literal", _READ))
-    return worker + [Acl("sender", "topic", name, "literal", _WRITE) for name in settings.topics]
+    sender = [Acl("sender", "topic", name, "literal", _WRITE) for name in settings.topics]
+    written = [*settings.topics, settings.dead_letters_topic, *([settings.log_topic] if settings.log_topic else [])]
+    read = (settings.dead_letters_topic, settings.log_topic)
+    operator = [
+        Acl(
+            "operator",
+            "topic",
+            name,
+            "literal",
+            (_BOTH if name in read else _WRITE) + (("Delete",) if name == settings.dead_letters_topic else ()),
+        )
+        for name in written
+    ]
+    operator.append(Acl("operator", "transactional-id", letters_transactional_id(settings), "literal", _WRITE))
+    return worker + sender + operator
 
 
 def _source_acl(name: str) -> Acl:

@@ -314,6 +314,7 @@ def test_a_dead_letter_is_the_record_with_its_origin() -> None:
         "origin-topic": b"source",
         "origin-partition": b"6",
         "origin-offset": b"5",
+        "origin-timestamp": str(TIME).encode(),
     }
 
 
