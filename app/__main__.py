@@ -36,10 +36,11 @@ class Commands(click.Group):
         except Exception as error:
             from app.cli.ends import EXIT_WRONG, sentence_of
 
-            sentence = sentence_of(error)
-            if sentence is None:
+            sentences = sentence_of(error)
+            if sentences is None:
                 raise
-            click.echo(f"tally: {sentence}", err=True)
+            for sentence in sentences.splitlines():
+                click.echo(f"tally: {sentence}", err=True)
             ctx.exit(EXIT_WRONG)
 
 

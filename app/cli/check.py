@@ -24,7 +24,8 @@ from app.cli.workers import ask_workers, problems_of
 from app.core.counts.panes import Window
 from app.exporters.elasticsearch import client
 from app.models_file import load_rulebook
-from app.settings import Settings, SettingsError, is_pattern, load_settings, parse_duration
+from app.setting_values import is_pattern, parse_duration
+from app.settings import Settings, SettingsError, load_settings
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.topics import (
     admin_client,
@@ -45,11 +46,11 @@ def check() -> bool:
     try:
         _print_rules(console, settings)
     except SettingsError as error:
-        problems.append(str(error))
+        problems += str(error).splitlines()
     try:
         problems += run(_check_kafka(console, settings))
     except SetupError as error:
-        problems.append(str(error))
+        problems += str(error).splitlines()
     if settings.elasticsearch_url is not None:
         problems += _check_elasticsearch(console, settings)
     console.print()

@@ -43,7 +43,6 @@ class Rules:
     classes: tuple[str, ...] = ()
     scored_model: str | None = None
     shadow: tuple[str, ...] = ("shadow",)
-    least_count: int = 100
     redact: tuple[str, ...] = ()
     prediction_schema: Schema = field(default_factory=Schema)
 

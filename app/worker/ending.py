@@ -19,9 +19,14 @@ EXIT_FAILED: Final = 3
 _APP: Final = str(Path(__file__).parent.parent)
 
 
+def lines_about(error: Exception) -> str:
+    """What an error says, as the user is told: a line for each sentence."""
+    return "\n".join(f"tally: {line}" for line in str(error).splitlines())
+
+
 def give_up(error: Exception) -> NoReturn:
-    """End the process with one sentence: the world must change before a restart helps."""
-    print(f"tally: {error}", file=sys.stderr, flush=True)
+    """End the process with a sentence: the world must change before a restart helps."""
+    print(lines_about(error), file=sys.stderr, flush=True)
     os._exit(EXIT_SETUP)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from app.models_file import load_rulebook
 from app.settings import SettingsError, load_settings
 from app.worker.build import Worker, build
-from app.worker.ending import EXIT_SETUP
+from app.worker.ending import EXIT_SETUP, lines_about
 from app.worker.kafka.client import SetupError
 
 
@@ -18,7 +18,7 @@ def worker_of_process() -> Worker:
         settings = load_settings()
         worker = build(settings, load_rulebook(settings.config))
     except (SettingsError, SetupError) as error:
-        print(f"tally: {error}", file=sys.stderr)
+        print(lines_about(error), file=sys.stderr)
         raise SystemExit(EXIT_SETUP) from None
     return worker
 

@@ -323,7 +323,7 @@ def test_check_shows_every_setting_and_where_it_comes_from_but_no_secret(tmp_pat
         TALLY_NOW="2026-11-21T07:00:00Z",
         TALLY_WINDOWS="5m,1h",
         TALLY_HTTP_TOKEN="sesame",  # noqa: S106
-        TALLY_KAFKA_SASL_PASSWORD="sesame",  # noqa: S106
+        TALLY_ELASTICSEARCH_API_KEY="sesame",
         TALLY_CONFIG=str(rules),
     )
     rows = {row[0]: row[1:] for line in result.stdout.splitlines() if (row := line.split())}
@@ -335,7 +335,7 @@ def test_check_shows_every_setting_and_where_it_comes_from_but_no_secret(tmp_pat
     assert rows["TALLY_WINDOWS"] == ["5m,1h", "environment"]
     assert rows["TALLY_SELDON_SERIES"] == ["true", "default"]
     assert rows["TALLY_DATA_DIR"] == ["unset", "default"]
-    assert rows["TALLY_HTTP_TOKEN"] == rows["TALLY_KAFKA_SASL_PASSWORD"] == ["set", "environment"]
+    assert rows["TALLY_HTTP_TOKEN"] == rows["TALLY_ELASTICSEARCH_API_KEY"] == ["set", "environment"]
     assert "sesame" not in result.output
     assert re.search(r"^Rules: .*models\.yaml, 1 entry for models, digest [0-9a-f]+$", result.stdout, re.MULTILINE)
 

@@ -17,7 +17,8 @@ from aiokafka.errors import (
     for_code,
 )
 
-from app.settings import Settings, is_pattern
+from app.setting_values import is_pattern
+from app.settings import Settings
 from app.worker.kafka.client import SetupError, client_options, forbid_topic_creation, unreachable
 from app.worker.kafka.metadata import (
     CLEANUP,
