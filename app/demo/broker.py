@@ -64,10 +64,14 @@ def remove_traces(settings: Settings, topics: Sequence[str]) -> bool:
 
 
 def _options(settings: Settings) -> dict[str, Any]:
+    key = settings.kafka_ssl_keyfile or settings.kafka_ssl_certfile
     given = {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "security.protocol": settings.kafka_security_protocol,
         "ssl.ca.location": settings.kafka_ssl_cafile and str(settings.kafka_ssl_cafile),
+        "ssl.certificate.location": settings.kafka_ssl_certfile and str(settings.kafka_ssl_certfile),
+        "ssl.key.location": key and str(key),
+        "ssl.key.password": settings.kafka_ssl_key_password,
     }
     if settings.kafka_security_protocol.startswith("SASL"):
         given |= {
