@@ -1,6 +1,11 @@
 """Certificates for tests, made with OpenSSL's command."""
 
+import contextlib
+import socket
+import ssl
 import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +37,30 @@ def make(folder: Path) -> Certificates:
     key, locked = folder / "good.key", folder / "locked.key"
     _openssl("pkcs8", "-topk8", "-in", key, "-out", locked, "-passout", f"pass:{PASSWORD}")
     return Certificates(ca, another, good, expired, other, folder / "good.crt", key, locked)
+
+
+@contextlib.contextmanager
+def showing(context: ssl.SSLContext) -> Iterator[str]:
+    """Whatever does TLS as this context says and then nothing; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        ended = threading.Event()
+
+        def serve() -> None:
+            while not ended.is_set():
+                with contextlib.suppress(OSError):
+                    connection, _ = server.accept()
+                    connection.settimeout(2)
+                    with connection, context.wrap_socket(connection, server_side=True) as secure:
+                        secure.recv(1)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            ended.set()
+            thread.join()
 
 
 def _openssl(*arguments: str | Path) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import re
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,7 @@ import pytest
 
 from app.demo.broker import find_broker
 from app.settings import load_settings
-from tests.certificates import PASSWORD, Certificates, make
+from tests.certificates import PASSWORD, Certificates, make, showing
 from tests.live import servers
 from tests.live.story import expected, traffic
 from tests.live.test_cli import Tally
@@ -27,30 +26,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return make(tmp_path_factory.mktemp("certificates"))
 
 
-@contextlib.contextmanager
-def listener(certificate: Path) -> Iterator[str]:
+def listener(certificate: Path) -> contextlib.AbstractContextManager[str]:
     """Whatever shows this certificate and then says nothing; its address."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    with socket.create_server((servers.HOST, 0)) as server:
-        server.settimeout(0.2)
-        ended = threading.Event()
-
-        def serve() -> None:
-            while not ended.is_set():
-                with contextlib.suppress(OSError):
-                    connection, _ = server.accept()
-                    connection.settimeout(2)
-                    with connection, context.wrap_socket(connection, server_side=True) as secure:
-                        secure.recv(1)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield f"{servers.HOST}:{server.getsockname()[1]}"
-        finally:
-            ended.set()
-            thread.join()
+    return showing(context)
 
 
 class Secure(NamedTuple):

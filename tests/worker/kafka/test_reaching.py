@@ -9,7 +9,7 @@ import pytest
 
 from app.settings import load_settings
 from app.worker.kafka.reaching import certificate_fault, why_unreachable
-from tests.certificates import make
+from tests.certificates import make, showing
 
 
 def why(address: str, **settings: Any) -> str | None:
@@ -52,24 +52,19 @@ def test_one_that_asks_for_a_certificate_is_told_from_one_that_does_not_take_it(
     context.verify_mode = ssl.CERT_REQUIRED
     context.maximum_version = version
 
-    async def test(**shown: Path) -> str:
-        async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.read(1)
-            writer.close()
-
-        async with await asyncio.start_server(listen, "127.0.0.1", ssl=context) as server:
-            address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    def test(**shown: Path) -> str:
+        with showing(context) as address:
             settings = load_settings(
                 kafka_bootstrap_servers=address, kafka_security_protocol="SSL", kafka_ssl_cafile=files.ca, **shown
             )
-            return str(await why_unreachable(settings)).replace(address, "SERVER")
+            return str(asyncio.run(why_unreachable(settings))).replace(address, "SERVER")
 
     strange = files.another_ca
-    assert asyncio.run(test()) == (
+    assert test() == (
         "SERVER asks for a certificate of the client: set TALLY_KAFKA_SSL_CERTFILE, and TALLY_KAFKA_SSL_KEYFILE where "
         "the key is in a file of its own."
     )
-    assert asyncio.run(test(kafka_ssl_certfile=strange, kafka_ssl_keyfile=strange.with_suffix(".key"))) == (
+    assert test(kafka_ssl_certfile=strange, kafka_ssl_keyfile=strange.with_suffix(".key")) == (
         f"SERVER does not take the certificate of TALLY_KAFKA_SSL_CERTFILE={strange} (unknown ca): it must be for "
         "clients, by a CA that the brokers trust."
     )
