@@ -44,7 +44,23 @@ class Commands(click.Group):
             ctx.exit(EXIT_WRONG)
 
 
+def _say_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        from app.settings import version
+
+        click.echo(f"tally {version()}")
+        ctx.exit()
+
+
 @click.group(cls=Commands, epilog=_EPILOG)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_say_version,
+    help="Show the version and exit.",
+)
 def main() -> None:
     """Tally tells whether your models are still right.
 

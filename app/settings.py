@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     web_host: Annotated[str, AfterValidator(check_listen_host)] = Field(
         "127.0.0.1", description="where the worker's web server listens"
     )
-    web_port: int = Field(6066, ge=0, le=65535, description="its port")
+    web_port: int = Field(6066, ge=1, le=65535, description="its port")
     advertised_url: Annotated[str, AfterValidator(check_url)] | None = Field(
         None, description="where other workers reach it (http://host:port when unset)"
     )

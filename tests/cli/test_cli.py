@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,11 @@ def test_help_names_every_command_and_exit_code() -> None:
     )
     assert set(COMMANDS) <= set(main.commands)
     assert re.findall(r"^    (\d)  ", text, re.MULTILINE) == ["0", "1", "2", "3"]
+
+
+def test_the_version_is_told_without_any_setting() -> None:
+    result = tally("--version", TALLY_PARTITIONS="many")
+    assert (result.stdout, result.exit_code) == (f"tally {metadata.version('tally')}\n", 0)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
