@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 from app.settings import Settings
 from app.worker.kafka.client import SetupError
 
+#: The options of `quiet` that a consumer does not know.
+_OF_PRODUCERS = ("partitioner", "linger.ms")
+
 Client = Any  # confluent_kafka.Producer, of a library that publishes no types
 
 
@@ -44,6 +47,21 @@ def find_broker(settings: Settings) -> Broker:
             "or leave TALLY_KAFKA_BOOTSTRAP_SERVERS unset, and the demo brings its own."
         ) from None
     return Broker(where, client, where)
+
+
+def count_records(broker: Broker, settings: Settings, topics: Sequence[str]) -> int:
+    """How many records have ever been written to these topics, by whomever."""
+    library = client_library()
+    options = _options(settings) | {"bootstrap.servers": broker.address, "group.id": settings.app_id}
+    consumer = library.Consumer({name: value for name, value in options.items() if name not in _OF_PRODUCERS})
+    try:
+        return sum(
+            consumer.get_watermark_offsets(library.TopicPartition(topic, number), timeout=5)[1]
+            for topic in topics
+            for number in broker.client.list_topics(topic, timeout=5).topics[topic].partitions
+        )
+    finally:
+        consumer.close()
 
 
 def remove_traces(settings: Settings, topics: Sequence[str]) -> bool:
