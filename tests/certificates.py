@@ -69,13 +69,16 @@ def _openssl(*arguments: str | Path) -> None:
 
 def _authority(folder: Path, name: str) -> Path:
     file = folder / f"{name}.pem"
-    _openssl("req", "-x509", *_CURVE, "-keyout", folder / f"{name}.key", "-out", file, "-subj", f"/CN={name}")
+    _openssl(
+        "req", "-x509", *_CURVE, "-keyout", folder / f"{name}.key", "-out", file, "-subj", f"/CN={name}",
+        "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+    )  # fmt: skip
     return file
 
 
 def _signed(folder: Path, name: str, host: str, days: int) -> Path:
     key, asked, signed, more = (folder / f"{name}.{ending}" for ending in ("key", "csr", "crt", "ext"))
-    more.write_text(f"subjectAltName={host}\n")
+    more.write_text(f"subjectAltName={host}\nauthorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n")
     _openssl("req", *_CURVE, "-keyout", key, "-out", asked, "-subj", f"/CN={name}")
     _openssl(
         "x509", "-req", "-in", asked, "-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-CAcreateserial",

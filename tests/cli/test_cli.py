@@ -123,6 +123,42 @@ def test_a_row_is_named_once() -> None:
     assert_sentence(tally("feedback", "p-item-3", "--row", "1", "--label", "1"), "p-item-3 names a row already: .*")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("chekc",), "No such command 'chekc'"),
+        (("--wrong",), "No such option: --wrong"),
+        (("worker", "--log-level", "loud"), "Invalid value for '--log-level'"),
+        (("worker", "--log-level"), "Option '--log-level' requires an argument"),
+        (("worker", "x"), "Got unexpected extra argument (x)"),
+        (("check", "--yaml"), "No such option: --yaml"),
+        (("topics", "--creat"), "No such option: --creat"),
+        (("topics", "x"), "Got unexpected extra argument (x)"),
+        *(
+            (("demo", "--seconds", text), "Invalid value for '--seconds'")
+            for text in ("0", "-1", "nan", "x", "", "1e400")
+        ),
+        (("send",), "Missing argument 'FILE'"),
+        (("send", "a", "b"), "Got unexpected extra argument (b)"),
+        (("send", "--topic"), "Option '--topic' requires an argument"),
+        (("feedback",), "Missing argument 'PUID'"),
+        *((("feedback", "p", "--row", text), "Invalid value for '--row'") for text in ("-1", "x", "1.5", "9" * 30)),
+        (("feedback", "p", "--label"), "Option '--label' requires an argument"),
+        *((("tail", "-n", text), "Invalid value for '-n'") for text in ("0", "x", "1e3", "", "9" * 30)),
+        *((("dead-letters", "list", "-n", text), "Invalid value for '-n'") for text in ("0", "x", "9" * 30)),
+        (("dead-letters", "lst"), "No such command 'lst'"),
+        (("import",), "Missing option '--from-elasticsearch'"),
+    ],
+)
+def test_what_is_wrong_of_the_command_line_is_one_sentence(arguments: tuple[str, ...], said: str) -> None:
+    assert_sentence(tally(*arguments), rf"{re.escape(said)}.*: see `tally[ a-z-]* --help`\.")
+
+
+@pytest.mark.parametrize("arguments", [(), ("dead-letters",)])
+def test_who_gives_no_command_is_shown_all_of_them(arguments: tuple[str, ...]) -> None:
+    assert "Commands:" in tally(*arguments).output
+
+
 def test_a_bug_is_no_sentence() -> None:
     assert sentence_of(ValueError("a bug")) is None
 

@@ -150,6 +150,19 @@ def sources_among(settings: Settings, existing: Iterable[str]) -> set[str]:
     }
 
 
+def missing_sources(settings: Settings, existing: Collection[str]) -> list[str]:
+    """The sources that are named and do not exist."""
+    return [name for name in settings.intake_topics if not is_pattern(name) and name not in existing]
+
+
+def missing_sentence(source: str) -> str:
+    """What is said of a source that does not exist: no problem, and worth knowing."""
+    return (
+        f"Topic {source} of TALLY_INTAKE_TOPICS does not exist: it is read as soon as it does. Tally creates none of "
+        "its sources: whoever writes them does."
+    )
+
+
 @contextlib.asynccontextmanager
 async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     """A client for questions about topics and groups. Whatever goes wrong becomes a `SetupError`."""
