@@ -314,8 +314,8 @@ def check() -> None:
     """Show on one screen whether all is as it must be, and what to start or to mend where it is not.
 
     Settings, rules, brokers and topics; what each group has yet to read; what was refused, by reason; sources that do
-    not exist; the workers, and what they say is wrong; Elasticsearch, templates in the way of Tally's, and requests
-    that are older than its documents. Nothing is changed by looking.
+    not exist; the workers, and what they say is wrong; Elasticsearch, and requests that are older than its documents.
+    Nothing is changed by looking.
     """
     from app.cli.check import check as run
     from app.cli.ends import EXIT_WRONG

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 
 from app.cli.client import run
-from app.cli.documents import older_sentence, problems_of_elasticsearch
+from app.cli.documents import older_sentence, problem_of_elasticsearch
 from app.cli.groups import (
     Group,
     empty_changelogs,
@@ -65,12 +65,12 @@ def check() -> bool:
 
 def _check_elasticsearch(console: Console, settings: Settings) -> list[str]:
     try:
-        problems = run(problems_of_elasticsearch(settings))
+        said = run(problem_of_elasticsearch(settings))
     except SettingsError as error:
-        problems = [str(error)]
-    if not problems:
+        said = str(error)
+    if said is None:
         console.print(f"Elasticsearch at {settings.elasticsearch_url} answers.", soft_wrap=True)
-    return problems
+    return [] if said is None else [said]
 
 
 def _print_settings(console: Console, settings: Settings) -> None:

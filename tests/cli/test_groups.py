@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from app.cli.documents import template_conflicts
 from app.cli.groups import Group, more_partitions, sentence_of, standstill, unread_partitions
 from app.cli.workers import Said, problems_of
 from app.settings import load_settings
@@ -86,36 +85,3 @@ def test_a_state_of_fewer_partitions_is_told(counted: set[int], partitions: int,
 def test_the_problems_of_workers_have_their_addresses() -> None:
     said = [Said("http://a", ["One.", "Two."]), Said("http://b", []), Said("http://c", None)]
     assert problems_of(said) == ["Worker http://a: One.", "Worker http://a: Two."]
-
-
-def template(*patterns: str, priority: int | None = 300, **fields: Any) -> dict[str, Any]:
-    return {"index_patterns": list(patterns), **({} if priority is None else {"priority": priority}), **fields}
-
-
-OURS = template("inference-log-*", priority=200, version=2, _meta={"made_by": "tally"})
-
-
-@pytest.mark.parametrize(
-    ("found", "said"),
-    [
-        ({}, []),
-        ({"inference-log": OURS}, []),
-        ({"inference-log": OURS | {"version": 99}}, []),
-        ({"logs": template("logs-*", "metrics-*")}, []),
-        ({"all": template("*", priority=None)}, []),
-        ({"all": template("*", priority=199)}, []),
-        ({"seldon": template("inference-log-seldon-*")}, ["seldon in Elasticsearch is for inference-log-seldon-*"]),
-        ({"seldon": template("logs-*", "inference-*", priority=200)}, ["seldon in Elasticsearch is for inference-*"]),
-        ({"all": template("*")}, ["Tally's inference-log", "Tally's drift-log", "Tally's tally-windows"]),
-        (
-            {"inference-log": template("inference-log-*", priority=1, version=7)},
-            ["inference-log in Elasticsearch is not"],
-        ),
-        ({"inference-log": template("inference-log-*", priority=1)}, []),  # a worker replaces it
-    ],
-)
-def test_a_template_that_takes_the_place_of_one_of_tallys_is_told(found: dict[str, Any], said: list[str]) -> None:
-    sentences = list(template_conflicts(found))
-    assert len(sentences) == len(said)
-    for sentence, words in zip(sentences, said, strict=True):
-        assert words in sentence
