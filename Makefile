@@ -1,5 +1,6 @@
-# `make` lists the commands. Everything runs in .venv, which the first command makes.
-PYTHON ?= python3
+# `make` lists the commands. Everything runs in .venv, which the first command makes with the Python that PYTHON=… names,
+# else with the first of python3.11, python3.12, python3.13, python3 that fits.
+PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
@@ -7,41 +8,90 @@ BIN := $(VENV)/bin
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
-demo: $(VENV)/demo ## two models, one getting worse, on a broker in memory; needs Python 3.11 alone (SECONDS=60 ends it)
+demo: environment-demo ## two models, one getting worse, on a broker in memory; needs Python 3.11 to 3.13 alone (SECONDS=60 ends it)
 	@$(BIN)/tally demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: check ## the checks, then all tests, with a real Kafka, Elasticsearch and Prometheus
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-soak: $(VENV)/dev ## the live tests in full size (200,000 request ids, ten kills, a minute without broker); 100,000 histories; 20,000 stories; fresh seeds
+soak: environment-dev ## the live tests in full size (200,000 request ids, ten kills, a minute without broker); 100,000 histories; 20,000 stories; fresh seeds
 	TALLY_TEST_SOAK=1 $(BIN)/python -m pytest tests/live -v
 	TALLY_TEST_SOAK=1 $(BIN)/python -m pytest tests/simulation tests/oracle tests/core -s --timeout=3600 --hypothesis-seed=$(shell date +%N)
 
-check: $(VENV)/dev ## format, lint, types, layer contracts
+check: environment-dev ## format, lint, types, layer contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(VENV)/dev ## format the code
+format: environment-dev ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/bench ## throughput, CPU, recovery, memory and latency, beside Kafka Streams, Quix Streams and plain Faust
+bench: environment-bench ## throughput, CPU, recovery, memory and latency, beside Kafka Streams, Quix Streams and plain Faust
 	$(BIN)/python -m tests.bench $(ARGS)
 
-services: $(VENV)/dev ## Kafka and Elasticsearch on loopback, in the foreground; prints their addresses
+services: environment-dev ## Kafka and Elasticsearch on loopback, in the foreground; prints their addresses
 	@$(BIN)/python -m tests.live.services
 
 clean: ## remove the environment and all caches
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf "$(VENV)" build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
-# One stamp for each set of packages; a change of pyproject.toml installs anew.
-$(VENV)/demo $(VENV)/dev $(VENV)/bench: $(VENV)/%: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[$*]'
-	@touch $@
+# $1 is a set of packages in pyproject.toml; a change of that file installs it anew.
+define ENVIRONMENT
+set -eu
+fits='import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
+why=
+version='import sys; print("%d.%d" % sys.version_info[:2])'
 
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+# One that was moved, was left half made, or has another Python than it should is made anew; a link is somebody else's.
+if [ -e "$$VENV" ] && [ ! -L "$$VENV" ]; then
+    if [ ! -f "$$VENV/pyvenv.cfg" ]; then
+        echo "$$VENV is no environment of Python: move it away, then run this again." >&2
+        exit 2
+    fi
+    if ! "$$VENV/bin/python" -c "$$fits" 2> /dev/null; then
+        why="its Python is gone, or none of 3.11 to 3.13"
+    elif ! grep -qF "$$(cd "$$VENV" && pwd -P)/bin/python" "$$VENV/bin/pip" 2> /dev/null; then
+        why="it was moved, or is half made"
+    elif [ -n "$$PYTHON" ] && [ "$$("$$PYTHON" -c "$$version" 2> /dev/null)" != "$$("$$VENV/bin/python" -c "$$version")" ]; then
+        why="its Python is not that of PYTHON=$$PYTHON"
+    fi
+fi
 
-.PHONY: help demo test soak check format bench services clean
+if [ ! -e "$$VENV" ] || [ -n "$$why" ]; then
+    packages=$$1
+    if [ -n "$$PYTHON" ]; then set -- "$$PYTHON"; else set -- python3.11 python3.12 python3.13 python3; fi
+    found=
+    for python in "$$@"; do
+        if "$$python" -c "$$fits" 2> /dev/null; then found=$$python; break; fi
+    done
+    if [ -z "$$found" ]; then
+        echo "Tally needs Python 3.11, 3.12 or 3.13 with venv, and there is none as $$(echo "$$@" | sed 's/ /, /g'):" \
+            "install one (Debian: python3.11 and python3.11-venv), or name it: make PYTHON=/path/to/python3.11 …" >&2
+        exit 2
+    fi
+    if [ -n "$$why" ]; then
+        echo "$$VENV is made anew: $$why."
+        rm -rf "$$VENV"
+    fi
+    "$$found" -m venv "$$VENV"
+    set -- "$$packages"
+fi
+
+if [ ! -e "$$VENV/$$1" ] || [ pyproject.toml -nt "$$VENV/$$1" ]; then
+    echo "Installing Tally and what it needs into $$VENV: about a minute, once …"
+    if ! "$$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$$1]"; then
+        echo "The packages could not be installed (see above): is the package index reached?" >&2
+        exit 1
+    fi
+    touch "$$VENV/$$1"
+fi
+endef
+export ENVIRONMENT PYTHON VENV
+
+ENVIRONMENTS := environment-demo environment-dev environment-bench
+$(ENVIRONMENTS): environment-%:
+	@sh -c "$$ENVIRONMENT" environment $*
+
+.PHONY: help demo test soak check format bench services clean $(ENVIRONMENTS)

@@ -1,7 +1,8 @@
 """The command line: parses and calls."""
 
+import math
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -29,21 +30,62 @@ Settings are environment variables TALLY_...; `tally check` shows them all.
 class Commands(click.Group):
     """Tells in one sentence what the user can do something about; only a bug shows a stack trace."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options that stand before the command."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            _refuse(error, ctx)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            _refuse(error, ctx)
         except Exception as error:
             from app.cli.ends import EXIT_WRONG, sentence_of
 
-            sentence = sentence_of(error)
-            if sentence is None:
+            sentences = sentence_of(error)
+            if sentences is None:
                 raise
-            click.echo(f"tally: {sentence}", err=True)
+            for sentence in sentences.splitlines():
+                click.echo(f"tally: {sentence}", err=True)
             ctx.exit(EXIT_WRONG)
 
 
+def _refuse(error: click.UsageError, ctx: click.Context) -> NoReturn:
+    """Tell in one sentence what of the command line is wrong."""
+    said = error.format_message()
+    if said.startswith("Usage:"):  # no command was given: all of them are shown
+        raise error
+    click.echo(f"tally: {said.rstrip('.')}: see `{(error.ctx or ctx).command_path} --help`.", err=True)
+    ctx.exit(error.exit_code)
+
+
+def _number(_ctx: click.Context, _: click.Parameter, value: float | None) -> float | None:
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("nan is no number.")
+    return value
+
+
+def _say_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        from app.settings import version
+
+        click.echo(f"tally {version()}")
+        ctx.exit()
+
+
 @click.group(cls=Commands, epilog=_EPILOG)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_say_version,
+    help="Show the version and exit.",
+)
 def main() -> None:
     """Tally tells whether your models are still right.
 
@@ -180,7 +222,9 @@ Examples:
 """,
 )
 @click.option("--topic", "topics", multiple=True, metavar="NAME", help="This topic alone; may be given several times.")
-@click.option("-n", "count", type=click.IntRange(1), default=10, show_default=True, help="So many of each topic.")
+@click.option(
+    "-n", "count", type=click.IntRange(1, 100_000), default=10, show_default=True, help="So many of each topic."
+)
 @click.option("--follow", is_flag=True, help="Go on with those that come, until Ctrl-C.")
 def tail(topics: tuple[str, ...], count: int, follow: bool) -> None:
     """Show the last events of each topic: dialect, kind, request id, time, who answered and what it says.
@@ -207,7 +251,7 @@ Examples:
   tally dead-letters list -n 100 --reason no-puid
 """,
 )
-@click.option("-n", "count", type=click.IntRange(1), default=20, show_default=True, help="At most so many.")
+@click.option("-n", "count", type=click.IntRange(1, 100_000), default=20, show_default=True, help="At most so many.")
 @click.option("--reason", metavar="R", help="Of this reason alone, a word like bad-json.")
 @click.option("--done", is_flag=True, help="Those too that were sent back or dropped.")
 def list_dead_letters(count: int, reason: str | None, done: bool) -> None:
@@ -375,7 +419,10 @@ Examples:
 @click.option("--create", "action", flag_value="create", help="Create what is missing and check the rest.")
 @click.option("--yaml", "action", flag_value="yaml", help="Print all of it as YAML.")
 def topics(action: str | None) -> None:
-    """Show the topics, the group, the transactional ids and the ACLs that Tally needs."""
+    """Show the topics, the group, the transactional ids and the ACLs that Tally needs.
+
+    The sources of TALLY_INTAKE_TOPICS are read, and never created: they belong to whoever writes them.
+    """
     from app.cli import topics as run
 
     {None: run.show, "create": run.create, "yaml": run.print_yaml}[action]()
@@ -383,10 +430,23 @@ def topics(action: str | None) -> None:
 
 @main.command(
     short_help="Show settings, brokers and topics, with a verdict.",
-    epilog="Example: TALLY_CONFIG=models.yaml tally check && tally worker",
+    epilog="""\b
+Example:
+  TALLY_CONFIG=models.yaml tally check && tally worker
+
+\b
+Exit codes:
+  0  a worker can start and finds all that it needs; what is noted or has been refused is no fault
+  2  something is not as it must be: a setting, a broker, a topic, a group that stands still, a worker, Elasticsearch
+""",
 )
 def check() -> None:
-    """Show settings, rules, brokers, topics and the group on one screen, and whether a worker can work with them."""
+    """Show on one screen whether all is as it must be, and what to start or to mend where it is not.
+
+    Settings, rules, brokers and topics; what each group has yet to read; what was refused, by reason; sources that do
+    not exist; the workers, and what they say is wrong; Elasticsearch, and requests that are older than its documents.
+    Nothing is changed by looking.
+    """
     from app.cli.check import check as run
     from app.cli.ends import EXIT_WRONG
 
@@ -403,7 +463,11 @@ Examples:
 """,
 )
 @click.option(
-    "--seconds", type=click.FloatRange(min=0, min_open=True), metavar="N", help="End after N seconds of traffic."
+    "--seconds",
+    type=click.FloatRange(0.001, 1e9, clamp=False),
+    metavar="N",
+    callback=_number,
+    help="End after N seconds of traffic.",
 )
 def demo(seconds: float | None) -> None:
     """Run broker, worker and sample traffic on this machine, and show the numbers until Ctrl-C.

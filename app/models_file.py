@@ -1,15 +1,18 @@
 """The YAML file that `TALLY_CONFIG` names: what is set per model, and the rules that the core takes from it."""
 
+from collections.abc import Mapping
+from difflib import get_close_matches
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import orjson
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from app.core.rules import Column, Rulebook, Rules, Schema
-from app.settings import SettingsError, sentence_about
+from app.settings import SettingsError
+from app.yaml_file import YamlError, read_yaml
 
 
 def _text_keys(value: Any) -> Any:
@@ -60,7 +63,7 @@ class ModelEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    match: str
+    match: str = Field(min_length=1)
     task: Literal["binary", "multiclass", "regression"] | None = None
     positive: str | None = None
     threshold: float = Field(default=0.5, ge=0, le=1)
@@ -89,24 +92,78 @@ class ConfigFile(BaseModel):
     models: list[ModelEntry] = []
 
 
+#: What stands below each key; nothing but texts below the others.
+_BELOW: Final[Mapping[str, type[BaseModel]]] = {
+    "": ConfigFile,
+    "models": ModelEntry,
+    "prediction_schema": SchemaEntry,
+    "requests": SchemaColumn,
+    "responses": SchemaColumn,
+    "schema": SchemaPart,
+}
+#: What pydantic says less plainly, by its name of the fault.
+_WORDS: Final[Mapping[str, str]] = {
+    "missing": "is missing",
+    "string_type": "must be a text: put it in quotes",
+    "list_type": "must be a list like [a, b]",
+    "model_type": "must hold keys, each with its value",
+    "dict_type": "must hold keys, each with its value",
+    "float_type": "must be a number",
+    "invalid_key": "unknown, and no text",
+}
+_SHOWN: Final = 100
+#: How like a key another must be to be taken for it, as difflib measures it.
+_ALIKE: Final = 0.65
+
+
 def load_rulebook(path: Path | None) -> Rulebook:
-    """The rules per model from the YAML file, none without a file. Raises `SettingsError` with one sentence."""
+    """The rules per model from the YAML file, none without a file.
+
+    Raises `SettingsError` with a sentence for each thing that is wrong.
+    """
     if path is None:
         return Rulebook()
     try:
-        text = path.read_text()
-    except OSError as error:
-        raise SettingsError(f"TALLY_CONFIG: {path} cannot be read ({error.strerror}).") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"TALLY_CONFIG: {path} is no UTF-8 text.") from None
-    try:
-        content = yaml.safe_load(text)
-        file = ConfigFile.model_validate(content if content is not None else {})
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise SettingsError(f"TALLY_CONFIG: {path}{line} is no YAML.") from None
+        content = read_yaml(path)
+        file = ConfigFile.model_validate({} if content is None else content)
+    except YamlError as error:
+        raise SettingsError(f"TALLY_CONFIG: {path}{error}.") from None
     except ValidationError as error:
-        raise SettingsError(f"TALLY_CONFIG: {path}: {sentence_about(error, '')}") from None
+        by_place = {_path(fault["loc"], content): fault for fault in reversed(error.errors())}  # the first of each
+        sentences = [_sentence_about(place, fault) for place, fault in reversed(by_place.items())]
+        raise SettingsError("\n".join(f"TALLY_CONFIG: {path}: {sentence}" for sentence in sentences)) from None
     canonical = orjson.dumps(file.model_dump(), option=orjson.OPT_SORT_KEYS)
     return Rulebook(tuple(entry.rules() for entry in file.models), blake2b(canonical, digest_size=6).hexdigest())
+
+
+def _sentence_about(place: str, fault: ErrorDetails) -> str:
+    """What is wrong, by the YAML's own path."""
+    kind = fault["type"]
+    if not place:
+        return "must hold `models:`, and below it a list of entries."
+    if kind == "extra_forbidden":
+        *above, key = (word for word in fault["loc"] if isinstance(word, str))
+        below = _BELOW[above[-1] if above else ""]
+        known = [field.alias or name for name, field in below.model_fields.items()]
+        meant = get_close_matches(key, known, n=1, cutoff=_ALIKE)
+        return f"{place}: unknown; " + (f"did you mean {meant[0]}?" if meant else f"known are {', '.join(known)}.")
+    message = str(fault["msg"])
+    reason = _WORDS.get(kind) or message[:1].lower() + message[1:]
+    given = repr(fault["input"])
+    shown = given if len(given) <= _SHOWN else given[:_SHOWN] + "…"
+    return f"{place}: {reason}." if kind == "missing" else f"{place}: {reason} (got {shown})."
+
+
+def _path(place: tuple[int | str, ...], content: Any) -> str:
+    """A place as one would write it, like `models[2].threshold`, as far as the file has it."""
+    path = ""
+    for word in place:
+        if isinstance(content, dict):
+            path += f".{word}" if path else str(word)
+            content = content.get(word)
+        elif isinstance(content, list) and isinstance(word, int):
+            path += f"[{word}]"
+            content = content[word]
+        else:  # pydantic goes on with names of its own
+            break
+    return path

@@ -2,89 +2,63 @@
 
 import os
 import re
-from collections.abc import Iterable
-from datetime import UTC, datetime
-from difflib import get_close_matches
+import time
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.core.counts.panes import COARSE_PANES, FINE_KEPT, PaneClock, Window
 from app.core.limits import Limits
+from app.setting_names import PREFIX, unknown_names
+from app.setting_values import (
+    check_listen_host,
+    check_nodes,
+    check_servers,
+    check_source,
+    check_text,
+    check_topic,
+    check_url,
+    parse_duration,
+    parse_moment,
+    parse_names,
+    parse_size,
+    parse_start,
+    parse_windows,
+)
 
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_SIZES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20}
-_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
-_NAME = re.compile(r"[A-Za-z0-9._-]*")
-#: A comma between names; between braces it belongs to a pattern.
-_COMMA = re.compile(r",(?![^{}]*\})")
-_SERVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
-_NODE = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/[\w./-]*)?")
-_SIZE = re.compile(r"(\d+)(B|KiB|MiB)?")
-#: How like a setting a name must be to be taken for a mistake, as difflib measures it.
-_MISSPELT = 0.85
+_LONGEST_SECONDS: Final = 3650 * 86400.0
+_APP_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
+#: So much of a wrong value is shown.
+_SHOWN: Final = 100
+#: Brokers' clocks may be a little ahead of this machine's.
+_AHEAD_SECONDS: Final = 60
 
 
 class SettingsError(Exception):
-    """A setting is wrong; the message is one sentence that names it."""
+    """Settings are wrong; the message has a line for each: a sentence that names it."""
 
 
-def parse_duration(value: Any) -> float:
-    """Seconds of a duration like `200ms`, `10s`, `5m`, `1h`, `7d`."""
-    if isinstance(value, float):
-        return value
-    match = _DURATION.fullmatch(str(value))
-    if match is None:
-        raise ValueError("must be a duration like 10s, 5m, 1h or 7d")
-    return float(match[1]) * _UNITS[match[2]]
-
-
-def parse_size(value: Any) -> int:
-    """Bytes of a size like `300000`, `64KiB`, `1MiB`."""
-    if isinstance(value, int):
-        return value
-    match = _SIZE.fullmatch(str(value))
-    if match is None:
-        raise ValueError("must be a size like 300000, 64KiB or 1MiB")
-    return int(match[1]) * _SIZES[match[2] or ""]
-
-
-def parse_windows(value: Any) -> tuple[Window, ...]:
-    """Windows from a comma list of durations; the text is the name."""
-    names = [name.strip() for name in value.split(",")] if isinstance(value, str) else list(value)
-    return tuple(name if isinstance(name, Window) else Window(name, int(parse_duration(name))) for name in names)
-
-
-def parse_names(value: Any) -> tuple[str, ...]:
-    """Names of topics, and patterns of names, from a comma list."""
-    if isinstance(value, str):
-        value = _COMMA.split(value) if value.strip() else ()
-    return tuple(dict.fromkeys(name.strip() for name in value))
-
-
-def is_pattern(name: str) -> bool:
-    """Whether a name in `TALLY_INTAKE_TOPICS` is a regular expression: it holds what no topic's name can hold."""
-    return not _NAME.fullmatch(name)
-
-
-def parse_moment(value: Any) -> float:
-    """Seconds since the epoch of an RFC 3339 time."""
-    if isinstance(value, float):
-        return value
+def version() -> str:
+    """The version of Tally that is installed."""
     try:
-        moment = datetime.fromisoformat(str(value))
-    except ValueError:
-        raise ValueError("must be a time like 2026-11-21T07:00:00Z") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return metadata.version("tally")
+    except metadata.PackageNotFoundError:  # its sources are run as they are
+        return "(not installed)"
 
 
-def _parse_start(value: Any) -> str | float:
-    return value if value in ("earliest", "latest") else parse_moment(value)
-
-
+Topic = Annotated[str, AfterValidator(check_topic)]
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 
 
@@ -93,7 +67,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TALLY_", extra="ignore", frozen=True)
 
-    kafka_bootstrap_servers: str = Field("127.0.0.1:9092", description="comma list of brokers")
+    kafka_bootstrap_servers: Annotated[str, AfterValidator(check_servers)] = Field(
+        "127.0.0.1:9092", description="comma list of brokers"
+    )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="how the brokers are reached"
     )
@@ -103,22 +79,31 @@ class Settings(BaseSettings):
     kafka_sasl_username: str | None = Field(None, description="user, with SASL")
     kafka_sasl_password: str | None = Field(None, description="password, with SASL", repr=False)
     kafka_ssl_cafile: Path | None = Field(None, description="certificates that the brokers are checked with")
-    app_id: str = Field("tally", pattern=r"^[A-Za-z0-9._-]{1,100}$", description="group, and prefix of internal topics")
-    web_host: str = Field("127.0.0.1", description="where the worker's web server listens")
-    web_port: int = Field(6066, ge=0, le=65535, description="its port")
-    advertised_url: str | None = Field(None, description="where other workers reach it (http://host:port when unset)")
-    request_topic: str = Field("inference-requests", description="canonical topic of requests")
-    response_topic: str = Field("inference-responses", description="canonical topic of responses")
-    feedback_topic: str = Field("inference-feedback", description="canonical topic of feedback")
+    kafka_ssl_certfile: Path | None = Field(
+        None, description="certificate that the worker shows, where brokers ask for one (PEM, with its chain)"
+    )
+    kafka_ssl_keyfile: Path | None = Field(None, description="its key (PEM), where that is not in the same file")
+    kafka_ssl_key_password: str | None = Field(None, description="password of that key", repr=False)
+    app_id: str = Field("tally", description="group, and prefix of internal topics")
+    web_host: Annotated[str, AfterValidator(check_listen_host)] = Field(
+        "127.0.0.1", description="where the worker's web server listens"
+    )
+    web_port: int = Field(6066, ge=1, le=65535, description="its port")
+    advertised_url: Annotated[str, AfterValidator(check_url)] | None = Field(
+        None, description="where other workers reach it (http://host:port when unset)"
+    )
+    request_topic: Topic = Field("inference-requests", description="canonical topic of requests")
+    response_topic: Topic = Field("inference-responses", description="canonical topic of responses")
+    feedback_topic: Topic = Field("inference-feedback", description="canonical topic of feedback")
     intake_topics: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_names)] = Field(
         (), description="topics in any dialect that are read in: comma list of names and regular expressions"
     )
-    log_topic: str | None = Field(
+    log_topic: Topic | None = Field(
         None, description="topic of joined records; unset is `inference-log` with Elasticsearch, else off"
     )
     partitions: int = Field(8, ge=1, le=10000, description="partitions of topics that it creates")
-    replication: int = Field(-1, description="their replication; -1 is the broker's default")
-    start: Annotated[str | float, BeforeValidator(_parse_start)] = Field(
+    replication: int = Field(-1, le=32767, description="their replication; -1 is the broker's default")
+    start: Annotated[str | float, BeforeValidator(parse_start)] = Field(
         "earliest", description="earliest, latest or a time; holds for the first start only"
     )
     session_timeout: Duration = Field(10.0, description="after which a silent worker's partitions are given away")
@@ -142,7 +127,7 @@ class Settings(BaseSettings):
     )
     max_models: int = Field(1000, ge=1, description="models that a partition may know")
     max_label_length: int = Field(200, ge=1, description="characters of a class text")
-    elasticsearch_url: str | None = Field(
+    elasticsearch_url: Annotated[str, AfterValidator(check_nodes)] | None = Field(
         None, description="where documents are written, like https://elasticsearch:9200 (a comma list names more nodes)"
     )
     elasticsearch_api_key: str | None = Field(None, description="API key (id:key in base64)", repr=False)
@@ -170,44 +155,24 @@ class Settings(BaseSettings):
             return {**given, "log_topic": "inference-log"}
         return given
 
-    @field_validator("kafka_bootstrap_servers")
+    @field_validator("*", mode="before")
     @classmethod
-    def _servers(cls, value: str) -> str:
-        if not all(_SERVER.fullmatch(server) for server in value.split(",")):
-            raise ValueError("must be a comma list like kafka-1:9092,kafka-2:9092")
+    def _texts(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str) and (value.strip() or info.field_name != "intake_topics"):
+            return check_text(value)
         return value
 
-    @field_validator("request_topic", "response_topic", "feedback_topic", "log_topic")
+    @field_validator("app_id", mode="before")
     @classmethod
-    def _topic(cls, value: str | None) -> str | None:
-        if value is not None and not _TOPIC.fullmatch(value):
-            raise ValueError("must be 1 to 249 letters, digits, dots, dashes and underscores")
-        return value
-
-    @field_validator("elasticsearch_url")
-    @classmethod
-    def _elasticsearch(cls, value: str | None) -> str | None:
-        if value is not None and "@" in value:
-            raise ValueError(
-                "must be without credentials: they belong in TALLY_ELASTICSEARCH_USERNAME and "
-                "TALLY_ELASTICSEARCH_PASSWORD, or in TALLY_ELASTICSEARCH_API_KEY"
-            )
-        if value is not None and not all(_NODE.fullmatch(node) for node in value.split(",")):
-            raise ValueError("must be a URL like https://elasticsearch:9200, or a comma list of such")
+    def _app_id(cls, value: Any) -> Any:
+        if not _APP_ID.fullmatch(str(value)):
+            raise ValueError("must be 1 to 100 letters, digits, dots, dashes and underscores")
         return value
 
     @field_validator("intake_topics")
     @classmethod
-    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if is_pattern(name):
-                try:
-                    re.compile(name)
-                except re.error as error:
-                    raise ValueError(f"{name} is no topic's name and no regular expression ({error})") from None
-            if len(name.split()) != 1 or len(name) > 249:
-                raise ValueError(r"must be a comma list of topics like seldon,model-.*\.outputs")
-        return value
+    def _sources(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(check_source(name) for name in value)
 
     @field_validator("replication")
     @classmethod
@@ -216,11 +181,32 @@ class Settings(BaseSettings):
             raise ValueError("must be -1 (the broker's default) or at least 1")
         return value
 
-    @field_validator("exchange_retention", "window_retention", "max_body")
+    @field_validator("start")
     @classmethod
-    def _positive(cls, value: float) -> float:
-        if value < 1:
-            raise ValueError("must be at least 1")
+    def _start(cls, value: str | float) -> str | float:
+        if isinstance(value, float) and value > time.time() + _AHEAD_SECONDS:
+            raise ValueError("must be a time that has passed, or earliest or latest")
+        return value
+
+    @field_validator("exchange_retention", "window_retention")
+    @classmethod
+    def _retention(cls, value: float) -> float:
+        if not 1 <= value <= _LONGEST_SECONDS:
+            raise ValueError("must be between 1s and 3650d")
+        return value
+
+    @field_validator("scrape_interval")
+    @classmethod
+    def _interval(cls, value: float) -> float:
+        if value > 3600:
+            raise ValueError("must be at most 1h")
+        return value
+
+    @field_validator("max_body")
+    @classmethod
+    def _body(cls, value: int) -> int:
+        if not 1 <= value <= 1 << 30:
+            raise ValueError("must be between 1 and 1024MiB")
         return value
 
     @field_validator("session_timeout")
@@ -230,34 +216,81 @@ class Settings(BaseSettings):
             raise ValueError("must be between 1s and 5m")
         return value
 
+    @field_validator("http_token")
+    @classmethod
+    def _token(cls, value: str | None) -> str | None:
+        if value is not None and value != value.strip():
+            raise ValueError("begins or ends with a blank, which no header can bring: take it out")
+        return value
+
     @model_validator(mode="after")
     def _fits(self) -> "Settings":
-        topics = (self.request_topic, self.response_topic, self.feedback_topic)
-        if len(set(topics)) != 3:
-            raise ValueError("TALLY_REQUEST_TOPIC, TALLY_RESPONSE_TOPIC and TALLY_FEEDBACK_TOPIC must differ")
+        wrong = [*self._misfits_of_kafka(), *self._misfits_of_topics(), *self._misfits_of_windows(), *self._misfits()]
+        if wrong:
+            raise ValueError("\n".join(wrong))
+        return self
+
+    def _misfits_of_kafka(self) -> Iterator[str]:
+        """What is set of TLS and of users, against the protocol."""
+        protocol = self.kafka_security_protocol
+        of_sasl, of_tls = self._names_given("kafka_sasl_"), self._names_given("kafka_ssl_")
+        with_user, with_tls = protocol.startswith("SASL"), protocol.endswith("SSL")
+        if with_user and not (self.kafka_sasl_username and self.kafka_sasl_password):
+            yield "TALLY_KAFKA_SASL_USERNAME and TALLY_KAFKA_SASL_PASSWORD are needed with SASL"
+        if of_sasl and not with_user:
+            better = "SASL_SSL" if with_tls or of_tls else "SASL_SSL, or SASL_PLAINTEXT where brokers have no TLS"
+            yield f"{_are(of_sasl)} for a user, and TALLY_KAFKA_SECURITY_PROTOCOL={protocol} sends none: set {better}"
+        if of_tls and not with_tls:
+            better = "SASL_SSL" if with_user or of_sasl else "SSL"
+            yield f"{_are(of_tls)} for TLS, and TALLY_KAFKA_SECURITY_PROTOCOL={protocol} does without: set {better}"
+        if self.kafka_ssl_certfile is None:
+            for name in ("kafka_ssl_keyfile", "kafka_ssl_key_password"):
+                if getattr(self, name) is not None:
+                    yield f"{PREFIX}{name.upper()} needs TALLY_KAFKA_SSL_CERTFILE, the certificate that the key is of"
+
+    def _names_given(self, beginning: str) -> list[str]:
+        """The settings of this kind that are set, as they are written."""
+        names = sorted(name for name in self.model_fields_set if name.startswith(beginning))
+        return [f"{PREFIX}{name.upper()}" for name in names if getattr(self, name) is not None]
+
+    def _misfits_of_topics(self) -> Iterator[str]:
+        by_setting = {
+            f"TALLY_{kind.upper()}_TOPIC": getattr(self, f"{kind}_topic")
+            for kind in ("request", "response", "feedback", "log")
+        }
+        of_app = {self.exchanges_topic, self.panes_topic, self.dead_letters_topic}
+        seen: dict[str, str] = {}
+        for setting, topic in by_setting.items():
+            if topic in seen:
+                yield f"{seen[topic]} and {setting} must differ: both name {topic}"
+            elif topic in of_app:
+                yield f"{setting} must not name {topic}: that topic is for what Tally notes of its own"
+            elif topic is not None:
+                seen[topic] = setting
         for name in self.intake_topics:
             if name in self.own_topics:
-                raise ValueError(f"TALLY_INTAKE_TOPICS must not name {name}: Tally writes that topic itself")
+                yield f"TALLY_INTAKE_TOPICS must not name {name}: Tally writes that topic itself"
+
+    def _misfits_of_windows(self) -> Iterator[str]:
         if len({window.name for window in self.windows}) != len(self.windows):
-            raise ValueError("TALLY_WINDOWS names a window twice")
+            yield "TALLY_WINDOWS names a window twice"
         for window in self.windows:
-            if window.seconds < self.pane_seconds:
-                raise ValueError(f"TALLY_WINDOWS: {window.name} is shorter than a pane of {self.pane_seconds} s")
             fine = window.seconds <= FINE_KEPT * self.pane_seconds
             pane = self.pane_seconds if fine else self.pane_seconds * COARSE_PANES
-            if window.seconds % pane:
-                raise ValueError(f"TALLY_WINDOWS: {window.name} is no multiple of its panes of {pane} s")
-            if not fine and window.seconds > self.window_retention:
-                raise ValueError(f"TALLY_WINDOWS: {window.name} is longer than TALLY_WINDOW_RETENTION")
-        if self.kafka_security_protocol.startswith("SASL") and not (
-            self.kafka_sasl_username and self.kafka_sasl_password
-        ):
-            raise ValueError("TALLY_KAFKA_SASL_USERNAME and TALLY_KAFKA_SASL_PASSWORD are needed with SASL")
+            if window.seconds < self.pane_seconds:
+                yield f"TALLY_WINDOWS: {window.name} is shorter than a pane of {self.pane_seconds} s"
+            elif window.seconds % pane:
+                yield f"TALLY_WINDOWS: {window.name} is no multiple of its panes of {pane} s"
+            elif not fine and window.seconds > self.window_retention:
+                yield f"TALLY_WINDOWS: {window.name} is longer than TALLY_WINDOW_RETENTION"
+
+    def _misfits(self) -> Iterator[str]:
         if (self.elasticsearch_username is None) != (self.elasticsearch_password is None):
-            raise ValueError("TALLY_ELASTICSEARCH_USERNAME and TALLY_ELASTICSEARCH_PASSWORD are needed together")
+            yield "TALLY_ELASTICSEARCH_USERNAME and TALLY_ELASTICSEARCH_PASSWORD are needed together"
         if self.elasticsearch_api_key is not None and self.elasticsearch_username is not None:
-            raise ValueError("TALLY_ELASTICSEARCH_API_KEY and TALLY_ELASTICSEARCH_USERNAME exclude each other")
-        return self
+            yield "TALLY_ELASTICSEARCH_API_KEY and TALLY_ELASTICSEARCH_USERNAME exclude each other"
+        if self.data_dir is not None and self.data_dir.exists() and not self.data_dir.is_dir():
+            yield f"TALLY_DATA_DIR: {self.data_dir} is a file and must be a folder"
 
     @property
     def topics(self) -> tuple[str, str, str]:
@@ -308,36 +341,37 @@ class Settings(BaseSettings):
     @property
     def url(self) -> str:
         """Where other workers reach this one."""
-        return (self.advertised_url or f"http://{self.web_host}:{self.web_port}").rstrip("/")
+        host = f"[{self.web_host}]" if ":" in self.web_host else self.web_host
+        return (self.advertised_url or f"http://{host}:{self.web_port}").rstrip("/")
 
 
 def load_settings(**changes: Any) -> Settings:
-    """The settings of this process. Raises `SettingsError` with one sentence for the first wrong one."""
-    _refuse_misspelt(os.environ)
+    """The settings of this process. Raises `SettingsError` with a sentence for each that is wrong."""
+    wrong = [*unknown_names(os.environ, Settings.model_fields)]
     try:
-        return Settings(**changes)
+        settings = Settings(**changes)
     except ValidationError as error:
-        raise SettingsError(sentence_about(error, "TALLY_")) from None
+        wrong += _sentences_about(error)
+    if wrong:
+        raise SettingsError("\n".join(wrong))
+    return settings
 
 
-def _refuse_misspelt(names: Iterable[str]) -> None:
-    """Of the other TALLY_ names some are nobody's mistake: Kubernetes makes TALLY_PORT of a Service named tally."""
-    known = [f"TALLY_{name.upper()}" for name in Settings.model_fields]
-    for name in sorted(names):
-        if name.upper().startswith("TALLY_") and name.upper() not in known:
-            meant = get_close_matches(name.upper(), known, n=1, cutoff=_MISSPELT)
-            if meant:
-                raise SettingsError(f"{name} is no setting: {meant[0]} may be meant.")
+def _sentences_about(error: ValidationError) -> Iterator[str]:
+    """What is wrong, a sentence for each setting that names it, with no secret."""
+    for fault in error.errors():
+        reason = str(fault["msg"]).removeprefix("Value error, ")
+        if not fault["loc"]:
+            yield from (f"{line}." for line in reason.splitlines())
+            continue
+        place = str(fault["loc"][0])
+        given = str(fault["input"])
+        secret = any(word in place for word in ("password", "token", "api_key")) or "@" in given
+        shown = given if len(given) <= _SHOWN else given[:_SHOWN] + "…"
+        got = "" if secret or not given.strip() else f" (got {shown!r})"
+        yield f"{PREFIX}{place.upper()}: {reason[:1].lower()}{reason[1:]}{got}."
 
 
-def sentence_about(error: ValidationError, prefix: str) -> str:
-    """The first thing that is wrong, as a sentence that names it, with the prefix before its name, and no secret."""
-    first = error.errors()[0]
-    reason = str(first["msg"]).removeprefix("Value error, ")
-    place = ".".join(str(word) for word in first["loc"] if isinstance(word, (str, int)) and "[" not in str(word))
-    if not place:
-        return f"{reason}."
-    name = f"{prefix}{place.upper()}" if prefix else place
-    secret = any(word in place for word in ("password", "token", "api_key")) or "@" in str(first["input"])
-    given = "" if secret else f" (got {first['input']!r})"
-    return f"{name}: {reason[:1].lower()}{reason[1:]}{given}."
+def _are(names: list[str]) -> str:
+    """`A is`, or `A, B are`."""
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'}"

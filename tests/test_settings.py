@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from app.core.counts.panes import Window
-from app.settings import Settings, SettingsError, load_settings, parse_duration, parse_size
+from app.setting_values import parse_duration, parse_size
+from app.settings import Settings, SettingsError, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +60,10 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+NUMBERS = ("WEB_PORT", "PARTITIONS", "EPOCH_MS", "PANE_SECONDS", "MAX_CLASSES", "MAX_MODELS", "MAX_LABEL_LENGTH")
+DURATIONS = ("SESSION_TIMEOUT", "EXCHANGE_RETENTION", "WINDOW_RETENTION", "SCRAPE_INTERVAL", "WINDOWS")
+
+
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_the_defaults(name: str) -> None:
     assert getattr(load_settings(), name) == DEFAULTS[name]
@@ -72,7 +77,11 @@ def test_every_setting_has_one_line_of_meaning() -> None:
     ("name", "text", "value"),
     [
         ("KAFKA_BOOTSTRAP_SERVERS", "a:9092,b:9092", "a:9092,b:9092"),
-        ("WEB_PORT", "0", 0),
+        ("KAFKA_BOOTSTRAP_SERVERS", "a:9092, [::1]:9093", "a:9092,[::1]:9093"),
+        ("KAFKA_SECURITY_PROTOCOL", "SSL", "SSL"),
+        ("WEB_HOST", "::", "::"),
+        ("ADVERTISED_URL", "https://tally.example/worker-0", "https://tally.example/worker-0"),
+        ("ELASTICSEARCH_URL", "http://a:9200, https://b", "http://a:9200,https://b"),
         ("PARTITIONS", "64", 64),
         ("REPLICATION", "3", 3),
         ("START", "latest", "latest"),
@@ -102,6 +111,10 @@ def test_a_setting_from_the_environment(monkeypatch: pytest.MonkeyPatch, name: s
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
+        ("TALLY_PARTITION", "TALLY_PARTITIONS"),
+        ("TALLY_PORT", "TALLY_WEB_PORT"),
+        ("TALLY_WEBB_PORT", "TALLY_WEB_PORT"),
+        ("TALLY_KAFKA_SSL_KEY_FILE", "TALLY_KAFKA_SSL_KEYFILE"),
         ("TALLY_ELASTISEARCH_URL", "TALLY_ELASTICSEARCH_URL"),
         ("TALLY_KAFKA_BOOTSTRAP_SERVER", "TALLY_KAFKA_BOOTSTRAP_SERVERS"),
         ("tally_windows_retention", "TALLY_WINDOW_RETENTION"),
@@ -114,25 +127,113 @@ def test_a_misspelt_setting_is_told(monkeypatch: pytest.MonkeyPatch, name: str, 
     assert str(caught.value) == f"{name} is no setting: {meant} may be meant."
 
 
+def test_a_name_that_is_like_no_setting_is_told_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TALLY_XYZ", "")
+    with pytest.raises(SettingsError, match=r"^TALLY_XYZ is no setting: `tally check` lists them; unset it\.$"):
+        load_settings()
+
+
+@pytest.mark.parametrize("service", ["TALLY", "TALLY_WORKERS", "TALLY_2"])
 @pytest.mark.parametrize(
-    "name",
-    ["TALLY_PORT", "TALLY_SERVICE_HOST", "TALLY_SERVICE_PORT_HTTP", "TALLY_PORT_6066_TCP_ADDR", "TALLY_TEST_BROKER"],
+    ("name", "value"),
+    [
+        ("SERVICE_HOST", "10.96.0.7"),
+        ("SERVICE_PORT", "6066"),
+        ("SERVICE_PORT_HTTP", "6066"),
+        ("SERVICE_PORT_HTTP_METRICS", "6066"),
+        ("PORT", "tcp://10.96.0.7:6066"),
+        ("PORT_6066_TCP", "tcp://10.96.0.7:6066"),
+        ("PORT_6066_TCP_PROTO", "tcp"),
+        ("PORT_6066_TCP_PORT", "6066"),
+        ("PORT_6066_TCP_ADDR", "10.96.0.7"),
+    ],
 )
-def test_a_variable_of_somebody_elses_is_left_alone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv(name, "1")
+def test_what_kubernetes_sets_for_a_service_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, service: str, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"{service}_{name}", value)
     load_settings()
+
+
+def test_what_the_tests_set_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TALLY_TEST_BROKER", "127.0.0.1:9092")
+    load_settings()
+
+
+def test_all_that_is_wrong_is_told_at_once_each_in_its_own_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TALLY_PARTITION", "4")
+    with pytest.raises(SettingsError) as caught:
+        from_environment(monkeypatch, WEB_PORT="http", PANE_SECONDS="0")
+    names = [sentence.split()[0].rstrip(":") for sentence in str(caught.value).splitlines()]
+    assert names == ["TALLY_PARTITION", "TALLY_WEB_PORT", "TALLY_PANE_SECONDS"]
+    monkeypatch.delenv("TALLY_PARTITION")
+    for name in ("WEB_PORT", "PANE_SECONDS"):
+        monkeypatch.delenv(f"TALLY_{name}")
+    with pytest.raises(SettingsError) as caught:
+        from_environment(monkeypatch, WINDOWS="90s,125m", ELASTICSEARCH_USERNAME="me", KAFKA_SASL_USERNAME="me")
+    assert len(str(caught.value).splitlines()) == 4
 
 
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        *(
+            (f"{name.upper()}", text)
+            for name in Settings.model_fields
+            if name != "intake_topics"
+            for text in ("", " \t")
+        ),
+        *((name.upper(), "a\nb") for name in Settings.model_fields),
+        *((name.upper(), "\udcff") for name in Settings.model_fields),
+        *((name, text) for name in NUMBERS for text in ("-1", "1e3", "nan", "0x10", "9" * 5000, "1 2", "\u0665")),
+        *((name, text) for name in DURATIONS for text in ("10", "-1s", "nan", "s", "1e3s", "9" * 400 + "d", "\u0665s")),
+        *(
+            (name, text)
+            for name in ("START", "NOW")
+            for text in ("1969-12-31T00:00:00Z", "0001-01-01", "9" * 20, "24:00")
+        ),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka:"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka:0"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka:65536"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "http://kafka:9092"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092,"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092;kafka:9093"),
+        ("KAFKA_SECURITY_PROTOCOL", "ssl"),
+        ("WEB_HOST", "http://0.0.0.0"),
+        ("WEB_HOST", "0.0.0.0/24"),
+        ("ADVERTISED_URL", "worker-0:6066"),
+        ("ADVERTISED_URL", "ftp://worker-0"),
+        ("ADVERTISED_URL", "http://"),
+        ("ADVERTISED_URL", "http://worker-0:70000"),
+        ("ADVERTISED_URL", "http://me:secret@worker-0"),
+        ("ELASTICSEARCH_URL", "elasticsearch:9200"),
+        ("ELASTICSEARCH_URL", "http://one:9200,two:9200"),
+        ("ELASTICSEARCH_URL", "http://one:99999"),
+        ("ELASTICSEARCH_DAILY", "2"),
+        ("HTTP_TOKEN", " sesame"),
+        ("START", "2999-01-01T00:00:00Z"),
+        ("REPLICATION", "32768"),
+        ("EXCHANGE_RETENTION", "3651d"),
+        ("SCRAPE_INTERVAL", "2h"),
+        ("MAX_BODY", "1025MiB"),
+        ("MAX_BODY", "1e3"),
+        ("WINDOWS", "90.5s"),
+        ("REQUEST_TOPIC", ".."),
+        ("LOG_TOPIC", "inference-requests"),
+        ("LOG_TOPIC", "tally-panes"),
+        ("FEEDBACK_TOPIC", "tally-dead-letters"),
+        ("REQUEST_TOPIC", "größe"),
+        ("INTAKE_TOPICS", ".."),
+        ("INTAKE_TOPICS", "a{99999999999}"),
+        ("DATA_DIR", __file__),
         ("KAFKA_SECURITY_PROTOCOL", "TLS"),
         ("KAFKA_SASL_MECHANISM", "GSSAPI"),
         ("APP_ID", "my app"),
         ("APP_ID", ""),
         ("WEB_PORT", "http"),
         ("WEB_PORT", "65536"),
-        ("WEB_PORT", "-1"),
+        ("WEB_PORT", "0"),
         ("PARTITIONS", "0"),
         ("PARTITIONS", "many"),
         ("REPLICATION", "-2"),
@@ -193,6 +294,7 @@ def test_a_wrong_setting_is_named_in_one_sentence(monkeypatch: pytest.MonkeyPatc
     assert sentence.endswith(".")
     assert "\n" not in sentence
     assert "pydantic" not in sentence.lower()
+    assert len(sentence) < 400
 
 
 @pytest.mark.parametrize("name", ["my-requests", "responses", "feedback", "one-exchanges", "one-panes", "joined"])
@@ -210,10 +312,62 @@ def test_sasl_needs_a_user_and_a_password(monkeypatch: pytest.MonkeyPatch) -> No
     assert settings.kafka_sasl_password == "s3cret"  # noqa: S105
 
 
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"KAFKA_SASL_PASSWORD": "x"},
+            (
+                "TALLY_KAFKA_SASL_PASSWORD is for a user, and TALLY_KAFKA_SECURITY_PROTOCOL=PLAINTEXT sends none: "
+                "set SASL_SSL, or SASL_PLAINTEXT where brokers have no TLS."
+            ),
+        ),
+        (
+            {"KAFKA_SASL_USERNAME": "me", "KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_SECURITY_PROTOCOL": "SSL"},
+            (
+                "TALLY_KAFKA_SASL_MECHANISM, TALLY_KAFKA_SASL_USERNAME are for a user, and "
+                "TALLY_KAFKA_SECURITY_PROTOCOL=SSL sends none: set SASL_SSL."
+            ),
+        ),
+        (
+            {"KAFKA_SSL_CAFILE": "ca.pem"},
+            "TALLY_KAFKA_SSL_CAFILE is for TLS, and TALLY_KAFKA_SECURITY_PROTOCOL=PLAINTEXT does without: set SSL.",
+        ),
+        (
+            {
+                "KAFKA_SSL_CERTFILE": "me.pem",
+                "KAFKA_SASL_USERNAME": "me",
+                "KAFKA_SASL_PASSWORD": "x",
+                "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+            },
+            (
+                "TALLY_KAFKA_SSL_CERTFILE is for TLS, and TALLY_KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT does without: "
+                "set SASL_SSL."
+            ),
+        ),
+        (
+            {"KAFKA_SSL_KEYFILE": "me.key", "KAFKA_SECURITY_PROTOCOL": "SSL"},
+            "TALLY_KAFKA_SSL_KEYFILE needs TALLY_KAFKA_SSL_CERTFILE, the certificate that the key is of.",
+        ),
+        (
+            {"KAFKA_SSL_KEY_PASSWORD": "x", "KAFKA_SECURITY_PROTOCOL": "SSL"},
+            "TALLY_KAFKA_SSL_KEY_PASSWORD needs TALLY_KAFKA_SSL_CERTFILE, the certificate that the key is of.",
+        ),
+    ],
+)
+def test_what_is_set_of_users_and_tls_fits_the_protocol(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], sentence: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        from_environment(monkeypatch, **settings)
+    assert str(caught.value) == sentence
+
+
 def test_no_secret_is_ever_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = {"KAFKA_SASL_PASSWORD": "p4ssw0rd", "HTTP_TOKEN": "t0k3n"}
-    settings = from_environment(monkeypatch, KAFKA_SASL_USERNAME="me", **secrets)
-    for wrong in ({"WEB_PORT": "x"}, {"WEB_PORT": "1", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "WINDOWS": "90s"}):
+    protocol = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}
+    settings = from_environment(monkeypatch, KAFKA_SASL_USERNAME="me", **protocol, **secrets)
+    for wrong in ({"WEB_PORT": "x"}, {"WEB_PORT": "1", "WINDOWS": "90s"}, {"HTTP_TOKEN": " t0k3n"}):
         with pytest.raises(SettingsError) as error:
             from_environment(monkeypatch, **wrong)
         assert not any(secret in str(error.value) for secret in secrets.values())
@@ -231,6 +385,7 @@ def test_what_follows_from_the_settings() -> None:
     assert settings.intake_group == "shop-intake"
     assert settings.url == "http://127.0.0.1:7000"
     assert load_settings(advertised_url="http://worker-0:6066/").url == "http://worker-0:6066"
+    assert load_settings(web_host="::1").url == "http://[::1]:6066"
     assert settings.limits.retention_seconds == 60
     assert (settings.clock.pane_seconds, settings.clock.retention_seconds) == (30, 25 * 3600)
 

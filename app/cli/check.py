@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 
 from app.cli.client import run
+from app.cli.documents import older_sentence, problem_of_elasticsearch
 from app.cli.groups import (
     Group,
     empty_changelogs,
@@ -19,17 +20,20 @@ from app.cli.groups import (
     standstill,
     unread_partitions,
 )
+from app.cli.refused import refused_sentence
 from app.cli.screen import counted, screen, table
 from app.cli.workers import ask_workers, problems_of
 from app.core.counts.panes import Window
-from app.exporters.elasticsearch import client
 from app.models_file import load_rulebook
-from app.settings import Settings, SettingsError, is_pattern, load_settings, parse_duration
+from app.setting_values import parse_duration
+from app.settings import Settings, SettingsError, load_settings
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.topics import (
     admin_client,
     describe_cluster,
     find_sources,
+    missing_sentence,
+    missing_sources,
     topic_notes,
     topic_problems,
     topics_of,
@@ -45,11 +49,11 @@ def check() -> bool:
     try:
         _print_rules(console, settings)
     except SettingsError as error:
-        problems.append(str(error))
+        problems += str(error).splitlines()
     try:
         problems += run(_check_kafka(console, settings))
     except SetupError as error:
-        problems.append(str(error))
+        problems += str(error).splitlines()
     if settings.elasticsearch_url is not None:
         problems += _check_elasticsearch(console, settings)
     console.print()
@@ -61,7 +65,7 @@ def check() -> bool:
 
 def _check_elasticsearch(console: Console, settings: Settings) -> list[str]:
     try:
-        said = run(client.problem(settings))
+        said = run(problem_of_elasticsearch(settings))
     except SettingsError as error:
         said = str(error)
     if said is None:
@@ -140,18 +144,29 @@ async def _check_kafka(console: Console, settings: Settings) -> list[str]:
             changelogs = {name: cluster.partitions[name] for name in names if name in cluster.partitions}
             problems += more_partitions(settings, group, changelogs)
             problems += await empty_changelogs(settings, group, changelogs)
+        letters = cluster.partitions.get(settings.dead_letters_topic)
+        if letters is not None:
+            console.print(f"Refused: {await refused_sentence(settings, letters)}", soft_wrap=True)
         if settings.intake_topics:
             sources = await find_sources(admin, settings)
-            console.print(f"Intake:  {_sources_sentence(settings, sources)}", soft_wrap=True)
+            console.print(f"Intake:  {_sources_sentence(sources)}", soft_wrap=True)
+            for name in missing_sources(settings, sources):
+                console.print(f"Note:    {missing_sentence(name)}", soft_wrap=True)
             problems += await _check_reader(console, admin, settings, "the intake", settings.intake_group, sources)
         if settings.elasticsearch_url is not None and settings.log_topic in cluster.partitions:
             joined = {settings.log_topic: cluster.partitions[settings.log_topic]}
             console.print(f"Joined:  {settings.log_topic}, for the documents in Elasticsearch", soft_wrap=True)
             name = settings.documents_group
             problems += await _check_reader(console, admin, settings, "the document writer", name, joined)
+            if settings.request_topic in cluster.partitions:
+                older = await older_sentence(settings, cluster.partitions)
+                if older is not None:
+                    console.print(f"Note:    {older}", soft_wrap=True)
         panes = cluster.partitions.get(settings.panes_topic)
-        if isinstance(group, Group) and group.members and panes is not None:
-            said = await ask_workers(settings, panes)
+        if isinstance(group, Group) and not group.members:
+            console.print("Worker:  none runs: start one with `tally worker`", soft_wrap=True)
+        elif isinstance(group, Group) and panes is not None:
+            said = await ask_workers(settings, panes, group.addresses)
             for worker in said:
                 what = "does not answer from here" if worker.problems is None else "answers"
                 console.print(f"Worker:  {worker.url} {what}", soft_wrap=True)
@@ -177,9 +192,7 @@ async def _check_reader(
     return list(standstill(group, role, moves=moves))
 
 
-def _sources_sentence(settings: Settings, sources: Mapping[str, int]) -> str:
-    """What the intake reads. A topic that does not exist yet is no problem: it is waited for."""
+def _sources_sentence(sources: Mapping[str, int]) -> str:
+    """What the intake reads."""
     found = ", ".join(f"{topic} ({counted(count, 'partition')})" for topic, count in sources.items())
-    awaited = [name for name in settings.intake_topics if not is_pattern(name) and name not in sources]
-    waits = f"; does not exist yet and is waited for: {', '.join(awaited)}" if awaited else ""
-    return f"reads {found or 'no topic so far'}{waits}"
+    return f"reads {found or 'no topic so far'}"

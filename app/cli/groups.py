@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocol
@@ -28,7 +29,8 @@ class Group:
     """A consumer group: its state as Kafka names it, how many members it has, which partitions they have been given.
 
     `committed` are its offsets, `lag` is how many events of each topic are behind them, None before the first commit.
-    `counted` are the partitions whose offsets a worker has committed together with its state.
+    `counted` are the partitions whose offsets a worker has committed together with its state; `addresses` are where the
+    workers among its members say that they can be asked.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Group:
     committed: Mapping[TopicPartition, int]
     lag: Mapping[str, int] | None
     counted: frozenset[int] = frozenset()
+    addresses: frozenset[str] = frozenset()
 
     @property
     def behind(self) -> int:
@@ -155,7 +158,14 @@ async def _find(admin: AIOKafkaAdminClient, settings: Settings, name: str, parti
     given = frozenset(tp for member in group["members"] for tp in _given(member))
     lag = await _lag(settings, partitions, committed)
     counted = frozenset(tp.partition for tp, (_, beside) in offsets.items() if beside == COMMITTED_BY_TALLY)
-    return Group(name, group["state"], len(group["members"]), given, committed, lag, counted)
+    addresses = frozenset(url for member in group["members"] for url in _addresses(member["member_metadata"]))
+    return Group(name, group["state"], len(group["members"]), given, committed, lag, counted, addresses)
+
+
+def _addresses(raw: bytes) -> Iterator[str]:
+    """Where a worker can be asked, by what Faust's assignor tells of it; nothing of other members of groups."""
+    with contextlib.suppress(ValueError, LookupError, TypeError):
+        yield str(orjson.loads(ConsumerProtocol.METADATA.decode(raw).user_data)["url"])
 
 
 def _given(member: Mapping[str, Any]) -> list[TopicPartition]:

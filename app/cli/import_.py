@@ -41,7 +41,8 @@ from app.core.clock import format_time
 from app.core.dialects.history import FIELDS, KINDS, LeftOut, StoredDocument, events_of
 from app.core.events import Kind
 from app.exporters.elasticsearch.client import connect, sentence
-from app.settings import Settings, load_settings, parse_moment
+from app.setting_values import parse_moment
+from app.settings import Settings, load_settings
 from app.worker.kafka.client import SetupError, unreachable
 
 #: How long Elasticsearch keeps a snapshot for the next question.

@@ -18,7 +18,8 @@ from app.cli.groups import reader as offsets_reader
 from app.cli.reading import Reader
 from app.core.events import Reason
 from app.core.letters import Done, Letter, read_done, read_letter
-from app.settings import Settings, parse_moment
+from app.setting_values import parse_moment
+from app.settings import Settings
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.metadata import RETENTION, TopicFacts
 from app.worker.kafka.topics import admin_client, describe_cluster

@@ -20,6 +20,7 @@ from app.core.clock import format_time, parse_time
 from app.core.dialects.plain import Event, base_puid, canonical_feedback, is_puid
 from app.core.events import RefusedError
 from app.core.payloads.bodies import parse_reward
+from app.core.payloads.loosejson import dumps
 
 #: What a file may say, and the names of its columns where no option says others.
 COLUMNS: Final = {"puid": "puid", "label": "label", "reward": "reward", "time": "time", "row": "row"}
@@ -223,7 +224,12 @@ class Statements:
                 canonical_feedback({"puid": "-", "label": label}, _NOW, self._longest)
             except RefusedError as refused:
                 raise LineError(f"cannot be used: {refused.detail}") from None
-        return b'"truth":{"data":{"ndarray":%b}}' % orjson.dumps(label if type(label) is list else [label])
+        rows = label if type(label) is list else [label]
+        try:
+            written = orjson.dumps(rows)
+        except orjson.JSONEncodeError:  # a number beyond 64 bits
+            written = dumps(rows)
+        return b'"truth":{"data":{"ndarray":%b}}' % written
 
     def _event(self, puid: str, row: int | None, leg: tuple[str, ...], value: bytes, moment: bytes) -> Event:
         base = base_puid(puid) if "-item-" in puid else puid

@@ -23,7 +23,8 @@ from app.core.rules import Rulebook
 from app.core.stats import Stats
 from app.core.wire.partitioning import partition_of
 from app.core.wire.records import Record, pack_headers
-from app.settings import Settings, is_pattern, load_settings
+from app.setting_values import is_pattern
+from app.settings import Settings, load_settings
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.topics import admin_client, describe_cluster, find_sources
 

@@ -17,7 +17,10 @@ from app.worker.kafka.topics import (
     check_topics,
     describe_cluster,
     ensure_topics,
+    find_sources,
     letters_transactional_id,
+    missing_sentence,
+    missing_sources,
     topics_of,
     transactional_ids,
 )
@@ -31,6 +34,11 @@ def create() -> None:
     for topic in topics_of(settings):
         partitions = counted(found[topic.name].partitions, "partition")
         print(f"{'exists ' if topic.name in before else 'created'} {topic.name}, {partitions}")
+    sources = run(_sources(settings))
+    for name, count in sources.items():
+        print(f"source  {name}, {counted(count, 'partition')}")
+    for name in missing_sources(settings, sources):
+        print(f"missing {name}: {missing_sentence(name)}")
 
 
 def print_yaml() -> None:
@@ -102,7 +110,14 @@ def show() -> None:
     console.print(f"Consumer group:            {settings.app_id}", soft_wrap=True)
     if settings.intake_topics:
         console.print(f"Intake's group:            {settings.intake_group}", soft_wrap=True)
-        console.print(f"Intake's topics:           {', '.join(settings.intake_topics)}", soft_wrap=True)
+        console.print(f"Intake's sources:          {', '.join(settings.intake_topics)}", soft_wrap=True)
+        if found is not None:
+            sources = run(_sources(settings))
+            there = ", ".join(f"{name} ({counted(count, 'partition')})" for name, count in sources.items())
+            console.print(f"  of which there are:      {there or 'none'}", soft_wrap=True)
+            notes += [missing_sentence(name) for name in missing_sources(settings, sources)]
+    if settings.elasticsearch_url and settings.log_topic:
+        console.print(f"Document writer's group:   {settings.documents_group}", soft_wrap=True)
     ids_of_workers = f"{ids[0]}" + (f" to {ids[-1]}" if len(ids) > 1 else "")
     console.print(f"Transactional ids:         {ids_of_workers}", soft_wrap=True)
     console.print(f"Of `tally dead-letters`:   {letters_transactional_id(settings)}", soft_wrap=True)
@@ -129,3 +144,10 @@ def _listed(words: Sequence[str]) -> str:
 async def _look(settings: Settings) -> Cluster:
     async with admin_client(settings) as admin:
         return await describe_cluster(admin, [topic.name for topic in topics_of(settings)])
+
+
+async def _sources(settings: Settings) -> dict[str, int]:
+    if not settings.intake_topics:
+        return {}
+    async with admin_client(settings) as admin:
+        return await find_sources(admin, settings)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
 import aiohttp
@@ -25,11 +25,14 @@ class Said(NamedTuple):
     problems: list[str] | None
 
 
-async def ask_workers(settings: Settings, partitions: int) -> list[Said]:
-    """What each worker that owns a partition says; none where nobody can be found in time."""
+async def ask_workers(settings: Settings, partitions: int, members: Collection[str]) -> list[Said]:
+    """What each worker says: the members of the group, by their addresses, also one that could load no partition.
+
+    Where the group does not tell them, those who own a partition; none where nobody can be found in time.
+    """
     try:
         async with asyncio.timeout(_READING_SECONDS):
-            urls = await addresses(settings, partitions)
+            urls = members or await addresses(settings, partitions)
     except (SetupError, TimeoutError):
         return []
     timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 from app.settings import Settings
 from app.worker.kafka.client import SetupError
 
+#: The options of `quiet` that a consumer does not know.
+_OF_PRODUCERS = ("partitioner", "linger.ms")
+
 Client = Any  # confluent_kafka.Producer, of a library that publishes no types
 
 
@@ -46,6 +49,21 @@ def find_broker(settings: Settings) -> Broker:
     return Broker(where, client, where)
 
 
+def count_records(broker: Broker, settings: Settings, topics: Sequence[str]) -> int:
+    """How many records have ever been written to these topics, by whomever."""
+    library = client_library()
+    options = _options(settings) | {"bootstrap.servers": broker.address, "group.id": settings.app_id}
+    consumer = library.Consumer({name: value for name, value in options.items() if name not in _OF_PRODUCERS})
+    try:
+        return sum(
+            consumer.get_watermark_offsets(library.TopicPartition(topic, number), timeout=5)[1]
+            for topic in topics
+            for number in broker.client.list_topics(topic, timeout=5).topics[topic].partitions
+        )
+    finally:
+        consumer.close()
+
+
 def remove_traces(settings: Settings, topics: Sequence[str]) -> bool:
     """Delete these topics, and the group of these settings where it can be. Returns whether the topics are gone."""
     library = client_library()
@@ -64,10 +82,14 @@ def remove_traces(settings: Settings, topics: Sequence[str]) -> bool:
 
 
 def _options(settings: Settings) -> dict[str, Any]:
+    key = settings.kafka_ssl_keyfile or settings.kafka_ssl_certfile
     given = {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "security.protocol": settings.kafka_security_protocol,
         "ssl.ca.location": settings.kafka_ssl_cafile and str(settings.kafka_ssl_cafile),
+        "ssl.certificate.location": settings.kafka_ssl_certfile and str(settings.kafka_ssl_certfile),
+        "ssl.key.location": key and str(key),
+        "ssl.key.password": settings.kafka_ssl_key_password,
     }
     if settings.kafka_security_protocol.startswith("SASL"):
         given |= {

@@ -1,7 +1,7 @@
 """What the demo has produced and what Tally has counted, in the same terms."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,21 +24,39 @@ class Counts:
             self.rewards[sent.leg] += 1
 
     @property
+    def legs(self) -> Collection[Leg]:
+        """All that have a response or a reward."""
+        return self.responses.keys() | self.rewards.keys()
+
+    @property
     def exchanges(self) -> int:
         """Request ids: each is answered once by the current model."""
         return sum(number for leg, number in self.responses.items() if leg.predictor == PREDICTOR[CURRENT])
 
 
-def counted_in(report: Mapping[str, Any]) -> Counts:
-    """The counts in an answer of `/api/models`."""
+def counted_in(report: Mapping[str, Any], legs: Collection[Leg]) -> Counts:
+    """The counts of these legs in an answer of `/api/models`: whoever tries the demo may bring others."""
     counts = Counts()
     for model in report["models"]:
         leg = Leg(model["model_namespace"], model["model_service"], model["predictor"], model["model"])
+        if leg not in legs:
+            continue
         if responses := model["exchanges"]["response"]:
             counts.responses[leg] += responses
         if rewards := model["windows"]["total"]["rewards"]:
             counts.rewards[leg] += rewards
     return counts
+
+
+def is_counted(produced: Counts, counted: Counts, others: int) -> bool:
+    """Whether what was produced is counted: exactly, as long as nobody else has sent an event.
+
+    Each of somebody else's events can make a difference of one, where it concerns a request id of the demo.
+    """
+    differences = 0
+    for ours, theirs in ((produced.responses, counted.responses), (produced.rewards, counted.rewards)):
+        differences += sum(abs(ours[leg] - theirs[leg]) for leg in ours.keys() | theirs.keys())
+    return differences <= others
 
 
 def comparison(produced: Counts, counted: Counts) -> str:

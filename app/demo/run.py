@@ -15,12 +15,15 @@ from types import FrameType
 from typing import Any
 
 from app.demo import embedded
-from app.demo.broker import Broker, find_broker, remove_traces
-from app.demo.counts import Counts, comparison, counted_in
+from app.demo.broker import Broker, count_records, find_broker, remove_traces
+from app.demo.correction import correct, sentences_about
+from app.demo.counts import Counts, comparison, counted_in, is_counted
+from app.demo.guard import Guard
 from app.demo.recordings import load_recordings
 from app.demo.screen import LAST, Report, Screen
-from app.demo.traffic import Sent, Traffic
+from app.demo.traffic import Mistake, Sent, Traffic
 from app.demo.workers import WorkerProcess, choose_port, stop_workers, worker_environment
+from app.demo.worse import Looks, Worse
 from app.settings import Settings, load_settings
 from app.worker.ending import EXIT_FAILED
 from app.worker.kafka.client import SetupError
@@ -30,6 +33,9 @@ TICK_SECONDS = 0.05
 LOOK_SECONDS = 1.0
 START_SECONDS = 60
 SETTLE_SECONDS = 30
+#: Counts that have not changed for so long will not.
+STAND_SECONDS = 2.0
+CORRECT_AFTER_SECONDS = 15
 #: So many events at most wait for the broker's answer.
 MOST_UNANSWERED = 10_000
 
@@ -65,18 +71,27 @@ def _run(stack: ExitStack, screen: Screen, ending: "Ending", seconds: float | No
     topics = [topic.name for topic in topics_of(settings)]
     broker = find_broker(given) if real else embedded.start_broker(topics)
     screen.say(f"Broker:  {broker.about}")
+    if port != given.web_port:
+        screen.say(f"Port {given.web_port} is taken: port {port} is used.")
+    environment = worker_environment(own | {"kafka_bootstrap_servers": broker.address})
+    guard = stack.enter_context(Guard(environment))
     if real:
         stack.callback(_clean_up, settings, topics, screen)
+        for topic in topics:
+            guard.tell("topic", topic)
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tally-demo-", ignore_cleanup_errors=True))
-    environment = worker_environment(own | {"kafka_bootstrap_servers": broker.address})
+    guard.tell("folder", folder)
     workers: list[WorkerProcess] = []
     stack.callback(stop_workers, workers, lambda: ending.is_urgent)
     ports = [port, choose_port(given.web_host, 0, insist=False)] if real else [port]
-    workers += [WorkerProcess(given.web_host, number, environment, Path(folder)) for number in ports]
+    for number in ports:
+        worker = WorkerProcess(given.web_host, number, environment, Path(folder))
+        guard.tell("worker", worker.pid)
+        workers.append(worker)
     screen.say("Starting a worker …" if len(ports) == 1 else f"Starting {len(ports)} workers …")
     if not _wait_until_ready(workers, settings, ending):
         return True
-    return Demo(broker, workers, settings, screen, ending).run(seconds)
+    return Demo(broker, workers, settings, screen, ending, guard).run(seconds)
 
 
 def _own_settings(given: Settings, app_id: str) -> dict[str, str]:
@@ -125,7 +140,13 @@ class Demo:
     """The traffic, and a look at the numbers every second."""
 
     def __init__(
-        self, broker: Broker, workers: list[WorkerProcess], settings: Settings, screen: Screen, ending: "Ending"
+        self,
+        broker: Broker,
+        workers: list[WorkerProcess],
+        settings: Settings,
+        screen: Screen,
+        ending: "Ending",
+        guard: Guard,
     ) -> None:
         self.produced = Counts()
         self._broker = broker
@@ -133,10 +154,14 @@ class Demo:
         self._settings = settings
         self._screen = screen
         self._ending = ending
+        self._guard = guard
         self._topics = dict(zip(("request", "response", "feedback"), settings.topics, strict=True))
         self._traffic = Traffic(load_recordings(), time.time())
         self._taking_over_since: float | None = None
-        self._drift_said = self._correction_said = False
+        self._looks = Looks()
+        self._said_worse: set[str] = set()
+        self._delivered_events = self._corrected_events = 0
+        self._drift_said = self._correction_done = False
 
     @property
     def _living(self) -> list[WorkerProcess]:
@@ -160,8 +185,11 @@ class Demo:
         passed = time.monotonic() - begin
         report = self._settle()
         self._screen.show_last(report, passed)
+        self._looks.add(time.time(), report)
+        for name, worse in self._looks.worse().items():
+            self._screen.say(_worse_sentence(name, worse))
         self._screen.say(f"After {passed:.0f} s: {self._verdict(report)}.")
-        return counted_in(report) == self.produced or self._ending.is_urgent
+        return self._is_counted(report) or self._ending.is_urgent
 
     # -- traffic ------------------------------------------------------------------------------------------------------
 
@@ -180,22 +208,45 @@ class Demo:
 
     def _delivered(self, sent: Sent, error: Any, _message: Any) -> None:
         if error is None:
+            self._delivered_events += 1
             self.produced.add(sent)
 
     def _settle(self) -> Report:
         """With the traffic paused, wait until all that was produced is counted; the report that says so."""
         end = time.monotonic() + SETTLE_SECONDS
+        before: Counts | None = None
+        changed_at = time.monotonic()
         while True:
             unanswered = self._broker.client.flush(TICK_SECONDS)
             report = self._report()
-            settled = not unanswered and counted_in(report) == self.produced
-            if settled or time.monotonic() > end or self._ending.is_urgent:
+            counted = counted_in(report, self.produced.legs)
+            if counted != before:
+                before, changed_at = counted, time.monotonic()
+            # What somebody else has sent may make a difference that stays.
+            stands = time.monotonic() - changed_at > STAND_SECONDS and self._is_counted(report)
+            if not unanswered and (counted == self.produced or stands):
+                return report
+            if time.monotonic() > end or self._ending.is_urgent:
                 return report
             time.sleep(TICK_SECONDS)
 
+    def _is_counted(self, report: Report) -> bool:
+        counted = counted_in(report, self.produced.legs)
+        return counted == self.produced or is_counted(self.produced, counted, self._others())
+
+    def _others(self) -> int:
+        """How many events somebody else has sent to the demo's topics."""
+        written = count_records(self._broker, self._settings, self._settings.topics)
+        return max(0, written - self._delivered_events - self._corrected_events)
+
     def _verdict(self, report: Report) -> str:
-        counted = counted_in(report)
-        return f"{comparison(self.produced, counted)}: {'equal' if counted == self.produced else 'NOT EQUAL'}"
+        counted, others = counted_in(report, self.produced.legs), self._others()
+        yours = f"{others} event{'' if others == 1 else 's'} of yours"
+        if counted == self.produced:
+            verdict = f"equal, and {yours}" if others else "equal"
+        else:
+            verdict = f"equal but for {yours}" if self._is_counted(report) else "NOT EQUAL"
+        return f"{comparison(self.produced, counted)}: {verdict}"
 
     # -- what is shown ------------------------------------------------------------------------------------------------
 
@@ -213,22 +264,32 @@ class Demo:
         return next((report for report in reports if report is not None), {"models": []})
 
     def _look(self, seconds: float) -> None:
-        self._screen.show(self._report(), seconds)
+        report = self._report()
+        self._looks.add(time.time(), report)
+        self._screen.show(report, seconds)
         if time.time() >= self._traffic.drift_at and not self._drift_said:
             self._drift_said = True
             self._screen.say(
                 "From now on breast-cancer's first input arrives in a wrong scale: "
                 "its current model fails, the shadow does not mind."
             )
+        for name, worse in self._looks.worse().items():
+            if name not in self._said_worse:
+                self._said_worse.add(name)
+                self._screen.say(_worse_sentence(name, worse))
         mistake = self._traffic.last_mistake
-        if mistake is not None and not self._correction_said:
-            self._correction_said = True
-            body = f'{{"puid": "{mistake.puid}", "label": {mistake.predicted}}}'
-            self._screen.say(
-                f"A label was wrong after all ({mistake.predicted}, not {mistake.label})? Correct it, "
-                f"and one row moves in the confusion:\n  curl {self._living[0].url}/feedback "
-                f"-H 'content-type: application/json' -d '{body}'"
-            )
+        if mistake is not None and seconds >= CORRECT_AFTER_SECONDS and not self._correction_done:
+            self._correction_done = True
+            self._correct(mistake)
+
+    def _correct(self, mistake: Mistake) -> None:
+        """Correct a label while the traffic is paused, and show what that changes."""
+        self._settle()
+        worker = self._living[0]
+        correction = correct(worker, mistake, self._report)
+        if correction is not None:
+            self._corrected_events += 1
+            self._screen.say(sentences_about(correction, worker.url))
 
     # -- workers that die ---------------------------------------------------------------------------------------------
 
@@ -246,13 +307,22 @@ class Demo:
 
     def _mourn(self, worker: WorkerProcess) -> None:
         worker.mourned = True
+        self._guard.tell("gone", worker.pid)
         if not self._living:
             raise FailedError(f"The last worker {worker.end}")
         self._taking_over_since = time.monotonic()
-        so_far = comparison(self.produced, counted_in(self._report()))
+        so_far = comparison(self.produced, counted_in(self._report(), self.produced.legs))
         self._screen.say(f"Worker {worker.pid} {worker.end}; so far {so_far}.")
         if worker is self._workers[0]:
             self._screen.say(f"Page:    {self._living[0].url}/")
+
+
+def _worse_sentence(name: str, worse: Worse) -> str:
+    since = time.strftime("%H:%M:%S", time.localtime(worse.since))
+    return (
+        f"{name} got worse, by {worse.before - worse.after:.0%} of its answers: {worse.before:.0%} were right by the "
+        f"labels that came before {since}, {worse.after:.0%} by the {worse.judged} that came since."
+    )
 
 
 class Ending:

@@ -41,6 +41,7 @@ class Sent(NamedTuple):
 class Mistake(NamedTuple):
     """A puid on which the current model was judged wrong, with the class that it predicted."""
 
+    leg: Leg
     puid: str
     label: int
     predicted: int
@@ -103,7 +104,7 @@ class Traffic:
         right = predicted == row["label"]
         feedback = {"reward": int(right), "truth": {"data": {"ndarray": [row["label"]]}}}
         leg = Leg(recording["namespace"], recording["service"], PREDICTOR[CURRENT], CURRENT)
-        mistake = None if right else Mistake(puid, row["label"], predicted)
+        mistake = None if right else Mistake(leg, puid, row["label"], predicted)
         self._plan(at, Kind.FEEDBACK, leg, puid, feedback, mistake)
         if self._chance.random() < MIRRORED_SHARE:
             shadow = leg._replace(predictor=PREDICTOR[SHADOW], model=SHADOW)

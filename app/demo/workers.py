@@ -32,7 +32,7 @@ class WorkerProcess:
         own = {"TALLY_WEB_PORT": str(port), "TALLY_DATA_DIR": str(folder / f"worker-{port}")}
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "app", "worker", "--log-level", "WARNING"],
+                [sys.executable, "-P", "-m", "app", "worker", "--log-level", "WARNING"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -76,13 +76,25 @@ class WorkerProcess:
 
     def ask(self, path: str) -> Any:
         """The JSON at a path, None where there is no good answer."""
+        status, body = self._request("GET", path)
+        try:
+            return orjson.loads(body) if status == 200 else None
+        except orjson.JSONDecodeError:
+            return None
+
+    def give_feedback(self, body: Any) -> bool:
+        """Send a feedback. Returns whether Kafka has it."""
+        return self._request("POST", "/feedback", orjson.dumps(body))[0] == 202
+
+    def _request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """The status and the body of an answer; 0 where there is none."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=ASK_SECONDS)
         try:
-            connection.request("GET", path)
+            connection.request(method, path, body)
             reply = connection.getresponse()
-            return orjson.loads(reply.read()) if reply.status == 200 else None
-        except (OSError, http.client.HTTPException, orjson.JSONDecodeError):
-            return None
+            return reply.status, reply.read()
+        except (OSError, http.client.HTTPException):
+            return 0, b""
         finally:
             connection.close()
 

@@ -1,7 +1,7 @@
 """One function puts the worker together: Faust's app, the lane, the feed, the web server."""
 
 import asyncio
-import logging
+import errno
 import tempfile
 import time
 from collections.abc import Mapping
@@ -32,10 +32,8 @@ from app.worker.kafka.topics import ensure_topics, topic_notes, topics_of
 from app.worker.kafka.watch import TopicWatch
 from app.worker.lane.feed import Feed
 from app.worker.lane.lane import Lane
+from app.worker.life import LIFE
 from app.worker.running import Running
-
-log = logging.getLogger(__name__)
-
 
 _WATCH_SECONDS: Final = 0.2
 #: How often a worker that its group refuses tries again.
@@ -59,6 +57,7 @@ class Worker(faust.App):  # type: ignore[misc]
 
     async def on_start(self) -> None:
         """Check the topics, then start what reads and writes; Faust's services (group membership first) follow."""
+        LIFE.begin(self.settings)
         try:
             topics = await ensure_topics(self.settings)
             running = self._put_together(topics)
@@ -66,8 +65,7 @@ class Worker(faust.App):  # type: ignore[misc]
             give_up(error)
         asyncio.get_running_loop().set_exception_handler(on_unhandled)
         self.running = running
-        for note in topic_notes(topics_of(self.settings), topics, self.settings):
-            log.warning("%s", note)
+        LIFE.note(topic_notes(topics_of(self.settings), topics, self.settings))
         await running.start()
         self.add_future(guarded("the feed of the counts", running.feed.run()))
         self.add_future(guarded("the watch over the topics", running.topics.run()))
@@ -80,6 +78,7 @@ class Worker(faust.App):  # type: ignore[misc]
             await self.running.stop()
         await self.web.api.close()
         await super().on_stop()
+        LIFE.end()
 
     def _put_together(self, topics: Mapping[str, TopicFacts]) -> Running:
         """All that the settings ask for, not started yet. Raises `SettingsError` where one of them cannot be used."""
@@ -188,8 +187,9 @@ class Pages(Web):  # type: ignore[misc]
         try:
             await super().start_server()
         except OSError as error:
+            setting = "TALLY_WEB_PORT" if error.errno == errno.EADDRINUSE else "TALLY_WEB_HOST and TALLY_WEB_PORT"
             where = f"{self.app.conf.web_bind}:{self.app.conf.web_port}"
-            give_up(SetupError(f"TALLY_WEB_PORT: cannot listen on {where} ({error.strerror})."))
+            give_up(SetupError(f"{setting}: cannot listen on {where} ({error.strerror})."))
 
 
 def _credentials(settings: Settings) -> Any:

@@ -11,6 +11,8 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from app.worker.life import LIFE
+
 log = logging.getLogger(__name__)
 
 EXIT_SETUP: Final = 2
@@ -19,15 +21,27 @@ EXIT_FAILED: Final = 3
 _APP: Final = str(Path(__file__).parent.parent)
 
 
+def lines_about(error: Exception) -> str:
+    """What an error says, as the user is told: a line for each sentence."""
+    return "\n".join(f"tally: {line}" for line in str(error).splitlines())
+
+
 def give_up(error: Exception) -> NoReturn:
-    """End the process with one sentence: the world must change before a restart helps."""
-    print(f"tally: {error}", file=sys.stderr, flush=True)
+    """End the process with a sentence: the world must change before a restart helps."""
+    if lasted := LIFE.lasted():
+        log.info("Tally stops%s: something around it must change", lasted)
+    print(lines_about(error), file=sys.stderr, flush=True)
     os._exit(EXIT_SETUP)
 
 
 def fail(what: str, error: BaseException | None) -> NoReturn:
     """End the process with one sentence: a part of it has failed that it cannot do without."""
-    log.critical("%s ended (%s): this worker stops, its partitions go to others; start it again", what, named(error))
+    log.critical(
+        "%s ended (%s): this worker stops%s, its partitions go to others; start it again",
+        what,
+        named(error),
+        LIFE.lasted(),
+    )
     log.debug("%s ended", what, exc_info=error)
     os._exit(EXIT_FAILED)
 

@@ -1,5 +1,6 @@
 """Running a worker as a process."""
 
+import signal
 import sys
 from functools import cache
 from typing import Any
@@ -7,8 +8,9 @@ from typing import Any
 from app.models_file import load_rulebook
 from app.settings import SettingsError, load_settings
 from app.worker.build import Worker, build
-from app.worker.ending import EXIT_SETUP
+from app.worker.ending import EXIT_SETUP, lines_about
 from app.worker.kafka.client import SetupError
+from app.worker.life import LIFE
 
 
 @cache
@@ -18,7 +20,7 @@ def worker_of_process() -> Worker:
         settings = load_settings()
         worker = build(settings, load_rulebook(settings.config))
     except (SettingsError, SetupError) as error:
-        print(f"tally: {error}", file=sys.stderr)
+        print(lines_about(error), file=sys.stderr)
         raise SystemExit(EXIT_SETUP) from None
     return worker
 
@@ -29,8 +31,16 @@ def run_worker(level: str = "INFO") -> int:
     import mode.loop
 
     mode.loop.use("uvloop")
+
+    class Process(faust.Worker):  # type: ignore[misc]
+        """The process of the worker, which remembers by which signal it is ended."""
+
+        def _schedule_shutdown(self, number: signal.Signals) -> None:
+            LIFE.ask_to_end(number)
+            super()._schedule_shutdown(number)
+
     worker = worker_of_process()
-    service: Any = faust.Worker(worker, loglevel=level, logging_config=_logging(level), redirect_stdouts=False)
+    service: Any = Process(worker, loglevel=level, logging_config=_logging(level), redirect_stdouts=False)
     try:
         service.execute_from_commandline()
     except SystemExit as ended:

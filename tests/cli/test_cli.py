@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,11 @@ def test_help_names_every_command_and_exit_code() -> None:
     )
     assert set(COMMANDS) <= set(main.commands)
     assert re.findall(r"^    (\d)  ", text, re.MULTILINE) == ["0", "1", "2", "3"]
+
+
+def test_the_version_is_told_without_any_setting() -> None:
+    result = tally("--version", TALLY_PARTITIONS="many")
+    assert (result.stdout, result.exit_code) == (f"tally {metadata.version('tally')}\n", 0)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -115,6 +121,41 @@ def test_a_feedback_that_says_nothing_useful_is_refused(arguments: tuple[str, ..
 
 def test_a_row_is_named_once() -> None:
     assert_sentence(tally("feedback", "p-item-3", "--row", "1", "--label", "1"), "p-item-3 names a row already: .*")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("chekc",), "No such command 'chekc'"),
+        (("--wrong",), "No such option: --wrong"),
+        (("worker", "--log-level", "loud"), "Invalid value for '--log-level'"),
+        (("worker", "--log-level"), "Option '--log-level' requires an argument"),
+        (("worker", "x"), "Got unexpected extra argument (x)"),
+        (("check", "--yaml"), "No such option: --yaml"),
+        (("topics", "--creat"), "No such option: --creat"),
+        (("topics", "x"), "Got unexpected extra argument (x)"),
+        *(
+            (("demo", "--seconds", text), "Invalid value for '--seconds'")
+            for text in ("0", "-1", "nan", "x", "", "1e400")
+        ),
+        (("send",), "Missing argument 'FILE'"),
+        (("send", "a", "b"), "Got unexpected extra argument (b)"),
+        (("send", "--topic"), "Option '--topic' requires an argument"),
+        *((("feedback", "p", "--row", text), "Invalid value for '--row'") for text in ("-1", "x", "1.5", "9" * 30)),
+        (("feedback", "p", "--label"), "Option '--label' requires an argument"),
+        *((("tail", "-n", text), "Invalid value for '-n'") for text in ("0", "x", "1e3", "", "9" * 30)),
+        *((("dead-letters", "list", "-n", text), "Invalid value for '-n'") for text in ("0", "x", "9" * 30)),
+        (("dead-letters", "lst"), "No such command 'lst'"),
+        (("import",), "Missing option '--from-elasticsearch'"),
+    ],
+)
+def test_what_is_wrong_of_the_command_line_is_one_sentence(arguments: tuple[str, ...], said: str) -> None:
+    assert_sentence(tally(*arguments), rf"{re.escape(said)}.*: see `tally[ a-z-]* --help`\.")
+
+
+@pytest.mark.parametrize("arguments", [(), ("dead-letters",)])
+def test_who_gives_no_command_is_shown_all_of_them(arguments: tuple[str, ...]) -> None:
+    assert "Commands:" in tally(*arguments).output
 
 
 def test_a_bug_is_no_sentence() -> None:
@@ -330,7 +371,7 @@ def test_check_shows_every_setting_and_where_it_comes_from_but_no_secret(tmp_pat
         TALLY_NOW="2026-11-21T07:00:00Z",
         TALLY_WINDOWS="5m,1h",
         TALLY_HTTP_TOKEN="sesame",  # noqa: S106
-        TALLY_KAFKA_SASL_PASSWORD="sesame",  # noqa: S106
+        TALLY_ELASTICSEARCH_API_KEY="sesame",
         TALLY_CONFIG=str(rules),
     )
     rows = {row[0]: row[1:] for line in result.stdout.splitlines() if (row := line.split())}
@@ -342,7 +383,7 @@ def test_check_shows_every_setting_and_where_it_comes_from_but_no_secret(tmp_pat
     assert rows["TALLY_WINDOWS"] == ["5m,1h", "environment"]
     assert rows["TALLY_SELDON_SERIES"] == ["true", "default"]
     assert rows["TALLY_DATA_DIR"] == ["unset", "default"]
-    assert rows["TALLY_HTTP_TOKEN"] == rows["TALLY_KAFKA_SASL_PASSWORD"] == ["set", "environment"]
+    assert rows["TALLY_HTTP_TOKEN"] == rows["TALLY_ELASTICSEARCH_API_KEY"] == ["set", "environment"]
     assert "sesame" not in result.output
     assert re.search(r"^Rules: .*models\.yaml, 1 entry for models, digest [0-9a-f]+$", result.stdout, re.MULTILINE)
 

@@ -73,7 +73,7 @@ def test_a_label_of_csv_is_the_value_that_it_says(text: str, value: Any) -> None
 @given(
     st.none()
     | st.booleans()
-    | st.integers(-(1 << 63), 1 << 63)
+    | st.integers(-(1 << 80), 1 << 80)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(codec="utf-8"), max_size=20)
     | st.lists(st.integers(0, 3) | st.none(), min_size=1, max_size=3).filter(any),
@@ -187,7 +187,6 @@ def test_times_are_read_as_files_have_them(value: Any, micros: int | None) -> No
         ("label", b"\xff", "has a label that is no UTF-8"),
         ("label", "x" * 201, "cannot be used: a class text of 201 characters"),
         ("label", Decimal("Infinity"), "has the label Infinity"),
-        ("label", Decimal(1 << 70), "cannot be used: "),
         ("label", ["x" * 100] * 100, "says more than the 9000 bytes of TALLY_MAX_BODY"),
         ("reward", "good", "cannot be used: the reward is 'good'; it must be a number up to 1e9"),
         ("reward", 1e10, "cannot be used: the reward is beyond 1e9"),

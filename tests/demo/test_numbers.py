@@ -6,7 +6,7 @@ import pytest
 
 from app.core.dialects.plain import Event
 from app.core.events import Kind, Leg
-from app.demo.counts import Counts, comparison, counted_in
+from app.demo.counts import Counts, comparison, counted_in, is_counted
 from app.demo.screen import Line, Screen, lines_of
 from app.demo.traffic import Sent
 
@@ -58,8 +58,8 @@ def test_mirrored_rewards_are_copies_and_exchanges_are_what_the_current_model_an
     produced.add(sent(Kind.RESPONSE, CURRENT, "q"))
     assert (produced.exchanges, produced.rewards.total()) == (2, 1)
     report = {"models": [model(CURRENT, responses=2, rewards=1), model(SHADOW, responses=1)]}
-    assert counted_in(report) == produced
-    assert comparison(produced, counted_in(report)) == (
+    assert counted_in(report, produced.legs) == produced
+    assert comparison(produced, counted_in(report, produced.legs)) == (
         "produced 2 exchanges, counted 2; produced 1 rewards, counted 1"
     )
 
@@ -68,5 +68,25 @@ def test_counts_differ_where_one_leg_does() -> None:
     produced = Counts()
     for leg in (CURRENT, SHADOW):
         produced.add(sent(Kind.RESPONSE, leg))
-    assert counted_in({"models": [model(CURRENT, responses=2)]}) != produced
-    assert counted_in({"models": []}) == Counts()
+    assert counted_in({"models": [model(CURRENT, responses=2)]}, produced.legs) != produced
+    assert counted_in({"models": []}, produced.legs) == Counts()
+
+
+def test_what_somebody_else_sends_is_not_the_demos_and_makes_no_difference() -> None:
+    produced = Counts()
+    for number in range(5):
+        produced.add(sent(Kind.RESPONSE, CURRENT, str(number)))
+    strange = model(Leg("models", "iris", "", ""), responses=0, rewards=2)
+    counted = counted_in({"models": [model(CURRENT, responses=5), strange]}, produced.legs)
+    assert counted == produced
+    for responses, rewards, others, fine in (
+        (5, 0, 0, True),
+        (4, 0, 0, False),
+        (6, 0, 0, False),
+        (5, 1, 0, False),
+        (5, 1, 1, True),
+        (6, 1, 1, False),
+        (4, 1, 2, True),
+    ):
+        counted = counted_in({"models": [model(CURRENT, responses=responses, rewards=rewards)]}, produced.legs)
+        assert is_counted(produced, counted, others) == fine

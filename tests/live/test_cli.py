@@ -186,6 +186,13 @@ def test_send_ends_at_a_topic_that_does_not_exist(tally: Tally) -> None:
     assert len(tally.records(tally.requests)) == 1
 
 
+@pytest.mark.parametrize("name", ["", " ", "a b", "größe", "..", "a" * 250, "a,b", "a/b"])
+def test_a_name_that_no_topic_can_have_is_one_sentence(tally: Tally, name: str) -> None:
+    line = json.dumps({"key": "k", "payload": "p"}).encode()
+    assert "opic" in tally.refuses("send", "--topic", name, "-", given=line)
+    assert "opic" in tally.refuses("tail", "--topic", name)
+
+
 def test_send_says_what_kafka_refuses(tally: Tally) -> None:
     line = json.dumps({"topic": tally.requests, "key": "k", "payload": "p" * 3_000_000}).encode()
     assert re.fullmatch(
@@ -342,6 +349,66 @@ def test_check_sees_brokers_topics_and_how_far_behind_the_group_is(tally: Tally)
     assert f"{tally.id}, Empty, 0 members; {behind}\n" in tally.says("check")
 
 
+def test_check_and_topics_tell_of_sources_that_do_not_exist(tally: Tally) -> None:
+    sources = f"{tally.id}-nowhere,{tally.requests}x.*"
+    for shown in (tally.says("check", INTAKE_TOPICS=sources), tally.says("topics", "--create", INTAKE_TOPICS=sources)):
+        (line,) = (line for line in shown.splitlines() if "does not exist" in line)
+        assert f"Topic {tally.id}-nowhere of TALLY_INTAKE_TOPICS does not exist" in line
+    assert f"{tally.id}-nowhere" not in asyncio.run(_topics(tally.bootstrap))
+    asyncio.run(_create(tally.bootstrap, {f"{tally.id}-nowhere": 3}))
+    created = tally.says("topics", "--create", INTAKE_TOPICS=sources)
+    assert f"source  {tally.id}-nowhere, 3 partitions\n" in created
+    assert f"reads {tally.id}-nowhere (3 partitions)\n" in tally.says("check", INTAKE_TOPICS=sources)
+    assert "does not exist" not in created
+
+
+def test_check_counts_what_was_refused_and_says_where_nobody_works(tally: Tally) -> None:
+    shown = tally.says("check")
+    assert f"Refused: nothing in {tally.id}-dead-letters\n" in shown
+    assert "Worker:  none runs: start one with `tally worker`\n" in shown
+    letters = [
+        {"topic": f"{tally.id}-dead-letters", "key": str(n), "payload": "x", "headers": ["reason", reason]}
+        for n, reason in enumerate(["bad-json"] * 3 + ["no-puid", "made-up"])
+    ]
+    tally.says("send", "-", given="\n".join(map(json.dumps, letters)).encode())
+    assert (
+        f"Refused: 5 in {tally.id}-dead-letters (bad-json 3, no-puid 1, of no reason that Tally gives 1); see "
+        "`tally dead-letters list`\n"
+    ) in tally.says("check")
+
+
+def test_check_says_how_many_predictions_are_older_than_the_documents(
+    tally: Tally, elasticsearch: servers.Elasticsearch
+) -> None:
+    tally.settings |= {"ELASTICSEARCH_URL": elasticsearch.url, "LOG_TOPIC": f"{tally.id}-log"}
+    tally.says("topics", "--create")
+    line = json.dumps({"topic": tally.requests, "key": "21", "payload": "p"}).encode() + b"\n"
+    tally.says("send", "-", given=line * 3)
+    assert "joined records began" not in tally.says("check")
+    joined = json.dumps({"topic": f"{tally.id}-log", "key": "21", "payload": "{}"}).encode()
+    time.sleep(0.01)
+    tally.says("send", "-", given=joined)
+    tally.says("send", "-", given=line * 2)
+    found = re.search(
+        rf"^Note:    (\d) requests in {tally.requests} came before the joined records began \(2.* UTC\): ",
+        tally.run("check").stdout.decode(),
+        re.MULTILINE,
+    )
+    assert found
+    assert found[1] == "3"
+
+
+def test_check_says_what_to_start_where_elasticsearch_is_away(tally: Tally) -> None:
+    away = f"http://127.0.0.1:{servers.free_port()}"
+    tally.settings |= {"ELASTICSEARCH_URL": away, "LOG_TOPIC": f"{tally.id}-log"}
+    tally.says("topics", "--create")
+    run = tally.run("check")
+    assert run.returncode == 2
+    (problem,) = (line for line in run.stdout.decode().splitlines() if line.startswith("- "))
+    assert problem.startswith(f"- Elasticsearch at {away} cannot be reached (")
+    assert problem.endswith("). Start it, or set TALLY_ELASTICSEARCH_URL to where it is.")
+
+
 # -- a broker that creates topics by itself, and asks who is there ----------------------------------------------------
 
 
@@ -398,6 +465,8 @@ def test_the_rights_that_topics_lists_are_enough_and_needed(guarded: tuple[serve
     assert sender.says("send", "-", given=line) == "sent 1 event to 1 topic\n"
     sender.says("feedback", "21", "--label", "1")
     assert "not there yet" in worker.says("check")
+    tally.says("send", "-", given=letter)
+    assert "Refused: not known (" in worker.says("check")  # a worker writes them and need not read them
 
     assert "is forbidden here" in stranger.refuses("topics", "--create")
     assert "may write nothing there" in stranger.refuses("send", "-", given=line)
@@ -421,7 +490,7 @@ def test_the_rights_that_topics_lists_are_enough_and_needed(guarded: tuple[serve
     assert worker.refuses("topics", "--create", KAFKA_SASL_MECHANISM="SCRAM-SHA-256") == (
         f"{address} does not take the mechanism SCRAM-SHA-256: set TALLY_KAFKA_SASL_MECHANISM to one that it takes."
     )
-    assert worker.refuses("topics", "--create", KAFKA_SECURITY_PROTOCOL="PLAINTEXT") == (
+    assert tally.refuses("topics", "--create", KAFKA_BOOTSTRAP_SERVERS=address) == (
         f"{address} is a Kafka broker that hangs up on a client without a user: set "
         "TALLY_KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT, TALLY_KAFKA_SASL_MECHANISM, …_USERNAME and …_PASSWORD."
     )

@@ -28,6 +28,10 @@ MODELS = {
     for service in ("breast-cancer", "iris")
     for predictor, model, version in (("default", "current", "1.4"), ("shadow", "shadow", "2.0"))
 }
+CORRECTED = re.compile(
+    r"A label was wrong after all\..*\n  (curl .*)\n  puid (\S+): label (\d) before, (\d) now\n"
+    r"  \S+/default/current: (\d+) rows right and (\d+) wrong before, (\d+) and (\d+) now"
+)
 T = TypeVar("T")
 
 
@@ -86,6 +90,17 @@ class Demo:
         assert list(self._folder.iterdir()) == []
         return code
 
+    def end_within(self, seconds: float) -> int:
+        """The same, where somebody else has to clean up, who may take so long."""
+        code = self._process.wait(5)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and (
+            any(child.is_running() for child in self._children) or any(self._folder.iterdir())
+        ):
+            time.sleep(0.1)
+        assert code == self.end()
+        return code
+
     def kill(self) -> None:
         """Leave nothing of a demo that did not end by itself."""
         if self._process.poll() is None:
@@ -132,19 +147,26 @@ def test_without_a_broker_it_brings_its_own_and_shows_four_models_soon(start: Ca
     assert models.keys() == MODELS
     assert {key[0]: model["task"] for key, model in models.items()} == {"breast-cancer": "binary", "iris": "multiclass"}
 
-    command = shlex.split(demo.said(r"curl .*")[0])
+    corrected = demo.said(CORRECTED.pattern)
+    command = shlex.split(corrected[1])
     target, body = command[1], command[command.index("-d") + 1]
-    assert target == f"{url}feedback"
-    puid, label = json.loads(body)["puid"], json.loads(body)["label"]
+    puid, old, new = corrected[2], corrected[3], corrected[4]
+    right, wrong, right_now, wrong_now = map(int, corrected.groups()[4:])
+    assert (target, json.loads(body)) == (f"{url}feedback", {"puid": puid, "label": int(new)})
+    assert (old != new, right_now, wrong_now) == (True, right + 1, wrong - 1)
     exchange = f"{url}api/exchanges/{puid}"
-    mistaken = demo.wait_for(lambda: found if "label" in (found := ask(exchange))["legs"][0]["rows"][0] else None)
-    assert [leg["rows"][0]["label"] for leg in mistaken["legs"]] != [str(label)] * 2
-    ask(target, body)
-    demo.wait_for(lambda: all(leg["rows"][0]["label"] == str(label) for leg in ask(exchange)["legs"]))
+    assert [leg["rows"][0]["label"] for leg in ask(exchange)["legs"]] == [new] * 2
+    for feedback in (
+        {"puid": puid, "label": int(old)},  # back again
+        {"puid": "2cfe7cb7", "label": 1, "reward": 1},  # as the README's, of no prediction of the demo
+    ):
+        ask(target, json.dumps(feedback))
+    demo.wait_for(lambda: all(leg["rows"][0]["label"] == old for leg in ask(exchange)["legs"]))
 
     assert demo.end() == 0
     settled = SETTLED.search(demo.output)
     assert settled, demo.output
+    assert demo.output.endswith(": equal, and 2 events of yours.\n")
     exchanges, counted, rewards, counted_rewards = map(int, settled.groups())
     assert exchanges == counted >= 400
     assert rewards == counted_rewards >= 100
@@ -169,7 +191,55 @@ def test_a_worker_killed_on_a_real_broker_costs_nothing(kafka: servers.Kafka, st
     assert [name for name in topics if name.startswith("tally-demo-")] == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_it_says_which_model_got_worse_since_when(start: Callable[..., Demo]) -> None:
+    demo = start("--seconds", "85")
+    demo.said("Starting a worker")
+    demo.note_children()
+    assert demo.end(150) == 0
+    *_, last, verdict = demo.output.splitlines()
+    worse = re.fullmatch(
+        r"(\S+) got worse, by (\d+)% of its answers: (\d+)% were right by the labels that came before "
+        r"\d\d:\d\d:\d\d, (\d+)% by the \d+ that came since\.",
+        last,
+    )
+    assert worse, demo.output
+    assert worse[1] == "breast-cancer/default/current"
+    assert int(worse[3]) - int(worse[4]) >= 15
+    assert len(re.findall("got worse", demo.output)) == 2
+    assert SETTLED.search(verdict)
+
+
+def test_a_demo_that_is_killed_leaves_nothing(start: Callable[..., Demo]) -> None:
+    demo = start()
+    demo.said(r"rows \d+")
+    demo.note_children()
+    demo.signal(signal.SIGKILL)
+    assert demo.end_within(10) == -signal.SIGKILL
+
+
+def test_a_demo_that_is_killed_leaves_nothing_on_a_real_broker(
+    kafka: servers.Kafka, start: Callable[..., Demo]
+) -> None:
+    demo = start(KAFKA_BOOTSTRAP_SERVERS=kafka.bootstrap)
+    demo.said(r"rows \d+", 60)
+    demo.note_children()
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    assert [name for name in admin.list_topics(timeout=10).topics if name.startswith("tally-demo-")]
+    demo.signal(signal.SIGKILL)
+    assert demo.end_within(40) == -signal.SIGKILL
+    assert not [name for name in admin.list_topics(timeout=10).topics if name.startswith("tally-demo-")]
+
+
+def test_told_twice_it_ends_at_once_and_leaves_nothing(start: Callable[..., Demo]) -> None:
+    demo = start()
+    demo.said(r"rows \d+")
+    demo.note_children()
+    demo.signal(signal.SIGINT)
+    demo.signal(signal.SIGINT)
+    assert demo.end() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_it_ends_when_told_to_and_leaves_nothing(start: Callable[..., Demo], number: signal.Signals) -> None:
     demo = start()
     demo.said(r"rows \d+")
@@ -191,7 +261,7 @@ def test_a_worker_that_dies_with_the_only_copy_of_the_counts_ends_it(start: Call
     demo = start()
     demo.said(r"rows \d+")
     demo.note_children()
-    (worker,) = demo._children
+    (worker,) = (child for child in demo._children if "worker" in child.cmdline())
     worker.kill()
     assert demo.end() == 3
     assert demo.output.endswith("tally: The last worker killed by SIGKILL\n")

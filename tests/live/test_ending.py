@@ -1,14 +1,17 @@
 """The dead man's view: a part that fails ends the worker with one line of its log and exit code 3, whatever it is."""
 
 import os
+import re
+import signal
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 
 import pytest
 
 from tests.live.servers import Kafka, free_port
-from tests.live.workers import topic_settings
+from tests.live.workers import Fleet, topic_settings, wait_for
 
 #: Break one part, then run the worker.
 _RUN = """
@@ -47,3 +50,22 @@ def test_a_part_that_fails_ends_the_worker_with_one_line(kafka: Kafka, part: str
     lines = [line for line in done.stderr.splitlines() if " INFO " not in line]
     assert (done.returncode, len(lines)) == (3, 1), done.stderr
     assert f" CRITICAL app.worker.ending {said}: this worker stops" in lines[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_the_first_line_says_what_starts_and_the_last_why_it_stopped(
+    kafka: Kafka, tmp_path: Path, number: signal.Signals
+) -> None:
+    settings = topic_settings(kafka.bootstrap, f"ending-{uuid.uuid4().hex[:8]}") | {"PARTITIONS": "2"}
+    with Fleet(tmp_path, settings) as fleet:
+        worker = fleet.start()
+        wait_for("it is ready", worker.ready)
+        worker.signal(number)
+        assert worker.process.wait(30) == 0
+    lines = [line for line in worker.log.read_text().splitlines() if " app." in line]
+    assert re.search(
+        rf"INFO \S+ Tally \S+ starts: application id {settings['APP_ID']}, brokers {kafka.bootstrap} \(PLAINTEXT\), at "
+        rf"{worker.url}$",
+        lines[0],
+    )
+    assert re.search(rf"INFO \S+ Tally has stopped by {number.name} after \d+ s$", lines[-1])

@@ -29,12 +29,13 @@ ELSEWHERE: Final = {
     "make demo": "tests/live/test_demo.py",
     "make test": ".ci/run",
     "tally worker": "tests/live/workers.py",
-    "python3.11 -m venv ~/tally": "pyproject.toml",
+    "python3 -m venv ~/tally": "pyproject.toml",
     "~/tally/bin/pip install .": "pyproject.toml",
-    "~/tally/bin/tally --help": "app/__main__.py",
+    "~/tally/bin/tally --version": "pyproject.toml",
     "tally dead-letters drop --reason no-puid": "tests/live/test_dead_letters.py",
     "docker build --tag tally .": "Dockerfile",
-    "docker run --rm --network host --env TALLY_KAFKA_BOOTSTRAP_SERVERS=127.0.0.1:9092 tally check": "Dockerfile",
+    "docker run --rm --env TALLY_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 --publish 127.0.0.1:6066:6066 tally": "Dockerfile",
+    "docker run --rm --env TALLY_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 tally check": "Dockerfile",
 }
 #: What some of them answer, once what they ask for is there.
 ANSWERS: Final = {"/api/models": '"windows"', "/api/exchanges": '"legs"', "tally-windows": '"_id"'}

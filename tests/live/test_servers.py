@@ -6,20 +6,23 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.live import servers
+from tests.live.services import ELASTICSEARCH_PORT, KAFKA_PORT, port_or_free
 
 TOPIC = "test-servers"
 # Starts a server that is only a sleep, with a child, says its process group and waits to be killed.
@@ -115,20 +118,52 @@ def test_a_server_named_in_the_environment_is_left_alone(
         pass
 
 
-def test_services_print_addresses_and_leave_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.live.services", "--only", "kafka"]
-    run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)})
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """One that every user may enter: Elasticsearch is not run by root."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_services_print_what_can_be_pasted_and_leave_nothing(open_folder: Path, number: signal.Signals) -> None:
+    """On Ctrl-C both, on SIGTERM one alone; on their usual ports where these are free."""
+    only = () if number == signal.SIGINT else ("--only", "kafka")
+    command = [sys.executable, "-m", "tests.live.services", *only]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(open_folder)})
     assert run.stdout is not None
-    lines = [run.stdout.readline() for _ in range(3)]
-    run.send_signal(signal.SIGTERM)
+    first, *exports = _until_up(run.stdout)
+    run.send_signal(number)
     rest, _ = run.communicate(timeout=60)
-    bootstrap = lines[0].strip().partition("=")[2]
-    assert lines[:2] == [
-        f"export TALLY_KAFKA_BOOTSTRAP_SERVERS={bootstrap}\n",
-        f"export TALLY_TEST_BROKER={bootstrap}\n",
-    ]
     assert (rest, run.returncode) == ("# stopped\n", 0)
-    assert list(tmp_path.iterdir()) == []
+    assert first.startswith("# Starting Kafka ")
+    settings = dict(line.removeprefix("export ").split("=", 1) for line in exports)
+    names = ["TALLY_KAFKA_BOOTSTRAP_SERVERS", "TALLY_TEST_BROKER"]
+    names += [] if only else ["TALLY_ELASTICSEARCH_URL", "TALLY_TEST_ELASTICSEARCH"]
+    assert [*settings] == names
+    ports = {int(value.rpartition(":")[2]) for value in settings.values()}
+    for port in (KAFKA_PORT,) if only else (KAFKA_PORT, ELASTICSEARCH_PORT):
+        assert port in ports or port_or_free(port) != port  # somebody else's
+    for port in ports:
+        assert port_or_free(port) == port
+    assert list(open_folder.iterdir()) == []
+
+
+def _until_up(printed: IO[str]) -> Iterator[str]:
+    """The lines before the one that says that all is up."""
+    for line in printed:
+        if line.startswith("# Up after"):
+            return
+        yield line.rstrip("\n")
+
+
+def test_a_port_that_is_taken_is_left_to_whoever_has_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        other = port_or_free(port)
+        assert other != port
+        assert port_or_free(other) == other
 
 
 async def _create(bootstrap: str) -> None:

@@ -105,6 +105,19 @@ def test_a_partition_without_its_state_is_not_loaded_and_the_others_count_on(
             worker.stop()
 
 
+def test_a_worker_that_could_load_none_of_its_partitions_is_found_by_check(kafka: Kafka, tmp_path: Path) -> None:
+    """Nowhere is it written that it owns one: its group knows where it can be asked."""
+    settings = settings_for(kafka)
+    with Fleet(tmp_path, settings) as fleet:
+        counted(fleet, OLD)
+        poisoned = set(range(int(settings["PARTITIONS"])))
+        for number in poisoned:
+            put_garbage(settings, "a tombstone", number, transaction=True)
+        worker = fleet.start()
+        wait_for("each has a problem", lambda: len(worker.problems()) == len(poisoned))
+        assert_missing(worker, poisoned, settings)
+
+
 def test_whatever_a_stranger_has_done_as_tally_does_it_is_told_by_each_partition(kafka: Kafka, tmp_path: Path) -> None:
     """Each kind of garbage in a partition of its own, where no good value is told from it; the others count on."""
     settings = settings_for(kafka, PARTITIONS="8")

@@ -4,116 +4,72 @@ import contextlib
 import re
 import socket
 import ssl
-import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from app.demo.broker import find_broker
+from app.settings import load_settings
+from tests.certificates import PASSWORD, Certificates, make, showing
 from tests.live import servers
 from tests.live.story import expected, traffic
 from tests.live.test_cli import Tally
 from tests.live.test_exactness import COMMON
 from tests.live.workers import Fleet, assert_counts, produce, topic_settings, wait_for
 
-_CURVE = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-
-
-class Certificates(NamedTuple):
-    """Files: a CA, one that signed nothing, and what the CA signed (key and certificate)."""
-
-    ca: Path
-    another_ca: Path
-    good: Path
-    expired: Path
-    of_another_name: Path
-
-
-def _openssl(*arguments: str | Path) -> None:
-    program = servers.binary("openssl", package="openssl")
-    subprocess.run([program, *map(str, arguments)], check=True, capture_output=True)
-
-
-def _authority(folder: Path, name: str) -> Path:
-    file = folder / f"{name}.pem"
-    _openssl("req", "-x509", *_CURVE, "-keyout", folder / f"{name}.key", "-out", file, "-subj", f"/CN={name}")
-    return file
-
-
-def _signed(folder: Path, name: str, host: str, days: int) -> Path:
-    key, asked, signed, more = (folder / f"{name}.{ending}" for ending in ("key", "csr", "crt", "ext"))
-    more.write_text(f"subjectAltName={host}\n")
-    _openssl("req", *_CURVE, "-keyout", key, "-out", asked, "-subj", f"/CN={name}")
-    _openssl(
-        "x509", "-req", "-in", asked, "-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-CAcreateserial",
-        "-days", str(days), "-extfile", more, "-out", signed,
-    )  # fmt: skip
-    both = folder / f"{name}.pem"
-    both.write_text(key.read_text() + signed.read_text())
-    return both
-
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    folder = tmp_path_factory.mktemp("certificates")
-    ca, another = _authority(folder, "ca"), _authority(folder, "another-ca")
-    good, expired = (_signed(folder, name, "IP:127.0.0.1", days) for name, days in (("good", 2), ("expired", -1)))
-    return Certificates(ca, another, good, expired, _signed(folder, "other", "DNS:kafka.example", 2))
+def files(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    servers.binary("openssl", package="openssl")
+    return make(tmp_path_factory.mktemp("certificates"))
 
 
-@contextlib.contextmanager
-def listener(certificate: Path) -> Iterator[str]:
+def listener(certificate: Path) -> contextlib.AbstractContextManager[str]:
     """Whatever shows this certificate and then says nothing; its address."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    with socket.create_server((servers.HOST, 0)) as server:
-        server.settimeout(0.2)
-        ended = threading.Event()
+    return showing(context)
 
-        def serve() -> None:
-            while not ended.is_set():
-                with contextlib.suppress(OSError):
-                    connection, _ = server.accept()
-                    connection.settimeout(2)
-                    with connection, context.wrap_socket(connection, server_side=True) as secure:
-                        secure.recv(1)
 
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield f"{servers.HOST}:{server.getsockname()[1]}"
-        finally:
-            ended.set()
-            thread.join()
+class Secure(NamedTuple):
+    """The addresses of a broker: without TLS, with it, and with it where clients must show a certificate."""
+
+    plain: str
+    tls: str
+    mutual: str
 
 
 @pytest.fixture(scope="module")
-def secure(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """A broker's address without TLS, and that with."""
-    port, controller, client = (servers.free_port() for _ in range(3))
+def secure(files: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
+    port, controller, client, mutual = (servers.free_port() for _ in range(4))
     host = servers.HOST
+    addresses = f"PLAINTEXT://{host}:{port},CLIENT://{host}:{client},MUTUAL://{host}:{mutual}"
     overrides = {
-        "listeners": f"PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller},CLIENT://{host}:{client}",
-        "advertised.listeners": f"PLAINTEXT://{host}:{port},CLIENT://{host}:{client}",
+        "listeners": f"{addresses},CONTROLLER://{host}:{controller}",
+        "advertised.listeners": addresses,
         "controller.quorum.voters": f"1@{host}:{controller}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,CLIENT:SSL",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,CLIENT:SSL,MUTUAL:SSL",
+        "listener.name.mutual.ssl.client.auth": "required",
+        "listener.name.mutual.ssl.truststore.type": "PEM",
+        "listener.name.mutual.ssl.truststore.location": str(files.ca),
         "ssl.keystore.type": "PEM",
-        "ssl.keystore.location": str(certificates.good),
+        "ssl.keystore.location": str(files.good),
     }
     with servers.kafka(tmp_path_factory.mktemp("secure"), port=port, own=True, overrides=overrides) as server:
         try:
             socket.create_connection((host, client), timeout=5).close()
         except OSError:
-            pytest.skip("the broker runs in a container, which publishes one port, and this needs two")
-        yield server.bootstrap, f"{host}:{client}"
+            pytest.skip("the broker runs in a container, which publishes one port, and this needs three")
+        yield Secure(server.bootstrap, f"{host}:{client}", f"{host}:{mutual}")
 
 
-def said(address: str, protocol: str = "SSL", ca: Path | None = None) -> str:
-    """What `tally topics --create` says with these settings."""
+def said(address: str, protocol: str = "SSL", ca: Path | None = None, **own: str | Path) -> str:
+    """What `tally topics --create` says with these settings; `own` are those of the client's certificate."""
     tally = Tally(address)
     tally.settings |= {"KAFKA_SECURITY_PROTOCOL": protocol}
+    tally.settings |= {f"KAFKA_SSL_{name.upper()}": str(value) for name, value in own.items()}
     if ca is not None:
         tally.settings["KAFKA_SSL_CAFILE"] = str(ca)
     if protocol.startswith("SASL"):
@@ -121,69 +77,104 @@ def said(address: str, protocol: str = "SSL", ca: Path | None = None) -> str:
     return tally.refuses("topics", "--create")
 
 
-def test_a_worker_counts_over_tls(secure: tuple[str, str], certificates: Certificates, tmp_path: Path) -> None:
-    plain, address = secure
+def test_a_worker_counts_over_tls(secure: Secure, files: Certificates, tmp_path: Path) -> None:
+    plain, address, _ = secure
     events = traffic(200, seed=41)
     settings = topic_settings(plain, "tls") | COMMON | {"PARTITIONS": "2"}
     by_tls = {"KAFKA_BOOTSTRAP_SERVERS": address, "KAFKA_SECURITY_PROTOCOL": "SSL"}
-    with Fleet(tmp_path, settings | by_tls | {"KAFKA_SSL_CAFILE": str(certificates.ca)}) as fleet:
+    with Fleet(tmp_path, settings | by_tls | {"KAFKA_SSL_CAFILE": str(files.ca)}) as fleet:
         wait_for("it is ready", fleet.start().ready)
         produce(settings, events)
         assert_counts(fleet, expected(events))
 
 
-def test_a_certificate_that_is_not_trusted_names_the_ca(secure: tuple[str, str], certificates: Certificates) -> None:
-    _, address = secure
+def test_a_worker_and_the_demo_show_a_certificate_where_brokers_ask_for_one(
+    secure: Secure, files: Certificates, tmp_path: Path
+) -> None:
+    events = traffic(200, seed=42)
+    settings = topic_settings(secure.plain, "mutual") | COMMON | {"PARTITIONS": "2"}
+    by_tls = {
+        "KAFKA_BOOTSTRAP_SERVERS": secure.mutual,
+        "KAFKA_SECURITY_PROTOCOL": "SSL",
+        "KAFKA_SSL_CAFILE": str(files.ca),
+        "KAFKA_SSL_CERTFILE": str(files.certificate),
+        "KAFKA_SSL_KEYFILE": str(files.locked),
+        "KAFKA_SSL_KEY_PASSWORD": PASSWORD,
+    }
+    with Fleet(tmp_path, settings | by_tls) as fleet:
+        wait_for("it is ready", fleet.start().ready)
+        produce(settings, events)
+        assert_counts(fleet, expected(events))
+    for own in (by_tls, by_tls | {"KAFKA_SSL_CERTFILE": str(files.good), "KAFKA_SSL_KEYFILE": ""}):
+        broker = find_broker(load_settings(**{name.lower(): value for name, value in own.items() if value}))
+        assert broker.address == secure.mutual
+
+
+def test_a_broker_that_asks_for_a_certificate_is_told_from_one_that_does_not_take_it(
+    secure: Secure, files: Certificates
+) -> None:
+    assert said(secure.mutual, ca=files.ca) == (
+        f"{secure.mutual} asks for a certificate of the client: set TALLY_KAFKA_SSL_CERTFILE, and "
+        "TALLY_KAFKA_SSL_KEYFILE where the key is in a file of its own."
+    )
+    strange = files.another_ca
+    assert re.fullmatch(
+        f"{secure.mutual} does not take the certificate of TALLY_KAFKA_SSL_CERTFILE={strange} \\(.*certificate.*\\): "
+        "it must be for clients, by a CA that the brokers trust\\.",
+        said(secure.mutual, ca=files.ca, certfile=strange, keyfile=strange.with_suffix(".key")),
+    )
+
+
+def test_a_certificate_that_is_not_trusted_names_the_ca(secure: Secure, files: Certificates) -> None:
+    address = secure.tls
     last = "set TALLY_KAFKA_SSL_CAFILE to the file with the broker's CA."
     assert re.fullmatch(
         f"The certificate of {address} is not by a CA that this system trusts \\(.*\\): {last}", said(address)
     )
     assert re.fullmatch(
-        f"The certificate of {address} is not by a CA that TALLY_KAFKA_SSL_CAFILE={certificates.another_ca} holds "
+        f"The certificate of {address} is not by a CA that TALLY_KAFKA_SSL_CAFILE={files.another_ca} holds "
         f"\\(.*\\): {last}",
-        said(address, ca=certificates.another_ca),
+        said(address, ca=files.another_ca),
     )
 
 
 def test_a_port_with_tls_that_is_asked_without_is_told_from_one_without_that_is_asked_with(
-    secure: tuple[str, str], certificates: Certificates
+    secure: Secure, files: Certificates
 ) -> None:
-    plain, address = secure
+    plain, address, _ = secure
     assert said(address, "PLAINTEXT") == (
         f"{address} speaks TLS: set TALLY_KAFKA_SECURITY_PROTOCOL=SSL, or name its port without TLS."
     )
     assert said(address, "SASL_PLAINTEXT") == (
         f"{address} speaks TLS: set TALLY_KAFKA_SECURITY_PROTOCOL=SASL_SSL, or name its port without TLS."
     )
-    assert said(plain, "SSL", certificates.ca) == (
+    assert said(plain, "SSL", files.ca) == (
         f"{plain} does not speak TLS: set TALLY_KAFKA_SECURITY_PROTOCOL=PLAINTEXT, or name its port with TLS."
     )
 
 
-def test_who_brings_a_user_where_none_is_asked_for_is_told_so(
-    secure: tuple[str, str], certificates: Certificates
-) -> None:
-    plain, address = secure
+def test_who_brings_a_user_where_none_is_asked_for_is_told_so(secure: Secure, files: Certificates) -> None:
+    plain, address, _ = secure
     assert said(plain, "SASL_PLAINTEXT") == f"{plain} asks for no user: set TALLY_KAFKA_SECURITY_PROTOCOL=PLAINTEXT."
-    assert said(address, "SASL_SSL", certificates.ca) == (
+    assert said(address, "SASL_SSL", files.ca) == (
         f"{address} asks for no user: set TALLY_KAFKA_SECURITY_PROTOCOL=SSL."
     )
 
 
 def test_a_certificate_that_has_expired_or_is_for_another_name_is_named_with_what_to_do(
-    certificates: Certificates,
+    files: Certificates,
 ) -> None:
-    with listener(certificates.expired) as address:
-        assert said(address, ca=certificates.ca) == (
+    with listener(files.expired) as address:
+        assert said(address, ca=files.ca) == (
             f"The certificate of {address} has expired: whoever runs the broker must renew it."
         )
-    with listener(certificates.of_another_name) as address:
-        assert said(address, ca=certificates.ca) == (
+    with listener(files.of_another_name) as address:
+        assert said(address, ca=files.ca) == (
             f"The certificate of {address} is not for the name 127.0.0.1: write the name that it is for into "
             "TALLY_KAFKA_BOOTSTRAP_SERVERS."
         )
-    with listener(certificates.good) as address:
-        assert said(address, ca=certificates.ca) == (
+    with listener(files.good) as address:
+        assert said(address, ca=files.ca) == (
             f"{address} takes connections, but not as a Kafka broker reached by SSL: check "
             "TALLY_KAFKA_BOOTSTRAP_SERVERS and TALLY_KAFKA_SECURITY_PROTOCOL."
         )

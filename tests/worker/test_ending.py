@@ -1,5 +1,6 @@
 """How a worker ends by itself: in a process of its own, since it ends the process."""
 
+import re
 import subprocess
 import sys
 
@@ -70,6 +71,19 @@ def test_an_error_of_somebody_else_is_one_line(work: str, line: str) -> None:
 def test_what_nobody_fetched_of_a_future_is_no_news() -> None:
     work = "future = asyncio.get_running_loop().create_future(); future.set_exception(OSError()); del future"
     assert run(work) == (0, "lives\n", [])
+
+
+def test_how_long_a_worker_ran_is_told_when_it_ends_by_itself() -> None:
+    begin = "from app.settings import load_settings; from app.worker.life import LIFE; LIFE.begin(load_settings()); "
+    code, _, lines = run(begin + "await ending.guarded('the feed', broken())")
+    assert code == 3
+    assert re.fullmatch(
+        r"CRITICAL the feed ended \(.*\): this worker stops after \d s, its partitions go .*", lines[-1]
+    )
+    code, _, lines = run(begin + "ending.give_up(ValueError('Topic a is missing.'))")
+    assert code == 2
+    assert re.fullmatch(r"INFO Tally stops after \d s: something around it must change", lines[-2])
+    assert lines[-1] == "tally: Topic a is missing."
 
 
 def test_what_the_world_must_change_is_one_sentence_and_exit_2() -> None:

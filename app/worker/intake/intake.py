@@ -20,7 +20,8 @@ from app.core.events import Kind, Reason
 from app.core.letters import DeadLetter
 from app.core.stats import Stats
 from app.core.wire.records import Record
-from app.settings import Settings, is_pattern
+from app.setting_values import is_pattern
+from app.settings import Settings
 from app.worker.intake.outlet import Outlet
 from app.worker.intake.sources import Sources
 from app.worker.kafka.consumer import OpenConsumer, open_consumer

@@ -8,7 +8,8 @@ from typing import Final
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from app.settings import Settings, is_pattern
+from app.setting_values import is_pattern
+from app.settings import Settings
 from app.worker.kafka.group import GroupReader
 from app.worker.kafka.group_consumer import GroupConsumer
 from app.worker.kafka.metadata import TopicFacts

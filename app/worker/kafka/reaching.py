@@ -20,10 +20,26 @@ from app.worker.kafka.client import SetupError, client_options, unreachable
 
 #: How long one server may take to answer one question.
 _SECONDS: Final = 5
+#: A server that does not take a client says so as soon as it has seen its certificate.
+_ALERT_SECONDS: Final = 2
 #: What OpenSSL says of a certificate, by its numbers (x509_vfy.h).
 _NOT_YET: Final = 9
 _EXPIRED: Final = 10
 _NOT_KNOWN: Final = frozenset({18, 19, 20, 21})  # by itself, or by a CA that nobody here trusts
+#: The alerts that a server may send about a client's certificate, or about none, as OpenSSL names them.
+_OF_CERTIFICATES: Final = frozenset(
+    {
+        "ACCESS_DENIED",
+        "BAD_CERTIFICATE",
+        "CERTIFICATE_EXPIRED",
+        "CERTIFICATE_REQUIRED",
+        "CERTIFICATE_REVOKED",
+        "CERTIFICATE_UNKNOWN",
+        "HANDSHAKE_FAILURE",
+        "UNKNOWN_CA",
+        "UNSUPPORTED_CERTIFICATE",
+    }
+)
 _OTHER_NAME: Final = frozenset({62, 64})
 
 
@@ -81,6 +97,8 @@ async def _fault(settings: Settings, server: str, host: str, port: int) -> str |
         if secure and await _speaks_kafka_plainly(host, port):
             plain = "SASL_PLAINTEXT" if protocol.startswith("SASL") else "PLAINTEXT"
             return f"{server} does not speak TLS: set TALLY_KAFKA_SECURITY_PROTOCOL={plain}, or name its port with TLS."
+        if secure and (alert := await _alert(options["ssl_context"], host, port)) is not None:
+            return _refused_certificate(settings, server, alert)
         if not secure and await _speaks_tls(host, port):
             return (
                 f"{server} speaks TLS: set TALLY_KAFKA_SECURITY_PROTOCOL={protocol.replace('PLAINTEXT', 'SSL')}, "
@@ -129,6 +147,40 @@ def certificate_fault(settings: Settings, server: str, error: ssl.SSLCertVerific
             "TALLY_KAFKA_SSL_CAFILE to the file with the broker's CA."
         )
     return f"The certificate of {server} cannot be used: {error.verify_message}."
+
+
+def _refused_certificate(settings: Settings, server: str, alert: str) -> str:
+    """What to do where a broker has hung up over our certificate."""
+    file = settings.kafka_ssl_certfile
+    if file is None:
+        return (
+            f"{server} asks for a certificate of the client: set TALLY_KAFKA_SSL_CERTFILE, and TALLY_KAFKA_SSL_KEYFILE "
+            "where the key is in a file of its own."
+        )
+    return (
+        f"{server} does not take the certificate of TALLY_KAFKA_SSL_CERTFILE={file} ({alert}): it must be for clients, "
+        "by a CA that the brokers trust."
+    )
+
+
+async def _alert(context: ssl.SSLContext, host: str, port: int) -> str | None:
+    """The alert about our certificate with which a server ends TLS, None where it does not.
+
+    By TLS 1.3 the client is through before the server has looked at its certificate: the first read tells.
+    """
+    try:
+        async with asyncio.timeout(_ALERT_SECONDS):
+            reader, writer = await asyncio.open_connection(host, port, ssl=context)
+            try:
+                await reader.read(1)  # a server that is content waits for us
+            finally:
+                writer.close()
+    except ssl.SSLError as error:
+        reason = (error.reason or "").partition("_ALERT_")[2]
+        return reason.replace("_", " ").lower() if reason in _OF_CERTIFICATES else None
+    except (OSError, TimeoutError):
+        return None
+    return None
 
 
 async def _speaks_tls(host: str, port: int) -> bool:

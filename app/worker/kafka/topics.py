@@ -17,7 +17,8 @@ from aiokafka.errors import (
     for_code,
 )
 
-from app.settings import Settings, is_pattern
+from app.setting_values import is_pattern
+from app.settings import Settings
 from app.worker.kafka.client import SetupError, client_options, forbid_topic_creation, unreachable
 from app.worker.kafka.metadata import (
     CLEANUP,
@@ -168,6 +169,19 @@ def sources_among(settings: Settings, existing: Iterable[str]) -> set[str]:
             and any(pattern.fullmatch(topic) for pattern in patterns)
         )
     }
+
+
+def missing_sources(settings: Settings, existing: Collection[str]) -> list[str]:
+    """The sources that are named and do not exist."""
+    return [name for name in settings.intake_topics if not is_pattern(name) and name not in existing]
+
+
+def missing_sentence(source: str) -> str:
+    """What is said of a source that does not exist: no problem, and worth knowing."""
+    return (
+        f"Topic {source} of TALLY_INTAKE_TOPICS does not exist: it is read as soon as it does. Tally creates none of "
+        "its sources: whoever writes them does."
+    )
 
 
 @contextlib.asynccontextmanager

@@ -2,12 +2,14 @@
 
 import asyncio
 import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.settings import load_settings
 from app.worker.kafka.reaching import certificate_fault, why_unreachable
+from tests.certificates import make, showing
 
 
 def why(address: str, **settings: Any) -> str | None:
@@ -28,18 +30,43 @@ def test_one_that_hangs_up_is_no_broker_and_the_first_that_listens_is_asked(prot
 
         async with await asyncio.start_server(hang_up, "127.0.0.1") as server:
             address = f"127.0.0.1:1,127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            settings = load_settings(
-                kafka_bootstrap_servers=address,
-                kafka_security_protocol=protocol,
-                kafka_sasl_username="tally",
-                kafka_sasl_password="sesame",  # noqa: S106
-            )
+            user = {"kafka_sasl_username": "tally", "kafka_sasl_password": "sesame"}
+            given = user if protocol.startswith("SASL") else {}
+            settings = load_settings(kafka_bootstrap_servers=address, kafka_security_protocol=protocol, **given)
             error = await why_unreachable(settings)
             return str(error).replace(address.rpartition(",")[2], "SERVER")
 
     assert asyncio.run(test()) == (
         f"SERVER takes connections, but not as a Kafka broker reached by {protocol}: check "
         "TALLY_KAFKA_BOOTSTRAP_SERVERS and TALLY_KAFKA_SECURITY_PROTOCOL."
+    )
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_one_that_asks_for_a_certificate_is_told_from_one_that_does_not_take_it(
+    version: ssl.TLSVersion, tmp_path: Path
+) -> None:
+    files = make(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=files.ca)
+    context.load_cert_chain(files.good)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.maximum_version = version
+
+    def test(**shown: Path) -> str:
+        with showing(context) as address:
+            settings = load_settings(
+                kafka_bootstrap_servers=address, kafka_security_protocol="SSL", kafka_ssl_cafile=files.ca, **shown
+            )
+            return str(asyncio.run(why_unreachable(settings))).replace(address, "SERVER")
+
+    strange = files.another_ca
+    assert test() == (
+        "SERVER asks for a certificate of the client: set TALLY_KAFKA_SSL_CERTFILE, and TALLY_KAFKA_SSL_KEYFILE where "
+        "the key is in a file of its own."
+    )
+    assert test(kafka_ssl_certfile=strange, kafka_ssl_keyfile=strange.with_suffix(".key")) == (
+        f"SERVER does not take the certificate of TALLY_KAFKA_SSL_CERTFILE={strange} (unknown ca): it must be for "
+        "clients, by a CA that the brokers trust."
     )
 
 

@@ -1,0 +1,52 @@
+"""What `tally check` says of the documents in Elasticsearch: what is in their way, and what has none."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from aiokafka import TopicPartition
+
+from app.cli.groups import reader
+from app.cli.screen import counted
+from app.exporters.elasticsearch import client
+from app.settings import Settings
+
+
+async def problem_of_elasticsearch(settings: Settings) -> str | None:
+    """What keeps a worker from writing documents, as far as can be seen without writing any, and what to do.
+
+    Raises SettingsError where the certificates cannot be read.
+    """
+    said = await client.problem(settings)
+    is_away = said is not None and ("cannot be reached" in said or "does not answer" in said)
+    return f"{said} Start it, or set TALLY_ELASTICSEARCH_URL to where it is." if is_away else said
+
+
+async def older_sentence(settings: Settings, partitions: Mapping[str, int]) -> str | None:
+    """How many requests are older than the joined records, and so have no document; None where none is, or who knows.
+
+    The joined records of which some have expired do not tell when they began.
+    """
+    assert settings.log_topic is not None
+    joined, requests = (
+        [TopicPartition(topic, number) for number in range(partitions[topic])]
+        for topic in (settings.log_topic, settings.request_topic)
+    )
+    async with reader(settings) as consumer:
+        beginnings = await consumer.beginning_offsets(joined)
+        firsts = await consumer.offsets_for_times(dict.fromkeys(joined, 0))
+        times = [first.timestamp for first in firsts.values() if first is not None]
+        if any(beginnings.values()) or not times:
+            return None
+        began = min(times)
+        first_requests = await consumer.beginning_offsets(requests)
+        ends = await consumer.end_offsets(requests)
+        places = await consumer.offsets_for_times(dict.fromkeys(requests, began))
+    older = 0
+    for tp in requests:
+        place = places[tp]
+        older += (ends[tp] if place is None else place.offset) - first_requests[tp]
+    if older <= 0:
+        return None
+    moment = datetime.fromtimestamp(began / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    what = f"{counted(older, 'request')} in {settings.request_topic}"
+    return f"{what} came before the joined records began ({moment}): what they asked has no document, or not all of one"
