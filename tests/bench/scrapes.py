@@ -2,7 +2,8 @@
 
 import http.client
 import statistics
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -22,7 +23,6 @@ MOST_CELLED: Final = 20
 SCRAPES_EACH: Final = 10
 SCRAPES_AT_LEAST: Final = 3
 PAUSE_SECONDS: Final = 0.5
-PROBE_SECONDS: Final = 0.02
 TIMEOUT_SECONDS: Final = 120.0
 
 
@@ -145,22 +145,12 @@ def _get(connection: http.client.HTTPConnection, path: str, headers: Mapping[str
 
 @contextmanager
 def _probing(port: int) -> Iterator[list[float]]:
-    """Ask for /live every 20 ms inside the block; how long each answer took, in seconds. Whoever waits asks later."""
+    """Ask for /live every 20 ms inside the block; afterwards, how long each answer took, in seconds."""
     waits: list[float] = []
-    told = threading.Event()
-
-    def probe() -> None:
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)) as connection:
-            while not told.is_set():
-                begin = time.monotonic()
-                _get(connection, "/live")
-                waits.append(time.monotonic() - begin)
-                told.wait(max(0.0, PROBE_SECONDS - waits[-1]))
-
-    thread = threading.Thread(target=probe)
-    thread.start()
-    try:
-        yield waits
-    finally:
-        told.set()
-        thread.join()
+    command = [sys.executable, "-m", "tests.bench.probe", str(port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as probe:
+        try:
+            yield waits
+        finally:
+            answers, _ = probe.communicate()
+    waits += map(float, answers.split())

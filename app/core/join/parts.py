@@ -196,7 +196,8 @@ class Parts:
         self, kind: int, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes
     ) -> int:
         """What a detector said of the request: kept beside it, never judged."""
-        _check_detection(value)
+        if type(parse(value, self.rewritten)) is not dict:
+            raise RefusedError(Reason.NOT_AN_OBJECT, "what a detector says is not a JSON object")
         news = put_detection(exchange, Detection(kind, source.leg, time, xxh3_64_intdigest(value)))
         return NEWS if news else NOTHING
 
@@ -264,8 +265,3 @@ def _text(raw: bytes) -> str:
     if len(text) > 253:
         raise RefusedError(Reason.BAD_HEADERS, "a header that names the model has more than 253 characters")
     return text
-
-
-def _check_detection(value: bytes) -> None:
-    if type(parse(value)) is not dict:
-        raise RefusedError(Reason.NOT_AN_OBJECT, "what a detector says is not a JSON object")

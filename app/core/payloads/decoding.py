@@ -15,14 +15,17 @@ from app.core.payloads.unwrapping import MOST_INFLATED, unwrapped
 from app.core.payloads.v2_binary import may_be_binary, read_binary
 
 
-def parse(value: bytes) -> Any:
-    """The JSON of a body that can be nothing else. Refuses NaN and Infinity."""
+def parse(value: bytes, rewritten: dict[bytes, bytes] | None = None) -> Any:
+    """The JSON of a body that can be nothing else. Refuses NaN and Infinity. `rewritten` is that of `body_of`."""
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError:
         if b"NaN" in value or b"Infinity" in value:
             raise RefusedError(Reason.NOT_FINITE, "NaN or Infinity is no JSON number") from None
-    return loads(value)
+    body = loads(value)
+    if rewritten is not None:
+        rewritten[value] = plain(value)
+    return body
 
 
 def body_of(value: bytes, kind: Kind, largest: int = MOST_INFLATED, rewritten: dict[bytes, bytes] | None = None) -> Any:

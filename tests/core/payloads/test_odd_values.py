@@ -215,6 +215,17 @@ def test_it_counts_and_is_documented_alike_whatever_way_it_came(kind: str, odd: 
     assert found[0]["verdict"]["correct"] is True
 
 
+@pytest.mark.parametrize("odd", [odd for odd in ODD if "NaN" not in ODD[odd]])
+def test_what_a_detector_says_with_it_is_documented(odd: str) -> None:
+    body = f'{{"data": {{"is_outlier": [1]}}, "odd": {ODD[odd]}}}'.encode()
+    outlier = a_response(headers={"ce_type": b"io.seldon.serving.inference.outlier"}, at=1)._replace(value=body)
+    ledger = run([a_request(at=0), outlier], [], logs=True)
+    assert ledger.refusals == []
+    (change,) = Documents(Rulebook(())).changes(ledger.logged[0][1])
+    document = orjson.loads(orjson.dumps(merged(None, change)))
+    assert document["outlier"]["data"] == {"is_outlier": 1}
+
+
 #: By name what the document says of the value.
 DOCUMENTED: Final[dict[str, Any]] = {
     "1e400": "1e400",
