@@ -2,10 +2,8 @@
 
 import http.client
 import statistics
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,6 +11,7 @@ import orjson
 
 from tests.bench import load
 from tests.bench.load import Event, Topics
+from tests.bench.probing import TIMEOUT_SECONDS, get, probing
 from tests.bench.table import Row
 from tests.bench.tally_runs import Tally
 from tests.bench.workers import SETTLE_SECONDS, wait_for_commit, worker
@@ -21,8 +20,6 @@ CLASSES: Final = 10
 SCRAPES_EACH: Final = 10
 SCRAPES_AT_LEAST: Final = 3
 PAUSE_SECONDS: Final = 0.5
-PROBE_SECONDS: Final = 0.02
-TIMEOUT_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +54,10 @@ def run(name: str, tally: Tally) -> list[Row]:
     with worker(topics, app_id, bench.folder) as loaded:
         wait_for_commit(topics, app_id)
         time.sleep(SETTLE_SECONDS)
-        with _probing(loaded.port) as quiet:
+        with probing(loaded.port) as quiet:
             time.sleep(SCRAPES_EACH * PAUSE_SECONDS)
         scrapes = []
-        with _probing(loaded.port) as waits:
+        with probing(loaded.port) as waits:
             for _ in range(max(SCRAPES_AT_LEAST, bench.part(SCRAPES_EACH))):
                 scrapes.append(_scrape(loaded.port))
                 time.sleep(PAUSE_SECONDS)
@@ -98,38 +95,6 @@ def _fill(topics: Topics, models: int) -> Topics:
 def _scrape(port: int) -> Scraped:
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)) as connection:
         begin = time.monotonic()
-        text = _get(connection, "/metrics")
+        text = get(connection, "/metrics")
         seconds = time.monotonic() - begin
     return Scraped(seconds, len(text) / 1e6, text.count(b"\n"), text.count(b"\ntally_model_info{"))
-
-
-def _get(connection: http.client.HTTPConnection, path: str) -> bytes:
-    connection.request("GET", path)
-    reply = connection.getresponse()
-    text = reply.read()
-    if reply.status != http.HTTPStatus.OK:
-        raise RuntimeError(f"{path} answered {reply.status}")
-    return text
-
-
-@contextmanager
-def _probing(port: int) -> Iterator[list[float]]:
-    """Ask for /live every 20 ms inside the block; how long each answer took, in seconds. Whoever waits asks later."""
-    waits: list[float] = []
-    told = threading.Event()
-
-    def probe() -> None:
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)) as connection:
-            while not told.is_set():
-                begin = time.monotonic()
-                _get(connection, "/live")
-                waits.append(time.monotonic() - begin)
-                told.wait(max(0.0, PROBE_SECONDS - waits[-1]))
-
-    thread = threading.Thread(target=probe)
-    thread.start()
-    try:
-        yield waits
-    finally:
-        told.set()
-        thread.join()
