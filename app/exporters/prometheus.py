@@ -17,8 +17,9 @@ from app.core.events import Identity, identity_fields
 from app.core.measures.confusion import CONFUSION
 from app.core.measures.measure import Histogram
 from app.core.measures.reading import Reading
+from app.core.outputs.http_series import HTTP, HttpNumbers
 from app.core.outputs.series import COUNTS, FIRST_SEEN, INFO, SCORE, SCORE_SAMPLES, SELDON, seldon_samples
-from app.core.outputs.worker_series import WORKER, WorkerNumbers
+from app.core.outputs.worker_series import WORKER, Numbers, WorkerNumbers, WorkerSeries
 from app.core.scores.catalogue import scores_of
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -173,13 +174,25 @@ def _add_histogram(lines: list[str], name: str, labels: str, histogram: Histogra
 
 def worker_text(numbers: WorkerNumbers) -> str:
     """The series of this worker, in the catalogue's order."""
+    return _text_of(WORKER, numbers)
+
+
+def http_text(numbers: HttpNumbers) -> str:
+    """The series of its port, the same way."""
+    return _text_of(HTTP, numbers)
+
+
+def _text_of(catalogue: Iterable[WorkerSeries[Numbers]], numbers: Numbers) -> str:
     lines: list[str] = []
-    for series in WORKER:
-        lines += _head(series.name, series.kind, series.help)
+    for series in catalogue:
+        lines += (f"{line}\n" for line in _head(series.name, series.kind, series.help))
         for labels, value in series.samples(numbers):
-            text = f"{{{_labels(series.labels, labels)[1:]}}}" if labels else ""
-            lines.append(f"{series.name}{text} {number(value)}")
-    return "\n".join(lines) + "\n"
+            text = _labels(series.labels, labels)[1:]
+            if isinstance(value, Histogram):
+                _add_histogram(lines, series.name, text, value)
+            else:
+                lines.append(f"{series.name}{f'{{{text}}}' if text else ''} {number(value)}\n")
+    return "".join(lines)
 
 
 _PROCESS = CollectorRegistry()
