@@ -20,7 +20,7 @@ from app.core.stats import Stats
 from app.core.wire.partitioning import partition_of
 from app.settings import load_settings
 from app.worker.http import api as http
-from app.worker.http import publisher, receive
+from app.worker.http import bodies, publisher
 from app.worker.http.publisher import EVENT_BYTES, Publisher
 from app.worker.kafka.metadata import LARGEST_BATCH, TopicFacts
 from app.worker.kafka.producer import BATCH_BYTES
@@ -112,6 +112,17 @@ def fail(error: Exception) -> Callable[[], Awaitable[None]]:
     return respond
 
 
+class OnPort(TestServer):
+    """Serves the routes as a worker does."""
+
+    def __init__(self, server: web.Application, api: http.Api) -> None:
+        super().__init__(server)
+        self._api = api
+
+    async def _make_runner(self, **_: Any) -> web.AppRunner:
+        return self._api.runner(self.app)
+
+
 class Tally:
     """The worker's HTTP interface on a port of its own."""
 
@@ -163,9 +174,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
         async def serve() -> None:
             api = http.Api(settings, lambda: worker.running, Sizes(facts))
-            server = web.Application(client_max_size=settings.max_body + 4096)
+            server = web.Application()
             api.add_routes(server)
-            async with asyncio.timeout(20), TestClient(TestServer(server)) as client:
+            async with asyncio.timeout(20), TestClient(OnPort(server, api)) as client:
                 await story(Tally(client, kafka, worker))
                 await api.close()
             assert not any(producer.is_open for producer in kafka.producers)
@@ -321,7 +332,7 @@ def test_a_batch_holds_so_many_events(run: Callable[..., None]) -> None:
     async def story(tally: Tally) -> None:
         assert (await tally.post("/", json.dumps([envelope("a")] * 1000), BATCH))[0] == 202
         status, content, _ = await tally.post("/", json.dumps([envelope("a")] * 1001), BATCH)
-        assert (status, content["error"]) == (413, "The batch has 1001 events; send at most 1000 at once.")
+        assert (status, content["error"]) == (413, "the batch has 1001 events; send at most 1000 at once.")
         assert len(tally.kafka.sent) == 1000
 
     run(story)
@@ -352,7 +363,7 @@ def test_a_body_may_be_as_large_as_the_limit(run: Callable[..., None]) -> None:
         assert (await tally.event(body=in_chunks(fits)))[0] == 202
         for large in (fits + b" ", in_chunks(fits + b" "), in_chunks(fits * 100)):
             status, content, _ = await tally.event(body=large)
-            assert (status, content["error"]) == (413, "The body is larger than 1000 bytes.")
+            assert (status, content["error"]) == (413, "The body is larger than 1000 bytes (TALLY_MAX_BODY).")
         packed = gzip.compress(fits * 1000)
         assert len(packed) < 5000
         assert (await tally.event(body=packed, **{"Content-Encoding": "gzip"}))[0] == 413
@@ -420,7 +431,7 @@ def test_events_that_share_a_batch_with_others_are_not_refused_for_its_size(run:
 
 
 def test_a_body_that_does_not_come(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receive, "_BODY_SECONDS", 0.1)
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.1)
 
     async def story(tally: Tally) -> None:
         async def slowly() -> Any:
