@@ -38,7 +38,7 @@ class Api:
         sizes = Sizes() if sizes is None else sizes
         self._publisher = Publisher(lambda: make_producer(settings, sizes), sizes)
         self._receiver = Receiver(settings, self._publisher)
-        self._requests = Requests()
+        self.requests = Requests()
         self._exposition: Exposition | None = None
         self._session: aiohttp.ClientSession | None = None
         self._page = resources.files("app.worker.http").joinpath("page", "index.html").read_text()
@@ -51,7 +51,7 @@ class Api:
 
     def add_routes(self, server: web.Application) -> None:
         """Add all routes, and what stands before all of them, to a server."""
-        server.middlewares.append(Guard(self._settings, self._requests, self._started, self._refuse).answer)
+        server.middlewares.append(Guard(self._settings, self.requests, self._started, self._refuse).answer)
         routes = server.router
         routes.add_get("/metrics", self._metrics)
         routes.add_get("/live", self._live)
@@ -66,7 +66,7 @@ class Api:
 
     def runner(self, server: web.Application) -> PortRunner:
         """What serves the routes of that server on a port."""
-        return PortRunner(server, self._requests)
+        return PortRunner(server, self.requests)
 
     def _refuse(self, reason: Reason) -> None:
         self._started().lane.stats.rejected[reason] += 1
@@ -103,7 +103,7 @@ class Api:
         exports, models = running.exporting.exports(), self._exposition.text
         of_worker = prometheus.worker_text(running.numbers(models.folded_classes if exports else 0))
         of_models = models.chunks() if exports else ()
-        of_port = prometheus.http_text(self._requests.numbers())
+        of_port = prometheus.http_text(self.requests.numbers())
         return await send(request, chain([of_worker, of_port], of_models, [prometheus.process_text()]))
 
     async def _models(self, _: web.Request) -> web.Response:

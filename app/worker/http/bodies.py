@@ -64,6 +64,8 @@ def unpacked(body: bytes, packing: str, most: int) -> bytes:
         try:
             pieces.append(inflating.decompress(body, left + 1))
         except zlib.error:
+            if pieces:
+                break
             raise AnswerError(400, f"The body is not {packing} though Content-Encoding says so.") from None
         left -= len(pieces[-1])
         if left < 0:
