@@ -2,13 +2,17 @@
 
 import sys
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from app.models_file import load_rulebook
 from app.settings import SettingsError, load_settings
 from app.worker.build import Worker, build
 from app.worker.ending import EXIT_SETUP
 from app.worker.kafka.client import SetupError
+
+#: How long a thread that reads a large body may keep the loop from going on, each time that the loop has waited for
+#: anything: 5 ms, as Python has it, would make a tenth of a second of the few steps of one small request.
+_SWITCH_SECONDS: Final = 0.0005
 
 
 @cache
@@ -29,6 +33,7 @@ def run_worker(level: str = "INFO") -> int:
     import mode.loop
 
     mode.loop.use("uvloop")
+    sys.setswitchinterval(_SWITCH_SECONDS)
     worker = worker_of_process()
     service: Any = faust.Worker(worker, loglevel=level, logging_config=_logging(level), redirect_stdouts=False)
     try:
