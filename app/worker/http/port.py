@@ -7,6 +7,7 @@ parse in its own words with a traceback in the log, and takes connections withou
 import asyncio
 import logging
 import resource
+from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -177,7 +178,7 @@ class Port(web.Server):
 
     def make_room(self) -> bool:
         """Hang up on the connection that has been idle the longest; whether there was one."""
-        for connection in list(self.idle)[:16]:
+        for connection in list(islice(self.idle, 16)):
             del self.idle[connection]
             if connection.is_idle:
                 connection.force_close()
