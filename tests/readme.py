@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from app.core.events import REASONS, Reason
+from app.core.outputs.http_series import HTTP
 from app.core.outputs.series import COMPARISON, COUNTS, ERROR, ERROR_SAMPLES, FIRST_SEEN, INFO, SCORE, SCORE_SAMPLES
 from app.core.outputs.worker_series import WORKER
 from app.core.payloads.bodies import labels_of, output_of
@@ -63,6 +64,7 @@ def series() -> str:
     others = (SCORE, SCORE_SAMPLES, ERROR, ERROR_SAMPLES, COMPARISON, INFO, FIRST_SEEN)
     rows += [(f"`{name}`", kind, ", ".join(labels), text) for name, kind, text, labels in others]
     rows += [(f"`{one.name}`", one.kind, ", ".join(one.labels), f"{one.help} This worker.") for one in WORKER]
+    rows += [(f"`{one.name}`", one.kind, ", ".join(one.labels), f"{one.help} This worker.") for one in HTTP]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 

@@ -54,7 +54,7 @@ class Reason(StrEnum):
 #: One line for each reason, as the README's table shows it.
 REASONS: dict[Reason, str] = {
     Reason.NO_KEY: "the record has no key; the canonical topics are keyed by puid",
-    Reason.NO_PUID: "neither a `ce_requestid` header nor the key names a puid that can be used",
+    Reason.NO_PUID: "neither a `ce_requestid` header nor the key nor the record itself names a puid that can be used",
     Reason.WRONG_KEY: "the key is not the puid that the headers name, not even after it was brought to its key",
     Reason.WRONG_PARTITION: "the same for the partition that the key hashes to (murmur2)",
     Reason.UNKNOWN_TYPE: "`ce_type` is missing or none of request, response, feedback",
@@ -63,14 +63,14 @@ REASONS: dict[Reason, str] = {
     Reason.NOT_FINITE: "NaN, Infinity or null in the place of a class, a score, a label or a reward",
     Reason.NOT_AN_OBJECT: "the value, or a part that must be an object, is something else",
     Reason.BAD_PAYLOAD: "the payload has none of the forms that Tally reads",
-    Reason.EMPTY: "no rows, or a feedback that brings neither reward nor label nor response",
+    Reason.EMPTY: "no body, no rows, or a feedback that brings neither reward nor label nor response",
     Reason.RAGGED: "rows of different lengths",
     Reason.BAD_REWARD: "the reward is not a number, or beyond a thousand million",
     Reason.LABEL_TOO_LONG: "a class or label text above `TALLY_MAX_LABEL_LENGTH`",
     Reason.TOO_LARGE: "the value is larger than `TALLY_MAX_BODY`, or than a topic that it must go to takes; the detail "
     "says which, and whether the event counts all the same",
     Reason.EXCHANGE_TOO_LARGE: "the exchange, or its list of classes, would grow beyond 256 kB, or beyond what the "
-    "changelog takes",
+    "changelog takes; more than 256,000 labels always do",
     Reason.DOCUMENT_REFUSED: "Elasticsearch takes no document made of this joined record; the detail has its reason",
     Reason.UNEXPECTED: "a defect of Tally; the detail is worth reporting",
     Reason.TOO_MANY_MODELS: "a partition already knows `TALLY_MAX_MODELS` models",

@@ -19,6 +19,7 @@ from app.core.measures.confusion import CONFUSION
 from app.core.measures.measure import OF_CLASS, OF_MODEL, RANKS, Family, Histogram
 from app.core.measures.reading import Reading
 from app.core.outputs.comparisons import quantities
+from app.core.outputs.http_series import HTTP, HttpNumbers
 from app.core.outputs.series import (
     COMPARISON,
     COUNTS,
@@ -31,7 +32,7 @@ from app.core.outputs.series import (
     SELDON,
     seldon_samples,
 )
-from app.core.outputs.worker_series import WORKER, WorkerNumbers
+from app.core.outputs.worker_series import WORKER, Numbers, WorkerNumbers, WorkerSeries
 from app.core.scores.catalogue import scored
 from app.core.scores.comparison import Comparison
 from app.exporters.sharing import Shares, Sizes, shares
@@ -203,13 +204,7 @@ class _Lines:
 
     def add_histogram(self, name: str, labels: str, histogram: Histogram) -> None:
         """Add a histogram."""
-        lines, count = [], 0
-        for bound, amount in zip([*map(float, histogram.bounds), None], histogram.counts, strict=True):
-            count += amount
-            text = "+Inf" if bound is None else str(bound)
-            lines.append(f'{name}_bucket{{{self._who}{labels},le="{text}"}} {count}\n')
-        lines.append(f"{name}_sum{{{self._who}{labels}}} {number(histogram.total)}\n")
-        lines.append(f"{name}_count{{{self._who}{labels}}} {count}\n")
+        lines = _histogram_lines(name, self._who + labels, histogram)
         self._sizes[OF_MODEL] += len(lines)
         if self._ranks > OF_MODEL:
             self._lines[name][OF_MODEL] = self._lines[name].get(OF_MODEL, "") + "".join(lines)
@@ -356,15 +351,38 @@ class ModelText:
         return b"".join(self.chunks()).decode()
 
 
+def _histogram_lines(name: str, labels: str, histogram: Histogram) -> list[str]:
+    lines, count = [], 0
+    for bound, amount in zip([*map(float, histogram.bounds), None], histogram.counts, strict=True):
+        count += amount
+        text = "+Inf" if bound is None else str(bound)
+        lines.append(f'{name}_bucket{{{labels},le="{text}"}} {count}\n')
+    lines.append(f"{name}_sum{{{labels}}} {number(histogram.total)}\n")
+    lines.append(f"{name}_count{{{labels}}} {count}\n")
+    return lines
+
+
 def worker_text(told: WorkerNumbers) -> str:
     """The series of this worker, in the catalogue's order."""
+    return _text_of(WORKER, told)
+
+
+def http_text(told: HttpNumbers) -> str:
+    """The series of its port, the same way."""
+    return _text_of(HTTP, told)
+
+
+def _text_of(catalogue: Iterable[WorkerSeries[Numbers]], told: Numbers) -> str:
     lines: list[str] = []
-    for series in WORKER:
-        lines += _head(series.name, series.kind, series.help)
+    for series in catalogue:
+        lines += (f"{line}\n" for line in _head(series.name, series.kind, series.help))
         for labels, value in series.samples(told):
-            text = f"{{{_labels(series.labels, labels)[1:]}}}" if labels else ""
-            lines.append(f"{series.name}{text} {number(value)}")
-    return "\n".join(lines) + "\n"
+            text = _labels(series.labels, labels)[1:]
+            if isinstance(value, Histogram):
+                lines += _histogram_lines(series.name, text, value)
+            else:
+                lines.append(f"{series.name}{f'{{{text}}}' if text else ''} {number(value)}\n")
+    return "".join(lines)
 
 
 _PROCESS = CollectorRegistry()

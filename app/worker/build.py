@@ -178,9 +178,9 @@ class Pages(Web):  # type: ignore[misc]
 
     def __init__(self, app: Worker, **kwargs: Any) -> None:
         super().__init__(app, **kwargs)
-        self.web_app._client_max_size = app.settings.max_body + 4096
         self.api = Api(app.settings, lambda: app.running, app.sizes)
         self.api.add_routes(self.web_app)
+        self._runner = self.api.runner(self.web_app)
 
     async def start_server(self) -> None:
         """Listen; a port that is taken ends the process with one sentence."""

@@ -3,7 +3,7 @@
 import signal
 import sys
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from app.models_file import load_rulebook
 from app.settings import SettingsError, load_settings
@@ -11,6 +11,10 @@ from app.worker.build import Worker, build
 from app.worker.ending import EXIT_SETUP, lines_about
 from app.worker.kafka.client import SetupError
 from app.worker.life import LIFE
+
+#: How long a thread that reads a large body may keep the loop from going on, each time that the loop has waited for
+#: anything: 5 ms, as Python has it, would make a tenth of a second of the few steps of one small request.
+_SWITCH_SECONDS: Final = 0.0005
 
 
 @cache
@@ -31,6 +35,7 @@ def run_worker(level: str = "INFO") -> int:
     import mode.loop
 
     mode.loop.use("uvloop")
+    sys.setswitchinterval(_SWITCH_SECONDS)
 
     class Process(faust.Worker):  # type: ignore[misc]
         """The process of the worker, which remembers by which signal it is ended."""

@@ -2,11 +2,8 @@
 
 import http.client
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -14,6 +11,7 @@ import orjson
 
 from tests.bench import load
 from tests.bench.load import Event, Topics
+from tests.bench.probing import TIMEOUT_SECONDS, get, probing
 from tests.bench.table import Row
 from tests.bench.tally_runs import Tally
 from tests.bench.workers import SETTLE_SECONDS, wait_for_commit, worker
@@ -23,7 +21,6 @@ MOST_CELLED: Final = 20
 SCRAPES_EACH: Final = 10
 SCRAPES_AT_LEAST: Final = 3
 PAUSE_SECONDS: Final = 0.5
-TIMEOUT_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +65,10 @@ def run(name: str, tally: Tally) -> list[Row]:
     with worker(topics, app_id, bench.folder) as loaded:
         wait_for_commit(topics, app_id)
         time.sleep(SETTLE_SECONDS)
-        with _probing(loaded.port) as quiet:
+        with probing(loaded.port) as quiet:
             time.sleep(SCRAPES_EACH * PAUSE_SECONDS)
         scrapes = []
-        with _probing(loaded.port) as waits:
+        with probing(loaded.port) as waits:
             for _ in range(max(SCRAPES_AT_LEAST, bench.part(SCRAPES_EACH))):
                 scrapes.append(_scrape(loaded.port))
                 time.sleep(PAUSE_SECONDS)
@@ -113,7 +110,7 @@ def _fill(topics: Topics, scrape: Scrape) -> Topics:
 def _scrape(port: int) -> Scraped:
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)) as connection:
         begin = time.monotonic()
-        text = _get(connection, "/metrics")
+        text = get(connection, "/metrics")
         seconds = time.monotonic() - begin
     return Scraped(seconds, len(text) / 1e6, text.count(b"\n"), text.count(b"\ntally_model_info{"))
 
@@ -122,35 +119,13 @@ def _scrape_packed(port: int) -> float:
     """Seconds of a scrape as Prometheus asks for it; what it does with the answer is not its part."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)) as connection:
         begin = time.monotonic()
-        _get(connection, "/metrics", {"Accept-Encoding": "gzip"})
+        get(connection, "/metrics", {"Accept-Encoding": "gzip"})
         return time.monotonic() - begin
 
 
 def _memory(port: int) -> float:
     """Resident memory of the worker, in MB."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)) as connection:
-        text = _get(connection, "/metrics")
+        text = get(connection, "/metrics")
     line = next(line for line in text.splitlines() if line.startswith(b"process_resident_memory_bytes "))
     return float(line.split()[1]) / 1e6
-
-
-def _get(connection: http.client.HTTPConnection, path: str, headers: Mapping[str, str] | None = None) -> bytes:
-    connection.request("GET", path, headers=headers or {})
-    reply = connection.getresponse()
-    text = reply.read()
-    if reply.status != http.HTTPStatus.OK:
-        raise RuntimeError(f"{path} answered {reply.status}")
-    return text
-
-
-@contextmanager
-def _probing(port: int) -> Iterator[list[float]]:
-    """Ask for /live every 20 ms inside the block; afterwards, how long each answer took, in seconds."""
-    waits: list[float] = []
-    command = [sys.executable, "-m", "tests.bench.probe", str(port)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as probe:
-        try:
-            yield waits
-        finally:
-            answers, _ = probe.communicate()
-    waits += map(float, answers.split())

@@ -16,12 +16,15 @@ from prometheus_client.samples import Sample
 
 from app.core.counts.panes import TOTAL, Window
 from app.core.events import Identity
+from app.core.measures.measure import Histogram
 from app.core.outputs.comparisons import compared_with
+from app.core.outputs.http_series import HttpNumbers
 from app.core.outputs.series import COUNTS, SELDON
 from app.core.outputs.worker_series import DocumentNumbers, IntakeNumbers, WorkerNumbers
 from app.core.rules import Rules
 from app.core.stats import Stats
-from app.exporters.prometheus import ModelText, number, process_text, worker_text
+from app.exporters.prometheus import ModelText, http_text, number, process_text, worker_text
+from app.worker.http.requests import Requests
 from tests.builders import START, Fields, Ledger, Tally, a_feedback, a_reading, a_request, a_response
 
 EXPECTED = Path(__file__).parent / "models.txt"
@@ -305,6 +308,30 @@ def test_the_whole_text_of_a_worker() -> None:
     assert worker_text(some_numbers()) == EXPECTED_OF_WORKER.read_text()
 
 
+def test_the_text_of_a_port() -> None:
+    numbers = HttpNumbers(
+        {("/live", "200"): 3, ("/", "202"): 2, ("/", "400"): 0},
+        {"/": Histogram((0.005, 1.0), (1, 0, 1), 2.5), "/live": Histogram((0.005, 1.0), (3, 0, 0), 0.003)},
+    )
+    assert [line for line in http_text(numbers).splitlines() if not line.startswith("# HELP")] == [
+        "# TYPE tally_http_requests_total counter",
+        'tally_http_requests_total{route="/",code="202"} 2',
+        'tally_http_requests_total{route="/",code="400"} 0',
+        'tally_http_requests_total{route="/live",code="200"} 3',
+        "# TYPE tally_http_request_duration_seconds histogram",
+        'tally_http_request_duration_seconds_bucket{route="/",le="0.005"} 1',
+        'tally_http_request_duration_seconds_bucket{route="/",le="1.0"} 1',
+        'tally_http_request_duration_seconds_bucket{route="/",le="+Inf"} 2',
+        'tally_http_request_duration_seconds_sum{route="/"} 2.5',
+        'tally_http_request_duration_seconds_count{route="/"} 2',
+        'tally_http_request_duration_seconds_bucket{route="/live",le="0.005"} 3',
+        'tally_http_request_duration_seconds_bucket{route="/live",le="1.0"} 3',
+        'tally_http_request_duration_seconds_bucket{route="/live",le="+Inf"} 3',
+        'tally_http_request_duration_seconds_sum{route="/live"} 0.003',
+        'tally_http_request_duration_seconds_count{route="/live"} 3',
+    ]
+
+
 def test_a_worker_without_sources_and_documents_has_heads_alone_for_them() -> None:
     text = worker_text(replace(some_numbers(), documents=None, intake=None))
     lines = EXPECTED_OF_WORKER.read_text().splitlines()
@@ -324,6 +351,6 @@ def test_promtool_finds_nothing_to_say() -> None:
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
-    text = text_of(some_models(), seldon=False) + worker_text(some_numbers())
+    text = text_of(some_models(), seldon=False) + worker_text(some_numbers()) + http_text(Requests().numbers())
     done = subprocess.run([promtool, "check", "metrics"], input=text.encode(), capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

@@ -42,6 +42,11 @@ def prometheus_binary() -> str:
     return servers.binary("prometheus", package="prometheus")
 
 
+@pytest.fixture(scope="session")
+def chromium_binary() -> str:
+    return servers.binary("chromium", package="chromium")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup() -> Generator[None, Any, Any]:
     try:

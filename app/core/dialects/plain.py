@@ -25,6 +25,7 @@ import orjson
 
 from app.core.clock import format_time, parse_time
 from app.core.events import TYPE_OF, Kind, Reason, RefusedError, shown
+from app.core.limits import Limits
 from app.core.payloads.bodies import brings_label, labels_of, parse_reward
 from app.core.payloads.loosejson import dumps, loads
 
@@ -37,11 +38,14 @@ _LEG_HEADERS: Final = {
 _STATEMENTS: Final = ("label", "truth", "reward")
 _FEEDBACK: Final = frozenset({*_STATEMENTS, "tags"})
 _KNOWN: Final = frozenset({"puid", "time", *_FEEDBACK, *_LEG_HEADERS})
+#: A record with one of these and no other name than those below is one of the forms above.
+_TELLING: Final = frozenset({"features", "output", "payload", *_STATEMENTS})
 _OF_EVENT: Final = frozenset({"puid", "time", "version", "kind", "payload", *_LEG_HEADERS})
 _OF_PAIR: Final = frozenset({"version", "features", "output", *_KNOWN})
 _KINDS: Final = {kind.value: kind for kind in (Kind.REQUEST, Kind.RESPONSE, Kind.FEEDBACK)}
 #: How long a class text may be is for the join to say.
 _ANY_LENGTH: Final = 1 << 30
+_MOST_LABELS: Final = Limits().exchange_bytes
 _LONGEST_PUID: Final = 1000
 _YEAR_9999: Final = 253_370_764_800
 _MILLIS: Final = tuple(b".%03d000Z" % millis for millis in range(1000))
@@ -91,6 +95,11 @@ def canonical_feedback(body: Any, now: datetime, longest: int = 200) -> Event:
     time = _time(body, now.isoformat().replace("+00:00", "Z").encode())
     own = {"ce_id": str(uuid.uuid4()).encode(), "ce_source": b"tally"}
     return _event(Kind.FEEDBACK, puid, time, _leg(body), content, own)
+
+
+def lacks_puid(members: Mapping[str, bytes]) -> bool:
+    """Whether a record without a puid is one of the plain forms but for that."""
+    return not members.keys().isdisjoint(_TELLING) and members.keys() <= (_OF_PAIR | _OF_EVENT)
 
 
 def plain_events(members: Mapping[str, bytes], timestamp: int) -> list[tuple[Kind, Event]]:
@@ -192,7 +201,9 @@ def _puid(body: Mapping[str, Any]) -> str:
     puid = body.get("puid")
     if puid is None or puid == "":
         raise RefusedError(
-            Reason.NO_PUID, 'Send the "puid" of the prediction: the Seldon-Puid header that it was returned with.'
+            Reason.NO_PUID,
+            'Send the "puid" of the prediction: the id that its request was logged with (with Seldon the header '
+            "Seldon-Puid of the answer).",
         )
     if type(puid) is not str:
         raise RefusedError(Reason.NO_PUID, '"puid" must be a text.')
@@ -259,12 +270,21 @@ def _content(body: Mapping[str, Any], longest: int) -> bytes:
     return _dump(content)
 
 
+def check_rows(labels: int) -> None:
+    """Refuse a feedback with more labels than any exchange can hold, before it is looked at: each takes a byte."""
+    if labels > _MOST_LABELS:
+        detail = f"{labels} labels are more than an exchange can hold, which has {_MOST_LABELS} bytes at most."
+        raise RefusedError(Reason.EXCHANGE_TOO_LARGE, detail)
+
+
 def _truth(body: Mapping[str, Any]) -> Any:
     if "truth" in body:
         return body["truth"]
     label = body["label"]
     if label is None:
         return None
+    if type(label) is list:
+        check_rows(len(label))
     return {"data": {"ndarray": label if type(label) is list else [label]}}
 
 

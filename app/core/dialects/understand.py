@@ -31,7 +31,7 @@ from app.core.dialects.origins import (
     origin_of,
     typed_origin,
 )
-from app.core.dialects.plain import Event, base_puid, is_puid, moment_of, plain_events
+from app.core.dialects.plain import Event, base_puid, is_puid, lacks_puid, moment_of, plain_events
 from app.core.dialects.sagemaker import is_sagemaker, sagemaker_events
 from app.core.events import Kind, Reason, RefusedError, shown
 from app.core.payloads.loosejson import dumps, loads, mended, strict_dumps
@@ -63,6 +63,7 @@ Headers = Mapping[bytes, bytes]
 _OPEN: Final = ord("{")
 #: Of what a failed prediction answered so much is kept.
 _LONGEST_INFO: Final = 2000
+_SEND: Final = 'send a CloudEvent, or {"puid": …, "service": …, "features": …, "output": …}.'
 #: Of one batch of CloudEvents.
 _MOST_EVENTS: Final = 1000
 
@@ -253,20 +254,37 @@ def _from_body(arrival: Arrival, headers: Headers) -> list[Understood]:
     if is_sagemaker(members):
         events = sagemaker_events(members, headers, arrival.timestamp)
         return [Understood(Dialect.SAGEMAKER, kind, event) for kind, event in events]
-    if arrival.value is None:
-        raise RefusedError(Reason.BAD_JSON, "the record has neither headers that Tally knows nor a body.")
+    raise _nothing_known(arrival.value, body, members)
+
+
+def _nothing_known(value: bytes | None, body: bytes, members: Mapping[str, bytes]) -> RefusedError:
+    """What is wrong with a body that is no envelope."""
+    if value is None:
+        return RefusedError(Reason.BAD_JSON, "the record has neither headers that Tally knows nor a body.")
+    if not body.strip():
+        return RefusedError(Reason.EMPTY, f"the body is empty, and no header says which event this is: {_SEND}")
+    if lacks_puid(members):
+        return RefusedError(Reason.NO_PUID, 'the record has no "puid": send the id of the prediction as its "puid".')
+    if body.lstrip()[:1] == b"{":
+        return RefusedError(
+            Reason.UNKNOWN_TYPE,
+            "nothing says whether this is a request, a response or a feedback, and of which model: log payloads as "
+            "CloudEvents, with ce_type and ce_requestid (Seldon's serverType kafka does not), or send "
+            '{"puid": …, "kind": …, "service": …, "payload": …}.',
+        )
     if body.lstrip()[:1] == b"[":
-        raise RefusedError(
+        return RefusedError(
             Reason.NOT_AN_OBJECT,
             "the body is a JSON list: send one record an event, or a batch of CloudEvents with the content type "
             "application/cloudevents-batch+json.",
         )
-    raise RefusedError(
-        Reason.UNKNOWN_TYPE,
-        "nothing says whether this is a request, a response or a feedback, and of which model (Seldon's serverType "
-        "kafka and a model's own output do not): log payloads as CloudEvents, with ce_type and ce_requestid, or send "
-        '{"puid": …, "kind": …, "service": …, "payload": …}.',
-    )
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return RefusedError(
+            Reason.BAD_JSON, f"the body {shown(body)} is not JSON, and no header says which event this is: {_SEND}"
+        )
+    return RefusedError(Reason.NOT_AN_OBJECT, f"the body {shown(body)} is no JSON object: {_SEND}")
 
 
 def _members(value: bytes) -> dict[str, bytes]:

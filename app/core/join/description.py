@@ -15,6 +15,14 @@ from app.core.payloads.marks import Mark
 ORPHAN: Final = (
     "No prediction with this puid is known: send feedback with the Seldon-Puid header that the prediction returned."
 )
+#: The same of labels that do not fit what has answered.
+MISMATCH: Final = (
+    "The labels do not match the rows of the answer: send one label a row, or label single rows as <puid>-item-<row>."
+)
+ELSEWHERE: Final = (
+    "The labels are for a service, predictor or model that has not answered: send them with the names of one that has, "
+    "or with none."
+)
 
 
 def rows(state: LegState, exchange: Exchange, judging: Judging) -> list[dict[str, Any]]:
@@ -51,7 +59,6 @@ def describe(puid: str, exchange: Exchange, numbers: Numbers, judging: Judging) 
                 "rows": rows(state, exchange, judging),
             }
         )
-    orphan = bool(exchange.feedbacks or exchange.rows) and not any(state.time for state in exchange.legs)
     newest = newest_feedback(exchange)
     reward = next((feedback.reward for feedback in exchange.feedbacks if feedback.flags & REWARD), None)
     return {
@@ -69,8 +76,21 @@ def describe(puid: str, exchange: Exchange, numbers: Numbers, judging: Judging) 
             {"kind": tuple(Kind)[found.kind], "leg": str(numbers.legs[found.leg]), "time": format_time(found.time)}
             for found in sorted(exchange.detections, key=lambda found: (found.kind, numbers.legs[found.leg]))
         ],
-        "note": ORPHAN if orphan else None,
+        "note": _note(exchange, judging),
     }
+
+
+def _note(exchange: Exchange, judging: Judging) -> str | None:
+    """What keeps the feedback of an exchange from counting."""
+    told = bool(exchange.feedbacks or exchange.rows)
+    answered = [state for state in exchange.legs if state.time]
+    if not told or not answered:
+        return ORPHAN if told else None
+    stated = [(state, judging.statements(state, exchange)) for state in answered]
+    if any(judging.labels(state, statements).mismatched for state, statements in stated):
+        return MISMATCH
+    labelled = bool(exchange.rows) or any(feedback.flags & LABELS for feedback in exchange.feedbacks)
+    return ELSEWHERE if labelled and not any(statements for _, statements in stated) else None
 
 
 def newest_feedback(exchange: Exchange) -> int:

@@ -43,7 +43,7 @@ class Evidence(msgspec.Struct, gc=False, kw_only=True):
 class Histogram(NamedTuple):
     """The value of a histogram: counts by bucket, each up to its bound, the last one without; and their sum."""
 
-    bounds: Sequence[int]
+    bounds: Sequence[float]
     counts: Sequence[int]
     total: float
 

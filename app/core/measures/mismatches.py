@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from app.core.counts.atoms import Atom
-from app.core.measures.measure import DOCUMENT, Cells, Evidence, Family, Field, Measure
+from app.core.measures.measure import DOCUMENT, MODEL, Cells, Evidence, Family, Field, Measure
 from app.core.measures.reading import Nature
 
 _ATOM: Final = Atom("mismatches", "answers")
@@ -24,7 +24,7 @@ class MismatchesMeasure(Measure[int]):
             windows=False,
         ),
     )
-    fields = (Field("mismatched", lambda answers: answers, (DOCUMENT,), {"type": "long"}),)
+    fields = (Field("mismatched", lambda answers: answers, (MODEL, DOCUMENT), {"type": "long"}),)
 
     def counts(self, evidence: Evidence) -> Iterable[Atom]:
         """One answer, however many labels do not fit."""

@@ -5,13 +5,14 @@ A row reads one `WorkerNumbers`, so a number that is missing or renamed is seen 
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from app.core.events import Kind, Reason
+from app.core.measures.measure import Histogram
 from app.core.stats import Stats
 
 #: (label values, value)
-Sample = tuple[tuple[str, ...], float]
+Sample = tuple[tuple[str, ...], float | Histogram]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +56,24 @@ class WorkerNumbers:
     heartbeat_age: float  # seconds
 
 
-class WorkerSeries(NamedTuple):
+Numbers = TypeVar("Numbers")
+
+
+class WorkerSeries(NamedTuple, Generic[Numbers]):
     """One series: its name, type, labels, help, and how its samples are read."""
 
     name: str
-    kind: str  # gauge, counter
+    kind: str  # gauge, counter, histogram
     labels: tuple[str, ...]
     help: str
-    samples: Callable[[WorkerNumbers], Iterable[Sample]]
+    samples: Callable[[Numbers], Iterable[Sample]]
 
 
 def _by_kind(counts: Mapping[str, int]) -> Iterable[Sample]:
     return [((kind,), counts.get(kind, 0)) for kind in Kind]
 
 
-def _each(counts: Mapping[str, float]) -> Iterable[Sample]:
+def _each(counts: Mapping[str, float]) -> list[tuple[tuple[str], float]]:
     return [((name,), count) for name, count in counts.items()]
 
 
@@ -81,7 +85,7 @@ def _intake(read: Callable[[IntakeNumbers], Iterable[Sample]]) -> Callable[[Work
     return lambda numbers: read(numbers.intake) if numbers.intake is not None else ()
 
 
-WORKER: tuple[WorkerSeries, ...] = (
+WORKER: tuple[WorkerSeries[WorkerNumbers], ...] = (
     WorkerSeries(
         "tally_events_total", "counter", ("kind",),
         "Events read.",

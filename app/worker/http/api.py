@@ -1,9 +1,6 @@
 """The worker's HTTP interface: events and feedback in, metrics, health, and what is known of models and exchanges."""
 
-import base64
-import hmac
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from importlib import resources
 from itertools import chain
 from typing import Any
@@ -19,29 +16,18 @@ from app.core.outputs.comparisons import comparisons_report
 from app.core.outputs.report import models_report
 from app.exporters import prometheus
 from app.settings import Settings
+from app.worker.http.answers import AnswerError, json_response
 from app.worker.http.exposition import Exposition, send
+from app.worker.http.guard import Guard
+from app.worker.http.port import PortRunner
 from app.worker.http.publisher import Publisher, make_producer
-from app.worker.http.receive import AnswerError, Receiver
+from app.worker.http.receive import Receiver
+from app.worker.http.requests import Requests
 from app.worker.kafka.sizes import Sizes
 from app.worker.running import Running
 
-log = logging.getLogger(__name__)
-
-_OPEN_PATHS = frozenset({"/metrics", "/live", "/ready"})
 _STARTING = "The worker is starting."
 _FORWARDED = "X-Tally-Forwarded"
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def json_response(content: Any, status: int = 200) -> web.Response:
-    """A JSON answer."""
-    return web.Response(body=orjson.dumps(content), status=status, content_type="application/json")
-
-
-def error_response(status: int, sentence: str, reason: Reason | None = None) -> web.Response:
-    """An error, as all of them look; `reason` is that of an event that was refused."""
-    return json_response({"error": sentence} | ({"reason": reason} if reason else {}), status)
 
 
 class Api:
@@ -52,6 +38,8 @@ class Api:
         self._running = running
         sizes = Sizes() if sizes is None else sizes
         self._publisher = Publisher(lambda: make_producer(settings, sizes), sizes)
+        self._receiver = Receiver(settings, self._publisher)
+        self.requests = Requests()
         self._exposition: Exposition | None = None
         self._session: aiohttp.ClientSession | None = None
         self._page = resources.files("app.worker.http").joinpath("page", "index.html").read_text()
@@ -64,7 +52,7 @@ class Api:
 
     def add_routes(self, server: web.Application) -> None:
         """Add all routes, and what stands before all of them, to a server."""
-        server.middlewares.append(self._guard)
+        server.middlewares.append(Guard(self._settings, self.requests, self._started, self._refuse).answer)
         routes = server.router
         routes.add_get("/metrics", self._metrics)
         routes.add_get("/live", self._live)
@@ -73,44 +61,24 @@ class Api:
         routes.add_get("/api/comparisons", self._comparisons)
         routes.add_get("/api/exchanges/{puid:.+}", self._exchange)
         routes.add_get("/", self._index)
-        receiver = Receiver(self._settings, self._publisher)
-        routes.add_post("/", receiver.events)
-        routes.add_post("/events", receiver.events)
-        routes.add_post("/feedback", receiver.feedback)
-        routes.add_post("/seldon/{namespace}/{service}/api/v1.0/feedback", receiver.seldon_feedback)
+        routes.add_post("/", self._receiver.events)
+        routes.add_post("/events", self._receiver.events)
+        routes.add_post("/feedback", self._receiver.feedback)
+        routes.add_post("/seldon/{namespace}/{service}/api/v1.0/feedback", self._receiver.seldon_feedback)
+
+    def runner(self, server: web.Application) -> PortRunner:
+        """What serves the routes of that server on a port."""
+        return PortRunner(server, self.requests)
+
+    def _refuse(self, reason: Reason) -> None:
+        self._started().lane.stats.rejected[reason] += 1
 
     async def close(self) -> None:
         """Close what was opened for requests."""
+        self._receiver.close()
         if self._session is not None:
             await self._session.close()
         await self._publisher.close()
-
-    # -- the way in ---------------------------------------------------------------------------------------------------
-
-    @web.middleware
-    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        token = self._settings.http_token
-        given = request.headers.get("Authorization", "")
-        if token is not None and request.path not in _OPEN_PATHS and not _is_allowed(token, given):
-            return error_response(401, "Send the header `Authorization: Bearer <TALLY_HTTP_TOKEN>`.")
-        try:
-            if request.method == "POST":
-                self._started()  # perhaps the topics are not made yet
-            return await handler(request)
-        except AnswerError as error:
-            if error.reason is not None:
-                self._started().lane.stats.rejected[error.reason] += 1
-            reply = error_response(error.status, error.sentence, error.reason)
-            if error.retry_after is not None:
-                reply.headers["Retry-After"] = str(error.retry_after)
-            if error.hang_up:
-                reply.force_close()
-            return reply
-        except web.HTTPException as error:
-            return error_response(error.status, f"{request.method} {request.path}: {error.reason}.")
-        except Exception:
-            log.exception("request failed method=%s path=%s", request.method, request.path)
-            return error_response(500, "The worker failed at this request; its log says why.")
 
     # -- health -------------------------------------------------------------------------------------------------------
 
@@ -140,7 +108,9 @@ class Api:
         folded, dropped = (models.folded_classes, models.dropped_series) if exports else (0, 0)
         of_worker = prometheus.worker_text(running.numbers(folded, dropped))
         of_models = models.chunks() if exports else ()
-        return await send(request, chain([of_worker.encode()], of_models, [prometheus.process_text().encode()]))
+        of_port = prometheus.http_text(self.requests.numbers())
+        of_process = prometheus.process_text()
+        return await send(request, chain([of_worker.encode(), of_port.encode()], of_models, [of_process.encode()]))
 
     async def _models(self, _: web.Request) -> web.Response:
         running = self._started()
@@ -197,20 +167,3 @@ class Api:
 
     async def _index(self, _: web.Request) -> web.Response:
         return web.Response(text=self._page, content_type="text/html")
-
-
-def _is_allowed(token: str, given: str) -> bool:
-    """Whether an Authorization header brings the token: as a bearer, or as the password that a URL may hold.
-
-    The second is for Seldon's and KServe's loggers, which are told a URL and no header.
-    """
-    kind, _, secret = given.partition(" ")
-    brought = secret.strip().encode(errors="surrogateescape")
-    if kind.lower() == "basic":
-        try:
-            brought = base64.b64decode(brought).partition(b":")[2]
-        except ValueError:
-            return False
-    elif kind.lower() != "bearer":
-        return False
-    return hmac.compare_digest(brought, token.encode())

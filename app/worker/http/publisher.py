@@ -57,6 +57,27 @@ def make_producer(settings: Settings, sizes: Sizes) -> AIOKafkaProducer:
     )
 
 
+class Room:
+    """What one request holds of the memory for what waits."""
+
+    def __init__(self, publisher: "Publisher") -> None:
+        self.held = 0
+        self._publisher = publisher
+
+    def check(self, size: int) -> None:
+        """Raise BusyError where so many bytes more have no room. The first to come always has."""
+        others = self._publisher._held - self.held
+        if others and others + self.held + size > self._publisher._most_bytes:
+            raise BusyError
+
+    def take(self, size: int, events: int = 0) -> None:
+        """Hold so many bytes and events more. Raises BusyError."""
+        needed = size + events * EVENT_BYTES
+        self.check(needed)
+        self.held += needed
+        self._publisher._held += needed
+
+
 class Publisher:
     """Writes events to their topics; `publish` returns once all of them are acknowledged."""
 
@@ -79,16 +100,14 @@ class Publisher:
         self._may_start = 0.0
 
     @contextlib.contextmanager
-    def room(self, size: int, events: int = 1) -> Iterator[None]:
-        """Hold room for events of this many bytes in all. Raises BusyError where there is none; alone, all fits."""
-        needed = size + events * EVENT_BYTES
-        if needed and self._held and self._held + needed > self._most_bytes:
-            raise BusyError
-        self._held += needed
+    def room(self) -> Iterator[Room]:
+        """Room for one event, without its bytes; what is taken besides is given back at the end. Raises BusyError."""
+        room = Room(self)
         try:
-            yield
+            room.take(0, 1)
+            yield room
         finally:
-            self._held -= needed
+            self._held -= room.held
 
     async def publish(self, records: Sequence[tuple[str, Event]], timestamp: int) -> None:
         """Write (topic, event) pairs, and wait until Kafka has all of them. `timestamp` is in ms since the epoch.

@@ -32,6 +32,8 @@ from app.worker.kafka.metadata import TopicFacts, ask_for_topics, topic_id
 _MOST_ASIDE: Final = 64 << 20
 #: What brokers may answer at once. It is in memory three times while it is taken apart.
 _LARGEST_RESPONSE: Final = 8 << 20
+#: A record of so many bytes ends its list: some take a tenth of a second to join, in which the loop stands still.
+_LARGE: Final = 64 << 10
 
 
 class Stranger(Record, gc=False):
@@ -51,11 +53,12 @@ class ParsedRecords(PartitionRecords):  # type: ignore[misc]
     _of_batch: Iterator[Record] | None = None  # what is left of the batch that is being read
 
     def take(self, most: int) -> tuple[list[Record], bool]:
-        """Up to `most` records, and whether these are the last."""
+        """Up to `most` records, none behind a large one, and whether these are the last."""
         begin = self.next_fetch_offset
         records: list[Record] = []
+        large = False
         try:
-            while (left := most - len(records)) > 0:
+            while not large and (left := most - len(records)) > 0:
                 of_batch = self._of_batch
                 if of_batch is None:
                     of_batch = self._of_batch = next(self._records_iterator, None)
@@ -65,6 +68,7 @@ class ParsedRecords(PartitionRecords):  # type: ignore[misc]
                 records += islice(of_batch, left)
                 if len(records) - read < left:
                     self._of_batch = None
+                large = bool(records) and len(records[-1].value or b"") > _LARGE
         except BaseException as error:
             self.next_fetch_offset = begin  # nothing of this list has been handed over
             self._of_batch, self._records_iterator = None, iter(())
@@ -73,7 +77,7 @@ class ParsedRecords(PartitionRecords):  # type: ignore[misc]
             raise
         if records:
             self.next_fetch_offset = max(self.next_fetch_offset, records[-1].offset + 1)
-        return records, len(records) < most
+        return records, not large and len(records) < most
 
     def _unpack_records(self) -> Iterator[Iterator[Record]]:
         """The records, batch by batch: aiokafka's own steps for one batch, without its steps for one record."""

@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 _TICK_SECONDS = 0.02
 #: Exchanges settled at once: so many that most have all their parts by then, few enough to be in the cache still.
 _SETTLED_TOGETHER = 800
+#: After so long without a turn of the loop the rest is one of several: such lists have records of hundreds of kB.
+_LONG_SECONDS = 0.05
+_REST_SECONDS = 0.005
 _WAIT_SECONDS = 0.1
 _CHANGES_PER_EPOCH = 10_000
 #: With so many events of a partition unread its epochs are longer: fewer transactions, and exchanges that are written
@@ -320,7 +323,9 @@ class Lane:
         turn = self._turn
         shard = part.shard
         before = dict(shard.offsets)
+        loop = asyncio.get_running_loop()
         while turn == self._turn and part.lost is None and not part.saturated:
+            begun = loop.time()
             more = False
             for _ in self.settings.topics:
                 async with self._reading:
@@ -331,7 +336,7 @@ class Lane:
                     break
             if not more or shard.unsettled >= _SETTLED_TOGETHER:
                 shard.settle()
-            await asyncio.sleep(0)
+            await asyncio.sleep(_REST_SECONDS if loop.time() - begun > _LONG_SECONDS else 0)
             if shard.waiting >= _CHANGES_PER_EPOCH and not part.committing and turn == self._turn:
                 part.start_epoch(self._settled_clock(part))
             if not more:

@@ -64,6 +64,23 @@ def test_a_feedback_without_a_prediction_says_what_to_send() -> None:
     assert tell(a_feedback(1), a_response(1)).describe()["note"] is None
 
 
+@pytest.mark.parametrize(
+    ("feedback", "words"),
+    [
+        (a_feedback(1), None),
+        (a_feedback(reward=1), None),
+        (a_feedback(None), None),
+        (a_feedback([1, 0]), "do not match the rows"),
+        (a_feedback(1, row=3), "do not match the rows"),
+        (a_feedback(1, service="svk"), "has not answered"),
+        (a_feedback(1, namespace="other"), "has not answered"),
+    ],
+)
+def test_labels_that_count_nowhere_say_why(feedback: Record, words: str | None) -> None:
+    note = tell(a_response(1), feedback).describe()["note"]
+    assert (note is None) if words is None else words in note
+
+
 # -- rule 2: the greatest (event time, digest) wins -------------------------------------------------------------------
 
 

@@ -55,7 +55,7 @@ def each_alone() -> Iterator[tuple[str, WorkerNumbers]]:
             yield f"{part}.{field.name}", replace(NONE, **{part: more(holder, field.name)})
 
 
-def not_zero(numbers: WorkerNumbers) -> dict[str, float]:
+def not_zero(numbers: WorkerNumbers) -> dict[str, Any]:
     return {series.name: value for series in WORKER for _, value in series.samples(numbers) if value}
 
 

@@ -91,3 +91,18 @@ def test_models_are_told_by_every_worker() -> None:
     status, text, _ = get("/api/models", a_running(readings=readings))
     (model,) = json.loads(text)["models"]
     assert (status, model["model"], model["rows"]["correct"]) == (200, "m", 1)
+
+
+def test_labels_that_do_not_match_are_told_with_their_model() -> None:
+    readings = Ledger().absorb(a_response(1), a_feedback([1, 0])).cut().readings()
+    _, text, _ = get("/api/models", a_running(readings=readings))
+    assert [model["mismatched"] for model in json.loads(text)["models"]] == [1]
+
+
+def test_a_mistyped_service_of_a_feedback_makes_no_model() -> None:
+    readings = Ledger().absorb(a_response(1), a_feedback(1, service="svk")).cut().readings()
+    running = a_running(readings=readings, exporting=SimpleNamespace(exports=lambda: True))
+    _, text, _ = get("/api/models", running)
+    (model,) = json.loads(text)["models"]
+    assert (model["model_service"], model["rows"]["unlabelled"]) == ("svc", 1)
+    assert "svk" not in text + get("/metrics", running)[1]

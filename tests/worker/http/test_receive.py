@@ -5,175 +5,32 @@ import base64
 import gzip
 import json
 import re
-from collections.abc import Awaitable, Callable
-from types import SimpleNamespace
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
-from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError
-from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from app.core.dialects.plain import Event
-from app.core.stats import Stats
+from app.core.dialects.plain import Event, canonical_feedback
 from app.core.wire.partitioning import partition_of
 from app.settings import load_settings
-from app.worker.http import api as http
-from app.worker.http import publisher, receive
+from app.worker.http import bodies, publisher, receive
 from app.worker.http.publisher import EVENT_BYTES, Publisher
-from app.worker.kafka.metadata import LARGEST_BATCH, TopicFacts
-from app.worker.kafka.producer import BATCH_BYTES
 from app.worker.kafka.sizes import Sizes
-
-NOW = "2026-11-21T07:00:00.250Z"
-NOW_MS = 1_795_244_400_250
-EVENT = {
-    "Ce-Specversion": "1.0",
-    "Ce-Id": "1",
-    "Ce-Source": "http://:8000/",
-    "Ce-Type": "io.seldon.serving.inference.response",
-    "Ce-Time": "2026-11-21T07:00:00.123456Z",
-    "Ce-Requestid": "p-1",
-    "Ce-Inferenceservicename": "iris",
-    "Ce-Namespace": "seldon",
-    "Ce-Endpoint": "default",
-    "Ce-Modelid": "classifier",
-    "Content-Type": "application/json",
-}
-BODY = b'{"data": {"ndarray": [[0.1, 0.9]]}}\n'
-SELDON_FEEDBACK = "/seldon/models/iris/api/v1.0/feedback"
-PUID = {"Seldon-Puid": "p-1"}
-BATCH = {"Content-Type": "application/cloudevents-batch+json"}
-
-
-class FakeProducer:
-    """What is sent is kept, and acknowledged as the test says."""
-
-    def __init__(self, kafka: "FakeKafka") -> None:
-        self.kafka = kafka
-        self.is_open = False
-        self.client = SimpleNamespace(close=self.stop)
-
-    async def start(self) -> None:
-        if self.kafka.is_away:
-            raise KafkaConnectionError
-        self.is_open = True
-
-    async def stop(self) -> None:
-        self.is_open = False
-
-    async def send(self, topic: str, **record: Any) -> "asyncio.Future[None]":
-        self.kafka.sent.append({"topic": topic} | record | {"headers": dict(record["headers"])})
-        self.kafka.arrived.release()
-        return asyncio.ensure_future(self.kafka.respond())
-
-    def create_batch(self) -> BatchBuilder:
-        return BatchBuilder(BATCH_BYTES, 0)
-
-    async def partitions_for(self, topic: str) -> set[int]:
-        return {0, 1}
-
-    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> "asyncio.Future[None]":
-        self.kafka.alone.append((topic, partition, batch.record_count()))
-        return asyncio.ensure_future(self.kafka.respond_to_one())
-
-
-class FakeKafka:
-    def __init__(self) -> None:
-        self.sent: list[dict[str, Any]] = []
-        self.alone: list[tuple[str, int, int]] = []  # batches: topic, partition, records
-        self.producers: list[FakeProducer] = []
-        self.arrived = asyncio.Semaphore(0)
-        self.is_away = False
-        self.respond: Callable[[], Awaitable[None]] = acknowledge
-        self.respond_to_one: Callable[[], Awaitable[None]] = acknowledge
-
-    def connect(self) -> FakeProducer:
-        self.producers.append(FakeProducer(self))
-        return self.producers[-1]
-
-    def keys(self) -> list[bytes]:
-        return [record["key"] for record in self.sent]
-
-
-async def acknowledge() -> None:
-    pass
-
-
-async def never() -> None:
-    await asyncio.Event().wait()
-
-
-def fail(error: Exception) -> Callable[[], Awaitable[None]]:
-    async def respond() -> None:
-        raise error
-
-    return respond
-
-
-class Tally:
-    """The worker's HTTP interface on a port of its own."""
-
-    def __init__(self, client: "TestClient[web.Request, web.Application]", kafka: FakeKafka, worker: Any) -> None:
-        self.kafka = kafka
-        self.worker = worker
-        self._client = client
-
-    async def post(self, path: str, body: Any, headers: dict[str, str]) -> tuple[int, Any, Any]:
-        """The answer's status, its content, and its headers."""
-        async with self._client.post(path, data=body, headers=headers) as reply:
-            text = await reply.read()
-            return reply.status, json.loads(text) if text else None, reply.headers
-
-    async def raw(self, request: bytes) -> bytes:
-        """What is answered to these bytes."""
-        reader, writer = await asyncio.open_connection(self._client.host, self._client.port)
-        writer.write(request)
-        answer = await reader.read()
-        writer.close()
-        return answer
-
-    async def event(self, puid: str = "p-1", body: Any = BODY, **changes: str) -> tuple[int, Any, Any]:
-        return await self.post("/", body, EVENT | {"Ce-Requestid": puid} | changes)
-
-    async def sent(self, records: int) -> None:
-        """Wait until so many records are on their way."""
-        for _ in range(records):
-            await self.kafka.arrived.acquire()
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Run a story against the interface: `run(story, setting=value)`; `ack_seconds` and `most_bytes` bound it.
-
-    `takes` says what topics take.
-    """
-
-    def run_story(story: Callable[[Tally], Awaitable[None]], **changes: Any) -> None:
-        bounds = {name: changes.pop(name) for name in ("ack_seconds", "most_bytes") if name in changes}
-        facts = {
-            topic: TopicFacts(2, "", {LARGEST_BATCH: str(most)}) for topic, most in changes.pop("takes", {}).items()
-        }
-        kafka = FakeKafka()
-        monkeypatch.setattr(http, "Publisher", lambda _, sizes: Publisher(kafka.connect, sizes, **bounds))
-        monkeypatch.setattr(publisher, "_PAUSE_SECONDS", 0)
-        settings = load_settings(**{"now": NOW} | changes)
-        worker: Any = SimpleNamespace(running=SimpleNamespace(lane=SimpleNamespace(stats=Stats())))
-
-        async def serve() -> None:
-            api = http.Api(settings, lambda: worker.running, Sizes(facts))
-            server = web.Application(client_max_size=settings.max_body + 4096)
-            api.add_routes(server)
-            async with asyncio.timeout(20), TestClient(TestServer(server)) as client:
-                await story(Tally(client, kafka, worker))
-                await api.close()
-            assert not any(producer.is_open for producer in kafka.producers)
-
-        asyncio.run(serve())
-
-    return run_story
-
+from tests.worker.http.posting import (
+    BATCH,
+    BODY,
+    EVENT,
+    NOW_MS,
+    PUID,
+    SELDON_FEEDBACK,
+    FakeKafka,
+    Tally,
+    acknowledge,
+    fail,
+    never,
+)
 
 # Events
 
@@ -321,7 +178,7 @@ def test_a_batch_holds_so_many_events(run: Callable[..., None]) -> None:
     async def story(tally: Tally) -> None:
         assert (await tally.post("/", json.dumps([envelope("a")] * 1000), BATCH))[0] == 202
         status, content, _ = await tally.post("/", json.dumps([envelope("a")] * 1001), BATCH)
-        assert (status, content["error"]) == (413, "The batch has 1001 events; send at most 1000 at once.")
+        assert (status, content["error"]) == (413, "the batch has 1001 events; send at most 1000 at once.")
         assert len(tally.kafka.sent) == 1000
 
     run(story)
@@ -352,7 +209,7 @@ def test_a_body_may_be_as_large_as_the_limit(run: Callable[..., None]) -> None:
         assert (await tally.event(body=in_chunks(fits)))[0] == 202
         for large in (fits + b" ", in_chunks(fits + b" "), in_chunks(fits * 100)):
             status, content, _ = await tally.event(body=large)
-            assert (status, content["error"]) == (413, "The body is larger than 1000 bytes.")
+            assert (status, content["error"]) == (413, "The body is larger than 1000 bytes (TALLY_MAX_BODY).")
         packed = gzip.compress(fits * 1000)
         assert len(packed) < 5000
         assert (await tally.event(body=packed, **{"Content-Encoding": "gzip"}))[0] == 413
@@ -420,7 +277,7 @@ def test_events_that_share_a_batch_with_others_are_not_refused_for_its_size(run:
 
 
 def test_a_body_that_does_not_come(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receive, "_BODY_SECONDS", 0.1)
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.1)
 
     async def story(tally: Tally) -> None:
         async def slowly() -> Any:
@@ -567,129 +424,60 @@ def test_a_worker_that_starts_takes_nothing(run: Callable[..., None]) -> None:
     run(story)
 
 
-# Feedback
+# The loop
 
 
-def test_seldons_feedback_call(run: Callable[..., None]) -> None:
+@pytest.mark.parametrize("packing", ["", "gzip"])
+def test_large_bodies_are_read_beside_the_loop_one_at_a_time(
+    run: Callable[..., None], monkeypatch: pytest.MonkeyPatch, packing: str
+) -> None:
+    begins, waits = threading.Event(), threading.Event()
+    at_work, most_at_work = 0, 0
+
+    def read_slowly(*arguments: Any) -> Event:
+        nonlocal at_work, most_at_work
+        at_work += 1
+        most_at_work = max(most_at_work, at_work)
+        begins.set()
+        waits.wait(10)
+        at_work -= 1
+        return canonical_feedback(*arguments)
+
+    monkeypatch.setattr(receive, "canonical_feedback", read_slowly)
+    body = json.dumps({"puid": "p", "label": [1] * 9000}).encode()
+    headers = {"Content-Encoding": packing} if packing else {}
+    if packing:
+        body = gzip.compress(body)
+
     async def story(tally: Tally) -> None:
-        body = b'{"reward": true, "truth": {"meta": {"tags": {"user": "x"}}}}'
-        assert (await tally.post(SELDON_FEEDBACK, body, {"seldon-puid": "p-1-item-2"}))[0] == 202
-        (record,) = tally.kafka.sent
-        assert (record["topic"], record["key"], record["value"]) == ("inference-feedback", b"p-1", body)
-        told = {name: record["headers"].get(name) for name in ("ce_requestid", "ce_namespace", "ce_type", "ce_time")}
-        assert told == {
-            "ce_requestid": b"p-1-item-2",
-            "ce_namespace": b"models",
-            "ce_type": b"io.seldon.serving.feedback",
-            "ce_time": b"2026-11-21T07:00:00.250000Z",
-        }
-        assert record["headers"]["ce_inferenceservicename"] == b"iris"
-        assert not record["headers"].get("ce_endpoint")
+        posted = [asyncio.create_task(tally.post("/feedback", body, headers)) for _ in range(5)]
+        await asyncio.to_thread(begins.wait, 10)
+        assert (await tally.event())[0] == 202, "another one is answered meanwhile"
+        waits.set()
+        assert [status for status, _, _ in await asyncio.gather(*posted)] == [202] * 5
+        assert most_at_work == 1
 
     run(story)
 
 
-def test_a_feedback_may_name_its_leg_as_an_event_does(run: Callable[..., None]) -> None:
-    async def story(tally: Tally) -> None:
-        leg = {"Ce-Endpoint": "canary", "Ce-Modelid": "net", "Ce-Namespace": "other", "Ce-Requestid": "other"}
-        assert (await tally.post(SELDON_FEEDBACK, b'{"reward": 1}', PUID | leg))[0] == 202
-        (record,) = tally.kafka.sent
-        headers = record["headers"]
-        assert [headers[f"ce_{name}"] for name in ("endpoint", "modelid")] == [b"canary", b"net"]
-        assert [headers[f"ce_{name}"] for name in ("namespace", "requestid")] == [b"models", b"p-1"]
-
-    run(story)
-
-
-@pytest.mark.parametrize("path", ["/feedback", SELDON_FEEDBACK])
-def test_a_feedback_without_puid_is_told_what_to_send(run: Callable[..., None], path: str) -> None:
-    async def story(tally: Tally) -> None:
-        status, content, _ = await tally.post(path, b'{"reward": 1}', {})
-        assert (status, content["reason"]) == (400, "no-puid")
-        assert "Seldon-Puid" in content["error"]
-
-    run(story)
-
-
-@pytest.mark.parametrize("path", ["/feedback", SELDON_FEEDBACK])
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        (b'{"reward": "good"}', "bad-reward"),
-        (b"{}", "empty"),
-        (b"reward", "bad-json"),
-        (b"[1]", "not-an-object"),
-        (b'{"truth": {"data": {"ndarray": []}}}', "empty"),
-    ],
-)
-def test_a_feedback_that_says_nothing_is_refused(run: Callable[..., None], path: str, body: bytes, reason: str) -> None:
-    """At once: who sends it can still put it right, and would not look among the dead letters."""
+def test_a_body_holds_room_as_it_comes(run: Callable[..., None]) -> None:
+    """So many that only announce large bodies keep nobody out."""
 
     async def story(tally: Tally) -> None:
-        status, content, _ = await tally.post(path, body, PUID)
-        assert (status, content["reason"]) == (400, reason)
-        assert tally.kafka.sent == []
+        async def announced() -> Any:
+            yield b"{"
+            await asyncio.sleep(60)
 
-    run(story)
+        slow = [asyncio.create_task(tally.event(body=announced())) for _ in range(5)]
+        await asyncio.sleep(0.1)
+        assert (await tally.event())[0] == 202
+        large = {"Content-Length": "900000"}
+        status, _, headers = await tally.post("/", b" " * 900_000, EVENT | large)
+        assert (status, headers["Retry-After"]) == (503, "1"), "who says at once that it is too much is told at once"
+        for one in slow:
+            one.cancel()
 
-
-@pytest.mark.parametrize("path", ["/feedback", SELDON_FEEDBACK])
-def test_feedback_as_protobuf(run: Callable[..., None], path: str) -> None:
-    async def story(tally: Tally) -> None:
-        reward_1 = b"\x1d\x00\x00\x80\x3f"  # field 3, a float
-        assert (await tally.post(path, reward_1, PUID | {"Content-Type": "application/protobuf"}))[0] == 202
-        (record,) = tally.kafka.sent
-        assert (record["key"], json.loads(record["value"])) == (b"p-1", {"reward": 1.0})
-        assert (await tally.post(path, reward_1, {"Content-Type": "application/protobuf"}))[0] == 400
-
-    run(story)
-
-
-@pytest.mark.parametrize("path", ["/feedback", SELDON_FEEDBACK])
-@pytest.mark.parametrize("body", [b'{"reward": 1}', b'{"label": 1}'])
-def test_a_puid_that_is_no_text(run: Callable[..., None], path: str, body: bytes) -> None:
-    async def story(tally: Tally) -> None:
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
-        answer = await tally.raw(head.encode() + b"Seldon-Puid: p\xff\r\n\r\n" + body)
-        assert answer.startswith(b"HTTP/1.1 400 ")
-        assert b'"reason":"no-puid"' in answer
-
-    run(story)
-
-
-@pytest.mark.parametrize("name", ["%ff", "%00", "%0d%0ax", "%ed%b0%80", "a" * 300])
-def test_names_of_any_kind(run: Callable[..., None], name: str) -> None:
-    async def story(tally: Tally) -> None:
-        status, _, _ = await tally.post(f"/seldon/{name}/{name}/api/v1.0/feedback", b'{"reward": 1}', PUID)
-        assert status in (202, 400)
-
-    run(story)
-
-
-def test_feedback_in_the_plain_form(run: Callable[..., None]) -> None:
-    async def story(tally: Tally) -> None:
-        for body, headers in (
-            ({"puid": "p-1", "label": 1}, {}),
-            ({"label": 1}, PUID),
-            ({"puid": "p-1", "label": 1}, PUID),
-        ):
-            assert (await tally.post("/feedback", json.dumps(body), headers))[0] == 202
-        assert tally.kafka.keys() == [b"p-1"] * 3
-        assert {record["value"] for record in tally.kafka.sent} == {b'{"truth":{"data":{"ndarray":[1]}}}'}
-        assert {record["headers"]["ce_time"] for record in tally.kafka.sent} == {b"2026-11-21T07:00:00.250000Z"}
-
-    run(story)
-
-
-def test_seldons_body_at_the_short_path(run: Callable[..., None]) -> None:
-    async def story(tally: Tally) -> None:
-        body = b'{"request": {}, "response": {"data": {"ndarray": [1]}}, "reward": 0.5}'
-        assert (await tally.post("/feedback", body, PUID))[0] == 202
-        (record,) = tally.kafka.sent
-        assert record["value"] == body
-        assert not record["headers"].get("ce_inferenceservicename")
-
-    run(story)
+    run(story, most_bytes=10 * EVENT_BYTES)
 
 
 # Who may

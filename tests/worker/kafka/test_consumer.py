@@ -42,13 +42,14 @@ CONTROL: Final = 0x20
 
 
 def a_batch(
-    *offsets: int, next_offset: int | None = None, codec: int = 0, producer: int = -1, key: bytes = b"k", bits: int = 0
-) -> bytes:
+    *offsets: int, next_offset: int | None = None, codec: int = 0, producer: int = -1, key: bytes = b"k", bits: int = 0,
+    length: int = 0,
+) -> bytes:  # fmt: skip
     """A batch with a record at each of these offsets; `next_offset` is where the next one began before compaction."""
     builder = DefaultRecordBatchBuilder(2, codec, producer >= 0, producer, 0, 0, 1 << 30)
     for offset in offsets:
         headers = [("ce_id", b"%d" % offset), ("zz", None)]
-        builder.append(offset - offsets[0], TIME + offset, key, b"value of %d" % offset, headers)
+        builder.append(offset - offsets[0], TIME + offset, key, b"value of %d" % offset + b" " * length, headers)
     batch = bytearray(builder.build())
     batch[22] |= bits
     pack_into(">q", batch, 0, offsets[0])
@@ -114,6 +115,18 @@ def test_a_fetch_gives_each_record_from_its_offset_on_once_and_its_position_foll
         assert records.next_fetch_offset == (log[-1][1] if last else taken[-1].offset + 1)
     assert last
     assert not left
+
+
+def test_a_large_record_ends_its_list() -> None:
+    """What it costs to join some of them in one go would keep the loop from all else."""
+    records = fetched(a_batch(0), *(a_batch(offset, length=100_000) for offset in (1, 2)), a_batch(3))
+    found = [records.take(100) for _ in range(4)]
+    assert [(offsets_of(some), last) for some, last in found] == [
+        ([0, 1], False),
+        ([2], False),
+        ([3], True),
+        ([], True),
+    ]
 
 
 def test_records_of_aborted_transactions_are_passed_over_and_markers_always() -> None:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from aiohttp.web import AppRunner, RequestHandler
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
@@ -74,6 +75,12 @@ def test_the_parser_is_the_compiled_one() -> None:
         (driver.Consumer._new_consumer_thread, {"AIOKafkaConsumerThread"}),
         (TableManager._update_channels, {"_tables_finalized", "_tables_registered"}),
         (Web.on_start, {"init_server"}),
+        # app/worker/build.py: the port in the place of aiohttp's own server.
+        (Web.start_server, {"_runner", "_create_site"}),
+        # app/worker/http/port.py: what a connection waits for, and what has been parsed.
+        (RequestHandler.data_received, {"_request_count", "_messages", "_waiter"}),
+        (RequestHandler.start, {"_waiter", "_messages"}),
+        (AppRunner.setup, {"_make_server"}),
     ],
     ids=lambda value: getattr(value, "__qualname__", ""),
 )

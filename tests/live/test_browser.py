@@ -1,0 +1,45 @@
+"""A browser opens the page of a worker: by an address with user and password where the worker has a token."""
+
+import json
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live.servers import Kafka
+from tests.live.test_http import TOKEN, ask
+from tests.live.workers import Fleet, Worker, topic_settings, wait_for
+
+
+@pytest.fixture(scope="module")
+def worker(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """A worker with a token, that knows one model."""
+    settings = topic_settings(kafka.bootstrap, f"browser-{uuid.uuid4().hex[:8]}")
+    with Fleet(tmp_path_factory.mktemp("browser"), settings | {"PARTITIONS": "1", "HTTP_TOKEN": TOKEN}) as fleet:
+        started = fleet.start()
+        wait_for("the worker is ready", started.ready)
+        pair = {"puid": "p", "service": "iris", "features": [5.1, 3.5], "output": "setosa", "label": "setosa"}
+        assert ask(started, "POST", "/", json.dumps(pair).encode())[0] == 202
+        wait_for("its model is known", lambda: bool(ask(started, "GET", "/api/models")[1]["models"]))
+        yield started
+
+
+def page(chromium: str, folder: Path, address: str) -> str:
+    """What the browser shows at an address after some seconds of its own time, as HTML."""
+    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}"]
+    command += ["--virtual-time-budget=5000", "--dump-dom", address]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+def test_the_page_by_an_address_with_user_and_password(worker: Worker, chromium_binary: str, tmp_path: Path) -> None:
+    shown = page(chromium_binary, tmp_path, f"http://anybody:{TOKEN}@127.0.0.1:{worker.port}/")
+    assert ">1 models, as of " in shown
+    assert "<h2>iris<" in shown
+    assert "<th>accuracy</th>" in shown
+
+
+def test_the_page_without_the_password_shows_nothing(worker: Worker, chromium_binary: str, tmp_path: Path) -> None:
+    shown = page(chromium_binary, tmp_path, f"http://anybody:wrong@127.0.0.1:{worker.port}/")
+    assert "Tally" not in shown
