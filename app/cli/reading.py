@@ -159,7 +159,8 @@ async def open_reader(settings: Settings) -> AsyncIterator[Reader]:
         await consumer.start()
         yield Reader(settings, consumer)
     except TopicAuthorizationFailedError as error:
-        topics = ", ".join(sorted(map(str, error.args[0]))) if error.args else "a topic"
+        named = error.args[0] if error.args else "a topic"
+        topics = named if type(named) is str else ", ".join(sorted(named))  # aiokafka names one, or a set
         where = settings.kafka_bootstrap_servers
         raise SetupError(f"This user of {where} may not read {topics}: {ACLS_HINT}.") from None
     except (KafkaError, OSError, TimeoutError) as error:

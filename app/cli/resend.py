@@ -22,6 +22,7 @@ from app.cli.client import open_producer, run
 from app.cli.ends import InputError
 from app.cli.letter_box import LetterBox, Selection, Survey, parse_selection, topic_facts
 from app.cli.log_letters import LogLetters
+from app.cli.originals import Originals
 from app.cli.reading import open_reader
 from app.cli.returning import Out, Returning, UselessError
 from app.cli.screen import counted, progress_bar
@@ -59,7 +60,7 @@ async def _resend(settings: Settings, selection: Selection, *, again: bool, dry_
         )
         writing = None if dry_run else await stack.enter_async_context(open_writing(settings))
         survey = await box.survey(selection)
-        work = _Resending(settings, returning, writing, survey, facts)
+        work = _Resending(settings, returning, writing, survey, Originals(settings, stack))
         await work.go(box, again=again)
     work.report(dry_run=dry_run)
 
@@ -147,12 +148,13 @@ class _Resending:
         returning: Returning,
         writing: Writing | None,
         survey: Survey,
-        facts: TopicFacts,
+        originals: Originals,
     ) -> None:
         self._settings = settings
         self._returning = returning
         self._writing = writing
         self._survey = survey
+        self._originals = originals
         self._records: list[Out] = []
         self._letters: defaultdict[int, list[int]] = defaultdict(list)
         self._logged: list[tuple[Letter, Out]] = []
@@ -183,6 +185,8 @@ class _Resending:
                 ) from None
 
     async def _add(self, letter: Letter) -> None:
+        if letter.original_length is not None:
+            letter = await self._originals.whole(letter)
         try:
             records = self._returning.records(letter)
         except UselessError as useless:

@@ -63,7 +63,7 @@ class Returning:
     def records(self, letter: Letter) -> list[Out]:
         """The records that send a letter back. Raises `UselessError`."""
         if letter.original_length is not None:
-            raise UselessError("cut short: a letter holds only the beginning of what is too large")
+            raise UselessError("cut short, and the whole is not in the topic any more from which it came")
         if not letter.topic:
             raise UselessError("do not say where they come from: Tally has not written them")
         if letter.topic == self._settings.log_topic or letter.reason == "document-refused":

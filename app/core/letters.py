@@ -87,6 +87,7 @@ class Letter(NamedTuple):
     value: bytes | None
     headers: Headers
     original_length: int | None  # of the value; None unless the letter is cut short
+    original_digest: str
 
     @property
     def id(self) -> str:
@@ -133,13 +134,17 @@ def letter_record(letter: DeadLetter, most: int = MOST_LETTER) -> OutRecord:
         headers += [
             ("truncated", b"true"),
             ("original-length", str(len(whole)).encode()),
-            ("original-digest", blake2b(whole, digest_size=8).hexdigest().encode()),
+            ("original-digest", _digest(whole).encode()),
         ]
         beginning = min(LETTER_BEGINNING, most // 4)
         value = whole[:beginning]
         key = key[:beginning] if key else key
         original = _beginnings(original, most // 4)
     return key, value, original + headers
+
+
+def _digest(value: bytes) -> str:
+    return blake2b(value, digest_size=8).hexdigest()
 
 
 def _size(headers: Headers) -> int:
@@ -178,7 +183,15 @@ def read_letter(partition: int, record: Record) -> Letter | None:
         record.value,
         headers[:own],
         _number(said.get("original-length")) if "truncated" in said else None,
+        said.get("original-digest", b"").decode(errors="replace"),
     )
+
+
+def is_original(letter: Letter, record: Record) -> bool:
+    """Whether a record is the one of which a letter that is cut short has the beginning."""
+    value = record.value or b""
+    same = (record.offset, len(value)) == (letter.origin_offset, letter.original_length)
+    return same and _digest(value) == letter.original_digest
 
 
 def _number(text: bytes | None) -> int:

@@ -269,7 +269,7 @@ def test_yaml_says_all_without_a_broker() -> None:
     }
     assert operator["topic", "one-dead-letters"] == ["Describe", "Read", "Write", "Delete"]
     assert operator["topic", "log"] == ["Describe", "Read", "Write"]
-    assert operator["topic", "inference-feedback"] == ["Describe", "Write"]
+    assert operator["topic", "inference-feedback"] == ["Describe", "Read", "Write"]
     assert operator["transactional-id", "one-dead-letters"] == ["Describe", "Write"]
 
 

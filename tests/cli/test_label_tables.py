@@ -151,7 +151,7 @@ def sentence(result: Result) -> str:
         ("l.csv", b"puid,label\na," + b"x" * (2 << 20), "from line 2 (field larger than field limit (1048576))."),
         ("l.csv", b"puid,label\n\xff,1\n", "line 2 has a puid that can be none: "),
         ("l.csv.gz", b"no gzip", "l.csv.gz cannot be read (Not a gzipped file "),
-        ("l.csv.gz", gzip.compress(b"puid,label\n" + b"a,1\n" * 9999, mtime=0)[:-20], "the end-of-stream marker"),
+        ("l.csv.gz", gzip.compress(b"puid,label\n" + b"a,1\n" * 9999, mtime=0)[:-20], "end-of-stream marker"),
         ("l.jsonl", b'{"puid": "a", "label": 1}\n{"puid"\n[]\n', "2 of 3 lines cannot be used, so nothing was "),
         ("l.jsonl", b'{"puid": "a", "label": 1}\n[]\n', "(line 2 is no JSON object)"),
         ("l.jsonl", b'{"puid": "a", "label": 1}\n{', "(line 2 is no JSON ("),

@@ -83,7 +83,7 @@ def test_a_joined_record_goes_back_to_its_partition_of_the_log() -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"value": bytes(1_000_000)}, "cut short: a letter holds only the beginning of what is too large"),
+        ({"value": bytes(1_000_000)}, "cut short, and the whole is not in the topic any more"),
         ({"value": b'{"reward":1,"x":"%s"}' % (b"x" * 100_000)}, "too large for their topic: inference-"),
         ({"topic": ""}, "do not say where they come from"),
         ({"value": b"{"}, "of no use to this version, whatever the settings (bad-json)"),

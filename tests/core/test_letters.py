@@ -17,6 +17,7 @@ from app.core.letters import (
     DeadLetter,
     OutRecord,
     done_record,
+    is_original,
     letter_record,
     read_done,
     read_letter,
@@ -102,6 +103,10 @@ def test_a_letter_that_is_cut_short_says_how_long_its_value_was() -> None:
     letter = read_letter(0, as_record(letter_record(a_letter(b"p", bytes(40_000), [], "why"), LEAST)))
     assert letter is not None
     assert (letter.original_length, len(letter.value or b"")) == (40_000, LEAST // 4)
+    at = letter.origin_offset
+    assert is_original(letter, Record(at, 0, b"p", bytes(40_000)))
+    for offset, value in ((at + 1, bytes(40_000)), (at, bytes(39_999)), (at, b"x" + bytes(39_999)), (at, None)):
+        assert not is_original(letter, Record(offset, 0, b"p", value))
 
 
 @pytest.mark.parametrize("headers", [[], [("origin-topic", b"in")]])

@@ -137,6 +137,28 @@ def test_what_is_refused_again_is_left_alone_until_it_is_asked_for(letters: Lett
         assert letters.ids() == []
 
 
+def test_what_a_letter_has_only_the_beginning_of_is_taken_from_its_topic(letters: Letters, tmp_path: Path) -> None:
+    headers = [("ce_type", TYPES["feedback"].encode()), *LEG]
+    now = int(time.time() * 1000)
+    events = [
+        Event("feedback", b"p%d" % number, b'{"reward": %d, "x": "%s"}' % (number, b"x" * 950_000), headers, now)
+        for number in range(1, 6)
+    ]
+    with Fleet(tmp_path, letters.settings) as fleet:
+        narrow = fleet.start(MAX_BODY="900000")
+        wait_for("the worker is ready", narrow.ready)
+        produce(letters.settings, events)
+        wait_for("all are refused", lambda: refused(fleet, "too-large") == len(events))
+        wait_for("all are letters", lambda: len(letters.ids()) == len(events))
+        assert "the letter is cut short" in letters.says("dead-letters", "show", letters.ids()[0])
+        assert narrow.stop() == 0
+        worker = fleet.start()
+        wait_for("the worker is ready", worker.ready)
+        assert letters.says("dead-letters", "resend") == "5 letters were sent back\n"
+        wait_for("all count", lambda: rewards(fleet) == len(events))
+        assert sum(value for (name, _), value in worker.series().items() if name == "tally_reward_points") == 15
+
+
 def test_letters_of_a_source_are_read_anew_and_nothing_is_written_to_it(letters: Letters, tmp_path: Path) -> None:
     source = f"{letters.id}-any"
     asyncio.run(create(letters.bootstrap, source))
@@ -164,7 +186,7 @@ def test_letters_of_a_source_are_read_anew_and_nothing_is_written_to_it(letters:
     [
         (
             {"value": b'{"reward": "%s"}' % (b"x" * 950_000)},
-            "cut short: a letter holds only the beginning of what is too large",
+            "cut short, and the whole is not in the topic any more from which it came",
         ),
         ({"value": b"{"}, "of no use to this version, whatever the settings (bad-json)"),
         ({"key": None}, "of no use to this version, whatever the settings (no-key)"),

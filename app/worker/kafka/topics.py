@@ -128,18 +128,11 @@ def acls_of(settings: Settings) -> list[Acl]:
     if settings.elasticsearch_url and settings.log_topic:
         worker.append(Acl("worker", "group", settings.documents_group, "literal", _READ))
     sender = [Acl("sender", "topic", name, "literal", _WRITE) for name in settings.topics]
-    written = [*settings.topics, settings.dead_letters_topic, *([settings.log_topic] if settings.log_topic else [])]
-    read = (settings.dead_letters_topic, settings.log_topic)
-    operator = [
-        Acl(
-            "operator",
-            "topic",
-            name,
-            "literal",
-            (_BOTH if name in read else _WRITE) + (("Delete",) if name == settings.dead_letters_topic else ()),
-        )
-        for name in written
+    operator = [  # what a letter has only the beginning of is read where it came from
+        Acl("operator", "topic", name, "literal", _BOTH) for name in (*settings.topics, settings.log_topic) if name
     ]
+    operator += [acl._replace(role="operator") for acl in map(_source_acl, settings.intake_topics)]
+    operator.append(Acl("operator", "topic", settings.dead_letters_topic, "literal", (*_BOTH, "Delete")))
     operator.append(Acl("operator", "transactional-id", letters_transactional_id(settings), "literal", _WRITE))
     return worker + sender + operator
 

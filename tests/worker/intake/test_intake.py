@@ -559,9 +559,10 @@ def test_a_name_is_read_as_it_is_a_pattern_matches_whole_names_but_none_of_our_o
 )
 def test_the_right_to_read_covers_whatever_a_pattern_can_match(name: str, acl: tuple[str, str]) -> None:
     plain = acls_of(load_settings())
-    (source, group) = (acl for acl in acls_of(load_settings(intake_topics=(name,))) if acl not in plain)
+    (source, group, of_operator) = (acl for acl in acls_of(load_settings(intake_topics=(name,))) if acl not in plain)
     assert (source.name, source.pattern, source.resource, source.operations) == (*acl, "topic", ("Describe", "Read"))
     assert (group.name, group.resource, group.operations) == ("tally-intake", "group", ("Describe", "Read"))
+    assert of_operator == source._replace(role="operator")
 
 
 def test_batches_that_are_refused_are_halved_until_the_culprit_is_alone_and_put_aside() -> None:
