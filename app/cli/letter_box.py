@@ -127,6 +127,18 @@ class LetterBox:
         found.sort(key=lambda shown: (shown.letter.timestamp, shown.letter.partition, shown.letter.offset))
         return found[: -count - 1 : -1]
 
+    async def reasons(self, most: int) -> tuple[Counter[str], bool]:
+        """How many letters wait, by reason, among so many of the newest offsets of each partition, and whether these
+        are all offsets that there are.
+        """
+        beginnings, ends = await self._reader.span(self._settings.dead_letters_topic, self._facts.partitions)
+        starts = {tp: max(beginning, ends[tp] - most) for tp, beginning in beginnings.items()}
+        found: Counter[str] = Counter()
+        async for _, shown in self._letters(starts, ends, lambda _: True, values=False):
+            if shown.done is None:
+                found[shown.letter.reason] += 1
+        return found, starts == beginnings
+
     async def find(self, place: Place) -> Shown:
         """One letter. Raises `InputError` where it is not there, with the reason."""
         number, offset = place

@@ -57,18 +57,6 @@ class Reader:
         """The last wanted record of each partition that has one."""
         return await self._last_of_each(topic, partitions, 1, wanted)
 
-    async def each_of_newest(self, topic: str, partitions: int, offsets: int, look: Callable[[Record], bool]) -> bool:
-        """Look at each record of the newest so many offsets of each partition. Returns whether those are all.
-
-        What `look` returns True for is kept in memory.
-        """
-        tps = [TopicPartition(topic, number) for number in range(partitions)]
-        self._consumer.assign(tps)
-        beginnings = await self._consumer.beginning_offsets(tps)
-        ends = await self._consumer.end_offsets(tps)
-        await self._read({tp: max(beginnings[tp], ends[tp] - offsets) for tp in tps}, ends, 1, look)
-        return all(ends[tp] - offsets <= beginnings[tp] for tp in tps)
-
     async def _last_of_each(
         self, topic: str, partitions: int, count: int, wanted: Callable[[Record], bool]
     ) -> list[Placed]:

@@ -1,14 +1,13 @@
-"""How many events were refused and why: the dead letters that are kept, counted by reason."""
+"""How many events were refused and why: the dead letters that wait, counted by reason."""
 
 import asyncio
-from collections import Counter
 from typing import Final
 
+from app.cli.letter_box import LetterBox
 from app.cli.reading import open_reader
-from app.core.events import Reason
-from app.core.wire.records import Record
 from app.settings import Settings
 from app.worker.kafka.client import SetupError
+from app.worker.kafka.metadata import TopicFacts
 
 _SECONDS: Final = 20.0
 #: So many of the newest offsets of each partition are looked at.
@@ -20,18 +19,11 @@ def _most_first(counted: tuple[str, int]) -> tuple[int, str]:
 
 
 async def refused_sentence(settings: Settings, partitions: int) -> str:
-    """What the topic of dead letters holds."""
+    """What waits on the topic of dead letters: what was sent back or dropped does not."""
     topic = settings.dead_letters_topic
-    reasons: Counter[str] = Counter()
-
-    def count(record: Record) -> bool:
-        word = (dict(record.headers).get("reason") or b"").decode(errors="replace")
-        reasons[word if word in tuple(Reason) else "of no reason that Tally gives"] += 1
-        return False
-
     try:
         async with asyncio.timeout(_SECONDS), open_reader(settings) as reader:
-            whole = await reader.each_of_newest(topic, partitions, _NEWEST, count)
+            reasons, whole = await LetterBox(settings, TopicFacts(partitions), reader).reasons(_NEWEST)
     except (SetupError, TimeoutError) as error:
         why = str(error).rstrip(".") or f"not read within {_SECONDS:g} s"
         return f"not known ({why})"
