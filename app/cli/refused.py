@@ -1,10 +1,12 @@
 """How many events were refused and why: the dead letters that wait, counted by reason."""
 
 import asyncio
+from collections import Counter
 from typing import Final
 
 from app.cli.letter_box import LetterBox
 from app.cli.reading import open_reader
+from app.core.events import Reason
 from app.settings import Settings
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.metadata import TopicFacts
@@ -23,10 +25,13 @@ async def refused_sentence(settings: Settings, partitions: int) -> str:
     topic = settings.dead_letters_topic
     try:
         async with asyncio.timeout(_SECONDS), open_reader(settings) as reader:
-            reasons, whole = await LetterBox(settings, TopicFacts(partitions), reader).reasons(_NEWEST)
+            found, whole = await LetterBox(settings, TopicFacts(partitions), reader).reasons(_NEWEST)
     except (SetupError, TimeoutError) as error:
         why = str(error).rstrip(".") or f"not read within {_SECONDS:g} s"
         return f"not known ({why})"
+    reasons: Counter[str] = Counter()
+    for word, number in found.items():
+        reasons[word if word in tuple(Reason) else "of no reason that Tally gives"] += number
     if not reasons:
         return f"nothing in {topic}"
     words = ", ".join(f"{reason} {number}" for reason, number in sorted(reasons.items(), key=_most_first))
