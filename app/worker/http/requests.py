@@ -19,6 +19,7 @@ KNOWN: Final[Mapping[str, Iterable[int]]] = {
     "/feedback": _TAKEN,
     "/seldon/{namespace}/{service}/api/v1.0/feedback": _TAKEN,
     "/api/models": _READ,
+    "/api/comparisons": _READ,
     "/api/exchanges/{puid}": sorted({404, *_READ}),
     "/metrics": (200, 403, 500, 503),
     "/ready": (200, 403, 503),
