@@ -103,7 +103,7 @@ def text_of(ledger: Ledger, *, seldon: bool) -> str:
     found = readings.of_models(START + HOUR + 30)
     text = ModelText(seldon=seldon, most=10**9)
     for who, by_window in found:
-        text.add(who, by_window, readings.view.first_seen(who))
+        text.put(who, text.block(who, by_window, readings.view.first_seen(who)))
     return text.text()
 
 
@@ -111,7 +111,8 @@ def text_of_tally(tally: Tally, identity: Identity | None = None, rules: Rules |
     """The text of one model without windows."""
     reading = a_reading(tally, rules)
     text = ModelText(seldon=True, most=10**9)
-    text.add(identity or Identity("ns", "svc", "default", "m", ""), {TOTAL: reading}, 0)
+    identity = identity or Identity("ns", "svc", "default", "m", "")
+    text.put(identity, text.block(identity, {TOTAL: reading}, 0))
     return text.text()
 
 

@@ -27,7 +27,7 @@ def exposed(ledger: Ledger, now: float) -> Samples:
     readings = ledger.readings()
     text = ModelText(seldon=True, most=10**9)
     for who, read in readings.of_models(START + now):
-        text.add(who, read, readings.view.first_seen(who))
+        text.put(who, text.block(who, read, readings.view.first_seen(who)))
     found: Samples = {}
     for line in text.text().splitlines():
         if not line.startswith("#") and line:
