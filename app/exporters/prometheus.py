@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from app.core.counts.panes import TOTAL
 from app.core.events import Identity, identity_fields
 from app.core.measures.confusion import CONFUSION
-from app.core.measures.measure import OF_CLASS, OF_MODEL, RANKS, Family, Histogram
+from app.core.measures.measure import OF_CLASS, OF_MODEL, RANKS, Family, Histogram, Sample
 from app.core.measures.reading import Reading
 from app.core.outputs.comparisons import quantities
 from app.core.outputs.http_series import HTTP, HttpNumbers
@@ -146,17 +146,14 @@ class _Lines:
 
     def add_family(self, name: str, family: Family[Any], read: Mapping[str, Any]) -> None:
         """Add what a measure has read, by window; or in total, which has no label for it."""
-        labels: list[tuple[str, ...]] = []
-        values: list[Any] = []
+        samples: list[Sample] = []
         windows: list[str] = []
         for window, reading in read.items():
-            before = len(values)
-            for own, value in family.samples(reading):
-                labels.append(own)
-                values.append(value)
-            windows += [window] * (len(values) - before)
-        if not values:
+            samples += family.samples(reading)
+            windows += [window] * (len(samples) - len(windows))
+        if not samples:
             return
+        labels, values = zip(*samples, strict=True)
         rank = OF_MODEL if "" in labels[0] else family.rank
         columns = zip(*labels, strict=True)
         if TOTAL in read:
@@ -273,17 +270,11 @@ class ModelText:
         """What is not shown and what to do, as a sentence; None where all is."""
         return self._shares.sentence(self._most)
 
-    def add(
-        self, identity: Identity, readings: Mapping[str, Reading], first_seen: int, compared: Compared = ()
-    ) -> None:
-        """Put a model: its readings by "total" and window, first seen in seconds, and its comparisons."""
-        self.put(identity, self.block(identity, readings, first_seen, compared))
-
     def block(
         self, identity: Identity, readings: Mapping[str, Reading], first_seen: int, compared: Compared = ()
     ) -> Block:
-        """The block of a model, which `put` takes. Only what is likely to be shown is made: `settle` says of whom more
-        is wanted.
+        """The block of a model, which `put` takes: of its readings by "total" and window, first seen in seconds, and
+        its comparisons. Only what is likely to be shown is made: `settle` says of whom more is wanted.
         """
         likely = RANKS if self._series <= self._most else 1
         lines = _Lines(_of_identity(identity), self._shares.ranks.get(identity, likely))

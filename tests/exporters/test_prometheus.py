@@ -109,7 +109,7 @@ def text_of(ledger: Ledger, *, seldon: bool) -> str:
     for who, by_window in found:
         pairs = [(pair, read) for pair, read in readings.of_pairs(START + HOUR + 30) if pair.first == who]
         compared = compared_with(pairs, readings.rulebook)
-        text.add(who, by_window, readings.view.first_seen(who), compared)
+        text.put(who, text.block(who, by_window, readings.view.first_seen(who), compared))
     return text.text()
 
 
@@ -117,7 +117,8 @@ def text_of_tally(tally: Tally, identity: Identity | None = None, rules: Rules |
     """The text of one model without windows."""
     reading = a_reading(tally, rules)
     text = ModelText(seldon=True, most=10**9)
-    text.add(identity or Identity("ns", "svc", "default", "m", ""), {TOTAL: reading}, 0)
+    identity = identity or Identity("ns", "svc", "default", "m", "")
+    text.put(identity, text.block(identity, {TOTAL: reading}, 0))
     return text.text()
 
 

@@ -191,9 +191,11 @@ def _cells(reading: ConfusionReading) -> Iterator[Sample]:
 
 
 def _outcomes(reading: ConfusionReading) -> Iterator[Sample]:
-    for name, one in reading.outcomes.items():
-        for outcome, amount in zip(Outcomes._fields, one, strict=True):
-            yield (name, outcome), amount
+    for name, (tp, fp, fn, tn) in reading.outcomes.items():
+        yield (name, "tp"), tp
+        yield (name, "fp"), fp
+        yield (name, "fn"), fn
+        yield (name, "tn"), tn
 
 
 def _cell_documents(reading: ConfusionReading) -> list[dict[str, Any]]:

@@ -383,7 +383,7 @@ def _argmax(row: Any, width: int, what: str) -> int:
     kind = type(largest)
     if kind is not float and kind is not int and kind is not bool:
         raise _NoNumbersError(Reason.BAD_PAYLOAD, f"a row of the {what} holds something else among its numbers")
-    if largest >= _BEYOND and kind is int:  # of several that are one float the first is the largest
+    if kind is int and largest >= _BEYOND:  # of several that are one float the first is the largest
         try:
             largest = float(largest)
         except OverflowError:

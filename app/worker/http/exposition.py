@@ -92,7 +92,9 @@ class Exposition:
         if sum(len(cells) for some in sums.values() for cells in some.values()) > _MOST_CELLS:
             block = await asyncio.to_thread(self._block, identity, sums, first_seen, compared)
         else:
-            block = self._block(identity, sums, first_seen, compared)
+            readings = self._readings.of_sums(identity, sums)
+            await self._pause()
+            block = self.text.block(identity, readings, first_seen, compared)
         self.text.put(identity, block)
 
     def _version(self, identity: Identity, now: float) -> Any:

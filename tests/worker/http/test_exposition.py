@@ -61,7 +61,7 @@ class Kept:
         """The text as it is made from nothing."""
         text = ModelText(seldon=False, most=10**9)
         for identity, readings in self.readings.of_models(START + now):
-            text.add(identity, readings, self.readings.view.first_seen(identity))
+            text.put(identity, text.block(identity, readings, self.readings.view.first_seen(identity)))
         return text.text()
 
 
