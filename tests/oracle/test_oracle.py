@@ -28,8 +28,8 @@ def exposed(ledger: Ledger, now: float) -> Samples:
     readings = ledger.readings()
     text = ModelText(seldon=True, most=10**9)
     for who, read in readings.of_models(START + now):
-        pairs = ((pair, both) for pair, both in readings.of_pairs(START + now) if pair.first == who)
-        compared = compared_with(pairs, readings.rulebook)
+        own_pairs = ((pair, both) for pair, both in readings.of_pairs(START + now) if pair.first == who)
+        compared = compared_with(own_pairs, readings.rulebook)
         text.put(who, text.block(who, read, readings.view.first_seen(who), compared))
     found: Samples = {}
     for line in text.text().splitlines():
