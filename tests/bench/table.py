@@ -30,6 +30,9 @@ GOALS: Final = {
     "scrape of 20 models of 10 classes: median": "≤ 100",
     "scrape of 1,000 models of 10 classes: median": "≤ 1,000",
     "scrape of 1,000 models of 10 classes: longest wait for /live": "≤ 50",
+    "64 posts at once of 340,000 labels: longest wait for /live": "≤ 200",
+    "64 posts at once of 250,000 labels: longest wait for /live": "≤ 200",
+    "64 posts at once of 1,000 events: longest wait for /live": "≤ 200",
 }
 
 

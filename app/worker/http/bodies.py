@@ -20,7 +20,10 @@ _MOST_MEMBERS: Final = 100
 
 def packing_of(request: web.Request) -> str:
     """What the body is packed with, empty where with nothing. Raises AnswerError."""
-    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    encoding = request.headers.get("Content-Encoding")
+    if encoding is None:
+        return ""
+    encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         return ""
     if encoding not in PACKINGS:

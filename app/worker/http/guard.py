@@ -5,6 +5,7 @@ import hmac
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
@@ -165,6 +166,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+@lru_cache(maxsize=256)
 def _names_this_machine(host: str, own: str | None) -> bool:
     """Whether a Host header is none that a stranger could have pointed here: those have a name of the public DNS."""
     try:
