@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 
 @dataclass(slots=True)
 class Stats:
-    """What the worker has seen since its start; shared by its shards."""
+    """What a worker has seen since its start, or a shard since its last epoch."""
 
     events: Counter[str] = field(default_factory=Counter)
     rejected: Counter[str] = field(default_factory=Counter)
@@ -27,3 +27,19 @@ class Stats:
         for counter, topics in ((self.lost, read), (self.unreadable, changelogs)):
             for topic in topics:
                 counter.setdefault(topic, 0)
+
+    def take(self) -> "Stats":
+        """What has been counted; from here on it is counted from 0."""
+        taken = Stats(**{one.name: getattr(self, one.name) for one in fields(self)})
+        for one in fields(self):
+            setattr(self, one.name, type(getattr(self, one.name))())
+        return taken
+
+    def add(self, other: "Stats") -> None:
+        """Count what another has counted."""
+        for one in fields(self):
+            mine, more = getattr(self, one.name), getattr(other, one.name)
+            if isinstance(mine, Counter):
+                mine.update(more)
+            else:
+                setattr(self, one.name, mine + more)

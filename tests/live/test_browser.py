@@ -15,14 +15,15 @@ from tests.live.workers import Fleet, Worker, topic_settings, wait_for
 
 @pytest.fixture(scope="module")
 def worker(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    """A worker with a token, that knows one model."""
+    """A worker with a token, that knows a model and its shadow."""
     settings = topic_settings(kafka.bootstrap, f"browser-{uuid.uuid4().hex[:8]}")
     with Fleet(tmp_path_factory.mktemp("browser"), settings | {"PARTITIONS": "1", "HTTP_TOKEN": TOKEN}) as fleet:
         started = fleet.start()
         wait_for("the worker is ready", started.ready)
         pair = {"puid": "p", "service": "iris", "features": [5.1, 3.5], "output": "setosa", "label": "setosa"}
-        assert ask(started, "POST", "/", json.dumps(pair).encode())[0] == 202
-        wait_for("its model is known", lambda: bool(ask(started, "GET", "/api/models")[1]["models"]))
+        for more in ({}, {"endpoint": "shadow"}):
+            assert ask(started, "POST", "/", json.dumps(pair | more).encode())[0] == 202
+        wait_for("both are compared", lambda: bool(ask(started, "GET", "/api/comparisons")[1]["comparisons"]))
         yield started
 
 
@@ -35,7 +36,8 @@ def page(chromium: str, folder: Path, address: str) -> str:
 
 def test_the_page_by_an_address_with_user_and_password(worker: Worker, chromium_binary: str, tmp_path: Path) -> None:
     shown = page(chromium_binary, tmp_path, f"http://anybody:{TOKEN}@127.0.0.1:{worker.port}/")
-    assert ">1 models, as of " in shown
+    assert ">2 models, as of " in shown
+    assert "<p>Against iris: not enough shared labels (1, need 100)</p>" in shown
     assert "<h2>iris<" in shown
     assert "<th>accuracy</th>" in shown
 

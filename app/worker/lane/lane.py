@@ -241,7 +241,7 @@ class Lane:
             self._rulebook,
             settings.clock,
             self._sizes.limits(settings),
-            self.stats,
+            Stats(),
             logs=settings.log_topic is not None,
         )
 

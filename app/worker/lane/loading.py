@@ -133,7 +133,7 @@ class Loader:
                     shard.begin_anew(topic)
                     anew[topic].append(number)
             shard.topic_ids = {topic: ids[topic] for topic in settings.topics if topic in ids}
-            loaded.partitions.append(Partition(number, shard, producer, settings, self._sizes, self._wall))
+            loaded.partitions.append(Partition(number, shard, producer, settings, self._sizes, self._wall, self._stats))
             await asyncio.sleep(0)
         for topic, parts in sorted(anew.items()):
             log.warning("topic=%s partitions=%s has been made anew: it is read from its beginning", topic, parts)

@@ -28,6 +28,7 @@ from app.core.counts.rows import Owner, owner_key
 from app.core.events import Reason, shown
 from app.core.join.shard import Cut, Shard
 from app.core.letters import Astray, DeadLetter, OutRecord, letter_record
+from app.core.stats import Stats
 from app.core.wire.partitioning import partition_of
 from app.core.wire.records import Record
 from app.settings import Settings
@@ -64,7 +65,10 @@ class LostError(Exception):
 
 
 class Partition:
-    """A loaded partition. `shard` is read and changed by the lane alone; `wall` is the clock that stamps records."""
+    """A loaded partition. `shard` is read and changed by the lane alone; `wall` is the clock that stamps records.
+
+    What the shard has seen is added to `stats` with the epoch that commits it: an epoch that does not is read again.
+    """
 
     def __init__(
         self,
@@ -74,6 +78,7 @@ class Partition:
         settings: Settings,
         sizes: Sizes,
         wall: Callable[[], float],
+        stats: Stats,
     ) -> None:
         self.number = number
         self.shard = shard
@@ -89,6 +94,8 @@ class Partition:
         self._settings = settings
         self._sizes = sizes
         self._wall = wall
+        self._stats = stats
+        self._seen = Stats()  # by the epoch that is on its way
         self._commit: asyncio.Task[None] | None = None
         self._commit_started = 0.0
         self._announced = False
@@ -123,6 +130,7 @@ class Partition:
         self.cut_at = loop.time()
         self.shard.limit(self._sizes.limits(self._settings))
         cut = self.shard.cut(clock)
+        self._seen = self.shard.stats.take()
         for note in cut.notes:
             log.warning("%s", note)
         if not self._announced:
@@ -156,6 +164,7 @@ class Partition:
             async with asyncio.timeout(self._settings.session_timeout):
                 await self._write(cut)
             self.committed = cut.offsets
+            self._stats.add(self._seen)
         except asyncio.CancelledError:
             self.lost = LostError("given away while an epoch was on its way")
             raise
@@ -260,7 +269,7 @@ class Partition:
 
     def _not_logged(self, topic: str, lacking: OutRecord) -> DeadLetter:
         """The dead letter of a joined record that its topic does not take even in parts; it has no offset."""
-        self.shard.stats.rejected[Reason.TOO_LARGE] += 1
+        self._seen.rejected[Reason.TOO_LARGE] += 1
         key, value = lacking[:2]
         detail = (
             f"the joined record has {len(value or b'')} bytes, and {self._sizes.sentence(topic)}; "

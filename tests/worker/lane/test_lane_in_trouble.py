@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import KafkaTimeoutError, UnknownError
 
 from app.core.wire.partitioning import partition_of
 from app.worker.lane.loading import Loaded
@@ -141,3 +141,20 @@ def test_lost_partitions_are_closed_at_once() -> None:
         await scene.until(lambda: scene.rejoins == 1)
 
     play(act, partitions=3)
+
+
+def test_what_a_lost_epoch_had_seen_is_counted_once() -> None:
+    """The worker's own counters go by what is committed, like all that is counted."""
+
+    async def act(scene: Scene) -> None:
+        await scene.begin(0)
+        scene.trouble.next["commit"] = [Fate(error=UnknownError)]
+        scene.write(a_request(puid="a"), a_request(puid="a", at=1), a_request(puid="b", value=b"no JSON"))
+        await scene.until(lambda: scene.rejoins == 1)
+        assert not scene.lane.stats.events["request"]
+        await scene.lane.assign({0})
+        await scene.until(lambda: 0 in scene.lane.running and scene.is_quiet())
+        stats = scene.lane.stats
+        assert (stats.events["request"], stats.duplicates["request"], stats.rejected["bad-json"]) == (3, 0, 1)
+
+    play(act)
