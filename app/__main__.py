@@ -256,7 +256,7 @@ Examples:
 @click.option("--done", is_flag=True, help="Those too that were sent back or dropped.")
 def list_dead_letters(count: int, reason: str | None, done: bool) -> None:
     """List the newest dead letters first: when and why each was put aside, and where it came from."""
-    from app.cli.dead_letters import list_letters as run
+    from app.cli.letters.showing import list_letters as run
 
     run(count, reason, done=done)
 
@@ -274,7 +274,7 @@ Examples:
 @click.option("--raw", is_flag=True, help="Write the bytes of its value, and nothing else.")
 def show_dead_letter(letter: str, raw: bool) -> None:
     """Show the dead letter ID, as `list` names it, with its headers and its value, and what was done with it."""
-    from app.cli.dead_letters import show_letter as run
+    from app.cli.letters.showing import show_letter as run
 
     run(letter, raw=raw)
 
@@ -304,7 +304,7 @@ def resend_dead_letters(
     its canonical topic as it came; what the intake had refused is read anew, and its events go to the canonical topics.
     What is refused again becomes a new letter, which is sent only by its ID or with --again.
     """
-    from app.cli.resend import resend as run
+    from app.cli.letters.resend import resend as run
 
     run(letters, reason, since, again=again, dry_run=dry_run, yes=yes)
 
@@ -332,7 +332,7 @@ def drop_dead_letters(
     Kafka cannot delete single records, so the brokers keep those until the topic's retention ends; with --all they
     delete what is there at once.
     """
-    from app.cli.drop import drop as run
+    from app.cli.letters.drop import drop as run
 
     run(letters, reason, since, everything=everything, yes=yes)
 

@@ -20,7 +20,7 @@ from app.cli.groups import (
     standstill,
     unread_partitions,
 )
-from app.cli.refused import refused_sentence
+from app.cli.letters.reasons import refused_sentence
 from app.cli.screen import counted, screen, table
 from app.cli.workers import ask_workers, problems_of
 from app.core.counts.panes import Window

@@ -10,8 +10,8 @@ from aiokafka.errors import KafkaError
 
 from app.cli.client import open_producer, require_topic, run
 from app.cli.ends import InputError
-from app.cli.feedback_file import Options, feedback_file
-from app.cli.statements import COLUMNS, LEG
+from app.cli.labels.sending import Options, feedback_file
+from app.cli.labels.statements import COLUMNS, LEG
 from app.core.dialects.plain import Event, base_puid, canonical_feedback
 from app.settings import Settings, load_settings
 from app.worker.kafka.client import unreachable

@@ -13,9 +13,9 @@ from aiokafka.errors import KafkaError, PolicyViolationError, TopicAuthorization
 
 from app.cli.client import ACLS_HINT, run
 from app.cli.ends import InputError
-from app.cli.letter_box import LetterBox, Selection, Survey, parse_selection, topic_facts
+from app.cli.letters.box import LetterBox, Selection, Survey, parse_selection, topic_facts
+from app.cli.letters.resend import open_writing
 from app.cli.reading import open_reader
-from app.cli.resend import open_writing
 from app.cli.screen import counted
 from app.core.letters import DROPPED
 from app.settings import Settings, load_settings

@@ -12,8 +12,8 @@ from typing import Final, Protocol
 from aiokafka import TopicPartition
 
 from app.cli.groups import reader as offsets_reader
+from app.cli.letters.returning import Out
 from app.cli.reading import open_reader
-from app.cli.returning import Out
 from app.core.letters import RESENT, RESENT_BACK, Letter
 from app.core.wire.records import Record
 from app.settings import Settings

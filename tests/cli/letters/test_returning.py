@@ -6,7 +6,7 @@ from typing import Any, Final
 import orjson
 import pytest
 
-from app.cli.returning import Returning, UselessError
+from app.cli.letters.returning import Returning, UselessError
 from app.core.events import TYPE_OF, Kind, Reason
 from app.core.letters import REKEYED, RESENT, DeadLetter, Letter, letter_record, read_letter
 from app.core.rules import Rulebook

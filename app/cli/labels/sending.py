@@ -20,10 +20,10 @@ from rich.markup import escape
 
 from app.cli.client import ACLS_HINT, require_topic, run
 from app.cli.ends import InputError
-from app.cli.found_predictions import Sample, ask, sentence
-from app.cli.label_tables import LabelTable, Piece, open_table, shown_columns
+from app.cli.labels.found import Sample, ask, sentence
+from app.cli.labels.statements import COLUMNS, LEG, Stated, Statements
+from app.cli.labels.tables import LabelTable, Piece, open_table, shown_columns
 from app.cli.screen import counted, progress_bar, screen, table
-from app.cli.statements import COLUMNS, LEG, Stated, Statements
 from app.core.clock import parse_time
 from app.core.dialects.plain import Event
 from app.core.wire.partitioning import partitions_of

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from xxhash import xxh3_64_intdigest
 
-from app.cli.found_predictions import Found, Sample, bounds, sentence
+from app.cli.labels.found import Found, Sample, bounds, sentence
 
 puids = st.lists(st.integers(0, 60).map(lambda number: b"p%d" % number), max_size=120)
 

@@ -6,7 +6,7 @@ from typing import Final
 import orjson
 
 from app.cli.client import run
-from app.cli.letter_box import LetterBox, Place, Shown, parse_id, parse_selection, topic_facts
+from app.cli.letters.box import LetterBox, Place, Shown, parse_id, parse_selection, topic_facts
 from app.cli.reading import open_reader, printable
 from app.cli.screen import counted, screen, table
 from app.core.clock import format_time

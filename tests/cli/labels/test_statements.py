@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cli.label_tables import Piece
-from app.cli.statements import LEG, Stated, Statements, micros_of
+from app.cli.labels.statements import LEG, Stated, Statements, micros_of
+from app.cli.labels.tables import Piece
 from app.core.clock import parse_time
 from app.core.dialects.plain import canonical_feedback
 from app.core.events import RefusedError

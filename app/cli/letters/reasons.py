@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from typing import Final
 
-from app.cli.letter_box import LetterBox
+from app.cli.letters.box import LetterBox
 from app.cli.reading import open_reader
 from app.core.events import Reason
 from app.settings import Settings

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from app.__main__ import main
-from app.cli.dead_letters import value_lines
+from app.cli.letters.showing import value_lines
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,11 @@ from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 
 from app.cli.client import open_producer, run
 from app.cli.ends import InputError
-from app.cli.letter_box import LetterBox, Selection, Survey, parse_selection, topic_facts
-from app.cli.log_letters import LogLetters
-from app.cli.originals import Originals
+from app.cli.letters.box import LetterBox, Selection, Survey, parse_selection, topic_facts
+from app.cli.letters.joined import LogLetters
+from app.cli.letters.originals import Originals
+from app.cli.letters.returning import Out, Returning, UselessError
 from app.cli.reading import open_reader
-from app.cli.returning import Out, Returning, UselessError
 from app.cli.screen import counted, progress_bar
 from app.core.letters import MOST_DONE, RESENT_BACK, Letter, done_record
 from app.models_file import load_rulebook

@@ -15,7 +15,7 @@ from uuid import UUID
 import orjson
 from xxhash import xxh3_128_hexdigest
 
-from app.cli.label_tables import Piece
+from app.cli.labels.tables import Piece
 from app.core.clock import format_time, parse_time
 from app.core.dialects.plain import Event, base_puid, canonical_feedback, is_puid
 from app.core.events import RefusedError

@@ -1,0 +1,1 @@
+"""Labels from files: read, checked, sent, and how many of them found their prediction."""
