@@ -7,17 +7,26 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from app.core.rules import Column, Rulebook, Rules, Schema
+from app.core.scores.catalogue import SCORES
 from app.settings import SettingsError
 from app.yaml_file import YamlError, read_yaml
+
+#: How like a key another must be to be taken for it, as difflib measures it.
+_ALIKE: Final = 0.65
 
 
 def _text_keys(value: Any) -> Any:
     """YAML reads the code `0:` as a number."""
     return {str(key): text for key, text in value.items()} if isinstance(value, dict) else value
+
+
+def _score_and_class(name: str) -> tuple[str, str]:
+    score, _, of_class = name.partition("/")
+    return score, of_class
 
 
 class SchemaPart(BaseModel):
@@ -72,12 +81,28 @@ class ModelEntry(BaseModel):
     shadow: list[str] = ["shadow"]
     compare: list[str] | None = None
     least_count: int = Field(default=100, ge=1)
+    limits: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
+    intervals: bool = False
     redact: list[str] = []
     prediction_schema: SchemaEntry = SchemaEntry()
+
+    @field_validator("limits")
+    @classmethod
+    def _are_of_scores(cls, limits: dict[str, float]) -> dict[str, float]:
+        for name in limits:
+            score, of_class = _score_and_class(name)
+            formula = next((one for one in SCORES if one.name == score), None)
+            if formula is None:
+                meant = get_close_matches(score, [one.name for one in SCORES], n=1, cutoff=_ALIKE)
+                raise ValueError(f"there is no score {score}" + (f"; did you mean {meant[0]}?" if meant else ""))
+            if of_class and not formula.by_class:
+                raise ValueError(f"{score} is never of one class")
+        return limits
 
     def rules(self) -> Rules:
         """The entry as the core takes it."""
         lists: dict[str, Any] = {name: tuple(getattr(self, name)) for name in ("classes", "shadow", "redact")}
+        lists["limits"] = tuple((*_score_and_class(name), limit) for name, limit in self.limits.items())
         lists["compare"] = None if self.compare is None else tuple(self.compare)
         schema = self.prediction_schema
         columns = (tuple(column.column() for column in part) for part in (schema.requests, schema.responses))
@@ -112,8 +137,6 @@ _WORDS: Final[Mapping[str, str]] = {
     "invalid_key": "unknown, and no text",
 }
 _SHOWN: Final = 100
-#: How like a key another must be to be taken for it, as difflib measures it.
-_ALIKE: Final = 0.65
 
 
 def load_rulebook(path: Path | None) -> Rulebook:
@@ -147,7 +170,7 @@ def _sentence_about(place: str, fault: ErrorDetails) -> str:
         known = [field.alias or name for name, field in below.model_fields.items()]
         meant = get_close_matches(key, known, n=1, cutoff=_ALIKE)
         return f"{place}: unknown; " + (f"did you mean {meant[0]}?" if meant else f"known are {', '.join(known)}.")
-    message = str(fault["msg"])
+    message = str(fault["msg"]).removeprefix("Value error, ")
     reason = _WORDS.get(kind) or message[:1].lower() + message[1:]
     given = repr(fault["input"])
     shown = given if len(given) <= _SHOWN else given[:_SHOWN] + "…"

@@ -18,7 +18,7 @@ def rulebook_of(folder: Path, text: str | bytes) -> Rulebook:
 
 
 #: Keys of the design whose features are not built yet.
-NOT_BUILT = ("limits", "scores", "segments", "reference", "monitors", "label_field", "probability_field")
+NOT_BUILT = ("scores", "segments", "reference", "monitors", "label_field", "probability_field")
 #: A thousand million values in a few lines.
 BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
     f"{name}: &{name} [{','.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
@@ -32,6 +32,10 @@ models:
     classes: ["0", "1"]
     scored_model: classifier
     shadow: [shadow, größer]
+    compare: [canary]
+    least_count: 50
+    limits: {accuracy: 0.9, recall/fraud: 1}
+    intervals: true
 """
 
 
@@ -45,6 +49,10 @@ def test_an_entry_with_everything(tmp_path: Path) -> None:
         classes=("0", "1"),
         scored_model="classifier",
         shadow=("shadow", "größer"),
+        compare=("canary",),
+        least_count=50,
+        limits=(("accuracy", "", 0.9), ("recall", "fraud", 1.0)),
+        intervals=True,
     )
 
 
@@ -118,6 +126,21 @@ def test_an_empty_file_has_no_rules(tmp_path: Path, text: str) -> None:
         ("models: [{match: '*', threshold: .inf}]", "models[0].threshold: "),
         ("models: [{match: '*', threshold: high}]", "models[0].threshold: must be a number (got 'high')."),
         ("models: [{match: '*', threshold: true}]", "models[0].threshold: must be a number (got True)."),
+        (
+            "models: [{match: '*', limits: {acuracy: 0.9}}]",
+            "models[0].limits: there is no score acuracy; did you mean accuracy?",
+        ),
+        ("models: [{match: '*', limits: {accuracy/cat: 0.9}}]", "models[0].limits: accuracy is never of one class"),
+        (
+            "models: [{match: '*', limits: {accuracy: high}}]",
+            "models[0].limits.accuracy: must be a number (got 'high').",
+        ),
+        ("models: [{match: '*', limits: {accuracy: .nan}}]", "models[0].limits.accuracy: "),
+        ("models: [{match: '*', limits: 0.9}]", "models[0].limits: must hold keys, each with its value (got 0.9)."),
+        ("models: [{match: '*', limits: {1: 0.9}}]", "models[0].limits"),
+        ("models: [{match: '*', intervals: often}]", "models[0].intervals: "),
+        ("models: [{match: '*', least_count: 0}]", "models[0].least_count: "),
+        ("models: [{match: '*', compare: shadow}]", "models[0].compare: must be a list like [a, b] (got 'shadow')."),
         ("models: [{match: '*', positive: 1}]", "models[0].positive: must be a text: put it in quotes (got 1)."),
         (
             "models: [{match: '*', classes: [0, '1']}]",

@@ -45,6 +45,8 @@ class Rules:
     shadow: tuple[str, ...] = ("shadow",)
     compare: tuple[str, ...] | None = None  # predictors that are compared with the others; None: those of `shadow`
     least_count: int = 100
+    limits: tuple[tuple[str, str, float], ...] = ()  # (score, class or "", what it should reach)
+    intervals: bool = False  # whether scores that are shares are shown with their intervals
     redact: tuple[str, ...] = ()
     prediction_schema: Schema = field(default_factory=Schema)
 

@@ -28,13 +28,18 @@ from app.core.outputs.series import (
     FIRST_SEEN,
     INFO,
     SCORE,
+    SCORE_HIGH,
+    SCORE_LIMIT,
+    SCORE_LOW,
     SCORE_SAMPLES,
     SELDON,
     seldon_samples,
 )
 from app.core.outputs.worker_series import WORKER, Numbers, WorkerNumbers, WorkerSeries
+from app.core.rules import Rulebook
 from app.core.scores.catalogue import scored
 from app.core.scores.comparison import Comparison
+from app.core.scores.score import wilson
 from app.exporters.sharing import Shares, Sizes, shares
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -42,7 +47,10 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 #: By the name of each other leg what comes out against it, by "total" and window.
 Compared = Sequence[tuple[str, Mapping[str, Comparison]]]
 
-_SELDON: Final = frozenset(series.name for series in SELDON)
+#: Series that stand in the text only where a model has them.
+_OPTIONAL: Final = frozenset(
+    series.name for series in (*SELDON, SCORE_LIMIT, SCORE_LOW, SCORE_HIGH, ERROR, ERROR_SAMPLES, COMPARISON)
+)
 
 
 def number(value: Any) -> str:
@@ -187,6 +195,28 @@ class _Lines:
             self.add(ERROR.name, ERROR.labels, of_errors, missed)
             self.add(ERROR_SAMPLES.name, ERROR.labels, of_errors, on_rows)
 
+    def add_limits(self, limits: Sequence[tuple[str, str, float]]) -> None:
+        """Add what scores should reach."""
+        if limits:
+            *labels, values = zip(*limits, strict=True)
+            self.add(SCORE_LIMIT.name, SCORE_LIMIT.labels, labels, values)
+
+    def add_intervals(self, readings: Mapping[str, Reading]) -> None:
+        """Add the intervals of the scores that are shares, where they rest on anything."""
+        for rank, of_class in ((OF_MODEL, False), (OF_CLASS, True)):
+            found = [
+                (formula.name, name, window, *wilson(value, rows))
+                for window, reading in readings.items()
+                for formula, values in scored(reading)
+                if formula.share
+                for name, value, rows in values
+                if bool(name) == of_class and value is not None
+            ]
+            if found:
+                *labels, lows, highs = zip(*found, strict=True)
+                self.add(SCORE_LOW.name, SCORE.labels, labels, lows, rank)
+                self.add(SCORE_HIGH.name, SCORE.labels, labels, highs, rank)
+
     def add_comparisons(self, compared: Compared) -> None:
         """Add the comparisons with other legs, by window."""
         found = [
@@ -218,7 +248,8 @@ class ModelText:
     At most so many series are shown: which, says `app.exporters.sharing`.
     """
 
-    def __init__(self, *, seldon: bool, most: int) -> None:
+    def __init__(self, *, seldon: bool, most: int, rulebook: Rulebook | None = None) -> None:
+        self._rulebook = rulebook or Rulebook()
         #: The head of each series, in the order of the text.
         self._heads: dict[str, bytes] = {}
         gauges = [(measure, family) for measure, family in COUNTS if family.kind == "gauge"]
@@ -235,7 +266,7 @@ class ModelText:
             for measure, family in gauges
             if family.windows
         ]
-        for series in (SCORE, SCORE_SAMPLES, ERROR, ERROR_SAMPLES):
+        for series in (SCORE, SCORE_SAMPLES, SCORE_LIMIT, SCORE_LOW, SCORE_HIGH, ERROR, ERROR_SAMPLES):
             self._begin(series.name, series.kind, series.help)
         self._histograms = [
             (measure, family, self._begin(f"tally_{family.name}", family.kind, family.help))
@@ -284,7 +315,11 @@ class ModelText:
             lines.add_family(name, family, {TOTAL: measure.of(total)})
         for measure, family, name in self._windows:
             lines.add_family(name, family, {window: measure.of(reading) for window, reading in windows.items()})
+        rules = self._rulebook.of(identity.leg)
         lines.add_scores(readings)
+        lines.add_limits(rules.limits)
+        if rules.intervals:
+            lines.add_intervals(readings)
         for measure, family, name in self._histograms:
             for labels, histogram in family.samples(measure.of(total)):
                 assert isinstance(histogram, Histogram)
@@ -333,7 +368,7 @@ class ModelText:
             own = [
                 text for lines, ranks in blocks if name in lines for rank, text in lines[name].items() if rank < ranks
             ]
-            if own or name not in _SELDON:
+            if own or name not in _OPTIONAL:
                 yield head
                 yield from own
 

@@ -21,7 +21,7 @@ from app.core.outputs.comparisons import compared_with
 from app.core.outputs.http_series import HttpNumbers
 from app.core.outputs.series import COUNTS, SELDON
 from app.core.outputs.worker_series import DocumentNumbers, IntakeNumbers, WorkerNumbers
-from app.core.rules import Rules
+from app.core.rules import Rulebook, Rules
 from app.core.stats import Stats
 from app.exporters.prometheus import ModelText, http_text, number, process_text, worker_text
 from app.worker.http.requests import Requests
@@ -232,6 +232,20 @@ def test_totals_and_windows_have_the_same_families() -> None:
 # -- details ----------------------------------------------------------------------------------------------------------
 
 WICKED = ['say "no"', "back\\slash", "two\nlines", "ö{}=,", "\\n", ""]
+
+
+def test_limits_and_intervals_are_shown_where_the_user_asks_for_them() -> None:
+    tally = {("confusion=1", "1"): 8, ("confusion=1", "0"): 2, ("confusion=0", "0"): 10}
+    rules = Rules(limits=(("accuracy", "", 0.9), ("recall", "fraud", 0.8)), intervals=True)
+    identity = Identity("ns", "svc", "default", "m", "")
+    text = ModelText(seldon=False, most=10**9, rulebook=Rulebook((rules,)))
+    text.put(identity, text.block(identity, {TOTAL: a_reading(tally, rules)}, 0))
+    shown = text.text()
+    assert value(shown, "tally_score_limit", score="accuracy", **{"class": ""}) == 0.9
+    assert value(shown, "tally_score_limit", score="recall", **{"class": "fraud"}) == 0.8
+    low, high = (value(shown, f"tally_score_{end}", score="recall", window="total") for end in ("low", "high"))
+    assert (low, high) == (pytest.approx(0.49016, abs=1e-5), pytest.approx(0.94331, abs=1e-5))
+    assert "tally_score_l" not in text_of_tally(tally)
 
 
 def test_label_values_are_escaped() -> None:

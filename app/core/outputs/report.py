@@ -40,6 +40,7 @@ def _model(identity: Identity, readings: Mapping[str, Reading], first_seen: int,
         "first_seen": datetime.fromtimestamp(first_seen, UTC).isoformat().replace("+00:00", "Z"),
         "scored_model": rules.scored_model,
         "shadow": identity.predictor in rules.shadow,
+        "limits": {_score_name(score, of_class): limit for score, of_class, limit in rules.limits},
         **fields_of(readings[TOTAL], MODEL),
         "windows": {name: _window(reading) for name, reading in readings.items()},
     }

@@ -37,6 +37,13 @@ SCORE: Final = Series(
     ("score", "class", "window"),
 )
 SCORE_SAMPLES: Final = Series("tally_score_samples", "gauge", "Rows that the score rests on.", SCORE.labels)
+SCORE_LIMIT: Final = Series(
+    "tally_score_limit", "gauge", "What a score should reach, as the YAML file says.", ("score", "class")
+)
+SCORE_LOW: Final = Series(
+    "tally_score_low", "gauge", "Lower end of a score's 95 % interval, where the YAML file asks for it.", SCORE.labels
+)
+SCORE_HIGH: Final = Series("tally_score_high", "gauge", "Its upper end.", SCORE.labels)
 ERROR: Final = Series(
     "tally_error", "gauge", "Score of a regression that has the unit of its labels; NaN where undefined.",
     ("error", "window"),

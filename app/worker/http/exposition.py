@@ -45,7 +45,7 @@ class Exposition:
         longest_rest: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.text = ModelText(seldon=seldon, most=most)
+        self.text = ModelText(seldon=seldon, most=most, rulebook=readings.rulebook)
         self._readings = readings
         self._longest_rest = longest_rest
         self._clock = clock

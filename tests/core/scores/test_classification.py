@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
@@ -22,7 +23,7 @@ from app.core.measures.reading import Reading
 from app.core.rules import Rules
 from app.core.scores.catalogue import scores_of
 from app.core.scores.regression import REGRESSION
-from app.core.scores.score import Score
+from app.core.scores.score import Score, wilson
 from tests.builders import Tally
 from tests.builders import a_reading as reading_of
 
@@ -166,6 +167,13 @@ def test_what_is_undefined_is_none(tally: Tally, task: str, undefined: set[str])
     assert reading.nature.task == task
     assert {score.name for score in scores_of(reading) if score.value is None} == undefined
     assert all(score.samples == 0 or score.name in ("f1", "mcc") for score in scores_of(reading) if score.value is None)
+
+
+@given(st.integers(1, 2000), st.floats(0, 1))
+def test_the_interval_of_a_share_is_that_of_wilson(rows: int, share: float) -> None:
+    right = round(share * rows)
+    expected = stats.binomtest(right, rows).proportion_ci(method="wilson")
+    assert wilson(right / rows, rows) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 def test_accuracy_is_never_per_class() -> None:
