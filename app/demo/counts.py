@@ -34,11 +34,16 @@ class Counts:
         return sum(number for leg, number in self.responses.items() if leg.predictor == PREDICTOR[CURRENT])
 
 
+def leg_of(fields: Mapping[str, Any]) -> Leg:
+    """The leg that an answer of a worker names."""
+    return Leg(fields["model_namespace"], fields["model_service"], fields["predictor"], fields["model"])
+
+
 def counted_in(report: Mapping[str, Any], legs: Collection[Leg]) -> Counts:
     """The counts of these legs in an answer of `/api/models`: whoever tries the demo may bring others."""
     counts = Counts()
     for model in report["models"]:
-        leg = Leg(model["model_namespace"], model["model_service"], model["predictor"], model["model"])
+        leg = leg_of(model)
         if leg not in legs:
             continue
         if responses := model["exchanges"]["response"]:

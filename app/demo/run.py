@@ -17,7 +17,7 @@ from typing import Any
 from app.demo import embedded
 from app.demo.broker import Broker, count_records, find_broker, remove_traces
 from app.demo.correction import correct, sentences_about
-from app.demo.counts import Counts, comparison, counted_in, is_counted
+from app.demo.counts import Counts, comparison, counted_in, is_counted, leg_of
 from app.demo.guard import Guard
 from app.demo.recordings import load_recordings
 from app.demo.screen import LAST, Report, Screen
@@ -188,6 +188,8 @@ class Demo:
         self._looks.add(time.time(), report)
         for name, worse in self._looks.worse().items():
             self._screen.say(_worse_sentence(name, worse))
+        for sentence in self._comparisons():
+            self._screen.say(sentence)
         self._screen.say(f"After {passed:.0f} s: {self._verdict(report)}.")
         return self._is_counted(report) or self._ending.is_urgent
 
@@ -262,6 +264,15 @@ class Demo:
         """What one of the workers says of all models; of none where no worker answers."""
         reports = (worker.ask("/api/models") for worker in self._living)
         return next((report for report in reports if report is not None), {"models": []})
+
+    def _comparisons(self) -> Iterator[str]:
+        """Of each of the demo's services whether the shadow is better, as a worker says."""
+        answers = (worker.ask("/api/comparisons") for worker in self._living)
+        found: list[Any] = next((answer["comparisons"] for answer in answers if answer is not None), [])
+        for one in found:
+            leg = leg_of(one["current"])
+            if leg in self.produced.legs:
+                yield f"{leg.service}: {one['sentence']}"
 
     def _look(self, seconds: float) -> None:
         report = self._report()

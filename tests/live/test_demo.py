@@ -196,7 +196,7 @@ def test_it_says_which_model_got_worse_since_when(start: Callable[..., Demo]) ->
     demo.said("Starting a worker")
     demo.note_children()
     assert demo.end(150) == 0
-    *_, last, verdict = demo.output.splitlines()
+    *_, last, of_cancer, of_iris, verdict = demo.output.splitlines()
     worse = re.fullmatch(
         r"(\S+) got worse, by (\d+)% of its answers: (\d+)% were right by the labels that came before "
         r"\d\d:\d\d:\d\d, (\d+)% by the \d+ that came since\.",
@@ -206,6 +206,8 @@ def test_it_says_which_model_got_worse_since_when(start: Callable[..., Demo]) ->
     assert worse[1] == "breast-cancer/default/current"
     assert int(worse[3]) - int(worse[4]) >= 15
     assert len(re.findall("got worse", demo.output)) == 2
+    assert of_cancer.startswith("breast-cancer: shadow is better (accuracy +")
+    assert of_iris.startswith("iris: ")
     assert SETTLED.search(verdict)
 
 
