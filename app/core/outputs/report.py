@@ -1,6 +1,6 @@
 """The answer of `/api/models`: every model with its task, and what measures and scores say of it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,13 +13,17 @@ from app.core.rules import Rulebook
 from app.core.scores.catalogue import scores_of
 
 
-def models_report(
+def reports_of(
     models: Iterable[tuple[Identity, Mapping[str, Reading]]],
     first_seen: Callable[[Identity], int],
     rulebook: Rulebook,
-) -> dict[str, Any]:
-    """All models, by identity. Scores that are undefined are null; those of one class are named `score/class`."""
-    return {"models": [_model(identity, readings, first_seen(identity), rulebook) for identity, readings in models]}
+) -> Iterator[dict[str, Any]]:
+    """Of each model what `/api/models` says of it, by identity, one after the other: there may be very many.
+
+    Scores that are undefined are null; those of one class are named `score/class`.
+    """
+    for identity, readings in models:
+        yield _model(identity, readings, first_seen(identity), rulebook)
 
 
 def fields_of(reading: Reading, place: str) -> dict[str, Any]:

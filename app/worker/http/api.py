@@ -1,9 +1,10 @@
 """The worker's HTTP interface: events and feedback in, metrics, health, and what is known of models and exchanges."""
 
+import asyncio
 from collections.abc import Callable
 from importlib import resources
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import aiohttp
@@ -13,7 +14,7 @@ from aiohttp import web
 from app.core.dialects.plain import base_puid
 from app.core.events import Reason
 from app.core.outputs.comparisons import comparisons_report
-from app.core.outputs.report import models_report
+from app.core.outputs.report import reports_of
 from app.exporters import prometheus
 from app.settings import Settings
 from app.worker.http.answers import AnswerError, json_response
@@ -28,6 +29,8 @@ from app.worker.running import Running
 
 _STARTING = "The worker is starting."
 _FORWARDED = "X-Tally-Forwarded"
+#: For so many seconds the loop is held at most before all others have their turn.
+_TURN_SECONDS: Final = 0.005
 
 
 class Api:
@@ -114,10 +117,17 @@ class Api:
 
     async def _models(self, _: web.Request) -> web.Response:
         running = self._started()
-        readings = running.readings
+        readings, clock = running.readings, asyncio.get_running_loop().time
         models = readings.of_models(running.lane.now())
-        report = models_report(models, readings.view.first_seen, readings.rulebook)
-        return json_response(report | {"notes": [*running.notes]})
+        parts: list[bytes] = []
+        turn = clock()
+        for report in reports_of(models, readings.view.first_seen, readings.rulebook):
+            parts.append(orjson.dumps(report))
+            if clock() - turn >= _TURN_SECONDS:
+                await asyncio.sleep(0)
+                turn = clock()
+        body = b'{"models":[%b],"notes":%b}' % (b",".join(parts), orjson.dumps([*running.notes]))
+        return web.Response(body=body, content_type="application/json")
 
     async def _comparisons(self, _: web.Request) -> web.Response:
         running = self._started()

@@ -6,7 +6,7 @@ import pytest
 
 from app.core.counts.panes import COARSE, FINE, TOTAL
 from app.core.counts.rows import RowKey, parse_key, parse_rows
-from app.core.outputs.report import models_report
+from app.core.outputs.report import reports_of
 from app.core.rules import Rulebook, Rules
 from tests.builders import (
     MODEL,
@@ -248,7 +248,7 @@ def test_the_report_says_which_model_is_scored() -> None:
     rulebook = Rulebook((Rules("*/score", scored_model="score"),))
     ledger = tell(*GRAPH, rules=rulebook.entries)
     readings = ledger.readings()
-    report = models_report(readings.of_models(START), readings.view.first_seen, rulebook)["models"]
+    report = reports_of(readings.of_models(START), readings.view.first_seen, rulebook)
     assert [(model["model"], model["scored_model"], model["shadow"]) for model in report] == [
         ("clean", None, False),
         ("score", "score", False),
@@ -664,7 +664,7 @@ def test_a_model_of_two_natures_is_told_once_with_the_puid_that_showed_it() -> N
 
 def test_the_report_says_what_is_counted_as_measured() -> None:
     ledger = tell(*each((3, 3), (4, 4.5), (5, 5)))
-    (model,) = models_report(ledger.readings().of_models(START), lambda _: 0, Rulebook())["models"]
+    (model,) = reports_of(ledger.readings().of_models(START), lambda _: 0, Rulebook())
     (note,) = model["notes"]
     assert note.startswith("1 of 3 labelled rows are of another nature")
 
