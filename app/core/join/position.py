@@ -23,6 +23,7 @@ class Position(msgspec.Struct):
     clock: float  # the latest clock by which panes were retired, s
     config: str
     topics: dict[str, str]  # the ids of these topics, as far as they are known
+    changelogs: dict[str, str]  # and those of the changelogs
     exchanges: int  # how many keys the exchanges' changelog holds beside this one
     panes: int  # how many the counts' changelog holds
     epoch: int  # the number of the epoch that wrote counts last

@@ -84,6 +84,8 @@ class Shard:
         self.newest: dict[str, int] = {}
         #: The ids of the topics that this state belongs to, for the position.
         self.topic_ids: dict[str, str] = {}
+        #: Those of both changelogs, as far as they are known: to be said before it is recovered.
+        self.changelog_ids: dict[str, str] = {}
         self.config = rulebook.digest  # of the rules that it counts by
         self._live: dict[bytes, Exchange] = {}  # absorbed, not settled
         self._bulky = Bulky(
@@ -434,6 +436,7 @@ class Shard:
             self.counts.latest,
             self.config,
             dict(self.topic_ids),
+            dict(self.changelog_ids),
             len(self.store) + self.numbers.written,
             self.counts.keys,
             self.counts.epoch,
@@ -453,6 +456,9 @@ class Shard:
         position = read_position(exchanges[POSITION_KEY])
         if position.panes and not counts:
             raise StateError(f"there are exchanges, and no counts; {_AFRESH}")
+        for topic, known in position.changelogs.items():
+            if self.changelog_ids.get(topic, known) != known:
+                raise StateError(f"{topic} was deleted and made again, and with it went the state; {_AFRESH}")
         try:
             self._take_state(exchanges, panes)
         except Exception as error:  # noqa: BLE001 - there are as many errors as ways to write what is no state

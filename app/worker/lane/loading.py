@@ -111,6 +111,8 @@ class Loader:
         anew: defaultdict[str, list[int]] = defaultdict(list)
         for number, producer in sorted(producers.items()):
             shard = self._new_shard(number)
+            changelogs = (settings.exchanges_topic, settings.panes_topic)
+            shard.changelog_ids = {topic: ids[topic] for topic in changelogs if topic in ids}
             try:
                 position = shard.recover(
                     states[TopicPartition(settings.exchanges_topic, number)],

@@ -33,3 +33,27 @@ def test_an_older_state_is_refused_with_what_to_do() -> None:
     """Before there were formats none was written."""
     with pytest.raises(StateError, match=r"older Tally .*format 0; .*start afresh with another TALLY_APP_ID"):
         written(format=None).restart()
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "gone"),
+    [
+        ({"x": "1", "y": "1"}, {"x": "1", "y": "2"}, True),
+        ({"x": "1", "y": "1"}, {"x": "1", "y": "1"}, False),
+        ({"x": "1", "y": "1"}, {}, False),  # brokers that know no ids
+        ({}, {"x": "1", "y": "2"}, False),
+    ],
+)
+def test_a_state_whose_changelog_was_made_again_is_refused(
+    then: dict[str, str], now: dict[str, str], gone: bool
+) -> None:
+    ledger = Ledger().absorb(a_response(1))
+    ledger.shards[0].changelog_ids = then
+    ledger.cut()
+    shard = Ledger().shards[0]
+    shard.changelog_ids = now
+    if gone:
+        with pytest.raises(StateError, match="y was deleted and made again, and with it went the state; start afresh"):
+            shard.recover(ledger.exchanges[0], ledger.panes[0])
+    else:
+        assert shard.recover(ledger.exchanges[0], ledger.panes[0]) is not None
