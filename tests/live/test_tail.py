@@ -75,7 +75,7 @@ def test_tail_shows_every_dialect_and_what_is_refused(tally: Tally) -> None:
         ["plain", "response", "Seldon", "q", "/pets", "predicted cat"],
     ]
     assert table_of(text, source)[3][2:7] == ["-", "-", "-", "k", "-"]
-    assert table_of(text, source)[3][7].startswith("refused (unknown-type): ")
+    assert table_of(text, source)[3][7].startswith("refused (bad-json): the body ")
     assert [row[2:] for row in table_of(text, core2)] == [
         ["core2", "response", "V2", "p", "ns/iris//iris", "predicted 2"]
     ]
