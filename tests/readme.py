@@ -7,19 +7,7 @@ import orjson
 
 from app.core.events import REASONS, Reason
 from app.core.outputs.http_series import HTTP
-from app.core.outputs.series import (
-    COMPARISON,
-    COUNTS,
-    ERROR,
-    ERROR_SAMPLES,
-    FIRST_SEEN,
-    INFO,
-    SCORE,
-    SCORE_HIGH,
-    SCORE_LIMIT,
-    SCORE_LOW,
-    SCORE_SAMPLES,
-)
+from app.core.outputs.series import COUNTS, OTHERS
 from app.core.outputs.worker_series import WORKER
 from app.core.payloads.bodies import labels_of, output_of
 from app.core.payloads.forms import FORMS, table_of
@@ -73,19 +61,7 @@ def series() -> str:
         both = f"`tally_{family.name}`, `tally_window_{family.name}`"
         name = both if family.windows else f"`tally_{family.name}`"
         rows.append((name, family.kind, ", ".join(family.labels), family.help))
-    others = (
-        SCORE,
-        SCORE_SAMPLES,
-        SCORE_LIMIT,
-        SCORE_LOW,
-        SCORE_HIGH,
-        ERROR,
-        ERROR_SAMPLES,
-        COMPARISON,
-        INFO,
-        FIRST_SEEN,
-    )
-    rows += [(f"`{name}`", kind, ", ".join(labels), text) for name, kind, text, labels in others]
+    rows += [(f"`{name}`", kind, ", ".join(labels), text) for name, kind, text, labels in OTHERS]
     rows += [(f"`{one.name}`", one.kind, ", ".join(one.labels), f"{one.help} This worker.") for one in WORKER]
     rows += [(f"`{one.name}`", one.kind, ", ".join(one.labels), f"{one.help} This worker.") for one in HTTP]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)

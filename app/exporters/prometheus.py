@@ -27,6 +27,7 @@ from app.core.outputs.series import (
     ERROR_SAMPLES,
     FIRST_SEEN,
     INFO,
+    OTHERS,
     SCORE,
     SCORE_HIGH,
     SCORE_LIMIT,
@@ -266,14 +267,12 @@ class ModelText:
             for measure, family in gauges
             if family.windows
         ]
-        for series in (SCORE, SCORE_SAMPLES, SCORE_LIMIT, SCORE_LOW, SCORE_HIGH, ERROR, ERROR_SAMPLES):
-            self._begin(series.name, series.kind, series.help)
         self._histograms = [
             (measure, family, self._begin(f"tally_{family.name}", family.kind, family.help))
             for measure, family in COUNTS
             if family.kind == "histogram"
         ]
-        for series in (COMPARISON, INFO, FIRST_SEEN, *SELDON):
+        for series in (*OTHERS, *SELDON):
             self._begin(series.name, series.kind, series.help)
         self._with_seldon = seldon
         self._blocks: dict[Identity, Block] = {}

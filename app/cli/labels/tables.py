@@ -6,6 +6,7 @@ A file is read twice, first to check it, so it must be a regular one. CSV and JS
 import csv
 import gzip
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -45,7 +46,7 @@ class Piece(NamedTuple):
     bad: list[tuple[int, str]]
 
 
-class LabelTable:
+class LabelTable(ABC):
     """A file of labels, and its columns."""
 
     #: Whether all values are texts, of which an empty one says nothing.
@@ -59,9 +60,9 @@ class LabelTable:
         self.path = path
         self.columns = tuple(columns)
 
+    @abstractmethod
     def pieces(self, wanted: Sequence[str]) -> Iterator[Piece]:
         """The lines, from the first. Raises `InputError` where the file cannot be read on."""
-        raise NotImplementedError
 
 
 def open_table(file: str, form: str | None, delimiter: str | None) -> LabelTable:

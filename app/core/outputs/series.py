@@ -63,6 +63,20 @@ FIRST_SEEN: Final = Series(
     (),
 )
 
+#: Those that are no measure's, in the order of the text.
+OTHERS: Final = (
+    SCORE,
+    SCORE_SAMPLES,
+    SCORE_LIMIT,
+    SCORE_LOW,
+    SCORE_HIGH,
+    ERROR,
+    ERROR_SAMPLES,
+    COMPARISON,
+    INFO,
+    FIRST_SEEN,
+)
+
 #: The seed's own series, all gauges.
 SELDON: Final = (
     Series("correct_total", "gauge", "Sum of rewards.", ("app",)),
