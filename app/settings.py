@@ -114,6 +114,7 @@ class Settings(BaseSettings):
     windows: Annotated[tuple[Window, ...], NoDecode, BeforeValidator(parse_windows)] = Field(
         parse_windows("5m,1h,24h"), description="windows of the exported series"
     )
+    label_windows: bool = Field(True, description="windows by the time at which labels came, too: labels_5m …")
     exchange_retention: Duration = Field(7 * 86400.0, description="how long a label may take")
     window_retention: Duration = Field(25 * 3600.0, description="how long coarse panes are kept")
     data_dir: Path | None = Field(None, description="scratch folder (a temporary one when unset)")
@@ -331,7 +332,7 @@ class Settings(BaseSettings):
     @property
     def clock(self) -> PaneClock:
         """How event time is cut."""
-        return PaneClock(self.pane_seconds, int(self.window_retention))
+        return PaneClock(self.pane_seconds, int(self.window_retention), by_labels=self.label_windows)
 
     @property
     def limits(self) -> Limits:

@@ -298,11 +298,11 @@ class Ledger(ledger.Ledger):
 
     def __init__(
         self, *rules: Rules, partitions: int = 1, limits: Limits | None = None, windows: tuple[Window, ...] = WINDOWS,
-        logs: bool = False, most_classes: int = 200,
+        logs: bool = False, most_classes: int = 200, clock: PaneClock | None = None,
     ) -> None:  # fmt: skip
         super().__init__(
             Rulebook(rules), partitions=partitions, limits=limits, windows=windows, logs=logs,
-            most_classes=most_classes, partition_of=partition_of,
+            most_classes=most_classes, partition_of=partition_of, clock=clock,
         )  # fmt: skip
 
     def absorb(self, *records: Record) -> Self:

@@ -310,10 +310,12 @@ class ModelText:
         lines = _Lines(_of_identity(identity), self._shares.ranks.get(identity, likely))
         total = readings[TOTAL]
         windows = {window: reading for window, reading in readings.items() if window != TOTAL}
+        predicted = [(window, reading) for window, reading in windows.items() if not reading.by_labels]
         for measure, family, name in self._totals:
             lines.add_family(name, family, {TOTAL: measure.of(total)})
         for measure, family, name in self._windows:
-            lines.add_family(name, family, {window: measure.of(reading) for window, reading in windows.items()})
+            shown = windows.items() if measure.by_labels else predicted
+            lines.add_family(name, family, {window: measure.of(reading) for window, reading in shown})
         rules = self._rulebook.of(identity.leg)
         lines.add_scores(readings)
         lines.add_limits(rules.limits)

@@ -137,9 +137,10 @@ def expected(events: Iterable[Event]) -> dict[tuple[str, tuple[tuple[str, str], 
     for (puid, kind, leg), winner in best.items():
         by_puid[puid][kind, leg] = winner
     counts: Counter[tuple[tuple[str, ...], int, str, tuple[str, ...]]] = Counter()
+    told: Counter[tuple[tuple[str, ...], int, str, tuple[str, ...]]] = Counter()
     for parts in by_puid.values():
-        _count(parts, counts)
-    return _series(counts)
+        _count(parts, counts, told)
+    return _series(counts, ("", *WINDOWS), "") | _series(told, WINDOWS, "labels_")
 
 
 def _micros(raw: bytes) -> int:
@@ -147,7 +148,8 @@ def _micros(raw: bytes) -> int:
     return int(moment.timestamp()) * 1_000_000 + int(raw[20:26])
 
 
-def _count(parts: dict[Any, Any], counts: Counter[Any]) -> None:
+def _count(parts: dict[Any, Any], counts: Counter[Any], told: Counter[Any]) -> None:
+    """By the minute of the prediction, and what feedback tells also by its own."""
     feedback = parts.get(("feedback", ()))
     for (kind, leg), (micros, _, (body, _)) in parts.items():
         if kind != "response":
@@ -164,11 +166,12 @@ def _count(parts: dict[Any, Any], counts: Counter[Any]) -> None:
         truth = feedback[2][0]["truth"]["data"]["ndarray"][0]
         actual = str(truth.index(1)) if isinstance(truth, list) else str(truth)
         counts[model, minute, "exchanges", ("feedback",)] += 1
-        counts[model, minute, "rows", ("correct" if actual == predicted else "incorrect",)] += 1
-        counts[model, minute, "confusion", (actual, predicted)] += 1
-        if leg[2] == "default":
-            counts[model, minute, "rewards", ()] += 1
-            counts[model, minute, "reward_points", ()] += feedback[2][0]["reward"]
+        for found, when in ((counts, minute), (told, feedback[0] // 60_000_000)):
+            found[model, when, "rows", ("correct" if actual == predicted else "incorrect",)] += 1
+            found[model, when, "confusion", (actual, predicted)] += 1
+            if leg[2] == "default":
+                found[model, when, "rewards", ()] += 1
+                found[model, when, "reward_points", ()] += feedback[2][0]["reward"]
 
 
 LABELS = {
@@ -181,10 +184,12 @@ LABELS = {
 }
 
 
-def _series(counts: Counter[Any]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+def _series(
+    counts: Counter[Any], windows: Iterable[str], prefix: str
+) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     result: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
     now = NOW.timestamp()
-    for window in ("", *WINDOWS):
+    for window in windows:
         sums: Counter[Any] = Counter()
         for (model, minute, name, labels), amount in counts.items():
             if window:
@@ -200,7 +205,7 @@ def _series(counts: Counter[Any]) -> dict[tuple[str, tuple[tuple[str, str], ...]
                 )
                 words |= dict(zip(LABELS[name], labels, strict=True))
                 if window:
-                    words["window"] = window
+                    words["window"] = prefix + window
                 result[f"tally_{'window_' if window else ''}{name}", tuple(sorted(words.items()))] = amount
     return result
 

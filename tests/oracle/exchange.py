@@ -176,6 +176,7 @@ class _Exchange:
             pane = self._pane(owner, self.reward.pane_time)
             points = round(self.reward.body["reward"] * 1_000_000_000)
             yield Fact(self.who(owner), pane, ("reward", points))
+            yield Fact(self.who(owner), self.reward.pane_time // PANE, ("label", "reward", points))
         for who, times in _by_identity({leg: (self.who(leg), times) for leg, times in told.items()}).items():
             (leg, *_) = [leg for leg in told if self.who(leg) == who]
             yield Fact(who, self._pane(leg, max(times)), ("part", "feedback"))
@@ -266,8 +267,12 @@ class _Exchange:
             what = row_counts_as(row, label, answer.classes, rule)
             yield Fact(who, pane, what)
             numbers = number_of(row), number_of(label)
+            whats: list[tuple[Any, ...]] = [what]
             if what == ("measured",) and None not in numbers:
                 yield Fact(who, pane, ("error", *numbers))
+                whats.append(("error", *numbers))
+            if claim is not None and row is not None:  # and by the time at which the label came
+                yield from (Fact(who, claim.event.pane_time // PANE, ("label", *one)) for one in whats)
         times = [claim.event.time for claim in labels if claim is not None]
         if times:
             yield Fact(who, pane, ("delay", max(0, max(times) - event.time)))

@@ -73,10 +73,12 @@ class _Model:
         self.who = who
         self.rule = rule
         self.seen = min(fact.pane for fact in facts) * 60
-        counted = [fact for fact in facts if fact.what != ("seen",)]
+        counted = [fact for fact in facts if fact.what[0] not in ("seen", "label")]
+        by_labels = [fact._replace(what=fact.what[1:]) for fact in facts if fact.what[0] == "label"]
         self.spans = {"total": [fact.what for fact in counted]}
         for name, seconds in WINDOWS.items():
             self.spans[name] = [fact.what for fact in counted if _in_window(fact.pane, seconds, now)]
+            self.spans[f"labels_{name}"] = [fact.what for fact in by_labels if _in_window(fact.pane, seconds, now)]
         total = self.spans["total"]
         self.known = self._known(total)
         self.task = self._task(total)
@@ -120,14 +122,20 @@ class _Model:
         for span, facts in self.spans.items():
             own = {} if span == "total" else {"window": span}
             prefix = "tally_window_" if own else "tally_"
+            of_labels = span.startswith("labels_")
             for name, value, labels in self._counts(facts):
+                if of_labels and name == "exchanges":
+                    continue
                 put(prefix + name, value, **labels, **own)
             for name, of_class, score, samples in self._scores(facts):
+                if of_labels and name == "coverage":
+                    continue
                 put("tally_score", score, score=name, class_=of_class, window=span)
                 put("tally_score_samples", samples, score=name, class_=of_class, window=span)
             if self.task == "regression":
                 self._put_errors(put, facts, span)
-            for shadow in {what[1] for what in self.spans["total"] if what[0] == "pair"}:
+            shadows = {what[1] for what in self.spans["total"] if what[0] == "pair"}
+            for shadow in () if of_labels else shadows:
                 together = [what[2:] for what in facts if what[:2] == ("pair", shadow)]
                 beside = f"{shadow[2]}/{shadow[3]}" + (f"@{shadow[4]}" if shadow[4] else "")
                 for quantity, found_out in _compared(together):

@@ -6,6 +6,7 @@ from random import Random, SystemRandom
 
 import pytest
 
+from app.core.counts.panes import PaneClock
 from app.core.outputs.comparisons import compared_with
 from app.core.rules import Rules
 from app.exporters.prometheus import ModelText
@@ -15,6 +16,7 @@ from tests.oracle.exposition import Samples, samples_of
 from tests.oracle.stories import Story, a_story
 from tests.soak import SOAK
 
+CLOCK = PaneClock(by_labels=True)
 STORIES = 20_000 if SOAK else 600
 SHARES = 4
 _FIRST_SEEN = "tally_model_first_seen_timestamp_seconds"
@@ -78,10 +80,10 @@ def told(story: Story, random: Random | None = None) -> Ledger:
     rules = tuple(Rules(**rule._asdict()) for rule in story.rules)
     records = sorted(story.records, key=lambda record: record.timestamp) if story.in_order else list(story.records)
     if random is None:
-        return Ledger(*rules).absorb(*records).cut()
+        return Ledger(*rules, clock=CLOCK).absorb(*records).cut()
     if not story.in_order:
         random.shuffle(records)
-    ledger = Ledger(*rules, partitions=random.choice([1, 2, 3]))
+    ledger = Ledger(*rules, partitions=random.choice([1, 2, 3]), clock=CLOCK)
     while records:
         size = random.choice([1, 1, 2, 3, 5, 8])
         batch, records = records[:size], records[size:]

@@ -1,8 +1,11 @@
 """Accounts: what counts are kept for."""
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from app.core.events import Identity
+
+#: The segment of what is counted by the time at which labels and rewards came, not by that of the prediction.
+BY_LABELS: Final = "\0labels"
 
 
 class Pair(NamedTuple):

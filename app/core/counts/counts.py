@@ -140,6 +140,7 @@ class Counts:
         unbundle, atoms = self._numbers.unbundle, self._numbers.atoms
         for (account, fine), changes in delta.items():
             pane, is_late = self._pane_for(account, fine)
+            is_late = is_late and not self._numbers.accounts[account].segment  # else it is counted as late once more
             rows, changed = pane.rows, pane.changed.add  # the steps of `_Pane.add`: a call for each costs a third more
             gained: dict[Atom, int] = {}
             for number, amount in changes.items():

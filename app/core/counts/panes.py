@@ -23,10 +23,14 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PaneClock:
-    """How event time is cut. All times in seconds."""
+    """How event time is cut. All times in seconds.
+
+    With `by_labels` what labels and rewards say is counted in the panes in which they came, too.
+    """
 
     pane_seconds: int = 60
     retention_seconds: int = 25 * 3600
+    by_labels: bool = False
 
     def retired(self, level: str, pane: int, clock: float) -> bool:
         """Whether a pane is no longer kept at a partition's clock; the total always is."""

@@ -289,6 +289,11 @@ class View:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
+    @property
+    def by_labels(self) -> bool:
+        """Whether there are counts by the time at which labels came."""
+        return self._clock.by_labels
+
     def identities(self) -> list[Identity]:
         """All models of which anything is counted as a whole, or was, in order."""
         accounts = self._books.keys() | self._unread.keys()

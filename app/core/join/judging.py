@@ -19,6 +19,7 @@ class Labels(NamedTuple):
 
     marks: list[Mark] | None = None  # by row; None where no feedback speaks of them
     newest: int = 0  # the event time of the newest label, µs
+    pane_times: list[int] | None = None  # by row: the µs by which its label falls in a pane
     mismatched: bool = False  # there are labels for other rows than the answer has
 
 
@@ -80,25 +81,26 @@ class Judging:
         if len(stated) == 1 and isinstance(stated[0], Feedback):
             batch = stated[0]
             if batch.labels is None:
-                return Labels([None] * rows, 0, mismatched=False)
+                return Labels([None] * rows)
             if len(batch.labels) == rows:
-                return Labels(batch.labels, batch.time, mismatched=False)
-            return Labels([None] * rows, 0, mismatched=True)
+                return Labels(batch.labels, batch.time, [batch.pane_time] * rows, mismatched=False)
+            return Labels([None] * rows, mismatched=True)
         batches = [one for one in stated if isinstance(one, Feedback)]
         found = held(batches, (one for one in stated if isinstance(one, RowLabels)), self._numbers.legs)
         fits = found.length in (None, rows)
         marks: list[Mark] = [None] * rows
+        pane_times = [0] * rows
         newest = 0
         mismatched = not fits
         for row, mark in found.marks.items():
             if mark is None or not (fits or row in found.single):
                 continue
             if row < rows:
-                marks[row] = mark
+                marks[row], pane_times[row] = mark, found.pane_times[row]
                 newest = max(newest, found.times[row])
             else:
                 mismatched = True
-        return Labels(marks, newest, mismatched)
+        return Labels(marks, newest, pane_times, mismatched)
 
     def _concerns(self, named: int, leg: int, exchange: Exchange) -> bool:
         """Whether a label of a feedback that names `named` judges `leg`: it judges every leg of its service.

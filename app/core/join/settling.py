@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from app.core.counts.accounts import Account
+from app.core.counts.accounts import BY_LABELS, Account
 from app.core.counts.atoms import Atom
 from app.core.counts.numbers import Numbers
 from app.core.join.classes import ToldApart
@@ -21,6 +21,7 @@ from app.core.join.statements import REWARD, Feedback, Statement, waits
 from app.core.measures import paired
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.measure import Evidence, Measure, has_own
+from app.core.measures.rewards import REWARDS
 from app.core.measures.verdict import MEASURED, is_labelled
 from app.core.payloads.marks import Mark
 
@@ -50,12 +51,14 @@ class _Bundle(NamedTuple):
     number: int
     amounts: tuple[_Amounts, ...]
     evidence: Evidence
+    by_labels: int | None = None  # the number of what label and reward alone count as
+    rewarded: bool = False
 
 
 class _Counting:
     """Evidence on its way to what is counted: whose it is, and in which pane."""
 
-    __slots__ = ("evidence", "identity", "pane", "seen", "state")
+    __slots__ = ("evidence", "identity", "label_times", "pane", "reward_pane", "seen", "state")
 
     def __init__(self, identity: int, pane: int, evidence: Evidence, state: LegState | None = None) -> None:
         self.identity = identity
@@ -63,6 +66,8 @@ class _Counting:
         self.evidence = evidence
         self.state = state  # the answer that it is of
         self.seen = pane  # the earliest pane that any of its parts falls in
+        self.label_times: list[int] | None = None  # by row: the µs by which its label falls in a pane
+        self.reward_pane = pane  # that of its reward, where it has one
 
     def answers(self, leg: int) -> bool:
         """Whether it is that of a leg's answer."""
@@ -72,10 +77,12 @@ class _Counting:
 class Settling:
     """Counts exchanges by the user's rules, with one partition's `Numbers`."""
 
-    def __init__(self, numbers: Numbers, judging: Judging, pane_seconds: int) -> None:
+    def __init__(self, numbers: Numbers, judging: Judging, pane_seconds: int, *, by_labels: bool = False) -> None:
         self._numbers = numbers
         self._judging = judging
         self._pane_us = pane_seconds * 1_000_000
+        self._by_labels = by_labels
+        self._label_accounts: dict[int, int] = {}  # identity → its account by the time of labels
         self._accounts: dict[int, int] = {}  # identity → its account as a whole
         self._atoms: dict[Atom, int] = {}
         self._rows: dict[tuple[int, int, Mark, Mark], list[int]] = {}
@@ -151,7 +158,12 @@ class Settling:
             evidence.delay = delay
             evidence.reward = reward
             self._add_amounts(counted, bundle.amounts, evidence)
-        return [counted]
+        if bundle.by_labels is None or feedback is None:
+            return [counted]
+        labelled = Counted(self._label_account(state.identity), feedback.pane_time // self._pane_us, [bundle.by_labels])
+        if bundle.rewarded:
+            self._add_amounts(labelled, (REWARDS.amounts,), bundle.evidence)
+        return [counted, labelled]
 
     def _request_alone(self, exchange: Exchange, state: LegState) -> list[Counted]:
         """One leg that has not answered yet, of which only the request is known."""
@@ -193,7 +205,14 @@ class Settling:
         if any(measure.values(evidence) for measure in _OF_VALUES):
             return None
         active = tuple(measure.amounts for measure in _OF_AMOUNTS if [*measure.amounts(evidence)])
-        return _Bundle(self._numbers.bundle(tuple(self._once(countings[0]))), active, evidence)
+        counting = countings[0]
+        number = self._numbers.bundle(tuple(self._once(counting)))
+        by_labels = None
+        if self._by_labels:
+            atoms = self._label_atoms(counting, range(len(evidence.marks)))
+            atoms += [self._atom(atom) for atom in REWARDS.counts(evidence)]
+            by_labels = self._numbers.bundle(tuple(atoms)) if atoms else None
+        return _Bundle(number, active, evidence, by_labels, evidence.reward is not None)
 
     # -- any shape ----------------------------------------------------------------------------------------------------
 
@@ -213,6 +232,9 @@ class Settling:
             self._add_amounts(counted, [measure.amounts for measure in _OF_AMOUNTS], evidence)
             counted.values = [measure.letter + kept for measure in _OF_VALUES if (kept := measure.values(evidence))]
             found.append(counted)
+        if self._by_labels:
+            for counting in countings:
+                found += self._counted_by_labels(counting)
         answers = [
             Answer(one.state.leg, one.identity, one.pane, one.evidence)
             for one in countings
@@ -221,6 +243,46 @@ class Settling:
         if len(answers) > 1:
             found += self._pairing.counted(answers)
         return found
+
+    def _counted_by_labels(self, counting: _Counting) -> Iterator[Counted]:
+        """What labels and the reward of some evidence count as in the panes in which they came."""
+        evidence, times = counting.evidence, counting.label_times
+        panes: dict[int, list[int]] = {}
+        if evidence.labels is not None and times is not None:
+            for row, label in enumerate(evidence.labels):
+                if label is not None:
+                    panes.setdefault(times[row] // self._pane_us, []).append(row)
+        if evidence.reward is not None:
+            panes.setdefault(counting.reward_pane, [])
+        for pane, rows in sorted(panes.items()):
+            atoms = Counter(self._label_atoms(counting, rows))
+            counted = Counted(self._label_account(counting.identity), pane, [])
+            counted.amounts = {atom: amount for atom, amount in atoms.items() if amount > 1}
+            counted.atoms = [atom for atom, amount in atoms.items() if amount == 1]
+            if evidence.reward is not None and pane == counting.reward_pane:
+                counted.atoms += [self._atom(atom) for atom in REWARDS.counts(evidence)]
+                self._add_amounts(counted, (REWARDS.amounts,), evidence)
+            part = Evidence(
+                rules=evidence.rules,
+                classes=evidence.classes,
+                marks=[evidence.marks[row] for row in rows],
+                labels=[(evidence.labels or ())[row] for row in rows],
+            )
+            counted.values = [measure.letter + kept for measure in _OF_VALUES if (kept := measure.values(part))]
+            yield counted
+
+    def _label_atoms(self, counting: _Counting, rows: Iterable[int]) -> list[int]:
+        """The atoms of those of some rows that have a label."""
+        evidence, state = counting.evidence, counting.state
+        if state is None or evidence.labels is None:
+            return []
+        labels = evidence.labels
+        return [
+            atom
+            for row in rows
+            if labels[row] is not None
+            for atom in self._row(state, evidence.marks[row], labels[row])
+        ]
 
     def _once(self, counting: _Counting) -> list[int]:
         """The atoms that evidence counts once each."""
@@ -302,6 +364,7 @@ class Settling:
             delay=max(0, labels.newest - state.time) if labelled else None,
         )
         counting = _Counting(state.identity, state.pane_time // self._pane_us, evidence, state)
+        counting.label_times = labels.pane_times
         if state.request_time:
             counting.seen = min(counting.seen, state.request_pane_time // self._pane_us)
         return counting
@@ -327,6 +390,7 @@ class Settling:
             counting = next(one for one in found if one.state is answer)
             self._tell(counting, feedback)
         counting.evidence.reward = feedback.reward
+        counting.reward_pane = feedback.pane_time // self._pane_us
 
     def _at(self, found: list[_Counting], identity: int, pane_time: int) -> _Counting:
         """The evidence of an identity in the pane of a time, added where it is new."""
@@ -350,6 +414,13 @@ class Settling:
         account = self._accounts.get(identity)
         if account is None:
             account = self._accounts[identity] = self._numbers.account(Account(self._numbers.identities[identity]))
+        return account
+
+    def _label_account(self, identity: int) -> int:
+        account = self._label_accounts.get(identity)
+        if account is None:
+            own = Account(self._numbers.identities[identity], BY_LABELS)
+            account = self._label_accounts[identity] = self._numbers.account(own)
         return account
 
     def _atom(self, atom: Atom) -> int:

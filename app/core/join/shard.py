@@ -76,7 +76,7 @@ class Shard:
         self.partitions = partitions
         self.numbers = Numbers()
         self.judging = Judging(self.numbers, rulebook)
-        self._settling = Settling(self.numbers, self.judging, clock.pane_seconds)
+        self._settling = Settling(self.numbers, self.judging, clock.pane_seconds, by_labels=clock.by_labels)
         self.counts = Counts(partition, clock, self.numbers)
         self.stats = stats
         self.store: dict[bytes, bytes] = {}

@@ -127,13 +127,14 @@ def rank_of(one: Feedback | RowLabel, legs: list[Leg], named: int = 0) -> Rank:
 
 
 class Held(NamedTuple):
-    """The labels that hold: of how many rows the newest batch was (None: of none), by row mark and time, and of which
-    rows they come from a feedback for that row alone.
+    """The labels that hold: of how many rows the newest batch was (None: of none), by row mark, time and the time by
+    which it falls in a pane, and of which rows they come from a feedback for that row alone.
     """
 
     length: int | None
     marks: dict[int, Mark]
     times: dict[int, int]
+    pane_times: dict[int, int]
     single: set[int]
 
 
@@ -142,22 +143,24 @@ def held(batches: Iterable[Feedback], rows: Iterable[RowLabels], legs: list[Leg]
     length: int | None = None
     marks: dict[int, Mark] = {}
     ranks: dict[int, Rank] = {}
+    pane_times: dict[int, int] = {}
     single: set[int] = set()
-    ordered = sorted(((rank_of(batch, legs), batch.labels) for batch in batches), key=itemgetter(0))
-    for rank, labels in ordered:
+    ordered = sorted(((rank_of(batch, legs), batch.labels, batch.pane_time) for batch in batches), key=itemgetter(0))
+    for rank, labels, pane_time in ordered:
         length = None if labels is None else len(labels)
         for row in [row for row in marks if row >= (length or 0)]:
             del marks[row], ranks[row]
         for row, mark in enumerate(labels or ()):
             if mark is not None:
-                marks[row], ranks[row] = mark, rank
+                marks[row], ranks[row], pane_times[row] = mark, rank, pane_time
     for block in rows:
         for row, label in block.rows.items():
             rank = label.time, label.digest, legs[block.named]
             if rank > ranks.get(row, rank[:0]) and not any(
                 at > rank and (labels is None or row >= len(labels) or labels[row] is not None)
-                for at, labels in ordered
+                for at, labels, _ in ordered
             ):
                 marks[row], ranks[row] = label.mark, rank
+                pane_times[row] = label.time - label.ahead * 1000
                 single.add(row)
-    return Held(length, marks, {row: rank[0] for row, rank in ranks.items()}, single)
+    return Held(length, marks, {row: rank[0] for row, rank in ranks.items()}, pane_times, single)

@@ -219,6 +219,7 @@ class ConfusionMeasure(Measure[ConfusionReading]):
     """Rows by verdict and class."""
 
     name = "confusion"
+    by_labels = True
     families = (
         Family("rows", "gauge", "Rows answered, by verdict.", ("verdict",), _rows),
         Family(

@@ -129,6 +129,7 @@ class ErrorsMeasure(Measure[Errors]):
     """Errors of rows that count as measured."""
 
     name = "errors"
+    by_labels = True
     letter = b"e"
 
     def values(self, evidence: Evidence) -> bytes:

@@ -94,6 +94,8 @@ class Measure(Protocol[Read]):
     name: str
     #: One letter, where it keeps `values`: never used again for anything else.
     letter: bytes = b""
+    #: Whether it counts what labels and rewards say, which may be asked for by the time at which they came, too.
+    by_labels: bool = False
     families: tuple[Family[Read], ...] = ()
     fields: tuple[Field[Read], ...] = ()
 

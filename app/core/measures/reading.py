@@ -22,6 +22,7 @@ class Reading(NamedTuple):
 
     nature: Nature
     by_measure: Mapping[str, Any]
+    by_labels: bool = False  # whether it is of the labels and rewards that came then, not of the predictions
 
 
 def class_order(text: str) -> tuple[int, float, str]:

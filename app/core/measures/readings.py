@@ -1,9 +1,10 @@
 """Readings of the merged view: what all measures say of each model, as the model that its totals show it to be."""
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
-from app.core.counts.accounts import Account, Pair
-from app.core.counts.panes import TOTAL
+from app.core.counts.accounts import BY_LABELS, Account, Pair
+from app.core.counts.panes import TOTAL, Window
 from app.core.counts.view import Sums, View
 from app.core.events import Identity
 from app.core.measures.catalogue import MEASURES
@@ -15,10 +16,19 @@ from app.core.measures.paired import read as read_pair
 from app.core.measures.reading import Nature, Reading
 from app.core.rules import Rulebook
 
+#: What the names of windows by labels begin with.
+LABELS: Final = "labels_"
 
-def read(sums: Sums, nature: Nature) -> Reading:
+
+def read(sums: Sums, nature: Nature, *, by_labels: bool = False) -> Reading:
     """What all measures say of some sums."""
-    return Reading(nature, {measure.name: measure.read(sums.get(measure.name, {}), nature) for measure in MEASURES})
+    by_measure = {measure.name: measure.read(sums.get(measure.name, {}), nature) for measure in MEASURES}
+    return Reading(nature, by_measure, by_labels)
+
+
+def labels_window(window: Window) -> str:
+    """The name of a window of what labels and rewards said that came within it."""
+    return f"{LABELS}{window.name}"
 
 
 def is_shown(total: Sums) -> bool:
@@ -59,14 +69,18 @@ class Readings:
     def of_sums(self, identity: Identity, sums: Mapping[str, Sums]) -> dict[str, Reading]:
         """What a model's sums say, in total and in windows. The view is not asked."""
         nature = self._nature(identity, sums[TOTAL])
-        return {name: read(some, nature) for name, some in sums.items()}
+        return {name: read(some, nature, by_labels=name.startswith(LABELS)) for name, some in sums.items()}
 
     def _sums(self, identity: Identity, now: float) -> dict[str, Sums] | None:
         view, account = self.view, Account(identity)
         total = view.total(account)
         if not is_shown(total):
             return None
-        return {TOTAL: total} | {window.name: view.window(account, window, now) for window in view.windows}
+        sums = {TOTAL: total} | {window.name: view.window(account, window, now) for window in view.windows}
+        if view.by_labels:
+            labelled = Account(identity, BY_LABELS)
+            sums |= {labels_window(window): view.window(labelled, window, now) for window in view.windows}
+        return sums
 
     def of_pairs(self, now: float) -> Iterator[tuple[Pair, dict[str, PairedReading]]]:
         """Of each two legs that are compared what is read of both: "total", then each window that ends now."""

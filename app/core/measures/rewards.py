@@ -22,6 +22,7 @@ class RewardsMeasure(Measure[RewardsReading]):
     """Rewards, counted and added."""
 
     name = "rewards"
+    by_labels = True
     families = (
         Family("rewards", "gauge", "Feedbacks with a reward.", (), lambda it: iter([((), it.feedbacks)])),
         Family("reward_points", "gauge", "Sum of rewards.", (), lambda it: iter([((), it.points)])),

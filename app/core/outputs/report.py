@@ -31,6 +31,7 @@ def fields_of(reading: Reading, place: str) -> dict[str, Any]:
     return {
         field.name: field.read(measure.of(reading))
         for measure in MEASURES
+        if measure.by_labels or not reading.by_labels
         for field in measure.fields
         if place in field.places
     }

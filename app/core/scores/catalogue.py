@@ -15,7 +15,7 @@ SCORES: Final[tuple[Formula, ...]] = (*FEEDBACK, *CLASSIFICATION, *REGRESSION)
 def scored(reading: Reading) -> Iterator[tuple[Formula, list[Value]]]:
     """Every formula that a reading has, with its values: one of the whole model, or one of each class; never none."""
     for formula in SCORES:
-        if reading.nature.task in formula.tasks:
+        if reading.nature.task in formula.tasks and (formula.of_labels or not reading.by_labels):
             values = list(formula.values(reading))
             if values:
                 yield formula, values

@@ -24,5 +24,5 @@ def _coverage(reading: Reading) -> Iterator[Value]:
 
 FEEDBACK: Final = (
     Formula("reward_mean", "Reward a feedback that brings one.", _ANY, _reward_mean),
-    Formula("coverage", "Share of the answered rows that have a label.", _ANY, _coverage, share=True),
+    Formula("coverage", "Share of the answered rows that have a label.", _ANY, _coverage, share=True, of_labels=False),
 )

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from app.core.counts.accounts import Account, Pair
+from app.core.counts.accounts import BY_LABELS, Account, Pair
 from app.core.counts.view import Sums
 from app.core.events import Identity
 from app.core.measures.readings import Readings
@@ -80,8 +80,9 @@ class Exposition:
 
     async def _make(self, identity: Identity, now: float) -> None:
         view = self._readings.view
-        for _ in view.prepare(Account(identity), now):
-            await self._pause()
+        for account in self._accounts_of(identity):
+            for _ in view.prepare(account, now):
+                await self._pause()
         sums = self._readings.snapshot(identity, now)
         compared = self._compared(identity, now)
         self._versions[identity] = self._version(identity, now)
@@ -99,8 +100,13 @@ class Exposition:
 
     def _version(self, identity: Identity, now: float) -> Any:
         view = self._readings.view
-        subjects = (identity, *self._pairs.get(identity, ()))
-        return view.first_seen(identity), *(view.version(Account(subject), now) for subject in subjects)
+        accounts = [*self._accounts_of(identity), *map(Account, self._pairs.get(identity, ()))]
+        return view.first_seen(identity), *(view.version(account, now) for account in accounts)
+
+    def _accounts_of(self, identity: Identity) -> list[Account]:
+        """Those whose windows are shown."""
+        own = Account(identity)
+        return [own, own._replace(segment=BY_LABELS)] if self._readings.view.by_labels else [own]
 
     def _compared(self, identity: Identity, now: float) -> Compared:
         found = ((pair, self._readings.of_pair(pair, now)) for pair in self._pairs.get(identity, ()))
