@@ -171,7 +171,7 @@ class Tally:
 
 def bytes_per_exchange(exchanges: int = 100_000) -> float:
     """What Python allocates for an open exchange of a 36-byte puid, one leg and one row, labelled; by tracemalloc."""
-    shard = Shard(0, 1, Rulebook(), PaneClock(), Limits(), Stats())
+    shard = Shard(0, 1, Rulebook(), PaneClock(by_labels=True), Limits(), Stats())
     leg = [("ce_namespace", b"n"), ("ce_inferenceservicename", b"s"), ("ce_endpoint", b"p"), ("ce_modelid", b"m")]
     response = b'{"data": {"ndarray": [[0.1, 0.7, 0.2]]}}'
     feedback = b'{"reward": 1, "truth": {"data": {"ndarray": [[0, 1, 0]]}}}'

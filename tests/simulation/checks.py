@@ -91,7 +91,7 @@ def _views_follow(history: "History") -> bool:
 
 def check(history: "History") -> None:
     """Raise AssertionError where anything does not hold."""
-    straight = run(history.story.folded, [], logs=history.story.documents)
+    straight = run(history.story.folded, [], logs=history.story.documents, clock=history.settings.clock)
     if history.expired:
         straight.cut(history.wall() - START)
     parts = {part.number: part for worker in history.living() for part in worker.lane.running.values()}
