@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from app.core.rules import Column, Rulebook, Rules, Schema
@@ -22,6 +22,14 @@ _ALIKE: Final = 0.65
 def _text_keys(value: Any) -> Any:
     """YAML reads the code `0:` as a number."""
     return {str(key): text for key, text in value.items()} if isinstance(value, dict) else value
+
+
+def _of_a_leg(pattern: str) -> str:
+    if pattern.count("/") < 3 and not any(sign in pattern for sign in "*?["):
+        raise ValueError(
+            "fits no model: it must be namespace/service/predictor/model, or a pattern for that like a/b/*"
+        )
+    return pattern
 
 
 def _score_and_class(name: str) -> tuple[str, str]:
@@ -72,7 +80,7 @@ class ModelEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    match: str = Field(min_length=1)
+    match: Annotated[str, AfterValidator(_of_a_leg)] = Field(min_length=1)
     task: Literal["binary", "multiclass", "regression"] | None = None
     positive: str | None = None
     threshold: float = Field(default=0.5, ge=0, le=1)
@@ -89,7 +97,7 @@ class ModelEntry(BaseModel):
     @field_validator("limits")
     @classmethod
     def _are_of_scores(cls, limits: dict[str, float]) -> dict[str, float]:
-        for name in limits:
+        for name, limit in limits.items():
             score, of_class = _score_and_class(name)
             formula = next((one for one in SCORES if one.name == score), None)
             if formula is None:
@@ -97,6 +105,8 @@ class ModelEntry(BaseModel):
                 raise ValueError(f"there is no score {score}" + (f"; did you mean {meant[0]}?" if meant else ""))
             if of_class and not formula.by_class:
                 raise ValueError(f"{score} is never of one class")
+            if formula.bounded and abs(limit) > 1:
+                raise ValueError(f"{score} is 1 at most")
         return limits
 
     def rules(self) -> Rules:

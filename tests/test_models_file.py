@@ -138,6 +138,8 @@ def test_an_empty_file_has_no_rules(tmp_path: Path, text: str) -> None:
         ("models: [{match: '*', limits: {accuracy: .nan}}]", "models[0].limits.accuracy: "),
         ("models: [{match: '*', limits: 0.9}]", "models[0].limits: must hold keys, each with its value (got 0.9)."),
         ("models: [{match: '*', limits: {1: 0.9}}]", "models[0].limits"),
+        ("models: [{match: '*', limits: {accuracy: 90}}]", "models[0].limits: accuracy is 1 at most"),
+        ("models: [{match: 'shop/churn'}]", "models[0].match: fits no model: it must be namespace/service/predictor/"),
         ("models: [{match: '*', intervals: often}]", "models[0].intervals: "),
         ("models: [{match: '*', least_count: 0}]", "models[0].least_count: "),
         ("models: [{match: '*', compare: shadow}]", "models[0].compare: must be a list like [a, b] (got 'shadow')."),
@@ -195,7 +197,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_anchors_that_are_used_as_they_are_meant_are_fine(tmp_path: Path) -> None:
-    text = "models:\n- &a {match: a, task: binary}\n- {<<: *a, match: b}\n"
+    text = "models:\n- &a {match: 'a/*', task: binary}\n- {<<: *a, match: 'b/*'}\n"
     assert [entry.task for entry in rulebook_of(tmp_path, text).entries] == ["binary", "binary"]
 
 
@@ -215,5 +217,5 @@ def test_the_digest_tells_files_apart_that_mean_something_else(tmp_path: Path) -
     assert rulebook_of(tmp_path, WHOLE.replace("threshold: 0.4", "threshold:   0.4  # enough")).digest == digest
     for old, new in (("0.4", "0.5"), ('"1"\n', '"0"\n'), ("binary-perf", "other"), ("[shadow,", "[")):
         assert rulebook_of(tmp_path, WHOLE.replace(old, new)).digest != digest
-    two = "models: [{match: a}, {match: b}]"
-    assert rulebook_of(tmp_path, two).digest != rulebook_of(tmp_path, "models: [{match: b}, {match: a}]").digest
+    two = "models: [{match: a*}, {match: b*}]"
+    assert rulebook_of(tmp_path, two).digest != rulebook_of(tmp_path, "models: [{match: b*}, {match: a*}]").digest

@@ -84,7 +84,7 @@ def _print(one: Mapping[str, Any], window: str) -> None:
 
 def _row(of: str, numbers: Mapping[str, Any]) -> Iterator[str]:
     difference = "error_difference" if numbers["measures"] else "accuracy_difference"
-    low, high = numbers[f"{difference}_low"], numbers[f"{difference}_high"]
+    low, high = numbers[f"{difference}_low_always"], numbers[f"{difference}_high_always"]
     yield of
     for name in ("samples", "only_current_right", "only_shadow_right"):
         yield _shown(numbers.get(name), ",")

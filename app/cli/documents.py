@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Final
 
 from aiokafka import TopicPartition
 
@@ -9,6 +10,9 @@ from app.cli.groups import reader
 from app.cli.screen import counted
 from app.exporters.elasticsearch import client
 from app.settings import Settings
+
+#: A request of so many ms before the first joined record is taken for one that has a joined record.
+_FIRST_MS: Final = 600_000
 
 
 async def problem_of_elasticsearch(settings: Settings) -> str | None:
@@ -23,6 +27,8 @@ async def problem_of_elasticsearch(settings: Settings) -> str | None:
 
 async def older_sentence(settings: Settings, partitions: Mapping[str, int]) -> str | None:
     """How many requests are older than the joined records, and so have no document; None where none is, or who knows.
+
+    A joined record is younger than its request, so the first minutes of an installation do not count.
 
     The joined records of which some have expired do not tell when they began.
     """
@@ -40,7 +46,7 @@ async def older_sentence(settings: Settings, partitions: Mapping[str, int]) -> s
         began = min(times)
         first_requests = await consumer.beginning_offsets(requests)
         ends = await consumer.end_offsets(requests)
-        places = await consumer.offsets_for_times(dict.fromkeys(requests, began))
+        places = await consumer.offsets_for_times(dict.fromkeys(requests, began - _FIRST_MS))
     older = 0
     for tp in requests:
         place = places[tp]

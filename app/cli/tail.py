@@ -150,10 +150,11 @@ def _what(placed: Placed, one: Understood, topic: Tailed, limits: Limits) -> str
     if cut.dead and shard.get(record.key or b"") is None:  # else only its request is refused
         hint = _HINT if topic.canonical and one.dialect is not Dialect.CANONICAL else ""
         return f"refused ({cut.dead[0].reason}): {cut.dead[0].detail}{hint}"
-    words = brought(one.kind, one.event.value, limits.label_length)
-    if cut.astray:
-        return f"{words}; not in the place of its puid: is brought there"
-    return words
+    try:
+        words = brought(one.kind, one.event.value, limits.label_length)
+    except RefusedError as refused:  # it is not in its place: there it will be
+        words = f"will be refused ({refused.reason}): {refused.detail}"
+    return f"{words}; not in the place of its puid: is brought there" if cut.astray else words
 
 
 def form_name(kind: Kind, value: bytes) -> str:

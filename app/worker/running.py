@@ -10,6 +10,7 @@ from app.worker.elasticsearch.writer import DocumentWriter
 from app.worker.exporting import Exporting
 from app.worker.intake.intake import Intake
 from app.worker.kafka.contact import Contact
+from app.worker.kafka.topics import missing_sentence
 from app.worker.kafka.watch import TopicWatch
 from app.worker.lane.feed import Feed
 from app.worker.lane.lane import Lane
@@ -71,6 +72,8 @@ class Running:
         self.exporting.watch()
         self.contact.watch()
         self.notes.note("The clock", self.lane.clock.trouble())
+        missing = sorted(self.intake.missing) if self.intake is not None else ()
+        self.notes.note("TALLY_INTAKE_TOPICS", " ".join(map(missing_sentence, missing)) or None)
         others = ", ".join(sorted(set(self.other_rules.values())))
         sentence = f"Other rules than here are in force at {others}: give all workers the same TALLY_CONFIG."
         self.notes.note("TALLY_CONFIG", sentence if others else None)

@@ -153,6 +153,8 @@ def test_another_dialect_on_a_canonical_topic_is_told_where_to_go() -> None:
 
 def test_an_event_in_another_place_than_its_own_is_shown_as_such() -> None:
     assert what(a_request(key=b"other").read(), CANONICAL).endswith("; not in the place of its puid: is brought there")
+    useless = a_request({"foo": 1}, key=b"other").read()
+    assert what(useless, CANONICAL).startswith("will be refused (bad-payload): ")
     many = Tailed("inference-requests", 64, canonical=True)
     assert sum("not in the place" in what(a_request(puid=f"{number}").read(), many) for number in range(64)) > 50
     assert what(a_request(key=b"other").read(), SOURCE) == "1 row"

@@ -382,8 +382,10 @@ def test_check_says_how_many_predictions_are_older_than_the_documents(
 ) -> None:
     tally.settings |= {"ELASTICSEARCH_URL": elasticsearch.url, "LOG_TOPIC": f"{tally.id}-log"}
     tally.says("topics", "--create")
-    line = json.dumps({"topic": tally.requests, "key": "21", "payload": "p"}).encode() + b"\n"
-    tally.says("send", "-", given=line * 3)
+    request = {"topic": tally.requests, "key": "21", "payload": "p"}
+    line = json.dumps(request).encode() + b"\n"
+    older = json.dumps(request | {"ts": int((time.time() - 1200) * 1000)}).encode() + b"\n"
+    tally.says("send", "-", given=older * 3 + line)  # the last one may well have a joined record
     assert "joined records began" not in tally.says("check")
     joined = json.dumps({"topic": f"{tally.id}-log", "key": "21", "payload": "{}"}).encode()
     time.sleep(0.01)

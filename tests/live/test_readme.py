@@ -80,7 +80,9 @@ def test_json_and_settings_are_whole(tmp_path: Path) -> None:
 def test_every_command_and_expression_works(kafka: Kafka, elasticsearch: Elasticsearch, tmp_path: Path) -> None:
     name = f"readme-{uuid.uuid4().hex[:8]}"
     settings = topic_settings(kafka.bootstrap, name) | {"PARTITIONS": "2", "SCRAPE_INTERVAL": "1s"}
+    (tmp_path / "tally.yaml").write_text("models: [{match: '*', limits: {accuracy: 0.95}}]")
     settings |= {"ELASTICSEARCH_URL": elasticsearch.url, "LOG_TOPIC": f"{name}-log"}
+    settings |= {"CONFIG": str(tmp_path / "tally.yaml")}
     with Fleet(tmp_path, settings) as fleet:
         worker = fleet.start()
         wait_for("it is ready", worker.ready)

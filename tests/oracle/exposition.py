@@ -302,7 +302,7 @@ def _compared(facts: list[tuple[Any, ...]]) -> Iterator[tuple[str, float | None]
         yield "only_current_right", first
         yield "only_shadow_right", second
     mean = sum(differences) / count if count else None
-    low = high = p = always = detectable = None
+    low = high = p = always = detectable = errors = error = None
     if measures and count > 1 and max(differences) > min(differences):
         test = stats.ttest_1samp(differences, 0.0)
         interval = test.confidence_interval(0.95)
@@ -310,16 +310,21 @@ def _compared(facts: list[tuple[Any, ...]]) -> Iterator[tuple[str, float | None]
         error = statistics.stdev(differences) / math.sqrt(count)
         growth = count / 100
         always = min(1.0, math.sqrt(growth + 1) / math.exp(growth * test.statistic**2 / (2 * (growth + 1))))
-        detectable = 2.801585218112968 * error
+        errors = math.sqrt(2 * (growth + 1) / growth * (math.log(growth + 1) / 2 + math.log(20)))
+        detectable = (errors + 0.8416212335729143) * error
     elif count and not measures:
         error = math.sqrt(statistics.pvariance(differences) / count)
         low, high = mean - 1.959963984540054 * error, mean + 1.959963984540054 * error  # type: ignore[operator]
         p = stats.binomtest(first, first + second).pvalue if first + second else 1.0
         beta = math.factorial(first + 1) * math.factorial(second + 1) / math.factorial(first + second + 3)
         always = min(1.0, 1 / (6 * beta * 2 ** (first + second)))
-        detectable = 2.801585218112968 * math.sqrt(max(1, first + second)) / count
+        errors = math.sqrt(2 * math.log(20 / (1.5 * math.sqrt(math.pi / (2 * max(1, first + second))))))
+        detectable = (errors + 0.8416212335729143) * math.sqrt(max(1, first + second)) / count
     name = "error_difference" if measures else "accuracy_difference"
     yield from ((name, mean), (f"{name}_low", low), (f"{name}_high", high))
+    width = None if errors is None or error is None else errors * error
+    yield f"{name}_low_always", None if width is None or mean is None else mean - width
+    yield f"{name}_high_always", None if width is None or mean is None else mean + width
     yield from (("p_value", p), ("p_value_always", always), ("detectable", detectable))
 
 

@@ -31,6 +31,8 @@ _BRACES: Final = 3  # and the comma
 _MOST_ROW: Final = 9_999_999
 _MOST_KNOWN: Final = 20_000
 _YEAR_9999: Final = 253_370_764_800_000_000
+#: What programs write into a table of texts where there is nothing.
+_NOTHING: Final = ("", "NaN", "nan", "null", "NULL")
 _UNSAID: Final = object()
 #: In 1973: as milliseconds, µs or ns the least numbers of their sizes are of that year too.
 _LEAST_SECONDS: Final = 100_000_000
@@ -73,7 +75,7 @@ class Statements:
         self._longest = longest
         self._largest = largest
         self._of_texts = of_texts
-        self._empty = frozenset(("", *empty)) if of_texts else frozenset(empty)
+        self._empty = frozenset((*_NOTHING, *empty)) if of_texts else frozenset(empty)
         self._truths: dict[Any, bytes] = {}
         self._headers = lru_cache(256)(self._headers_of)
         #: Lines that say nothing.

@@ -15,6 +15,8 @@ from typing import Any, Final, NamedTuple, TextIO
 import orjson
 
 from app.cli.ends import InputError
+from app.core.events import RefusedError
+from app.core.payloads.loosejson import loads
 
 #: The forms by the ends of names.
 _FORMS: Final = {
@@ -194,9 +196,12 @@ class _JsonLines(LabelTable):
 
 def _object(number: int, line: bytes) -> Any:
     try:
-        one = orjson.loads(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+        raw = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+        one = loads(raw) if b"NaN" in raw or b"Infinity" in raw else orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         return f"is no JSON ({error.msg}, column {error.colno})"
+    except RefusedError as refused:
+        return f"is no JSON ({refused.detail})"
     return one if type(one) is dict else None
 
 

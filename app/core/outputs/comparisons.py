@@ -62,6 +62,8 @@ def quantities(it: Comparison) -> dict[str, float | None]:
         difference: it.difference,
         f"{difference}_low": it.low,
         f"{difference}_high": it.high,
+        f"{difference}_low_always": it.low_always,
+        f"{difference}_high_always": it.high_always,
         "p_value": it.p_value,
         "p_value_always": it.p_value_always,
         "detectable": it.detectable,

@@ -9,8 +9,8 @@ from app.core.events import Identity, identity_fields
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.measure import MODEL, WINDOW
 from app.core.measures.reading import Reading
-from app.core.rules import Rulebook
-from app.core.scores.catalogue import scores_of
+from app.core.rules import Rulebook, Rules
+from app.core.scores.catalogue import MISSES, scores_of
 
 
 def reports_of(
@@ -46,9 +46,25 @@ def _model(identity: Identity, readings: Mapping[str, Reading], first_seen: int,
         "scored_model": rules.scored_model,
         "shadow": identity.predictor in rules.shadow,
         "limits": {_score_name(score, of_class): limit for score, of_class, limit in rules.limits},
-        **fields_of(readings[TOTAL], MODEL),
+        **(of_model := fields_of(readings[TOTAL], MODEL)),
+        "notes": [*of_model["notes"], *_missed(readings, rules)],
         "windows": {name: _window(reading) for name, reading in readings.items()},
     }
+
+
+def _missed(readings: Mapping[str, Reading], rules: Rules) -> Iterator[str]:
+    """The scores that miss their limits, in total or in a window, where they rest on enough rows."""
+    limits = {(score, of_class): limit for score, of_class, limit in rules.limits}
+    for window, reading in readings.items() if limits else ():
+        for score in scores_of(reading):
+            limit = limits.get((score.name, score.of_class))
+            if limit is None or score.value is None or score.samples < rules.least_count:
+                continue
+            if score.value > limit if score.name in MISSES else score.value < limit:
+                beyond = "above" if score.name in MISSES else "below"
+                name = _score_name(score.name, score.of_class)
+                where = f"({window}, {score.samples:,} rows)"
+                yield f"{name} is {score.value:.4g}, {beyond} its limit of {limit:g} {where}."
 
 
 def _window(reading: Reading) -> dict[str, Any]:

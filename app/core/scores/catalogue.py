@@ -10,6 +10,8 @@ from app.core.scores.regression import REGRESSION
 from app.core.scores.score import Formula, Score, Value
 
 SCORES: Final[tuple[Formula, ...]] = (*FEEDBACK, *CLASSIFICATION, *REGRESSION)
+#: Those that say how much is missed: the less the better.
+MISSES: Final = frozenset(formula.name for formula in REGRESSION if formula.name != "r2")
 
 
 def scored(reading: Reading) -> Iterator[tuple[Formula, list[Value]]]:

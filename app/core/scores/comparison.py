@@ -31,8 +31,8 @@ _FEW: Final = 25
 _BETA: Final = 2.0
 _SPREAD: Final = 0.1
 _NORMAL: Final = float(special.ndtri(1 - _ALPHA / 2))
-#: Standard errors of a difference that is found in 80 of 100 cases.
-_POWER: Final = _NORMAL + float(special.ndtri(0.8))
+#: By so many standard errors a difference must be larger than what is needed to be found in 80 of 100 cases.
+_POWER: Final = float(special.ndtri(0.8))
 
 
 class Comparison(NamedTuple):
@@ -48,11 +48,13 @@ class Comparison(NamedTuple):
     only_first: int = 0  # rows that only the first has right
     only_second: int = 0
     difference: float | None = None
-    low: float | None = None
+    low: float | None = None  # for one look, and so is the p-value
     high: float | None = None
-    p_value: float | None = None  # for one look
-    p_value_always: float | None = None  # for any number of looks
-    detectable: float | None = None  # the difference that would have been found in 80 of 100 cases
+    low_always: float | None = None  # for any number of looks
+    high_always: float | None = None
+    p_value: float | None = None
+    p_value_always: float | None = None
+    detectable: float | None = None  # the difference that the verdict would have found in 80 of 100 cases
     verdict: Verdict = "not enough"
 
 
@@ -96,6 +98,7 @@ def _of_classes(shared: Shared) -> Comparison:
         return Comparison(measures=False, samples=0)
     difference = (second - first) / rows
     spread = math.sqrt((first + second) / rows - difference**2) / math.sqrt(rows)
+    errors = _errors_of_classes(first + second)
     return Comparison(
         measures=False,
         samples=rows,
@@ -104,9 +107,11 @@ def _of_classes(shared: Shared) -> Comparison:
         difference=difference,
         low=difference - _NORMAL * spread,
         high=difference + _NORMAL * spread,
+        low_always=difference - errors * spread,
+        high_always=difference + errors * spread,
         p_value=mcnemar(first, second),
         p_value_always=always_valid(first, second),
-        detectable=_POWER * math.sqrt(max(1, first + second)) / rows,
+        detectable=(errors + _POWER) * math.sqrt(max(1, first + second)) / rows,
     )
 
 
@@ -120,13 +125,25 @@ def _of_errors(reading: PairedReading) -> Comparison:
     width = float(special.stdtrit(rows - 1, 1 - _ALPHA / 2)) * spread
     growth = rows * _SPREAD**2
     log_evidence = rows * t * t * _SPREAD**2 / (2 * (growth + 1)) - math.log(growth + 1) / 2
+    errors = math.sqrt(2 * (growth + 1) / growth * (math.log(growth + 1) / 2 - math.log(_ALPHA)))
     return found._replace(
         low=difference - width,
         high=difference + width,
+        low_always=difference - errors * spread,
+        high_always=difference + errors * spread,
         p_value=2 * float(special.stdtr(rows - 1, -abs(t))),
         p_value_always=_p_of(log_evidence),
-        detectable=_POWER * spread,
+        detectable=(errors + _POWER) * spread,
     )
+
+
+def _errors_of_classes(rows: int) -> float:
+    """By how many standard errors a difference must differ from 0 to be evidence enough, where so many rows are right
+    by one alone: where the evidence of `always_valid` is 1 / 5 %, by Laplace's approximation.
+    """
+    at_even = float(special.beta(_BETA, _BETA)) * 4 ** (_BETA - 1)
+    evidence = math.sqrt(math.pi / (2 * max(1, rows))) / at_even
+    return math.sqrt(-2 * math.log(_ALPHA * evidence))
 
 
 def _verdict(it: Comparison, least_count: int) -> Verdict:
@@ -145,10 +162,10 @@ def sentence(it: Comparison, second: str, least_count: int) -> str:
         power = "" if it.detectable is None else f"{_size(it, it.detectable)} would have been found with 80 % power, "
         return f"no difference shown ({power}n = {it.samples:,})"
     assert it.difference is not None
-    assert it.low is not None
-    assert it.high is not None
+    assert it.low_always is not None
+    assert it.high_always is not None
     assert it.p_value_always is not None
-    shown = [value if it.measures else 100 * value for value in (it.difference, it.low, it.high)]
+    shown = [value if it.measures else 100 * value for value in (it.difference, it.low_always, it.high_always)]
     what = "mean error {:+.3g}" if it.measures else "accuracy {:+.1f} points"
     interval = "{:.3g} to {:.3g}" if it.measures else "{:.1f} to {:.1f}"
     return (

@@ -54,7 +54,7 @@ def _r2(it: Errors) -> float | None:
 
 
 def _of_errors(name: str, text: str, formula: Callable[[Errors], float | None], *, in_units: bool = True) -> Formula:
-    return Formula(name, text, ("regression",), partial(_score, formula), in_units)
+    return Formula(name, text, ("regression",), partial(_score, formula), in_units, bounded=name == "r2")
 
 
 def _size_at(percent: int) -> Callable[[Errors], float | None]:

@@ -23,6 +23,7 @@ class Formula(NamedTuple):
     in_units: bool = False  # whether the value has the unit of the label
     by_class: bool = False  # whether there is one of each class
     share: bool = False  # whether it is a share of the rows that it rests on
+    bounded: bool = True  # whether it lies between -1 and 1
     of_labels: bool = True  # whether it can be asked of labels alone
 
 

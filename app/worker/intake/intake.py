@@ -94,6 +94,11 @@ class Intake:
         """Commit what has been read and leave the group."""
         await self._group.stop()
 
+    @property
+    def missing(self) -> set[str]:
+        """The sources that are named, and do not exist."""
+        return self._sources.missing
+
     def _expect(self, stats: Stats, topics: Iterable[str]) -> None:
         """Let the counters of topics begin at 0."""
         for topic in topics:

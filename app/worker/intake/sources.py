@@ -35,7 +35,8 @@ class Sources:
         #: What was there at the first look and is there still: what comes later is new, and has no record that is too
         #: old. Not so what has been deleted since, or made again.
         self._first: dict[str, TopicFacts] | None = None
-        self._missing: set[str] = set()  # which the log has named already
+        #: Those that are named, and do not exist.
+        self.missing: set[str] = set()
         self._look_at = 0.0
 
     def look_at_once(self) -> None:
@@ -63,9 +64,9 @@ class Sources:
         self._first = {
             topic: facts for topic, facts in self._first.items() if topic in topics and found[topic].id == facts.id
         }
-        for topic in sorted(self._names - topics - self._missing):
+        for topic in sorted(self._names - topics - self.missing):
             log.info("intake waits for topic %s, which does not exist or may not be read", topic)
-        self._missing = self._names - topics
+        self.missing = self._names - topics
         await group.subscribe(topics)
         return topics
 

@@ -63,11 +63,16 @@ def test_a_label_is_the_value_that_it_is_over_http(value: Any, as_said: Any) -> 
 @pytest.mark.parametrize(
     ("text", "value"),
     [("1", 1), ("1.0", 1.0), ("-0.5", -0.5), ("1e3", 1000.0), ("true", True), ("True", "True"), ("cat", "cat"),
-     ("01", "01"), ("null", "null"), ("NaN", "NaN"), ("1,5", "1,5"), (" ", " "), ("truely", "truely")],
+     ("01", "01"), ("1,5", "1,5"), (" ", " "), ("truely", "truely")],
 )  # fmt: skip
 def test_a_label_of_csv_is_the_value_that_it_says(text: str, value: Any) -> None:
     body = body_of(text, of_texts=True)
     assert (body, str(body)) == (label(value), str(label(value)))
+
+
+@pytest.mark.parametrize("text", ["", "NaN", "nan", "null", "NULL"])
+def test_a_text_of_csv_that_stands_for_nothing_says_nothing(text: str) -> None:
+    assert lines({"puid": ["p"], "label": [text]}, of_texts=True) == ([], [])
 
 
 @given(

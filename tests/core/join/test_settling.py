@@ -854,3 +854,21 @@ def test_an_exchange_with_labels_by_row_is_forgotten_as_any_other() -> None:
     old = [a_request(at=0), a_feedback(1, row=0, at=1), a_feedback(1, row=1, at=2)]
     (read,) = run([*old, a_response(1, at=8 * DAY)], []).models().values()
     assert (read.parts, judged(read)) == ({"request": 1, "response": 1, "feedback": 1}, {"unlabelled": 1})
+
+
+def test_scores_that_miss_their_limits_are_notes_of_the_model() -> None:
+    """Where they rest on enough rows; errors miss theirs upwards."""
+    rules = (
+        Rules("*/svc/*", limits=(("accuracy", "", 0.9), ("recall", "", 0.1)), least_count=3),
+        Rules("*/house/*", task="regression", limits=(("mae", "", 0.5),), least_count=1),
+    )
+    ledger = Ledger(*rules)
+    for number, answer in enumerate((1, 1, 0)):
+        ledger.absorb(a_response(answer, puid=f"p{number}", at=number), a_feedback(1, puid=f"p{number}", at=number))
+    ledger.absorb(a_response(2.5, service="house", at=1), a_feedback(1.25, service="house", at=2)).cut()
+    readings = ledger.readings()
+    notes = [one["notes"] for one in reports_of(readings.of_models(START + 7200), lambda _: 0, Rulebook(rules))]
+    assert notes == [
+        [f"mae is 1.25, above its limit of 0.5 ({window}, 1 rows)." for window in ("total", "24h")],
+        [f"accuracy is 0.6667, below its limit of 0.9 ({window}, 3 rows)." for window in ("total", "24h")],
+    ]
