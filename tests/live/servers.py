@@ -351,6 +351,7 @@ def _elasticsearch_java(home: Path, port: int, password: str | None, log: Path) 
         "ES_JAVA_OPTS": "-Xms512m -Xmx512m",
         "ES_PATH_CONF": str(config),
         "ES_TMPDIR": str(temporary),
+        "CLI_JAVA_OPTS": f"-Djava.io.tmpdir={temporary}",  # of its launcher, which leaves a folder there
     }
     if password:
         _add_plugin(program_folder, java)
