@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
@@ -107,6 +108,9 @@ async def _ask(address: str, token: str | None) -> list[dict[str, Any]]:
             aiohttp.ClientSession(timeout=timeout) as session,
             session.get(f"{address}/api/comparisons", headers=headers) as reply,
         ):
+            if reply.status == HTTPStatus.UNAUTHORIZED:
+                what = "is not" if token else "is missing here: set it to"
+                raise InputError(f"TALLY_HTTP_TOKEN {what} that of the worker at {address}.")
             answer = orjson.loads(await reply.read())
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise InputError(

@@ -330,9 +330,10 @@ class Demo:
 
 def _worse_sentence(name: str, worse: Worse) -> str:
     since = time.strftime("%H:%M:%S", time.localtime(worse.since))
+    before, after = round(100 * worse.before), round(100 * worse.after)
     return (
-        f"{name} got worse, by {worse.before - worse.after:.0%} of its answers: {worse.before:.0%} were right by the "
-        f"labels that came before {since}, {worse.after:.0%} by the {worse.judged} that came since."
+        f"{name} got worse, by {before - after} points: {before}% of its answers were right by the labels that came "
+        f"before {since}, {after}% by the {worse.judged} that came since."
     )
 
 

@@ -198,13 +198,13 @@ def test_it_says_which_model_got_worse_since_when(start: Callable[..., Demo]) ->
     assert demo.end(150) == 0
     *_, last, of_cancer, of_iris, verdict = demo.output.splitlines()
     worse = re.fullmatch(
-        r"(\S+) got worse, by (\d+)% of its answers: (\d+)% were right by the labels that came before "
+        r"(\S+) got worse, by (\d+) points: (\d+)% of its answers were right by the labels that came before "
         r"\d\d:\d\d:\d\d, (\d+)% by the \d+ that came since\.",
         last,
     )
     assert worse, demo.output
     assert worse[1] == "breast-cancer/default/current"
-    assert int(worse[3]) - int(worse[4]) >= 15
+    assert int(worse[2]) == int(worse[3]) - int(worse[4]) >= 15
     assert len(re.findall("got worse", demo.output)) == 2
     assert of_cancer.startswith("breast-cancer: shadow is better (accuracy +")
     assert of_iris.startswith("iris: ")

@@ -9,7 +9,6 @@ once, and in constant memory.
 import asyncio
 from collections.abc import Iterable
 from heapq import heappush, heappushpop
-from math import sqrt
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -18,6 +17,7 @@ import orjson
 from xxhash import xxh3_64_intdigest
 
 from app.cli.workers import addresses
+from app.core.scores.score import wilson
 from app.settings import Settings
 from app.worker.kafka.client import SetupError
 
@@ -29,8 +29,6 @@ _FINDING_SECONDS: Final = 15.0
 #: For so long nothing new may be counted before it is given up.
 _PATIENCE_SECONDS: Final = 30.0
 _PAUSE_SECONDS: Final = 0.5
-#: Of the normal distribution: 95 % lie within so many standard deviations.
-_Z: Final = 1.96
 
 
 class Sample:
@@ -138,18 +136,12 @@ def sentence(found: Found | str, sample: Sample) -> str:
     late = f"; of {found.uncounted} more the workers have not counted the label yet" if found.uncounted else ""
     if not found.asked:
         return "how many found no prediction is not known: the workers have not counted the labels yet"
+    if sample.whole and not found.without:
+        return f"all {found.asked} puids have a prediction{late}"
     if sample.whole:
         return f"no prediction is known of {found.without} of {found.asked} puids{late}"
-    low, high = bounds(found.without, found.asked)
+    low, high = wilson(found.without / found.asked, found.asked)
     return (
         f"no prediction is known of {found.without / found.asked:.1%} of the puids "
         f"({low:.1%} to {high:.1%} with 95 % certainty: {found.without} of a sample of {found.asked}){late}"
     )
-
-
-def bounds(hits: int, number: int) -> tuple[float, float]:
-    """The share that so many hits of a sample stand for, at least and at most (Wilson's interval, 95 %)."""
-    share, square = hits / number, _Z * _Z
-    middle = (share + square / (2 * number)) / (1 + square / number)
-    spread = _Z / (1 + square / number) * sqrt(share * (1 - share) / number + square / (4 * number * number))
-    return max(0.0, middle - spread), min(1.0, middle + spread)

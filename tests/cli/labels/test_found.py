@@ -3,10 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 from xxhash import xxh3_64_intdigest
 
-from app.cli.labels.found import Found, Sample, bounds, sentence
+from app.cli.labels.found import Found, Sample, sentence
 
 puids = st.lists(st.integers(0, 60).map(lambda number: b"p%d" % number), max_size=120)
 
@@ -21,12 +20,6 @@ def test_a_sample_is_of_the_least_hashes_and_says_whether_it_is_all(some: list[b
     assert sample.whole == (len(set(some)) <= most)
 
 
-@given(st.integers(1, 2000).flatmap(lambda number: st.tuples(st.integers(0, number), st.just(number))))
-def test_the_bounds_are_wilsons(drawn: tuple[int, int]) -> None:
-    interval = binomtest(*drawn).proportion_ci(method="wilson")
-    assert bounds(*drawn) == pytest.approx((interval.low, interval.high), abs=1e-4)
-
-
 def sample_of(count: int) -> Sample:
     sample = Sample()
     for number in range(count):
@@ -38,6 +31,7 @@ def sample_of(count: int) -> Sample:
     ("found", "count", "said"),
     [
         (Found(42, 12, 0), 42, "no prediction is known of 12 of 42 puids"),
+        (Found(42, 0, 0), 42, "all 42 puids have a prediction"),
         (
             Found(40, 12, 2),
             42,
