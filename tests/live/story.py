@@ -113,6 +113,16 @@ def _broken(rng: random.Random, event: Event) -> Event:
 
 def expected(events: Iterable[Event]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     """Every count series of every model: (name, labels) → value."""
+    counts, told = counted(events)
+    return _series(counts, ("", *WINDOWS), "") | _series(told, WINDOWS, "labels_")
+
+
+#: (model, minute, name, labels) → amount
+Minutes = Counter[tuple[tuple[str, ...], int, str, tuple[str, ...]]]
+
+
+def counted(events: Iterable[Event]) -> tuple[Minutes, Minutes]:
+    """All counts by the minute of the prediction; and what labels and rewards say by their own."""
     best: dict[tuple[str, str, tuple[str, ...]], tuple[int, int, Any]] = {}
     for event in events:
         names = dict(event.headers)
@@ -136,11 +146,11 @@ def expected(events: Iterable[Event]) -> dict[tuple[str, tuple[tuple[str, str], 
     by_puid: dict[str, dict[tuple[str, tuple[str, ...]], tuple[int, int, Any]]] = defaultdict(dict)
     for (puid, kind, leg), winner in best.items():
         by_puid[puid][kind, leg] = winner
-    counts: Counter[tuple[tuple[str, ...], int, str, tuple[str, ...]]] = Counter()
-    told: Counter[tuple[tuple[str, ...], int, str, tuple[str, ...]]] = Counter()
+    counts: Minutes = Counter()
+    told: Minutes = Counter()
     for parts in by_puid.values():
         _count(parts, counts, told)
-    return _series(counts, ("", *WINDOWS), "") | _series(told, WINDOWS, "labels_")
+    return counts, told
 
 
 def _micros(raw: bytes) -> int:

@@ -7,11 +7,11 @@ import socket
 import threading
 import time
 import uuid
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import pytest
 from elasticsearch import Elasticsearch
@@ -24,8 +24,8 @@ from app.settings import load_settings
 from app.worker.elasticsearch.windows import WindowWriter
 from tests.builders import START, Ledger, a_feedback, a_response
 from tests.builders import WINDOWS as VIEWED
-from tests.live import servers, story
-from tests.live.story import NOW, Event, expected, traffic
+from tests.live import servers
+from tests.live.story import NOW, Event, counted, expected, traffic
 from tests.live.workers import Fleet, Worker, assert_counts, produce, topic_settings, wait_for
 
 INDEX = "tally-windows"
@@ -39,11 +39,10 @@ Windows = dict[str, dict[str, Any]]
 class Story:
     """Events of a namespace of this test alone: what is written and what it must come to."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    def __init__(self, seed: int) -> None:
         self.namespace = f"windows-{uuid.uuid4().hex[:8]}"
         self.events = [self._own(event) for event in traffic(PUIDS, seed, broken=0)]
         self._rng = random.Random(seed)
-        self._monkeypatch = monkeypatch
 
     def _own(self, event: Event) -> Event:
         named = {"ce_namespace": self.namespace.encode()}
@@ -64,9 +63,7 @@ class Story:
 
     def windows(self) -> Windows:
         """The documents that there must be, by id: their counts without zeros."""
-        self._monkeypatch.setattr(story, "_series", lambda counts: counts)
-        counts = cast("Counter[tuple[tuple[str, ...], int, str, tuple[str, ...]]]", expected(self.events))
-        self._monkeypatch.undo()
+        counts, _ = counted(self.events)
         found: Windows = defaultdict(lambda: {"rewards": 0, "reward_points": 0})
         for (model, minute, name, labels), amount in counts.items():
             for window, (seconds, kept) in WINDOWS.items():
@@ -141,9 +138,8 @@ def client(elasticsearch: servers.Elasticsearch) -> Iterator[Elasticsearch]:
 
 def test_windows_equal_brute_force_through_late_labels_and_a_kill(
     kafka: servers.Kafka, elasticsearch: servers.Elasticsearch, client: Elasticsearch, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    told = Story(monkeypatch, seed=21)
+    told = Story(seed=21)
     settings = settings_for(kafka, elasticsearch.url)
     with Fleet(tmp_path, settings) as fleet:
         first, second = fleet.start(), fleet.start()
@@ -243,9 +239,8 @@ class Relay:
 
 def test_an_elasticsearch_that_is_away_is_waited_for_and_disturbs_nothing(
     kafka: servers.Kafka, elasticsearch: servers.Elasticsearch, client: Elasticsearch, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    told = Story(monkeypatch, seed=22)
+    told = Story(seed=22)
     host, _, port = elasticsearch.url.rpartition("/")[2].rpartition(":")
     between = servers.free_port()
     settings = settings_for(kafka, f"http://127.0.0.1:{between}")
