@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     max_body: Annotated[int, BeforeValidator(parse_size)] = Field(1 << 20, description="largest event")
     max_classes: int = Field(200, ge=2, description="classes of a model that are exported; the rest are `other`")
     max_series: int = Field(
-        2_000_000,
+        5_000_000,
         ge=1,
         description="model series that are exported; beyond, cells of confusions are left out first, then what is of "
         "single classes, then whole models, the last by name first",

@@ -51,7 +51,7 @@ DEFAULTS: dict[str, Any] = {
     "data_dir": None,
     "max_body": 1 << 20,
     "max_classes": 200,
-    "max_series": 2_000_000,
+    "max_series": 5_000_000,
     "http_token": None,
     "seldon_series": True,
     "scrape_interval": 2,
