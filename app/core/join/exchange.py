@@ -3,6 +3,8 @@
 The structs are written as msgpack arrays: some 100 bytes for one leg, one row, one feedback.
 """
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -60,6 +62,13 @@ class Counted(msgspec.Struct, array_like=True, gc=False):
     atoms: list[int]
     amounts: dict[int, int] = {}
     values: list[bytes] = []
+
+
+def once_and_more(atoms: Iterable[int]) -> tuple[list[int], dict[int, int]]:
+    """What a `Counted` keeps of atoms that may come several times: those that come once, and the amounts of others."""
+    amounts = Counter(atoms)
+    once = [atom for atom, amount in amounts.items() if amount == 1]
+    return once, {atom: amount for atom, amount in amounts.items() if amount > 1}
 
 
 class Detection(msgspec.Struct, array_like=True, gc=False):

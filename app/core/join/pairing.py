@@ -4,7 +4,6 @@ Compared are the answers of one service: each of a predictor that the rules name
 latter first. What two answers count as stands in the pane of the first.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
@@ -13,7 +12,7 @@ from app.core.counts.accounts import Account, Pair
 from app.core.counts.atoms import Atom
 from app.core.counts.numbers import Numbers
 from app.core.join.classes import ToldApart
-from app.core.join.exchange import Counted
+from app.core.join.exchange import Counted, once_and_more
 from app.core.measures.measure import Evidence
 from app.core.measures.paired import Side, bounded, row_atoms, values_of
 from app.core.payloads.marks import Mark
@@ -79,11 +78,10 @@ class Pairing:
             return counted
         labels = _shared_labels(one, other)
         sides = Side(one.marks, one.classes, one.rules), Side(other.marks, other.classes, other.rules)
-        atoms: Counter[int] = Counter()
+        atoms: list[int] = []
         for marks, label in zip(zip(one.marks, other.marks, strict=True), labels, strict=True):
-            atoms.update(self._row(first.leg, second.leg, marks, label, sides))
-        counted.atoms = [atom for atom, amount in atoms.items() if amount == 1]
-        counted.amounts = {atom: amount for atom, amount in atoms.items() if amount > 1}
+            atoms += self._row(first.leg, second.leg, marks, label, sides)
+        counted.atoms, counted.amounts = once_and_more(atoms)
         values = values_of(sides, labels)
         if values:
             counted.values = [LETTER + values]

@@ -5,7 +5,6 @@ order of events, and any correction, ends at the same counts. Who is judged by w
 counted of it by the measures.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -14,7 +13,7 @@ from app.core.counts.accounts import BY_LABELS, Account
 from app.core.counts.atoms import Atom
 from app.core.counts.numbers import Numbers
 from app.core.join.classes import ToldApart
-from app.core.join.exchange import Counted, Exchange, LegState
+from app.core.join.exchange import Counted, Exchange, LegState, once_and_more
 from app.core.join.judging import Judging, brings_label, statements
 from app.core.join.pairing import LETTER, Answer, Pairing
 from app.core.join.statements import REWARD, Feedback, Statement, waits
@@ -226,9 +225,7 @@ class Settling:
             if counting.seen < counting.pane:
                 self._see(counted.account, counting.seen)
             if len(atoms) > _FEW_ATOMS:  # of many rows
-                amounts = Counter(atoms)
-                counted.atoms = [atom for atom, amount in amounts.items() if amount == 1]
-                counted.amounts = {atom: amount for atom, amount in amounts.items() if amount > 1}
+                counted.atoms, counted.amounts = once_and_more(atoms)
             self._add_amounts(counted, [measure.amounts for measure in _OF_AMOUNTS], evidence)
             counted.values = [measure.letter + kept for measure in _OF_VALUES if (kept := measure.values(evidence))]
             found.append(counted)
@@ -255,10 +252,9 @@ class Settling:
         if evidence.reward is not None:
             panes.setdefault(counting.reward_pane, [])
         for pane, rows in sorted(panes.items()):
-            atoms = Counter(self._label_atoms(counting, rows))
-            counted = Counted(self._label_account(counting.identity), pane, [])
-            counted.amounts = {atom: amount for atom, amount in atoms.items() if amount > 1}
-            counted.atoms = [atom for atom, amount in atoms.items() if amount == 1]
+            counted = Counted(
+                self._label_account(counting.identity), pane, *once_and_more(self._label_atoms(counting, rows))
+            )
             if evidence.reward is not None and pane == counting.reward_pane:
                 counted.atoms += [self._atom(atom) for atom in REWARDS.counts(evidence)]
                 self._add_amounts(counted, (REWARDS.amounts,), evidence)

@@ -135,7 +135,7 @@ class WindowDocuments:
         this worker may be the next one.
         """
         touched = self._view.take_touched()
-        for account in {place[0] for place in touched}:
+        for account in {place[0] for place in touched if not place[0].segment}:
             if isinstance(account.subject, Identity) and self._changed_nature(account.subject):
                 touched.update((account, *place) for place in self._view.counted_panes(account))
         for account, level, pane in touched:

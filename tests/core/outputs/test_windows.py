@@ -23,8 +23,10 @@ DAY = 24 * HOUR
 class History:
     """A ledger, and the documents of what it has written; times are seconds after `START`, 07:00."""
 
-    def __init__(self, *rules: Rules, windows: tuple[Window, ...] = WINDOWS, partitions: int = 1) -> None:
-        self.ledger = Ledger(*rules, windows=windows, partitions=partitions)
+    def __init__(
+        self, *rules: Rules, windows: tuple[Window, ...] = WINDOWS, partitions: int = 1, clock: PaneClock | None = None
+    ) -> None:
+        self.ledger = Ledger(*rules, windows=windows, partitions=partitions, clock=clock)
         self.view = View(PaneClock(), windows)
         self.documents = WindowDocuments(Readings(self.view, Rulebook(rules), 200), PaneClock())
         self._seen: list[dict[bytes, bytes]] = [{} for _ in range(partitions)]
@@ -242,6 +244,25 @@ def test_late_labels_restate_windows_of_which_all_panes_are_kept(label: float, r
     history = History()
     history.tell(a_response(1, puid="a"), a_response(1, puid="b", at=1000))
     assert sorted(bodies(history.tell(a_feedback(1, puid="a", at=label), now=label))) == restated
+
+
+@pytest.mark.parametrize("by_labels", [False, True])
+def test_a_model_that_is_read_as_something_else_has_all_its_windows_restated(by_labels: bool) -> None:
+    """Also where one account of it, of several, has changed first."""
+    for number in range(8):  # accounts stand in a set, by their hashes
+        history = History(windows=(Window("5m", 300),), clock=PaneClock(by_labels=by_labels))
+        name = f"m{number}"
+        history.tell(
+            a_response(1, puid="a", at=1, model=name), a_feedback(1, puid="a", at=2, model=name),
+            a_response(2.5, puid="b", at=301, model=name), a_response(3.5, puid="c", at=601, model=name),
+        )  # fmt: skip
+        written = bodies(
+            history.tell(
+                a_feedback(1.5, puid="b", at=610, model=name), a_feedback(2.5, puid="c", at=611, model=name), now=620
+            )
+        )
+        assert {body["task"] for body in written.values()} == {"regression"}
+        assert sorted(written) == ["5m/07:00:00Z", "5m/07:05:00Z", "5m/07:10:00Z"]
 
 
 def test_a_window_that_has_lost_panes_is_not_restated() -> None:
