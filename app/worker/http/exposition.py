@@ -1,19 +1,19 @@
 """The model series as they are scraped: kept as packed text, and made anew where something has changed.
 
 What a text says of a model, in total and in all windows, is of one moment; two models may be some time apart, as long
-as the text takes. The first text of all models is begun as soon as this worker may export, before anybody asks. A
-scrape then waits for what has changed, but not for long: where very much has, the rest of it is made after the scrape,
-which takes the text of such models as it was before. Nothing here holds the worker's loop for long: what waits to be
-added up is added bit by bit, models are made one at a time, and those with very many cells in a thread, from a copy.
-After a text that took long the next one is begun only when four times as long has passed, or the time between two
-scrapes, so that texts never take more than a fifth of the worker's time; and what is sent goes out in pieces.
+as the text takes. The text of a model that has none yet is made before anybody asks, and a scrape waits for it. For
+what has changed a scrape waits too, but not for long: where very much has, the rest is made after the scrape, which
+takes the text of such models as it was before. Nothing here holds the worker's loop for long: what waits to be added up
+is added bit by bit, models are made one at a time, and those with very many cells in a thread, from a copy. Of a text
+that took long the changes are looked for only when four times as long has passed, or the time between two scrapes; and
+what is sent goes out in pieces.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from typing import Any, Final, TypeGuard
 
 from aiohttp import web
 
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 _REST: Final = 4
 #: For so many seconds a scrape waits for what has changed.
 _PATIENCE: Final = 0.5
+#: After so many seconds models that have no text yet are looked for again.
+_LOOK: Final = 1.0
 #: For so many seconds the loop is held at most before all others have their turn, a little more by the last step.
 _TURN: Final = 0.005
 #: A model with more cells than this, in total and in all windows, is made in a thread.
@@ -63,59 +65,69 @@ class Exposition:
         self._clock = clock
         self._versions: dict[Identity, Any] = {}
         self._pairs: dict[Identity, list[Pair]] = {}  # by the first leg
-        self._pass: asyncio.Task[None] | None = None
-        self._whole = False  # whether the text is of all models
+        self._of_new: asyncio.Task[None] | None = None  # which makes the models that have no text
+        self._of_changed: asyncio.Task[None] | None = None  # which makes those that have another one
         self._rests_until = 0.0
+        self._looked = -_LOOK
         self._turn = 0.0
 
     def begin(self, now: float) -> None:
-        """Begin to make the first text, unless that has been done."""
-        if self._pass is None:
-            self._begin(now)
+        """Begin to make the models that have no text yet, before a scrape asks; to be called a few times a second."""
+        if self._clock() >= self._looked + _LOOK:
+            self._looked = self._clock()
+            self._make_new(now)
 
     async def refresh(self, now: float) -> None:
-        """Bring the text up to what the view says now, unless that has just been done at some length.
-
-        Where it takes long, only the first text is waited for.
-        """
-        making = self._pass
-        if making is None or making.done():
-            if self._clock() < self._rests_until:
-                return
-            making = self._begin(now)
-        await asyncio.wait([making], timeout=self._patience if self._whole else None)
-        if making.done() and not making.cancelled():
-            making.result()
+        """Bring the text up to what the view says now, unless that has just been done at some length."""
+        await _wait_for(self._make_new(now))
+        if _runs(self._of_changed) or self._clock() >= self._rests_until:
+            await _wait_for(self._make_changed(now), self._patience)
 
     def close(self) -> None:
         """Make nothing any more."""
-        if self._pass is not None:
-            self._pass.cancel()
+        for making in (self._of_new, self._of_changed):
+            if making is not None:
+                making.cancel()
 
-    def _begin(self, now: float) -> asyncio.Task[None]:
-        self._pass = asyncio.create_task(self._bring_up(now))
-        self._pass.add_done_callback(_report)
-        return self._pass
+    def _make_new(self, now: float) -> asyncio.Task[None]:
+        if not _runs(self._of_new):
+            self._of_new = _begun(self._bring_in(now))
+        return self._of_new
+
+    def _make_changed(self, now: float) -> asyncio.Task[None]:
+        if not _runs(self._of_changed):
+            self._of_changed = _begun(self._bring_up(now))
+        return self._of_changed
+
+    async def _bring_in(self, now: float) -> None:
+        self._turn = self._clock()
+        new = [identity for identity in self._readings.view.identities() if identity not in self._versions]
+        if new:
+            self._find_pairs()
+        for identity in new:
+            await self._pause()
+            await self._make(identity, now)
 
     async def _bring_up(self, now: float) -> None:
         began = self._turn = self._clock()
-        view = self._readings.view
-        identities = view.identities()
+        identities = self._readings.view.identities()
         for identity in self._versions.keys() - set(identities):
             del self._versions[identity]
             self.text.drop(identity)
-        self._pairs = {}
-        for pair in view.pairs():
-            self._pairs.setdefault(pair.first, []).append(pair)
+        self._find_pairs()
         for identity in identities:
             await self._pause()
-            if self._version(identity, now) != self._versions.get(identity):
+            if identity in self._versions and self._version(identity, now) != self._versions[identity]:
                 await self._make(identity, now)
         for identity in self.text.settle():
             await self._make(identity, now)
-        self._whole = True
         ended = self._clock()
         self._rests_until = ended + min(_REST * (ended - began), self._longest_rest)
+
+    def _find_pairs(self) -> None:
+        self._pairs = {}
+        for pair in self._readings.view.pairs():
+            self._pairs.setdefault(pair.first, []).append(pair)
 
     async def _make(self, identity: Identity, now: float) -> None:
         view = self._readings.view
@@ -163,12 +175,29 @@ class Exposition:
             self._turn = self._clock()
 
 
+def _runs(making: asyncio.Task[None] | None) -> TypeGuard[asyncio.Task[None]]:
+    return making is not None and not making.done()
+
+
+def _begun(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    making = asyncio.create_task(work)
+    making.add_done_callback(_report)
+    return making
+
+
 def _report(making: asyncio.Task[None]) -> None:
     """Say that a text could not be made: perhaps nobody waits for it."""
     error = None if making.cancelled() else making.exception()
     if error is not None:
         log.error("the series of the models could not be made (%s)", named(error))
         log.debug("the series of the models could not be made", exc_info=error)
+
+
+async def _wait_for(making: asyncio.Task[None], seconds: float | None = None) -> None:
+    """Wait until a text is made, at most so long; where it is given up, no longer."""
+    await asyncio.wait([making], timeout=seconds)
+    if making.done() and not making.cancelled():
+        making.result()
 
 
 async def send(request: web.Request, chunks: Iterable[Packed]) -> web.StreamResponse:

@@ -47,10 +47,10 @@ class Kept:
         self.seconds += self.costs
         return ModelText.block(self.exposition.text, identity, *rest)
 
-    def tell(self, model: str) -> None:
+    def tell(self, model: str, label: int = 1) -> None:
         """A label comes for a model: its view follows."""
         before = [dict(changelog) for changelog in self.ledger.panes]
-        self.ledger.absorb(a_feedback(1, model=model, puid=f"of {model}")).cut()
+        self.ledger.absorb(a_feedback(label, model=model, puid=f"of {model}", at=5 - label)).cut()
         for number, changelog in enumerate(self.ledger.panes):
             for key, value in changelog.items():
                 if before[number].get(key) != value:
@@ -164,9 +164,12 @@ def test_a_model_of_which_nothing_is_counted_any_more_is_gone() -> None:
 
 def test_after_a_text_that_took_long_there_is_a_rest() -> None:
     kept = Kept("a", "b")
-    kept.costs = 0.1
     kept.refresh()
-    kept.tell("a")
+    kept.costs = 0.1
+    for model in ("a", "b"):
+        kept.tell(model)
+    assert kept.refresh() == ["a", "b"]
+    kept.tell("a", 0)
     kept.seconds += 0.7
     assert kept.refresh() == []
     kept.seconds += 0.2
@@ -175,10 +178,15 @@ def test_after_a_text_that_took_long_there_is_a_rest() -> None:
 
 def test_the_rest_is_never_longer_than_the_time_between_scrapes() -> None:
     kept = Kept("a", "b")
-    kept.costs = 10.0
     kept.refresh()
-    kept.tell("a")
-    kept.seconds += 2.1
+    kept.costs = 10.0
+    for model in ("a", "b"):
+        kept.tell(model)
+    assert kept.refresh() == ["a", "b"]
+    kept.tell("a", 0)
+    kept.seconds += 1.9
+    assert kept.refresh() == []
+    kept.seconds += 0.2
     assert kept.refresh() == ["a"]
 
 
@@ -193,7 +201,7 @@ def test_two_scrapes_at_once_make_one_text() -> None:
     assert kept.made == ["a", "b"]
 
 
-def test_a_scrape_waits_for_the_first_text_and_later_takes_what_there_is_while_the_rest_is_made() -> None:
+def test_a_scrape_waits_for_new_models_and_of_the_others_takes_what_there_is_while_the_rest_is_made() -> None:
     models = list("abcdefghi")
     kept = Kept(*models, patience=0.0)
     kept.costs = 0.1
@@ -215,16 +223,25 @@ def test_a_scrape_waits_for_the_first_text_and_later_takes_what_there_is_while_t
     assert kept.made == models * 2
 
 
-def test_the_first_text_is_there_before_anybody_asks_and_is_begun_once() -> None:
+def test_the_text_of_a_new_model_is_there_before_anybody_asks() -> None:
     kept = Kept("a", "b")
 
     async def wait() -> None:
         for _ in range(3):
             kept.exposition.begin(START + 30.0)
             await asyncio.sleep(0.05)
+        assert kept.made == ["a", "b"]
+        kept.ledger.absorb(a_response(1, model="c", puid="of c")).cut()
+        for number, changelog in enumerate(kept.ledger.panes):
+            for key, value in changelog.items():
+                kept.readings.view.take(number, key, value)
+        for seconds in (0.9, 0.2):
+            kept.seconds += seconds
+            kept.exposition.begin(START + 30.0)
+            await asyncio.sleep(0.05)
+            assert kept.made == ["a", "b"] + ["c"] * (seconds == 0.2)
 
     asyncio.run(wait())
-    assert kept.made == ["a", "b"]
     assert kept.exposition.text.text() == kept.whole()
 
 
