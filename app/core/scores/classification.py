@@ -24,8 +24,8 @@ _Column = tuple[int, ...]
 #: A score of many classes at once, since there may be a thousand: (their tp, fp, fn and tn, rows judged in all) →
 #: (their values, the rows that these rest on).
 _OfClasses = Callable[[_Column, _Column, _Column, _Column, int], tuple[list[float | None], list[int]]]
-#: A mean over the classes rests on what their own scores have found out: so many columns of these are kept.
-_KEPT: Final = 64
+#: A mean over the classes rests on what their own scores have found out: those of the last few readings are kept.
+_KEPT: Final = 4
 
 
 def _accuracy(reading: Reading) -> Iterator[Value]:
