@@ -23,19 +23,18 @@ MOST_CELLED: Final = 20
 SCRAPES_EACH: Final = 10
 SCRAPES_AT_LEAST: Final = 3
 PAUSE_SECONDS: Final = 0.5
+CORRECTED: Final = 2  # the reward of every model, once it is corrected; before it is 1
 
 
 @dataclass(frozen=True, slots=True)
 class Scraped:
-    """One scrape, seen from outside."""
+    """One scrape, seen from outside: its text may be too large to be kept."""
 
     seconds: float
-    text: bytes
-
-    def count(self, series: str, value: str = "") -> int:
-        """How many samples a series has, or has of that value."""
-        _, _, rest = self.text.partition(f"# TYPE {series} gauge\n".encode())
-        return rest[: rest.find(b"# HELP ")].count(f"{value}\n".encode())
+    size: int
+    lines: int
+    models: int
+    changed: int  # models with the corrected reward
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,30 +76,29 @@ def run(name: str, tally: Tally) -> list[Row]:
         with probing(loaded.port) as waits:
             first, *others = _scrapes(loaded.port, max(SCRAPES_AT_LEAST, bench.part(SCRAPES_EACH)))
             unpacked = min((_scrape(loaded.port, packed=False) for _ in range(2)), key=lambda it: it.seconds)
-            _reward(topics, scrape, 2)
+            _correct_rewards(topics, scrape)
             wait_for_commit(topics, app_id)
             begin = time.monotonic()
             changed = _scrape(loaded.port)
-            until = changed
-            while until.count("tally_reward_points", " 2.0") < scrape.models:
+            models = changed.changed
+            while models < scrape.models:
                 if time.monotonic() - begin > TIMEOUT_SECONDS:
-                    raise TimeoutError("what has changed is not exported")
+                    raise TimeoutError(f"of {models} of {scrape.models} models what has changed is exported")
                 time.sleep(PAUSE_SECONDS)
-                until = _scrape(loaded.port)
+                models = _scrape(loaded.port).changed
             seconds = time.monotonic() - begin
         memory = loaded.rss_bytes()
     for it in (first, others[-1], changed):
-        models = it.count("tally_model_info")
-        if models != scrape.models:
-            raise RuntimeError(f"{models} of {scrape.models} models are exported")
+        if it.models != scrape.models:
+            raise RuntimeError(f"{it.models} of {scrape.models} models are exported")
     return [
         Row(f"{scrape.figure}: first", first.seconds * 1000, "ms"),
         Row(f"{scrape.figure}: next", statistics.median(it.seconds for it in others) * 1000, "ms"),
         Row(f"{scrape.figure}: when all have changed", changed.seconds * 1000, "ms"),
         Row(f"{scrape.figure}: until all that has changed is there", seconds * 1000, "ms"),
         Row(f"{scrape.figure}: for who takes no gzip", unpacked.seconds * 1000, "ms"),
-        Row(f"{scrape.figure}: size", len(first.text) / 1e6, "MB"),
-        Row(f"{scrape.figure}: lines", first.text.count(b"\n")),
+        Row(f"{scrape.figure}: size", first.size / 1e6, "MB"),
+        Row(f"{scrape.figure}: lines", first.lines),
         Row(f"{scrape.figure}: memory of the worker", memory / 1e6, "MB"),
         Row(f"{scrape.figure}: longest wait for /live", max(waits) * 1000, "ms"),
         Row(f"{scrape.figure}: longest wait for /live without one", max(quiet) * 1000, "ms"),
@@ -117,9 +115,9 @@ def _fill(topics: Topics, scrape: Scrape) -> Topics:
     return replace(topics, puids=scrape.models)
 
 
-def _reward(topics: Topics, scrape: Scrape, reward: int) -> None:
-    """Correct the reward of every model."""
-    _send(topics, scrape, [(load.KINDS[-1], orjson.dumps({"reward": reward}))])
+def _correct_rewards(topics: Topics, scrape: Scrape) -> None:
+    """Change every model: the reward of each is another one."""
+    _send(topics, scrape, [(load.KINDS[-1], orjson.dumps({"reward": CORRECTED}))])
 
 
 def _send(topics: Topics, scrape: Scrape, bodies: Iterable[tuple[str, bytes]]) -> None:
@@ -146,4 +144,15 @@ def _scrape(port: int, *, packed: bool = True) -> Scraped:
         begin = time.monotonic()
         body = get(connection, "/metrics", {"Accept-Encoding": "gzip"} if packed else None)
         seconds = time.monotonic() - begin
-    return Scraped(seconds, gzip.decompress(body) if packed else body)
+    text = gzip.decompress(body) if packed else body
+    models = _samples(text, "tally_model_info")
+    changed = _samples(text, "tally_reward_points", f" {CORRECTED:.1f}")
+    return Scraped(seconds, len(text), text.count(b"\n"), models, changed)
+
+
+def _samples(text: bytes, series: str, value: str = "") -> int:
+    """How many samples a series has, or has of that value."""
+    begin = text.find(f"# TYPE {series} gauge\n".encode())
+    end = text.find(b"# HELP ", begin)
+    lines = text[text.find(b"\n", begin) + 1 : end]
+    return lines.count(f"{value}\n".encode()) if begin >= 0 else 0
