@@ -92,6 +92,7 @@ class ModelEntry(BaseModel):
     limits: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
     intervals: bool = False
     redact: list[str] = []
+    probabilities: bool | None = None
     prediction_schema: SchemaEntry = SchemaEntry()
 
     @field_validator("limits")
