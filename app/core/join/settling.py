@@ -16,7 +16,7 @@ from app.core.join.classes import ToldApart
 from app.core.join.exchange import Counted, Exchange, LegState, once_and_more
 from app.core.join.gathering import Counting, Gathering
 from app.core.join.judging import Judging, brings_label
-from app.core.join.pairing import LETTER, Answer, Pairing
+from app.core.join.pairing import BRIER_LETTER, LETTER, Answer, Pairing
 from app.core.join.rows import Rows
 from app.core.join.statements import REWARD, Feedback
 from app.core.measures import paired
@@ -38,6 +38,7 @@ _OF_VALUES: Final = tuple(measure for measure in _WITH_VALUES if measure is not 
 AMOUNTS_OF: Final[dict[bytes, Callable[[bytes], Iterable[tuple[Atom, int]]]]] = {
     **{measure.letter: measure.amounts_of for measure in _WITH_VALUES},
     LETTER: paired.amounts_of,
+    BRIER_LETTER: paired.brier_amounts_of,
 }
 _OF_AMOUNTS: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "amounts"))
 

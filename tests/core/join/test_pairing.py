@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import pytest
 
-from app.core.measures.paired import PairedReading, Shared
+from app.core.measures.paired import Differences, PairedReading, Shared
 from app.core.rules import Rules
 from tests.builders import START, Ledger, Record, a_feedback, a_response, tell
 
@@ -132,4 +132,8 @@ def test_classes_of_either_leg_go_by_its_own_names() -> None:
         a_response([0.1, 0.9], names=["yes", "no"], puid="a", at=1, **SHADOW),  # type: ignore[arg-type]
         a_feedback("yes", puid="a", at=2),
     )
-    assert the_pair(ledger) == PairedReading({"yes": Shared(first=1)}, Shared(first=1), 0, 1)
+    found = the_pair(ledger)
+    assert found.brier.rows == 1
+    assert found.brier.mean == pytest.approx(0.9**2 - 0.1**2, abs=1e-12)
+    none = Differences()
+    assert found._replace(brier=none) == PairedReading({"yes": Shared(first=1)}, Shared(first=1), 0, 1, brier=none)
