@@ -44,9 +44,12 @@ _ROWS, _LOG_LOSS, _BRIER = (Atom(_ROW, name) for name in ("rows", "log_loss", "b
 _CALIBRATION: Final = tuple(f"{_ROW}/{name}" for name in ("bins", "right", "confidence"))
 _SIDES: Final = (f"{_ROW}/negative", f"{_ROW}/positive")
 _BARE: Final = f"{_ROW}/bare"
-#: Fine bins: below 2^-5 the 8th part of a power of two down to 2^-16, then the 256th part of 1; mirrored above 1/2.
-FINE_BINS: Final = 434
-_LOWEST, _PARTS, _STEP = 16, 8, 256
+#: Fine bins: one below 2^-24, then the 8th part of a power of two, from 2^-5 on the 256th part of 1; so that rare and
+#: common classes are told apart alike they are mirrored above 1/2.
+_LOWEST, _HIGHEST, _PARTS, _STEP = 24, 5, 8, 256
+_FINE_OF_LOW: Final = (_LOWEST - _HIGHEST) * _PARTS
+_FINE_OF_HALF: Final = _FINE_OF_LOW + (_STEP >> 1)
+FINE_BINS: Final = 2 * (_FINE_OF_HALF + 1)
 _EDGES: Final = np.linspace(0, 1, BINS + 1)[1:-1]
 _CLIP: Final = float(np.finfo(np.float64).eps)
 _LN2: Final = 0.6931471805599453
@@ -154,7 +157,7 @@ def added(probabilities: Sequence[bytes], codes: Sequence[int], of_rows: Sequenc
     is_two = way != _TOP
     confidence = np.where(is_two, vectors[every, positive], vectors.max(axis=1))
     right = np.where(is_two, label == positive, label == vectors.argmax(axis=1))
-    loss = -_log(np.clip(of_label, _CLIP, 1 - _CLIP))
+    loss = -logarithms(np.clip(of_label, _CLIP, 1 - _CLIP))
     sums = (sign, sign * _units(loss), sign * _units(_brier(vectors, every, label, positive, is_two)))
     for atom, amounts in zip((_ROWS, _LOG_LOSS, _BRIER), sums, strict=True):
         yield from _cells(group, amounts, groups, [atom])
@@ -183,7 +186,7 @@ def _units(values: Vectors) -> Amounts:
     return np.rint(values * _SCALE).astype(np.int64)
 
 
-def _log(values: Vectors) -> Vectors:
+def logarithms(values: Vectors) -> Vectors:
     """The natural logarithm of values above 0, the same on every machine, within 1e-15 or so."""
     mantissa, exponent = np.frexp(values)
     is_low = mantissa < _SQRT_HALF
@@ -225,7 +228,8 @@ def fine_bins(values: Vectors) -> Amounts:
     smaller = np.minimum(values, 1 - values)
     mantissa, exponent = np.frexp(smaller)
     low = (exponent + _LOWEST) * _PARTS + np.floor((2 * mantissa - 1) * _PARTS)
-    bins = np.where(smaller < 2.0**-5, np.maximum(low, 0), np.floor(smaller * _STEP) + 88)
+    low = np.where(smaller < 2.0**-_LOWEST, 0, low)
+    bins = np.where(smaller < 2.0**-_HIGHEST, low, np.floor(smaller * _STEP) + _FINE_OF_LOW)
     found: Amounts = np.where(values > 0.5, FINE_BINS - 1 - bins, bins).astype(np.int64)
     return found
 
