@@ -145,6 +145,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "model_type": "must hold keys, each with its value",
     "dict_type": "must hold keys, each with its value",
     "float_type": "must be a number",
+    "bool_type": "must be true or false",
     "invalid_key": "unknown, and no text",
 }
 _SHOWN: Final = 100

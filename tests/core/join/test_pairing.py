@@ -1,5 +1,6 @@
 """Two legs that answered the same request are compared, by what their rules say; whatever the order of events."""
 
+import statistics
 from typing import Any, Final
 
 import pytest
@@ -124,6 +125,29 @@ def test_only_so_many_pairs_of_one_request_are_compared() -> None:
     found = sorted(pairs(tell(*story)))
     assert len(found) == 16
     assert all(not pair.endswith("/m4") for pair in found)
+
+
+def test_the_brier_scores_of_both_are_compared_row_by_row() -> None:
+    """A row to whose label one of them gives no probability has no difference."""
+    current = [[0.2, 0.8], [0.6, 0.4], [0.5, 0.5]], [[0.1, 0.2, 0.7]]
+    shadow = [[0.5, 0.5], [0.9, 0.1], [0.7, 0.7]], [[0.3, 0.3, 0.4]]
+    ledger = tell(
+        a_response(*current[0], puid="a", at=1),
+        a_response(*shadow[0], puid="a", at=1, **SHADOW),  # type: ignore[arg-type]
+        a_feedback([1, 0, 1], puid="a", at=2),
+        a_response(*current[1], puid="b", at=1),
+        a_response(*shadow[1], puid="b", at=1, **SHADOW),  # type: ignore[arg-type]
+        a_feedback(2, puid="b", at=2),
+        a_response([0.2, 0.8], puid="c", at=1),
+        a_response(1, puid="c", at=1, **SHADOW),  # type: ignore[arg-type]
+        a_feedback(1, puid="c", at=2),
+    )
+    three = (0.3**2 + 0.3**2 + 0.6**2) - (0.1**2 + 0.2**2 + 0.3**2)
+    differences = [0.5**2 - 0.2**2, 0.1**2 - 0.4**2, three]
+    found = the_pair(ledger).brier
+    assert found.rows == 3
+    assert found.mean == pytest.approx(statistics.mean(differences), abs=1e-11)
+    assert found.variance == pytest.approx(statistics.variance(differences), abs=1e-11)
 
 
 def test_classes_of_either_leg_go_by_its_own_names() -> None:
