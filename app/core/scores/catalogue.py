@@ -13,6 +13,9 @@ SCORES: Final[tuple[Formula, ...]] = (*FEEDBACK, *CLASSIFICATION, *REGRESSION)
 #: Those that say how much is missed: the less the better.
 MISSES: Final = frozenset(formula.name for formula in REGRESSION if formula.name != "r2")
 
+#: Those that are shares of the rows that they rest on: they have intervals.
+SHARES: Final = frozenset(formula.name for formula in SCORES if formula.share)
+
 
 def scored(reading: Reading) -> Iterator[tuple[Formula, list[Value]]]:
     """Every formula that a reading has, with its values: one of the whole model, or one of each class; never none."""

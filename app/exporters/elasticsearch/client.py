@@ -10,7 +10,7 @@ from elastic_transport import ConnectionTimeout, SerializationError, TlsError, T
 from elasticsearch import ApiError, AsyncElasticsearch, UnsupportedProductError
 from elasticsearch.serializer import JsonSerializer
 
-from app.exporters.elasticsearch.templates import TEMPLATES, other_templates
+from app.exporters.elasticsearch.templates import HISTORY_TEMPLATES, TEMPLATES, other_templates
 from app.settings import Settings, SettingsError
 
 _REQUEST_SECONDS: Final = 60
@@ -161,7 +161,7 @@ async def problem(settings: Settings) -> str | None:
     """
     client = connect(settings)
     try:
-        others = await other_templates(client.options(request_timeout=10), TEMPLATES)
+        others = await other_templates(client.options(request_timeout=10), TEMPLATES | HISTORY_TEMPLATES)
         if others:
             return others[0].sentence(f"Elasticsearch at {settings.elasticsearch_url}")
     except (TransportError, ApiError) as error:
