@@ -28,6 +28,7 @@ class Row(msgspec.Struct, gc=False):
     predicted: Any = None
     label: Any = None
     correct: bool | None = None
+    error: float | None = None
 
 
 class Answer(msgspec.Struct, gc=False):
