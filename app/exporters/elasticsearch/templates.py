@@ -131,6 +131,11 @@ HISTORY_TEMPLATES: Final = {
 }
 
 
+def index_patterns() -> list[str]:
+    """The names of all indices that Tally writes to."""
+    return [pattern for one in (TEMPLATES | HISTORY_TEMPLATES).values() for pattern in one["index_patterns"]]
+
+
 class OtherTemplate(NamedTuple):
     """A template of somebody else's that holds for indices of Tally's, at least as much as its own."""
 
