@@ -580,7 +580,9 @@ def test_a_credential_opens_and_a_wrong_one_is_told_in_a_sentence(
         time.sleep(3)
         assert fleet.logs().count("(401)") == 1
         assert f"in TALLY_{next(iter(wrong))}" in checked(fleet, wrong, 2)
-        assert f"Elasticsearch at {node.url} answers." in checked(fleet, {}, 0)
+        indices = "inference-log-*, drift-log-*, tally-windows, tally-comparisons"
+        assert f"Elasticsearch at {node.url} answers. Indices: {indices}" in checked(fleet, {}, 0)
+        assert f"Indices of Elasticsearch: {indices}" in said_by(fleet, {}, 0, "topics")
         assert sum_of(refused, "tally_events_total", kind="response") == 1
         assert sum_of(refused, "tally_documents_backlog") >= 1
         refused.stop()

@@ -88,8 +88,6 @@ MAPPINGS: Final[dict[str, Any]] = {
         },
     },
 }
-#: What has documents: what is counted by the time of the prediction, and by that of labels.
-_SEGMENTS: Final = ("", BY_LABELS)
 #: Of documents that can change no more and are still to be written so many are kept.
 _MOST_LAST: Final = 20_000
 
@@ -113,6 +111,8 @@ class WindowDocuments:
         self._readings = readings
         self._view = view
         self._clock = clock
+        #: What has documents: what is counted by the time of the prediction, and by that of labels.
+        self._segments = ("", BY_LABELS) if view.by_labels else ("",)
         self._due: dict[Slot, None] = {}
         self._last: dict[Slot, WindowDocument] = {}  # as they were when they could last be stated
         self._natures: dict[Identity, Nature] = {}
@@ -133,12 +133,12 @@ class WindowDocuments:
         this worker may be the next one.
         """
         touched = self._view.take_touched()
-        for subject in {account.subject for account, _, _ in touched if account.segment in _SEGMENTS}:
+        for subject in {account.subject for account, _, _ in touched if account.segment in self._segments}:
             if isinstance(subject, Identity) and self._changed_nature(subject):
-                for account in (Account(subject, segment) for segment in _SEGMENTS):
+                for account in (Account(subject, segment) for segment in self._segments):
                     touched.update((account, *place) for place in self._view.counted_panes(account))
         for account, level, pane in touched:
-            if account.segment not in _SEGMENTS:
+            if account.segment not in self._segments:
                 continue
             for window, (own_level, panes) in self._shapes.items():
                 if level == own_level:

@@ -31,7 +31,7 @@ class History:
         self, *rules: Rules, windows: tuple[Window, ...] = WINDOWS, partitions: int = 1, clock: PaneClock | None = None
     ) -> None:
         self.ledger = Ledger(*rules, windows=windows, partitions=partitions, clock=clock)
-        self.view = View(PaneClock(), windows)
+        self.view = View(clock or PaneClock(), windows)
         self.documents = WindowDocuments(Readings(self.view, Rulebook(rules), 200), PaneClock())
         self._seen: list[dict[bytes, bytes]] = [{} for _ in range(partitions)]
 
@@ -145,6 +145,14 @@ def test_labels_and_rewards_have_documents_of_the_time_at_which_they_came() -> N
         assert told[field] == predicted[field]
     assert predicted["scores"] == told["scores"] | {"coverage": 1.0}
     assert told["scores"]["accuracy"] == 0.5
+
+
+def test_who_has_switched_windows_by_labels_off_writes_none_of_those_that_were_counted_before() -> None:
+    history, heir = History(clock=BY_LABELS), History()
+    story = (a_response(1), a_feedback(1, at=1))
+    assert len(history.tell(*story)) == 6
+    heir.ledger = history.ledger
+    assert len(heir.tell()) == 3
 
 
 def test_a_corrected_label_moves_to_the_window_in_which_the_one_that_holds_came() -> None:
@@ -424,7 +432,7 @@ def test_what_was_written_last_is_what_the_panes_say(batches: list[list[Record]]
                 wanted[document_id(slot)] = responses + row.get("response", 0), rewards + row.get("count", 0)
     found = {at: (body.get("exchanges", {}).get("response", 0), body["rewards"]) for at, body in index.items()}
     assert found == wanted
-    heir = History(partitions=2)
+    heir = History(partitions=2, clock=PaneClock(by_labels=by_labels))
     heir.ledger = history.ledger
     assert {document.place[1]: document.body for document in heir.tell(now=now)} == index
 
