@@ -23,7 +23,7 @@ It is written anew when what it says changes: also because a window of the repor
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from app.core.counts.accounts import Account, Pair
+from app.core.counts.accounts import Account, Pair, Subject
 from app.core.counts.panes import TOTAL
 from app.core.events import Identity, identity_fields
 from app.core.measures.paired import PairedReading
@@ -127,8 +127,8 @@ class TotalDocuments:
         #: Of each pair that has a document what the view has said when that was made; None where it is to be made.
         self._versions: dict[Pair, tuple[Any, ...] | None] = {}
 
-    def note(self, now: float) -> None:
-        """Take from the view of which pairs anything has changed.
+    def note(self, touched: Iterable[Subject], now: float) -> None:
+        """Find out of which pairs anything has changed; `touched` is of what the view says so.
 
         To be called every few seconds, on every worker: the pairs that are gone must be known to whichever writes next.
         """
@@ -137,8 +137,9 @@ class TotalDocuments:
         for pair in pairs:
             if self._versions.setdefault(pair, None) != view.version(Account(pair), now):
                 self._due[pair] = None
-        for pair in self._versions.keys() - pairs:
-            del self._versions[pair]
+        known = {subject for subject in touched if isinstance(subject, Pair)} | self._versions.keys()
+        for pair in known - pairs:
+            self._versions.pop(pair, None)
             self._due[pair] = None
 
     def take(self, now: float, most: int) -> list[TotalDocument]:

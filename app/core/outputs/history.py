@@ -11,9 +11,15 @@ Document = WindowDocument | TotalDocument
 
 
 class History:
-    """Which documents have to be written, and what they say."""
+    """Which documents have to be written, and what they say. It alone takes from the view what is touched.
 
-    def __init__(self, readings: Readings, clock: PaneClock) -> None:
+    `now` is when this worker begins. What others counted before, and took back before they could say so, it finds too.
+    """
+
+    def __init__(self, readings: Readings, clock: PaneClock, now: float) -> None:
+        self._view = readings.view
+        self._view.take_touched()
+        self._view.watch_emptied(now)
         self._windows = WindowDocuments(readings, clock)
         self._totals = TotalDocuments(readings)
 
@@ -27,8 +33,9 @@ class History:
 
         Not `writing`, it only remembers what would have to be written: this worker may be the next one.
         """
-        self._windows.note(now, writing=writing)
-        self._totals.note(now)
+        touched = self._view.take_touched()
+        self._totals.note({account.subject for account, _, _ in touched if not account.segment}, now)
+        self._windows.note(touched, now, writing=writing)
 
     def take(self, now: float, most: int) -> list[Document]:
         """Some of the documents that have changed. They count as written: whoever cannot write them puts them back."""

@@ -103,11 +103,10 @@ class WindowDocument(NamedTuple):
 
 
 class WindowDocuments:
-    """Which documents have to be written, and what they say. It alone takes from the view what is touched."""
+    """Which documents have to be written, and what they say."""
 
     def __init__(self, readings: Readings, clock: PaneClock) -> None:
         view = readings.view
-        view.take_touched()
         self._readings = readings
         self._view = view
         self._clock = clock
@@ -126,17 +125,16 @@ class WindowDocuments:
             assert window.seconds % length == 0  # the settings refuse any other
             self._shapes[window] = level, window.seconds // length
 
-    def note(self, now: float, *, writing: bool) -> None:
-        """Take from the view what has changed, and of documents that can change no more what they say.
+    def note(self, touched: set[tuple[Account, str, int]], now: float, *, writing: bool) -> None:
+        """Take what has changed, as the view says it, and of documents that can change no more what they say.
 
         To be called every few seconds, on every worker. Not `writing`, it only remembers what would have to be written:
         this worker may be the next one.
         """
-        touched = self._view.take_touched()
         for subject in {account.subject for account, _, _ in touched if account.segment in self._segments}:
             if isinstance(subject, Identity) and self._changed_nature(subject):
                 for account in (Account(subject, segment) for segment in self._segments):
-                    touched.update((account, *place) for place in self._view.counted_panes(account))
+                    touched |= {(account, *place) for place in self._view.counted_panes(account)}
         for account, level, pane in touched:
             if account.segment not in self._segments:
                 continue

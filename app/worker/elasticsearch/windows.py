@@ -30,7 +30,7 @@ class WindowWriter:
     def __init__(
         self, settings: Settings, readings: Readings, exports: Callable[[], bool], now: Callable[[], float]
     ) -> None:
-        self._documents = History(readings, settings.clock)
+        self._documents = History(readings, settings.clock, now())
         self._elasticsearch = Elasticsearch(settings)
         self._exports = exports
         self._now = now

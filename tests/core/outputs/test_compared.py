@@ -6,7 +6,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.counts.accounts import BY_LABELS, Pair
 from app.core.counts.panes import PaneClock, Window
+from app.core.counts.rows import row_key, row_value
 from app.core.counts.view import View
 from app.core.measures.readings import Readings
 from app.core.outputs.compared import INDEX, MAPPINGS
@@ -27,7 +29,7 @@ class Worker:
         self.ledger = ledger
         self.view = View(PaneClock(), WINDOWS)
         self.readings = Readings(self.view, Rulebook(rules), 200)
-        self.history = History(self.readings, PaneClock())
+        self.history = History(self.readings, PaneClock(), START)
         self._seen: dict[bytes, bytes] = {}
 
     def note(self, now: float = 0, *, writing: bool = True) -> None:
@@ -245,5 +247,19 @@ def test_windows_of_other_lengths_are_documents_too() -> None:
     worker = a_story()
     worker.view = View(PaneClock(), (Window("10m", 600),))
     worker.readings = Readings(worker.view, Rulebook(), 200)
-    worker.history = History(worker.readings, PaneClock())
+    worker.history = History(worker.readings, PaneClock(), START)
     assert sorted(worker.written()) == [f"{PAIR}//10m/2026-11-21T07:00:00Z", TOTAL]
+
+
+def test_a_pair_that_is_counted_by_the_time_of_labels_has_documents_of_that_clock() -> None:
+    worker = a_story()
+    worker.view = View(PaneClock(by_labels=True), WINDOWS)
+    worker.readings = Readings(worker.view, Rulebook(), 200)
+    worker.history = History(worker.readings, PaneClock(), START)
+    for key, row in worker.ledger.rows().items():
+        if isinstance(key.subject, Pair):
+            worker.view.apply(0, row_key(key._replace(segment=BY_LABELS)), row_value(row))
+    worker.history.note(START, writing=True)
+    written = bodies(worker.history.take(START, 10_000))
+    assert {body["clock"] for body in written.values()} == {"labels"}
+    assert f"{PAIR}//labels_5m/2026-11-21T07:00:00Z" in written

@@ -33,6 +33,7 @@ class History:
         self.ledger = Ledger(*rules, windows=windows, partitions=partitions, clock=clock)
         self.view = View(clock or PaneClock(), windows)
         self.documents = WindowDocuments(Readings(self.view, Rulebook(rules), 200), PaneClock())
+        self.view.take_touched()
         self._seen: list[dict[bytes, bytes]] = [{} for _ in range(partitions)]
 
     def tell(self, *records: Record, now: float = 0, most: int = 10_000) -> list[WindowDocument]:
@@ -50,8 +51,11 @@ class History:
         self._seen = [dict(changelog) for changelog in self.ledger.panes]
 
     def take(self, now: float = 0, most: int = 10_000, *, writing: bool = True) -> list[WindowDocument]:
-        self.documents.note(START + now, writing=writing)
+        self.note(now, writing=writing)
         return self.documents.take(START + now, most)
+
+    def note(self, now: float, *, writing: bool) -> None:
+        self.documents.note(self.view.take_touched(), START + now, writing=writing)
 
 
 def bodies(documents: Sequence[WindowDocument]) -> dict[str, Any]:
@@ -368,7 +372,7 @@ def test_what_could_not_be_written_in_time_comes_as_it_was_at_last() -> None:
     history.documents.put_back(history.tell(a_response(1), now=LATE - 60), START + LATE - 60)
     history.ledger.absorb(a_feedback(1, at=LATE - 20)).cut(LATE - 20)
     history.read()
-    history.documents.note(START + LATE, writing=True)
+    history.note(LATE, writing=True)
     again = history.tell(now=3 * HOUR)
     assert bodies(again)["5m/07:00:00Z"]["rows"]["correct"] == 1
     history.documents.put_back(again, START + 4 * HOUR)
@@ -387,15 +391,15 @@ def test_who_takes_over_while_a_window_is_last_stated_states_it() -> None:
     history = History()
     history.ledger.absorb(a_response(1)).cut()
     history.read()
-    history.documents.note(START + LATE, writing=False)
+    history.note(LATE, writing=False)
     assert sorted(bodies(history.take(LATE + 14))) == ["1h/07:00:00Z", "24h/00:00:00Z", "5m/07:00:00Z"]
 
 
 def test_who_does_not_write_keeps_nothing() -> None:
     history = History()
     history.documents.put_back(history.tell(a_response(1), now=LATE - 60), START + LATE - 60)
-    history.documents.note(START + LATE, writing=True)
-    history.documents.note(START + LATE + 1, writing=False)
+    history.note(LATE, writing=True)
+    history.note(LATE + 1, writing=False)
     assert sorted(bodies(history.take(LATE + 2))) == ["1h/07:00:00Z", "24h/00:00:00Z"]
 
 
