@@ -133,7 +133,7 @@ def test_what_was_taken_back_while_all_workers_were_away_is_removed(node: Node) 
     changelog.count(a_feedback(1, puid="a", at=302), a_response(1, 1, puid="b", at=301.5))
     Worker(changelog).write()
     found = node.said()
-    assert [place[1] for place in found if "//labels_5m/" in place[1]] == [
+    assert sorted(place[1] for place in found if "//labels_5m/" in place[1]) == [
         f"ns/svc/{predictor}/m//labels_5m/2026-11-21T07:05:00Z" for predictor in ("default", "shadow")
     ]
     assert len([place for place in found if place[0] == compared.INDEX]) == 4
