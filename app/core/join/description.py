@@ -11,6 +11,7 @@ from app.core.events import Identity, Kind, identity_fields
 from app.core.join.exchange import Exchange, LegState, row_labels
 from app.core.join.judging import Judging
 from app.core.join.statements import LABELS, REWARD, held
+from app.core.measures.errors import number_of
 from app.core.measures.verdict import is_score
 from app.core.payloads.marks import Mark
 
@@ -29,7 +30,7 @@ ELSEWHERE: Final = (
 
 
 def rows(state: LegState, exchange: Exchange, judging: Judging) -> list[dict[str, Any]]:
-    """The rows of one leg: predicted, and where they are known score, label and whether it is correct."""
+    """The rows of one leg: predicted, and where they are known score, label and how right it is."""
     labels = judging.labels(state, judging.statements(state, exchange)).marks
     scores = array("f", state.scores) if state.scores else None
     result = []
@@ -45,9 +46,7 @@ def rows(state: LegState, exchange: Exchange, judging: Judging) -> list[dict[str
         elif type(mark) is float:
             row["score"] = mark
         if label is not None:
-            row["label"] = actual
-            if correct is not None:
-                row["correct"] = correct
+            row |= labelled(mark, label, actual, correct)
         result.append(row)
     return result
 
@@ -72,6 +71,19 @@ def probability(state: LegState, row: int, numbers: Numbers, judging: Judging) -
         return None
     positive = min(max(mark, 0.0), 1.0)
     return positive if mark >= rules.threshold else 1 - positive
+
+
+def labelled(mark: Mark, label: Mark, actual: Any, correct: bool | None) -> dict[str, Any]:
+    """What a row says of its label: whether it is correct, or by how much a measurement is off (prediction less label).
+
+    `actual` and `correct` are as `Judging.words` has them.
+    """
+    if correct is not None:
+        return {"label": actual, "correct": correct}
+    prediction, right = number_of(mark), number_of(label)
+    if prediction is None or right is None:
+        return {"label": actual}
+    return {"label": actual, "error": prediction - right}
 
 
 def describe(puid: str, exchange: Exchange, numbers: Numbers, judging: Judging) -> dict[str, Any]:

@@ -4,7 +4,7 @@
      "parts": [{"kind", "leg": [namespace, service, predictor, model], "source", "engine"?, "time" (RFC 3339), "row"?,
                 "payload"}, …],
      "legs": [{"leg": [… , version], "request_time"?, "response_time", "rows": [{"predicted", "score"?, "probability"?,
-               "label"?, "correct"?}, …], "reward"?, "delay"?}, …],
+               "label"?, "correct"? or "error"?}, …], "reward"?, "delay"?}, …],
      "feedback_time"?, "more"? (true)}
 
 Parts are the events of the epoch that changed the exchange, with their payloads as they came; legs are those that have
@@ -26,7 +26,7 @@ import orjson
 from app.core.clock import format_time
 from app.core.counts.numbers import Numbers
 from app.core.events import Leg
-from app.core.join.description import best_probability, newest_feedback, probability, rows
+from app.core.join.description import best_probability, labelled, newest_feedback, probability, rows
 from app.core.join.exchange import Exchange, LegState
 from app.core.join.judging import Judging
 from app.core.join.statements import REWARD, Feedback
@@ -199,9 +199,7 @@ class Joining:
         predicted, actual, correct = self._judging.words(state, mark, label)
         row: dict[str, Any] = {"predicted": predicted}
         if label is not None:
-            row["label"] = actual
-            if correct is not None:
-                row["correct"] = correct
+            row |= labelled(mark, label, actual, correct)
         leg = orjson.dumps({"leg": tuple(self._numbers.identities[state.identity])})
         texts = leg[:-1] + b',"rows":[{', orjson.dumps(row)[1:] + b"]"
         if len(self._texts) < _MOST_TEXTS:

@@ -29,6 +29,7 @@ class Row(msgspec.Struct, gc=False):
     label: Any = None
     correct: bool | None = None
     probability: float | None = None  # of the class that is predicted
+    error: float | None = None
 
 
 class Answer(msgspec.Struct, gc=False):
