@@ -67,6 +67,20 @@ def quantities(it: Comparison) -> dict[str, float | None]:
         "p_value": it.p_value,
         "p_value_always": it.p_value_always,
         "detectable": it.detectable,
+        **({} if it.brier is None else _of_brier(it.brier)),
+    }
+
+
+def _of_brier(it: Comparison) -> dict[str, float | None]:
+    return {
+        "brier_samples": it.samples,
+        "brier_difference": it.difference,
+        "brier_difference_low": it.low,
+        "brier_difference_high": it.high,
+        "brier_difference_low_always": it.low_always,
+        "brier_difference_high_always": it.high_always,
+        "brier_p_value": it.p_value,
+        "brier_p_value_always": it.p_value_always,
     }
 
 

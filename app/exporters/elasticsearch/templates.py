@@ -76,7 +76,12 @@ _PREDICTION: Final = {
         data=_object(is_outlier=_NUMBER, instance_score=_NUMBER, feature_score=_AS_IT_IS),
     ),
     "verdict": _object(
-        predicted=_WORD, label=_WORD, correct={"type": "boolean"}, reward=_NUMBER, delay_seconds=_NUMBER
+        predicted=_WORD,
+        probability=_NUMBER,
+        label=_WORD,
+        correct={"type": "boolean"},
+        reward=_NUMBER,
+        delay_seconds=_NUMBER,
     ),
 }
 _DRIFT: Final = {

@@ -139,7 +139,14 @@ def test_the_document_of_a_prediction() -> None:
                 "ce-time": told,
                 "ce-source": "http:localhost:8000",
             },
-            "verdict": {"predicted": "yes", "label": "yes", "correct": True, "delay_seconds": 60.0, "reward": 1},
+            "verdict": {
+                "predicted": "yes",
+                "probability": 0.75,
+                "label": "yes",
+                "correct": True,
+                "delay_seconds": 60.0,
+                "reward": 1,
+            },
         }
     }
     assert type(only(found)["feedback"]["reward"]) is int
