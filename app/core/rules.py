@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
 from app.core.events import Leg
+from app.core.segments import Segment
 
 Task = Literal["binary", "multiclass", "regression"]
 
@@ -48,6 +49,7 @@ class Rules:
     limits: tuple[tuple[str, str, float], ...] = ()  # (score, class or "", what it should reach)
     intervals: bool = False  # whether scores that are shares are shown with their intervals
     redact: tuple[str, ...] = ()
+    segments: tuple[Segment, ...] = ()
     prediction_schema: Schema = field(default_factory=Schema)
 
 

@@ -39,6 +39,17 @@ class Evidence(msgspec.Struct, gc=False, kw_only=True):
     delay: int | None = None  # µs from the answer to its newest label; None where it has none
     reward: int | None = None  # in units of 1e-9
 
+    def part(self, rows: Sequence[int]) -> "Evidence":
+        """That of some rows alone, without what is known of the answer as a whole."""
+        scores = self.scores
+        return Evidence(
+            rules=self.rules,
+            classes=self.classes,
+            marks=[self.marks[row] for row in rows],
+            scores=None if scores is None else b"".join(scores[4 * row : 4 * row + 4] for row in rows),
+            labels=None if self.labels is None else [self.labels[row] for row in rows],
+        )
+
 
 class Histogram(NamedTuple):
     """The value of a histogram: counts by bucket, each up to its bound, the last one without; and their sum."""
@@ -96,6 +107,8 @@ class Measure(Protocol[Read]):
     letter: bytes = b""
     #: Whether it counts what labels and rewards say, which may be asked for by the time at which they came, too.
     by_labels: bool = False
+    #: Whether its amounts and values are of single rows: then some of the rows count as their part of them.
+    of_rows: bool = False
     families: tuple[Family[Read], ...] = ()
     fields: tuple[Field[Read], ...] = ()
 
