@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from app.core.counts.panes import TOTAL
 from app.core.events import Identity, identity_fields
 from app.core.measures.confusion import CONFUSION
-from app.core.measures.measure import OF_CLASS, OF_MODEL, RANKS, Family, Histogram, Sample
+from app.core.measures.measure import OF_CLASS, OF_MODEL, OF_SEGMENT, RANKS, Family, Histogram, Sample
 from app.core.measures.reading import Reading
 from app.core.outputs.comparisons import quantities
 from app.core.outputs.http_series import HTTP, HttpNumbers
@@ -33,6 +33,9 @@ from app.core.outputs.series import (
     SCORE_LIMIT,
     SCORE_LOW,
     SCORE_SAMPLES,
+    SEGMENT_ROWS,
+    SEGMENT_SCORE,
+    SEGMENT_SCORE_SAMPLES,
     SELDON,
     seldon_samples,
 )
@@ -41,6 +44,7 @@ from app.core.rules import Rulebook
 from app.core.scores.catalogue import scored
 from app.core.scores.comparison import Comparison
 from app.core.scores.score import wilson
+from app.exporters.segments import segment_columns
 from app.exporters.sharing import Shares, Sizes, shares
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -50,7 +54,11 @@ Compared = Sequence[tuple[str, Mapping[str, Comparison]]]
 
 #: Series that stand in the text only where a model has them.
 _OPTIONAL: Final = frozenset(
-    series.name for series in (*SELDON, SCORE_LIMIT, SCORE_LOW, SCORE_HIGH, ERROR, ERROR_SAMPLES, COMPARISON)
+    series.name
+    for series in (
+        *(*SELDON, SCORE_LIMIT, SCORE_LOW, SCORE_HIGH, ERROR, ERROR_SAMPLES, COMPARISON),
+        *(SEGMENT_SCORE, SEGMENT_SCORE_SAMPLES, SEGMENT_ROWS),
+    )
 )
 
 
@@ -108,12 +116,13 @@ def _head(name: str, kind: str, text: str) -> list[str]:
 
 class Block(NamedTuple):
     """The text of one model: of each series the lines of each rank. `sizes` counts the series of each rank, made or
-    not; `folded_classes` the classes that are shown as one.
+    not; `folded_classes` and `folded_values` the classes, and the values of segments, that are shown as one.
     """
 
     lines: Mapping[str, Mapping[int, bytes]]
     sizes: Sizes
     folded_classes: int
+    folded_values: int
     ranks: int  # that were made
 
     def without(self, ranks: int) -> "Block":
@@ -237,10 +246,10 @@ class _Lines:
         if self._ranks > OF_MODEL:
             self._lines[name][OF_MODEL] = self._lines[name].get(OF_MODEL, "") + "".join(lines)
 
-    def block(self, folded_classes: int) -> Block:
+    def block(self, folded_classes: int, folded_values: int) -> Block:
         """The block of the model."""
         lines = {name: {rank: text.encode() for rank, text in own.items()} for name, own in self._lines.items()}
-        return Block(lines, tuple(self._sizes), folded_classes, self._ranks)
+        return Block(lines, tuple(self._sizes), folded_classes, folded_values, self._ranks)
 
 
 class ModelText:
@@ -291,6 +300,11 @@ class ModelText:
         return sum(block.folded_classes for block in self._blocks.values())
 
     @property
+    def folded_values(self) -> int:
+        """The same of values of segments."""
+        return sum(block.folded_values for block in self._blocks.values())
+
+    @property
     def dropped_series(self) -> int:
         """How many series are not shown."""
         return self._shares.dropped
@@ -326,12 +340,14 @@ class ModelText:
                 assert isinstance(histogram, Histogram)
                 lines.add_histogram(name, _labels(family.labels, labels), histogram)
         lines.add_comparisons(compared)
+        for series, columns, values in segment_columns(readings):
+            lines.add(series.name, series.labels, columns, values, OF_SEGMENT)
         lines.add(INFO.name, INFO.labels, [[total.nature.task]], [1])
         lines.add(FIRST_SEEN.name, (), (), [first_seen])
         for series, columns, values in seldon_samples(identity, total) if self._with_seldon else ():
             rank = OF_CLASS if "class" in series.labels else OF_MODEL
             lines.add(series.name, series.labels, columns, values, rank)
-        return lines.block(CONFUSION.of(total).dropped_classes)
+        return lines.block(CONFUSION.of(total).dropped_classes, total.folded_values)
 
     def put(self, identity: Identity, block: Block) -> None:
         """Show a model by its block."""

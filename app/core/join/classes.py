@@ -17,13 +17,14 @@ _MOST_TIMES: Final = 4
 
 
 class LowestTexts:
-    """Texts that are told apart, and the lowest of their ranks: about `most` are."""
+    """Texts that are told apart, and the lowest of their ranks: some `most`, at most `times` as many."""
 
-    __slots__ = ("_lowest", "_most", "_rank", "texts")
+    __slots__ = ("_lowest", "_most", "_rank", "_times", "texts")
 
-    def __init__(self, most: int, rank: Callable[[str], int]) -> None:
+    def __init__(self, most: int, times: int, rank: Callable[[str], int]) -> None:
         self.texts: set[str] = set()
         self._most = most
+        self._times = times
         self._rank = rank
         self._lowest: list[int] = []  # negative ranks, as a heap: the first is that of the highest
 
@@ -31,7 +32,7 @@ class LowestTexts:
         """Whether one that is new is to be told apart."""
         if len(self.texts) < self._most:
             return True
-        return self._rank(text) < -self._lowest[0] and len(self.texts) < _MOST_TIMES * self._most
+        return self._rank(text) < -self._lowest[0] and len(self.texts) < self._times * self._most
 
     def add(self, text: str) -> None:
         """Tell one apart."""
@@ -65,5 +66,5 @@ class ToldApart:
     def _of(self, leg: int) -> LowestTexts:
         classes = self._by_leg.get(leg)
         if classes is None:
-            classes = self._by_leg[leg] = LowestTexts(MOST_CLASSES, class_rank)
+            classes = self._by_leg[leg] = LowestTexts(MOST_CLASSES, _MOST_TIMES, class_rank)
         return classes

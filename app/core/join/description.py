@@ -8,6 +8,7 @@ from app.core.counts.numbers import Numbers
 from app.core.events import Identity, Kind, identity_fields
 from app.core.join.exchange import Exchange, LegState, row_labels
 from app.core.join.judging import Judging
+from app.core.join.segmenting import Segmenting
 from app.core.join.statements import LABELS, REWARD, held
 from app.core.payloads.marks import Mark
 
@@ -25,8 +26,11 @@ ELSEWHERE: Final = (
 )
 
 
-def rows(state: LegState, exchange: Exchange, judging: Judging) -> list[dict[str, Any]]:
-    """The rows of one leg: predicted, and where they are known score, label and whether it is correct."""
+def rows(state: LegState, exchange: Exchange, judging: Judging, segmenting: Segmenting) -> list[dict[str, Any]]:
+    """The rows of one leg: predicted, and where they are known score, label, whether it is correct, and its values in
+    the segments of the model.
+    """
+    segments = segmenting.values(state) if segmenting.has_segments(state.leg) else None
     labels = judging.labels(state, judging.statements(state, exchange)).marks
     scores = array("f", state.scores) if state.scores else None
     result = []
@@ -42,11 +46,15 @@ def rows(state: LegState, exchange: Exchange, judging: Judging) -> list[dict[str
             row["label"] = actual
             if correct is not None:
                 row["correct"] = correct
+        if segments is not None:
+            row["segments"] = segments[index]
         result.append(row)
     return result
 
 
-def describe(puid: str, exchange: Exchange, numbers: Numbers, judging: Judging) -> dict[str, Any]:
+def describe(
+    puid: str, exchange: Exchange, numbers: Numbers, judging: Judging, segmenting: Segmenting
+) -> dict[str, Any]:
     """All that is known of a puid, for people: the same for any order in which its events came."""
     legs = []
     for state in exchange.legs:
@@ -56,7 +64,7 @@ def describe(puid: str, exchange: Exchange, numbers: Numbers, judging: Judging) 
                 **identity_fields(identity),
                 "request_time": format_time(state.request_time) if state.request_time else None,
                 "response_time": format_time(state.time) if state.time else None,
-                "rows": rows(state, exchange, judging),
+                "rows": rows(state, exchange, judging, segmenting),
             }
         )
     newest = newest_feedback(exchange)

@@ -23,6 +23,8 @@ from app.core.payloads.segmenting import BodyReader, Said
 from app.core.rules import Rulebook
 from app.core.segments import HEADERS, MISSING, OTHER, SEVERAL, SPECIAL, Segment, slice_of, value_rank
 
+#: So many times as many values are told apart, whatever their ranks: not in any order that nobody has contrived.
+_MOST_TIMES: Final = 20
 #: Rows of one request that have values of their own, times segments: with more, all have that of `MISSING`.
 MOST_ROW_VALUES: Final = 20_000
 #: Bytes that the values of a row in one segment take at most.
@@ -67,7 +69,7 @@ class ValueNumbers:
     def _of(self, leg: int, segment: str) -> LowestTexts:
         found = self._told_apart.get((leg, segment))
         if found is None:
-            found = self._told_apart[leg, segment] = LowestTexts(self._most, value_rank)
+            found = self._told_apart[leg, segment] = LowestTexts(self._most, _MOST_TIMES, value_rank)
         return found
 
 
@@ -262,13 +264,18 @@ class Segmenting:
             found = self._known[key] = self._find(state, own)
         return found
 
-    def values(self, state: LegState, row: int) -> dict[str, str]:
-        """The values of one row, by segment."""
-        own = state.segments or SegmentValues()
-        whole, rows = self._resolve(state, own)
-        numbers = {**whole, **{segment: numbers[row] for segment, numbers in rows}}
-        texts = {segment.name: self._numbers.segment_values[number][2] for segment, number in numbers.items()}
-        return {name: "(other)" if text == OTHER else text for name, text in texts.items()}
+    def values(self, state: LegState) -> list[dict[str, str]]:
+        """The values of each row, by segment, as far as they are told apart."""
+        whole, rows = self._resolve(state, state.segments or SegmentValues())
+        shared = {segment.name: self._text(number) for segment, number in whole.items()}
+        return [
+            {**shared, **{segment.name: self._text(numbers[row]) for segment, numbers in rows}}
+            for row in range(len(state.marks))
+        ]
+
+    def _text(self, number: int) -> str:
+        value = self._numbers.segment_values[number][2]
+        return "(other)" if value == OTHER else value
 
     def account(self, identity: int, number: int, *, by_labels: bool = False) -> int:
         """The account of a value of an identity."""

@@ -78,9 +78,9 @@ class Shard:
         self.numbers = Numbers()
         self.judging = Judging(self.numbers, rulebook)
         self._values = ValueNumbers(self.numbers, self.judging, limits.segment_values)
-        self._segmenting = Segmenting(self.numbers, self.judging, self._values)
+        self.segmenting = Segmenting(self.numbers, self.judging, self._values)
         self._settling = Settling(
-            self.numbers, self.judging, self._segmenting, clock.pane_seconds, by_labels=clock.by_labels
+            self.numbers, self.judging, self.segmenting, clock.pane_seconds, by_labels=clock.by_labels
         )
         self.counts = Counts(partition, clock, self.numbers)
         self.stats = stats
@@ -99,7 +99,7 @@ class Shard:
         self._changed: dict[bytes, None] = {}  # settled, not cut
         self._delta: defaultdict[tuple[int, int, tuple[int, ...]], defaultdict[int, int]] = defaultdict(_counter)
         self._limits = limits
-        self._outgoing = Outgoing(partition, Joining(self.numbers, self.judging), limits, stats)
+        self._outgoing = Outgoing(partition, Joining(self.numbers, self.judging, self.segmenting), limits, stats)
         self._by_hour: defaultdict[int, list[bytes]] = defaultdict(list)
         readers = EventReaders(rulebook, self.judging, self._values, limits.body_bytes)
         self._parts = Parts(self.numbers, self.judging, limits, stats, readers, logs=logs)
@@ -162,7 +162,7 @@ class Shard:
     def describe(self, puid: str) -> dict[str, Any] | None:
         """All that is known of a puid, for people; None where that is nothing."""
         exchange = self.get(puid.encode())
-        return None if exchange is None else describe(puid, exchange, self.numbers, self.judging)
+        return None if exchange is None else describe(puid, exchange, self.numbers, self.judging, self.segmenting)
 
     # -- folding ------------------------------------------------------------------------------------------------------
 

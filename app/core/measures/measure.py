@@ -64,7 +64,7 @@ Sample = tuple[tuple[str, ...], float | Histogram | None]
 
 
 #: What a series is of. Where there are too many, those of the highest rank are left out first.
-OF_MODEL, OF_CLASS, OF_CELL = RANKING = range(3)
+OF_MODEL, OF_CLASS, OF_SEGMENT, OF_CELL = RANKING = range(4)
 RANKS: Final = len(RANKING)
 
 

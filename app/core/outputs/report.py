@@ -68,6 +68,14 @@ def _missed(readings: Mapping[str, Reading], rules: Rules) -> Iterator[str]:
 
 
 def _window(reading: Reading) -> dict[str, Any]:
+    """What a window says; and of a model with segments the same by segment and value."""
+    found = _numbers(reading)
+    for (segment, value), own in reading.segments.items():
+        found.setdefault("segments", {}).setdefault(segment, {})[value] = _numbers(own)
+    return found
+
+
+def _numbers(reading: Reading) -> dict[str, Any]:
     scores = scores_of(reading)
     return {
         **fields_of(reading, WINDOW),

@@ -2,7 +2,7 @@
 
 One document for each model, window and start, and nothing for a window in which nothing was counted:
 
-    _id  <namespace>/<service>/<predictor>/<model>[@<version>]/<segment>/<window>/<start>
+    _id  <namespace>/<service>/<predictor>/<model>[@<version>]/[<segment>=<value>]/<window>/<start>
     {"identity": "…/…/…/…@…", "model_namespace", "model_service", "predictor", "model", "model_version", "segment": "",
      "window": "5m", "start": "2026-11-21T07:00:00Z", "end": "2026-11-21T07:05:00Z", "task",
      "exchanges": {"request", "response", "feedback"}, "mismatched",
@@ -12,7 +12,8 @@ One document for each model, window and start, and nothing for a window in which
      "confusion": [{"actual", "predicted", "rows"}, …], "rewards", "reward_points"}
 
 Counts and names are those of the Prometheus series; a score that is undefined is null. `classes` are those that occur
-in the window; for a binary model the positive one alone, under the name "", whose scores are those of the whole.
+in the window; for a binary model the positive one alone, under the name "", whose scores are those of the whole. A
+document of a segment has "value" besides; there is one for each value that is shown.
 
 A window is the union of its panes, so it can be stated while all of them are kept: windows of whole coarse panes as
 long as these, smaller ones for two hours (120 fine panes). Once the first of them goes, the document stays as it is.
@@ -25,6 +26,7 @@ from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 from app.core.clock import format_time
+from app.core.counts.accounts import Account
 from app.core.counts.panes import COARSE, COARSE_PANES, FINE, FINE_KEPT, PaneClock, Window
 from app.core.events import Identity, identity_fields
 from app.core.measures.catalogue import MEASURES
@@ -35,6 +37,7 @@ from app.core.measures.readings import Readings
 from app.core.outputs.report import fields_of
 from app.core.scores.catalogue import scores_of
 from app.core.scores.score import Score
+from app.core.segments import slice_of
 
 INDEX: Final = "tally-windows"
 #: What Elasticsearch takes as an id, in bytes.
@@ -57,6 +60,7 @@ MAPPINGS: Final[dict[str, Any]] = {
         "identity": _KEYWORD,
         **dict.fromkeys(identity_fields(Identity("", "", "", "", "")), _KEYWORD),
         "segment": _KEYWORD,
+        "value": _KEYWORD,
         "window": _KEYWORD,
         "start": {"type": "date"},
         "end": {"type": "date"},
@@ -86,11 +90,14 @@ _MOST_LAST: Final = 20_000
 
 
 class Slot(NamedTuple):
-    """Which document: of which model, of which window, and the number of that window counted from 1970."""
+    """Which document: of which model, of which window, and the number of that window counted from 1970; and of which
+    segment and value of it, if it is not of the whole.
+    """
 
     identity: Identity
     window: Window
     number: int
+    segment: tuple[str, str] | None = None
 
     @property
     def start(self) -> int:
@@ -118,6 +125,8 @@ class WindowDocuments:
         self._due: dict[Slot, None] = {}
         self._last: dict[Slot, WindowDocument] = {}  # as they were when they could last be stated
         self._natures: dict[Identity, Nature] = {}
+        #: Of each model how its segments are shown, by those of its accounts.
+        self._segments: dict[Identity, dict[str, tuple[str, str]]] = {}
         #: Of each window its level, and how many panes it has.
         self._shapes: dict[Window, tuple[str, int]] = {}
         #: How many documents were not written before there were too many of them.
@@ -137,13 +146,17 @@ class WindowDocuments:
         touched = self._view.take_touched()
         for account in {place[0] for place in touched if not place[0].segment}:
             if isinstance(account.subject, Identity) and self._changed_nature(account.subject):
-                touched.update((account, *place) for place in self._view.counted_panes(account))
+                for own in ("", *self._segments.get(account.subject, ())):
+                    touched.update(self._places_of(account.subject, own))
+        before = self._note_segments(touched)
         for account, level, pane in touched:
-            if not isinstance(account.subject, Identity) or account.segment:
-                continue  # pairs and segments have no documents
-            for window, (own_level, panes) in self._shapes.items():
-                if level == own_level:
-                    self._due[Slot(account.subject, window, pane // panes)] = None
+            identity, own = account
+            if isinstance(identity, Identity):  # pairs have no documents
+                if not own:
+                    self._note_due(identity, None, level, pane)
+                for shown in (before.get(identity), self._segments.get(identity)):
+                    if shown is not None and own in shown:
+                        self._note_due(identity, shown[own], level, pane)
         for slot in [slot for slot in self._due if self._is_closing(slot, now)]:
             whole = self._is_whole(slot, now)
             if writing and whole:
@@ -155,6 +168,29 @@ class WindowDocuments:
         while len(self._last) > _MOST_LAST:
             del self._last[next(iter(self._last))]
             self.dropped += 1
+
+    def _note_segments(self, touched: set[tuple[Account, str, int]]) -> dict[Identity, dict[str, tuple[str, str]]]:
+        """Find how segments are shown where any has changed. What is shown otherwise than before is touched as a whole.
+
+        Returns how they were shown: documents by which that was said are to be written, too.
+        """
+        found = {}
+        for identity in {account.subject for account, _, _ in touched if account.segment}:
+            if isinstance(identity, Identity):
+                before, shown = self._segments.get(identity, {}), self._readings.segments(identity)
+                for own in [own for own in before.keys() | shown.keys() if before.get(own) != shown.get(own)]:
+                    touched.update(self._places_of(identity, own))
+                found[identity], self._segments[identity] = before, shown
+        return found
+
+    def _places_of(self, identity: Identity, segment: str) -> list[tuple[Account, str, int]]:
+        account = Account(identity, segment)
+        return [(account, level, pane) for level, pane in self._view.counted_panes(account)]
+
+    def _note_due(self, identity: Identity, segment: tuple[str, str] | None, level: str, pane: int) -> None:
+        for window, (own_level, panes) in self._shapes.items():
+            if level == own_level:
+                self._due[Slot(identity, window, pane // panes, segment)] = None
 
     def take(self, now: float, most: int) -> list[WindowDocument]:
         """Some of the documents that have changed. They count as written: whoever cannot write them puts them back."""
@@ -211,21 +247,33 @@ class WindowDocuments:
         return not self._clock.retired(level, panes[0], now + self._length(level) / 4)
 
     def _document(self, slot: Slot) -> WindowDocument:
-        reading = self._readings.of_panes(slot.identity, *self._panes_of(slot))
+        reading = self._readings.of_panes(slot.identity, *self._panes_of(slot), slot.segment)
         return WindowDocument(slot, document_id(slot), None if reading is None else _body(slot, reading))
 
 
 def document_id(slot: Slot) -> str:
-    """`<identity>/<segment>/<window>/<start>`; `/`, `@` and `%` within a name are written %2F, %40 and %25.
+    """`<identity>/<segment>/<window>/<start>`, where the segment is empty for the whole model, else `<name>=<value>`;
+    `/`, `@` and `%` within a name are written %2F, %40 and %25.
 
     The id of an identity that is too long for that has a digest in its place.
     """
-    *leg, version = (word.replace("%", "%25").replace("/", "%2F").replace("@", "%40") for word in slot.identity)
+    *leg, version = map(_escaped, slot.identity)
     name = "/".join(leg) + (f"@{version}" if version else "")
-    rest = f"//{slot.window.name}/{_moment(slot.start)}"
+    segment = "" if slot.segment is None else _escaped(slice_of(*slot.segment))
+    rest = f"/{segment}/{slot.window.name}/{_moment(slot.start)}"
     if len((name + rest).encode(errors="replace")) > _LONGEST_ID:
-        name = blake2b(name.encode(errors="replace"), digest_size=16).hexdigest()
+        name = _digest(name)
+    if len((name + rest).encode(errors="replace")) > _LONGEST_ID:
+        rest = rest.replace(segment, _digest(segment), 1)
     return name + rest
+
+
+def _escaped(word: str) -> str:
+    return word.replace("%", "%25").replace("/", "%2F").replace("@", "%40")
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
 
 
 def _moment(seconds: int) -> str:
@@ -237,7 +285,8 @@ def _body(slot: Slot, reading: Reading) -> dict[str, Any]:
     return {
         "identity": str(slot.identity),
         **identity_fields(slot.identity),
-        "segment": "",
+        "segment": slot.segment[0] if slot.segment is not None else "",
+        **({"value": slot.segment[1]} if slot.segment is not None else {}),
         "window": slot.window.name,
         "start": _moment(slot.start),
         "end": _moment(slot.start + slot.window.seconds),

@@ -70,7 +70,7 @@ class BodyReader:
             try:
                 body = self._decode(value)
                 rows = _at(body, self._rows) if self._features else None
-                if rows is None or type(rows) is list:
+                if not self._features or type(rows) is list:
                     whole: list[Any] = [None] * self._count
                     for above, own in self._found:
                         holder = _at(body, above)

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 #: Of several templates for an index that of the highest priority holds; two of one priority are refused.
 PRIORITY: Final = 200
 #: Of the templates below. A template of a lower version, or none, is replaced when a worker starts.
-TEMPLATE_VERSION: Final = 2
+TEMPLATE_VERSION: Final = 3
 
 #: Kept, and never read by Elasticsearch: of any shape, with any keys.
 _AS_IT_IS: Final = {"type": "object", "enabled": False}
@@ -76,7 +76,12 @@ _PREDICTION: Final = {
         data=_object(is_outlier=_NUMBER, instance_score=_NUMBER, feature_score=_AS_IT_IS),
     ),
     "verdict": _object(
-        predicted=_WORD, label=_WORD, correct={"type": "boolean"}, reward=_NUMBER, delay_seconds=_NUMBER
+        predicted=_WORD,
+        label=_WORD,
+        correct={"type": "boolean"},
+        reward=_NUMBER,
+        delay_seconds=_NUMBER,
+        segments={"type": "flattened"},
     ),
 }
 _DRIFT: Final = {

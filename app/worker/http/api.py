@@ -108,8 +108,8 @@ class Api:
             await self._exposition.refresh(running.lane.now())
         exports, models = running.exporting.exports(), self._exposition.text
         running.notes.note("TALLY_MAX_SERIES", models.trouble if exports else None)
-        folded, dropped = (models.folded_classes, models.dropped_series) if exports else (0, 0)
-        of_worker = prometheus.worker_text(running.numbers(folded, dropped))
+        dropped = (models.folded_classes, models.dropped_series, models.folded_values) if exports else (0, 0, 0)
+        of_worker = prometheus.worker_text(running.numbers(*dropped))
         of_models = models.chunks() if exports else ()
         of_port = prometheus.http_text(self.requests.numbers())
         of_process = prometheus.process_text()

@@ -24,11 +24,12 @@ class History:
     """A ledger, and the documents of what it has written; times are seconds after `START`, 07:00."""
 
     def __init__(
-        self, *rules: Rules, windows: tuple[Window, ...] = WINDOWS, partitions: int = 1, clock: PaneClock | None = None
-    ) -> None:
+        self, *rules: Rules, windows: tuple[Window, ...] = WINDOWS, partitions: int = 1, clock: PaneClock | None = None,
+        most_values: int = 50,
+    ) -> None:  # fmt: skip
         self.ledger = Ledger(*rules, windows=windows, partitions=partitions, clock=clock)
         self.view = View(PaneClock(), windows)
-        self.documents = WindowDocuments(Readings(self.view, Rulebook(rules), 200), PaneClock())
+        self.documents = WindowDocuments(Readings(self.view, Rulebook(rules), 200, most_values), PaneClock())
         self._seen: list[dict[bytes, bytes]] = [{} for _ in range(partitions)]
 
     def tell(self, *records: Record, now: float = 0, most: int = 10_000) -> list[WindowDocument]:
@@ -401,6 +402,6 @@ def test_no_id_is_longer_than_elasticsearch_takes() -> None:
 def test_the_mappings_know_every_field() -> None:
     body = bodies(History().tell(a_response(1), a_feedback(1)))["5m/07:00:00Z"]
     properties = MAPPINGS["properties"]
-    assert body.keys() == properties.keys()
+    assert body.keys() | {"value"} == properties.keys()  # which documents of segments have besides
     for name in ("rows", "exchanges"):
         assert body[name].keys() == properties[name]["properties"].keys()

@@ -28,6 +28,7 @@ class Row(msgspec.Struct, gc=False):
     predicted: Any = None
     label: Any = None
     correct: bool | None = None
+    segments: dict[str, str] | None = None  # its value in each segment of its model
 
 
 class Answer(msgspec.Struct, gc=False):
