@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from app.core.counts.panes import TOTAL
 from app.core.events import Identity, identity_fields
 from app.core.measures.confusion import CONFUSION
-from app.core.measures.measure import OF_CLASS, OF_MODEL, OF_SEGMENT, RANKS, Family, Histogram, Sample
+from app.core.measures.measure import OF_CLASS, OF_MODEL, RANKS, Family, Histogram, Sample
 from app.core.measures.reading import Reading
 from app.core.outputs.comparisons import quantities
 from app.core.outputs.http_series import HTTP, HttpNumbers
@@ -25,6 +25,8 @@ from app.core.outputs.series import (
     COUNTS,
     ERROR,
     ERROR_SAMPLES,
+    FAIRNESS,
+    FAIRNESS_SAMPLES,
     FIRST_SEEN,
     INFO,
     OTHERS,
@@ -57,7 +59,7 @@ _OPTIONAL: Final = frozenset(
     series.name
     for series in (
         *(*SELDON, SCORE_LIMIT, SCORE_LOW, SCORE_HIGH, ERROR, ERROR_SAMPLES, COMPARISON),
-        *(SEGMENT_SCORE, SEGMENT_SCORE_SAMPLES, SEGMENT_ROWS),
+        *(SEGMENT_SCORE, SEGMENT_SCORE_SAMPLES, SEGMENT_ROWS, FAIRNESS, FAIRNESS_SAMPLES),
     )
 )
 
@@ -340,8 +342,8 @@ class ModelText:
                 assert isinstance(histogram, Histogram)
                 lines.add_histogram(name, _labels(family.labels, labels), histogram)
         lines.add_comparisons(compared)
-        for series, columns, values in segment_columns(readings):
-            lines.add(series.name, series.labels, columns, values, OF_SEGMENT)
+        for series, columns, values, rank in segment_columns(readings, rules):
+            lines.add(series.name, series.labels, columns, values, rank)
         lines.add(INFO.name, INFO.labels, [[total.nature.task]], [1])
         lines.add(FIRST_SEEN.name, (), (), [first_seen])
         for series, columns, values in seldon_samples(identity, total) if self._with_seldon else ():

@@ -10,10 +10,11 @@ shown. The rest counts as one class. Whether two of the rest were right about ea
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from heapq import nsmallest
 from itertools import chain
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 import orjson
@@ -75,6 +76,9 @@ class ConfusionReading(NamedTuple):
     dropped_classes: int = 0  # how many the rest stands for
     odd: int = 0  # labelled rows of another nature than the model's
     as_classes: Confusion | None = None  # of a model that measures: rows judged, whose numbers are texts here
+    unlabelled: Mapping[str, int] = MappingProxyType(
+        {}
+    )  # predicted class → rows without label, where there are classes
 
 
 @lru_cache(maxsize=4096)
@@ -284,7 +288,8 @@ class ConfusionMeasure(Measure[ConfusionReading]):
         confusion: Confusion = {
             (actual[row], column): amount for (row, column), amount in cells.items() if amount and row in actual
         }
-        unlabelled = sum(cells[cell] for cell in cells if cell[0] == UNLABELLED) + cells.get(UNMEASURED, 0)
+        as_class = {column: amount for (row, column), amount in cells.items() if row == UNLABELLED and amount}
+        unlabelled = sum(as_class.values()) + cells.get(UNMEASURED, 0)
         judged = sum(confusion.values())
         failed, measured = cells.get(FAILED, 0), cells.get(MEASURED, 0)
         if nature.task == "regression":
@@ -310,7 +315,9 @@ class ConfusionMeasure(Measure[ConfusionReading]):
             absent = Outcomes(tn=judged)
             outcomes = {name: occurring.get(name, absent) for name in classes}
         rows |= {"failed": failed}
-        return ConfusionReading(rows, judged, confusion, classes, outcomes, occurring, nature.rest, measured)
+        return ConfusionReading(
+            rows, judged, confusion, classes, outcomes, occurring, nature.rest, measured, unlabelled=as_class
+        )
 
 
 CONFUSION: Final = ConfusionMeasure()

@@ -197,12 +197,23 @@ class Readings:
         self, identity: Identity, level: str, panes: range, segment: tuple[str, str] | None = None
     ) -> Reading | None:
         """What some panes of a model say together, or those of a value of a segment; None where nothing is counted in
-        them.
+        them. Of the whole model it has the segment over which fairness is asked for.
         """
-        owns = [""] if segment is None else [own for own, shown in self.segments(identity).items() if shown == segment]
+        rule = self.rulebook.of(identity.leg).fairness
+        values = self.segments(identity) if segment is not None or rule is not None else {}
+        owns = [""] if segment is None else [own for own, shown in values.items() if shown == segment]
         sums = _together(self.view.panes(Account(identity, own), level, panes) for own in owns)
         nature = self.nature(identity) if sums else None
-        return None if nature is None else read(sums, nature)
+        if nature is None:
+            return None
+        reading = read(sums, nature)
+        if segment is not None or rule is None:
+            return reading
+        by_value: dict[tuple[str, str], list[Sums]] = {}
+        for own, shown in values.items():
+            if shown[0] == rule.attribute:
+                by_value.setdefault(shown, []).append(self.view.panes(Account(identity, own), level, panes))
+        return reading._replace(segments={shown: read(_together(some), nature) for shown, some in by_value.items()})
 
     def _nature(self, identity: Identity, total: Sums) -> Nature:
         return nature_of(total.get(CONFUSION.name, {}), self.rulebook.of(identity.leg), self._most_classes)

@@ -70,6 +70,15 @@ SEGMENT_ROWS: Final = Series(
     "Rows answered in one value of a segment, by verdict.",
     ("segment", "value", "verdict", "window"),
 )
+FAIRNESS: Final = Series(
+    "tally_fairness",
+    "gauge",
+    "How those of a value of a segment (all but the privileged: value empty) fare beside the privileged one.",
+    ("attribute", "value", "measure", "window"),
+)
+FAIRNESS_SAMPLES: Final = Series(
+    "tally_fairness_samples", "gauge", "Rows that the measure rests on, those of the smaller group.", FAIRNESS.labels
+)
 INFO: Final = Series("tally_model_info", "gauge", "Always 1; says what task the model is judged as.", ("task",))
 FIRST_SEEN: Final = Series(
     "tally_model_first_seen_timestamp_seconds",
@@ -91,6 +100,8 @@ OTHERS: Final = (
     SEGMENT_SCORE,
     SEGMENT_SCORE_SAMPLES,
     SEGMENT_ROWS,
+    FAIRNESS,
+    FAIRNESS_SAMPLES,
     INFO,
     FIRST_SEEN,
 )

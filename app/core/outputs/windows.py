@@ -13,7 +13,8 @@ One document for each model, window and start, and nothing for a window in which
 
 Counts and names are those of the Prometheus series; a score that is undefined is null. `classes` are those that occur
 in the window; for a binary model the positive one alone, under the name "", whose scores are those of the whole. A
-document of a segment has "value" besides; there is one for each value that is shown.
+document of a segment has "value" besides; there is one for each value that is shown. Where fairness is asked for, those
+of the whole have "fairness": [{"attribute", "value", "scores", "score_samples"}, …], that of all others together first.
 
 A window is the union of its panes, so it can be stated while all of them are kept: windows of whole coarse panes as
 long as these, smaller ones for two hours (120 fine panes). Once the first of them goes, the document stays as it is.
@@ -34,7 +35,8 @@ from app.core.measures.confusion import CONFUSION
 from app.core.measures.measure import DOCUMENT
 from app.core.measures.reading import Nature, Reading
 from app.core.measures.readings import Readings
-from app.core.outputs.report import fields_of
+from app.core.outputs.report import fairness_fields, fields_of
+from app.core.rules import Rules
 from app.core.scores.catalogue import scores_of
 from app.core.scores.score import Score
 from app.core.segments import slice_of
@@ -73,6 +75,16 @@ MAPPINGS: Final[dict[str, Any]] = {
         },
         "scores": _SCORES,
         "score_samples": _SCORES,
+        "fairness": {
+            "type": "nested",
+            "dynamic": False,
+            "properties": {
+                "attribute": _KEYWORD,
+                "value": _KEYWORD,
+                "scores": _SCORES,
+                "score_samples": _SCORES,
+            },
+        },
         "classes": {
             "type": "nested",
             "dynamic": False,
@@ -157,6 +169,8 @@ class WindowDocuments:
                 for shown in (before.get(identity), self._segments.get(identity)):
                     if shown is not None and own in shown:
                         self._note_due(identity, shown[own], level, pane)
+                        if self._readings.rulebook.of(identity.leg).fairness is not None:
+                            self._note_due(identity, None, level, pane)  # which says how values fare
         for slot in [slot for slot in self._due if self._is_closing(slot, now)]:
             whole = self._is_whole(slot, now)
             if writing and whole:
@@ -248,7 +262,8 @@ class WindowDocuments:
 
     def _document(self, slot: Slot) -> WindowDocument:
         reading = self._readings.of_panes(slot.identity, *self._panes_of(slot), slot.segment)
-        return WindowDocument(slot, document_id(slot), None if reading is None else _body(slot, reading))
+        rules = self._readings.rulebook.of(slot.identity.leg)
+        return WindowDocument(slot, document_id(slot), None if reading is None else _body(slot, reading, rules))
 
 
 def document_id(slot: Slot) -> str:
@@ -280,7 +295,7 @@ def _moment(seconds: int) -> str:
     return format_time(seconds * 1_000_000).replace(".000000", "")
 
 
-def _body(slot: Slot, reading: Reading) -> dict[str, Any]:
+def _body(slot: Slot, reading: Reading, rules: Rules) -> dict[str, Any]:
     scores = scores_of(reading)
     return {
         "identity": str(slot.identity),
@@ -293,6 +308,7 @@ def _body(slot: Slot, reading: Reading) -> dict[str, Any]:
         "task": reading.nature.task,
         **fields_of(reading, DOCUMENT),
         **_scores(score for score in scores if not score.of_class),
+        **(fairness_fields(reading, rules) if slot.segment is None else {}),
         "classes": [
             {"class": name, "tp": one.tp, "fp": one.fp, "fn": one.fn, "tn": one.tn}
             | (_scores(score for score in scores if score.of_class == name) if name else {})

@@ -402,6 +402,6 @@ def test_no_id_is_longer_than_elasticsearch_takes() -> None:
 def test_the_mappings_know_every_field() -> None:
     body = bodies(History().tell(a_response(1), a_feedback(1)))["5m/07:00:00Z"]
     properties = MAPPINGS["properties"]
-    assert body.keys() | {"value"} == properties.keys()  # which documents of segments have besides
+    assert body.keys() | {"value", "fairness"} == properties.keys()  # which documents of segments have besides
     for name in ("rows", "exchanges"):
         assert body[name].keys() == properties[name]["properties"].keys()
