@@ -1,4 +1,4 @@
-"""The series of segments of one model: the values of each label, and their own."""
+"""The lines of segments of one model: of each series and window the values of the labels, and their own."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -18,47 +18,46 @@ from app.core.rules import Rules
 from app.core.scores.catalogue import scored
 from app.core.scores.fairness import fairness_of
 
-#: A series, the values of each of its labels, its own values, its rank.
-Columns = tuple[Series, Sequence[Sequence[str]], Sequence[Any], int]
+#: A series, its labels but the last, which is the window; of each line their values, and its own; its rank, the window.
+Part = tuple[Series, tuple[str, ...], Sequence[tuple[str, ...]], Sequence[Any], int, str]
 
 
-def segment_columns(readings: Mapping[str, Reading], rules: Rules) -> Iterator[Columns]:
+def segment_lines(readings: Mapping[str, Reading], rules: Rules) -> Iterator[Part]:
     """All that is shown of the segments in some readings by "total" and window; nothing where there are none."""
-    yield from _fairness(readings, rules)
-    scores = [
-        (segment, value, formula.name, of_class, window, score, rows)
-        for window, reading in readings.items()
-        for (segment, value), own in reading.segments.items()
-        for formula, found in scored(own)
-        for of_class, score, rows in found
-    ]
-    if scores:
-        *labels, values, samples = zip(*scores, strict=True)
-        yield SEGMENT_SCORE, labels, values, OF_SEGMENT
-        yield SEGMENT_SCORE_SAMPLES, labels, samples, OF_SEGMENT
-    rows_of = [
-        (segment, value, verdict, window, amount)
-        for window, reading in readings.items()
-        if not reading.by_labels
-        for (segment, value), own in reading.segments.items()
-        for verdict, amount in CONFUSION.of(own).rows.items()
-    ]
-    if rows_of:
-        *labels, amounts = zip(*rows_of, strict=True)
-        yield SEGMENT_ROWS, labels, amounts, OF_SEGMENT
-
-
-def _fairness(readings: Mapping[str, Reading], rules: Rules) -> Iterator[Columns]:
-    """What is of all others together is of the whole model."""
-    if rules.fairness is None:
-        return
-    of_rank: dict[int, list[Any]] = {OF_MODEL: [], OF_SEGMENT: []}
     for window, reading in readings.items():
-        for value, measure, score, samples in fairness_of(reading, rules.fairness):
-            found = of_rank[OF_SEGMENT if value else OF_MODEL]
-            found.append((rules.fairness.attribute, value, measure, window, score, samples))
-    for rank, found in of_rank.items():
-        if found:
-            *labels, scores, counts = zip(*found, strict=True)
-            yield FAIRNESS, labels, scores, rank
-            yield FAIRNESS_SAMPLES, labels, counts, rank
+        if reading.segments:
+            scores = [
+                ((segment, value, formula.name, of_class), score, samples)
+                for (segment, value), own in reading.segments.items()
+                for formula, found in scored(own)
+                for of_class, score, samples in found
+            ]
+            yield from _scores((SEGMENT_SCORE, SEGMENT_SCORE_SAMPLES), scores, OF_SEGMENT, window)
+        if reading.segments and not reading.by_labels:
+            verdicts = [
+                ((segment, value, verdict), amount)
+                for (segment, value), own in reading.segments.items()
+                for verdict, amount in CONFUSION.of(own).rows.items()
+            ]
+            rows, amounts = zip(*verdicts, strict=True)
+            yield SEGMENT_ROWS, SEGMENT_ROWS.labels[:-1], rows, amounts, OF_SEGMENT, window
+        if rules.fairness is not None:
+            attribute = rules.fairness.attribute
+            treatments = fairness_of(reading, rules.fairness)
+            for rank in (OF_MODEL, OF_SEGMENT):  # what is of all others together is of the whole model
+                found = [
+                    ((attribute, value, measure), score, samples)
+                    for value, measure, score, samples in treatments
+                    if bool(value) == (rank == OF_SEGMENT)
+                ]
+                yield from _scores((FAIRNESS, FAIRNESS_SAMPLES), found, rank, window)
+
+
+def _scores(
+    of: tuple[Series, Series], lines: Sequence[tuple[tuple[str, ...], Any, Any]], rank: int, window: str
+) -> Iterator[Part]:
+    """Values, and the rows that they rest on."""
+    if lines:
+        rows, values, samples = zip(*lines, strict=True)
+        for series, column in zip(of, (values, samples), strict=True):
+            yield series, series.labels[:-1], rows, column, rank, window

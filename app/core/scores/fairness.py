@@ -71,7 +71,10 @@ def fairness_of(reading: Reading, rule: Fairness | None) -> list[Treatment]:
 
 def _group(reading: Reading, positive: str) -> Group:
     confusion = CONFUSION.of(reading)
-    known = confusion.occurring.get(positive, Outcomes(tn=confusion.judged))
+    known = Outcomes(tn=confusion.judged)
+    if positive in confusion.occurring.classes:
+        place = confusion.occurring.classes.index(positive)
+        known = Outcomes(*(column[place] for column in confusion.occurring[1:]))
     selected = known.tp + known.fp + confusion.unlabelled.get(positive, 0)
     rows = confusion.judged + sum(confusion.unlabelled.values())
     return Group(rows, selected, known.tp + known.fn, known.tp, known.fp + known.tn, known.fp)
