@@ -104,6 +104,7 @@ class ModelEntry(BaseModel):
     redact: list[str] = []
     segments: dict[str, Any] = {}
     fairness: FairnessEntry | None = None
+    probabilities: bool | None = None
     prediction_schema: SchemaEntry = SchemaEntry()
 
     @field_validator("limits")
@@ -177,6 +178,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "model_type": "must hold keys, each with its value",
     "dict_type": "must hold keys, each with its value",
     "float_type": "must be a number",
+    "bool_type": "must be true or false",
     "invalid_key": "unknown, and no text",
 }
 _SHOWN: Final = 100

@@ -8,7 +8,7 @@ import msgspec
 POSITION_KEY: Final = b"\0mark"
 #: The version of what the changelogs hold: of exchanges, numbers, rows and the position. Raise it with any change.
 FORMAT: Final = 5
-#: The oldest that can still be read: it lacks fields at the end, and tables of numbers, that came later.
+#: The oldest version that is still read: what it has written is there as it was, and goes on by what holds now.
 OLDEST: Final = 4
 
 

@@ -33,20 +33,20 @@ class Evidence(msgspec.Struct, gc=False, kw_only=True):
     feedback: bool = False  # a feedback is counted to it
     classes: tuple[str, ...] = ()  # that the answer's vectors or names have fixed
     marks: Sequence[Mark] = ()  # what it has predicted, by row
-    scores: bytes | None = None  # the winning entry of each row's vector, little-endian 32-bit floats
+    probabilities: bytes | None = (
+        None  # of each row's classes, little-endian 64-bit floats; None where it has no vectors
+    )
     labels: Sequence[Mark] | None = None  # what is right, by row; None where no feedback says it
     mismatched: bool = False  # there are labels for other rows than it has
     delay: int | None = None  # µs from the answer to its newest label; None where it has none
     reward: int | None = None  # in units of 1e-9
 
     def part(self, rows: Sequence[int]) -> "Evidence":
-        """That of some rows alone, without what is known of the answer as a whole."""
-        scores = self.scores
+        """The marks and labels of some rows alone."""
         return Evidence(
             rules=self.rules,
             classes=self.classes,
             marks=[self.marks[row] for row in rows],
-            scores=None if scores is None else b"".join(scores[4 * row : 4 * row + 4] for row in rows),
             labels=None if self.labels is None else [self.labels[row] for row in rows],
         )
 
@@ -128,7 +128,7 @@ class Measure(Protocol[Read]):
         """What an answer adds besides: sums and bins, found out for every answer.
 
         Always whole numbers, so that order, merge and retraction cannot show. Whether there are any depends on what
-        `counts` depends on, and on there being scores.
+        `counts` depends on, and on there being probabilities.
         """
         return ()
 

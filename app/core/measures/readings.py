@@ -53,6 +53,16 @@ class ModelSums(NamedTuple):
         return sum(len(cells) for of in windows for sums in of.values() for cells in sums.values())
 
 
+def clock_and_segment(own: str) -> tuple[str, str]:
+    """What an account's segment begins with by the time of labels ("" by that of predictions), and the rest of it."""
+    return (BY_LABELS, own.removeprefix(BY_LABELS)) if own.startswith(BY_LABELS) else ("", own)
+
+
+def _shown_as(own: str, values: Mapping[str, tuple[str, str]]) -> list[str]:
+    """The segments of a model's accounts that are shown as one; the whole is shown as itself."""
+    return [one for one, shown in values.items() if slice_of(*shown) == own] if own else [""]
+
+
 def _copies(windows: Mapping[str, Sums]) -> dict[str, Sums]:
     return {name: {measure: dict(cells) for measure, cells in sums.items()} for name, sums in windows.items()}
 
@@ -193,27 +203,35 @@ class Readings:
         total = self.view.total(Account(identity))
         return self._nature(identity, total) if is_shown(total) else None
 
-    def of_panes(
-        self, identity: Identity, level: str, panes: range, segment: tuple[str, str] | None = None
-    ) -> Reading | None:
-        """What some panes of a model say together, or those of a value of a segment; None where nothing is counted in
-        them. Of the whole model it has the segment over which fairness is asked for.
+    def of_panes(self, account: Account, level: str, panes: range) -> Reading | None:
+        """What some panes of a model say together, as a whole or in a value of a segment that is shown, by either
+        clock; None where nothing is counted in them. Of the whole it has the segment over which fairness is asked for.
         """
+        identity, own = account
+        assert isinstance(identity, Identity)
+        clock, own = clock_and_segment(own)
         rule = self.rulebook.of(identity.leg).fairness
-        values = self.segments(identity) if segment is not None or rule is not None else {}
-        owns = [""] if segment is None else [own for own, shown in values.items() if shown == segment]
-        sums = _together(self.view.panes(Account(identity, own), level, panes) for own in owns)
+        values = self.segments(identity) if own or rule is not None else {}
+        sums = self._of_panes(identity, [clock + one for one in _shown_as(own, values)], level, panes)
         nature = self.nature(identity) if sums else None
         if nature is None:
             return None
-        reading = read(sums, nature)
-        if segment is not None or rule is None:
+        reading = read(sums, nature, by_labels=bool(clock))
+        if own or rule is None:
             return reading
-        by_value: dict[tuple[str, str], list[Sums]] = {}
-        for own, shown in values.items():
-            if shown[0] == rule.attribute:
-                by_value.setdefault(shown, []).append(self.view.panes(Account(identity, own), level, panes))
-        return reading._replace(segments={shown: read(_together(some), nature) for shown, some in by_value.items()})
+        segments = {}
+        for shown in {shown for shown in values.values() if shown[0] == rule.attribute}:
+            owns = [clock + one for one in _shown_as(slice_of(*shown), values)]
+            segments[shown] = read(self._of_panes(identity, owns, level, panes), nature, by_labels=bool(clock))
+        return reading._replace(segments=dict(sorted(segments.items())))
+
+    def _of_panes(self, identity: Identity, segments: Iterable[str], level: str, panes: range) -> Sums:
+        return _together(self.view.panes(Account(identity, segment), level, panes) for segment in segments)
+
+    def pair_of_panes(self, account: Account, level: str, panes: range) -> PairedReading | None:
+        """What some panes of a pair's account say together; None where nothing is counted in them."""
+        sums = self.view.panes(account, level, panes)
+        return read_pair(sums.get(PAIRED, {})) if sums else None
 
     def _nature(self, identity: Identity, total: Sums) -> Nature:
         return nature_of(total.get(CONFUSION.name, {}), self.rulebook.of(identity.leg), self._most_classes)

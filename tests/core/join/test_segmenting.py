@@ -19,6 +19,7 @@ from app.core.limits import Limits
 from app.core.measures.confusion import CONFUSION
 from app.core.measures.errors import ERRORS
 from app.core.measures.exchanges import EXCHANGES
+from app.core.measures.probabilities import PROBABILITIES
 from app.core.measures.reading import Reading
 from app.core.measures.rewards import REWARDS
 from app.core.rules import Rules
@@ -249,6 +250,23 @@ def test_measurements_have_their_errors_by_row() -> None:
     assert {value: (one.rows, one.absolute / 2**80) for value, one in errors.items()} == {
         "<30": (1, 0.25), "30-50": (2, 2.25), "(several)": (0, 0.0),
     }  # fmt: skip
+
+
+def test_probabilities_of_rows_are_those_of_the_whole_told_apart_and_follow_another_answer() -> None:
+    rules = (Rules(segments=(AGE, COUNTRY)),)
+    vectors = ([0.75, 0.25], [0.5, 0.5], [0.125, 0.875])
+    other = ([0.25, 0.75], [0.5, 0.5], [0.125, 0.875])
+    records = [a_request(BATCH), a_response(*vectors, at=1), a_feedback([0, 0, 1], at=2), a_response(*other, at=3)]
+    ((_, readings),) = tell(*records, rules=rules).readings().of_models(START)
+    whole = PROBABILITIES.of(readings["total"])
+    assert whole.rows == 3
+    by_value = {own: PROBABILITIES.of(reading) for own, reading in readings["total"].segments.items()}
+    assert by_value["country", "(missing)"] == whole
+    assert {value: of.rows for (segment, value), of in by_value.items() if segment == "age"} == {
+        "<30": 1, "30-50": 2, "(several)": 0,
+    }  # fmt: skip
+    assert sum(of.brier for (segment, _), of in by_value.items() if segment == "age") == whole.brier
+    assert sum(of.log_loss for (segment, _), of in by_value.items() if segment == "age") == whole.log_loss
 
 
 def test_more_rows_than_can_be_kept_have_no_values() -> None:

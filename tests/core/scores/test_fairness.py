@@ -190,12 +190,12 @@ def test_all_outputs_say_it() -> None:
 def test_documents_of_windows_say_it_and_change_with_the_values_alone() -> None:
     history = History(RULES)
     first = history.tell(*a_row(0, ("male", 1, 1)), *a_row(1, ("female", 0, 1)))
-    whole = {document.id: document.body for document in first}["ns/svc/default/m//5m/2026-11-21T07:00:00Z"]
+    whole = {document.place[1]: document.body for document in first}["ns/svc/default/m//5m/2026-11-21T07:00:00Z"]
     assert whole is not None
     assert whole["fairness"][0]["scores"]["statistical_parity_difference"] == -1.0
     sex = {"data": {"ndarray": [0]}, "meta": {"tags": {"sex": "male"}}}
     again = history.tell(a_response(body=sex, puid="p1", at=1))  # the same row, of another value
-    whole = {document.id: document.body for document in again}["ns/svc/default/m//5m/2026-11-21T07:00:00Z"]
+    whole = {document.place[1]: document.body for document in again}["ns/svc/default/m//5m/2026-11-21T07:00:00Z"]
     assert whole is not None
     assert whole["fairness"] == [
         {

@@ -28,6 +28,8 @@ class Row(msgspec.Struct, gc=False):
     predicted: Any = None
     label: Any = None
     correct: bool | None = None
+    probability: float | None = None  # of the class that is predicted
+    error: float | None = None
     segments: dict[str, str] | None = None  # its value in each segment of its model
 
 
