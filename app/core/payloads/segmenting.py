@@ -69,17 +69,23 @@ class BodyReader:
         if self._decode is not None:
             try:
                 body = self._decode(value)
-                rows = _at(body, self._rows) if self._features else None
-                if not self._features or type(rows) is list:
-                    whole: list[Any] = [None] * self._count
-                    for above, own in self._found:
-                        holder = _at(body, above)
-                        if holder is not None:
-                            for place, name in own:
-                                whole[place] = getattr(holder, name)
-                    if rows is None and not self._routes:
-                        return whole, ()
-                    return self._said(whole, rows, _at(body, self._names) if self._features else None)
+                whole: list[Any] = [None] * self._count
+                for above, own in self._found:
+                    holder = _at(body, above)
+                    if holder is not None:
+                        for place, name in own:
+                            whole[place] = getattr(holder, name)
+                if not self._features:
+                    return self._said(whole, None, None) if self._routes else (whole, ())
+                rows, names = _at(body, self._rows), _at(body, self._names)
+                if type(rows) is list:
+                    row = rows[0] if len(rows) == 1 else None
+                    if type(row) is not list or type(names) is not list or len(row) != len(names):
+                        return self._said(whole, rows, names)
+                    for place, feature in self._features:  # one row of named columns: nearly all are so
+                        if feature in names:
+                            whole[place] = row[names.index(feature)]
+                    return self._said(whole, None, None) if self._routes else (whole, ())
             except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
                 pass
         return self.of_body(body_of(value, self._kind, self._largest))
