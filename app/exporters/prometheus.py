@@ -37,8 +37,8 @@ from app.core.outputs.series import (
     seldon_samples,
 )
 from app.core.outputs.worker_series import WORKER, Numbers, WorkerNumbers, WorkerSeries
-from app.core.rules import Rulebook
-from app.core.scores.catalogue import scored
+from app.core.rules import Rulebook, Rules
+from app.core.scores.catalogue import less_is_better, scored, scored_shares
 from app.core.scores.comparison import Comparison
 from app.core.scores.score import wilson
 from app.exporters.sharing import Shares, Sizes, shares
@@ -196,10 +196,11 @@ class _Lines:
             self.add(ERROR.name, ERROR.labels, of_errors, missed)
             self.add(ERROR_SAMPLES.name, ERROR.labels, of_errors, on_rows)
 
-    def add_limits(self, limits: Sequence[tuple[str, str, float]]) -> None:
-        """Add what scores should reach."""
-        if limits:
-            *labels, values = zip(*limits, strict=True)
+    def add_limits(self, rules: Rules) -> None:
+        """Add what scores should reach, or not exceed."""
+        if rules.limits:
+            names, classes, values = zip(*rules.limits, strict=True)
+            labels = (names, classes, ["upper" if less_is_better(name, rules) else "lower" for name in names])
             self.add(SCORE_LIMIT.name, SCORE_LIMIT.labels, labels, values)
 
     def add_intervals(self, readings: Mapping[str, Reading]) -> None:
@@ -208,8 +209,7 @@ class _Lines:
             found = [
                 (formula.name, name, window, *wilson(value, rows))
                 for window, reading in readings.items()
-                for formula, values in scored(reading)
-                if formula.share
+                for formula, values in scored_shares(reading)
                 for name, value, rows in values
                 if bool(name) == of_class and value is not None
             ]
@@ -318,7 +318,7 @@ class ModelText:
             lines.add_family(name, family, {window: measure.of(reading) for window, reading in shown})
         rules = self._rulebook.of(identity.leg)
         lines.add_scores(readings)
-        lines.add_limits(rules.limits)
+        lines.add_limits(rules)
         if rules.intervals:
             lines.add_intervals(readings)
         for measure, family, name in self._histograms:

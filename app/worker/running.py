@@ -106,6 +106,7 @@ class Running:
             stats=lane.stats,
             folded_classes=folded_classes,
             dropped_series=dropped_series,
+            score_failures=dict(self.readings.rulebook.score_failures()),
             documents=documents.numbers() if documents is not None else None,
             intake=IntakeNumbers(intake.events, intake.lag(), intake.stalled()) if intake is not None else None,
             lag_events=lag_events,

@@ -68,10 +68,11 @@ class ConfusionReading(NamedTuple):
 
     rows: dict[str, int]  # verdict → rows
     judged: int  # rows of the confusion
-    confusion: Confusion  # (actual, predicted) → rows, without zeros
+    confusion: Confusion  # (actual, predicted) → rows, without zeros, of the classes that are shown and the rest
     classes: list[str]  # those that are shown in order, then the rest
     outcomes: dict[str, Outcomes]  # class → outcomes; "" (the positive class) for binary models
-    occurring: dict[str, Outcomes]  # of all classes that are told apart
+    told_apart: Confusion  # the same of all classes that are told apart, and the rest of them
+    occurring: dict[str, Outcomes]  # of these classes
     dropped_classes: int = 0  # how many the rest stands for
     odd: int = 0  # labelled rows of another nature than the model's
     as_classes: Confusion | None = None  # of a model that measures: rows judged, whose numbers are texts here
@@ -144,7 +145,7 @@ def nature_of(cells: Cells, rules: Rules, most_classes: int) -> Nature:
     if len(classes) > MOST_CLASSES:
         classes = frozenset(nsmallest(MOST_CLASSES, classes, key=class_rank))
     shown = tuple(sorted(classes, key=class_order)[:most_classes])
-    return Nature(task_of(cells, rules), classes, shown, len(known) - len(shown), positive)
+    return Nature(task_of(cells, rules), classes, shown, len(known) - len(shown), positive, rules.scores)
 
 
 def one_against_rest(confusion: Confusion, classes: Iterable[str]) -> dict[str, Outcomes]:
@@ -289,13 +290,14 @@ class ConfusionMeasure(Measure[ConfusionReading]):
         failed, measured = cells.get(FAILED, 0), cells.get(MEASURED, 0)
         if nature.task == "regression":
             rows = {"correct": 0, "incorrect": 0, "measured": measured + judged, "unlabelled": unlabelled}
-            return ConfusionReading(rows | {"failed": failed}, 0, {}, [], {}, {}, odd=judged, as_classes=confusion)
+            return ConfusionReading(rows | {"failed": failed}, 0, {}, [], {}, {}, {}, odd=judged, as_classes=confusion)
         correct = sum(amount for (truth, predicted), amount in confusion.items() if truth == predicted)
         rows = {"correct": correct, "incorrect": judged - correct, "measured": measured, "unlabelled": unlabelled}
         classes = [*nature.shown]
         if nature.rest:
             confusion = _folded(confusion, nature.classes, OTHER, ANOTHER)
         # Of all classes that are told apart, since two that are shown as one may be confused with each other.
+        told_apart = confusion
         occurring = one_against_rest(confusion, sorted(set(chain.from_iterable(confusion))))
         if nature.rest:
             # A class of the model may have just this name.
@@ -310,7 +312,9 @@ class ConfusionMeasure(Measure[ConfusionReading]):
             absent = Outcomes(tn=judged)
             outcomes = {name: occurring.get(name, absent) for name in classes}
         rows |= {"failed": failed}
-        return ConfusionReading(rows, judged, confusion, classes, outcomes, occurring, nature.rest, measured)
+        return ConfusionReading(
+            rows, judged, confusion, classes, outcomes, told_apart, occurring, nature.rest, measured
+        )
 
 
 CONFUSION: Final = ConfusionMeasure()

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from app.core.rules import Task
+from app.core.rules import OwnScore, Task
 
 
 class Nature(NamedTuple):
@@ -15,6 +15,7 @@ class Nature(NamedTuple):
     shown: tuple[str, ...] = ()  # those of them that are shown, in order
     rest: int = 0  # how many more are known, which are shown as one
     positive: str = "1"
+    own_scores: tuple[OwnScore, ...] = ()  # that the user has added
 
 
 class Reading(NamedTuple):

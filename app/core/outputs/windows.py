@@ -99,11 +99,21 @@ class Slot(NamedTuple):
 
 
 class WindowDocument(NamedTuple):
-    """One document as it is now; the body is None where nothing is counted in the window any more."""
+    """One document, of what is read of the window now: None where nothing is counted in it any more."""
 
     slot: Slot
     id: str
-    body: dict[str, Any] | None
+    reading: Reading | None
+
+    @property
+    def body(self) -> dict[str, Any] | None:
+        """What it says, made anew each time; None where it is to go."""
+        return None if self.reading is None else _body(self.slot, self.reading)
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether the body has scores that are the user's own code, which may take long."""
+        return self.reading is not None and any(own.function.runs_code for own in self.reading.nature.own_scores)
 
 
 class WindowDocuments:
@@ -212,7 +222,7 @@ class WindowDocuments:
 
     def _document(self, slot: Slot) -> WindowDocument:
         reading = self._readings.of_panes(slot.identity, *self._panes_of(slot))
-        return WindowDocument(slot, document_id(slot), None if reading is None else _body(slot, reading))
+        return WindowDocument(slot, document_id(slot), reading)
 
 
 def document_id(slot: Slot) -> str:

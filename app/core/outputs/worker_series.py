@@ -40,6 +40,7 @@ class WorkerNumbers:
     stats: Stats
     folded_classes: int  # of the models that this worker exports
     dropped_series: int  # of these models
+    score_failures: Mapping[str, int]  # by the name of a score that is the user's own code
     documents: DocumentNumbers | None
     intake: IntakeNumbers | None
     lag_events: Mapping[str, float]  # by canonical topic; NaN while that is not known
@@ -146,6 +147,11 @@ WORKER: tuple[WorkerSeries[WorkerNumbers], ...] = (
         "What a limit keeps from being exported, on the worker that exports the models: classes that are shown as "
         '"other" (TALLY_MAX_CLASSES), and series (TALLY_MAX_SERIES).',
         lambda worker: [(("classes",), worker.folded_classes), (("series",), worker.dropped_series)],
+    ),
+    WorkerSeries(
+        "tally_score_failures_total", "counter", ("score",),
+        "Times that a function of the YAML file's `scores:` gave no number: the score is NaN then.",
+        lambda worker: _each(worker.score_failures),
     ),
     WorkerSeries(
         "tally_documents_total", "counter", ("result",),

@@ -1,22 +1,39 @@
 """All scores, in the order in which they are shown, and what they give for a reading."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from app.core.measures.reading import Reading
+from app.core.rules import Rules
 from app.core.scores.classification import CLASSIFICATION
 from app.core.scores.feedback import FEEDBACK
+from app.core.scores.own import formula_of
 from app.core.scores.regression import REGRESSION
 from app.core.scores.score import Formula, Score, Value
 
 SCORES: Final[tuple[Formula, ...]] = (*FEEDBACK, *CLASSIFICATION, *REGRESSION)
 #: Those that say how much is missed: the less the better.
 MISSES: Final = frozenset(formula.name for formula in REGRESSION if formula.name != "r2")
+_SHARES: Final = tuple(formula for formula in SCORES if formula.share)
+
+
+def less_is_better(name: str, rules: Rules) -> bool:
+    """Whether a score is missed upwards."""
+    return name in MISSES or any(own.name == name and not own.greater_is_better for own in rules.scores)
 
 
 def scored(reading: Reading) -> Iterator[tuple[Formula, list[Value]]]:
     """Every formula that a reading has, with its values: one of the whole model, or one of each class; never none."""
-    for formula in SCORES:
+    yield from _scored(reading, (*SCORES, *map(formula_of, reading.nature.own_scores)))
+
+
+def scored_shares(reading: Reading) -> Iterator[tuple[Formula, list[Value]]]:
+    """The same of those that are shares of the rows that they rest on."""
+    yield from _scored(reading, _SHARES)
+
+
+def _scored(reading: Reading, formulas: Iterable[Formula]) -> Iterator[tuple[Formula, list[Value]]]:
+    for formula in formulas:
         if reading.nature.task in formula.tasks and (formula.of_labels or not reading.by_labels):
             values = list(formula.values(reading))
             if values:

@@ -31,6 +31,10 @@ def window_template() -> dict[str, Any]:
     return template
 
 
+def _writes(documents: list[WindowDocument], version: int) -> dict[str, Write]:
+    return {document.id: Write((INDEX, document.id), version, document.body) for document in documents}
+
+
 class WindowWriter:
     """The window writer of this worker. `exports` says whether it is the one that exports, `now` what the time is."""
 
@@ -92,14 +96,16 @@ class WindowWriter:
         """Write some documents. Whether there were any, and none met a newer one."""
         version = time.time_ns() // 1_000_000
         waiting: dict[str, WindowDocument] = {}
+        writes: dict[str, Write] = {}  # the same, made
         conflict = False
         refused = []
         try:
             while len(waiting) < _MOST and (some := self._documents.take(self._now(), _SLICE)):
                 waiting |= {document.id: document for document in some}
+                slow = any(document.runs_code for document in some)
+                writes |= await asyncio.to_thread(_writes, some, version) if slow else _writes(some, version)
                 await asyncio.sleep(0)
-            writes = [Write((INDEX, document.id), version, document.body) for document in waiting.values()]
-            async for write, outcome in self._elasticsearch.write(writes):
+            async for write, outcome in self._elasticsearch.write([*writes.values()]):
                 number = write.place[1]
                 if outcome.result is Result.REFUSED:
                     refused.append(f"{number}: {outcome.reason}")

@@ -2,9 +2,10 @@
 
 What a text says of a model, in total and in all windows, is of one moment; two models may be some time apart, as long
 as the text takes. Nothing here holds the worker's loop for long: what waits to be added up is added bit by bit, models
-are made one at a time, and those with very many cells in a thread, from a copy. What has not changed since the last
-scrape is taken as it is; after a text that took long the next one is made only when four times as long has passed, so
-that scrapes never take more than a fifth of the worker's time; and what is sent goes out in pieces.
+are made one at a time, and those with very many cells, or with scores that are the user's own code, in a thread, from
+a copy. What has not changed since the last scrape is taken as it is; after a text that took long the next one is made
+only when four times as long has passed, so that scrapes never take more than a fifth of the worker's time; and what is
+sent goes out in pieces.
 """
 
 import asyncio
@@ -90,7 +91,8 @@ class Exposition:
         if sums is None:
             self.text.drop(identity)
             return
-        if sum(len(cells) for some in sums.values() for cells in some.values()) > _MOST_CELLS:
+        many = sum(len(cells) for some in sums.values() for cells in some.values()) > _MOST_CELLS
+        if many or self._readings.rulebook.of(identity.leg).run_code:
             block = await asyncio.to_thread(self._block, identity, sums, first_seen, compared)
         else:
             readings = self._readings.of_sums(identity, sums)
