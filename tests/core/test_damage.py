@@ -99,7 +99,7 @@ def a_tombstone(rng: random.Random, changelog: Changelog) -> None:
 def another_version(rng: random.Random, changelog: Changelog) -> None:
     """A mark of another version, and keys that this one does not know."""
     mark = orjson.loads(changelog[POSITION_KEY]) if POSITION_KEY in changelog else {}
-    mark["format"] = rng.choice([FORMAT - 1, FORMAT + 1, 0, -1, None, "3", [3]])
+    mark["format"] = rng.choice([FORMAT - 2, FORMAT + 1, 0, -1, None, "3", [3]])
     changelog[POSITION_KEY] = orjson.dumps(mark)
 
 

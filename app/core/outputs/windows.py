@@ -14,8 +14,9 @@ One document for each model, window and start, and nothing for a window in which
 Counts and names are those of the Prometheus series; a score that is undefined is null. `classes` are those that occur
 in the window; for a binary model the positive one alone, under the name "", whose scores are those of the whole.
 
-A window is the union of its panes, so it can be stated while all of them are kept: windows of whole coarse panes as
-long as these, smaller ones for two hours (120 fine panes). Once the first of them goes, the document stays as it is.
+A window is the union of its panes, so it can be stated while all of them are kept: windows of whole days as long as
+these, where they are counted, windows of whole coarse panes as long as those, smaller ones for two hours (120 fine
+panes). Once the first of them goes, the document stays as it is.
 The clock on the wall says when: what workers that were away for longer count afterwards, by clocks of their own that
 are behind, no longer comes into these documents.
 """
@@ -25,7 +26,7 @@ from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 from app.core.clock import format_time
-from app.core.counts.panes import COARSE, COARSE_PANES, FINE, FINE_KEPT, PaneClock, Window
+from app.core.counts.panes import COARSE, DAY, FINE, PaneClock, Window
 from app.core.events import Identity, identity_fields
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.confusion import CONFUSION
@@ -134,7 +135,7 @@ class WindowDocuments:
         self.dropped = 0
         for window in view.windows:
             level = self._level(window)
-            length = self._length(level)
+            length = clock.length(level)
             assert window.seconds % length == 0  # the settings refuse any other
             self._shapes[window] = level, window.seconds // length
 
@@ -198,13 +199,12 @@ class WindowDocuments:
     def _level(self, window: Window) -> str:
         """The panes that a window is made of: of those that it can be made of the ones that are kept longest."""
         clock = self._clock
-        in_fine = clock.span(window, 0.0)[0] == FINE
-        in_coarse = window.seconds % self._length(COARSE) == 0
-        coarse_last = clock.retention_seconds > FINE_KEPT * clock.pane_seconds
-        return COARSE if in_coarse and (coarse_last or not in_fine) else FINE
-
-    def _length(self, level: str) -> int:
-        return self._clock.pane_seconds if level == FINE else self._clock.pane_seconds * COARSE_PANES
+        levels = [level for level in (COARSE, FINE) if window.seconds % clock.length(level) == 0]
+        if clock.can_be_of_days(window):
+            levels.insert(0, DAY)
+        if clock.level(window) != FINE:
+            levels.remove(FINE)  # there would be too many
+        return max(levels, key=clock.kept)
 
     def _panes_of(self, slot: Slot) -> tuple[str, range]:
         level, count = self._shapes[slot.window]
@@ -213,12 +213,12 @@ class WindowDocuments:
     def _is_closing(self, slot: Slot, now: float) -> bool:
         """Whether a document is stated for the last time, or was: from half a pane before its first pane goes."""
         level, panes = self._panes_of(slot)
-        return self._clock.retired(level, panes[0], now + self._length(level) / 2)
+        return self._clock.retired(level, panes[0], now + self._clock.length(level) / 2)
 
     def _is_whole(self, slot: Slot, now: float) -> bool:
         """Whether no pane of a window has gone yet, by the clock of any worker."""
         level, panes = self._panes_of(slot)
-        return not self._clock.retired(level, panes[0], now + self._length(level) / 4)
+        return not self._clock.retired(level, panes[0], now + self._clock.length(level) / 4)
 
     def _document(self, slot: Slot) -> WindowDocument:
         reading = self._readings.of_panes(slot.identity, *self._panes_of(slot))
