@@ -18,7 +18,9 @@ from typing import Any, ClassVar, Final
 log = logging.getLogger(__name__)
 
 #: CPU seconds that a call may take: it is made for every model and window whenever these have changed.
-_LONGEST_SECONDS: Final = 1.0
+_LONGEST_SECONDS: Final = 0.1
+#: So many calls may take longer: one alone may be the machine's fault.
+_MOST_SLOW: Final = 3
 _SHOWN: Final = 200
 
 Function = Callable[[Mapping[tuple[str, str], int]], Any]
@@ -78,7 +80,7 @@ def check_on_example(function: Function, classes: Sequence[str]) -> None:
 class OwnFunction:
     """A user's function over the confusion, as the core takes it: where it fails there is no number, and it is counted.
 
-    One that takes too long once is not called again: it would hold up whoever waits for the numbers.
+    One that takes too long a few times is not called again: it would hold up whoever waits for the numbers.
     """
 
     runs_code: ClassVar[bool] = True
@@ -88,35 +90,38 @@ class OwnFunction:
         self._name = name
         self._function = function
         self._longest = longest
-        self._too_slow = False
+        self._slow = 0  # calls that took too long
         self._lock = threading.Lock()
 
     def __call__(self, confusion: Mapping[tuple[str, str], int]) -> float | None:
         """What it gives; None where that is NaN, or it has failed."""
-        if self._too_slow:
-            self._fail("")
+        if self._slow >= _MOST_SLOW:
+            self._fail()
             return None
         began = time.thread_time()
         try:
             value = _call(self._function, confusion)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the code is the user's
-            self._fail(f"failed ({_words(error)})")
+            if self._fail() == 1:
+                self._warn(f"failed ({_words(error)})")
             return None
         took = time.thread_time() - began
         if took > self._longest:
-            self._too_slow = True
-            self._fail(f"took {took:.1f} s, and may take {self._longest:g}: it is not called again before a new start")
-            return None
+            self._slow += 1
+            if self._slow == _MOST_SLOW:
+                self._warn(
+                    f"took {took:.2f} s, more than {self._longest:g}, again: it is not called before a new start"
+                )
         return None if math.isnan(value) else value
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self) -> int:
+        """Count a failure. How many there have been."""
         with self._lock:  # models are made in threads too
             self.failures += 1
-            first = self.failures == 1
-        if reason and (first or self._too_slow):
-            log.warning(
-                "function=%s of `scores:` %s; its score is NaN (tally_score_failures_total)", self._name, reason
-            )
+            return self.failures
+
+    def _warn(self, what: str) -> None:
+        log.warning("function=%s of `scores:` %s; its score is NaN (tally_score_failures_total)", self._name, what)
 
 
 def _call(function: Function, confusion: Mapping[tuple[str, str], int]) -> float:

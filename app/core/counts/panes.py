@@ -81,6 +81,8 @@ class PaneClock:
 
         Days that were counted by other settings are not, where there are none by these.
         """
+        if level == FINE:  # without a call: it is asked of every account in every epoch
+            return (pane + 1 + FINE_KEPT) * self.pane_seconds <= clock
         if level == TOTAL:
             return False
         if level == DAY and not self.days_after:
