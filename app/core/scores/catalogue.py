@@ -1,6 +1,8 @@
 """All scores, in the order in which they are shown, and what they give for a reading."""
 
 from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import chain
 from typing import Final
 
 from app.core.measures.reading import Reading
@@ -14,7 +16,6 @@ from app.core.scores.score import Formula, Score, Value
 SCORES: Final[tuple[Formula, ...]] = (*FEEDBACK, *CLASSIFICATION, *REGRESSION)
 #: Those that say how much is missed: the less the better.
 MISSES: Final = frozenset(formula.name for formula in REGRESSION if formula.name != "r2")
-_SHARES: Final = tuple(formula for formula in SCORES if formula.share)
 
 
 def less_is_better(name: str, rules: Rules) -> bool:
@@ -24,20 +25,28 @@ def less_is_better(name: str, rules: Rules) -> bool:
 
 def scored(reading: Reading) -> Iterator[tuple[Formula, list[Value]]]:
     """Every formula that a reading has, with its values: one of the whole model, or one of each class; never none."""
-    yield from _scored(reading, (*SCORES, *map(formula_of, reading.nature.own_scores)))
+    task = reading.nature.task
+    own = (one for one in map(formula_of, reading.nature.own_scores) if task in one.tasks)
+    yield from _values(chain(_formulas(task, by_labels=reading.by_labels), own), reading)
 
 
 def scored_shares(reading: Reading) -> Iterator[tuple[Formula, list[Value]]]:
     """The same of those that are shares of the rows that they rest on."""
-    yield from _scored(reading, _SHARES)
+    formulas = _formulas(reading.nature.task, by_labels=reading.by_labels)
+    yield from _values((formula for formula in formulas if formula.share), reading)
 
 
-def _scored(reading: Reading, formulas: Iterable[Formula]) -> Iterator[tuple[Formula, list[Value]]]:
+def _values(formulas: Iterable[Formula], reading: Reading) -> Iterator[tuple[Formula, list[Value]]]:
     for formula in formulas:
-        if reading.nature.task in formula.tasks and (formula.of_labels or not reading.by_labels):
-            values = list(formula.values(reading))
-            if values:
-                yield formula, values
+        values = list(formula.values(reading))
+        if values:
+            yield formula, values
+
+
+@cache
+def _formulas(task: str, *, by_labels: bool) -> list[Formula]:
+    """Tally's own of a task, and of labels alone."""
+    return [formula for formula in SCORES if task in formula.tasks and (formula.of_labels or not by_labels)]
 
 
 def scores_of(reading: Reading) -> list[Score]:
