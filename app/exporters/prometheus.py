@@ -30,7 +30,6 @@ from app.core.outputs.series import (
 )
 from app.core.outputs.worker_series import WORKER, Numbers, WorkerNumbers, WorkerSeries
 from app.core.rules import Rulebook
-from app.core.scores.catalogue import less_is_better
 from app.exporters.lines import Block, Compared, Lines, histogram_lines, label_text, number
 from app.exporters.packing import Packed, Packer, Unpacker
 from app.exporters.sharing import Shares, shares
@@ -122,12 +121,7 @@ class ModelText:
             lines.add_family(name, family, {window: measure.of(reading) for window, reading in shown})
         rules = self._rulebook.of(identity.leg)
         lines.add_scores(readings)
-        if rules.limits:
-            limited = [
-                (score, of, "upper" if less_is_better(score, rules) else "lower") for score, of, _ in rules.limits
-            ]
-            limits = [limit for *_, limit in rules.limits]
-            lines.add(SCORE_LIMIT.name, SCORE_LIMIT.labels, limited, limits)
+        lines.add_limits(rules)
         if rules.intervals:
             lines.add_intervals(readings)
         for measure, family, name in self._histograms:
@@ -135,11 +129,11 @@ class ModelText:
                 assert isinstance(histogram, Histogram)
                 lines.add_histogram(name, label_text(family.labels, labels), histogram)
         lines.add_comparisons(compared)
-        lines.add(INFO.name, INFO.labels, [(total.nature.task,)], [1])
-        lines.add(FIRST_SEEN.name, (), [()], [first_seen])
+        lines.add(INFO.name, INFO.labels, [[total.nature.task]], [1])
+        lines.add(FIRST_SEEN.name, (), (), [first_seen])
         for series, columns, values in seldon_samples(identity, total) if self._with_seldon else ():
             rank = OF_CLASS if "class" in series.labels else OF_MODEL
-            lines.add(series.name, series.labels, [*zip(*columns, strict=True)], values, rank)
+            lines.add(series.name, series.labels, columns, values, rank)
         return lines.block(CONFUSION.of(total).dropped_classes)
 
     def put(self, identity: Identity, block: Block) -> None:

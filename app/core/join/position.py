@@ -7,9 +7,9 @@ import msgspec
 #: Of the exchanges' changelog.
 POSITION_KEY: Final = b"\0mark"
 #: The version of what the changelogs hold: of exchanges, numbers, rows and the position. Raise it with any change.
-FORMAT: Final = 5
-#: Older ones that are read as they are: 4 had no days among its panes.
-_READ_TOO: Final = frozenset({4})
+FORMAT: Final = 6
+#: The oldest version that is still read: what it has written is there as it was, and goes on by what holds now.
+OLDEST: Final = 4
 
 
 class Position(msgspec.Struct):
@@ -47,7 +47,7 @@ def read_position(raw: bytes) -> Position:
     """The position in its record's value. Raises StateError where another version has written it, or DamagedError."""
     try:
         known = msgspec.json.decode(raw, type=_Format).format
-        if known == FORMAT or known in _READ_TOO:
+        if OLDEST <= known <= FORMAT:
             return msgspec.json.decode(raw, type=Position)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise DamagedError("its mark cannot be read; start afresh with another TALLY_APP_ID") from None

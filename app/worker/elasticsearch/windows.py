@@ -1,4 +1,4 @@
-"""The window writer: in the worker that exports, the documents of windows that have changed go to Elasticsearch.
+"""The window writer: in the worker that exports, the documents of counts that have changed go to Elasticsearch.
 
 Every worker notes what has changed, so that whichever exports next writes what the one before has not. The version of a
 document is the time at which it was made: what a worker that no longer exports sends late overwrites nothing newer.
@@ -8,12 +8,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from app.core.measures.readings import Readings
-from app.core.outputs.windows import INDEX, MAPPINGS, WindowDocument, WindowDocuments
-from app.exporters.elasticsearch.templates import index_template
-from app.exporters.elasticsearch.writes import Elasticsearch, Result, Write
+from app.core.outputs.history import Document, History
+from app.core.outputs.windows import WindowDocument
+from app.exporters.elasticsearch.templates import HISTORY_TEMPLATES
+from app.exporters.elasticsearch.writes import Elasticsearch, Place, Result, Write
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -24,15 +25,8 @@ _SLICE: Final = 25
 _MOST: Final = 500
 
 
-def window_template() -> dict[str, Any]:
-    """The index template of the windows."""
-    template = index_template(INDEX, MAPPINGS["properties"])
-    template["template"]["mappings"] |= MAPPINGS
-    return template
-
-
-def _writes(documents: list[WindowDocument], version: int) -> dict[str, Write]:
-    return {document.id: Write((INDEX, document.id), version, document.body) for document in documents}
+def _writes(documents: list[Document], version: int) -> dict[Place, Write]:
+    return {document.place: Write(document.place, version, document.body) for document in documents}
 
 
 class WindowWriter:
@@ -41,7 +35,7 @@ class WindowWriter:
     def __init__(
         self, settings: Settings, readings: Readings, exports: Callable[[], bool], now: Callable[[], float]
     ) -> None:
-        self._documents = WindowDocuments(readings, settings.clock)
+        self._documents = History(readings, settings.clock, now())
         self._elasticsearch = Elasticsearch(settings)
         self._exports = exports
         self._now = now
@@ -86,7 +80,7 @@ class WindowWriter:
     async def _write(self) -> None:
         """Write all that has changed. What Elasticsearch cannot take now is tried again for as long as it takes."""
         try:
-            await self._elasticsearch.prepare({INDEX: window_template()})
+            await self._elasticsearch.prepare(HISTORY_TEMPLATES)
             while self._exports() and await self._write_some():
                 pass
         except Exception:  # a defect; what was not written is put back
@@ -95,25 +89,24 @@ class WindowWriter:
     async def _write_some(self) -> bool:
         """Write some documents. Whether there were any, and none met a newer one."""
         version = time.time_ns() // 1_000_000
-        waiting: dict[str, WindowDocument] = {}
-        writes: dict[str, Write] = {}  # the same, made
+        waiting: dict[Place, Document] = {}
+        writes: dict[Place, Write] = {}  # the same, made
         conflict = False
         refused = []
         try:
             while len(waiting) < _MOST and (some := self._documents.take(self._now(), _SLICE)):
-                waiting |= {document.id: document for document in some}
-                slow = any(document.runs_code for document in some)
+                waiting |= {document.place: document for document in some}
+                slow = any(isinstance(document, WindowDocument) and document.runs_code for document in some)
                 writes |= await asyncio.to_thread(_writes, some, version) if slow else _writes(some, version)
                 await asyncio.sleep(0)
             async for write, outcome in self._elasticsearch.write([*writes.values()]):
-                number = write.place[1]
                 if outcome.result is Result.REFUSED:
-                    refused.append(f"{number}: {outcome.reason}")
+                    refused.append(f"{'/'.join(write.place)}: {outcome.reason}")
                 # A newer one is by a worker whose clock is ahead, and may know less. (There may be nothing to remove.)
                 if outcome.result is Result.CONFLICT and write.body is not None:
                     conflict = True
                 else:
-                    del waiting[number]
+                    del waiting[write.place]
         finally:
             self._documents.put_back(waiting.values(), self._now())
         if refused:
