@@ -52,7 +52,7 @@ class Worker:
 
 
 def bodies(documents: list[Document]) -> dict[str, Any]:
-    return {number: body for _, (index, number), body in documents if index == INDEX}
+    return {document.place[1]: document.body for document in documents if document.place[0] == INDEX}
 
 
 def shared(puid: str, current: Any, shadow: Any, label: Any = None, at: float = 0) -> list[Record]:
