@@ -201,9 +201,10 @@ def test_a_pair_of_which_nothing_is_counted_any_more_has_no_document() -> None:
 def test_the_mappings_know_every_field() -> None:
     of_classes = a_story().written()
     of_errors = Worker(Ledger().absorb(*shared("a", 1.5, 2.5, 2.25)).cut()).written()
+    of_chances = Worker(Ledger().absorb(*shared("a", [0.25, 0.75], [0.5, 0.5], 1)).cut()).written()
     properties = MAPPINGS["properties"]
     known: set[str] = set()
-    for body in (*of_classes.values(), *of_errors.values()):
+    for body in (*of_classes.values(), *of_errors.values(), *of_chances.values()):
         known |= body.keys()
         for leg in ("current", "shadow"):
             assert body[leg].keys() == properties[leg]["properties"].keys()
