@@ -258,9 +258,14 @@ def test_a_pair_that_is_counted_by_the_time_of_labels_has_documents_of_that_cloc
     worker.readings = Readings(worker.view, Rulebook(), 200)
     worker.history = History(worker.readings, PaneClock(), START)
     for key, row in worker.ledger.rows().items():
-        if isinstance(key.subject, Pair):
-            worker.view.apply(0, row_key(key._replace(segment=BY_LABELS)), row_value(row))
+        for segment in ("", BY_LABELS) if isinstance(key.subject, Pair) else ():
+            worker.view.apply(0, row_key(key._replace(segment=segment)), row_value(row))
     worker.history.note(START, writing=True)
     written = bodies(worker.history.take(START, 10_000))
-    assert {body["clock"] for body in written.values()} == {"labels"}
-    assert f"{PAIR}//labels_5m/2026-11-21T07:00:00Z" in written
+    of_labels = {place for place, body in written.items() if body["clock"] == "labels"}
+    assert of_labels == {
+        f"{PAIR}//labels_1h/2026-11-21T07:00:00Z",
+        f"{PAIR}//labels_24h/2026-11-21T00:00:00Z",
+        f"{PAIR}//labels_5m/2026-11-21T07:00:00Z",
+    }
+    assert len(written) == 7
