@@ -23,7 +23,8 @@ from app.core.outputs.series import COUNTS, SELDON
 from app.core.outputs.worker_series import DocumentNumbers, IntakeNumbers, WorkerNumbers
 from app.core.rules import Rulebook, Rules
 from app.core.stats import Stats
-from app.exporters.prometheus import ModelText, http_text, number, process_text, worker_text
+from app.exporters.lines import number
+from app.exporters.prometheus import ModelText, http_text, process_text, worker_text
 from app.worker.http.requests import Requests
 from tests.builders import START, Fields, Ledger, Tally, a_feedback, a_reading, a_request, a_response
 
@@ -84,6 +85,7 @@ def some_numbers() -> WorkerNumbers:
     return WorkerNumbers(
         stats=stats,
         folded_classes=11,
+        folded_values=12,
         dropped_series=25,
         documents=DocumentNumbers({"written": 19, "unchanged": 0, "refused": 20}, backlog=21, oldest_seconds=2.0),
         intake=IntakeNumbers(Counter({"seldon": 12, 'a-"b"': 13}), lag=14, stalled=0.5),
