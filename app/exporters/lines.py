@@ -17,7 +17,16 @@ from app.core.events import Identity, identity_fields
 from app.core.measures.measure import OF_CLASS, OF_MODEL, RANKS, Family, Histogram
 from app.core.measures.reading import Reading
 from app.core.outputs.comparisons import quantities
-from app.core.outputs.series import COMPARISON, ERROR, ERROR_SAMPLES, SCORE, SCORE_HIGH, SCORE_LOW, SCORE_SAMPLES
+from app.core.outputs.series import (
+    COMPARISON,
+    ERROR,
+    ERROR_SAMPLES,
+    SCORE,
+    SCORE_HIGH,
+    SCORE_LIMIT,
+    SCORE_LOW,
+    SCORE_SAMPLES,
+)
 from app.core.scores.catalogue import scored
 from app.core.scores.comparison import Comparison
 from app.core.scores.score import wilson
@@ -110,12 +119,21 @@ class Lines:
         self._labels: dict[tuple[tuple[str, ...], int], tuple[Sequence[Row], list[bytes]]] = {}
 
     def add(
-        self, name: str, names: tuple[str, ...], rows: Sequence[Row], values: Sequence[Any], rank: int = OF_MODEL,
+        self,
+        name: str,
+        names: tuple[str, ...],
+        columns: Iterable[Sequence[str]],
+        values: Sequence[Any],
+        rank: int = OF_MODEL,
+    ) -> None:
+        """Add lines of one series and rank: the values of each of its labels, a column each, and its own."""
+        self.add_rows(name, names, [*zip(*columns, strict=True)] if names else [()] * len(values), values, rank)
+
+    def add_rows(
+        self, name: str, names: tuple[str, ...], rows: Sequence[Row], values: Sequence[Any], rank: int,
         window: str | None = None,
     ) -> None:  # fmt: skip
-        """Add lines of one series and rank: the values of the labels of each, and its own. A label that says the window
-        stands behind these.
-        """
+        """The same by the labels of each line. One that says the window stands behind these."""
         self._sizes[rank] += len(values)
         if not values or rank >= self._ranks:
             return
@@ -139,7 +157,7 @@ class Lines:
             if samples:
                 rows, values = zip(*samples, strict=True)
                 rank = OF_MODEL if "" in rows[0] else family.rank
-                self.add(name, family.labels, rows, values, rank, None if window == TOTAL else window)
+                self.add_rows(name, family.labels, rows, values, rank, None if window == TOTAL else window)
 
     def add_scores(self, readings: Mapping[str, Reading]) -> None:
         """Add the scores, and the rows that they rest on."""
@@ -163,14 +181,20 @@ class Lines:
     ) -> None:  # fmt: skip
         if lines:
             rows, values, samples = zip(*lines, strict=True)
-            self.add(name, names, rows, values, rank, window)
-            self.add(name_of_samples, names, rows, samples, rank, window)
+            self.add_rows(name, names, rows, values, rank, window)
+            self.add_rows(name_of_samples, names, rows, samples, rank, window)
+
+    def add_limits(self, limits: Sequence[tuple[str, str, float]]) -> None:
+        """Add what scores should reach."""
+        if limits:
+            *labels, values = zip(*limits, strict=True)
+            self.add(SCORE_LIMIT.name, SCORE_LIMIT.labels, labels, values)
 
     def add_intervals(self, readings: Mapping[str, Reading]) -> None:
         """Add the intervals of the scores that are shares, where they rest on anything."""
         for rank, of_class in ((OF_MODEL, False), (OF_CLASS, True)):
             found = [
-                ((formula.name, name, window), *wilson(value, samples))
+                (formula.name, name, window, *wilson(value, samples))
                 for window, reading in readings.items()
                 for formula, values in scored(reading)
                 if formula.share
@@ -178,21 +202,21 @@ class Lines:
                 if bool(name) == of_class and value is not None
             ]
             if found:
-                rows, lows, highs = zip(*found, strict=True)
-                self.add(SCORE_LOW.name, SCORE.labels, rows, lows, rank)
-                self.add(SCORE_HIGH.name, SCORE.labels, rows, highs, rank)
+                *labels, lows, highs = zip(*found, strict=True)
+                self.add(SCORE_LOW.name, SCORE.labels, labels, lows, rank)
+                self.add(SCORE_HIGH.name, SCORE.labels, labels, highs, rank)
 
     def add_comparisons(self, compared: Compared) -> None:
         """Add the comparisons with other legs, by window."""
         found = [
-            ((shadow, quantity, window), value)
+            (shadow, quantity, window, value)
             for shadow, by_window in compared
             for window, comparison in by_window.items()
             for quantity, value in quantities(comparison).items()
         ]
         if found:
-            rows, values = zip(*found, strict=True)
-            self.add(COMPARISON.name, COMPARISON.labels, rows, values)
+            *labels, values = zip(*found, strict=True)
+            self.add(COMPARISON.name, COMPARISON.labels, labels, values)
 
     def add_histogram(self, name: str, labels: str, histogram: Histogram) -> None:
         """Add a histogram."""

@@ -136,9 +136,7 @@ class ModelText:
             lines.add_family(name, family, {window: measure.of(reading) for window, reading in shown})
         rules = self._rulebook.of(identity.leg)
         lines.add_scores(readings)
-        if rules.limits:
-            limited, limits = zip(*(((score, of), limit) for score, of, limit in rules.limits), strict=True)
-            lines.add(SCORE_LIMIT.name, SCORE_LIMIT.labels, limited, limits)
+        lines.add_limits(rules.limits)
         if rules.intervals:
             lines.add_intervals(readings)
         for measure, family, name in self._histograms:
@@ -147,12 +145,12 @@ class ModelText:
                 lines.add_histogram(name, label_text(family.labels, labels), histogram)
         lines.add_comparisons(compared)
         for series, names, rows, values, rank, window in segment_lines(readings, rules):
-            lines.add(series.name, names, rows, values, rank, window)
-        lines.add(INFO.name, INFO.labels, [(total.nature.task,)], [1])
-        lines.add(FIRST_SEEN.name, (), [()], [first_seen])
+            lines.add_rows(series.name, names, rows, values, rank, window)
+        lines.add(INFO.name, INFO.labels, [[total.nature.task]], [1])
+        lines.add(FIRST_SEEN.name, (), (), [first_seen])
         for series, columns, values in seldon_samples(identity, total) if self._with_seldon else ():
             rank = OF_CLASS if "class" in series.labels else OF_MODEL
-            lines.add(series.name, series.labels, [*zip(*columns, strict=True)], values, rank)
+            lines.add(series.name, series.labels, columns, values, rank)
         return lines.block(CONFUSION.of(total).dropped_classes, total.folded_values)
 
     def put(self, identity: Identity, block: Block) -> None:
