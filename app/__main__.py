@@ -128,7 +128,7 @@ def send(file: str, topic: str | None, present: bool) -> None:
     """Send the events of FILE to Kafka, in its order.
 
     FILE holds JSON lines as `kcat -C -J` prints them: "topic", "key", "payload", "headers" ([name, value, ...]) and
-    "ts" (milliseconds; the present where there is none). It may be compressed (.gz); - is standard input. The
+    "ts" (milliseconds; the present where there is none). It may be compressed (.gz, .zst); - is standard input. The
     partition is the key's (murmur2); "partition" and "offset" are not looked at. A wrong line ends it: all lines
     before are sent, none after.
 
@@ -405,6 +405,51 @@ def import_(first: tuple[str, ...], others: tuple[str, ...], since: str | None, 
     from app.cli.import_ import import_documents as run
 
     run([*first, *others], since=since, until=until, state=state)
+
+
+@main.command(
+    short_help="Count a stretch of the topics anew.",
+    epilog="""\b
+Examples:
+  tally replay                                      all that the topics hold
+  tally replay --from 2h --model "bank/fraud/*"     the last two hours of a model
+  tally replay --from 2026-11-21T07:00:00Z --to 2026-11-21T08:00:00Z --format json
+  tally replay --from inference-requests:0:1200,inference-requests:1:900
+  tally replay --topic seldon                       a source, in any dialect
+  tally replay events.jsonl.gz                      a file; no Kafka is asked
+""",
+)
+@click.argument("files", nargs=-1, metavar="[FILE]...")
+@click.option("--topic", "topics", multiple=True, metavar="NAME", help="This source instead; may be given again.")
+@click.option("--from", "begin", default="earliest", show_default=True, metavar="WHERE", help="Where it begins.")
+@click.option("--to", "end", default="latest", show_default=True, metavar="WHERE", help="Before what it ends.")
+@click.option("--model", metavar="PATTERN", help="Only models like namespace/service/predictor/model[@version].")
+@click.option("--processes", type=click.IntRange(1, 1024), metavar="N", help="At once  [default: one a core]")
+@click.option("--format", "form", type=click.Choice(["text", "json", "prometheus"]), default="text", show_default=True)
+def replay(
+    files: tuple[str, ...],
+    topics: tuple[str, ...],
+    begin: str,
+    end: str,
+    model: str | None,
+    processes: int | None,
+    form: str,
+) -> None:
+    """Count what the canonical topics hold between two places, as the workers would, and print it.
+
+    With --topic, other topics in any dialect, as the intake would read them. With FILE, the events of files as `kcat -C
+    -J` prints them, of any topics; they may be compressed (.gz, .zst); - is standard input.
+
+    WHERE is earliest, latest, a time like 2026-11-21T07:00:00Z, a duration ago like 2h, or a comma list of
+    topic:partition:offset. A time is that of a record. Partitions without an offset begin at their beginning and end at
+    their end. Nothing is written: no group, no topic, no state.
+
+    Windows end at TALLY_NOW where that is set, else at the end of the stretch.
+    """
+    from app.cli.replay import Asked
+    from app.cli.replay import replay as run
+
+    run(Asked(begin, end, topics, files, model, form, processes))
 
 
 @main.command(

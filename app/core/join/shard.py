@@ -5,7 +5,7 @@ and the offsets that it reaches are one value, so that a shell can make them dur
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -79,7 +79,7 @@ class Shard:
         self._settling = Settling(self.numbers, self.judging, clock.pane_seconds, by_labels=clock.by_labels)
         self.counts = Counts(partition, clock, self.numbers)
         self.stats = stats
-        self.store: dict[bytes, bytes] = {}
+        self.store: MutableMapping[bytes, bytes] = {}
         self.offsets: dict[str, int] = {}
         self.newest: dict[str, int] = {}
         #: The ids of the topics that this state belongs to, for the position.
