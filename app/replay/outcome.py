@@ -94,14 +94,14 @@ def _notes_of(folded: list[Folded]) -> Iterator[str]:
     astray, brought = sum(one.astray for one in folded), sum(one.brought for one in folded)
     if astray > brought:
         yield (
-            f"{astray} events stand under another key than their request id, and workers have brought {brought} of "
-            "them to their own within this stretch: the others are not counted."
+            f"Events that stand under another key than their request id: {astray:,}; those that workers have brought "
+            f"to their own within this stretch: {brought:,}. The others are not counted."
         )
     orphans = sum(one.orphans for one in folded)
     if orphans:
         yield (
-            f"{orphans} request ids have feedback and no prediction within this stretch: their labels judge nothing, "
-            "their rewards count without a model."
+            f"Request ids with feedback and without a prediction within this stretch: {orphans:,}. Their labels judge "
+            "nothing, their rewards count without a model."
         )
 
 
