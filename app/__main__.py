@@ -453,6 +453,35 @@ def replay(
 
 
 @main.command(
+    short_help="Prove from the topics that the counts are right.",
+    epilog="""\b
+Examples:
+  tally verify                     all that the topics hold, beside live workers
+  tally verify --sample 1%         a hundredth of the request ids
+  tally verify --url http://tally-0:6066
+                                   and whether that worker answers what is counted
+
+\b
+Exit codes: 0 no difference; 1 a difference, or unexpected; 2 a setting, a topic or the broker is wrong.
+""",
+)
+@click.option("--from", "begin", metavar="WHERE", help="Where the workers began  [default: as TALLY_START says]")
+@click.option("--sample", default="100%", show_default=True, metavar="SHARE", help="Of the request ids.")
+@click.option("--url", metavar="URL", help="Compare the answers of this worker with the counts, too.")
+@click.option("--processes", type=click.IntRange(1, 1024), metavar="N", help="At once  [default: one a core]")
+def verify(begin: str | None, sample: str, url: str | None, processes: int | None) -> None:
+    """Fold the canonical topics anew up to the marks of the workers, and compare with what their changelogs hold.
+
+    Prints `difference 0`, or the request ids and counts that differ, with both sides. The marks are read first, then
+    the topics up to them, so workers may go on meanwhile. Nothing is written.
+    """
+    from app.cli.verify import Asked
+    from app.cli.verify import verify as run
+
+    sys.exit(0 if run(Asked(begin, sample, url, processes)) else 1)
+
+
+@main.command(
     short_help="Show or create the topics, and list the rights needed.",
     epilog="""\b
 Examples:

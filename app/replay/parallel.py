@@ -9,6 +9,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import aclosing
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -109,11 +110,16 @@ def spread(
                 progress(total - told)
                 told = total
             return [future.result() for future in futures]
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            for process in pool._processes.values():
+        except BaseException as error:
+            running = [*pool._processes.values()]
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in running:
                 process.terminate()
+            if isinstance(error, BrokenProcessPool):
+                raise StretchError(
+                    "One of the processes was ended from outside, perhaps for want of memory: try again with fewer "
+                    "--processes."
+                ) from None
             raise
 
 

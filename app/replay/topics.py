@@ -78,6 +78,13 @@ async def facts_of(settings: Settings, rulebook: Rulebook) -> tuple[Counting, in
     return Counting(settings, rulebook, Sizes(found).limits(settings)), counts[settings.request_topic]
 
 
+async def ids_of(settings: Settings) -> dict[str, str]:
+    """The ids of the canonical topics, as far as brokers have any."""
+    async with admin_client(settings) as admin:
+        found = (await describe_cluster(admin, settings.topics)).topics
+    return {topic: facts.id for topic, facts in found.items() if facts.id}
+
+
 def nothing_between(topics: Sequence[str], begin: Bound, end: Bound) -> StretchError:
     """What ends a replay of nothing."""
     return StretchError(f"{', '.join(topics)} hold no events from {begin.text} to {end.text}.")

@@ -1,0 +1,141 @@
+"""`tally verify` finds no difference beside live workers, whatever befalls them, and names what was damaged."""
+
+import contextlib
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from app.core.counts.numbers import is_number_key
+from app.core.counts.rows import RowKey, parse_key
+from app.core.join.exchange import decode, encode
+from app.core.join.position import POSITION_KEY
+from tests.live.changelogs import read_topic
+from tests.live.seeds import seed
+from tests.live.servers import Kafka
+from tests.live.story import expected, traffic
+from tests.live.test_exactness import COMMON
+from tests.live.test_replay import tally
+from tests.live.workers import Fleet, assert_counts, produce, topic_settings, wait_for
+from tests.soak import SOAK
+
+PUIDS, RATE = (150_000, 3_000) if SOAK else (5_000, 900)
+
+
+def settings_for(kafka: Kafka) -> dict[str, str]:
+    return topic_settings(kafka.bootstrap, f"verify-{uuid.uuid4().hex[:8]}") | COMMON | {"PARTITIONS": "4"}
+
+
+def write(settings: dict[str, str], changelog: str, partition: int, key: bytes, value: bytes | None) -> None:
+    """Write a record as a worker would, in a transaction; others are told to be strangers' and left out."""
+    producer = Producer(
+        {"bootstrap.servers": settings["KAFKA_BOOTSTRAP_SERVERS"], "transactional.id": f"damage-{uuid.uuid4().hex}"}
+    )
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.produce(f"{settings['APP_ID']}-{changelog}", partition=partition, key=key, value=value)
+    producer.commit_transaction()
+
+
+def newest(settings: dict[str, str], changelog: str, wanted: Callable[[bytes], bool]) -> tuple[int, bytes, bytes]:
+    """A record of a changelog that holds still: its partition, key and value."""
+    topic = f"{settings['APP_ID']}-{changelog}"
+    for number, records in read_topic(settings["KAFKA_BOOTSTRAP_SERVERS"], topic).items():
+        state = {record.key(): record.value() for record in records}
+        for key, value in state.items():
+            if value is not None and wanted(key):
+                return number, key, value
+    raise AssertionError(f"{topic} has no such record")
+
+
+def is_exchange(key: bytes) -> bool:
+    return key != POSITION_KEY and not is_number_key(key)
+
+
+def is_row(key: bytes) -> bool:
+    with contextlib.suppress(ValueError):
+        return isinstance(parse_key(key), RowKey)
+    return False
+
+
+def test_it_finds_no_difference_under_load_after_a_kill_and_after_a_rebalance(kafka: Kafka, tmp_path: Path) -> None:
+    """And then, at rest, what was damaged on purpose."""
+    settings = settings_for(kafka)
+    events = traffic(PUIDS, seed(19))
+    with Fleet(tmp_path, settings) as fleet:
+        first, second = fleet.start(), fleet.start()
+        wait_for(
+            "both have a half", lambda: {len(it.readiness()[1]) for it in (first, second)} == {2} and first.ready()
+        )
+        producer = threading.Thread(target=produce, args=(settings, events, RATE))
+        producer.start()
+        time.sleep(3)
+        assert_no_difference(settings)
+        second.kill()
+        assert_no_difference(settings)
+        third = fleet.start()
+        wait_for("the third has its half", lambda: len(third.readiness()[1]) == 2)
+        assert_no_difference(settings)
+        producer.join()
+        assert_counts(fleet, expected(events), 120)
+        assert "difference 0" in (answered := tally(settings, "verify", "--url", first.url)).stdout, answered.stderr
+        assert f"of {first.url} compared" in answered.stdout
+        fleet.stop()
+    assert_no_difference(settings)
+    sampled = tally(settings, "verify", "--sample", "10%")
+    assert "difference 0" in sampled.stdout, sampled.stderr
+
+    number, puid, raw = newest(settings, "exchanges", is_exchange)
+    exchange = decode(raw)
+    exchange.counted = []
+    write(settings, "exchanges", number, puid, encode(exchange))
+    done = tally(settings, "verify")
+    assert done.returncode == 1, done.stderr
+    assert "difference 1\n" in done.stdout
+    assert f"partition {number}, puid {puid.decode()}\n" in done.stdout
+    assert '"counted":{}' in done.stdout
+    write(settings, "exchanges", number, puid, None)
+    done = tally(settings, "verify")
+    assert f"partition {number}, puid {puid.decode()}\n  changelog: nothing\n" in done.stdout
+    write(settings, "exchanges", number, puid, raw)
+    assert_no_difference(settings)
+
+    number, key, raw = newest(settings, "panes", is_row)
+    rows = json.loads(raw)
+    row = next(iter(rows))
+    cells = rows[row] if isinstance(rows[row], dict) else rows
+    column = next(iter(cells))
+    cells[column] += 7
+    write(settings, "panes", number, key, json.dumps(rows).encode())
+    done = tally(settings, "verify")
+    assert done.returncode == 1
+    assert "difference 1\n" in done.stdout
+    assert f"  changelog: {cells[column]}\n  topics:    {cells[column] - 7}\n" in done.stdout
+
+
+def assert_no_difference(settings: dict[str, str]) -> None:
+    done = tally(settings, "verify")
+    assert (done.returncode, "difference 0" in done.stdout) == (0, True), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "changes", "sentence"),
+    [
+        (("--sample", "1"), {}, "--sample must be a share like 1% or 0.1%, up to 100% (got '1')."),
+        (("--sample", "0%"), {}, "--sample must be a share like 1% or 0.1%, up to 100% (got '0%')."),
+        (("--sample", "101%"), {}, "--sample must be a share like 1% or 0.1%, up to 100% (got '101%')."),
+        (("--from", "latest"), {}, "--from latest is after all that was counted: name where the workers began."),
+        ((), {"START": "latest"}, "TALLY_START is latest, which no topic tells: say with --from where workers began."),
+        ((), {}, "Topic none-requests does not exist: is it the right broker, and the right name of the topic?"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_one_sentence(
+    kafka: Kafka, words: tuple[str, ...], changes: dict[str, str], sentence: str
+) -> None:
+    done = tally(topic_settings(kafka.bootstrap, "none"), "verify", *words, **changes)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"tally: {sentence}\n")
