@@ -2,6 +2,7 @@
 
 import math
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -417,6 +418,8 @@ Examples:
   tally replay --from inference-requests:0:1200,inference-requests:1:900
   tally replay --topic seldon                       a source, in any dialect
   tally replay events.jsonl.gz                      a file; no Kafka is asked
+  tally replay --config other.yaml                  what other rules would have said
+  tally replay --sweep threshold=0.1:0.9:0.05 --cost "1,0=100;0,1=5"
 """,
 )
 @click.argument("files", nargs=-1, metavar="[FILE]...")
@@ -426,6 +429,14 @@ Examples:
 @click.option("--model", metavar="PATTERN", help="Only models like namespace/service/predictor/model[@version].")
 @click.option("--processes", type=click.IntRange(1, 1024), metavar="N", help="At once  [default: one a core]")
 @click.option("--format", "form", type=click.Choice(["text", "json", "prometheus"]), default="text", show_default=True)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Beside the workers' rules those of this YAML file.",
+)
+@click.option("--sweep", metavar="SPAN", help="Scores by threshold, like threshold=0.1:0.9:0.05.")
+@click.option("--cost", metavar="COSTS", help="Which threshold is best, by what rows cost: '1,0=100;0,1=5'.")
 def replay(
     files: tuple[str, ...],
     topics: tuple[str, ...],
@@ -434,6 +445,9 @@ def replay(
     model: str | None,
     processes: int | None,
     form: str,
+    config: Path | None,
+    sweep: str | None,
+    cost: str | None,
 ) -> None:
     """Count what the canonical topics hold between two places, as the workers would, and print it.
 
@@ -445,11 +459,14 @@ def replay(
     their end. Nothing is written: no group, no topic, no state.
 
     Windows end at TALLY_NOW where that is set, else at the end of the stretch.
+
+    With --config it is counted twice, by TALLY_CONFIG and by FILE, and shown side by side. With --sweep, the scores of
+    models that answer single scores; costs are by actual and predicted class.
     """
     from app.cli.replay import Asked
     from app.cli.replay import replay as run
 
-    run(Asked(begin, end, topics, files, model, form, processes))
+    run(Asked(begin, end, topics, files, model, form, config, sweep, cost, processes))
 
 
 @main.command(

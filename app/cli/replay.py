@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, TypeVar
 
 from app.cli.client import run
@@ -11,16 +12,18 @@ from app.cli.ends import InputError
 from app.cli.replayed import print_report
 from app.cli.replayed_files import replay_files
 from app.cli.screen import progress_bar
+from app.cli.what_if import print_differences, print_sweeps
 from app.core.rules import Rulebook
 from app.models_file import load_rulebook
 from app.replay.fold import Counting, Folded, quick
 from app.replay.mixture import Mixture, fold_sources
-from app.replay.outcome import Outcome, as_json, outcome_of, prometheus
+from app.replay.outcome import Outcome, as_json, is_meant, outcome_of, prometheus
 from app.replay.parallel import Progress, fold_all, in_loop
 from app.replay.store import spilling_store
 from app.replay.stretch import Bound, check_order, parse_bound
+from app.replay.sweep import parse_costs, parse_sweep, sweeps
 from app.replay.topics import nothing_between, plan, plan_sources
-from app.settings import Settings, load_settings
+from app.settings import Settings, SettingsError, load_settings
 
 Found = TypeVar("Found")
 
@@ -35,39 +38,77 @@ class Asked:
     files: tuple[str, ...] = ()
     model: str | None = None
     form: str = "text"
+    config: Path | None = None
+    sweep: str | None = None
+    cost: str | None = None
     processes: int | None = None
 
 
 def replay(asked: Asked) -> None:
     """Replay a stretch and print what came of it."""
     settings = load_settings()
-    outcome = _replay(settings, asked)
-    _PRINT[asked.form](outcome)
-
-
-def _replay(settings: Settings, asked: Asked) -> Outcome:
     rulebook = load_rulebook(settings.config)
+    if asked.sweep is None and asked.cost is not None:
+        raise InputError("--cost says which threshold is best: give --sweep, too.")
+    if asked.form == "prometheus" and (asked.sweep or asked.config):
+        raise InputError("--format must be text or json with --sweep and --config.")
+    if asked.sweep is not None:
+        if asked.config is not None:
+            raise InputError("--sweep is by the rules of TALLY_CONFIG: leave --config out.")
+        _sweep(settings, rulebook, asked, parse_sweep(asked.sweep))
+    elif asked.config is not None:
+        other = _rules_of(asked.config)
+        live = _replay(settings, rulebook, asked)
+        print_differences(live, _replay(settings, other, asked), asked.form)
+    else:
+        _PRINT[asked.form](_replay(settings, rulebook, asked))
+
+
+def _rules_of(config: Path) -> Rulebook:
+    """The rules of another file than the workers'."""
+    try:
+        return load_rulebook(config)
+    except SettingsError as error:
+        raise SettingsError(str(error).replace("TALLY_CONFIG:", "--config:")) from None
+
+
+def _sweep(settings: Settings, rulebook: Rulebook, asked: Asked, thresholds: tuple[float, ...]) -> None:
+    costs = {} if asked.cost is None else parse_costs(asked.cost)
+    _, folded, _ = _fold(settings, rulebook, asked, thresholds)
+    found = sweeps((one.swept for one in folded), thresholds, rulebook, costs)
+    fits = [one for one in found if asked.model is None or is_meant(one.identity, asked.model)]
+    print_sweeps(fits, asked.form, asked.model)
+
+
+def _replay(settings: Settings, rulebook: Rulebook, asked: Asked) -> Outcome:
+    return outcome_of(*_fold(settings, rulebook, asked), asked.model)
+
+
+def _fold(
+    settings: Settings, rulebook: Rulebook, asked: Asked, thresholds: tuple[float, ...] = ()
+) -> tuple[Counting, list[Folded], float | None]:
+    """What came of all partitions, and the moment at which windows end."""
     present = time.time() if settings.now is None else settings.now
     begin, end = parse_bound("--from", asked.begin, present), parse_bound("--to", asked.end, present)
     check_order(begin, end)
     if asked.files and asked.topics:
         raise InputError("--topic is for topics: leave it out where files are replayed.")
     if asked.files:
-        counting, folded = replay_files(settings, rulebook, asked.files, begin, end)
+        counting = Counting(settings, rulebook, settings.limits, thresholds)
+        folded = replay_files(counting, asked.files, begin, end)
     elif asked.topics:
-        counting, folded = _replay_sources(settings, rulebook, asked, begin, end)
+        counting, folded = _replay_sources(settings, rulebook, asked, begin, end, thresholds)
     else:
-        counting, folded = _replay_topics(settings, rulebook, asked, begin, end)
+        counting, folded = _replay_topics(settings, rulebook, asked, begin, end, thresholds)
     if not any(one.events for one in folded):
         raise nothing_between(asked.files or asked.topics or settings.topics, begin, end)
-    now = moment_of(settings, end, None if asked.files else present)
-    return outcome_of(counting, folded, now, asked.model)
+    return counting, folded, moment_of(settings, end, None if asked.files else present)
 
 
 def _replay_topics(
-    settings: Settings, rulebook: Rulebook, asked: Asked, begin: Bound, end: Bound
+    settings: Settings, rulebook: Rulebook, asked: Asked, begin: Bound, end: Bound, thresholds: tuple[float, ...]
 ) -> tuple[Counting, list[Folded]]:
-    planned = run(plan(settings, rulebook, begin, end))
+    planned = run(plan(settings, rulebook, begin, end, thresholds))
     return planned.counting, with_progress(
         planned.stretch.records,
         lambda progress: fold_all(planned.shares, asked.processes or cores(), progress),
@@ -75,9 +116,10 @@ def _replay_topics(
 
 
 def _replay_sources(
-    settings: Settings, rulebook: Rulebook, asked: Asked, begin: Bound, end: Bound
+    settings: Settings, rulebook: Rulebook, asked: Asked, begin: Bound, end: Bound, thresholds: tuple[float, ...]
 ) -> tuple[Counting, list[Folded]]:
     counting, stretch = run(plan_sources(settings, rulebook, asked.topics, begin, end))
+    counting = counting._replace(thresholds=thresholds)
     with quick(), spilling_store(settings.data_dir) as store:
         mixture = Mixture(counting, store)
         with_progress(

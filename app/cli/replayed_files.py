@@ -12,13 +12,11 @@ from app.cli.client import run
 from app.cli.ends import InputError
 from app.cli.lines import ReadError, Source
 from app.cli.send import Event, LineError, read_line
-from app.core.rules import Rulebook
 from app.core.wire.records import Record, pack_headers
 from app.replay.fold import Counting, Folded, quick
 from app.replay.mixture import Mixture
 from app.replay.store import spilling_store
 from app.replay.stretch import Bound
-from app.settings import Settings
 
 #: Neighbours of one topic that are folded at once.
 _TOGETHER: Final = 300
@@ -26,19 +24,16 @@ _TOGETHER: Final = 300
 _NO_TOPIC: Final = "file"
 
 
-def replay_files(
-    settings: Settings, rulebook: Rulebook, files: Sequence[str], begin: Bound, end: Bound
-) -> tuple[Counting, list[Folded]]:
+def replay_files(counting: Counting, files: Sequence[str], begin: Bound, end: Bound) -> list[Folded]:
     """Fold the events of files, of all topics together."""
     for bound in (begin, end):
         if bound.offsets:
             raise InputError(f"{bound.option} must be a time where files are replayed (got {bound.text!r}).")
-    counting = Counting(settings, rulebook, settings.limits)
-    with quick(), spilling_store(settings.data_dir) as store:
+    with quick(), spilling_store(counting.settings.data_dir) as store:
         mixture = Mixture(counting, store)
         for file in files:
             run(_Reading(mixture, begin, end).file(file))
-        return counting, [mixture.finish()]
+        return [mixture.finish()]
 
 
 class _Reading:

@@ -16,6 +16,7 @@ from app.core.rules import Rulebook
 from app.core.stats import Stats
 from app.core.wire.partitioning import partition_of
 from app.core.wire.records import Record, pack_headers
+from app.replay.sweep import Swept, sweep_shard
 from app.settings import Settings
 
 #: Exchanges settled at once, as the lane does it.
@@ -28,11 +29,15 @@ Rows = dict[bytes, bytes]
 
 
 class Counting(NamedTuple):
-    """By what is counted: the settings, the rules of each model, and what bounds a partition."""
+    """By what is counted: the settings, the rules of each model, and what bounds a partition.
+
+    With `thresholds` it is counted, too, how many rows reach each of them; then nothing expires.
+    """
 
     settings: Settings
     rulebook: Rulebook
     limits: Limits
+    thresholds: tuple[float, ...] = ()
 
 
 class Folded(NamedTuple):
@@ -51,6 +56,7 @@ class Folded(NamedTuple):
     orphans: int
     exchanges: int
     newest: int
+    swept: Swept
 
 
 class Fold:
@@ -74,6 +80,7 @@ class Fold:
         self.events = 0
         self._partitions = partitions
         self._alone = alone
+        self._thresholds = counting.thresholds
         self._astray = 0
         self._brought = 0
         self._met: set[str] = set()
@@ -105,7 +112,7 @@ class Fold:
         if shard.unsettled >= _SETTLED_TOGETHER:
             shard.settle()
             if shard.waiting >= _CHANGES_PER_CUT:
-                self.cut(self._clock())
+                self.cut(None if self._thresholds else self._clock())
 
     def _clock(self) -> float | None:
         """The partition's clock, in seconds; None while a topic with records to come has given none."""
@@ -146,6 +153,7 @@ class Fold:
             orphans,
             len(shard.store),
             max(shard.newest.values(), default=0),
+            sweep_shard(shard, self._thresholds) if self._thresholds else {},
         )
 
 

@@ -63,7 +63,7 @@ def view_of(counting: Counting, rows: Mapping[int, Rows], pattern: str | None = 
             subject = _subject_of(key)
             if pattern is not None and subject is not None:
                 known |= {*map(str, _identities(subject))}
-                if not _fits(subject, pattern):
+                if not any(is_meant(one, pattern) for one in _identities(subject)):
                     continue
                 shown += 1
             view.take(partition, key, value)
@@ -83,11 +83,9 @@ def _identities(subject: Subject) -> tuple[Identity, ...]:
     return tuple(subject) if isinstance(subject, Pair) else (subject,)
 
 
-def _fits(subject: Subject, pattern: str) -> bool:
-    """Whether a pattern names a model, or one of two: by `namespace/service/predictor/model`, or with its version."""
-    return any(
-        fnmatchcase(text, pattern) for one in _identities(subject) for text in (str(one), str(one.leg), one.predictor)
-    )
+def is_meant(identity: Identity, pattern: str) -> bool:
+    """Whether a pattern names a model: by `namespace/service/predictor/model`, that with its version, or predictor."""
+    return any(fnmatchcase(text, pattern) for text in (str(identity), str(identity.leg), identity.predictor))
 
 
 def _notes_of(folded: list[Folded]) -> Iterator[str]:

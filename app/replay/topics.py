@@ -25,9 +25,12 @@ class Plan(NamedTuple):
     shares: list[Share]
 
 
-async def plan(settings: Settings, rulebook: Rulebook, begin: Bound, end: Bound) -> Plan:
+async def plan(
+    settings: Settings, rulebook: Rulebook, begin: Bound, end: Bound, thresholds: tuple[float, ...] = ()
+) -> Plan:
     """The shares of a replay of the canonical topics between two bounds. Raises StretchError and SetupError."""
     counting, partitions = await facts_of(settings, rulebook)
+    counting = counting._replace(thresholds=thresholds)
     tps = [TopicPartition(topic, number) for number in range(partitions) for topic in settings.topics]
     consumer = await open_consumer(settings, **OPTIONS)
     try:

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from app.__main__ import main
 from app.cli.replayed_files import replay_files
 from app.core.rules import Rulebook, Rules
+from app.replay.fold import Counting
 from app.replay.outcome import outcome_of, prometheus
 from app.replay.stretch import parse_bound
 from app.settings import Settings
@@ -88,7 +89,8 @@ def test_a_story_gives_what_the_oracle_says(seed: int, tmp_path: Path) -> None:
     settings = Settings.model_validate({"now": float(START + story.now)})
     bounds = (parse_bound("--from", "earliest", 0.0), parse_bound("--to", "latest", 0.0))
     rulebook = Rulebook(tuple(Rules(**rule._asdict()) for rule in story.rules))
-    counting, folded = replay_files(settings, rulebook, [str(file)], *bounds)
+    counting = Counting(settings, rulebook, settings.limits)
+    folded = replay_files(counting, [str(file)], *bounds)
     found = parsed(prometheus(outcome_of(counting, folded, settings.now)))
     theirs = samples_of(map(event_of, story.records), story.rules, START + story.now)
     assert not differences(found, theirs)
