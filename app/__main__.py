@@ -428,7 +428,9 @@ Examples:
 @click.option("--to", "end", default="latest", show_default=True, metavar="WHERE", help="Before what it ends.")
 @click.option("--model", metavar="PATTERN", help="Only models like namespace/service/predictor/model[@version].")
 @click.option("--processes", type=click.IntRange(1, 1024), metavar="N", help="At once  [default: one a core]")
-@click.option("--format", "form", type=click.Choice(["text", "json", "prometheus"]), default="text", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "prometheus", "html"]), default="text", show_default=True
+)
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
@@ -485,8 +487,9 @@ Exit codes: 0 no difference; 1 a difference, or unexpected; 2 a setting, a topic
 @click.option("--from", "begin", metavar="WHERE", help="Where the workers began  [default: as TALLY_START says]")
 @click.option("--sample", default="100%", show_default=True, metavar="SHARE", help="Of the request ids.")
 @click.option("--url", metavar="URL", help="Compare the answers of this worker with the counts, too.")
+@click.option("--documents", is_flag=True, help="Compare the documents in Elasticsearch with the topics, too.")
 @click.option("--processes", type=click.IntRange(1, 1024), metavar="N", help="At once  [default: one a core]")
-def verify(begin: str | None, sample: str, url: str | None, processes: int | None) -> None:
+def verify(begin: str | None, sample: str, url: str | None, documents: bool, processes: int | None) -> None:
     """Fold the canonical topics anew up to the marks of the workers, and compare with what their changelogs hold.
 
     Prints `difference 0`, or the request ids and counts that differ, with both sides. The marks are read first, then
@@ -495,7 +498,7 @@ def verify(begin: str | None, sample: str, url: str | None, processes: int | Non
     from app.cli.verify import Asked
     from app.cli.verify import verify as run
 
-    sys.exit(0 if run(Asked(begin, sample, url, processes)) else 1)
+    sys.exit(0 if run(Asked(begin, sample, url, documents, processes)) else 1)
 
 
 @main.command(

@@ -17,7 +17,7 @@ from app.core.rules import Rulebook
 from app.models_file import load_rulebook
 from app.replay.fold import Counting, Folded, quick
 from app.replay.mixture import Mixture, fold_sources
-from app.replay.outcome import Outcome, as_json, is_meant, outcome_of, prometheus
+from app.replay.outcome import Outcome, as_html, as_json, is_meant, outcome_of, prometheus
 from app.replay.parallel import Progress, fold_all, in_loop
 from app.replay.store import spilling_store
 from app.replay.stretch import Bound, check_order, parse_bound
@@ -50,7 +50,7 @@ def replay(asked: Asked) -> None:
     rulebook = load_rulebook(settings.config)
     if asked.sweep is None and asked.cost is not None:
         raise InputError("--cost says which threshold is best: give --sweep, too.")
-    if asked.form == "prometheus" and (asked.sweep or asked.config):
+    if asked.form in ("prometheus", "html") and (asked.sweep or asked.config):
         raise InputError("--format must be text or json with --sweep and --config.")
     if asked.sweep is not None:
         if asked.config is not None:
@@ -155,5 +155,6 @@ def _print_text(text: str) -> None:
 _PRINT: Final[dict[str, Callable[[Outcome], None]]] = {
     "text": print_report,
     "json": lambda outcome: _print_text(as_json(outcome)),
+    "html": lambda outcome: _print_text(as_html(outcome)),
     "prometheus": lambda outcome: _print_text(prometheus(outcome)),
 }

@@ -1,6 +1,7 @@
 """`tally verify`: the proof, from the topics, that what the workers have counted is right."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from app.cli.screen import counted, screen
 from app.models_file import load_rulebook
 from app.replay.answers import Answered, check_answers
 from app.replay.comparing import Difference
+from app.replay.documents import Foreign, OfPartition, find_foreign
 from app.replay.stretch import Bound, moment_text, parse_bound
 from app.replay.topics import facts_of, ids_of
 from app.replay.verify import Check, Checked, verify_all
@@ -26,6 +28,7 @@ class Finding(NamedTuple):
     what: str
     difference: Difference
     other: str = "topics"
+    one: str = "changelog"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Asked:
     begin: str | None = None
     sample: str = "100%"
     url: str | None = None
+    documents: bool = False
     processes: int | None = None
 
 
@@ -44,9 +48,11 @@ def verify(asked: Asked) -> bool:
     rulebook = load_rulebook(settings.config)
     sample = parse_share(asked.sample)
     begin = _begin(settings, asked.begin)
+    if asked.documents:
+        _require_elasticsearch(settings, sample)
     counting, partitions = run(facts_of(settings, rulebook))
     ids = run(ids_of(settings))
-    checks = [Check(counting, number, partitions, begin, sample, ids) for number in range(partitions)]
+    checks = [Check(counting, number, partitions, begin, sample, ids, asked.documents) for number in range(partitions)]
     checked = with_progress(None, lambda progress: verify_all(checks, asked.processes or cores(), progress))
     if not any(one.has_state for one in checked):
         raise InputError(
@@ -56,6 +62,14 @@ def verify(asked: Asked) -> bool:
     findings = [Finding(f"partition {one.partition}, {it.what}", it) for one in checked for it in one.told]
     difference = sum(one.differing for one in checked)
     report(checked, sample)
+    if asked.documents:
+        logging.getLogger("elastic_transport").setLevel(logging.CRITICAL)
+        of_partitions = [one.documents for one in checked if one.documents is not None]
+        counts, foreign = run(find_foreign(settings, of_partitions))
+        report_documents(counts, of_partitions, foreign)
+        difference += foreign.documents
+        own = [it for one in of_partitions for it in one.told]
+        findings += [Finding(it.what, it, "Elasticsearch", "topics") for it in (*own, *foreign.told)]
     if asked.url is not None:
         answered = run(check_answers(counting, partitions, asked.url))
         report_answers(asked.url, answered)
@@ -124,11 +138,34 @@ def report_answers(url: str, answered: Answered) -> None:
     screen().print(f"{counted(answered.models, 'model')} of {url} compared{moving}.", soft_wrap=True)
 
 
+def report_documents(counts: Mapping[str, tuple[int, int]], found: Sequence[OfPartition], foreign: Foreign) -> None:
+    """Print how many documents there should be and are, and what is wrong with them."""
+    console = screen()
+    for index, (wanted, there) in counts.items():
+        console.print(f"{index}: {counted(wanted, 'document')} by the topics, {there} there", soft_wrap=True)
+    missing, different, moving = (
+        sum(getattr(one, what) for one in found) for what in ("missing", "different", "moving")
+    )
+    changing = f"; {moving} have changed since the marks and are not compared" if moving else ""
+    console.print(
+        f"documents missing {missing}, foreign {foreign.documents}, different {different}{changing}", soft_wrap=True
+    )
+
+
+def _require_elasticsearch(settings: Settings, sample: float) -> None:
+    if settings.elasticsearch_url is None:
+        raise InputError("TALLY_ELASTICSEARCH_URL is not set: name the Elasticsearch that has the documents.")
+    if settings.log_topic is None:
+        raise InputError("TALLY_LOG_TOPIC is off: no documents are written.")
+    if sample < 1:
+        raise InputError("--documents compares all: leave --sample out.")
+
+
 def report_differences(difference: int, findings: Sequence[Finding]) -> None:
     """Print how much differs, and the first of it with both sides."""
     console = screen()
     console.print(f"difference {difference}")
     for finding in findings[:_MOST]:
         console.print(finding.what, soft_wrap=True)
-        console.print(f"  changelog: {finding.difference.changelog}", soft_wrap=True)
-        console.print(f"  {f'{finding.other}:':<10} {finding.difference.topics}", soft_wrap=True)
+        console.print(f"  {finding.one}: {finding.difference.changelog}", soft_wrap=True)
+        console.print(f"  {finding.other}: {finding.difference.topics}", soft_wrap=True)

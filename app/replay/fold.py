@@ -4,7 +4,7 @@ Nothing is written to Kafka. What the lane would write to `<app>-panes` is kept 
 """
 
 import gc
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
@@ -60,7 +60,9 @@ class Folded(NamedTuple):
 
 
 class Fold:
-    """A partition that is being folded. Where it is `alone`, events under a wrong key are its own as well."""
+    """A partition that is being folded. Where it is `alone`, events under a wrong key are its own as well. Joined
+    records are given to `joined`, where that is wanted.
+    """
 
     def __init__(
         self,
@@ -70,10 +72,15 @@ class Fold:
         *,
         store: MutableMapping[bytes, bytes] | None = None,
         alone: bool = False,
+        joined: Callable[[bytes], None] | None = None,
     ) -> None:
         settings = counting.settings
         self.stats = Stats()
-        self.shard = Shard(partition, partitions, counting.rulebook, settings.clock, counting.limits, self.stats)
+        logs = joined is not None
+        self.shard = Shard(
+            partition, partitions, counting.rulebook, settings.clock, counting.limits, self.stats, logs=logs
+        )
+        self._joined = joined
         if store is not None:
             self.shard.store = store
         self.rows: Rows = {}
@@ -130,6 +137,9 @@ class Fold:
             else:
                 self.rows[key] = value
         self._astray += len(cut.astray)
+        if self._joined is not None:
+            for _, joined in cut.joined:
+                self._joined(joined)
         for astray in (*cut.astray, *cut.lent) if self._alone else ():
             record = astray.record
             headers = pack_headers(astray.headers)

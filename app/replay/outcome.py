@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from importlib import resources
 from typing import Any, NamedTuple
 
 import orjson
@@ -126,6 +127,21 @@ def as_data(outcome: Outcome) -> dict[str, Any]:
         **comparisons_report(readings.of_pairs(now), readings.rulebook),
         "notes": [*outcome.notes],
     }
+
+
+def as_html(outcome: Outcome) -> str:
+    """The page of a worker with its answers in it: one file that asks nobody."""
+    data = as_data(outcome)
+    answers = {
+        "now": data["now"],
+        "ready": {"problems": [], "notes": data["notes"]},
+        "api/models": {"models": data["models"]},
+        "api/comparisons": {"comparisons": data["comparisons"]},
+    }
+    text = orjson.dumps(answers).decode().replace("<", "\\u003c")  # no text of an event ends the script
+    page = resources.files("app.worker.http").joinpath("page", "index.html").read_text()
+    head, tag, rest = page.partition("<script>")
+    return f"{head}<script>window.TALLY = {text};</script>\n{tag}{rest}"
 
 
 def as_json(outcome: Outcome) -> str:

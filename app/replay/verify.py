@@ -15,6 +15,7 @@ from app.core.counts.numbers import Numbers
 from app.core.join.position import DamagedError, StateError
 from app.core.wire.records import Record
 from app.replay.comparing import Difference, Exchanges, cells_of, compare_cells, counted_by, exchanges_of, words_of
+from app.replay.documents import Expected, OfPartition, compare_documents
 from app.replay.fold import Counting, Fold, quick
 from app.replay.parallel import Progress, in_loop, spread
 from app.replay.reading import OPTIONS, read
@@ -39,6 +40,7 @@ class Check(NamedTuple):
     begin: Bound
     sample: float
     ids: Mapping[str, str]
+    documents: bool = False
 
 
 class Checked(NamedTuple):
@@ -57,11 +59,13 @@ class Checked(NamedTuple):
     differing_exchanges: int
     differing_cells: int
     told: list[Difference]
+    documents: OfPartition | None = None
 
     @property
     def differing(self) -> int:
-        """How many exchanges and counts differ."""
-        return self.differing_exchanges + self.differing_cells
+        """How many exchanges, counts and documents differ."""
+        documents = 0 if self.documents is None else self.documents.missing + self.documents.different
+        return self.differing_exchanges + self.differing_cells + documents
 
 
 def verify_all(checks: Sequence[Check], processes: int, progress: Progress) -> list[Checked]:
@@ -81,8 +85,15 @@ def verify_partition(check: Check, progress: Progress) -> Checked:
     if marked is None:
         return Checked(check.partition, False, 0, 0, 0, 0, None, 0, 0, [])
     _check_mark(check, marked)
-    with quick(), spilling_store(settings.data_dir) as store:
-        fold = Fold(check.counting, check.partition, check.partitions, store=store)
+    with quick(), spilling_store(settings.data_dir) as store, spilling_store(settings.data_dir, 20_000) as bodies:
+        expected = Expected(check.counting.rulebook, settings, bodies) if check.documents else None
+        fold = Fold(
+            check.counting,
+            check.partition,
+            check.partitions,
+            store=store,
+            joined=None if expected is None else expected.take,
+        )
         numbers = Numbers()
         words = words_of(marked.exchanges)
         try:
@@ -93,7 +104,12 @@ def verify_partition(check: Check, progress: Progress) -> Checked:
             return _damaged(check, f"its words cannot be read ({error})")
         reach = in_loop(lambda: _fold(fold, check, marked, progress), check.counting)
         fold.cut(marked.position.clock)
-        return _compare(check, marked, fold, numbers, reach)
+        compared = _compare(check, marked, fold, numbers, reach)
+        if expected is None:
+            return compared
+        marks = {TopicPartition(topic, check.partition): offset for topic, offset in marked.position.offsets.items()}
+        found = in_loop(lambda: compare_documents(settings, expected, marks), check.counting)
+        return compared._replace(documents=found)
 
 
 def _damaged(check: Check, sentence: str) -> Checked:

@@ -17,8 +17,9 @@ from app.core.join.exchange import decode, encode
 from app.core.join.position import POSITION_KEY
 from tests.live.changelogs import read_topic
 from tests.live.seeds import seed
-from tests.live.servers import Kafka
-from tests.live.story import expected, traffic
+from tests.live.servers import Elasticsearch, Kafka
+from tests.live.story import Event, expected, traffic
+from tests.live.test_documents import Node
 from tests.live.test_exactness import COMMON
 from tests.live.test_replay import tally
 from tests.live.workers import Fleet, assert_counts, produce, topic_settings, wait_for
@@ -115,7 +116,7 @@ def test_it_finds_no_difference_under_load_after_a_kill_and_after_a_rebalance(ka
     done = tally(settings, "verify")
     assert done.returncode == 1
     assert "difference 1\n" in done.stdout
-    assert f"  changelog: {cells[column]}\n  topics:    {cells[column] - 7}\n" in done.stdout
+    assert f"  changelog: {cells[column]}\n  topics: {cells[column] - 7}\n" in done.stdout
 
 
 def assert_no_difference(settings: dict[str, str]) -> None:
@@ -138,4 +139,60 @@ def test_what_is_wrong_is_said_in_one_sentence(
     kafka: Kafka, words: tuple[str, ...], changes: dict[str, str], sentence: str
 ) -> None:
     done = tally(topic_settings(kafka.bootstrap, "none"), "verify", *words, **changes)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"tally: {sentence}\n")
+
+
+def test_it_finds_documents_that_are_missing_foreign_or_different(
+    kafka: Kafka, elasticsearch: Elasticsearch, tmp_path: Path
+) -> None:
+    name = f"proof{uuid.uuid4().hex[:8]}"
+    settings = topic_settings(kafka.bootstrap, name) | COMMON
+    settings |= {"PARTITIONS": "2", "LOG_TOPIC": f"{name}-log", "ELASTICSEARCH_URL": elasticsearch.url}
+    events = [_in_service(event, name) for event in traffic(300, seed(20), broken=0)]
+    node = Node(elasticsearch)
+    index = f"inference-log-seldon-demo-{name}-iris-default"
+    with Fleet(tmp_path, settings) as fleet:
+        worker = fleet.start()
+        wait_for("the worker is ready", worker.ready)
+        produce(settings, events)
+        wait_for("all is counted", lambda: sum(worker.readiness()[1]) == 1 and worker.ready())
+        done = tally(settings, "verify", "--documents")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "documents missing 0, foreign 0, different 0\ndifference 0\n" in done.stdout
+        found = node.documents(index)
+        assert f"{index}: {len(found)} documents by the topics, {len(found)} there" in done.stdout
+        (_, missing), (_, different), *_ = sorted(found)
+        node.ask("DELETE", f"/{index}/_doc/{missing}")
+        node.ask("PUT", f"/{index}/_doc/{different}", found[index, different] | {"verdict": {"predicted": "7"}})
+        node.ask("PUT", f"/{index}/_doc/foreign", found[index, different] | {"RequestId": "foreign"})
+        node.ask("PUT", f"/{index}/_doc/strange", found[index, different] | {"RequestId": "strange"})
+        done = tally(settings, "verify", "--documents")
+        assert done.returncode == 1, done.stderr
+        assert "documents missing 1, foreign 2, different 1\ndifference 4\n" in done.stdout
+        for what in (f"document {index}/{missing}, as a whole\n", f"document {index}/foreign\n",
+                     f"document {index}/{different}, verdict."):  # fmt: skip
+            assert what in done.stdout, done.stdout
+
+
+def _in_service(event: Event, name: str) -> Event:
+    """The same event of a service of this test alone, which has indices of its own."""
+    return event._replace(
+        headers=[
+            (header, f"{name}-".encode() + value if header == "ce_inferenceservicename" else value)
+            for header, value in event.headers
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "changes", "sentence"),
+    [
+        ((), {}, "TALLY_ELASTICSEARCH_URL is not set: name the Elasticsearch that has the documents."),
+        (("--sample", "1%"), {"ELASTICSEARCH_URL": "http://es:1"}, "--documents compares all: leave --sample out."),
+    ],
+)  # fmt: skip
+def test_documents_that_cannot_be_compared_are_said_in_one_sentence(
+    words: tuple[str, ...], changes: dict[str, str], sentence: str
+) -> None:
+    done = tally(topic_settings("127.0.0.1:1", "none"), "verify", "--documents", *words, **changes)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"tally: {sentence}\n")
