@@ -14,9 +14,8 @@ from app.core.measures.readings import Readings
 from app.core.outputs.report import reports_of
 from app.replay.comparing import Difference
 from app.replay.fold import Counting
-from app.replay.reading import OPTIONS
+from app.replay.reading import open_reader
 from app.replay.stretch import StretchError
-from app.worker.kafka.consumer import open_consumer
 
 _SECONDS: Final = 30.0
 #: A worker is asked so often before a model that changes all the while is given up.
@@ -41,7 +40,7 @@ async def check_answers(counting: Counting, partitions: int, url: str) -> Answer
     changes meanwhile may be neither: it is looked at again.
     """
     settings = counting.settings
-    consumer = await open_consumer(settings, changelogs=True, **OPTIONS | {"auto_offset_reset": "earliest"})
+    consumer = await open_reader(settings, changelogs=True, auto_offset_reset="earliest")
     try:
         feed = _Feed(counting, consumer, partitions)
         await feed.begin()

@@ -20,10 +20,9 @@ from app.core.rules import Rulebook
 from app.exporters.elasticsearch.client import connect, sentence
 from app.exporters.elasticsearch.writes import Found
 from app.replay.comparing import MOST_TOLD, Difference
-from app.replay.reading import OPTIONS, read
+from app.replay.reading import open_reader, read
 from app.replay.stretch import Stretch, StretchError
 from app.settings import Settings
-from app.worker.kafka.consumer import open_consumer
 
 #: Documents that are asked for together.
 _PAGE: Final = 500
@@ -147,7 +146,7 @@ def _short(value: Any) -> str:
 async def _await_writer(settings: Settings) -> None:
     """Wait until all that is joined now has been written. Raises StretchError where nobody gets on with it."""
     assert settings.log_topic is not None
-    consumer = await open_consumer(settings, group_id=settings.documents_group)
+    consumer = await open_reader(settings, group_id=settings.documents_group)
     try:
         facts = await consumer.describe([settings.log_topic])
         if settings.log_topic not in facts:
@@ -177,7 +176,7 @@ async def _await_writer(settings: Settings) -> None:
 
 async def _puids_behind(settings: Settings, marks: Mapping[TopicPartition, int]) -> set[bytes]:
     """The request ids of which events have come since the marks."""
-    consumer = await open_consumer(settings, **OPTIONS)
+    consumer = await open_reader(settings)
     try:
         tps = [*marks]
         consumer.assign(tps)

@@ -12,9 +12,8 @@ from app.core.events import Kind
 from app.core.stats import Stats
 from app.core.wire.records import Record, pack_headers
 from app.replay.fold import Counting, Fold, Folded
-from app.replay.reading import OPTIONS, read
+from app.replay.reading import open_reader, read
 from app.replay.stretch import Stretch
-from app.worker.kafka.consumer import open_consumer
 
 #: So many records of a topic are rekeyed at once.
 _TOGETHER: Final = 300
@@ -63,7 +62,7 @@ class Mixture:
 
 async def fold_sources(mixture: Mixture, counting: Counting, stretch: Stretch, progress: Callable[[int], None]) -> None:
     """Fold a stretch of topics in any dialect."""
-    consumer = await open_consumer(counting.settings, **OPTIONS)
+    consumer = await open_reader(counting.settings)
     try:
         last: dict[TopicPartition, int] = dict(stretch.starts)
         async with aclosing(read(consumer, stretch)) as lists:

@@ -17,11 +17,10 @@ import uvloop
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from app.replay.fold import Counting, Fold, Folded, quick
-from app.replay.reading import OPTIONS, read
+from app.replay.reading import open_reader, read
 from app.replay.store import spilling_store
 from app.replay.stretch import Stretch, StretchError
 from app.worker.kafka.client import unreachable
-from app.worker.kafka.consumer import open_consumer
 
 _LOOK_SECONDS: Final = 0.1
 
@@ -57,7 +56,7 @@ def fold_share(share: Share, progress: Progress) -> Folded:
 
 async def _fold(fold: Fold, share: Share, progress: Progress) -> None:
     stretch = share.stretch
-    consumer = await open_consumer(share.counting.settings, **OPTIONS)
+    consumer = await open_reader(share.counting.settings)
     try:
         fold.expect({tp.topic for tp, start in stretch.starts.items() if start < stretch.ends[tp]})
         last = dict(stretch.starts)

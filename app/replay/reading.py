@@ -8,17 +8,27 @@ from aiokafka import TopicPartition
 
 from app.core.wire.records import Record
 from app.replay.stretch import Stretch, StretchError
+from app.settings import Settings
+from app.worker.kafka.consumer import RecordConsumer, open_consumer
 
 #: So many records at once: enough for the loop to cost nothing, few enough to stay in the cache.
 _LIST: Final = 100
 #: After so long without a record that must be there, something is wrong.
 _PATIENCE_SECONDS: Final = 60.0
+_MOST_ASIDE: Final = 8 << 20
 #: What a replay's consumer asks for.
 OPTIONS: Final[dict[str, Any]] = {
     "auto_offset_reset": "none",
     "max_partition_fetch_bytes": 1 << 20,
     "fetch_max_wait_ms": 100,
 }
+
+
+async def open_reader(settings: Settings, **more: Any) -> RecordConsumer:
+    """A consumer of committed records, of no group, that keeps little in memory."""
+    consumer = await open_consumer(settings, **OPTIONS | more)
+    consumer.keep_aside(_MOST_ASIDE)
+    return consumer
 
 
 async def read(consumer: Any, stretch: Stretch) -> AsyncGenerator[tuple[TopicPartition, list[Record]], None]:

@@ -8,11 +8,10 @@ from aiokafka import TopicPartition
 from app.core.rules import Rulebook
 from app.replay.fold import Counting
 from app.replay.parallel import Share
-from app.replay.reading import OPTIONS
+from app.replay.reading import open_reader
 from app.replay.stretch import Bound, Stretch, StretchError, find_stretch
 from app.settings import Settings
 from app.worker.kafka.client import SetupError
-from app.worker.kafka.consumer import open_consumer
 from app.worker.kafka.sizes import Sizes
 from app.worker.kafka.topics import admin_client, describe_cluster
 
@@ -32,7 +31,7 @@ async def plan(
     counting, partitions = await facts_of(settings, rulebook)
     counting = counting._replace(thresholds=thresholds)
     tps = [TopicPartition(topic, number) for number in range(partitions) for topic in settings.topics]
-    consumer = await open_consumer(settings, **OPTIONS)
+    consumer = await open_reader(settings)
     try:
         stretch = await find_stretch(consumer, tps, begin, end)
     finally:
@@ -56,7 +55,7 @@ async def plan_sources(
         if topic not in found:
             raise SetupError(f"Topic {topic} does not exist.")
     tps = [TopicPartition(topic, number) for topic in names for number in range(found[topic].partitions)]
-    consumer = await open_consumer(settings, **OPTIONS)
+    consumer = await open_reader(settings)
     try:
         stretch = await find_stretch(consumer, tps, begin, end)
     finally:

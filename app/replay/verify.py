@@ -18,13 +18,12 @@ from app.replay.comparing import Difference, Exchanges, cells_of, compare_cells,
 from app.replay.documents import Expected, OfPartition, compare_documents
 from app.replay.fold import Counting, Fold, quick
 from app.replay.parallel import Progress, in_loop, spread
-from app.replay.reading import OPTIONS, read
+from app.replay.reading import open_reader, read
 from app.replay.state import Marked, read_state
 from app.replay.store import spilling_store
 from app.replay.stretch import Bound, Stretch, StretchError
-from app.worker.kafka.consumer import open_consumer
 
-_CHANGELOG: Final[Mapping[str, Any]] = OPTIONS | {"auto_offset_reset": "earliest", "max_partition_fetch_bytes": 4 << 20}
+_CHANGELOG: Final[Mapping[str, Any]] = {"auto_offset_reset": "earliest", "max_partition_fetch_bytes": 4 << 20}
 #: The parts into which puids fall for a sample.
 _PARTS: Final = 1_000_000
 
@@ -119,7 +118,7 @@ def _damaged(check: Check, sentence: str) -> Checked:
 
 async def _read_state(check: Check) -> Marked | None:
     settings = check.counting.settings
-    consumer = await open_consumer(settings, changelogs=True, **_CHANGELOG)
+    consumer = await open_reader(settings, changelogs=True, **_CHANGELOG)
     try:
         return await read_state(consumer, settings, check.partition)
     finally:
@@ -154,7 +153,7 @@ def _check_mark(check: Check, marked: Marked) -> None:
 async def _fold(fold: Fold, check: Check, marked: Marked, progress: Progress) -> int | None:
     """Fold the topics up to the mark. Returns the time (ms) from which they hold all, None where they do."""
     tps = [TopicPartition(topic, check.partition) for topic in sorted(marked.position.offsets)]
-    consumer = await open_consumer(check.counting.settings, **OPTIONS)
+    consumer = await open_reader(check.counting.settings)
     try:
         consumer.assign(tps)
         beginnings, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
