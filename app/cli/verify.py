@@ -11,8 +11,8 @@ from app.cli.replay import cores, with_progress
 from app.cli.screen import counted, screen
 from app.models_file import load_rulebook
 from app.replay.answers import Answered, check_answers
-from app.replay.comparing import Difference
-from app.replay.documents import Foreign, OfPartition, find_foreign
+from app.replay.comparing import Difference, OfPartition
+from app.replay.documents import Foreign, find_foreign
 from app.replay.stretch import Bound, moment_text, parse_bound
 from app.replay.topics import facts_of, ids_of
 from app.replay.verify import Check, Checked, verify_all

@@ -47,6 +47,16 @@ class Compared(NamedTuple):
     told: list[Difference]
 
 
+class OfPartition(NamedTuple):
+    """What came of the documents of a partition. `ids` are digests of the ids that there should be, by index."""
+
+    ids: dict[str, bytes]
+    missing: int
+    different: int
+    moving: int
+    told: list[Difference]
+
+
 def words_of(state: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
     """The words of a state of exchanges, with their numbers."""
     return [(key, value) for key, value in state.items() if is_number_key(key)]

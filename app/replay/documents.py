@@ -19,7 +19,7 @@ from app.core.outputs.documents.places import Place
 from app.core.rules import Rulebook
 from app.exporters.elasticsearch.client import connect, sentence
 from app.exporters.elasticsearch.writes import Found
-from app.replay.comparing import MOST_TOLD, Difference
+from app.replay.comparing import MOST_TOLD, Difference, OfPartition
 from app.replay.reading import open_reader, read
 from app.replay.stretch import Stretch, StretchError
 from app.settings import Settings
@@ -63,16 +63,6 @@ class Expected:
 
 def _key(place: Place) -> bytes:
     return "\0".join(place).encode()
-
-
-class OfPartition(NamedTuple):
-    """What came of the documents of one partition. `ids` are digests of the ids that there should be, by index."""
-
-    ids: dict[str, bytes]
-    missing: int
-    different: int
-    moving: int
-    told: list[Difference]
 
 
 async def compare_documents(settings: Settings, expected: Expected, marks: Mapping[TopicPartition, int]) -> OfPartition:

@@ -4,9 +4,9 @@ The mark comes first, then the topics are read up to it: so it does not matter t
 written anywhere.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka import TopicPartition
 from xxhash import xxh3_64_intdigest
@@ -14,14 +14,25 @@ from xxhash import xxh3_64_intdigest
 from app.core.counts.numbers import Numbers
 from app.core.join.position import DamagedError, StateError
 from app.core.wire.records import Record
-from app.replay.comparing import Difference, Exchanges, cells_of, compare_cells, counted_by, exchanges_of, words_of
-from app.replay.documents import Expected, OfPartition, compare_documents
+from app.replay.comparing import (
+    Difference,
+    Exchanges,
+    OfPartition,
+    cells_of,
+    compare_cells,
+    counted_by,
+    exchanges_of,
+    words_of,
+)
 from app.replay.fold import Counting, Fold, quick
 from app.replay.parallel import Progress, in_loop, spread
 from app.replay.reading import open_reader, read
 from app.replay.state import Marked, read_state
 from app.replay.store import spilling_store
 from app.replay.stretch import Bound, Stretch, StretchError
+
+if TYPE_CHECKING:
+    from app.replay.documents import Expected
 
 _CHANGELOG: Final[Mapping[str, Any]] = {"auto_offset_reset": "earliest", "max_partition_fetch_bytes": 4 << 20}
 #: The parts into which puids fall for a sample.
@@ -85,7 +96,7 @@ def verify_partition(check: Check, progress: Progress) -> Checked:
         return Checked(check.partition, False, 0, 0, 0, 0, None, 0, 0, [])
     _check_mark(check, marked)
     with quick(), spilling_store(settings.data_dir) as store, spilling_store(settings.data_dir, 20_000) as bodies:
-        expected = Expected(check.counting.rulebook, settings, bodies) if check.documents else None
+        expected = _expected(check, bodies) if check.documents else None
         fold = Fold(
             check.counting,
             check.partition,
@@ -107,8 +118,16 @@ def verify_partition(check: Check, progress: Progress) -> Checked:
         if expected is None:
             return compared
         marks = {TopicPartition(topic, check.partition): offset for topic, offset in marked.position.offsets.items()}
+        from app.replay.documents import compare_documents
+
         found = in_loop(lambda: compare_documents(settings, expected, marks), check.counting)
         return compared._replace(documents=found)
+
+
+def _expected(check: Check, bodies: MutableMapping[bytes, bytes]) -> "Expected":
+    from app.replay.documents import Expected  # where nobody asks for documents, no client of Elasticsearch is loaded
+
+    return Expected(check.counting.rulebook, check.counting.settings, bodies)
 
 
 def _damaged(check: Check, sentence: str) -> Checked:
