@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -19,6 +19,9 @@ from app.core.stats import Stats
 from app.replay.fold import Counting, Folded, Rows
 from app.replay.stretch import StretchError, moment_text
 from app.worker.http.exposition import Exposition
+
+#: A text is waited for until it is whole.
+_PATIENCE: Final = 1e6
 
 
 class Outcome(NamedTuple):
@@ -107,7 +110,9 @@ def _notes_of(folded: list[Folded]) -> Iterator[str]:
 def prometheus(outcome: Outcome) -> str:
     """The text of the model series, as a worker exports it that has read the same."""
     settings = outcome.counting.settings
-    exposition = Exposition(outcome.readings, seldon=settings.seldon_series, most=settings.max_series, longest_rest=0.0)
+    exposition = Exposition(
+        outcome.readings, seldon=settings.seldon_series, most=settings.max_series, longest_rest=0.0, patience=_PATIENCE
+    )
     asyncio.run(exposition.refresh(outcome.now))
     return exposition.text.text()
 

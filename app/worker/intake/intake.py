@@ -49,7 +49,7 @@ class Intake:
         open_producer: OpenProducer = open_producer,
         sizes: Sizes | None = None,
     ) -> None:
-        #: Canonical events that the brokers have taken since the start, by the topic that they came from.
+        #: Canonical events that the brokers hold and that are committed, since the start, by the topic they came from.
         self.events: Counter[str] = Counter()
         self._expect(stats, [name for name in settings.intake_topics if not is_pattern(name)])
         self._settings = settings

@@ -30,10 +30,27 @@ _DELIVERY_SECONDS: Final = 300
 _AHEAD_MS: Final = 3_500_000
 
 
-class Round:
-    """What is made of some lists of records: batches, and the offsets where reading goes on behind them."""
+class Read:
+    """What has been read: where reading goes on behind it, and what was made of it."""
 
-    __slots__ = ("appends", "events", "full", "offsets", "open", "records", "rejected", "size")
+    __slots__ = ("events", "offsets", "rejected")
+
+    def __init__(self) -> None:
+        self.offsets: dict[TopicPartition, int] = {}
+        self.events: Counter[str] = Counter()  # by source
+        self.rejected: Counter[str] = Counter()  # by reason
+
+    def go_on(self, after: "Read") -> None:
+        """Add what was read after it."""
+        self.offsets |= after.offsets
+        self.events.update(after.events)
+        self.rejected.update(after.rejected)
+
+
+class Round:
+    """What is made of some lists of records: batches, and what has been read for them."""
+
+    __slots__ = ("appends", "full", "open", "read", "records", "size")
 
     def __init__(self, slots: int) -> None:
         self.records = 0
@@ -41,9 +58,7 @@ class Round:
         self.full: list[tuple[int, Any]] = []
         self.open: list[Any] = [None] * slots
         self.appends: list[Any] = [None] * slots  # the `append` of each open batch
-        self.offsets: dict[TopicPartition, int] = {}
-        self.events: Counter[str] = Counter()  # by source
-        self.rejected: Counter[str] = Counter()  # by reason
+        self.read = Read()
 
     def batches(self) -> list[tuple[int, Any]]:
         """All batches, by slot, those of one slot in their order."""
@@ -54,7 +69,8 @@ class Outlet:
     """What is on its way to the brokers: a round that is being delivered, and the next one, which fills meanwhile.
 
     A slot is a partition of a canonical topic or of the dead letters. `commit` commits offsets of the sources. `events`
-    counts what the brokers hold by source, `rejected` the dead letters among it by reason.
+    counts by source what is committed, since what is not may be read and written again; `rejected` the dead letters
+    among it by reason.
     """
 
     def __init__(
@@ -80,7 +96,7 @@ class Outlet:
         self._kept_ms = int(settings.exchange_retention * 500)
         self._worth_sending = min(max(_ROUND, _PER_BATCH * slots), _MOST // 2)
         self._next = Round(slots)
-        self._acknowledged: dict[TopicPartition, int] = {}
+        self._acknowledged = Read()
         self._commit_at = 0.0
         self._go = asyncio.Event()  # set when the next round is worth sending
         self._moved = asyncio.Event()  # set when a round has been delivered
@@ -125,7 +141,7 @@ class Outlet:
 
     def put_letter(self, letter: DeadLetter) -> None:
         """Add a dead letter, to the partition that the number of its origin says."""
-        self._next.rejected[letter.reason.value] += 1
+        self._next.read.rejected[letter.reason.value] += 1
         key, value, *headers = letter_record(letter, self._sizes.of(self._topics[-1]))
         slot = len(self._topics[:-1]) * self._partitions + letter.partition % self._partitions
         fields = {"timestamp": int(time.time() * 1000), "key": key, "value": value, "headers": headers[0]}
@@ -136,15 +152,15 @@ class Outlet:
 
     def note(self, tp: TopicPartition, next_offset: int, records: int, events: int = 0) -> None:
         """All that was made of so many records before this offset has been put here, so many events among it."""
-        self._next.offsets[tp] = next_offset
+        self._next.read.offsets[tp] = next_offset
         self._next.records += records
-        self._next.events[tp.topic] += events
+        self._next.read.events[tp.topic] += events
         if self._next.records >= self._worth_sending or self._next.size >= _MOST_BYTES // 2:
             self._go.set()
 
     def send(self) -> None:
         """Nothing more is there to be read: send what there is as soon as the round before it is delivered."""
-        if self._next.offsets:
+        if self._next.read.offsets:
             self._go.set()
 
     def raise_failure(self) -> None:
@@ -164,7 +180,7 @@ class Outlet:
         """Deliver and commit all that has been put here."""
         self._hurry = True
         try:
-            while self._busy or self._next.offsets or self._acknowledged:
+            while self._busy or self._next.read.offsets or self._acknowledged.offsets:
                 self._go.set()
                 await self._wait()
         finally:
@@ -199,22 +215,22 @@ class Outlet:
     async def _deliver(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            left = self._commit_at - loop.time() if self._acknowledged else None
+            left = self._commit_at - loop.time() if self._acknowledged.offsets else None
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):  # `wait_for` may miss that it is cancelled
                     await self._go.wait()
             self._go.clear()
             self._busy = True
-            if self._next.offsets:
+            if self._next.read.offsets:
                 now, self._next = self._next, Round(len(self._next.open))
                 async with asyncio.timeout(_DELIVERY_SECONDS):
                     await self._send(now)
-                self._acknowledged |= now.offsets
-                self._events.update(now.events)
-                self._rejected.update(now.rejected)
-            if self._acknowledged and (self._hurry or loop.time() >= self._commit_at):
-                acknowledged, self._acknowledged = self._acknowledged, {}
-                await self._commit(acknowledged)
+                self._acknowledged.go_on(now.read)
+            if self._acknowledged.offsets and (self._hurry or loop.time() >= self._commit_at):
+                acknowledged, self._acknowledged = self._acknowledged, Read()
+                await self._commit(acknowledged.offsets)
+                self._events.update(acknowledged.events)
+                self._rejected.update(acknowledged.rejected)
                 self._commit_at = loop.time() + _COMMIT_SECONDS
             self._busy = False
             self._moved.set()

@@ -259,6 +259,27 @@ def test_what_the_brokers_refuse_is_not_committed_and_is_told() -> None:
     run(test)
 
 
+def test_what_is_written_and_not_committed_yet_does_not_count_since_it_is_written_again() -> None:
+    async def test(outlet: Outlet, brokers: Brokers) -> None:
+        for offset in 7, 8:  # only the first is committed at once
+            outlet.put([an_event(Kind.REQUEST, "one")])
+            outlet.note(SOURCE, offset, 1, 1)
+            outlet.send()
+            await brokers.acknowledge()
+        assert brokers.committed == [{SOURCE: 7}]
+        assert brokers.events == {"source": 1}
+        outlet.put([an_event(Kind.REQUEST, "one")])
+        outlet.note(SOURCE, 9, 1, 1)
+        outlet.send()
+        await brokers.acknowledge(MessageSizeTooLargeError())
+        with pytest.raises(KafkaError):
+            outlet.raise_failure()
+
+    brokers = run(test)
+    assert brokers.committed == [{SOURCE: 7}]
+    assert brokers.events == {"source": 1}
+
+
 def test_no_more_is_read_while_much_waits() -> None:
     async def test(outlet: Outlet, brokers: Brokers) -> None:
         outlet.put([an_event(Kind.REQUEST, "one")])
