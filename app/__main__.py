@@ -465,6 +465,10 @@ Examples:
 )
 @click.option("--sweep", metavar="SPAN", help="Scores by threshold, like threshold=0.1:0.9:0.05.")
 @click.option("--cost", metavar="COSTS", help="Which threshold is best, by what rows cost: '1,0=100;0,1=5'.")
+@click.option(
+    "--to-elasticsearch", "prefix", metavar="PREFIX", help="Write the documents to indices that begin with PREFIX-."
+)
+@click.option("--repair", is_flag=True, help="Write the documents of the stretch that are missing in Elasticsearch.")
 def replay(
     files: tuple[str, ...],
     topics: tuple[str, ...],
@@ -476,6 +480,8 @@ def replay(
     config: Path | None,
     sweep: str | None,
     cost: str | None,
+    prefix: str | None,
+    repair: bool,
 ) -> None:
     """Count what the canonical topics hold between two places, as the workers would, and print it.
 
@@ -494,7 +500,7 @@ def replay(
     from app.cli.replay import Asked
     from app.cli.replay import replay as run
 
-    run(Asked(begin, end, topics, files, model, form, config, sweep, cost, processes))
+    run(Asked(begin, end, topics, files, model, form, config, sweep, cost, prefix, repair, processes))
 
 
 @main.command(

@@ -1,7 +1,9 @@
 """`tally replay`: what the topics say of a stretch, counted by the core that the workers count by."""
 
+import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +13,12 @@ from app.cli.client import run
 from app.cli.ends import InputError
 from app.cli.replayed import print_report
 from app.cli.replayed_files import replay_files
-from app.cli.screen import progress_bar
+from app.cli.screen import counted, progress_bar
 from app.cli.what_if import print_differences, print_sweeps
 from app.core.rules import Rulebook
+from app.exporters.elasticsearch.client import problem
 from app.models_file import load_rulebook
+from app.replay.copying import Copies, parse_prefix
 from app.replay.fold import Counting, Folded, quick
 from app.replay.mixture import Mixture, fold_sources
 from app.replay.outcome import Outcome, as_html, as_json, is_meant, outcome_of, prometheus
@@ -41,6 +45,8 @@ class Asked:
     config: Path | None = None
     sweep: str | None = None
     cost: str | None = None
+    prefix: str | None = None
+    repair: bool = False
     processes: int | None = None
 
 
@@ -60,8 +66,30 @@ def replay(asked: Asked) -> None:
         other = _rules_of(asked.config)
         live = _replay(settings, rulebook, asked)
         print_differences(live, _replay(settings, other, asked), asked.form)
+    elif asked.prefix is not None or asked.repair:
+        _copy(settings, rulebook, asked)
     else:
         _PRINT[asked.form](_replay(settings, rulebook, asked))
+
+
+def _copy(settings: Settings, rulebook: Rulebook, asked: Asked) -> None:
+    """Write the documents of a stretch, and say what became of them."""
+    if asked.prefix is not None and asked.repair:
+        raise InputError("--to-elasticsearch and --repair exclude each other.")
+    if asked.files or asked.topics:
+        raise InputError("--to-elasticsearch and --repair are for the canonical topics: leave FILE and --topic out.")
+    if settings.elasticsearch_url is None:
+        raise InputError("TALLY_ELASTICSEARCH_URL is not set: name the Elasticsearch that documents are written to.")
+    copies = Copies(None) if asked.prefix is None else parse_prefix(asked.prefix)
+    logging.getLogger("elastic_transport").setLevel(logging.CRITICAL)
+    away = run(problem(settings))
+    if away is not None:
+        raise InputError(away)
+    _, folded, _ = _fold(settings, rulebook, asked, copies=copies)
+    results: Counter[str] = Counter()
+    for one in folded:
+        results.update(one.documents)
+    print(", ".join(f"{counted(results[word], 'document')} {word}" for word in ("written", "there already", "refused")))
 
 
 def _rules_of(config: Path) -> Rulebook:
@@ -85,7 +113,11 @@ def _replay(settings: Settings, rulebook: Rulebook, asked: Asked) -> Outcome:
 
 
 def _fold(
-    settings: Settings, rulebook: Rulebook, asked: Asked, thresholds: tuple[float, ...] = ()
+    settings: Settings,
+    rulebook: Rulebook,
+    asked: Asked,
+    thresholds: tuple[float, ...] = (),
+    copies: Copies | None = None,
 ) -> tuple[Counting, list[Folded], float | None]:
     """What came of all partitions, and the moment at which windows end."""
     present = time.time() if settings.now is None else settings.now
@@ -99,19 +131,26 @@ def _fold(
     elif asked.topics:
         counting, folded = _replay_sources(settings, rulebook, asked, begin, end, thresholds)
     else:
-        counting, folded = _replay_topics(settings, rulebook, asked, begin, end, thresholds)
+        counting, folded = _replay_topics(settings, rulebook, asked, begin, end, thresholds, copies)
     if not any(one.events for one in folded):
         raise nothing_between(asked.files or asked.topics or settings.topics, begin, end)
     return counting, folded, moment_of(settings, end, None if asked.files else present)
 
 
 def _replay_topics(
-    settings: Settings, rulebook: Rulebook, asked: Asked, begin: Bound, end: Bound, thresholds: tuple[float, ...]
+    settings: Settings,
+    rulebook: Rulebook,
+    asked: Asked,
+    begin: Bound,
+    end: Bound,
+    thresholds: tuple[float, ...],
+    copies: Copies | None,
 ) -> tuple[Counting, list[Folded]]:
     planned = run(plan(settings, rulebook, begin, end, thresholds))
+    shares = [share._replace(copies=copies) for share in planned.shares]
     return planned.counting, with_progress(
         planned.stretch.records,
-        lambda progress: fold_all(planned.shares, asked.processes or cores(), progress),
+        lambda progress: fold_all(shares, asked.processes or cores(), progress),
     )
 
 

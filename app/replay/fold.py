@@ -4,7 +4,7 @@ Nothing is written to Kafka. What the lane would write to `<app>-panes` is kept 
 """
 
 import gc
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
@@ -44,7 +44,8 @@ class Folded(NamedTuple):
     """What came of a partition: the rows of its counts, as its changelog would hold them, and what was seen.
 
     `astray` events stand under another key than their request id, `brought` are those that a worker has brought to
-    their own already. `newest` is the time of the newest record, in ms.
+    their own already. `newest` is the time of the newest record, in ms. `documents` says what became of its
+    documents, where they were to be written.
     """
 
     partition: int
@@ -57,6 +58,7 @@ class Folded(NamedTuple):
     exchanges: int
     newest: int
     swept: Swept
+    documents: Mapping[str, int] = {}
 
 
 class Fold:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import aclosing
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import uvloop
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
@@ -21,6 +21,9 @@ from app.replay.reading import open_reader, read
 from app.replay.store import spilling_store
 from app.replay.stretch import Stretch, StretchError
 from app.worker.kafka.client import unreachable
+
+if TYPE_CHECKING:
+    from app.replay.copying import Copies
 
 _LOOK_SECONDS: Final = 0.1
 
@@ -37,6 +40,7 @@ class Share(NamedTuple):
     partition: int
     partitions: int
     stretch: Stretch
+    copies: "Copies | None" = None  # where its documents are written, if anywhere
 
 
 def fold_all(shares: Sequence[Share], processes: int, progress: Progress) -> list[Folded]:
@@ -48,10 +52,22 @@ def fold_all(shares: Sequence[Share], processes: int, progress: Progress) -> lis
 def fold_share(share: Share, progress: Progress) -> Folded:
     """Fold one partition."""
     settings = share.counting.settings
-    with quick(), spilling_store(settings.data_dir) as store:
-        fold = Fold(share.counting, share.partition, share.partitions, store=store)
+    with quick(), spilling_store(settings.data_dir) as store, spilling_store(settings.data_dir, 20_000) as bodies:
+        expected = None
+        if share.copies is not None:
+            from app.replay.documents import Expected
+
+            expected = Expected(share.counting.rulebook, settings, bodies)
+        joined = None if expected is None else expected.take
+        fold = Fold(share.counting, share.partition, share.partitions, store=store, joined=joined)
         in_loop(lambda: _fold(fold, share, progress), share.counting)
-        return fold.finish()
+        folded = fold.finish()
+        if expected is None or share.copies is None:
+            return folded
+        from app.replay.copying import write_documents
+
+        copies = share.copies
+        return folded._replace(documents=in_loop(lambda: write_documents(settings, expected, copies), share.counting))
 
 
 async def _fold(fold: Fold, share: Share, progress: Progress) -> None:

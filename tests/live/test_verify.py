@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import threading
 import time
 import uuid
@@ -25,6 +26,7 @@ from tests.live.test_replay import tally
 from tests.live.workers import Fleet, assert_counts, produce, topic_settings, wait_for
 from tests.soak import SOAK
 
+AWAY = {"ELASTICSEARCH_URL": "http://127.0.0.1:1"}
 PUIDS, RATE = (150_000, 3_000) if SOAK else (5_000, 900)
 
 
@@ -173,6 +175,16 @@ def test_it_finds_documents_that_are_missing_foreign_or_different(
                      f"document {index}/{different}, verdict."):  # fmt: skip
             assert what in done.stdout, done.stdout
 
+        repaired = tally(settings, "replay", "--repair")
+        assert repaired.stdout.startswith("1 document written, "), repaired.stdout + repaired.stderr
+        assert node.documents(index)[index, missing] == found[index, missing]
+        prefix = f"what-if-{name}"
+        copied = tally(settings, "replay", "--to-elasticsearch", prefix)
+        assert copied.stdout.endswith(" 0 documents there already, 0 documents refused\n"), copied.stderr
+        copies = {number: body for (_, number), body in node.documents(f"{prefix}-{index}").items()}
+        assert copies == {number: body for (_, number), body in found.items()}
+        node.remove(f"{prefix}-*")
+
 
 def _in_service(event: Event, name: str) -> Event:
     """The same event of a service of this test alone, which has indices of its own."""
@@ -196,3 +208,22 @@ def test_documents_that_cannot_be_compared_are_said_in_one_sentence(
 ) -> None:
     done = tally(topic_settings("127.0.0.1:1", "none"), "verify", "--documents", *words, **changes)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"tally: {sentence}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "changes", "sentence"),
+    [
+        (("--repair",), {}, r"TALLY_ELASTICSEARCH_URL is not set: name the Elasticsearch that documents .*"),
+        (("--repair", "--to-elasticsearch", "x"), {}, r"--to-elasticsearch and --repair exclude each other\."),
+        (("--repair", "--topic", "x"), {}, r"--to-elasticsearch and --repair are for the canonical topics: .*"),
+        (("--to-elasticsearch", "X"), AWAY, r"--to-elasticsearch must be a prefix like what-if, .* \(got 'X'\)\."),
+        (("--to-elasticsearch", "inference-log"), AWAY, r"--to-elasticsearch must be a prefix like what-if, .*"),
+        (("--repair",), AWAY, r"Elasticsearch at http://127\.0\.0\.1:1 .*"),
+    ],
+)
+def test_documents_that_cannot_be_written_are_said_in_one_sentence(
+    words: tuple[str, ...], changes: dict[str, str], sentence: str
+) -> None:
+    done = tally(topic_settings("127.0.0.1:1", "none"), "replay", *words, **changes)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert re.fullmatch(f"tally: {sentence}\n", done.stderr), done.stderr
