@@ -11,13 +11,12 @@ from app.core.clock import format_time
 from app.core.counts.accounts import Account, Pair
 from app.core.counts.cells import Latest, later
 from app.core.counts.numbers import Numbers, is_number_key
-from app.core.counts.panes import COARSE, COARSE_PANES, FINE, TOTAL, PaneClock
+from app.core.counts.panes import COARSE, COARSE_PANES, TOTAL, PaneClock
 from app.core.counts.rows import RowKey, parse_key, parse_rows
 from app.core.join.description import describe
 from app.core.join.exchange import Exchange, decode, row_labels
 from app.core.join.judging import Judging
 from app.core.join.position import POSITION_KEY
-from app.core.join.settling import AMOUNTS_OF
 from app.core.join.shard import Shard
 from app.core.join.statements import Statement
 from app.core.rules import Rulebook
@@ -171,16 +170,13 @@ def _counted(exchange: Exchange, numbers: Numbers) -> dict[str, int]:
 
 
 def _atoms(one: Any, numbers: Numbers) -> Counter[Any]:
-    """What one entry counts, by atom."""
+    """What one entry counts by itself, by atom; what its values add is for their measures to say."""
     found: Counter[Any] = Counter()
     for number in one.atoms:
         for atom in numbers.unbundle(number):
             found[numbers.atoms[atom]] += 1
     for atom, amount in one.amounts.items():
         found[numbers.atoms[atom]] += amount
-    for values in one.values:
-        for named, amount in AMOUNTS_OF[values[:1]](values[1:]):
-            found[named] += amount
     return found
 
 
@@ -197,9 +193,10 @@ def _normal(exchange: Exchange, numbers: Numbers) -> Any:
     )
     blocks = row_labels(exchange) if exchange.rows else []
     rows = {numbers.legs[block.named]: block.rows for block in blocks}
-    counted: dict[Any, Counter[Any]] = {}
+    counted: dict[Any, list[Any]] = {}
     for one in exchange.counted:
-        counted.setdefault((numbers.accounts[one.account], one.pane), Counter()).update(_atoms(one, numbers))
+        entry = asdict(one) | {"account": 0, "atoms": 0, "amounts": _atoms(one, numbers), "values": sorted(one.values)}
+        counted.setdefault((numbers.accounts[one.account], one.pane), []).append(entry)
     detections = sorted((one.kind, numbers.legs[one.leg], one.time, one.digest) for one in exchange.detections)
     return legs, feedbacks, rows, counted, detections
 
@@ -227,17 +224,6 @@ def cells_of(rows: Mapping[bytes, bytes], clock: PaneClock, at: float) -> Cells:
             for row, columns in parse_rows(parsed.row, value).items():
                 for column, cell in columns.items():
                     _add(found, (parsed.account, *place, row, column), cell)
-    return {cell: amount for cell, amount in found.items() if amount}
-
-
-def counted_by(state: Iterator[tuple[bytes, bytes]], numbers: Numbers, clock: PaneClock, at: float) -> Cells:
-    """The same of what exchanges say that they have counted."""
-    found: Cells = {}
-    for _, raw in state:
-        for one in decode(raw).counted:
-            account, place = numbers.accounts[one.account], _kept(clock, FINE, one.pane, at)
-            for (row, column), amount in _atoms(one, numbers).items():
-                _add(found, (account, *place, row, column), amount)
     return {cell: amount for cell, amount in found.items() if amount}
 
 

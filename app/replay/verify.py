@@ -20,11 +20,10 @@ from app.replay.comparing import (
     OfPartition,
     cells_of,
     compare_cells,
-    counted_by,
     exchanges_of,
     words_of,
 )
-from app.replay.fold import Counting, Fold, quick
+from app.replay.fold import Counting, Fold, Rows, quick
 from app.replay.parallel import Progress, in_loop, spread
 from app.replay.reading import open_reader, read
 from app.replay.state import Marked, read_state
@@ -221,6 +220,15 @@ def is_sampled(puid: bytes, most: int) -> bool:
     return xxh3_64_intdigest(puid) % _PARTS < most
 
 
+def _counted_by_exchanges(check: Check, marked: Marked) -> Rows:
+    """The rows of what the exchanges of a changelog say that they have counted."""
+    fold = Fold(check.counting, check.partition, check.partitions)
+    fold.shard.numbers.recover(iter(words_of(marked.exchanges)))
+    fold.shard.count_kept(raw for _, raw in exchanges_of(marked.exchanges))
+    fold.cut(None)
+    return fold.rows
+
+
 def _compare(check: Check, marked: Marked, fold: Fold, numbers: Numbers, reach: int | None) -> Checked:
     """Compare what the changelogs hold with what the topics have given."""
     settings, position = check.counting.settings, marked.position
@@ -238,7 +246,7 @@ def _compare(check: Check, marked: Marked, fold: Fold, numbers: Numbers, reach: 
         if reach is None:
             ours = cells_of(fold.rows, clock, position.clock)
         else:  # panes that are kept hold no exchange that is not: they are the sum of what these have counted
-            ours = counted_by(exchanges_of(marked.exchanges), numbers, clock, position.clock)
+            ours = cells_of(_counted_by_exchanges(check, marked), clock, position.clock)
             theirs, ours = ({at: n for at, n in some.items() if at[1] != "total"} for some in (theirs, ours))
         cells = len(theirs)
         differing, told = compare_cells(theirs, ours, settings.pane_seconds)

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from app.core.counts.numbers import is_number_key
 from app.core.counts.rows import RowKey, parse_key
 from app.core.join.exchange import decode, encode
 from app.core.join.position import POSITION_KEY
-from tests.live.changelogs import read_topic
+from tests.live.changelogs import ends, read_topic
 from tests.live.seeds import seed
 from tests.live.servers import Elasticsearch, Kafka
 from tests.live.story import Event, expected, traffic
@@ -119,6 +120,32 @@ def test_it_finds_no_difference_under_load_after_a_kill_and_after_a_rebalance(ka
     assert done.returncode == 1
     assert "difference 1\n" in done.stdout
     assert f"  changelog: {cells[column]}\n  topics: {cells[column] - 7}\n" in done.stdout
+
+
+def test_it_compares_what_the_topics_still_hold_and_says_how_far_they_reach_back(kafka: Kafka, tmp_path: Path) -> None:
+    settings = settings_for(kafka)
+    events = sorted(traffic(2_000, seed(21), broken=0), key=lambda event: event.timestamp)
+    with Fleet(tmp_path, settings) as fleet:
+        wait_for("the worker is ready", fleet.start().ready)
+        produce(settings, events)
+        assert_counts(fleet, expected(events), 120)
+        fleet.stop()
+    admin = AdminClient({"bootstrap.servers": settings["KAFKA_BOOTSTRAP_SERVERS"]})
+    for kind in ("REQUEST", "RESPONSE", "FEEDBACK"):
+        topic = settings[f"{kind}_TOPIC"]
+        halves = ends(settings["KAFKA_BOOTSTRAP_SERVERS"], topic)
+        for done in admin.delete_records([TopicPartition(topic, n, end // 2) for n, end in halves.items()]).values():
+            done.result()
+    verified = tally(settings, "verify")
+    assert (verified.returncode, "difference 0" in verified.stdout) == (0, True), verified.stdout + verified.stderr
+    told = re.search(r"compared (\d+) exchanges and (\d+) counts\.\nThe topics hold all from 2.* on: ", verified.stdout)
+    left = re.search(r"Not compared: (\d+) exchanges with a part before", verified.stdout)
+    assert told is not None, verified.stdout
+    assert left is not None, verified.stdout
+    assert int(told[1]) > 300
+    assert int(told[2]) > 1000
+    assert int(left[1]) > 300
+    assert int(told[1]) + int(left[1]) == 2_000
 
 
 def assert_no_difference(settings: dict[str, str]) -> None:

@@ -358,6 +358,14 @@ class Shard:
                 for atom, amount in self._settling.amounts_of(values):
                     numbers[atom] += sign * amount
 
+    def count_kept(self, exchanges: Iterable[bytes]) -> None:
+        """Count what kept exchanges say that they have counted, for a shard that counts nothing else."""
+        for raw in exchanges:
+            exchange = decode(raw)
+            self._count(exchange, exchange.counted, 1)
+            if self._chances.waiting >= MOST:
+                self._chances.add()
+
     # -- epochs -------------------------------------------------------------------------------------------------------
 
     def expire(self, clock: float) -> None:
