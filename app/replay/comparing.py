@@ -13,13 +13,10 @@ from app.core.counts.cells import Latest, later
 from app.core.counts.numbers import Numbers, is_number_key
 from app.core.counts.panes import COARSE, COARSE_PANES, TOTAL, PaneClock
 from app.core.counts.rows import RowKey, parse_key, parse_rows
-from app.core.join.description import describe
 from app.core.join.exchange import Exchange, decode, row_labels
-from app.core.join.judging import Judging
 from app.core.join.position import POSITION_KEY
 from app.core.join.shard import Shard
 from app.core.join.statements import Statement
-from app.core.rules import Rulebook
 
 #: Of a partition so many differences are told in full.
 MOST_TOLD: Final = 20
@@ -67,14 +64,14 @@ def exchanges_of(state: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
 
 
 class Exchanges:
-    """Compares exchanges. `numbers` are those that the changelog's were written by, `edge` is the time (s) before which
-    the newest record of an exchange lies that has expired, and `reach` that (µs) from which the topics hold all.
+    """Compares exchanges: those of a changelog, whose words `theirs` has, with those of a shard. `edge` is the time (s)
+    before which the newest record of an exchange lies that has expired, and `reach` that (µs) from which the topics
+    hold all.
     """
 
-    def __init__(self, shard: Shard, numbers: Numbers, rulebook: Rulebook, edge: float, reach: int | None) -> None:
+    def __init__(self, shard: Shard, theirs: Shard, edge: float, reach: int | None) -> None:
         self._shard = shard
-        self._judging = Judging(numbers, rulebook)
-        self._numbers = numbers
+        self._theirs = theirs
         self._edge = edge
         self._reach = reach
 
@@ -116,7 +113,7 @@ class Exchanges:
         if ours is None:
             return False
         try:
-            return bool(_normal(decode(theirs), self._numbers) == _normal(decode(ours), self._shard.numbers))
+            return bool(_normal(decode(theirs), self._theirs.numbers) == _normal(decode(ours), self._shard.numbers))
         except (msgspec.MsgspecError, LookupError, ValueError):
             return False
 
@@ -137,25 +134,24 @@ class Exchanges:
         return min(times, default=0) < self._reach + _AHEAD_US
 
     def _difference(self, key: bytes, theirs: bytes | None, ours: bytes | None) -> Difference:
-        puid = key.decode(errors="replace")
-        shard = self._shard
         return Difference(
-            f"puid {puid}",
-            _told(puid, theirs, self._numbers, self._judging),
-            _told(puid, ours, shard.numbers, shard.judging),
+            f"puid {key.decode(errors='replace')}", _told(key, theirs, self._theirs), _told(key, ours, self._shard)
         )
 
 
-def _told(puid: str, raw: bytes | None, numbers: Numbers, judging: Judging) -> str:
+def _told(key: bytes, raw: bytes | None, shard: Shard) -> str:
     """All that one side knows of a puid."""
     if raw is None:
         return "nothing"
+    shard.store[key] = raw
     try:
-        exchange = decode(raw)
-        known = describe(puid, exchange, numbers, judging)
-        known["counted"] = _counted(exchange, numbers)
+        known = shard.describe(key.decode())
+        assert known is not None
+        known["counted"] = _counted(decode(raw), shard.numbers)
     except Exception as error:  # noqa: BLE001 - there are as many errors as ways to write what is no exchange
         return f"{len(raw)} bytes that are no exchange ({type(error).__name__})"
+    finally:
+        del shard.store[key]
     del known["puid"], known["note"]
     return orjson.dumps(known).decode()
 
@@ -196,6 +192,7 @@ def _normal(exchange: Exchange, numbers: Numbers) -> Any:
     counted: dict[Any, list[Any]] = {}
     for one in exchange.counted:
         entry = asdict(one) | {"account": 0, "atoms": 0, "amounts": _atoms(one, numbers), "values": sorted(one.values)}
+        entry["also"] = sorted(numbers.accounts[account] for account in one.also)
         counted.setdefault((numbers.accounts[one.account], one.pane), []).append(entry)
     detections = sorted((one.kind, numbers.legs[one.leg], one.time, one.digest) for one in exchange.detections)
     return legs, feedbacks, rows, counted, detections
@@ -265,5 +262,5 @@ def _cell(cell: tuple[Account, str, int, str, str], pane_seconds: int) -> str:
 def _subject(account: Account) -> str:
     subject = account.subject
     name = f"{subject.first} against {subject.second}" if isinstance(subject, Pair) else str(subject) or "no model"
-    segment = account.segment.replace("\0labels", "by labels")
+    segment = account.segment.replace("\0labels", "by labels").replace("\0", " ")
     return f"{name} {segment}" if segment else name

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from aiokafka import TopicPartition
 from xxhash import xxh3_64_intdigest
 
-from app.core.counts.numbers import Numbers
 from app.core.join.position import DamagedError, StateError
+from app.core.join.shard import Shard
 from app.core.wire.records import Record
 from app.replay.comparing import (
     Difference,
@@ -103,17 +103,17 @@ def verify_partition(check: Check, progress: Progress) -> Checked:
             store=store,
             joined=None if expected is None else expected.take,
         )
-        numbers = Numbers()
+        theirs = Fold(check.counting, check.partition, check.partitions).shard
         words = words_of(marked.exchanges)
         try:
-            numbers.recover(iter(words))
+            theirs.numbers.recover(iter(words))
             # With the same numbers equal exchanges are equal bytes. Which classes are told apart it finds out itself.
             fold.shard.numbers.recover(word for word in words if word[0][1:2] != b"t")
         except (ValueError, LookupError, TypeError) as error:
             return _damaged(check, f"its words cannot be read ({error})")
         reach = in_loop(lambda: _fold(fold, check, marked, progress), check.counting)
         fold.cut(marked.position.clock)
-        compared = _compare(check, marked, fold, numbers, reach)
+        compared = _compare(check, marked, fold, theirs, reach)
         if expected is None:
             return compared
         marks = {TopicPartition(topic, check.partition): offset for topic, offset in marked.position.offsets.items()}
@@ -229,27 +229,25 @@ def _counted_by_exchanges(check: Check, marked: Marked) -> Rows:
     return fold.rows
 
 
-def _compare(check: Check, marked: Marked, fold: Fold, numbers: Numbers, reach: int | None) -> Checked:
+def _compare(check: Check, marked: Marked, fold: Fold, theirs: Shard, reach: int | None) -> Checked:
     """Compare what the changelogs hold with what the topics have given."""
     settings, position = check.counting.settings, marked.position
     edge = position.clock - settings.exchange_retention
     most = round(check.sample * _PARTS)
     state = (one for one in exchanges_of(marked.exchanges) if check.sample >= 1 or is_sampled(one[0], most))
-    found = Exchanges(
-        fold.shard, numbers, check.counting.rulebook, edge, None if reach is None else reach * 1000
-    ).compare(state)
+    found = Exchanges(fold.shard, theirs, edge, None if reach is None else reach * 1000).compare(state)
     cells = differing = 0
     told: list[Difference] = []
     if check.sample >= 1:
         clock = settings.clock
-        theirs = cells_of(marked.panes, clock, position.clock)
+        live = cells_of(marked.panes, clock, position.clock)
         if reach is None:
             ours = cells_of(fold.rows, clock, position.clock)
         else:  # panes that are kept hold no exchange that is not: they are the sum of what these have counted
             ours = cells_of(_counted_by_exchanges(check, marked), clock, position.clock)
-            theirs, ours = ({at: n for at, n in some.items() if at[1] != "total"} for some in (theirs, ours))
-        cells = len(theirs)
-        differing, told = compare_cells(theirs, ours, settings.pane_seconds)
+            live, ours = ({at: n for at, n in some.items() if at[1] != "total"} for some in (live, ours))
+        cells = len(live)
+        differing, told = compare_cells(live, ours, settings.pane_seconds)
     return Checked(
         check.partition,
         True,
