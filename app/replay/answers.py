@@ -99,9 +99,8 @@ class _Feed:
     def reports(self) -> Reports:
         """What a worker should answer now, by model."""
         now = time.time() if self._settings.now is None else self._settings.now
-        readings = self._readings
-        reports = reports_of(readings.of_models(now), readings.view.first_seen, readings.rulebook)
-        return {_name(report): report for report in orjson.loads(orjson.dumps([*reports]))}
+        reports = orjson.loads(orjson.dumps([*reports_of(self._readings, now)]))
+        return {_name(report): report for report in reports}
 
 
 def _name(model: Mapping[str, Any]) -> str:

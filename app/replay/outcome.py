@@ -120,7 +120,6 @@ def prometheus(outcome: Outcome) -> str:
 def as_data(outcome: Outcome) -> dict[str, Any]:
     """What a worker answers to `/api/models` and `/api/comparisons`, at the outcome's moment."""
     readings, now = outcome.readings, outcome.now
-    models = reports_of(readings.of_models(now), readings.view.first_seen, readings.rulebook)
     stats = outcome.stats
     return {
         "now": moment_text(now),
@@ -128,7 +127,7 @@ def as_data(outcome: Outcome) -> dict[str, Any]:
         "duplicates": sum(stats.duplicates.values()),
         "rejected": dict(sorted(stats.rejected.items())),
         "orphans": outcome.orphans,
-        "models": [*models],
+        "models": [*reports_of(readings, now)],
         **comparisons_report(readings.of_pairs(now), readings.rulebook),
         "notes": [*outcome.notes],
     }
