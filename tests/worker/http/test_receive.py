@@ -184,7 +184,7 @@ def test_a_batch_holds_so_many_events(run: Callable[..., None]) -> None:
     run(story)
 
 
-@pytest.mark.parametrize("body", ["{}", "[{]", "", "7"])
+@pytest.mark.parametrize("body", ["{}", "[{]", "7"])
 def test_a_batch_is_a_list(run: Callable[..., None], body: str) -> None:
     async def story(tally: Tally) -> None:
         status, content, _ = await tally.post("/", body, BATCH)
