@@ -16,10 +16,11 @@ VERDICTS: Final = {"better": 1, "no difference": 0, "worse": -1, "not enough": N
 
 def comparisons_report(pairs: Iterable[tuple[Pair, Mapping[str, PairedReading]]], rulebook: Rulebook) -> dict[str, Any]:
     """All comparisons, by their legs. Differences are the shadow's less the current's; undefined is null."""
-    return {"comparisons": [_comparison(pair, readings, rulebook) for pair, readings in pairs]}
+    return {"comparisons": [comparison_report(pair, readings, rulebook) for pair, readings in pairs]}
 
 
-def _comparison(pair: Pair, readings: Mapping[str, PairedReading], rulebook: Rulebook) -> dict[str, Any]:
+def comparison_report(pair: Pair, readings: Mapping[str, PairedReading], rulebook: Rulebook) -> dict[str, Any]:
+    """One of them, by "total" and windows."""
     least_count = rulebook.of(pair.second.leg).least_count
     name = name_of_second(pair)
     whole = compare(readings[TOTAL], least_count)
@@ -29,8 +30,8 @@ def _comparison(pair: Pair, readings: Mapping[str, PairedReading], rulebook: Rul
         "least_count": least_count,
         "verdict": whole.verdict,
         "sentence": sentence(whole, name, least_count),
-        "classes": {of: _numbers(one) for of, one in by_class(readings[TOTAL], least_count).items()},
-        "windows": {window: _numbers(compare(reading, least_count)) for window, reading in readings.items()},
+        "classes": {of: numbers(one) for of, one in by_class(readings[TOTAL], least_count).items()},
+        "windows": {window: numbers(compare(reading, least_count)) for window, reading in readings.items()},
     }
 
 
@@ -47,7 +48,8 @@ def compared_with(
     return found
 
 
-def _numbers(it: Comparison) -> dict[str, Any]:
+def numbers(it: Comparison) -> dict[str, Any]:
+    """What JSON says of a comparison: its numbers, and the verdict as a word."""
     return {"measures": it.measures, **quantities(it), "verdict": it.verdict}
 
 

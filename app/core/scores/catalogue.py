@@ -19,6 +19,9 @@ MISSES: Final = frozenset(
     if formula.name not in ("roc_auc", "average_precision", "r2")
 )
 
+#: Those that are shares of the rows that they rest on: they have intervals.
+SHARES: Final = frozenset(formula.name for formula in SCORES if formula.share)
+
 
 def scored(reading: Reading) -> Iterator[tuple[Formula, list[Value]]]:
     """Every formula that a reading has, with its values: one of the whole model, or one of each class; never none."""

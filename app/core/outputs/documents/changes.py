@@ -191,8 +191,12 @@ class Documents:
                     verdict["label"] = row.label
                     if row.correct is not None:
                         verdict["correct"] = row.correct
+                    elif row.error is not None:
+                        verdict["error"] = row.error
                     if judged.delay is not None and count == 1:
                         verdict["delay_seconds"] = judged.delay / 1e6
+                if row.segments:
+                    verdict["segments"] = row.segments
             reward = number_of(documents.reward) if index == 0 else None
             if reward is not None:
                 verdict["reward"] = reward

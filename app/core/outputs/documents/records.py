@@ -29,6 +29,8 @@ class Row(msgspec.Struct, gc=False):
     label: Any = None
     correct: bool | None = None
     probability: float | None = None  # of the class that is predicted
+    error: float | None = None
+    segments: dict[str, str] | None = None  # its value in each segment of its model
 
 
 class Answer(msgspec.Struct, gc=False):
