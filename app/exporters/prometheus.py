@@ -27,6 +27,7 @@ from app.core.outputs.series import (
     ERROR_SAMPLES,
     FIRST_SEEN,
     INFO,
+    LEAST_SAMPLES,
     OTHERS,
     SCORE,
     SCORE_HIGH,
@@ -319,6 +320,7 @@ class ModelText:
         rules = self._rulebook.of(identity.leg)
         lines.add_scores(readings)
         lines.add_limits(rules.limits)
+        lines.add(LEAST_SAMPLES.name, (), (), [rules.least_count])
         if rules.intervals:
             lines.add_intervals(readings)
         for measure, family, name in self._histograms:

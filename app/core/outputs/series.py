@@ -40,6 +40,9 @@ SCORE_SAMPLES: Final = Series("tally_score_samples", "gauge", "Rows that the sco
 SCORE_LIMIT: Final = Series(
     "tally_score_limit", "gauge", "What a score should reach, as the YAML file says.", ("score", "class")
 )
+LEAST_SAMPLES: Final = Series(
+    "tally_least_samples", "gauge", "Rows below which nothing is concluded, as the YAML file says.", ()
+)
 SCORE_LOW: Final = Series(
     "tally_score_low", "gauge", "Lower end of a score's 95 % interval, where the YAML file asks for it.", SCORE.labels
 )
@@ -68,6 +71,7 @@ OTHERS: Final = (
     SCORE,
     SCORE_SAMPLES,
     SCORE_LIMIT,
+    LEAST_SAMPLES,
     SCORE_LOW,
     SCORE_HIGH,
     ERROR,
