@@ -20,7 +20,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 KUSTOMIZATION = ROOT / "k8s/kustomization.yaml"
-OBJECT_FILES = sorted(set((ROOT / "k8s").glob("*.yaml")) - {KUSTOMIZATION})
+OBJECT_FILES = sorted(set((ROOT / "k8s").glob("*.yaml")) - {KUSTOMIZATION, ROOT / "k8s/alerts.yaml"})
 DEPLOYMENT_FILES = [ROOT / "Dockerfile", ROOT / "docker-compose.yml", *sorted((ROOT / "k8s").rglob("*.y*ml"))]
 OLDEST_KUBERNETES = "1.31"
 
