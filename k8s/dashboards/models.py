@@ -1,0 +1,308 @@
+"""The dashboards of models: what needs attention, comparisons, segments, labels."""
+
+from typing import Final
+
+from grafana_foundation_sdk.builders import dashboard
+
+from k8s.dashboards.words import (
+    COUNT,
+    FULL,
+    HALF,
+    IN_WINDOW,
+    MODEL,
+    NO_ANSWERS,
+    NO_LABELS,
+    NO_WORKER,
+    PLAIN,
+    SECONDS,
+    THIRD,
+    dashboard_of,
+    limit,
+    lines,
+    number,
+    of_models,
+    rows,
+    score,
+)
+
+NO_LIMIT: Final = "Every score is within its limit, or none has one (limits of the YAML file)"
+NO_SEGMENTS: Final = "No segments: name some in the YAML file (TALLY_CONFIG)"
+NO_SHADOW: Final = "No two models answer the same requests: see README, Is the shadow better?"
+BETTER: Final = {"1": ("better", "green"), "0": ("no difference shown", "text"), "-1": ("worse", "red")}
+
+
+def _model_link(uid: str) -> str:
+    return (
+        f"/d/tally-{uid}?var-service=${{__data.fields.model_service}}&var-predictor=${{__data.fields.predictor}}"
+        "&var-model=${__data.fields.model}"
+    )
+
+
+def _missed(sign: str, series: str, of_limit: str) -> str:
+    on = "model_namespace, model_service, predictor, model, model_version, score, class"
+    return f"{series} {sign} on ({on}) group_left () {of_limit}"
+
+
+def judged(window: str) -> str:
+    """Rows that have been compared with a label, of classes or of numbers."""
+    of_classes = score("accuracy", series="tally_score_samples", window=window)
+    of_numbers = of_models("tally_error_samples", 'error="mae"', window)
+    return f"{of_classes} or {of_numbers}"
+
+
+def overview() -> dashboard.Dashboard:
+    """What needs attention first, of all models."""
+    limits = of_models("tally_score_limit")
+    scores = of_models("tally_score", IN_WINDOW, 'score!~"mape|log_loss|brier|ece"')
+    errors = f'label_replace({of_models("tally_error", IN_WINDOW)}, "score", "$1", "error", "(.+)")'
+    firing = 'ALERTS{alertname=~"Tally.+", alertstate="firing"}'
+    return dashboard_of(
+        "overview",
+        "Tally: what needs attention",
+        "The models that are not as they should be, and whether everything is counted.",
+        {
+            "": [
+                number(
+                    "Alerts", f"count({firing}) or vector(0)", what="Alerts that fire now.", empty=NO_WORKER,
+                    steps=[(1, "red")],
+                ),
+                number(
+                    "Models", f"count({of_models('tally_model_info')})", what="Models that are counted.",
+                    empty=NO_ANSWERS,
+                ),
+                number(
+                    "Workers", 'sum(up{job="tally"})', what="Workers that Prometheus reaches.", empty=NO_WORKER,
+                ),
+                number(
+                    "Partitions without a worker",
+                    'max(tally_topic_partitions) - sum(tally_partitions{state="ready"})',
+                    what="Their events are not counted: /ready of the workers says why.", empty=NO_WORKER,
+                    steps=[(1, "red")],
+                ),
+                number(
+                    "Behind", "max(tally_lag_seconds)", what="Age of the oldest event that is not counted yet.",
+                    empty="The lag is not known: does Kafka answer?", unit=SECONDS,
+                    steps=[(60, "orange"), (300, "red")],
+                ),
+                number(
+                    "Refused", "sum(increase(tally_rejected_total[$__range]))",
+                    what="Events of the time range that cannot be used: `tally dead-letters list` shows them.",
+                    empty=NO_WORKER, steps=[(1, "orange")],
+                ),
+            ],
+            "Attention": [
+                rows(
+                    "Alerts that fire", {"fires": firing}, what="What to do stands in README, When an alert fires.",
+                    empty="Nothing fires", unit=PLAIN, span=HALF, hidden=["alertstate"],
+                ),
+                rows(
+                    "Scores that miss their limits",
+                    {
+                        "score is": f"{_missed('<', scores, limits)} or {_missed('>', errors, limits)}",
+                        "limit": limits,
+                    },
+                    what="In the chosen window, on however few rows: the alerts wait for least_count.", empty=NO_LIMIT,
+                    unit=PLAIN, span=HALF, link=("model", _model_link("binary")),
+                ),
+            ],
+            "All models": [
+                rows(
+                    "Models",
+                    {
+                        "task": of_models("tally_model_info"),
+                        "answers": of_models("tally_window_exchanges", 'part="response"', IN_WINDOW),
+                        "coverage": score("coverage"),
+                        "accuracy": score("accuracy"),
+                        "rows judged": judged(IN_WINDOW),
+                        "mean reward": score("reward_mean"),
+                    },
+                    what="In the chosen window. Coverage: the share of the answered rows that have a label.",
+                    empty=NO_ANSWERS, counts=["answers", "rows judged"],
+                    hidden=["part", "score", "error", "class", "window"],
+                    link=("model", _model_link("binary")),
+                ),
+                lines(
+                    "Accuracy", {MODEL: score("accuracy")}, what="Share of the judged rows that are right.",
+                    empty=NO_LABELS, limit=limit("accuracy"),
+                ),
+                lines(
+                    "Mean absolute error", {MODEL: of_models("tally_error", 'error="mae"', IN_WINDOW)},
+                    what="Of the models that predict numbers, in the unit of their labels.",
+                    empty="No model of this selection predicts numbers", unit=PLAIN, limit=limit("mae"),
+                ),
+                lines(
+                    "Answers", {MODEL: of_models("tally_window_exchanges", 'part="response"', IN_WINDOW)},
+                    what="Answers in the window.", empty=NO_ANSWERS, unit=COUNT,
+                ),
+                lines(
+                    "Coverage", {MODEL: score("coverage")}, limit=limit("coverage"),
+                    what="Share of the answered rows that have a label: without it a score means little.",
+                    empty=NO_ANSWERS,
+                ),
+            ],
+        },
+        models="tally_model_info",
+        windows="tally_window_exchanges",
+    )  # fmt: skip
+
+
+def comparison() -> dashboard.Dashboard:
+    """A model and its shadow, side by side."""
+
+    def of(quantity: str) -> str:
+        return of_models("tally_comparison", f'quantity="{quantity}"', IN_WINDOW)
+
+    pair = "{{shadow}} against {{model_service}}/{{predictor}}/{{model}}"
+    legs = 'model_namespace=~"$namespace", model_service=~"$service", score="accuracy", class="", window="$window"'
+    difference = "difference of accuracy or of error"
+    either = "accuracy_difference|error_difference"
+
+    def end(suffix: str) -> str:
+        return of_models("tally_comparison", f'quantity=~"({either}){suffix}"', IN_WINDOW)
+
+    return dashboard_of(
+        "comparison",
+        "Tally: is the shadow better?",
+        "Two models on the rows that both have answered. Differences are the shadow's less the current model's.",
+        {
+            "": [
+                number(
+                    "Verdict", of("verdict"), what="By a p-value that may be looked at as often as one likes.",
+                    empty="Too few rows for a verdict (least_count)", legend=pair, span=HALF, mapped=BETTER,
+                ),
+                number("Rows that both have answered", of("samples"), what="With a label.", empty=NO_SHADOW,
+                       legend=pair, span=HALF),
+            ],
+            "Side by side": [
+                lines(
+                    "Accuracy of the legs",
+                    {MODEL: f"max without (instance, pod, container, endpoint, node) (tally_score{{{legs}}})"},
+                    what="Of all predictors of the service, on all their own rows.", empty=NO_LABELS,
+                ),
+                lines(
+                    "Difference with its interval",
+                    {
+                        f"{difference} {pair}": end(""),
+                        f"lower end {pair}": end("_low_always"),
+                        f"upper end {pair}": end("_high_always"),
+                    },
+                    what="The interval holds however often one looks. It excludes 0 where there is a difference.",
+                    empty=NO_SHADOW, unit=PLAIN,
+                ),
+            ],
+            "In numbers": [
+                rows(
+                    "Comparisons",
+                    {
+                        "rows": of("samples"),
+                        "agreement": of("agreement"),
+                        "only current right": of("only_current_right"),
+                        "only shadow right": of("only_shadow_right"),
+                        "difference": end(""),
+                        "p": of("p_value_always"),
+                        "verdict": of("verdict"),
+                        "detectable": of("detectable"),
+                    },
+                    what="`tally compare` shows the same, and by class.", empty=NO_SHADOW, unit=PLAIN,
+                    hidden=["quantity", "window"],
+                ),
+                lines("p", {pair: of("p_value_always")}, what="Below 0.05 the difference is no chance.",
+                      empty=NO_SHADOW, limit="vector(0.05)"),
+                lines(
+                    "Rows that tell them apart",
+                    {f"only current right {pair}": of("only_current_right"),
+                     f"only shadow right {pair}": of("only_shadow_right")},
+                    what="Rows that one of them alone has right.", empty="No classes are compared", unit=COUNT,
+                ),
+            ],
+        },
+        models="tally_comparison",
+        windows="tally_comparison",
+    )  # fmt: skip
+
+
+def segments() -> dashboard.Dashboard:
+    """How models do for parts of what they are asked."""
+    of_segment = of_models("tally_segment_score", 'score="accuracy"', IN_WINDOW)
+    fairness = of_models("tally_fairness", IN_WINDOW)
+    return dashboard_of(
+        "segments",
+        "Tally: segments and fairness",
+        "How a model does for each part of its requests, and how much the parts differ.",
+        {
+            "": [
+                lines("Accuracy by segment", {f"{MODEL} {{{{segment}}}}={{{{value}}}}": of_segment},
+                      what="A model may be right as a whole and wrong for some.", empty=NO_SEGMENTS),
+                lines("Fairness", {f"{MODEL} {{{{attribute}}}} {{{{measure}}}}": fairness},
+                      what="By how much the groups of an attribute differ.", empty=NO_SEGMENTS, unit=PLAIN),
+                rows("Worst segments", {"accuracy": f"bottomk(20, {of_segment})"}, what="The twenty lowest.",
+                     empty=NO_SEGMENTS, span=FULL, hidden=["score", "class", "window"]),
+            ]
+        },
+        models="tally_model_info",
+        windows="tally_window_exchanges",
+    )  # fmt: skip
+
+
+def labels() -> dashboard.Dashboard:
+    """Whether labels come, how late, and what they say by both clocks."""
+    buckets = of_models("tally_feedback_delay_seconds_bucket")
+    came = 'window=~"labels_.+"'
+    return dashboard_of(
+        "labels",
+        "Tally: labels",
+        "Scores rest on labels: whether they come, how late, and what they say by both clocks.",
+        {
+            "": [
+                lines("Coverage", {f"{MODEL} {{{{window}}}}": of_models("tally_score", 'score="coverage"')},
+                      what="Share of the answered rows that have a label, in each window.", empty=NO_ANSWERS),
+                lines(
+                    "Labels that came", {f"{MODEL} {{{{window}}}}": judged(came)},
+                    what="Rows judged by labels that came in the window, whenever their predictions were.",
+                    empty=NO_LABELS, unit=COUNT,
+                ),
+            ],
+            "How late they are": [
+                lines(
+                    "Delay",
+                    {f"{int(share * 100)} % {MODEL}": f"histogram_quantile({share}, {buckets})"
+                     for share in (0.5, 0.9, 0.99)},
+                    what="Within which time half, 90 % and 99 % of the labels have come, since the model is counted.",
+                    empty=NO_LABELS, unit=SECONDS,
+                ),
+                rows(
+                    "Labels by delay", {"labels": f"sum by (le) ({buckets})"}, unit=COUNT, span=HALF,
+                    what="Labels that took at most so many seconds.", empty=NO_LABELS,
+                ),
+            ],
+            "Both clocks": [
+                lines(
+                    "Accuracy by the time of the prediction",
+                    {f"{MODEL} {{{{window}}}}": score("accuracy", window='window!~"labels_.+|total"')},
+                    what="Of the predictions of each window, as far as they have labels by now.", empty=NO_LABELS,
+                ),
+                lines(
+                    "Accuracy by the time of the label",
+                    {f"{MODEL} {{{{window}}}}": score("accuracy", window='window=~"labels_.+"')},
+                    what="Of the labels of each window: where labels are late, watch this one.", empty=NO_LABELS,
+                ),
+            ],
+            "What is odd": [
+                lines("Mismatched labels", {MODEL: of_models("tally_mismatched_labels")}, unit=COUNT, span=THIRD,
+                      what="Answers whose rows do not match their labels in number.", empty=NO_ANSWERS),
+                lines(
+                    "Corrected, late and without prediction",
+                    {name: f"sum(increase(tally_{name}_total[$__rate_interval]))"
+                     for name in ("corrections", "late", "orphans")},
+                    what="Feedback that replaced an earlier one, that came too late for its window, or for no answer.",
+                    empty=NO_WORKER, unit=COUNT, span=THIRD,
+                ),
+                lines(
+                    "Feedback",
+                    {"feedback": 'sum(rate(tally_events_total{kind="feedback"}[$__rate_interval]))'},
+                    what="Events of labels and rewards, a second.", empty=NO_WORKER, unit="ops", span=THIRD,
+                ),
+            ],
+        },
+        models="tally_model_info",
+    )  # fmt: skip
