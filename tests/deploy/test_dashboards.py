@@ -18,7 +18,8 @@ BOARDS = boards()
 
 def known() -> set[str]:
     """All series that Tally and its process export, and those of Prometheus itself that are asked for."""
-    rows = {series.name for series in (*OTHERS, *SELDON, *WORKER, *HTTP)}
+    rows = {series.name for series in (*OTHERS, *SELDON)}
+    rows |= {series.name for series in WORKER} | {series.name for series in HTTP}
     counts = {f"tally_{window}{family.name}" for _, family in COUNTS for window in ("", "window_")}
     buckets = {f"{name}_bucket" for name in rows | counts if name.endswith("_seconds")}
     process = {"process_resident_memory_bytes", "process_cpu_seconds_total"}
