@@ -460,6 +460,8 @@ Examples:
   tally demo                       with a broker of its own, in memory
   TALLY_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 tally demo
                                    with a real one, and two workers to kill
+  TALLY_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 tally demo --only-traffic
+                                   for workers that run already
 """,
 )
 @click.option(
@@ -469,12 +471,17 @@ Examples:
     callback=_number,
     help="End after N seconds of traffic.",
 )
-def demo(seconds: float | None) -> None:
+@click.option("--only-traffic", is_flag=True, help="Send the traffic alone, to workers that run already.")
+def demo(seconds: float | None, *, only_traffic: bool) -> None:
     """Run broker, worker and sample traffic on this machine, and show the numbers until Ctrl-C.
 
     Nothing else is needed and nothing is left behind. Where TALLY_KAFKA_BOOTSTRAP_SERVERS names a broker, that one is
     used, with an application id and topics of the demo's own, which are deleted at the end.
     """
+    if only_traffic:
+        from app.demo.feeding import send_traffic
+
+        sys.exit(send_traffic(seconds))
     from app.demo.run import run_demo
 
     sys.exit(run_demo(seconds))

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from app.core.scores.catalogue import MISSES, SCORES
+from app.settings import load_settings
 from tests.deploy.promtool import ALERTS, Case, is_accepted, run, shown
 from tests.readme import README
 
@@ -337,7 +338,5 @@ def test_errors_are_those_scores_that_miss_their_limits_upwards() -> None:
 
 
 def test_a_takeover_is_shorter_than_what_the_rules_remember() -> None:
-    from app.settings import Settings
-
-    settings = Settings(_env_file=None)  # type: ignore[call-arg]  # pydantic-settings takes it beside the fields
+    settings = load_settings()
     assert settings.session_timeout + settings.scrape_interval < 60
