@@ -16,6 +16,7 @@ Exit codes:
 \b
 Begin with:
   tally check                      is all as it must be?
+  tally plan --events-per-second N how many workers, how much memory and disk
   tally topics --create            create the topics
   tally worker                     run; more workers share the partitions
   tally send events.jsonl          bring events
@@ -65,6 +66,12 @@ def _refuse(error: click.UsageError, ctx: click.Context) -> NoReturn:
 
 def _number(_ctx: click.Context, _: click.Parameter, value: float | None) -> float | None:
     if value is not None and math.isnan(value):
+        raise click.BadParameter("nan is no number.")
+    return value
+
+
+def _required_number(_ctx: click.Context, _: click.Parameter, value: float) -> float:
+    if math.isnan(value):
         raise click.BadParameter("nan is no number.")
     return value
 
@@ -426,6 +433,58 @@ def topics(action: str | None) -> None:
     from app.cli import topics as run
 
     {None: run.show, "create": run.create, "yaml": run.print_yaml}[action]()
+
+
+@main.command(
+    short_help="Say how many workers, how much memory and disk a load takes.",
+    epilog="""\b
+Examples:
+  tally plan --events-per-second 60
+  tally plan --events-per-second 30000 --retention 2d --models 200 --event-bytes 2KiB --json
+""",
+)
+@click.option(
+    "--events-per-second",
+    type=click.FloatRange(0.001, 1e9, clamp=False),
+    required=True,
+    metavar="N",
+    callback=_required_number,
+    help="Requests, responses and feedback together: three make a labelled prediction.",
+)
+@click.option(
+    "--retention", metavar="TIME", help="How long a label may take, like 7d; TALLY_EXCHANGE_RETENTION if unset."
+)
+@click.option("--models", type=click.IntRange(1, 1_000_000), default=1, show_default=True, help="Legs that answer.")
+@click.option("--event-bytes", default="300", show_default=True, metavar="SIZE", help="Payload of an event.")
+@click.option("--replication", type=click.IntRange(1, 10), default=3, show_default=True, help="Copies of each topic.")
+@click.option("--worker-memory", default="2048MiB", show_default=True, metavar="SIZE", help="What a worker may use.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def plan(
+    events_per_second: float,
+    *,
+    retention: str | None,
+    models: int,
+    event_bytes: str,
+    replication: int,
+    worker_memory: str,
+    as_json: bool,
+) -> None:
+    """Say what a load takes: partitions, workers, memory, and disk in Kafka and Elasticsearch.
+
+    It is reckoned from what was measured, and no broker is asked. Labels that come late, and no label at all, take as
+    much: what counts is how long an exchange is kept.
+    """
+    from app.cli import plan as run
+
+    load = run.load_of(
+        events_per_second,
+        retention=retention,
+        models=models,
+        event_bytes=event_bytes,
+        replication=replication,
+        worker_memory=worker_memory,
+    )
+    run.show(load, as_json=as_json)
 
 
 @main.command(
