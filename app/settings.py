@@ -108,7 +108,10 @@ class Settings(BaseSettings):
     )
     session_timeout: Duration = Field(10.0, description="after which a silent worker's partitions are given away")
     epoch_ms: int = Field(
-        200, ge=10, le=10000, description="how long changes are gathered before they are made durable"
+        200,
+        ge=10,
+        le=10000,
+        description="how long changes are gathered before they are made durable; longer with many partitions or models",
     )
     pane_seconds: int = Field(60, ge=1, le=3600, description="smallest slice of event time")
     windows: Annotated[tuple[Window, ...], NoDecode, BeforeValidator(parse_windows)] = Field(

@@ -1,12 +1,11 @@
 """Settling: what an exchange counts as, from its parts to atoms in panes.
 
 The whole is computed anew from the exchange at every change and compared with what was counted before, so that any
-order of events, and any correction, ends at the same counts. Who is judged by what is said by `judging`; what is
-counted of it by the measures.
+order of events, and any correction, ends at the same counts. Who is judged by what is said by `judging`; what is known
+of each by `gathering`; what is counted of it by the measures.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Any, Final, NamedTuple
 
 from app.core.counts.accounts import BY_LABELS, Account
@@ -14,22 +13,21 @@ from app.core.counts.atoms import Atom
 from app.core.counts.numbers import Numbers
 from app.core.join.classes import ToldApart
 from app.core.join.exchange import Counted, Exchange, LegState, once_and_more
-from app.core.join.judging import Judging, brings_label, statements
+from app.core.join.gathering import Counting, Gathering
+from app.core.join.judging import Judging, brings_label
 from app.core.join.pairing import LETTER, Answer, Pairing
-from app.core.join.statements import REWARD, Feedback, Statement, waits
+from app.core.join.rows import Rows
+from app.core.join.statements import REWARD, Feedback
 from app.core.measures import paired
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.measure import Evidence, Measure, has_own
 from app.core.measures.rewards import REWARDS
-from app.core.measures.verdict import MEASURED, is_labelled
 from app.core.payloads.marks import Mark
 
-_CACHED_ROWS: Final = 20_000
 _CACHED_BUNDLES: Final = 20_000
 _MOST_BUNDLES: Final = 4096
 #: The atoms of an answer of few rows are written one by one, those of more rows as amounts.
 _FEW_ATOMS: Final = 16
-_OF_ROWS: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "cells"))
 _OF_ANSWERS: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "counts"))
 _OF_VALUES: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "values"))
 #: What values count as, by the letter that they begin with.
@@ -54,25 +52,6 @@ class _Bundle(NamedTuple):
     rewarded: bool = False
 
 
-class _Counting:
-    """Evidence on its way to what is counted: whose it is, and in which pane."""
-
-    __slots__ = ("evidence", "identity", "label_times", "pane", "reward_pane", "seen", "state")
-
-    def __init__(self, identity: int, pane: int, evidence: Evidence, state: LegState | None = None) -> None:
-        self.identity = identity
-        self.pane = pane
-        self.evidence = evidence
-        self.state = state  # the answer that it is of
-        self.seen = pane  # the earliest pane that any of its parts falls in
-        self.label_times: list[int] | None = None  # by row: the µs by which its label falls in a pane
-        self.reward_pane = pane  # that of its reward, where it has one
-
-    def answers(self, leg: int) -> bool:
-        """Whether it is that of a leg's answer."""
-        return self.state is not None and self.state.leg == leg
-
-
 class Settling:
     """Counts exchanges by the user's rules, with one partition's `Numbers`."""
 
@@ -84,15 +63,13 @@ class Settling:
         self._label_accounts: dict[int, int] = {}  # identity → its account by the time of labels
         self._accounts: dict[int, int] = {}  # identity → its account as a whole
         self._atoms: dict[Atom, int] = {}
-        self._rows: dict[tuple[int, int, Mark, Mark], list[int]] = {}
         self._bundles: dict[tuple[Any, ...], _Bundle] = {}  # by leg, and what the exchange is like
         self._alike: dict[tuple[Any, ...], _Bundle] = {}  # the same by the leg's sort
         self._classes = ToldApart(numbers)
         self._pairing = Pairing(numbers, self._classes, self._atom)
-        #: By leg whether a labelled row was judged, and whether one was measured.
-        self._natures: dict[int, set[bool]] = {}
-        self._mixed: set[int] = set()
-        self.mixed: list[int] = []  # legs of which the last exchange shows the second of these
+        self._gathering = Gathering(numbers, judging, self._pane_us)
+        self._rows = Rows(numbers, judging, self._classes)
+        self.mixed = self._rows.mixed  # legs of which the last exchange shows that they have rows of both natures
         self.seen: dict[int, int] = {}  # by account: the earliest pane that any part of an answer falls in
 
     def counted(self, exchange: Exchange) -> list[Counted]:
@@ -182,7 +159,7 @@ class Settling:
         row: list[int] = []
         if state.time:
             labels = self._judging.labels(state, self._judging.statements(state, exchange)).marks
-            row = self._row(state, state.marks[0], labels[0] if labels else None)
+            row = self._rows.atoms(state, state.marks[0], labels[0] if labels else None)
         alike = (self._judging.sort(leg), *what)
         bundle = self._alike.get(alike)
         if bundle is None or not {*row} <= {*self._numbers.unbundle(bundle.number)}:  # it tells other classes apart
@@ -197,7 +174,7 @@ class Settling:
 
     def _new_bundle(self, exchange: Exchange) -> _Bundle | None:
         """The bundle of an exchange that counts in one account and pane; None for others, and where there are many."""
-        countings = self._countings(exchange)
+        countings = self._gathering.countings(exchange)
         if len(countings) != 1 or len(self._alike) >= _MOST_BUNDLES:
             return None
         evidence = countings[0].evidence
@@ -217,7 +194,7 @@ class Settling:
 
     def _any_shape(self, exchange: Exchange) -> list[Counted]:
         found = []
-        countings = self._countings(exchange)
+        countings = self._gathering.countings(exchange)
         for counting in countings:
             evidence = counting.evidence
             atoms = self._once(counting)
@@ -241,7 +218,7 @@ class Settling:
             found += self._pairing.counted(answers)
         return found
 
-    def _counted_by_labels(self, counting: _Counting) -> Iterator[Counted]:
+    def _counted_by_labels(self, counting: Counting) -> Iterator[Counted]:
         """What labels and the reward of some evidence count as in the panes in which they came."""
         evidence, times = counting.evidence, counting.label_times
         panes: dict[int, list[int]] = {}
@@ -267,7 +244,7 @@ class Settling:
             counted.values = [measure.letter + kept for measure in _OF_VALUES if (kept := measure.values(part))]
             yield counted
 
-    def _label_atoms(self, counting: _Counting, rows: Iterable[int]) -> list[int]:
+    def _label_atoms(self, counting: Counting, rows: Iterable[int]) -> list[int]:
         """The atoms of those of some rows that have a label."""
         evidence, state = counting.evidence, counting.state
         if state is None or evidence.labels is None:
@@ -277,17 +254,17 @@ class Settling:
             atom
             for row in rows
             if labels[row] is not None
-            for atom in self._row(state, evidence.marks[row], labels[row])
+            for atom in self._rows.atoms(state, evidence.marks[row], labels[row])
         ]
 
-    def _once(self, counting: _Counting) -> list[int]:
+    def _once(self, counting: Counting) -> list[int]:
         """The atoms that evidence counts once each."""
         evidence, state = counting.evidence, counting.state
         atoms = [self._atom(atom) for measure in _OF_ANSWERS for atom in measure.counts(evidence)]
         if state is not None:
             labels = evidence.labels or [None] * len(evidence.marks)
             for mark, label in zip(evidence.marks, labels, strict=True):
-                atoms += self._row(state, mark, label)
+                atoms += self._rows.atoms(state, mark, label)
         return atoms
 
     def _add_amounts(self, counted: Counted, amounts: Iterable[_Amounts], evidence: Evidence) -> None:
@@ -307,97 +284,6 @@ class Settling:
         """What values that are kept count as: atoms, by their numbers, and amounts."""
         for atom, amount in AMOUNTS_OF[values[:1]](values[1:]):
             yield self._atom(atom), amount
-
-    def _countings(self, exchange: Exchange) -> list[_Counting]:
-        """The evidence of an exchange: of each leg, and of feedback that meets no answer."""
-        judging = self._judging
-        found: list[_Counting] = []
-        predicted = bool(exchange.legs)
-        unmet = [one for one in statements(exchange) if brings_label(one) and (predicted or not waits(one))]
-        unanswered: dict[int, list[Statement]] = {}  # identity without answer → the feedbacks for it
-        for state in exchange.legs:
-            stated = judging.statements(state, exchange)
-            bringing = [one for one in stated if brings_label(one)]
-            if state.time:
-                counting = self._answered(state, stated)
-                for one in bringing:
-                    self._tell(counting, one)
-            else:
-                counting = self._unanswered(state)
-                if bringing:
-                    unanswered.setdefault(counting.identity, []).extend(bringing)
-            found.append(counting)
-            if unmet and stated:
-                unmet = [one for one in unmet if not any(one is met for met in stated)]
-        for one in unmet:
-            own = next((counting for counting in found if counting.answers(one.named)), None)
-            if own is not None:  # it names an answer that it does not judge
-                self._tell(own, one)
-            else:
-                unanswered.setdefault(judging.unversioned(one.named), []).append(one)
-        for feedback in exchange.feedbacks:
-            if feedback.flags & REWARD and feedback.reward is not None and (predicted or not waits(feedback)):
-                self._give_reward(feedback, exchange, found, unanswered)
-        for identity, told in unanswered.items():
-            known = [counting for counting in found if counting.identity == identity and counting.evidence.feedback]
-            counting = known[0] if known else self._at(found, identity, max(one.pane_time for one in told))
-            for one in told:
-                self._tell(counting, one)
-        return found
-
-    def _answered(self, state: LegState, stated: list[Statement]) -> _Counting:
-        labels = self._judging.labels(state, stated)
-        labelled = labels.marks is not None and any(label is not None for label in labels.marks)
-        evidence = Evidence(
-            rules=self._judging.rules(state.leg),
-            request=state.request_time > 0,
-            response=True,
-            classes=self._numbers.classes[state.classes],
-            marks=state.marks,
-            scores=state.scores,
-            labels=labels.marks,
-            mismatched=labels.mismatched,
-            delay=max(0, labels.newest - state.time) if labelled else None,
-        )
-        counting = _Counting(state.identity, state.pane_time // self._pane_us, evidence, state)
-        counting.label_times = labels.pane_times
-        if state.request_time:
-            counting.seen = min(counting.seen, state.request_pane_time // self._pane_us)
-        return counting
-
-    def _unanswered(self, state: LegState) -> _Counting:
-        evidence = Evidence(rules=self._judging.rules(state.leg), request=True)
-        return _Counting(self._judging.unversioned(state.leg), state.request_pane_time // self._pane_us, evidence)
-
-    def _tell(self, counting: _Counting, one: Statement) -> None:
-        """A feedback counts to what it is about, whose part it is."""
-        counting.evidence.feedback = True
-        counting.seen = min(counting.seen, one.earliest_pane_time // self._pane_us)
-
-    def _give_reward(
-        self, feedback: Feedback, exchange: Exchange, found: list[_Counting], unanswered: dict[int, list[Statement]]
-    ) -> None:
-        """A reward counts with the answer that it is about, else by itself."""
-        identity, answer = self._judging.reward_owner(feedback, exchange)
-        if answer is None:
-            counting = self._at(found, identity, feedback.pane_time)
-            unanswered.setdefault(identity, []).append(feedback)
-        else:
-            counting = next(one for one in found if one.state is answer)
-            self._tell(counting, feedback)
-        counting.evidence.reward = feedback.reward
-        counting.reward_pane = feedback.pane_time // self._pane_us
-
-    def _at(self, found: list[_Counting], identity: int, pane_time: int) -> _Counting:
-        """The evidence of an identity in the pane of a time, added where it is new."""
-        pane = pane_time // self._pane_us
-        for counting in found:
-            if counting.identity == identity and counting.pane == pane:
-                return counting
-        leg = self._numbers.leg(self._numbers.identities[identity].leg)
-        counting = _Counting(identity, pane, Evidence(rules=self._judging.rules(leg)))
-        found.append(counting)
-        return counting
 
     def _see(self, account: int, pane: int) -> None:
         """Note a pane that a part of an account falls in, but does not count in."""
@@ -424,36 +310,6 @@ class Settling:
         if number is None:
             number = self._atoms[atom] = self._numbers.atom(atom)
         return number
-
-    def _row(self, state: LegState, mark: Mark, label: Mark) -> list[int]:
-        """The atoms of one row."""
-        key = (state.leg, state.classes, mark, label)
-        atoms = self._rows.get(key)
-        # 1 and 1.0 are one key but not one mark; integral floats are never marks.
-        if atoms is None:
-            classes, rules = self._numbers.classes[state.classes], self._judging.rules(state.leg)
-            fold = partial(self._classes.folded, state.leg)
-            atoms = [
-                self._atom(measure.bounded(atom, fold))
-                for measure in _OF_ROWS
-                for atom in measure.cells(mark, label, classes, rules)
-            ]
-            if label is not None and rules.task is None:
-                self._note_nature(state.leg, atoms)
-            if len(self._rows) < _CACHED_ROWS and type(mark) is not float and type(label) is not float:
-                self._rows[key] = atoms
-        return atoms
-
-    def _note_nature(self, leg: int, atoms: list[int]) -> None:
-        """Remember of what nature a labelled row is, and the legs that turn out to have rows of both."""
-        for number in atoms:
-            atom = self._numbers.atoms[number]
-            if is_labelled(atom):
-                natures = self._natures.setdefault(leg, set())
-                natures.add(atom == MEASURED)
-                if len(natures) == 2 and leg not in self._mixed:
-                    self._mixed.add(leg)
-                    self.mixed.append(leg)
 
     def recover(self) -> None:
         """Take from the numbers which classes are told apart."""

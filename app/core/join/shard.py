@@ -123,6 +123,11 @@ class Shard:
         return len(self._changed) + len(self._live) + len(self._bulky) + len(self._outgoing)
 
     @property
+    def changed_panes(self) -> int:
+        """How many panes of models the next cut changes, by what is settled."""
+        return len(self._delta)
+
+    @property
     def unsettled(self) -> int:
         """How many exchanges have been absorbed and wait to be settled."""
         return len(self._live)

@@ -1,6 +1,7 @@
-"""The lane shares its loop: what else runs there has its turns between two lists of records."""
+"""The lane shares its loop: what else runs there has its turns between two lists of records; and its epochs."""
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -34,5 +35,30 @@ def test_after_a_long_list_there_is_a_rest_of_several_turns(
         assert len(folded) >= 15
         lists_in_one_go = max(folded.count(moment) for moment in folded)
         assert (lists_in_one_go <= 3) == rests, "one of each topic, where it rests"
+
+    play(act)
+
+
+@pytest.mark.parametrize(("models", "seconds"), [(1, 0.2), (6, 0.6), (60, 2.0)])
+def test_epochs_are_longer_where_many_panes_change_up_to_a_limit(
+    monkeypatch: pytest.MonkeyPatch, models: int, seconds: float
+) -> None:
+    monkeypatch.setattr(lane_module, "_SECONDS_A_PANE", 0.1)
+    cut: list[float] = []
+    start_epoch = Partition.start_epoch
+
+    def noted(part: Partition, clock: float | None) -> None:
+        cut.append(asyncio.get_running_loop().time())
+        start_epoch(part, clock)
+
+    monkeypatch.setattr(Partition, "start_epoch", noted)
+
+    async def act(scene: Scene) -> None:
+        await scene.begin(0)
+        for number in range(120):
+            scene.write(*(a_request(puid=f"p-{number}-{model}", model=f"m-{model}") for model in range(models)))
+            await asyncio.sleep(0.05)
+        lengths = sorted(after - before for before, after in itertools.pairwise(cut))
+        assert lengths[len(lengths) // 2] == pytest.approx(seconds, abs=0.1)
 
     play(act)
