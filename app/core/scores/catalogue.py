@@ -1,6 +1,7 @@
 """All scores, in the order in which they are shown, and what they give for a reading."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Final
 
 from app.core.measures.reading import Reading
@@ -16,11 +17,16 @@ MISSES: Final = frozenset(formula.name for formula in REGRESSION if formula.name
 
 def scored(reading: Reading) -> Iterator[tuple[Formula, list[Value]]]:
     """Every formula that a reading has, with its values: one of the whole model, or one of each class; never none."""
-    for formula in SCORES:
-        if reading.nature.task in formula.tasks and (formula.of_labels or not reading.by_labels):
-            values = list(formula.values(reading))
-            if values:
-                yield formula, values
+    for formula in _formulas(reading.nature.task, by_labels=reading.by_labels):
+        values = list(formula.values(reading))
+        if values:
+            yield formula, values
+
+
+@cache
+def _formulas(task: str, *, by_labels: bool) -> list[Formula]:
+    """Those of a task, and of labels alone."""
+    return [formula for formula in SCORES if task in formula.tasks and (formula.of_labels or not by_labels)]
 
 
 def scores_of(reading: Reading) -> list[Score]:
