@@ -92,6 +92,7 @@ class ModelEntry(BaseModel):
     limits: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
     intervals: bool = False
     redact: list[str] = []
+    probabilities: bool | None = None
     prediction_schema: SchemaEntry = SchemaEntry()
 
     @field_validator("limits")
@@ -144,6 +145,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "model_type": "must hold keys, each with its value",
     "dict_type": "must hold keys, each with its value",
     "float_type": "must be a number",
+    "bool_type": "must be true or false",
     "invalid_key": "unknown, and no text",
 }
 _SHOWN: Final = 100

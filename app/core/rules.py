@@ -47,6 +47,7 @@ class Rules:
     least_count: int = 100
     limits: tuple[tuple[str, str, float], ...] = ()  # (score, class or "", what it should reach)
     intervals: bool = False  # whether scores that are shares are shown with their intervals
+    probabilities: bool | None = None  # None: those that are no bare 0 or 1
     redact: tuple[str, ...] = ()
     prediction_schema: Schema = field(default_factory=Schema)
 

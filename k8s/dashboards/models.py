@@ -53,7 +53,7 @@ def judged(window: str) -> str:
 def overview() -> dashboard.Dashboard:
     """What needs attention first, of all models."""
     limits = of_models("tally_score_limit")
-    scores = of_models("tally_score", IN_WINDOW, 'score!~"mape|log_loss|brier|ece"')
+    scores = of_models("tally_score", IN_WINDOW, 'score!~"mape|log_loss|brier|ece|.+_error"')
     errors = f'label_replace({of_models("tally_error", IN_WINDOW)}, "score", "$1", "error", "(.+)")'
     firing = 'ALERTS{alertname=~"Tally.+", alertstate="firing"}'
     return dashboard_of(

@@ -12,8 +12,6 @@ FOLDER: Final = Path(__file__).parent.parent.parent / "k8s/dashboards"
 OWN: Final = {"__rate_interval": "20s", "__range": "1h"}
 #: Series of the models that are asked for before anything exports them: take a name out once it is exported.
 TO_COME: Final = ("tally_segment_score", "tally_fairness")
-#: The same for scores.
-SCORES_TO_COME: Final = ("roc_auc", "log_loss", "brier", "ece")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +28,7 @@ class Asked:
     @property
     def is_to_come(self) -> bool:
         """Whether nothing exports yet what it asks for."""
-        return any(name in self.expression for name in TO_COME) or any(
-            f'score="{name}"' in self.expression for name in SCORES_TO_COME
-        )
+        return any(name in self.expression for name in TO_COME)
 
 
 def boards() -> dict[str, dict[str, Any]]:

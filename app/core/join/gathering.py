@@ -80,7 +80,7 @@ class Gathering:
             response=True,
             classes=self._numbers.classes[state.classes],
             marks=state.marks,
-            scores=state.scores,
+            probabilities=state.probabilities,
             labels=labels.marks,
             mismatched=labels.mismatched,
             delay=max(0, labels.newest - state.time) if labelled else None,

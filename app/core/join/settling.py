@@ -11,16 +11,18 @@ from typing import Any, Final, NamedTuple
 from app.core.counts.accounts import BY_LABELS, Account
 from app.core.counts.atoms import Atom
 from app.core.counts.numbers import Numbers
+from app.core.join.chances import of_one, of_rows
 from app.core.join.classes import ToldApart
 from app.core.join.exchange import Counted, Exchange, LegState, once_and_more
 from app.core.join.gathering import Counting, Gathering
 from app.core.join.judging import Judging, brings_label
-from app.core.join.pairing import LETTER, Answer, Pairing
+from app.core.join.pairing import BRIER_LETTER, LETTER, Answer, Pairing
 from app.core.join.rows import Rows
 from app.core.join.statements import REWARD, Feedback
 from app.core.measures import paired
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.measure import Evidence, Measure, has_own
+from app.core.measures.probabilities import PROBABILITIES
 from app.core.measures.rewards import REWARDS
 from app.core.payloads.marks import Mark
 
@@ -29,11 +31,14 @@ _MOST_BUNDLES: Final = 4096
 #: The atoms of an answer of few rows are written one by one, those of more rows as amounts.
 _FEW_ATOMS: Final = 16
 _OF_ANSWERS: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "counts"))
-_OF_VALUES: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "values"))
+_WITH_VALUES: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "values"))
+#: Those whose values are kept as they are. Of probabilities less is (`chances`).
+_OF_VALUES: Final = tuple(measure for measure in _WITH_VALUES if measure is not PROBABILITIES)
 #: What values count as, by the letter that they begin with.
 AMOUNTS_OF: Final[dict[bytes, Callable[[bytes], Iterable[tuple[Atom, int]]]]] = {
-    **{measure.letter: measure.amounts_of for measure in _OF_VALUES},
+    **{measure.letter: measure.amounts_of for measure in _WITH_VALUES},
     LETTER: paired.amounts_of,
+    BRIER_LETTER: paired.brier_amounts_of,
 }
 _OF_AMOUNTS: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "amounts"))
 
@@ -42,7 +47,7 @@ _Amounts = Callable[[Evidence], Iterable[tuple[Atom, int]]]
 
 class _Bundle(NamedTuple):
     """What exchanges that are alike count as once each, by one number; the measures that add amounts to it; and the
-    evidence that these are given. What is an answer's own in it is written anew for each: scores, delay, reward.
+    evidence that these are given. What is an answer's own in it is written anew for each: delay, reward.
     """
 
     number: int
@@ -50,6 +55,7 @@ class _Bundle(NamedTuple):
     evidence: Evidence
     by_labels: int | None = None  # the number of what label and reward alone count as
     rewarded: bool = False
+    chances: list[bytes] | None = None  # what is kept of an answer that gives probabilities; never changed
 
 
 class Settling:
@@ -130,15 +136,17 @@ class Settling:
                 if delay < 0:
                     delay = 0
             evidence = bundle.evidence
-            evidence.scores = state.scores
             evidence.delay = delay
             evidence.reward = reward
             self._add_amounts(counted, bundle.amounts, evidence)
+        if bundle.chances and (state.probabilities is not None or (type(mark) is int and mark >= 0)):
+            counted.values = bundle.chances
         if bundle.by_labels is None or feedback is None:
             return [counted]
         labelled = Counted(self._label_account(state.identity), feedback.pane_time // self._pane_us, [bundle.by_labels])
         if bundle.rewarded:
             self._add_amounts(labelled, (REWARDS.amounts,), bundle.evidence)
+        labelled.values = counted.values
         return [counted, labelled]
 
     def _request_alone(self, exchange: Exchange, state: LegState) -> list[Counted]:
@@ -188,7 +196,10 @@ class Settling:
             atoms = self._label_atoms(counting, range(len(evidence.marks)))
             atoms += [self._atom(atom) for atom in REWARDS.counts(evidence)]
             by_labels = self._numbers.bundle(tuple(atoms)) if atoms else None
-        return _Bundle(number, active, evidence, by_labels, evidence.reward is not None)
+        chances = None
+        if evidence.labels is not None and evidence.marks:
+            chances = of_one(evidence.marks[0], evidence.labels[0], evidence.classes, evidence.rules)
+        return _Bundle(number, active, evidence, by_labels, evidence.reward is not None, chances)
 
     # -- any shape ----------------------------------------------------------------------------------------------------
 
@@ -205,6 +216,7 @@ class Settling:
                 counted.atoms, counted.amounts = once_and_more(atoms)
             self._add_amounts(counted, [measure.amounts for measure in _OF_AMOUNTS], evidence)
             counted.values = [measure.letter + kept for measure in _OF_VALUES if (kept := measure.values(evidence))]
+            counted.values += of_rows(evidence)
             found.append(counted)
         if self._by_labels:
             for counting in countings:
@@ -242,6 +254,7 @@ class Settling:
                 labels=[(evidence.labels or ())[row] for row in rows],
             )
             counted.values = [measure.letter + kept for measure in _OF_VALUES if (kept := measure.values(part))]
+            counted.values += of_rows(evidence, rows)
             yield counted
 
     def _label_atoms(self, counting: Counting, rows: Iterable[int]) -> list[int]:

@@ -20,6 +20,7 @@ from app.core.counts.rows import owner_key
 from app.core.events import Reason, RefusedError, shown
 from app.core.join.addressing import LENT_ROW, NO_ROW, row_of, unusable
 from app.core.join.bulky import Bulky, has_many_parts
+from app.core.join.chances import MOST, NAMED, Chances
 from app.core.join.description import describe
 from app.core.join.exchange import Counted, Exchange, decode, decode_age, encode
 from app.core.join.joined import Joining
@@ -93,6 +94,7 @@ class Shard:
         )  # the same of exchanges that are settled when they are cut
         self._changed: dict[bytes, None] = {}  # settled, not cut
         self._delta: defaultdict[tuple[int, int], defaultdict[int, int]] = defaultdict(_counter)
+        self._chances = Chances(self.numbers)
         self._limits = limits
         self._outgoing = Outgoing(partition, Joining(self.numbers, self.judging), limits, stats)
         self._by_hour: defaultdict[int, list[bytes]] = defaultdict(list)
@@ -311,11 +313,13 @@ class Shard:
             old = exchange.counted
             if counted != old:
                 if old:
-                    self._count(old, -1)
-                self._count(counted, 1)
+                    self._count(exchange, old, -1)
+                self._count(exchange, counted, 1)
                 exchange.counted = counted
             store[key] = encode(exchange)
             changed[key] = None
+        if self._chances.waiting > MOST:
+            self._chances.add()
 
     def _note_without_class(self) -> None:
         """Say of which models answers name no class, and why."""
@@ -339,7 +343,7 @@ class Shard:
         self.settle()
         self._settle(self._bulky.changed())
 
-    def _count(self, counted: list[Counted], sign: int) -> None:
+    def _count(self, exchange: Exchange, counted: list[Counted], sign: int) -> None:
         delta = self._delta
         for one in counted:
             numbers = delta[one.account, one.pane]
@@ -348,6 +352,9 @@ class Shard:
             for atom, amount in one.amounts.items():
                 numbers[atom] += sign * amount
             for values in one.values:
+                if values[0] in NAMED:
+                    self._chances.note(exchange, one, values, sign, numbers)
+                    continue
                 for atom, amount in self._settling.amounts_of(values):
                     numbers[atom] += sign * amount
 
@@ -398,6 +405,7 @@ class Shard:
         if clock is not None:
             self.expire(clock)
         self._settle_all()
+        self._chances.add()
         late = self.counts.add(self._delta)
         self.stats.late += sum(amount for atom, amount in late.items() if is_labelled(atom))
         self._delta.clear()

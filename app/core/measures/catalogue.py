@@ -8,6 +8,7 @@ from app.core.measures.errors import ERRORS
 from app.core.measures.exchanges import EXCHANGES
 from app.core.measures.measure import Measure
 from app.core.measures.mismatches import MISMATCHES
+from app.core.measures.probabilities import PROBABILITIES
 from app.core.measures.rewards import REWARDS
 
-MEASURES: Final[tuple[Measure[Any], ...]] = (EXCHANGES, CONFUSION, REWARDS, MISMATCHES, DELAY, ERRORS)
+MEASURES: Final[tuple[Measure[Any], ...]] = (EXCHANGES, CONFUSION, REWARDS, MISMATCHES, DELAY, ERRORS, PROBABILITIES)

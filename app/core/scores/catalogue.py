@@ -7,12 +7,20 @@ from typing import Final
 from app.core.measures.reading import Reading
 from app.core.scores.classification import CLASSIFICATION
 from app.core.scores.feedback import FEEDBACK
+from app.core.scores.probability import PROBABILITY
 from app.core.scores.regression import REGRESSION
 from app.core.scores.score import Formula, Score, Value
 
-SCORES: Final[tuple[Formula, ...]] = (*FEEDBACK, *CLASSIFICATION, *REGRESSION)
+SCORES: Final[tuple[Formula, ...]] = (*FEEDBACK, *CLASSIFICATION, *PROBABILITY, *REGRESSION)
 #: Those that say how much is missed: the less the better.
-MISSES: Final = frozenset(formula.name for formula in REGRESSION if formula.name != "r2")
+MISSES: Final = frozenset(
+    formula.name
+    for formula in (*PROBABILITY, *REGRESSION)
+    if formula.name not in ("roc_auc", "average_precision", "r2")
+)
+
+#: Those that are shares of the rows that they rest on: they have intervals.
+SHARES: Final = frozenset(formula.name for formula in SCORES if formula.share)
 
 
 def scored(reading: Reading) -> Iterator[tuple[Formula, list[Value]]]:
