@@ -466,7 +466,7 @@ def topics(action: str | None) -> None:
     epilog="""\b
 Examples:
   tally plan --events-per-second 60
-  tally plan --events-per-second 30000 --retention 2d --models 200 --event-bytes 2KiB --json
+  tally plan --events-per-second 30000 --retention 2d --models 200 --event-bytes 2KiB --documents --json
 """,
 )
 @click.option(
@@ -484,6 +484,7 @@ Examples:
 @click.option("--event-bytes", default="300", show_default=True, metavar="SIZE", help="Payload of an event.")
 @click.option("--replication", type=click.IntRange(1, 10), default=3, show_default=True, help="Copies of each topic.")
 @click.option("--worker-memory", default="2048MiB", show_default=True, metavar="SIZE", help="What a worker may use.")
+@click.option("--documents", is_flag=True, help="With documents in Elasticsearch.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def plan(
     events_per_second: float,
@@ -493,6 +494,7 @@ def plan(
     event_bytes: str,
     replication: int,
     worker_memory: str,
+    documents: bool,
     as_json: bool,
 ) -> None:
     """Say what a load takes: partitions, workers, memory, and disk in Kafka and Elasticsearch.
@@ -509,6 +511,7 @@ def plan(
         event_bytes=event_bytes,
         replication=replication,
         worker_memory=worker_memory,
+        documents=documents,
     )
     run.show(load, as_json=as_json)
 

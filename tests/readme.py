@@ -96,8 +96,8 @@ def capacity() -> str:
     names = ("events a second", "models", "a worker may use", "partitions", "workers", "memory of each", "Kafka")
     rows: list[tuple[str, ...]] = [(*names, "Elasticsearch a day"), ("---",) * 8]
     for events, models, gibibytes in ((6, 1, 2), (60, 10, 2), (300, 10, 8), (1_500, 100, 16), (15_000, 100, 32)):
-        found = plan(Load(events, 7 * DAY, models, worker_memory=gibibytes << 30))
-        disk = found.events_disk + found.exchanges_disk + found.panes_disk
+        found = plan(Load(events, 7 * DAY, models, worker_memory=gibibytes << 30, documents=True))
+        disk = found.events_disk + found.exchanges_disk + found.panes_disk + found.log_disk
         sizes = map(written, (found.memory_a_worker, disk, found.documents_disk_a_day))
         rows.append((f"{events:,}", f"{models}", f"{gibibytes} GiB", f"{found.partitions}", f"{found.workers}", *sizes))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -3,28 +3,36 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from math import ceil
+from math import ceil, inf
 from typing import Final
 
 from app.cli.ends import InputError
-from app.cli.screen import screen, table
+from app.cli.screen import counted, screen, table
 from app.setting_values import parse_duration, parse_size
 from app.settings import load_settings
 
-# What was measured (`make bench`). An exchange is a labelled prediction of one leg and one row.
+# What was measured (`make bench`, and workers beside it). An exchange is a labelled prediction of one leg and one row,
+# and a model has three classes and all windows.
 
 EVENTS_AN_EXCHANGE: Final = 3
 EVENTS_A_CORE: Final = 60_000  # a second: the lower end
 LOADED_A_SECOND: Final = 400_000  # exchanges, by who takes partitions over
-BYTES_OF_A_WORKER: Final = 190_000_000  # with buffers, and no exchange
-BYTES_AN_EXCHANGE: Final = 360  # of memory
-BYTES_A_MODEL: Final = 1_500_000  # of memory, of three classes and all windows
-CHANGELOG_AN_EXCHANGE: Final = 150  # once compacted
-#: The changelogs are compacted when so much more is in them (min.cleanable.dirty.ratio), and newer segments lie beside.
+BYTES_OF_A_WORKER: Final = 235_000_000  # with its buffers, and no exchange
+BYTES_OF_A_WRITER: Final = 90_000_000  # more, where it writes documents
+BYTES_OF_A_MODEL: Final = 200_000  # in each worker
+BYTES_OF_AN_EXCHANGE: Final = 360
+LOGGED_AN_EXCHANGE: Final = 160  # in its changelog, once compacted
+LOGGED_A_ROW: Final = 260  # of counts: one pane of one model in one partition, by one clock
+CLOCKS: Final = 1.5  # rows of a pane: by the prediction, and where labels came by their own
+ROWS_OF_AN_EXCHANGE: Final = 3  # at most so many panes' rows are touched by one
+#: What is not compacted yet, and newer segments.
 NOT_COMPACTED: Final = 1.5
-PANES_A_MODEL: Final = 25_000  # a partition, of three classes, once compacted
-BYTES_A_DOCUMENT: Final = 600  # in Elasticsearch
-BYTES_AROUND_AN_EVENT: Final = 400  # headers and key in Kafka
+AROUND_AN_EVENT: Final = 400  # bytes of headers and key
+LOGGED_SHARE: Final = 0.84  # of an exchange's events, in inference-log
+BYTES_OF_A_DOCUMENT: Final = 370  # in Elasticsearch, beside the payloads
+
+#: Panes: a minute for two hours, ten minutes for 25 hours, and totals.
+FINE_SECONDS, FINE_PANES, COARSE_SECONDS, COARSE_PANES, OTHER_PANES = 60, 120, 600, 150, 2
 
 # What is planned for.
 
@@ -40,7 +48,10 @@ MOST_DAYS: Final = 3650
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What is to be counted. `event_bytes` are those of a payload; the retention is in seconds."""
+    """What is to be counted. `event_bytes` are those of a payload; times are in seconds.
+
+    `lasts` is for how long it has gone on: for less than the retention while it begins.
+    """
 
     events_per_second: float
     retention: float
@@ -48,6 +59,8 @@ class Load:
     event_bytes: int = 300
     replication: int = 3
     worker_memory: int = 2 << 30
+    documents: bool = False
+    lasts: float = inf
 
 
 def load_of(
@@ -58,6 +71,7 @@ def load_of(
     event_bytes: str,
     replication: int,
     worker_memory: str,
+    documents: bool,
 ) -> Load:
     """The load that the options describe. Raises `InputError` with a sentence that names the option."""
     kept = (
@@ -67,12 +81,7 @@ def load_of(
         raise InputError(f"--retention: must be more than nothing and at most {MOST_DAYS}d.")
     size = int(_parsed("--event-bytes", event_bytes, parse_size))
     memory = int(_parsed("--worker-memory", worker_memory, parse_size))
-    least = 2 * BYTES_OF_A_WORKER
-    if memory < least:
-        raise InputError(
-            f"--worker-memory: must be {written(least)} at least: a worker without state takes half of it."
-        )
-    return Load(events_per_second, kept, models, size, replication, memory)
+    return Load(events_per_second, kept, models, size, replication, memory, documents)
 
 
 def _parsed(option: str, text: str, parse: Callable[[str], float]) -> float:
@@ -95,57 +104,77 @@ class Plan:
     events_disk: int
     exchanges_disk: int
     panes_disk: int
-    log_disk: int  # of inference-log, where documents are written
+    log_disk: int  # of inference-log
     documents_a_day: int
     documents_disk_a_day: int
 
 
 def plan(load: Load) -> Plan:
     """What a load takes."""
-    exchanges = ceil(load.events_per_second / EVENTS_AN_EXCHANGE * load.retention)
-    state = exchanges * BYTES_AN_EXCHANGE + load.models * BYTES_A_MODEL
-    room = load.worker_memory * FULL - BYTES_OF_A_WORKER
+    kept = min(load.retention, load.lasts)
+    exchanges = ceil(load.events_per_second / EVENTS_AN_EXCHANGE * kept)
+    state = exchanges * BYTES_OF_AN_EXCHANGE
+    own = BYTES_OF_A_WORKER + load.models * BYTES_OF_A_MODEL + (BYTES_OF_A_WRITER if load.documents else 0)
+    room = load.worker_memory * FULL - own
+    if room <= 0:
+        of = counted(load.models, "model")
+        raise InputError(
+            f"--worker-memory: with {of} a worker takes {written(own)} before it keeps any exchange: give it "
+            f"{written(own / FULL * 2)} or more."
+        )
     # One may be away: the others hold and count all of it.
     others = max(1, ceil(load.events_per_second / (EVENTS_A_CORE * BUSY)), ceil(state / room))
     workers = others + 1
     partitions = max(FEWEST_PARTITIONS, FEWEST_PARTITIONS * ceil(workers * PARTITIONS_A_WORKER / FEWEST_PARTITIONS))
-    kept = load.events_per_second * load.retention
-    whole_event = load.event_bytes + BYTES_AROUND_AN_EVENT
-    documents = load.events_per_second / EVENTS_AN_EXCHANGE * DAY
+    events = load.events_per_second * kept * (load.event_bytes + AROUND_AN_EVENT)
+    documents = load.events_per_second / EVENTS_AN_EXCHANGE * DAY if load.documents else 0
     return Plan(
         exchanges=exchanges,
         partitions=partitions,
         workers=workers,
-        memory=workers * BYTES_OF_A_WORKER + state,
-        memory_a_worker=BYTES_OF_A_WORKER + ceil(state / others),
+        memory=workers * own + state,
+        memory_a_worker=own + ceil(state / others),
         loading_seconds=exchanges / workers / LOADED_A_SECOND,
-        events_disk=ceil(kept * whole_event * load.replication),
-        exchanges_disk=ceil(exchanges * CHANGELOG_AN_EXCHANGE * NOT_COMPACTED * load.replication),
-        panes_disk=ceil(load.models * partitions * PANES_A_MODEL * NOT_COMPACTED * load.replication),
-        log_disk=ceil(kept * whole_event * load.replication),
+        events_disk=ceil(events * load.replication),
+        exchanges_disk=ceil(exchanges * LOGGED_AN_EXCHANGE * NOT_COMPACTED * load.replication),
+        panes_disk=ceil(_rows(load, partitions) * LOGGED_A_ROW * NOT_COMPACTED * load.replication),
+        log_disk=ceil(events * LOGGED_SHARE * load.replication) if load.documents else 0,
         documents_a_day=ceil(documents),
-        documents_disk_a_day=ceil(documents * (BYTES_A_DOCUMENT + EVENTS_AN_EXCHANGE * load.event_bytes)),
+        documents_disk_a_day=ceil(documents * (BYTES_OF_A_DOCUMENT + EVENTS_AN_EXCHANGE * load.event_bytes)),
     )
+
+
+def _rows(load: Load, partitions: int) -> float:
+    """Rows of counts that are kept: of every pane, or as many as the exchanges of its time can touch."""
+    fine = min(FINE_PANES, ceil(load.lasts / FINE_SECONDS) if load.lasts < inf else FINE_PANES)
+    coarse = min(COARSE_PANES, ceil(load.lasts / COARSE_SECONDS) if load.lasts < inf else COARSE_PANES)
+    of_panes = load.models * partitions * (fine + coarse + OTHER_PANES) * CLOCKS
+    judged = load.events_per_second / EVENTS_AN_EXCHANGE * min(load.lasts, COARSE_PANES * COARSE_SECONDS)
+    return min(of_panes, judged * ROWS_OF_AN_EXCHANGE)
 
 
 def show(load: Load, *, as_json: bool) -> None:
     """Print the plan of a load, as a table or as JSON."""
     found = plan(load)
     if as_json:
-        print(json.dumps({"load": asdict(load), "plan": asdict(found)}, indent=2))
+        asked = {name: value for name, value in asdict(load).items() if name != "lasts"}
+        print(json.dumps({"load": asked, "plan": asdict(found)}, indent=2))
         return
-    rows = (
+    copies = f"times {load.replication}"
+    rows = [
         ("partitions", f"{found.partitions}", "TALLY_PARTITIONS: they cannot be changed once there is state"),
         ("workers", f"{found.workers}", "one may be away; each needs a core"),
         ("memory of a worker", written(found.memory_a_worker), f"while one is away, of {written(load.worker_memory)}"),
         ("memory of all", written(found.memory), f"{found.exchanges:,} open exchanges"),
         ("a takeover", f"{found.loading_seconds:.0f} s", "until the others have loaded a worker's partitions"),
-        ("Kafka: events", written(found.events_disk), f"the three canonical topics, times {load.replication}"),
-        ("Kafka: exchanges", written(found.exchanges_disk), f"changelog, times {load.replication}"),
-        ("Kafka: panes", written(found.panes_disk), f"changelog, times {load.replication}"),
-        ("Kafka: inference-log", written(found.log_disk), f"only with Elasticsearch, times {load.replication}"),
-        ("Elasticsearch", f"{written(found.documents_disk_a_day)} a day", f"{found.documents_a_day:,} documents"),
-    )  # fmt: skip
+        ("Kafka: events", written(found.events_disk), f"the three canonical topics, {copies}"),
+        ("Kafka: exchanges", written(found.exchanges_disk), f"changelog, {copies}"),
+        ("Kafka: panes", written(found.panes_disk), f"changelog, {copies}"),
+    ]
+    if load.documents:
+        a_day = f"{written(found.documents_disk_a_day)} a day"
+        rows.append(("Kafka: inference-log", written(found.log_disk), copies))
+        rows.append(("Elasticsearch", a_day, f"{found.documents_a_day:,} documents, one copy"))
     shown = table("Plan", "what", "how much", "note")
     for row in rows:
         shown.add_row(*row)
