@@ -17,17 +17,24 @@ from app.settings import load_settings
 EVENTS_AN_EXCHANGE: Final = 3
 EVENTS_A_CORE: Final = 60_000  # a second: the lower end
 LOADED_A_SECOND: Final = 400_000  # exchanges, by who takes partitions over
-BYTES_OF_A_WORKER: Final = 235_000_000  # with its buffers, and no exchange
+BYTES_OF_A_WORKER: Final = 210_000_000  # with its buffers, and no exchange
 BYTES_OF_A_WRITER: Final = 90_000_000  # more, where it writes documents
 BYTES_OF_A_MODEL: Final = 200_000  # in each worker
 BYTES_OF_AN_EXCHANGE: Final = 360
 LOGGED_AN_EXCHANGE: Final = 160  # in its changelog, once compacted
+WRITTEN_AN_EXCHANGE: Final = 330  # there, until then: with its answer, and again with its label
 LOGGED_A_ROW: Final = 260  # of counts: one pane of one model in one partition, by one clock
 CLOCKS: Final = 1.5  # rows of a pane: by the prediction, and where labels came by their own
 ROWS_OF_AN_EXCHANGE: Final = 3  # at most so many panes' rows are touched by one
-#: What is not compacted yet, and newer segments.
-NOT_COMPACTED: Final = 1.5
-AROUND_AN_EVENT: Final = 400  # bytes of headers and key
+#: A changelog is compacted once so much more is in it (min.cleanable.dirty.ratio).
+NOT_COMPACTED: Final = 1.4
+#: Nothing is compacted before its segment is closed (segment.ms).
+SEGMENT_SECONDS: Final = 3600
+#: Rows of counts are written anew each time that they change.
+WRITTEN_A_CHANGE: Final = 380  # bytes: what one epoch changes of one model in one partition
+EPOCHS_A_SECOND: Final = 5  # of a partition, at most
+CHANGES_AN_EXCHANGE: Final = 2  # the answer, and later the label
+AROUND_AN_EVENT: Final = 430  # bytes of headers and key
 LOGGED_SHARE: Final = 0.84  # of an exchange's events, in inference-log
 BYTES_OF_A_DOCUMENT: Final = 370  # in Elasticsearch, beside the payloads
 
@@ -136,12 +143,26 @@ def plan(load: Load) -> Plan:
         memory_a_worker=own + ceil(state / others),
         loading_seconds=exchanges / workers / LOADED_A_SECOND,
         events_disk=ceil(events * load.replication),
-        exchanges_disk=ceil(exchanges * LOGGED_AN_EXCHANGE * NOT_COMPACTED * load.replication),
-        panes_disk=ceil(_rows(load, partitions) * LOGGED_A_ROW * NOT_COMPACTED * load.replication),
+        exchanges_disk=ceil(_exchanges_logged(load, exchanges) * load.replication),
+        panes_disk=ceil(_panes_logged(load, partitions) * load.replication),
         log_disk=ceil(events * LOGGED_SHARE * load.replication) if load.documents else 0,
         documents_a_day=ceil(documents),
         documents_disk_a_day=ceil(documents * (BYTES_OF_A_DOCUMENT + EVENTS_AN_EXCHANGE * load.event_bytes)),
     )
+
+
+def _exchanges_logged(load: Load, exchanges: int) -> float:
+    """Bytes of their changelog: of those of the open segments as they were written, of the others what is left."""
+    recent = min(exchanges, load.events_per_second / EVENTS_AN_EXCHANGE * SEGMENT_SECONDS)
+    return recent * WRITTEN_AN_EXCHANGE + (exchanges - recent) * LOGGED_AN_EXCHANGE * NOT_COMPACTED
+
+
+def _panes_logged(load: Load, partitions: int) -> float:
+    """Bytes of the other one: rows that are kept, and each change of theirs since their segment was begun."""
+    changes = load.events_per_second / EVENTS_AN_EXCHANGE * CHANGES_AN_EXCHANGE
+    most = EPOCHS_A_SECOND * load.models * partitions
+    written_anew = min(changes, most) * WRITTEN_A_CHANGE * min(load.lasts, SEGMENT_SECONDS)
+    return _rows(load, partitions) * LOGGED_A_ROW + written_anew
 
 
 def _rows(load: Load, partitions: int) -> float:

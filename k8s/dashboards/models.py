@@ -31,16 +31,25 @@ NO_SHADOW: Final = "No two models answer the same requests: see README, Is the s
 BETTER: Final = {"1": ("better", "green"), "0": ("no difference shown", "text"), "-1": ("worse", "red")}
 
 
-def _model_link(uid: str) -> str:
+ON: Final = "model_namespace, model_service, predictor, model, model_version, score, class"
+
+
+def _selected(uid: str) -> str:
+    """Where a dashboard shows the model of a row alone."""
     return (
         f"/d/tally-{uid}?var-service=${{__data.fields.model_service}}&var-predictor=${{__data.fields.predictor}}"
         "&var-model=${__data.fields.model}"
     )
 
 
+def _bare(expression: str) -> str:
+    """The same with the labels of models alone, so that a table has all numbers of a model in one row."""
+    return f"max without (part, score, error, class, window, quantity) ({expression})"
+
+
 def _missed(sign: str, series: str, of_limit: str) -> str:
-    on = "model_namespace, model_service, predictor, model, model_version, score, class"
-    return f"{series} {sign} on ({on}) group_left () {of_limit}"
+    """Scores beyond their limits."""
+    return f"{series} {sign} on ({ON}) group_left () {of_limit}"
 
 
 def judged(window: str) -> str:
@@ -53,8 +62,15 @@ def judged(window: str) -> str:
 def overview() -> dashboard.Dashboard:
     """What needs attention first, of all models."""
     limits = of_models("tally_score_limit")
-    scores = of_models("tally_score", IN_WINDOW, 'score!~"mape|log_loss|brier|ece|.+_error"')
+    upwards = "mape|log_loss|brier|ece|.+_error"
     errors = f'label_replace({of_models("tally_error", IN_WINDOW)}, "score", "$1", "error", "(.+)")'
+    missed = " or ".join(
+        (
+            _missed("<", of_models("tally_score", IN_WINDOW, f'score!~"{upwards}"'), limits),
+            _missed(">", of_models("tally_score", IN_WINDOW, f'score=~"{upwards}"'), limits),
+            _missed(">", errors, limits),
+        )
+    )
     firing = 'ALERTS{alertname=~"Tally.+", alertstate="firing"}'
     return dashboard_of(
         "overview",
@@ -97,29 +113,26 @@ def overview() -> dashboard.Dashboard:
                 ),
                 rows(
                     "Scores that miss their limits",
-                    {
-                        "score is": f"{_missed('<', scores, limits)} or {_missed('>', errors, limits)}",
-                        "limit": limits,
-                    },
+                    {"score is": missed, "limit": f"{limits} and on ({ON}) ({missed})"},
                     what="In the chosen window, on however few rows: the alerts wait for least_count.", empty=NO_LIMIT,
-                    unit=PLAIN, span=HALF, link=("model", _model_link("binary")),
+                    unit=PLAIN, span=HALF, link=("model", _selected("overview")),
                 ),
             ],
             "All models": [
                 rows(
                     "Models",
                     {
-                        "task": of_models("tally_model_info"),
-                        "answers": of_models("tally_window_exchanges", 'part="response"', IN_WINDOW),
-                        "coverage": score("coverage"),
-                        "accuracy": score("accuracy"),
-                        "rows judged": judged(IN_WINDOW),
-                        "mean reward": score("reward_mean"),
+                        "counted": of_models("tally_model_info"),
+                        "answers": _bare(of_models("tally_window_exchanges", 'part="response"', IN_WINDOW)),
+                        "coverage": _bare(score("coverage")),
+                        "accuracy": _bare(score("accuracy")),
+                        "rows judged": _bare(judged(IN_WINDOW)),
+                        "mean reward": _bare(score("reward_mean")),
                     },
                     what="In the chosen window. Coverage: the share of the answered rows that have a label.",
                     empty=NO_ANSWERS, counts=["answers", "rows judged"],
-                    hidden=["part", "score", "error", "class", "window"],
-                    link=("model", _model_link("binary")),
+                    hidden=["Value #A"],
+                    link=("model", _selected("${__data.fields.task}")),
                 ),
                 lines(
                     "Accuracy", {MODEL: score("accuracy")}, what="Share of the judged rows that are right.",
@@ -194,17 +207,16 @@ def comparison() -> dashboard.Dashboard:
                 rows(
                     "Comparisons",
                     {
-                        "rows": of("samples"),
-                        "agreement": of("agreement"),
-                        "only current right": of("only_current_right"),
-                        "only shadow right": of("only_shadow_right"),
-                        "difference": end(""),
-                        "p": of("p_value_always"),
-                        "verdict": of("verdict"),
-                        "detectable": of("detectable"),
+                        "rows": _bare(of("samples")),
+                        "agreement": _bare(of("agreement")),
+                        "only current right": _bare(of("only_current_right")),
+                        "only shadow right": _bare(of("only_shadow_right")),
+                        "difference": _bare(end("")),
+                        "p": _bare(of("p_value_always")),
+                        "verdict": _bare(of("verdict")),
+                        "detectable": _bare(of("detectable")),
                     },
                     what="`tally compare` shows the same, and by class.", empty=NO_SHADOW, unit=PLAIN,
-                    hidden=["quantity", "window"],
                 ),
                 lines("p", {pair: of("p_value_always")}, what="Below 0.05 the difference is no chance.",
                       empty=NO_SHADOW, limit="vector(0.05)"),

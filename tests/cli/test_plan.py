@@ -95,7 +95,7 @@ def test_the_retention_is_that_of_the_settings_where_none_is_given(monkeypatch: 
         (["--worker-memory", "2GB"], "--worker-memory: must be a size"),
         (
             ["--worker-memory", "1MiB"],
-            "--worker-memory: with 1 model a worker takes 235 MB before it keeps any exchange",
+            "--worker-memory: with 1 model a worker takes 210 MB before it keeps any exchange",
         ),
         (["--megabytes", "1"], "No such option"),
         (["60"], "Got unexpected extra argument"),

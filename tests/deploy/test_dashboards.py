@@ -29,7 +29,7 @@ def known() -> set[str]:
 def names(expression: str) -> set[str]:
     """The series that it asks for."""
     bare = re.sub(r'"[^"]*"|\{[^}]*\}|(by|on|without|ignoring) \([^)]*\)', "", expression)
-    functions = {"sum", "max", "count", "rate", "increase", "vector", "or", "bottomk", "group_left", "by", "on"}
+    functions = {"and", "sum", "max", "count", "rate", "increase", "vector", "or", "bottomk", "group_left", "by", "on"}
     return {
         name
         for name in re.findall(r"[a-zA-Z_]\w+", re.sub(r"\[[^\]]*\]|\$\w+", "", bare))
@@ -92,8 +92,11 @@ def test_links_lead_to_dashboards_and_to_the_page() -> None:
         assert [link["type"] for link in board["links"]] == ["dashboards", "link"]
         assert board["tags"] == board["links"][0]["tags"] == ["tally"]
     uids = {board["uid"] for board in BOARDS.values()}
-    linked = set(re.findall(r"/d/([\w-]+)", "".join(path.read_text() for path in FOLDER.glob("*.json"))))
-    assert linked
+    text = "".join(path.read_text() for path in FOLDER.glob("*.json"))
+    tasks = ("binary", "multiclass", "regression")
+    of_tasks = [text.replace("${__data.fields.task}", task) for task in tasks]
+    linked = {uid for one in of_tasks for uid in re.findall(r"/d/([\w-]+)", one)}
+    assert {f"tally-{task}" for task in tasks} < linked
     assert linked <= uids
 
 
