@@ -4,14 +4,24 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
-from app.core.rules import Column, Rulebook, Rules, Schema
+from app.core.rules import Column, Fairness, Rulebook, Rules, Schema
 from app.core.scores.catalogue import SCORES
+from app.segments_file import FairnessEntry, check_fairness, check_redaction, segments_of
 from app.settings import SettingsError
 from app.yaml_file import YamlError, read_yaml
 
@@ -92,6 +102,8 @@ class ModelEntry(BaseModel):
     limits: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
     intervals: bool = False
     redact: list[str] = []
+    segments: dict[str, Any] = {}
+    fairness: FairnessEntry | None = None
     probabilities: bool | None = None
     prediction_schema: SchemaEntry = SchemaEntry()
 
@@ -110,14 +122,34 @@ class ModelEntry(BaseModel):
                 raise ValueError(f"{score} is 1 at most")
         return limits
 
+    @field_validator("segments")
+    @classmethod
+    def _are_segments(cls, segments: dict[str, Any]) -> dict[str, Any]:
+        segments_of(segments)
+        return segments
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        segments = segments_of(self.segments)
+        check_redaction(segments, self.redact, self._schema())
+        check_fairness(segments, self._fairness())
+        return self
+
+    def _schema(self) -> Schema:
+        parts = self.prediction_schema.requests, self.prediction_schema.responses
+        return Schema(*(tuple(column.column() for column in part) for part in parts))
+
+    def _fairness(self) -> Fairness | None:
+        return None if self.fairness is None else self.fairness.rules()
+
     def rules(self) -> Rules:
         """The entry as the core takes it."""
         lists: dict[str, Any] = {name: tuple(getattr(self, name)) for name in ("classes", "shadow", "redact")}
         lists["limits"] = tuple((*_score_and_class(name), limit) for name, limit in self.limits.items())
         lists["compare"] = None if self.compare is None else tuple(self.compare)
-        schema = self.prediction_schema
-        columns = (tuple(column.column() for column in part) for part in (schema.requests, schema.responses))
-        return Rules(**{**self.model_dump(), **lists, "prediction_schema": Schema(*columns)})
+        lists["fairness"] = self._fairness()
+        lists["segments"] = check_fairness(segments_of(self.segments), self._fairness())
+        return Rules(**{**self.model_dump(), **lists, "prediction_schema": self._schema()})
 
 
 class ConfigFile(BaseModel):
@@ -133,6 +165,7 @@ _BELOW: Final[Mapping[str, type[BaseModel]]] = {
     "": ConfigFile,
     "models": ModelEntry,
     "prediction_schema": SchemaEntry,
+    "fairness": FairnessEntry,
     "requests": SchemaColumn,
     "responses": SchemaColumn,
     "schema": SchemaPart,

@@ -31,7 +31,7 @@ NOT_COMPACTED: Final = 1.4
 #: Nothing is compacted before its segment is closed (segment.ms).
 SEGMENT_SECONDS: Final = 3600
 #: Rows of counts are written anew each time that they change.
-WRITTEN_A_CHANGE: Final = 380  # bytes: what one epoch changes of one model in one partition
+WRITTEN_A_CHANGE: Final = 320  # bytes: what one epoch changes of one model in one partition
 EPOCHS_A_SECOND: Final = 5  # of a partition, at most
 CHANGES_AN_EXCHANGE: Final = 2  # the answer, and later the label
 AROUND_AN_EVENT: Final = 430  # bytes of headers and key

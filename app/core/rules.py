@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
 from app.core.events import Leg
+from app.core.segments import Segment
 
 Task = Literal["binary", "multiclass", "regression"]
 
@@ -32,6 +33,17 @@ class Schema(NamedTuple):
     responses: tuple[Column, ...] = ()
 
 
+class Fairness(NamedTuple):
+    """That the values of a segment are to be treated alike: which is the privileged one, and which class is good.
+
+    Without a positive class it is that of the model.
+    """
+
+    attribute: str
+    privileged: str
+    positive: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The rules of one `models:` entry; the defaults are those of a model that no entry matches."""
@@ -49,6 +61,8 @@ class Rules:
     intervals: bool = False  # whether scores that are shares are shown with their intervals
     probabilities: bool | None = None  # None: those that are no bare 0 or 1
     redact: tuple[str, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    fairness: Fairness | None = None
     prediction_schema: Schema = field(default_factory=Schema)
 
 

@@ -17,7 +17,16 @@ from app.core.events import Identity, identity_fields
 from app.core.measures.measure import OF_CLASS, OF_MODEL, RANKS, Family, Histogram
 from app.core.measures.reading import Reading
 from app.core.outputs.comparisons import quantities
-from app.core.outputs.series import COMPARISON, ERROR, ERROR_SAMPLES, SCORE, SCORE_HIGH, SCORE_LOW, SCORE_SAMPLES
+from app.core.outputs.series import (
+    COMPARISON,
+    ERROR,
+    ERROR_SAMPLES,
+    SCORE,
+    SCORE_HIGH,
+    SCORE_LIMIT,
+    SCORE_LOW,
+    SCORE_SAMPLES,
+)
 from app.core.scores.catalogue import scored
 from app.core.scores.comparison import Comparison
 from app.core.scores.score import wilson
@@ -83,12 +92,13 @@ def histogram_lines(name: str, labels: str, histogram: Histogram) -> list[str]:
 
 class Block(NamedTuple):
     """The text of one model, packed: of each series the lines of each rank. `sizes` counts the series of each rank,
-    made or not; `folded_classes` the classes that are shown as one.
+    made or not; `folded_classes` and `folded_values` the classes, and the values of segments, that are shown as one.
     """
 
     lines: Mapping[str, Mapping[int, Packed]]
     sizes: Sizes
     folded_classes: int
+    folded_values: int
     ranks: int  # that were made
 
     def without(self, ranks: int) -> "Block":
@@ -109,12 +119,21 @@ class Lines:
         self._labels: dict[tuple[tuple[str, ...], int], tuple[Sequence[Row], list[bytes]]] = {}
 
     def add(
-        self, name: str, names: tuple[str, ...], rows: Sequence[Row], values: Sequence[Any], rank: int = OF_MODEL,
+        self,
+        name: str,
+        names: tuple[str, ...],
+        columns: Iterable[Sequence[str]],
+        values: Sequence[Any],
+        rank: int = OF_MODEL,
+    ) -> None:
+        """Add lines of one series and rank: the values of each of its labels, a column each, and its own."""
+        self.add_rows(name, names, [*zip(*columns, strict=True)] if names else [()] * len(values), values, rank)
+
+    def add_rows(
+        self, name: str, names: tuple[str, ...], rows: Sequence[Row], values: Sequence[Any], rank: int,
         window: str | None = None,
     ) -> None:  # fmt: skip
-        """Add lines of one series and rank: the values of the labels of each, and its own. A label that says the window
-        stands behind these.
-        """
+        """The same by the labels of each line. One that says the window stands behind these."""
         self._sizes[rank] += len(values)
         if not values or rank >= self._ranks:
             return
@@ -138,7 +157,7 @@ class Lines:
             if samples:
                 rows, values = zip(*samples, strict=True)
                 rank = OF_MODEL if "" in rows[0] else family.rank
-                self.add(name, family.labels, rows, values, rank, None if window == TOTAL else window)
+                self.add_rows(name, family.labels, rows, values, rank, None if window == TOTAL else window)
 
     def add_scores(self, readings: Mapping[str, Reading]) -> None:
         """Add the scores, and the rows that they rest on."""
@@ -162,14 +181,20 @@ class Lines:
     ) -> None:  # fmt: skip
         if lines:
             rows, values, samples = zip(*lines, strict=True)
-            self.add(name, names, rows, values, rank, window)
-            self.add(name_of_samples, names, rows, samples, rank, window)
+            self.add_rows(name, names, rows, values, rank, window)
+            self.add_rows(name_of_samples, names, rows, samples, rank, window)
+
+    def add_limits(self, limits: Sequence[tuple[str, str, float]]) -> None:
+        """Add what scores should reach."""
+        if limits:
+            *labels, values = zip(*limits, strict=True)
+            self.add(SCORE_LIMIT.name, SCORE_LIMIT.labels, labels, values)
 
     def add_intervals(self, readings: Mapping[str, Reading]) -> None:
         """Add the intervals of the scores that are shares, where they rest on anything."""
         for rank, of_class in ((OF_MODEL, False), (OF_CLASS, True)):
             found = [
-                ((formula.name, name, window), *wilson(value, samples))
+                (formula.name, name, window, *wilson(value, samples))
                 for window, reading in readings.items()
                 for formula, values in scored(reading)
                 if formula.share
@@ -177,21 +202,21 @@ class Lines:
                 if bool(name) == of_class and value is not None
             ]
             if found:
-                rows, lows, highs = zip(*found, strict=True)
-                self.add(SCORE_LOW.name, SCORE.labels, rows, lows, rank)
-                self.add(SCORE_HIGH.name, SCORE.labels, rows, highs, rank)
+                *labels, lows, highs = zip(*found, strict=True)
+                self.add(SCORE_LOW.name, SCORE.labels, labels, lows, rank)
+                self.add(SCORE_HIGH.name, SCORE.labels, labels, highs, rank)
 
     def add_comparisons(self, compared: Compared) -> None:
         """Add the comparisons with other legs, by window."""
         found = [
-            ((shadow, quantity, window), value)
+            (shadow, quantity, window, value)
             for shadow, by_window in compared
             for window, comparison in by_window.items()
             for quantity, value in quantities(comparison).items()
         ]
         if found:
-            rows, values = zip(*found, strict=True)
-            self.add(COMPARISON.name, COMPARISON.labels, rows, values)
+            *labels, values = zip(*found, strict=True)
+            self.add(COMPARISON.name, COMPARISON.labels, labels, values)
 
     def add_histogram(self, name: str, labels: str, histogram: Histogram) -> None:
         """Add a histogram."""
@@ -200,11 +225,11 @@ class Lines:
         if self._ranks > OF_MODEL:
             self._parts[name][OF_MODEL].append("".join(lines).encode())
 
-    def block(self, folded_classes: int) -> Block:
+    def block(self, folded_classes: int, folded_values: int) -> Block:
         """The block of the model."""
         packer = Packer()
         lines = {
             name: {rank: packer.pack(b"".join(parts)) for rank, parts in own.items()}
             for name, own in self._parts.items()
         }
-        return Block(lines, tuple(self._sizes), folded_classes, self._ranks)
+        return Block(lines, tuple(self._sizes), folded_classes, folded_values, self._ranks)

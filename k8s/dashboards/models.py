@@ -6,7 +6,6 @@ from grafana_foundation_sdk.builders import dashboard
 
 from k8s.dashboards.words import (
     COUNT,
-    FULL,
     HALF,
     IN_WINDOW,
     MODEL,
@@ -27,6 +26,7 @@ from k8s.dashboards.words import (
 
 NO_LIMIT: Final = "Every score is within its limit, or none has one (limits of the YAML file)"
 NO_SEGMENTS: Final = "No segments: name some in the YAML file (TALLY_CONFIG)"
+NO_FAIRNESS: Final = "No fairness: name an attribute in the YAML file (TALLY_CONFIG)"
 NO_SHADOW: Final = "No two models answer the same requests: see README, Is the shadow better?"
 BETTER: Final = {"1": ("better", "green"), "0": ("no difference shown", "text"), "-1": ("worse", "red")}
 
@@ -235,24 +235,30 @@ def comparison() -> dashboard.Dashboard:
 
 def segments() -> dashboard.Dashboard:
     """How models do for parts of what they are asked."""
-    of_segment = of_models("tally_segment_score", 'score="accuracy"', IN_WINDOW)
-    fairness = of_models("tally_fairness", IN_WINDOW)
+    of_whole = 'class=""'
+    of_segment = of_models("tally_segment_score", 'score="accuracy"', of_whole, IN_WINDOW)
+    rows_of = of_models("tally_segment_score_samples", 'score="accuracy"', of_whole, IN_WINDOW)
+    value = f"{MODEL} {{{{segment}}}} {{{{value}}}}"
+    group = f"{MODEL} {{{{attribute}}}} {{{{value}}}} {{{{measure}}}}"
     return dashboard_of(
         "segments",
         "Tally: segments and fairness",
         "How a model does for each part of its requests, and how much the parts differ.",
         {
             "": [
-                lines("Accuracy by segment", {f"{MODEL} {{{{segment}}}}={{{{value}}}}": of_segment},
-                      what="A model may be right as a whole and wrong for some.", empty=NO_SEGMENTS),
-                lines("Fairness", {f"{MODEL} {{{{attribute}}}} {{{{measure}}}}": fairness},
-                      what="By how much the groups of an attribute differ.", empty=NO_SEGMENTS, unit=PLAIN),
-                rows("Worst segments", {"accuracy": f"bottomk(20, {of_segment})"}, what="The twenty lowest.",
-                     empty=NO_SEGMENTS, span=FULL, hidden=["score", "class", "window"]),
+                lines("Accuracy by segment", {value: of_segment}, empty=NO_SEGMENTS,
+                      what="A model may be right as a whole and wrong for some."),
+                lines("Rows by segment", {value: rows_of}, empty=NO_SEGMENTS, unit=COUNT,
+                      what="Rows judged: a score of few of them says little."),
+                rows("Worst segments",
+                     {"accuracy": _bare(f"bottomk(20, {of_segment})"), "rows": _bare(rows_of)},
+                     what="The twenty lowest accuracies.", empty=NO_SEGMENTS, counts=["rows"], span=HALF),
+                lines("Fairness", {group: of_models("tally_fairness", IN_WINDOW)}, empty=NO_FAIRNESS, unit=PLAIN,
+                      what="How those of a value fare beside the privileged one; without a value: all the others."),
             ]
         },
-        models="tally_model_info",
-        windows="tally_window_exchanges",
+        models="tally_segment_score",
+        windows="tally_segment_score",
     )  # fmt: skip
 
 

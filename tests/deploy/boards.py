@@ -10,8 +10,6 @@ from typing import Any, Final
 FOLDER: Final = Path(__file__).parent.parent.parent / "k8s/dashboards"
 #: What Grafana puts in the place of its own variables.
 OWN: Final = {"__rate_interval": "20s", "__range": "1h"}
-#: Series of the models that are asked for before anything exports them: take a name out once it is exported.
-TO_COME: Final = ("tally_segment_score", "tally_fairness")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +22,6 @@ class Asked:
     legend: str
     unit: str
     is_table: bool
-
-    @property
-    def is_to_come(self) -> bool:
-        """Whether nothing exports yet what it asks for."""
-        return any(name in self.expression for name in TO_COME)
 
 
 def boards() -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from app.core.outputs.http_series import HTTP
 from app.core.outputs.series import COUNTS, OTHERS, SELDON
 from app.core.outputs.worker_series import WORKER
 from k8s.dashboards.files import DASHBOARDS, files
-from tests.deploy.boards import FOLDER, TO_COME, asked, boards, panels, variables
+from tests.deploy.boards import FOLDER, asked, boards, panels, variables
 from tests.deploy.promtool import ALERTS
 
 BOARDS = boards()
@@ -80,11 +80,7 @@ def test_every_variable_that_is_asked_for_is_there(name: str) -> None:
 
 @pytest.mark.parametrize("one", list(asked()), ids=lambda one: f"{one.board}: {one.panel}")
 def test_every_series_that_is_asked_for_is_exported(one: Any) -> None:
-    assert names(one.expression) <= known() | set(TO_COME)
-
-
-def test_series_that_are_to_come_are_not_here_yet() -> None:
-    assert not known() & set(TO_COME)
+    assert names(one.expression) <= known()
 
 
 def test_links_lead_to_dashboards_and_to_the_page() -> None:

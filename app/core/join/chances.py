@@ -30,8 +30,8 @@ _ONE: Final = b"o"
 _ROWS: Final = b"r"
 #: What such values begin with, as a number.
 NAMED: Final = frozenset(_ONE + _ROWS)
-#: So many rows are summed up at once: their sums have to fit into 64 bits.
-MOST: Final = 1 << 16
+#: So many rows are summed up at once: sums have to fit into 64 bits, and those of as many panes into memory.
+MOST: Final = 1 << 13
 
 Sums = defaultdict[int, int]
 

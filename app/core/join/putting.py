@@ -36,13 +36,13 @@ def leg_state(exchange: Exchange, leg: int) -> LegState:
     return state
 
 
-def put_request(exchange: Exchange, leg: int, time: int, ahead: int, in_feedback: int = 0) -> bool:
-    """State a leg's request. Returns whether anything changed."""
+def put_request(exchange: Exchange, leg: int, time: int, ahead: int, in_feedback: int = 0, digest: int = 0) -> bool:
+    """State a leg's request. Returns whether anything changed. Whose values in segments count has a digest."""
     state = leg_state(exchange, leg)
     old = state.flags & REQUEST_IN_FEEDBACK
     if state.request_time:
-        known = state.request_time, state.request_ahead
-        if old < in_feedback or (old == in_feedback and (time, ahead) <= known):
+        known = state.request_time, state.segments.digest if state.segments else 0, state.request_ahead
+        if old < in_feedback or (old == in_feedback and (time, digest, ahead) <= known):
             return False
     state.request_time = time
     state.request_ahead = ahead

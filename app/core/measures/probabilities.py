@@ -24,6 +24,7 @@ where the same model gives other probabilities too.
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -41,6 +42,7 @@ BINS: Final = 10
 _SCALE: Final = 2.0**UNIT_BITS
 _ROW: Final = "probabilities"
 _ROWS, _LOG_LOSS, _BRIER = (Atom(_ROW, name) for name in ("rows", "log_loss", "brier"))
+_SUMS: Final = (_ROWS, _LOG_LOSS, _BRIER)
 _CALIBRATION: Final = tuple(f"{_ROW}/{name}" for name in ("bins", "right", "confidence"))
 _SIDES: Final = (f"{_ROW}/negative", f"{_ROW}/positive")
 _BARE: Final = f"{_ROW}/bare"
@@ -50,14 +52,15 @@ _LOWEST, _HIGHEST, _PARTS, _STEP = 24, 5, 8, 256
 _FINE_OF_LOW: Final = (_LOWEST - _HIGHEST) * _PARTS
 _FINE_OF_HALF: Final = _FINE_OF_LOW + (_STEP >> 1)
 FINE_BINS: Final = 2 * (_FINE_OF_HALF + 1)
+_BIN_ATOMS: Final = tuple([Atom(row, str(number)) for number in range(BINS)] for row in _CALIBRATION)
+#: What a row may add to, and of two classes besides.
+_ATOMS: Final = [*_SUMS, *chain.from_iterable(_BIN_ATOMS)]
+_ATOMS_OF_TWO: Final = [*_ATOMS, *(Atom(row, str(number)) for row in _SIDES for number in range(FINE_BINS))]
 _EDGES: Final = np.linspace(0, 1, BINS + 1)[1:-1]
 _CLIP: Final = float(np.finfo(np.float64).eps)
 _LN2: Final = 0.6931471805599453
 _SQRT_HALF: Final = 0.7071067811865476
-_SERIES: Final = tuple(1 / odd for odd in range(19, 0, -2))
-#: How a row is read: the highest of its probabilities, or that of the positive one of two.
-_TOP, _FIRST, _SECOND = range(3)
-_WAYS: Final = 3
+_SERIES: Final = tuple(1 / odd for odd in range(17, 0, -2))
 _HEAD: Final = struct.Struct("<HH")
 
 Vectors = npt.NDArray[np.float64]
@@ -86,7 +89,8 @@ class Probabilities(NamedTuple):
 
 
 def code_of(mark: Mark, label: Mark, classes: tuple[str, ...], rules: Rules) -> int | None:
-    """How the probabilities of a row are read, and which of them is the label's; None where they do not count.
+    """Which of a row's probabilities is the label's, twice; and 1 more if, of two, the second is the positive class's,
+    or, of more, the label's is the one predicted. None where they do not count.
 
     A row has them by a vector, whose mark is a position in the classes, or is a single score.
     """
@@ -97,13 +101,13 @@ def code_of(mark: Mark, label: Mark, classes: tuple[str, ...], rules: Rules) -> 
         if actual is None or classes.count(actual) != 1:
             return None
         index = classes.index(actual)
-        if len(classes) != 2:
-            return index * _WAYS + _TOP
-        return index * _WAYS + (_FIRST if poles(classes, rules)[1] == classes[0] else _SECOND)
+        if len(classes) == 2:
+            return 2 * index + (poles(classes, rules)[1] != classes[0])
+        return 2 * index + (index == -mark - 1)
     if not is_score(mark, classes, rules) or (type(mark) is int and rules.probabilities is None):
         return None
     both = poles(classes, rules)
-    return both.index(actual) * _WAYS + _SECOND if actual in both else None
+    return 2 * both.index(actual) + 1 if actual in both else None
 
 
 def of_row(mark: Mark) -> bytes:
@@ -147,78 +151,61 @@ def added(probabilities: Sequence[bytes], codes: Sequence[int], of_rows: Sequenc
 
     The inverse (`~`) of a code says that the row is taken away.
     """
-    vectors = np.frombuffer(b"".join(probabilities), "<f8").reshape(len(codes), -1)
-    group, code = np.array(of_rows, np.int64), np.array(codes, np.int64)
-    sign = np.where(code < 0, -1, 1)
-    label, way = np.divmod(np.where(code < 0, ~code, code), _WAYS)
-    every = np.arange(len(codes))
-    of_label = vectors[every, label]
-    positive = np.where(way == _TOP, 0, way - _FIRST)
-    is_two = way != _TOP
-    confidence = np.where(is_two, vectors[every, positive], vectors.max(axis=1))
-    right = np.where(is_two, label == positive, label == vectors.argmax(axis=1))
-    loss = -logarithms(np.clip(of_label, _CLIP, 1 - _CLIP))
-    sums = (sign, sign * _units(loss), sign * _units(_brier(vectors, every, label, positive, is_two)))
-    for atom, amounts in zip((_ROWS, _LOG_LOSS, _BRIER), sums, strict=True):
-        yield from _cells(group, amounts, groups, [atom])
-    place = group * BINS + np.searchsorted(_EDGES, confidence)
-    for cells, amounts in zip(_BIN_ATOMS, (sign, sign * right, sign * _units(confidence)), strict=True):
-        yield from _cells(place, amounts, groups, cells)
-    if is_two.any():
-        place = (group * 2 + right) * FINE_BINS + fine_bins(confidence)
-        yield from _cells(place[is_two], sign[is_two], groups, _FINE_ATOMS)
-
-
-_BIN_ATOMS: Final = tuple([Atom(row, str(number)) for number in range(BINS)] for row in _CALIBRATION)
-_FINE_ATOMS: Final = [Atom(row, str(number)) for row in _SIDES for number in range(FINE_BINS)]
-
-
-def _cells(place: Amounts, amounts: Amounts, groups: int, atoms: Sequence[Atom]) -> Added:
-    """The sums of amounts by place: each group has as many as there are atoms."""
+    count = len(codes)
+    vectors = np.frombuffer(b"".join(probabilities), "<f8").reshape(count, -1)
+    code = np.array(codes, np.int64)
+    negative = code >> 63  # -1 or 0
+    sign = 2 * negative + 1
+    code ^= negative
+    label, bit, every = code >> 1, code & 1, np.arange(count)
+    of_two = vectors.shape[1] == 2
+    if of_two:
+        confidence, right = vectors[every, bit], label == bit
+        error = confidence - right
+        brier = error * error
+    else:
+        confidence, right = vectors.max(axis=1), bit
+        missed = vectors.copy()
+        missed[every, label] -= 1
+        brier = np.cumsum(missed * missed, axis=1)[:, -1]  # one after the other, so in the same order everywhere
+    loss = -logarithms(np.minimum(np.maximum(vectors[every, label], _CLIP), 1 - _CLIP))
+    units = np.rint(np.concatenate((loss, brier, confidence)) * _SCALE).astype(np.int64).reshape(3, count) * sign
+    atoms = _ATOMS_OF_TWO if of_two else _ATOMS
+    place = np.array(of_rows, np.int64) * len(atoms)
+    of_bin = place + (len(_SUMS) + np.searchsorted(_EDGES, confidence))
+    places = [place, place + 1, place + 2, of_bin, of_bin + BINS, of_bin + 2 * BINS]
+    amounts = [sign, units[0], units[1], sign, sign * right, units[2]]
+    if of_two:
+        places.append(place + (len(_ATOMS) + right * FINE_BINS + fine_bins(confidence)))
+        amounts.append(sign)
     sums = np.zeros(groups * len(atoms), np.int64)
-    np.add.at(sums, place, amounts)
-    for found in np.nonzero(sums)[0].tolist():
-        group, number = divmod(found, len(atoms))
-        yield group, atoms[number], int(sums[found])
-
-
-def _units(values: Vectors) -> Amounts:
-    return np.rint(values * _SCALE).astype(np.int64)
+    np.add.at(sums, np.concatenate(places), np.concatenate(amounts))
+    found = np.flatnonzero(sums)
+    for number, amount in zip(found.tolist(), sums[found].tolist(), strict=True):
+        group, atom = divmod(number, len(atoms))
+        yield group, atoms[atom], amount
 
 
 def logarithms(values: Vectors) -> Vectors:
-    """The natural logarithm of values above 0, the same on every machine, within 1e-15 or so."""
+    """The natural logarithm of values above 0, the same on every machine, within 1e-14."""
     mantissa, exponent = np.frexp(values)
     is_low = mantissa < _SQRT_HALF
     mantissa = np.where(is_low, mantissa * 2, mantissa)
     slope = (mantissa - 1) / (mantissa + 1)
     square = slope * slope
-    series = np.zeros_like(values)
-    for factor in _SERIES:
+    series = square * _SERIES[0] + _SERIES[1]
+    for factor in _SERIES[2:]:
         series = series * square + factor
     found: Vectors = (exponent - is_low) * _LN2 + 2 * slope * series
     return found
 
 
-def _brier(
-    vectors: Vectors, every: Amounts, label: Amounts, positive: Amounts, is_two: npt.NDArray[np.bool_]
-) -> Vectors:
-    error = vectors[every, positive] - (label == positive)
-    squares: Vectors = error * error
-    if is_two.all():
-        return squares
-    missed = vectors.copy()
-    missed[every, label] -= 1
-    whole = np.cumsum(missed * missed, axis=1)[:, -1]  # one after the other, so in the same order everywhere
-    return np.where(is_two, squares, whole)
-
-
 def brier_units(probabilities: bytes, code: int) -> int:
     """The Brier score of one row, in units of 2^-40."""
-    label, way = divmod(code, _WAYS)
+    label, bit = divmod(code, 2)
     found: tuple[float, ...] = struct.unpack(f"<{len(probabilities) // 8}d", probabilities)
-    if way != _TOP:
-        error = found[way - _FIRST] - (label == way - _FIRST)
+    if len(found) == 2:
+        error = found[bit] - (label == bit)
         return round(error * error * _SCALE)
     return round(sum((value - (place == label)) ** 2 for place, value in enumerate(found)) * _SCALE)
 
@@ -238,7 +225,7 @@ def fine_bins(values: Vectors) -> Amounts:
 def _of_bare(column: str) -> tuple[tuple[Atom, int], ...]:
     """What one row adds that is just 0 or 1, by its column."""
     value, label = map(int, column)
-    return tuple((atom, amount) for _, atom, amount in added([of_row(value)], [label * _WAYS + _SECOND], [0], 1))
+    return tuple((atom, amount) for _, atom, amount in added([of_row(value)], [2 * label + 1], [0], 1))
 
 
 class ProbabilitiesMeasure(Measure[Probabilities]):
@@ -246,6 +233,7 @@ class ProbabilitiesMeasure(Measure[Probabilities]):
 
     name = "probabilities"
     by_labels = True
+    of_rows = True
     letter = b"p"
 
     def cells(self, mark: Mark, label: Mark, classes: tuple[str, ...], rules: Rules) -> Iterable[Atom]:
@@ -280,7 +268,7 @@ class ProbabilitiesMeasure(Measure[Probabilities]):
         bins = (Calibration(*(sums.get(atoms[number], 0) for atoms in _BIN_ATOMS)) for number in range(BINS))
         fine = sorted({int(column) for (row, column), rows in sums.items() if row in _SIDES and rows})
         sides = ((sums.get((_SIDES[1], str(number)), 0), sums.get((_SIDES[0], str(number)), 0)) for number in fine)
-        whole = {atom.column: sums.get(atom, 0) for atom in (_ROWS, _LOG_LOSS, _BRIER)}
+        whole = {atom.column: sums.get(atom, 0) for atom in _SUMS}
         return Probabilities(**whole, bins=tuple(bins), sides=tuple(sides))
 
 

@@ -362,14 +362,14 @@ def test_a_bulky_exchange_is_corrected_like_any_other() -> None:
 @given(st.lists(st.floats(2.0**-53, 1 - 2.0**-53), min_size=1, max_size=20))
 def test_the_logarithm_is_that_of_the_library(values: list[float]) -> None:
     for found, value in zip(logarithms(np.array(values)).tolist(), values, strict=True):
-        assert found == pytest.approx(math.log(value), rel=2e-15, abs=2e-16)
+        assert found == pytest.approx(math.log(value), rel=1e-14, abs=2e-16)
 
 
 @given(vectors(3), st.integers(0, 2))
 def test_one_row_is_rounded_as_many_are(vector: list[float], label: int) -> None:
     ledger = Ledger().absorb(a_response(vector), a_feedback(label)).cut()
     packed = np.array(vector, "<f8").tobytes()
-    assert PROBABILITIES.of(ledger.models()[MODEL].reading).brier == brier_units(packed, 3 * label)
+    assert PROBABILITIES.of(ledger.models()[MODEL].reading).brier == brier_units(packed, 2 * label)
 
 
 @given(st.lists(st.floats(0, 1) | st.sampled_from([0.0, 0.5, 1.0, 2.0**-24, 2.0**-5]), min_size=2, max_size=30))
