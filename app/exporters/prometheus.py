@@ -137,7 +137,7 @@ class ModelText:
             lines.add_family(name, family, {window: measure.of(reading) for window, reading in shown})
         rules = self._rulebook.of(identity.leg)
         lines.add_scores(readings)
-        lines.add_limits(rules.limits)
+        lines.add_limits(rules)
         lines.add(LEAST_SAMPLES.name, (), [()], [rules.least_count])
         if rules.intervals:
             lines.add_intervals(readings)

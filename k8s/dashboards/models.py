@@ -62,15 +62,10 @@ def judged(window: str) -> str:
 def overview() -> dashboard.Dashboard:
     """What needs attention first, of all models."""
     limits = of_models("tally_score_limit")
-    upwards = "mape|log_loss|brier|ece|.+_error"
     errors = f'label_replace({of_models("tally_error", IN_WINDOW)}, "score", "$1", "error", "(.+)")'
-    missed = " or ".join(
-        (
-            _missed("<", of_models("tally_score", IN_WINDOW, f'score!~"{upwards}"'), limits),
-            _missed(">", of_models("tally_score", IN_WINDOW, f'score=~"{upwards}"'), limits),
-            _missed(">", errors, limits),
-        )
-    )
+    every = f"({of_models('tally_score', IN_WINDOW)} or {errors})"
+    lower, upper = (of_models("tally_score_limit", f'bound="{bound}"') for bound in ("lower", "upper"))
+    missed = f"{_missed('<', every, lower)} or {_missed('>', every, upper)}"
     firing = 'ALERTS{alertname=~"Tally.+", alertstate="firing"}'
     return dashboard_of(
         "overview",

@@ -84,7 +84,7 @@ def lines(
     for name, (legend, expression) in zip("ABCDEFGH", queries.items(), strict=False):
         panel.with_target(prometheus.Dataquery().expr(expression).legend_format(legend).range().ref_id(name))
     if limit is not None:
-        name = "limit" if limit.startswith("vector") else f"limit {MODEL}"
+        name = "limit" if limit.startswith("vector") else f"{{{{bound}}}} limit {MODEL} {{{{class}}}}"
         panel.with_target(prometheus.Dataquery().expr(limit).legend_format(name).range().ref_id("L"))
         dashed = {"fill": "dash", "dash": [10, 10]}
         panel.override_by_query(

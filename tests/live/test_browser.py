@@ -15,14 +15,19 @@ from tests.live.workers import Fleet, Worker, topic_settings, wait_for
 
 @pytest.fixture(scope="module")
 def worker(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    """A worker with a token, that knows a model and its shadow."""
+    """A worker with a token, that knows a model with a segment, and its shadow."""
+    folder = tmp_path_factory.mktemp("browser")
+    rules = folder / "tally.yaml"
+    rules.write_text('models: [{match: "*", segments: {country: tags.country}}]')
     settings = topic_settings(kafka.bootstrap, f"browser-{uuid.uuid4().hex[:8]}")
-    with Fleet(tmp_path_factory.mktemp("browser"), settings | {"PARTITIONS": "1", "HTTP_TOKEN": TOKEN}) as fleet:
+    settings |= {"PARTITIONS": "1", "HTTP_TOKEN": TOKEN, "CONFIG": str(rules)}
+    with Fleet(folder, settings) as fleet:
         started = fleet.start()
         wait_for("the worker is ready", started.ready)
         pair = {"puid": "p", "service": "iris", "features": [5.1, 3.5], "output": "setosa", "label": "setosa"}
+        tags = {"tags": {"country": "DE"}}
         for more in ({}, {"endpoint": "shadow"}):
-            assert ask(started, "POST", "/", json.dumps(pair | more).encode())[0] == 202
+            assert ask(started, "POST", "/", json.dumps(pair | tags | more).encode())[0] == 202
         plain = {"service": "iris", "model": "m"}
         for event in (
             plain | {"puid": "q", "kind": "response", "version": "7", "payload": {"data": {"ndarray": [1]}}},
@@ -48,6 +53,8 @@ def test_the_page_by_an_address_with_user_and_password(worker: Worker, chromium_
     assert "<p>Against iris: not enough shared labels (1, need 100)</p>" in shown
     assert "<h2>iris<" in shown
     assert "<th>accuracy</th>" in shown
+    assert "<th>country</th>" in shown
+    assert "<td>DE</td>" in shown
 
 
 def test_what_is_no_model_is_no_card(worker: Worker, chromium_binary: str, tmp_path: Path) -> None:

@@ -38,7 +38,10 @@ SCORE: Final = Series(
 )
 SCORE_SAMPLES: Final = Series("tally_score_samples", "gauge", "Rows that the score rests on.", SCORE.labels)
 SCORE_LIMIT: Final = Series(
-    "tally_score_limit", "gauge", "What a score should reach, as the YAML file says.", ("score", "class")
+    "tally_score_limit",
+    "gauge",
+    "What a score should reach (bound lower) or not exceed (upper), as the YAML file says.",
+    ("score", "class", "bound"),
 )
 LEAST_SAMPLES: Final = Series(
     "tally_least_samples", "gauge", "Rows below which nothing is concluded, as the YAML file says.", ()
