@@ -9,7 +9,7 @@ from typing import Any, Final
 
 FOLDER: Final = Path(__file__).parent.parent.parent / "k8s/dashboards"
 #: What Grafana puts in the place of its own variables.
-OWN: Final = {"__rate_interval": "20s", "__range": "1h"}
+OWN: Final = {"__rate_interval": "2m", "__range": "1h"}
 
 
 @dataclass(frozen=True, slots=True)

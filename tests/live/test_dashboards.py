@@ -43,6 +43,7 @@ MODELS: Final = dict.fromkeys(("namespace", "service", "predictor", "model", "ve
 MAY_BE_EMPTY: Final = {
     ("overview", "Alerts that fire"),
     ("overview", "Scores that miss their limits"),
+    ("worker", "Refused"),
     ("worker", "HTTP, 99 % within"),
 }
 
