@@ -38,11 +38,17 @@ def services(root: Path) -> dict[str, dict[str, Any]]:
     return compose["services"]
 
 
+def pods(objects: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The templates of the pods of all that owns some."""
+    for one in objects:
+        if one["kind"] in ("StatefulSet", "Job", "CronJob"):
+            yield one["spec"].get("jobTemplate", one)["spec"]["template"]
+
+
 def containers(objects: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The containers of all that owns pods."""
-    for one in objects:
-        if one["kind"] in ("StatefulSet", "Job"):
-            yield from one["spec"]["template"]["spec"]["containers"]
+    for pod in pods(objects):
+        yield from pod["spec"]["containers"]
 
 
 def project(root: Path) -> dict[str, Any]:
@@ -189,20 +195,20 @@ def generated_files_are_current(root: Path) -> Iterator[str]:
     yield from (f"{path} is stale" for path, text in files().items() if (root / "k8s" / path).read_text() != text)
 
 
+def _is_no_worker(pod: dict[str, Any]) -> bool:
+    return bool(pod["spec"]["containers"][0]["name"] != "worker")
+
+
 def selectors_find_the_workers(root: Path) -> Iterator[str]:
     """Services, the budget, the monitor and the set itself select the workers and not the Job."""
     objects = documents(root, "k8s/base")
-    labels = {
-        one["kind"]: one["spec"]["template"]["metadata"]["labels"]
-        for one in objects
-        if one["kind"] in ("StatefulSet", "Job")
-    }
+    workers, *others = (pod["metadata"]["labels"] for pod in sorted(pods(objects), key=_is_no_worker))
     monitor, *_ = (one for one in documents(root, "k8s/monitoring") if one["kind"] == "PodMonitor")
     for one in (*objects, monitor):
         selector = one["spec"].get("selector") if "spec" in one else None
         if selector:
             selector = selector.get("matchLabels", selector)
-            if not selector.items() <= labels["StatefulSet"].items() or selector.items() <= labels["Job"].items():
+            if not selector.items() <= workers.items() or any(selector.items() <= one.items() for one in others):
                 yield f"{one['kind']} {one['metadata']['name']} selects {selector}"
 
 

@@ -30,6 +30,7 @@ from tests.deploy.checks import (
     kustomizations_list_all_files,
     kustomize_builds,
     packages_are_locked,
+    pods,
     project,
     prometheus_accepts,
     secrets_are_secret,
@@ -124,8 +125,9 @@ def test_probes_ask_what_the_worker_answers() -> None:
 
 def test_pods_take_no_variables_from_services_and_no_rights() -> None:
     """A Service named tally would otherwise set TALLY_PORT and others like it, which read as settings."""
-    for each in (the("StatefulSet"), the("Job")):
-        pod, rights = each["spec"]["template"]["spec"], container(each)["securityContext"]
+    for template in pods(documents(ROOT, "k8s/base")):
+        pod = template["spec"]
+        (rights,) = (each["securityContext"] for each in pod["containers"])
         assert pod["enableServiceLinks"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert rights["readOnlyRootFilesystem"] is True

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from app.core.outputs.report import report_of
+from app.core.outputs.report import reports_of
 from app.core.rules import Rules
 from app.core.segments import FEATURES, TAGS, Segment
 from app.exporters.prometheus import ModelText
@@ -76,8 +76,7 @@ def test_how_many_values_are_shown_as_one() -> None:
 def test_the_report_has_them_by_window() -> None:
     ledger = tell(*RECORDS, rules=RULES)
     readings = ledger.readings()
-    ((identity, by_window),) = readings.of_models(START + 60)
-    model = report_of(identity, by_window, readings.view.first_seen(identity), ledger.rulebook)
+    (model,) = reports_of(readings, START + 60)
     for window in ("total", "5m", "24h"):
         said: dict[str, Any] = model["windows"][window]["segments"]
         assert said.keys() == {"country", "age"}
@@ -85,8 +84,7 @@ def test_the_report_has_them_by_window() -> None:
         assert said["age"]["<30"]["rows"]["correct"] == 1
         assert said["country"]['D"E']["score_samples"]["accuracy"] == 2
     readings = tell(*RECORDS).readings()
-    ((identity, by_window),) = readings.of_models(START + 60)
-    model = report_of(identity, by_window, readings.view.first_seen(identity), ledger.rulebook)
+    (model,) = reports_of(readings, START + 60)
     assert "segments" not in model["windows"]["total"]
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.live.servers import Kafka
 from tests.live.test_http import TOKEN, ask
+from tests.live.test_replay import tally
 from tests.live.workers import Fleet, Worker, topic_settings, wait_for
 
 
@@ -68,3 +69,19 @@ def test_what_is_no_model_is_no_card(worker: Worker, chromium_binary: str, tmp_p
 def test_the_page_without_the_password_shows_nothing(worker: Worker, chromium_binary: str, tmp_path: Path) -> None:
     shown = page(chromium_binary, tmp_path, f"http://anybody:wrong@127.0.0.1:{worker.port}/")
     assert "Tally" not in shown
+
+
+def test_a_replay_as_a_page_opens_from_a_file(chromium_binary: str, tmp_path: Path) -> None:
+    lines = []
+    for more in ({}, {"endpoint": "shadow"}):
+        pair = {"puid": "p", "service": "iris</script>", "features": [5.1], "output": "setosa", "label": "setosa"}
+        lines.append(json.dumps({"topic": "any", "payload": json.dumps(pair | more), "ts": 1_795_244_400_000}))
+    (tmp_path / "events.jsonl").write_text("\n".join(lines))
+    replayed = tally({}, "replay", str(tmp_path / "events.jsonl"), "--format", "html")
+    file = tmp_path / "replay.html"
+    file.write_text(replayed.stdout)
+    shown = page(chromium_binary, tmp_path / "profile", file.as_uri())
+    assert ">2 models, as of 2026-11-21T07:00:00Z<" in shown, replayed.stderr
+    assert "<h2>iris&lt;/script&gt;<" in shown
+    assert "<p>Against iris" in shown
+    assert "<th>accuracy</th>" in shown

@@ -36,8 +36,13 @@ def exposed(ledger: Ledger, now: float) -> Samples:
         own_pairs = ((pair, both) for pair, both in readings.of_pairs(START + now) if pair.first == who)
         compared = compared_with(own_pairs, readings.rulebook)
         text.put(who, text.block(who, read, readings.view.first_seen(who), compared))
+    return parsed(text.text())
+
+
+def parsed(text: str) -> Samples:
+    """The samples of a text of model series."""
     found: Samples = {}
-    for line in text.text().splitlines():
+    for line in text.splitlines():
         if not line.startswith("#") and line:
             sample = _SAMPLE.fullmatch(line)
             assert sample is not None, line

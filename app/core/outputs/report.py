@@ -11,11 +11,18 @@ from app.core.events import Identity, identity_fields
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.measure import MODEL, WINDOW
 from app.core.measures.reading import Reading
+from app.core.measures.readings import Readings
 from app.core.rules import Rulebook, Rules
 from app.core.scores.catalogue import less_is_better, scores_of
 from app.core.scores.fairness import fairness_of
 from app.core.scores.own import MeanCost
 from app.core.scores.score import Score
+
+
+def reports_of(readings: Readings, now: float) -> Iterator[dict[str, Any]]:
+    """Of each model what `/api/models` says of it then, by identity, one after the other: there may be very many."""
+    for identity, by_window in readings.of_models(now):
+        yield report_of(identity, by_window, readings.view.first_seen(identity), readings.rulebook)
 
 
 def report_of(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.counts.panes import PaneClock
-from app.core.outputs.report import report_of
+from app.core.outputs.report import reports_of
 from app.core.rules import Fairness, Rules
 from app.core.scores.fairness import MEASURES, fairness_of
 from app.core.segments import TAGS, Segment
@@ -180,8 +180,7 @@ def test_all_outputs_say_it() -> None:
     }
     assert "labels_5m" in text.partition("tally_fairness{")[2]
     readings = ledger.readings()
-    ((identity, by_window),) = readings.of_models(START + 60)
-    model = report_of(identity, by_window, readings.view.first_seen(identity), ledger.rulebook)
+    (model,) = reports_of(readings, START + 60)
     whole, female = model["windows"]["1h"]["fairness"]
     assert (whole["attribute"], whole["value"], female["value"]) == ("sex", "", "female")
     assert whole["scores"] == {measure: found["", measure][0] for measure in MEASURES}
