@@ -47,6 +47,13 @@ class _Family(NamedTuple):
     def best_of(self, cells: Sequence[Any]) -> Ranked:
         return best(self.classes, [cells[place] for place in self.places])
 
+    def class_beside(self, name: str, place: int, cells: Sequence[Any]) -> Ranked:
+        """The class in a column of any name. A number that is another class than the best may be any number."""
+        said = cells[place]
+        if type(said) is not str and str(said) != self.best_of(cells).value:
+            raise NoClassError(f"column {name[:40]} holds the number of a class, not of that with the best score")
+        return Ranked(said)
+
 
 def plan_of(names: Sequence[str], cells: Sequence[Any]) -> Plan:
     """How to read rows of these columns, of which `cells` is the first. Raises NoClassError."""
@@ -63,7 +70,7 @@ def plan_of(names: Sequence[str], cells: Sequence[Any]) -> Plan:
     family = _family(names, cells, family_of) or _loose(names, cells)
     if family is not None:
         column = _column_of_class(names, cells, family)
-        return family.best_of if column is None else lambda row: Ranked(row[column])
+        return family.best_of if column is None else partial(family.class_beside, names[column], column)
     return _alone(names, cells)
 
 

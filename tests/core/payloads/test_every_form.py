@@ -5,10 +5,11 @@ import json
 import math
 import struct
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import Any, Final
 
 import orjson
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from app.core.events import Reason
@@ -170,6 +171,7 @@ BY_OBJECT: Final = ("TensorFlow, lists", "Vertex", "PMML", "JPMML", "columns", "
 
 @settings(max_examples=400)
 @given(st.sampled_from(BY_OBJECT), answers(), noise, st.randoms(use_true_random=False))
+@example("columns", (["7", "3"], [[0.4, 0.6]]), {"note": 7}, Random(1))
 def test_columns_beside_an_answer_never_make_it_another_class(
     writer: str, answer: tuple[list[str], list[list[float]]], beside: dict[str, Any], random: Any
 ) -> None:
