@@ -8,8 +8,8 @@ Its bins have numbers, which live counts go by:
     the last    of numbers alone: above all of the reference
 
 A bin of numbers has all from above the edge before it up to its own, both as boxkite's histograms have them; the first
-has the least number of the reference alone. A category is a text: of a number its canonical text, so that 1, 1.0 and
-"1.0" are one.
+has the least number of the reference alone. A category is a text: of a number its canonical text, so that 1, 1.0, "1.0"
+and true are one.
 """
 
 import math
@@ -31,6 +31,8 @@ MOST_BINS: Final = 1000
 LONGEST: Final = 100
 
 _LARGEST_WHOLE: Final = 2.0**53
+_NOTHING: Final = ("", "nan")
+_TRUTHS: Final = {"true": "1", "false": "0"}
 _BEGIN_NUMBERS: Final = frozenset("0123456789+-.")
 
 
@@ -133,7 +135,8 @@ def category_of(value: Any) -> str | None:
         text = value.strip()
         number = number_in(text) if text[:1] in _BEGIN_NUMBERS else None
         if number is None:
-            return None if text == "" or text.lower() == "nan" else text[:LONGEST]
+            lower = text.lower()
+            return None if lower in _NOTHING else _TRUTHS.get(lower) or text[:LONGEST]
         value = number
     elif kind is not bool and kind is not int and kind is not float:
         return None if value is None else "(list)" if kind is list else "(object)"

@@ -12,6 +12,8 @@ from app.core.drift.distribution import Distribution
 PREDICTION: Final = "(prediction)"
 SCORE: Final = "(score)"
 LABEL: Final = "(label)"
+#: Features of one reference.
+MOST_FEATURES: Final = 1000
 
 
 class Reference(NamedTuple):

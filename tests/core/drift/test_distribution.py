@@ -56,6 +56,8 @@ def test_a_number_is_in_the_bin_up_to_whose_edge_it_comes(value: Any, number: in
         (1, FIRST + 1),
         (1.0, FIRST + 1),
         (True, FIRST + 1),
+        ("True", FIRST + 1),
+        ("false", UNSEEN),
         ("1.0", FIRST + 1),
         ("2.50", FIRST + 2),
         (2.5, FIRST + 2),
