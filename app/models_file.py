@@ -1,6 +1,6 @@
 """The YAML file that `TALLY_CONFIG` names: what is set per model, and the rules that the core takes from it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from hashlib import blake2b
 from pathlib import Path
@@ -10,8 +10,10 @@ import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from app.core.drift.live import Live, Watched
 from app.core.rules import Column, Rulebook, Rules, Schema
 from app.core.scores.catalogue import SCORES
+from app.reference_file import ReferenceFileError, place_of, read_reference
 from app.settings import SettingsError
 from app.yaml_file import YamlError, read_yaml
 
@@ -22,6 +24,11 @@ _ALIKE: Final = 0.65
 def _text_keys(value: Any) -> Any:
     """YAML reads the code `0:` as a number."""
     return {str(key): text for key, text in value.items()} if isinstance(value, dict) else value
+
+
+def _path_alone(value: Any) -> Any:
+    """A path may stand alone: `reference: FILE`."""
+    return {"path": value} if isinstance(value, str) else value
 
 
 def _of_a_leg(pattern: str) -> str:
@@ -75,6 +82,14 @@ class SchemaEntry(BaseModel):
     responses: list[SchemaColumn] = []
 
 
+class ReferenceEntry(BaseModel):
+    """`reference:` of a model: a file, or the folder with its `histogram.prom`; from the folder of the YAML file on."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    path: str = Field(min_length=1)
+
+
 class ModelEntry(BaseModel):
     """One entry of `models:` in the YAML file. Unknown keys are an error."""
 
@@ -92,6 +107,7 @@ class ModelEntry(BaseModel):
     limits: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
     intervals: bool = False
     redact: list[str] = []
+    reference: Annotated[ReferenceEntry | None, BeforeValidator(_path_alone)] = None
     prediction_schema: SchemaEntry = SchemaEntry()
 
     @field_validator("limits")
@@ -109,14 +125,15 @@ class ModelEntry(BaseModel):
                 raise ValueError(f"{score} is 1 at most")
         return limits
 
-    def rules(self) -> Rules:
-        """The entry as the core takes it."""
+    def rules(self, reference: Watched | None = None) -> Rules:
+        """The entry as the core takes it, with its reference as it was read."""
         lists: dict[str, Any] = {name: tuple(getattr(self, name)) for name in ("classes", "shadow", "redact")}
         lists["limits"] = tuple((*_score_and_class(name), limit) for name, limit in self.limits.items())
         lists["compare"] = None if self.compare is None else tuple(self.compare)
         schema = self.prediction_schema
         columns = (tuple(column.column() for column in part) for part in (schema.requests, schema.responses))
-        return Rules(**{**self.model_dump(), **lists, "prediction_schema": Schema(*columns)})
+        others = {"prediction_schema": Schema(*columns), "reference": reference}
+        return Rules(**{**self.model_dump(), **lists, **others})
 
 
 class ConfigFile(BaseModel):
@@ -131,6 +148,7 @@ class ConfigFile(BaseModel):
 _BELOW: Final[Mapping[str, type[BaseModel]]] = {
     "": ConfigFile,
     "models": ModelEntry,
+    "reference": ReferenceEntry,
     "prediction_schema": SchemaEntry,
     "requests": SchemaColumn,
     "responses": SchemaColumn,
@@ -166,7 +184,27 @@ def load_rulebook(path: Path | None) -> Rulebook:
         sentences = [_sentence_about(place, fault) for place, fault in reversed(by_place.items())]
         raise SettingsError("\n".join(f"TALLY_CONFIG: {path}: {sentence}" for sentence in sentences)) from None
     canonical = orjson.dumps(file.model_dump(), option=orjson.OPT_SORT_KEYS)
-    return Rulebook(tuple(entry.rules() for entry in file.models), blake2b(canonical, digest_size=6).hexdigest())
+    references, wrong = _references(path, file.models)
+    if wrong:
+        raise SettingsError("\n".join(f"TALLY_CONFIG: {path}: {sentence}" for sentence in wrong))
+    rules = (entry.rules(watched) for entry, watched in zip(file.models, references, strict=True))
+    return Rulebook(tuple(rules), blake2b(canonical, digest_size=6).hexdigest())
+
+
+def _references(path: Path, models: Sequence[ModelEntry]) -> tuple[list[Watched | None], list[str]]:
+    """The references of entries as they are now, and a sentence for each that cannot be used."""
+    found: list[Watched | None] = []
+    wrong: list[str] = []
+    for place, entry in enumerate(models):
+        if entry.reference is None:
+            found.append(None)
+            continue
+        own = place_of(path.parent / entry.reference.path)
+        try:
+            found.append(Watched(str(own), Live(read_reference(own), entry.least_count)))
+        except ReferenceFileError as error:
+            wrong.append(f"models[{place}].reference: {own}{error}.")
+    return found, wrong
 
 
 def _sentence_about(place: str, fault: ErrorDetails) -> str:

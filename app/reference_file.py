@@ -24,7 +24,7 @@ from typing import Any, Final
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.core.drift.distribution import MOST_BINS, Distribution, category_of
-from app.core.drift.reference import LABEL, MOST_FEATURES, PREDICTION, SCORE, Reference
+from app.core.drift.reference import LABEL, MOST_BINS_TOGETHER, MOST_FEATURES, PREDICTION, SCORE, Reference
 
 #: What the file is called where a folder is named.
 FILE_NAME: Final = "histogram.prom"
@@ -98,6 +98,11 @@ def reference_of(text: str) -> Reference:
             "boxkite's, which `tally reference build` makes too"
         )
     _check_features(features)
+    bins = sum(len(one.counts) for one in (*features.values(), *others.values()))
+    if bins > MOST_BINS_TOGETHER:
+        raise ReferenceFileError(
+            f" has {bins:,} bins together, and at most {MOST_BINS_TOGETHER:,} are watched: keep fewer features or bins"
+        )
     return Reference(
         tuple(features[place] for place in sorted(features)),
         others.get(PREDICTION),

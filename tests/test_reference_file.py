@@ -253,6 +253,15 @@ BIN: Final = 'feature_0_value_baseline_total{bin="a"} %s\n'
             "".join((B + BIN % 1).replace("_0_", f"_{place}_") for place in range(1001)),
             " has 1,001 features, and at most 1,000 are watched: keep those that matter most",
         ),
+        (
+            "".join(
+                (B + "".join(f'feature_0_value_baseline_total{{bin="x{n}"}} 1\n' for n in range(1000)))
+                .replace("_0_", f"_{place}_")
+                .replace("# TYPE", f"# HELP feature_{place}_value_baseline_total F: f{place}\n# TYPE", 1)
+                for place in range(21)
+            ),
+            " has 21,000 bins together, and at most 20,000 are watched: keep fewer features or bins",
+        ),
     ],
 )
 def test_a_file_that_is_no_reference_is_refused_in_a_sentence(text: str, sentence: str) -> None:

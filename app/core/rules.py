@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
+from app.core.drift.live import Watched
 from app.core.events import Leg
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -47,6 +48,7 @@ class Rules:
     least_count: int = 100
     limits: tuple[tuple[str, str, float], ...] = ()  # (score, class or "", what it should reach)
     intervals: bool = False  # whether scores that are shares are shown with their intervals
+    reference: Watched | None = None  # what is asked, answered and right is compared with it
     redact: tuple[str, ...] = ()
     prediction_schema: Schema = field(default_factory=Schema)
 

@@ -13,7 +13,7 @@ import orjson
 from app.core.counts.accounts import Account
 from app.core.counts.panes import PaneClock
 from app.core.counts.view import UnreadableError, View
-from app.core.join.position import FORMAT, POSITION_KEY, StateError
+from app.core.join.position import FORMAT, OLDEST, POSITION_KEY, StateError
 from app.core.join.shard import Cut
 from tests.builders import START, WINDOWS, Ledger, a_feedback, a_request, a_response, a_shard
 from tests.live.seeds import seed
@@ -99,7 +99,7 @@ def a_tombstone(rng: random.Random, changelog: Changelog) -> None:
 def another_version(rng: random.Random, changelog: Changelog) -> None:
     """A mark of another version, and keys that this one does not know."""
     mark = orjson.loads(changelog[POSITION_KEY]) if POSITION_KEY in changelog else {}
-    mark["format"] = rng.choice([FORMAT - 1, FORMAT + 1, 0, -1, None, "3", [3]])
+    mark["format"] = rng.choice([OLDEST - 1, FORMAT + 1, 0, -1, None, "3", [3]])
     changelog[POSITION_KEY] = orjson.dumps(mark)
 
 

@@ -12,8 +12,9 @@ from app.core.drift.distribution import Distribution
 PREDICTION: Final = "(prediction)"
 SCORE: Final = "(score)"
 LABEL: Final = "(label)"
-#: Features of one reference.
+#: Features of one reference, and bins of all of them: they stand in one record of counts.
 MOST_FEATURES: Final = 1000
+MOST_BINS_TOGETHER: Final = 20_000
 
 
 class Reference(NamedTuple):
@@ -30,8 +31,8 @@ class Reference(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits: any other bins or counts have others."""
-        return xxh3_64_hexdigest(msgspec.msgpack.encode(self))
+        """8 hexadecimal digits: other bins or counts have others."""
+        return xxh3_64_hexdigest(msgspec.msgpack.encode(self))[:8]
 
     def distributions(self) -> Iterator[Distribution]:
         """All, the features first. A place in this order names one in the counts."""

@@ -81,6 +81,7 @@ class Gathering:
             classes=self._numbers.classes[state.classes],
             marks=state.marks,
             scores=state.scores,
+            features=state.evidence,
             labels=labels.marks,
             mismatched=labels.mismatched,
             delay=max(0, labels.newest - state.time) if labelled else None,
@@ -92,7 +93,7 @@ class Gathering:
         return counting
 
     def _unanswered(self, state: LegState) -> Counting:
-        evidence = Evidence(rules=self._judging.rules(state.leg), request=True)
+        evidence = Evidence(rules=self._judging.rules(state.leg), request=True, features=state.evidence)
         return Counting(self._judging.unversioned(state.leg), state.request_pane_time // self._pane_us, evidence)
 
     def _tell(self, counting: Counting, one: Statement) -> None:

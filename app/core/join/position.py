@@ -7,7 +7,9 @@ import msgspec
 #: Of the exchanges' changelog.
 POSITION_KEY: Final = b"\0mark"
 #: The version of what the changelogs hold: of exchanges, numbers, rows and the position. Raise it with any change.
-FORMAT: Final = 4
+FORMAT: Final = 5
+#: The oldest version that is still read: what it has written is there as it was, and goes on by what holds now.
+OLDEST: Final = 4
 
 
 class Position(msgspec.Struct):
@@ -45,7 +47,7 @@ def read_position(raw: bytes) -> Position:
     """The position in its record's value. Raises StateError where another version has written it, or DamagedError."""
     try:
         known = msgspec.json.decode(raw, type=_Format).format
-        if known == FORMAT:
+        if OLDEST <= known <= FORMAT:
             return msgspec.json.decode(raw, type=Position)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise DamagedError("its mark cannot be read; start afresh with another TALLY_APP_ID") from None

@@ -36,16 +36,19 @@ def leg_state(exchange: Exchange, leg: int) -> LegState:
     return state
 
 
-def put_request(exchange: Exchange, leg: int, time: int, ahead: int, in_feedback: int = 0) -> bool:
-    """State a leg's request. Returns whether anything changed."""
+def put_request(
+    exchange: Exchange, leg: int, time: int, ahead: int, in_feedback: int = 0, evidence: bytes | None = None
+) -> bool:
+    """State a leg's request. Returns whether anything changed. Of two of one time the greater evidence wins."""
     state = leg_state(exchange, leg)
     old = state.flags & REQUEST_IN_FEEDBACK
     if state.request_time:
-        known = state.request_time, state.request_ahead
-        if old < in_feedback or (old == in_feedback and (time, ahead) <= known):
+        known = state.request_time, state.request_ahead, state.evidence or b""
+        if old < in_feedback or (old == in_feedback and (time, ahead, evidence or b"") <= known):
             return False
     state.request_time = time
     state.request_ahead = ahead
+    state.evidence = evidence
     state.flags = state.flags & ~REQUEST_IN_FEEDBACK | in_feedback
     return True
 

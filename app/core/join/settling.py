@@ -20,6 +20,7 @@ from app.core.join.rows import Rows
 from app.core.join.statements import REWARD, Feedback
 from app.core.measures import paired
 from app.core.measures.catalogue import MEASURES
+from app.core.measures.drift import DRIFT
 from app.core.measures.measure import Evidence, Measure, has_own
 from app.core.measures.rewards import REWARDS
 from app.core.payloads.marks import Mark
@@ -123,6 +124,8 @@ class Settling:
         if feedback is not None and (feedback.ahead or feedback.time < begin) and _brings_anything(feedback):
             self._see(account, feedback.pane_time // self._pane_us)
         counted = Counted(account, pane, [bundle.number])
+        if state.evidence is not None:
+            counted.values = [DRIFT.letter + state.evidence]
         if bundle.amounts:
             delay = None
             if label is not None and feedback is not None:
@@ -150,6 +153,8 @@ class Settling:
                 return self._any_shape(exchange)
         account = self._account(self._judging.unversioned(state.leg))
         counted = Counted(account, state.request_pane_time // self._pane_us, [bundle.number])
+        if state.evidence is not None:
+            counted.values = [DRIFT.letter + state.evidence]
         self._add_amounts(counted, bundle.amounts, bundle.evidence)
         return [counted]
 
@@ -178,7 +183,7 @@ class Settling:
         if len(countings) != 1 or len(self._alike) >= _MOST_BUNDLES:
             return None
         evidence = countings[0].evidence
-        if any(measure.values(evidence) for measure in _OF_VALUES):
+        if any(measure.values(evidence) for measure in _OF_VALUES if measure is not DRIFT):
             return None
         active = tuple(measure.amounts for measure in _OF_AMOUNTS if [*measure.amounts(evidence)])
         counting = countings[0]

@@ -243,6 +243,8 @@ class Shard:
             parts.rewritten.clear()
         if parts.without_class:
             self._note_without_class()
+        if parts.unfit:
+            self._note_unfit()
         if parts.refused_requests:
             self._refuse_carried_requests(topic, records)
         self._events += len(records)
@@ -324,6 +326,11 @@ class Shard:
                 f"answers of {self.numbers.legs[leg]} name no class that labels could be right about: {why}"
             )
         self._parts.without_class.clear()
+
+    def _note_unfit(self) -> None:
+        """Say which requests do not fit the reference of their model, and how."""
+        self._notes += [f"requests of {self.numbers.legs[leg]}: the reference {why}" for leg, why in self._parts.unfit]
+        self._parts.unfit.clear()
 
     def _note_mixed(self, key: bytes) -> None:
         """Say of which models rows are judged and others measured, and by which puid that was seen."""

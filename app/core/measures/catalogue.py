@@ -4,10 +4,11 @@ from typing import Any, Final
 
 from app.core.measures.confusion import CONFUSION
 from app.core.measures.delay import DELAY
+from app.core.measures.drift import DRIFT
 from app.core.measures.errors import ERRORS
 from app.core.measures.exchanges import EXCHANGES
 from app.core.measures.measure import Measure
 from app.core.measures.mismatches import MISMATCHES
 from app.core.measures.rewards import REWARDS
 
-MEASURES: Final[tuple[Measure[Any], ...]] = (EXCHANGES, CONFUSION, REWARDS, MISMATCHES, DELAY, ERRORS)
+MEASURES: Final[tuple[Measure[Any], ...]] = (EXCHANGES, CONFUSION, REWARDS, MISMATCHES, DELAY, ERRORS, DRIFT)

@@ -34,6 +34,7 @@ class Evidence(msgspec.Struct, gc=False, kw_only=True):
     classes: tuple[str, ...] = ()  # that the answer's vectors or names have fixed
     marks: Sequence[Mark] = ()  # what it has predicted, by row
     scores: bytes | None = None  # the winning entry of each row's vector, little-endian 32-bit floats
+    features: bytes | None = None  # the bins of its request's features (`app.core.drift.live`)
     labels: Sequence[Mark] | None = None  # what is right, by row; None where no feedback says it
     mismatched: bool = False  # there are labels for other rows than it has
     delay: int | None = None  # µs from the answer to its newest label; None where it has none
@@ -79,12 +80,16 @@ MODEL: Final = "model"  # a model there, in total
 
 
 class Field(NamedTuple, Generic[Read]):
-    """One field of JSON, and where it stands. `mapping` is Elasticsearch's, where it stands in documents."""
+    """One field of JSON, and where it stands. `mapping` is Elasticsearch's, where it stands in documents.
+
+    One that is `optional` is left out where it is None.
+    """
 
     name: str
     read: Callable[[Read], Any]
     places: tuple[str, ...]
     mapping: Mapping[str, Any] | None = None
+    optional: bool = False
 
 
 class Measure(Protocol[Read]):

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from app.core.drift.live import Live
 from app.core.rules import Task
 
 
@@ -15,6 +16,7 @@ class Nature(NamedTuple):
     shown: tuple[str, ...] = ()  # those of them that are shown, in order
     rest: int = 0  # how many more are known, which are shown as one
     positive: str = "1"
+    reference: Live | None = None  # with which drift is measured
 
 
 class Reading(NamedTuple):

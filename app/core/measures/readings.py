@@ -110,4 +110,6 @@ class Readings:
         return None if nature is None else read(sums, nature)
 
     def _nature(self, identity: Identity, total: Sums) -> Nature:
-        return nature_of(total.get(CONFUSION.name, {}), self.rulebook.of(identity.leg), self._most_classes)
+        rules = self.rulebook.of(identity.leg)
+        nature = nature_of(total.get(CONFUSION.name, {}), rules, self._most_classes)
+        return nature if rules.reference is None else nature._replace(reference=rules.reference.live)
