@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.core.drift.building import distribution_of
-from app.core.drift.distribution import BELOW, FIRST, MISSING, REST, UNSEEN, Binning, Distribution, category_of
+from app.core.drift.distribution import BELOW, FIRST, MISSING, REST, UNSEEN, Distribution, binning, category_of
 from app.core.drift.drift import drift_of
 from app.core.drift.reference import LABEL, PREDICTION, SCORE, Reference
 from app.reference_file import ReferenceFileError, read_reference, reference_of, text_of, write_reference
@@ -81,7 +81,7 @@ def test_live_rows_are_counted_as_boxkite_counts_them_but_for_what_it_mixes_up(n
 def counted(one: Distribution, cells: list[Any]) -> list[int]:
     live = [0] * one.size
     for cell in cells:
-        live[Binning(one).of(cell)] += 1
+        live[binning(one)(cell)] += 1
     return live
 
 

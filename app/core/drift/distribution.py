@@ -14,7 +14,7 @@ and true are one.
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any, Final, Literal, NamedTuple
 
 Kind = Literal["continuous", "categorical"]
@@ -72,43 +72,45 @@ class Distribution(NamedTuple):
         return ["missing", "below", *(f"≤ {edge:g}" for edge in self.edges), "above"]
 
 
-class Binning:
-    """Finds the bins of values, by a distribution."""
+def binning(distribution: Distribution) -> Callable[[Any], int]:
+    """What finds the number of the bin that a value is in; the value may be anything that JSON has."""
+    return _by_numbers(distribution.edges) if distribution.kind == "continuous" else _by_categories(distribution)
 
-    __slots__ = ("_above", "_edges", "_numbers", "_unseen", "of")
 
-    def __init__(self, distribution: Distribution) -> None:
-        self._edges = distribution.edges
-        self._above = FIRST + len(self._edges)
-        self._numbers: Mapping[str, int] = {
-            category: FIRST + place for place, category in enumerate(distribution.categories)
-        }
-        self._unseen = self._numbers.get(REST, UNSEEN)
-        #: The number of the bin that a value is in; it may be anything that JSON has.
-        self.of = self._of_number if distribution.kind == "continuous" else self._of_category
+def _by_numbers(edges: tuple[float, ...]) -> Callable[[Any], int]:
+    count = len(edges)
 
-    def _of_number(self, value: Any) -> int:
-        kind = type(value)
-        if kind is not float:
-            if kind is int or kind is bool:
-                value = float(value) if abs(value) < 1 << 1023 else math.nan
-            else:
-                value = number_in(value)
-                if value is None:
-                    return MISSING
-        edges = self._edges
-        place = bisect_left(edges, value)
-        if place == len(edges):  # all are where it has no number at all
-            return self._above if -math.inf < value < math.inf else MISSING
-        if place:
-            return FIRST + place
-        if value == edges[0]:
-            return FIRST
-        return BELOW if -math.inf < value else MISSING
+    def number_of(value: Any) -> int:
+        if type(value) is float:
+            place = bisect_left(edges, value)
+            if 0 < place < count:
+                return FIRST + place
+        else:
+            number = number_in(value)
+            if number is None:
+                return MISSING
+            value = number
+            place = bisect_left(edges, value)
+        if not -math.inf < value < math.inf:
+            return MISSING
+        return BELOW if place == 0 < count and value != edges[0] else FIRST + place
 
-    def _of_category(self, value: Any) -> int:
+    return number_of
+
+
+def _by_categories(distribution: Distribution) -> Callable[[Any], int]:
+    numbers = {category: FIRST + place for place, category in enumerate(distribution.categories)}
+    rest = numbers.get(REST, UNSEEN)
+    quick = {category: number for category, number in numbers.items() if category_of(category) == category}
+
+    def number_of(value: Any) -> int:
+        number = quick.get(value) if type(value) is str else None
+        if number is not None:
+            return number
         text = category_of(value)
-        return MISSING if text is None else self._numbers.get(text, self._unseen)
+        return MISSING if text is None else numbers.get(text, rest)
+
+    return number_of
 
 
 def number_in(value: Any) -> float | None:

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from app.core.drift.distribution import Binning
+from app.core.drift.distribution import binning
 from app.core.drift.reference import Reference
 
 #: Bins that are kept of one request; of more rows the first ones.
@@ -32,6 +32,7 @@ class Columns(NamedTuple):
 
     places: tuple[int | None, ...] = ()
     trouble: str = ""  # a sentence
+    straight: bool = False  # whether each feature stands at its own place, and nothing else does
 
 
 class Live:
@@ -42,13 +43,13 @@ class Live:
         self.least_count = least_count
         self.digest = reference.digest
         self.names = tuple(feature.name for feature in reference.features)
-        self._binnings = [Binning(feature).of for feature in reference.features]
+        self._finders = [binning(feature) for feature in reference.features]
         self._wide = any(feature.size > 256 for feature in reference.features)
         self._digest = bytes.fromhex(self.digest)
         self._head = _HEAD.pack(_WIDE if self._wide else 0, self._digest)
         self._columns: dict[Any, Columns] = {}
         self.prediction, self.score, self.label = (
-            None if one is None else Binning(one).of for one in (reference.prediction, reference.score, reference.label)
+            None if one is None else binning(one) for one in (reference.prediction, reference.score, reference.label)
         )
 
     def columns(self, row: Any, names: Sequence[str] | None) -> Columns:
@@ -74,7 +75,7 @@ class Live:
             if lacking:
                 more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
                 trouble = f"requests have no {', '.join(lacking[:_NAMED])}{more}, which count as missing"
-            return Columns(tuple(by_name.get(name) for name in self.names), trouble)
+            return Columns(tuple(by_name.get(name) for name in self.names), trouble, key == self.names)
         if of_object:
             return Columns((), "requests have none of its features: none is compared")
         width = key if type(key) is int else len(key)
@@ -82,16 +83,16 @@ class Live:
             return Columns(
                 (), f"requests have {width} columns, and it has {len(self.names)} features: none is compared"
             )
-        return Columns(tuple(range(width)))
+        return Columns(tuple(range(width)), "", straight=True)
 
     def bins(self, rows: Any, names: Sequence[str] | None) -> tuple[bytes | None, str]:
         """The bins of a request's rows as bytes, None where they fit no feature; and, as a sentence, what does not."""
         if type(rows) is not list or not self.names:
             return None, ""
         trouble = ""
-        binnings = self._binnings
+        finders = self._finders
         found: list[int] = []
-        for row in rows[: max(1, MOST_BINS // len(binnings))]:
+        for row in rows[: max(1, MOST_BINS // len(finders))]:
             columns = self.columns(row, names)
             trouble = trouble or columns.trouble
             if not columns.places:
@@ -102,20 +103,28 @@ class Live:
                 cells = [*row.values()]
             else:
                 cells = [row]
-            found += [
-                binning(None if place is None else cells[place])
-                for binning, place in zip(binnings, columns.places, strict=True)
-            ]
+            if columns.straight:
+                found += [find(cell) for find, cell in zip(finders, cells, strict=True)]
+            else:
+                found += [
+                    find(None if place is None else cells[place])
+                    for find, place in zip(finders, columns.places, strict=True)
+                ]
         packed = array("H", found).tobytes() if self._wide else bytes(found)
         if len(rows) == 1:
             return self._head + packed, trouble
         flags = self._head[0] | _SEVERAL
-        return _HEAD.pack(flags, self._digest) + _FEATURES.pack(len(binnings)) + packed, trouble
+        return _HEAD.pack(flags, self._digest) + _FEATURES.pack(len(finders)) + packed, trouble
 
 
 def digest_of(kept: bytes) -> str:
     """By which reference the bins of a request were found."""
     return kept[1:5].hex()
+
+
+def single(kept: bytes) -> bytes | None:
+    """The bins of a request of one row, by the places of features; None where they are no bytes, or of several rows."""
+    return None if kept[0] else kept[_HEAD.size :]
 
 
 def places_and_bins(kept: bytes) -> list[tuple[int, int]]:

@@ -108,7 +108,7 @@ class Parts:
         Of raw tensors a value of one byte becomes a mark of two or more; of a request only its time is kept.
         """
         if kind == REQUEST:
-            return 100 + 2 * MOST_BYTES
+            return 100 + MOST_BYTES
         return 100 + length if row >= 0 else 500 + 9 * length
 
     def _request(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:

@@ -16,6 +16,7 @@ from app.core.join.exchange import (
     LegState,
     row_labels,
 )
+from app.core.join.features import keep_counted
 from app.core.join.statements import LABELS, PARTIAL, REWARD, Feedback, Rank, RowLabel, RowLabels, held, rank_of
 from app.core.payloads.marks import Mark
 
@@ -48,6 +49,7 @@ def put_request(
             return False
     state.request_time = time
     state.request_ahead = ahead
+    keep_counted(exchange, state)
     state.evidence = evidence
     state.flags = state.flags & ~REQUEST_IN_FEEDBACK | in_feedback
     return True

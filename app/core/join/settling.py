@@ -13,6 +13,7 @@ from app.core.counts.atoms import Atom
 from app.core.counts.numbers import Numbers
 from app.core.join.classes import ToldApart
 from app.core.join.exchange import Counted, Exchange, LegState, once_and_more
+from app.core.join.features import named
 from app.core.join.gathering import Counting, Gathering
 from app.core.join.judging import Judging, brings_label
 from app.core.join.pairing import LETTER, Answer, Pairing
@@ -30,7 +31,10 @@ _MOST_BUNDLES: Final = 4096
 #: The atoms of an answer of few rows are written one by one, those of more rows as amounts.
 _FEW_ATOMS: Final = 16
 _OF_ANSWERS: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "counts"))
-_OF_VALUES: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "values"))
+#: Those whose values are kept as they are. Of features less is (`features`).
+_OF_VALUES: Final[tuple[Measure[Any], ...]] = tuple(
+    measure for measure in MEASURES if has_own(measure, "values") and measure is not DRIFT
+)
 #: What values count as, by the letter that they begin with.
 AMOUNTS_OF: Final[dict[bytes, Callable[[bytes], Iterable[tuple[Atom, int]]]]] = {
     **{measure.letter: measure.amounts_of for measure in _OF_VALUES},
@@ -125,7 +129,7 @@ class Settling:
             self._see(account, feedback.pane_time // self._pane_us)
         counted = Counted(account, pane, [bundle.number])
         if state.evidence is not None:
-            counted.values = [DRIFT.letter + state.evidence]
+            counted.values = named(state.leg)
         if bundle.amounts:
             delay = None
             if label is not None and feedback is not None:
@@ -154,7 +158,7 @@ class Settling:
         account = self._account(self._judging.unversioned(state.leg))
         counted = Counted(account, state.request_pane_time // self._pane_us, [bundle.number])
         if state.evidence is not None:
-            counted.values = [DRIFT.letter + state.evidence]
+            counted.values = named(state.leg)
         self._add_amounts(counted, bundle.amounts, bundle.evidence)
         return [counted]
 
@@ -183,7 +187,7 @@ class Settling:
         if len(countings) != 1 or len(self._alike) >= _MOST_BUNDLES:
             return None
         evidence = countings[0].evidence
-        if any(measure.values(evidence) for measure in _OF_VALUES if measure is not DRIFT):
+        if any(measure.values(evidence) for measure in _OF_VALUES):
             return None
         active = tuple(measure.amounts for measure in _OF_AMOUNTS if [*measure.amounts(evidence)])
         counting = countings[0]
@@ -210,6 +214,8 @@ class Settling:
                 counted.atoms, counted.amounts = once_and_more(atoms)
             self._add_amounts(counted, [measure.amounts for measure in _OF_AMOUNTS], evidence)
             counted.values = [measure.letter + kept for measure in _OF_VALUES if (kept := measure.values(evidence))]
+            if evidence.features is not None:
+                counted.values += named(self._numbers.leg(self._numbers.identities[counting.identity].leg))
             found.append(counted)
         if self._by_labels:
             for counting in countings:

@@ -22,6 +22,7 @@ from app.core.join.addressing import LENT_ROW, NO_ROW, row_of, unusable
 from app.core.join.bulky import Bulky, has_many_parts
 from app.core.join.description import describe
 from app.core.join.exchange import Counted, Exchange, decode, decode_age, encode
+from app.core.join.features import OF_FEATURES, Features
 from app.core.join.joined import Joining
 from app.core.join.judging import Judging
 from app.core.join.outgoing import Outgoing
@@ -93,6 +94,7 @@ class Shard:
         )  # the same of exchanges that are settled when they are cut
         self._changed: dict[bytes, None] = {}  # settled, not cut
         self._delta: defaultdict[tuple[int, int], defaultdict[int, int]] = defaultdict(_counter)
+        self._features = Features(self.numbers.atom)
         self._limits = limits
         self._outgoing = Outgoing(partition, Joining(self.numbers, self.judging), limits, stats)
         self._by_hour: defaultdict[int, list[bytes]] = defaultdict(list)
@@ -312,9 +314,11 @@ class Shard:
                 self._note_mixed(key)
             old = exchange.counted
             if counted != old:
+                # What is named by both is the same: values that are kept until they are settled are copies.
+                same = bool(old and counted) and _same_values(old[0], counted[0])
                 if old:
-                    self._count(old, -1)
-                self._count(counted, 1)
+                    self._count(exchange, old, -1, same=same)
+                self._count(exchange, counted, 1, same=same)
                 exchange.counted = counted
             store[key] = encode(exchange)
             changed[key] = None
@@ -346,7 +350,8 @@ class Shard:
         self.settle()
         self._settle(self._bulky.changed())
 
-    def _count(self, counted: list[Counted], sign: int) -> None:
+    def _count(self, exchange: Exchange, counted: list[Counted], sign: int, *, same: bool = False) -> None:
+        """Add what is counted, or take it out. `same`: the values of the first entry stay as they were."""
         delta = self._delta
         for one in counted:
             numbers = delta[one.account, one.pane]
@@ -354,7 +359,11 @@ class Shard:
                 numbers[atom] += sign
             for atom, amount in one.amounts.items():
                 numbers[atom] += sign * amount
-            for values in one.values:
+            for values in () if same and one is counted[0] else one.values:
+                if values[0] in OF_FEATURES:
+                    for atom in self._features.atoms(exchange, values):
+                        numbers[atom] += sign
+                    continue
                 for atom, amount in self._settling.amounts_of(values):
                     numbers[atom] += sign * amount
 
@@ -500,6 +509,11 @@ class Shard:
         self._settling.recover()
         for key, raw in store.items():
             self._by_hour[decode_age(raw).newest // _HOUR].append(key)
+
+
+def _same_values(one: Counted, other: Counted) -> bool:
+    """Whether both count the same values in one account and pane."""
+    return one.account == other.account and one.pane == other.pane and one.values == other.values
 
 
 def _counter() -> defaultdict[int, int]:

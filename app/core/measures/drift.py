@@ -66,7 +66,8 @@ def _documents(reading: DriftReading) -> list[dict[str, Any]] | None:
 
 
 @lru_cache(maxsize=65_536)
-def _atom(digest: str, place: int | str, number: int) -> Atom:
+def atom_of(digest: str, place: int | str, number: int) -> Atom:
+    """That of a bin of a distribution, by the digest of its reference."""
     return Atom(_ROW + digest, f"{place}:{number}")
 
 
@@ -89,7 +90,7 @@ class DriftMeasure(Measure[DriftReading]):
         if values:
             digest = digest_of(values)
             for place, number in places_and_bins(values):
-                yield _atom(digest, place, number), 1
+                yield atom_of(digest, place, number), 1
 
     def amounts(self, evidence: Evidence) -> Iterable[tuple[Atom, int]]:
         """The bins of predictions, scores and labels."""
@@ -100,7 +101,7 @@ class DriftMeasure(Measure[DriftReading]):
         found: Counter[Atom] = Counter({_WATCHED: 0})
         if evidence.response:
             for place, number in _of_rows(live, evidence):
-                found[_atom(live.digest, place, number)] += 1
+                found[atom_of(live.digest, place, number)] += 1
         return found.items()
 
     def read(self, cells: Cells, nature: Nature) -> DriftReading:

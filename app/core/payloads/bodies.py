@@ -74,7 +74,9 @@ def check_request(value: bytes, largest: int = MOST_INFLATED, rewritten: dict[by
         try:
             data = decode_request(value).data
             _check_rows(data.ndarray)
-            return data
+            if type(data.ndarray) is list:
+                data.names = data.names or None
+                return data
         except _NOT_COMMON:
             pass
     return check_request_body(body_of(value, Kind.REQUEST, largest, rewritten))

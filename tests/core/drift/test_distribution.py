@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.drift.distribution import BELOW, FIRST, MISSING, REST, UNSEEN, Binning, Distribution, category_of
+from app.core.drift.distribution import BELOW, FIRST, MISSING, REST, UNSEEN, Distribution, binning, category_of
 from app.core.drift.reference import Reference
 
 NUMBERS = Distribution("age", "continuous", (18.0, 30.0, 65.0), (), (1, 50, 49), 3)
@@ -44,7 +44,7 @@ CLASSES = Distribution("country", "categorical", (), ("DE", "1", "2.5"), (60, 30
     ],
 )
 def test_a_number_is_in_the_bin_up_to_whose_edge_it_comes(value: Any, number: int) -> None:
-    assert Binning(NUMBERS).of(value) == number
+    assert binning(NUMBERS)(value) == number
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,12 @@ def test_a_number_is_in_the_bin_up_to_whose_edge_it_comes(value: Any, number: in
     ],
 )
 def test_a_category_is_known_by_its_canonical_text(value: Any, number: int) -> None:
-    assert Binning(CLASSES).of(value) == number
+    assert binning(CLASSES)(value) == number
 
 
 def test_what_a_reference_does_not_name_is_its_rest_where_it_has_one() -> None:
     folded = Distribution("city", "categorical", (), ("Rome", REST), (9, 1))
-    assert [Binning(folded).of(value) for value in ("Rome", "Oslo", None)] == [FIRST, FIRST + 1, MISSING]
+    assert [binning(folded)(value) for value in ("Rome", "Oslo", None)] == [FIRST, FIRST + 1, MISSING]
 
 
 json_values = st.recursive(
@@ -97,7 +97,7 @@ def test_any_value_is_in_a_bin(value: Any) -> None:
         Distribution("", "continuous", (), (), ()),
         Distribution("", "categorical", (), (), ()),
     ):
-        assert 0 <= Binning(one).of(value) < one.size == len(one.by_bin()) == len(one.names_of_bins())
+        assert 0 <= binning(one)(value) < one.size == len(one.by_bin()) == len(one.names_of_bins())
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
