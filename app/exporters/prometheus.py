@@ -14,8 +14,11 @@ import orjson
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
 from app.core.counts.panes import TOTAL
+from app.core.drift.drift import KINDS
+from app.core.drift.drift import MEASURES as DISTANCES
 from app.core.events import Identity, identity_fields
 from app.core.measures.confusion import CONFUSION
+from app.core.measures.drift import DRIFT as OF_DRIFT
 from app.core.measures.measure import OF_CLASS, OF_MODEL, RANKS, Family, Histogram, Sample
 from app.core.measures.reading import Reading
 from app.core.outputs.comparisons import quantities
@@ -23,8 +26,12 @@ from app.core.outputs.http_series import HTTP, HttpNumbers
 from app.core.outputs.series import (
     COMPARISON,
     COUNTS,
+    DRIFT,
+    DRIFTED,
     ERROR,
     ERROR_SAMPLES,
+    FEATURE_ROWS,
+    FEATURE_SHARE,
     FIRST_SEEN,
     INFO,
     OTHERS,
@@ -50,7 +57,20 @@ Compared = Sequence[tuple[str, Mapping[str, Comparison]]]
 
 #: Series that stand in the text only where a model has them.
 _OPTIONAL: Final = frozenset(
-    series.name for series in (*SELDON, SCORE_LIMIT, SCORE_LOW, SCORE_HIGH, ERROR, ERROR_SAMPLES, COMPARISON)
+    series.name
+    for series in (
+        *SELDON,
+        SCORE_LIMIT,
+        SCORE_LOW,
+        SCORE_HIGH,
+        ERROR,
+        ERROR_SAMPLES,
+        COMPARISON,
+        DRIFT,
+        FEATURE_SHARE,
+        FEATURE_ROWS,
+        DRIFTED,
+    )
 )
 
 
@@ -230,6 +250,31 @@ class _Lines:
             *labels, values = zip(*found, strict=True)
             self.add(COMPARISON.name, COMPARISON.labels, labels, values)
 
+    def add_drift(self, readings: Mapping[str, Reading]) -> None:
+        """Add how far features are from the reference of the model, by window; nothing where it has none."""
+        distances: list[tuple[str, str, str, float]] = []
+        shares: list[tuple[str, str, str, float]] = []
+        rows: list[tuple[str, str, int]] = []
+        drifted: list[tuple[str, float | None]] = []
+        for window, reading in readings.items():
+            found = OF_DRIFT.of(reading)
+            for feature, drift in found.drifts.items():
+                rows.append((feature, window, drift.rows))
+                known = drift._asdict()
+                distances += [(feature, name, window, known[name]) for name in DISTANCES if known[name] is not None]
+                shares += [(feature, kind, window, known[kind]) for kind in KINDS if known[kind] is not None]
+            if found.drifts:
+                drifted.append((window, found.share))
+        for series, samples, rank in (
+            (DRIFT, distances, OF_CLASS),
+            (FEATURE_SHARE, shares, OF_CLASS),
+            (FEATURE_ROWS, rows, OF_CLASS),
+            (DRIFTED, drifted, OF_MODEL),
+        ):
+            if samples:
+                *labels, values = zip(*samples, strict=True)
+                self.add(series.name, series.labels, labels, values, rank)
+
     def add_histogram(self, name: str, labels: str, histogram: Histogram) -> None:
         """Add a histogram."""
         lines = _histogram_lines(name, self._who + labels, histogram)
@@ -326,6 +371,7 @@ class ModelText:
                 assert isinstance(histogram, Histogram)
                 lines.add_histogram(name, _labels(family.labels, labels), histogram)
         lines.add_comparisons(compared)
+        lines.add_drift({TOTAL: total, **dict(predicted)})
         lines.add(INFO.name, INFO.labels, [[total.nature.task]], [1])
         lines.add(FIRST_SEEN.name, (), (), [first_seen])
         for series, columns, values in seldon_samples(identity, total) if self._with_seldon else ():
