@@ -69,6 +69,23 @@ def _number(_ctx: click.Context, _: click.Parameter, value: float | None) -> flo
     return value
 
 
+_OF_SETTINGS = "TALLY_ELASTICSEARCH_URL"
+
+
+def _nodes(_ctx: click.Context, _: click.Parameter, value: str | None) -> str | None:
+    """The address behind --elasticsearch; empty where that of the settings is meant."""
+    from app.setting_values import check_nodes
+
+    if value is None:
+        return None
+    try:
+        return "" if value == _OF_SETTINGS else check_nodes(value)
+    except ValueError as error:
+        shown = "" if "@" in value else f"{value!r} "  # which may hold a password
+        reason = f"{shown}{error}; without an address write the option behind CURRENT and SHADOW."
+        raise click.BadParameter(reason) from None
+
+
 def _say_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked:
         from app.settings import version
@@ -344,6 +361,7 @@ Examples:
   tally compare default shadow                                 by predictor, where one service has them
   tally compare "seldon/iris/default/*" "seldon/iris/shadow/*"
   tally compare default shadow && promote                      a pipeline goes on if the shadow is better
+  tally compare default shadow --elasticsearch                 what the workers have written, without one at hand
 
 \b
 Exit codes: 0 the shadow is better; 1 no difference is shown, or it is worse; 2 an error; 3 not enough shared labels.
@@ -353,8 +371,16 @@ Exit codes: 0 the shadow is better; 1 no difference is shown, or it is worse; 2 
 @click.argument("shadow")
 @click.option("--window", default="total", show_default=True, metavar="W", help="The window whose verdict is returned.")
 @click.option("--url", metavar="URL", help="A worker; else the one on this machine at TALLY_WEB_PORT.")
+@click.option(
+    "--elasticsearch",
+    is_flag=False,
+    flag_value=_OF_SETTINGS,
+    metavar="[URL]",
+    callback=_nodes,
+    help="The documents that the workers have written, instead of a worker; without URL at TALLY_ELASTICSEARCH_URL.",
+)
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def compare(current: str, shadow: str, window: str, url: str | None, form: str) -> None:
+def compare(current: str, shadow: str, window: str, url: str | None, elasticsearch: str | None, form: str) -> None:
     """Say whether SHADOW is better than CURRENT on the requests that both have answered, and whether one can trust it.
 
     Both are patterns for a predictor, or for namespace/service/predictor/model[@version]. The p-value may be looked at
@@ -362,7 +388,7 @@ def compare(current: str, shadow: str, window: str, url: str | None, form: str) 
     """
     from app.cli.compare import compare as run
 
-    sys.exit(run(current, shadow, window=window, url=url, as_json=form == "json"))
+    sys.exit(run(current, shadow, window=window, url=url, elasticsearch=elasticsearch, as_json=form == "json"))
 
 
 @main.command(

@@ -108,6 +108,7 @@ class ModelEntry(BaseModel):
     intervals: bool = False
     redact: list[str] = []
     reference: Annotated[ReferenceEntry | None, BeforeValidator(_path_alone)] = None
+    probabilities: bool | None = None
     prediction_schema: SchemaEntry = SchemaEntry()
 
     @field_validator("limits")
@@ -162,6 +163,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "model_type": "must hold keys, each with its value",
     "dict_type": "must hold keys, each with its value",
     "float_type": "must be a number",
+    "bool_type": "must be true or false",
     "invalid_key": "unknown, and no text",
 }
 _SHOWN: Final = 100

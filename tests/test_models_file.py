@@ -37,6 +37,7 @@ models:
     least_count: 50
     limits: {accuracy: 0.9, recall/fraud: 1}
     intervals: true
+    probabilities: false
 """
 
 
@@ -54,6 +55,7 @@ def test_an_entry_with_everything(tmp_path: Path) -> None:
         least_count=50,
         limits=(("accuracy", "", 0.9), ("recall", "fraud", 1.0)),
         intervals=True,
+        probabilities=False,
     )
 
 
@@ -180,7 +182,18 @@ def test_an_empty_file_has_no_rules(tmp_path: Path, text: str) -> None:
         ("models: [{match: '*', limits: {1: 0.9}}]", "models[0].limits"),
         ("models: [{match: '*', limits: {accuracy: 90}}]", "models[0].limits: accuracy is 1 at most"),
         ("models: [{match: 'shop/churn'}]", "models[0].match: fits no model: it must be namespace/service/predictor/"),
-        ("models: [{match: '*', intervals: often}]", "models[0].intervals: "),
+        ("models: [{match: '*', intervals: often}]", "models[0].intervals: must be true or false (got 'often')."),
+        ("models: [{match: '*', probabilities: 1}]", "models[0].probabilities: must be true or false (got 1)."),
+        (
+            "models: [{match: '*', probabilities: maybe}]",
+            "models[0].probabilities: must be true or false (got 'maybe').",
+        ),
+        (
+            "models: [{match: '*', probabilities: [true]}]",
+            "models[0].probabilities: must be true or false (got [True]).",
+        ),
+        ("models: [{match: '*', probability: true}]", "models[0].probability: unknown; did you mean probabilities?"),
+        ("models: [{match: '*', limits: {roc_auc: 2}}]", "models[0].limits: roc_auc is 1 at most"),
         ("models: [{match: '*', least_count: 0}]", "models[0].least_count: "),
         ("models: [{match: '*', compare: shadow}]", "models[0].compare: must be a list like [a, b] (got 'shadow')."),
         ("models: [{match: '*', positive: 1}]", "models[0].positive: must be a text: put it in quotes (got 1)."),
@@ -215,7 +228,7 @@ def test_an_empty_file_has_no_rules(tmp_path: Path, text: str) -> None:
         ("models: []".encode("utf-16"), "tally.yaml, line 1 is no UTF-8 text."),
         (b"models: [{match: '\x00'}]", "tally.yaml"),
         ("a: 1\n---\nb: 2\n", "tally.yaml, line 2 is no YAML"),
-        *((f"models: [{{match: '*', {key}: {{}}}}]", f"models[0].{key}: unknown; known are ") for key in NOT_BUILT),
+        *((f"models: [{{match: '*', {key}: {{}}}}]", f"models[0].{key}: unknown; ") for key in NOT_BUILT),
     ],
 )
 def test_a_wrong_file_is_named_in_one_sentence(tmp_path: Path, text: str | bytes, said: str) -> None:

@@ -24,6 +24,7 @@ from app.cli.letters.reasons import refused_sentence
 from app.cli.screen import counted, screen, table
 from app.cli.workers import ask_workers, problems_of
 from app.core.counts.panes import Window
+from app.exporters.elasticsearch.templates import index_patterns
 from app.models_file import load_rulebook
 from app.setting_values import parse_duration
 from app.settings import Settings, SettingsError, load_settings
@@ -70,6 +71,7 @@ def _check_elasticsearch(console: Console, settings: Settings) -> list[str]:
         said = str(error)
     if said is None:
         console.print(f"Elasticsearch at {settings.elasticsearch_url} answers.", soft_wrap=True)
+        console.print(f"Indices: {', '.join(index_patterns())}", soft_wrap=True)
     return [] if said is None else [said]
 
 

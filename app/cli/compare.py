@@ -1,19 +1,25 @@
-"""`tally compare`: is the shadow better? A worker is asked; the exit code is for a promotion pipeline."""
+"""`tally compare`: is the shadow better? A worker is asked, or Elasticsearch; the exit code is for a promotion
+pipeline.
+"""
 
 import asyncio
+import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from http import HTTPStatus
 from typing import Any, Final
 
-import aiohttp
 import orjson
 
+from app.cli.comparisons import Kept, of_elasticsearch, of_worker
 from app.cli.ends import InputError
 from app.cli.screen import screen, table
-from app.settings import load_settings
+from app.core.clock import parse_time
+from app.core.outputs.compared import INDEX
+from app.settings import Settings, load_settings
 
-_SECONDS: Final = 10.0
+#: A document that is older than so many seconds is said to be.
+_OLD_SECONDS: Final = 60.0
 #: What the command returns for each verdict.
 EXITS: Final = {"better": 0, "no difference": 1, "worse": 1, "not enough": 3}
 _COLUMNS: Final = (
@@ -32,28 +38,61 @@ _UNDEFINED: Final = "-"
 Legs = Mapping[str, str]
 
 
-def compare(current: str, shadow: str, *, window: str, url: str | None, as_json: bool) -> int:
-    """Print the comparison of two legs, which are named by patterns, and return the exit code of its verdict."""
-    settings = load_settings()
-    address = (url or f"http://127.0.0.1:{settings.web_port}").rstrip("/")
-    known = asyncio.run(_ask(address, settings.http_token))
-    found = [one for one in known if _fits(one["current"], current) and _fits(one["shadow"], shadow)]
+def compare(
+    current: str, shadow: str, *, window: str, url: str | None, elasticsearch: str | None, as_json: bool
+) -> int:
+    """Print the comparison of two legs, which are named by patterns, and return the exit code of its verdict.
+
+    `url` is a worker's address, `elasticsearch` that of the documents, empty for that of the settings; where there is
+    neither the worker of this machine is asked.
+    """
+    if url is not None and elasticsearch is not None:
+        raise InputError("--url and --elasticsearch: give one of them, a worker is asked or Elasticsearch.")
+    settings = load_settings(**({"elasticsearch_url": elasticsearch} if elasticsearch else {}))
+    if elasticsearch is None:
+        source = "the worker"
+        known = asyncio.run(
+            of_worker((url or f"http://127.0.0.1:{settings.web_port}").rstrip("/"), settings.http_token)
+        )
+    else:
+        if settings.elasticsearch_url is None:
+            raise InputError("TALLY_ELASTICSEARCH_URL is not set: set it, or give --elasticsearch an address.")
+        source = f"{INDEX} in Elasticsearch at {settings.elasticsearch_url}"
+        known = asyncio.run(of_elasticsearch(settings))
+    kept = _only(known, current, shadow, source)
+    numbers = kept.report["windows"].get(window)
+    if numbers is None:
+        raise InputError(f"--window: there is no {window}; there are {', '.join(kept.report['windows'])}.")
+    if as_json:
+        print(orjson.dumps(kept.report, option=orjson.OPT_INDENT_2).decode())
+    else:
+        _print(kept.report, window)
+    _tell_age(kept, settings)
+    return EXITS[numbers["verdict"]]
+
+
+def _only(known: Iterable[Kept], current: str, shadow: str, source: str) -> Kept:
+    """The comparison that the patterns name."""
+    known = list(known)
+    found = [kept for kept in known if _fits(kept.report["current"], current) and _fits(kept.report["shadow"], shadow)]
     if not found:
         raise InputError(
-            f"No comparison of {current} with {shadow}: the worker knows {_listed(known)}. Two are compared once both "
+            f"No comparison of {current} with {shadow}: {source} knows {_listed(known)}. Two are compared once both "
             "have answered the same request."
         )
     if len(found) > 1:
         raise InputError(f"{current} and {shadow} fit {len(found)} comparisons, name one: {_listed(found)}.")
-    (one,) = found
-    numbers = one["windows"].get(window)
-    if numbers is None:
-        raise InputError(f"--window: there is no {window}; there are {', '.join(one['windows'])}.")
-    if as_json:
-        print(orjson.dumps(one, option=orjson.OPT_INDENT_2).decode())
-    else:
-        _print(one, window)
-    return EXITS[numbers["verdict"]]
+    return found[0]
+
+
+def _tell_age(kept: Kept, settings: Settings) -> None:
+    """Say of what was written a while ago that it was: nobody can tell whether workers still write."""
+    written = parse_time(kept.written.encode())
+    now = time.time() if settings.now is None else settings.now
+    if written is not None and written / 1e6 < now - _OLD_SECONDS:
+        print(
+            f"As of {kept.written}: nothing that it says has changed since, or no worker has written.", file=sys.stderr
+        )
 
 
 def _name(leg: Legs) -> str:
@@ -67,8 +106,8 @@ def _fits(leg: Legs, pattern: str) -> bool:
     return any(fnmatchcase(text, pattern) for text in (leg["predictor"], name, name.partition("@")[0]))
 
 
-def _listed(comparisons: Iterable[Mapping[str, Any]]) -> str:
-    return ", ".join(f"{_name(one['current'])} {_name(one['shadow'])}" for one in comparisons) or "none"
+def _listed(comparisons: Iterable[Kept]) -> str:
+    return ", ".join(f"{_name(one['current'])} {_name(one['shadow'])}" for one, _ in comparisons) or "none"
 
 
 def _print(one: Mapping[str, Any], window: str) -> None:
@@ -98,26 +137,3 @@ def _row(of: str, numbers: Mapping[str, Any]) -> Iterator[str]:
 
 def _shown(value: float | None, form: str) -> str:
     return _UNDEFINED if value is None else format(value, form)
-
-
-async def _ask(address: str, token: str | None) -> list[dict[str, Any]]:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    timeout = aiohttp.ClientTimeout(total=_SECONDS)
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(f"{address}/api/comparisons", headers=headers) as reply,
-        ):
-            if reply.status == HTTPStatus.UNAUTHORIZED:
-                what = "is not" if token else "is missing here: set it to"
-                raise InputError(f"TALLY_HTTP_TOKEN {what} that of the worker at {address}.")
-            answer = orjson.loads(await reply.read())
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise InputError(
-            f"No worker answers at {address} ({type(error).__name__}): start one with `tally worker`, or name one's "
-            "address with --url."
-        ) from None
-    if not isinstance(answer, dict) or "comparisons" not in answer:
-        said = answer.get("error") if isinstance(answer, dict) else None
-        raise InputError(f"{address} is no worker that compares: {said or 'its answer is another one'}")
-    return list(answer["comparisons"])

@@ -7,6 +7,7 @@ import yaml
 
 from app.cli.client import run
 from app.cli.screen import counted, screen, table
+from app.exporters.elasticsearch.templates import index_patterns
 from app.settings import Settings, load_settings
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.metadata import TopicFacts
@@ -118,6 +119,8 @@ def show() -> None:
             notes += [missing_sentence(name) for name in missing_sources(settings, sources)]
     if settings.elasticsearch_url and settings.log_topic:
         console.print(f"Document writer's group:   {settings.documents_group}", soft_wrap=True)
+    if settings.elasticsearch_url:
+        console.print(f"Indices of Elasticsearch:  {', '.join(index_patterns())}", soft_wrap=True)
     ids_of_workers = f"{ids[0]}" + (f" to {ids[-1]}" if len(ids) > 1 else "")
     console.print(f"Transactional ids:         {ids_of_workers}", soft_wrap=True)
     console.print(f"Of `tally dead-letters`:   {letters_transactional_id(settings)}", soft_wrap=True)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Collection, Iterable
+from http import HTTPStatus
 from typing import Final, NamedTuple
 
 import aiohttp
@@ -16,6 +17,8 @@ from app.worker.kafka.client import SetupError
 
 _READING_SECONDS: Final = 15.0
 _ANSWER_SECONDS: Final = 3.0
+_OTHER: Final = "it refuses the TALLY_HTTP_TOKEN that is set here: set the one that the worker has."
+_NONE: Final = "it asks for a token, and none is set here: set TALLY_HTTP_TOKEN to the one that the worker has."
 
 
 class Said(NamedTuple):
@@ -36,7 +39,8 @@ async def ask_workers(settings: Settings, partitions: int, members: Collection[s
     except (SetupError, TimeoutError):
         return []
     timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    headers = {"Authorization": f"Bearer {settings.http_token}"} if settings.http_token else {}
+    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
         return list(await asyncio.gather(*(_ask(session, url) for url in sorted(urls))))
 
 
@@ -61,6 +65,10 @@ async def _ask(session: aiohttp.ClientSession, url: str) -> Said:
     try:
         async with session.get(f"{url}/ready") as reply:
             answer = orjson.loads(await reply.read())
-        return Said(url, [str(problem) for problem in answer["problems"]])
+        problems = [str(problem) for problem in answer["problems"]]
+        async with session.get(f"{url}/") as page:  # the cheapest of what a token guards
+            if page.status == HTTPStatus.UNAUTHORIZED:
+                problems.append(_OTHER if "Authorization" in session.headers else _NONE)
+        return Said(url, problems)
     except (aiohttp.ClientError, TimeoutError, ValueError, LookupError, TypeError):
         return Said(url, None)

@@ -49,6 +49,7 @@ class Rules:
     limits: tuple[tuple[str, str, float], ...] = ()  # (score, class or "", what it should reach)
     intervals: bool = False  # whether scores that are shares are shown with their intervals
     reference: Watched | None = None  # what is asked, answered and right is compared with it
+    probabilities: bool | None = None  # None: those that are no bare 0 or 1
     redact: tuple[str, ...] = ()
     prediction_schema: Schema = field(default_factory=Schema)
 

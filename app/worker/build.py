@@ -162,6 +162,7 @@ class Worker(faust.App):  # type: ignore[misc]
             if self.should_stop:
                 return  # the parts are being stopped
             running.watch()
+            self.web.api.watch()
             member = self.consumer._thread
             for what, error in running.failures():
                 fail(what, error)

@@ -43,6 +43,11 @@ class Exporting:
         elif self._since is None:
             self._since = self._clock()
 
+    @property
+    def begun(self) -> bool:
+        """Whether this worker could export when that was looked at last, or only waits for it."""
+        return self._since is not None
+
     def exports(self) -> bool:
         """Whether this worker exports now: it may, and has waited a scrape interval since it may."""
         self.watch()

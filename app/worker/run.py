@@ -5,6 +5,9 @@ import sys
 from functools import cache
 from typing import Any, Final
 
+import faust
+import mode.loop
+
 from app.models_file import load_rulebook
 from app.settings import SettingsError, load_settings
 from app.worker.build import Worker, build
@@ -17,6 +20,27 @@ from app.worker.life import LIFE
 _SWITCH_SECONDS: Final = 0.0005
 
 
+#: The level that Faust's own command gives where nobody names one. Then Tally's is meant.
+_UNNAMED: Final = (None, "WARN")
+_LEVEL: Final = "INFO"
+
+
+class Process(faust.Worker):  # type: ignore[misc]
+    """The process of the worker, by whatever command it is started: it logs as Tally does, and remembers by which
+    signal it is ended.
+    """
+
+    def __init__(self, app: Worker, *services: Any, loglevel: str | None = None, **options: Any) -> None:
+        level = _LEVEL if loglevel in _UNNAMED else str(loglevel).upper()
+        options |= {"logging_config": _logging(level), "redirect_stdouts": False}
+        super().__init__(app, *services, loglevel=level, **options)
+        sys.setswitchinterval(_SWITCH_SECONDS)
+
+    def _schedule_shutdown(self, number: signal.Signals) -> None:
+        LIFE.ask_to_end(number)
+        super()._schedule_shutdown(number)
+
+
 @cache
 def worker_of_process() -> Worker:
     """The worker of this process, from its environment. Ends the process with one sentence where a setting is wrong."""
@@ -26,26 +50,14 @@ def worker_of_process() -> Worker:
     except (SettingsError, SetupError) as error:
         print(lines_about(error), file=sys.stderr)
         raise SystemExit(EXIT_SETUP) from None
+    worker.conf.Worker = Process
     return worker
 
 
-def run_worker(level: str = "INFO") -> int:
+def run_worker(level: str = _LEVEL) -> int:
     """Run the worker until it is told to stop. Returns the exit code."""
-    import faust
-    import mode.loop
-
     mode.loop.use("uvloop")
-    sys.setswitchinterval(_SWITCH_SECONDS)
-
-    class Process(faust.Worker):  # type: ignore[misc]
-        """The process of the worker, which remembers by which signal it is ended."""
-
-        def _schedule_shutdown(self, number: signal.Signals) -> None:
-            LIFE.ask_to_end(number)
-            super()._schedule_shutdown(number)
-
-    worker = worker_of_process()
-    service: Any = Process(worker, loglevel=level, logging_config=_logging(level), redirect_stdouts=False)
+    service: Any = Process(worker_of_process(), loglevel=level)
     try:
         service.execute_from_commandline()
     except SystemExit as ended:

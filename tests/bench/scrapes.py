@@ -1,8 +1,10 @@
 """Scrapes of many models: how long one takes, how large it is, and for how long it holds the worker's loop."""
 
+import gzip
 import http.client
 import statistics
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Final
@@ -21,16 +23,18 @@ MOST_CELLED: Final = 20
 SCRAPES_EACH: Final = 10
 SCRAPES_AT_LEAST: Final = 3
 PAUSE_SECONDS: Final = 0.5
+CORRECTED: Final = 2  # the reward of every model, once it is corrected; before it is 1
 
 
 @dataclass(frozen=True, slots=True)
 class Scraped:
-    """One scrape, seen from outside."""
+    """One scrape, seen from outside: its text may be too large to be kept."""
 
     seconds: float
-    megabytes: float
+    size: int
     lines: int
     models: int
+    changed: int  # models with the corrected reward
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,9 @@ SCRAPES: Final = {"scrape": Scrape(20), "scrapes": Scrape(1000), "scrape-classes
 
 
 def run(name: str, tally: Tally) -> list[Row]:
-    """Seconds and size of a scrape, and the longest wait for /live, with scrapes and without."""
+    """Seconds and size of scrapes as Prometheus makes them, with gzip, and the longest wait for /live meanwhile: when
+    nothing has changed since the scrape before, and when every model has.
+    """
     bench, scrape = tally.bench, SCRAPES[name]
     topics = _fill(bench.empty(name), scrape)
     app_id = f"{bench.prefix}-{name}"
@@ -67,24 +73,33 @@ def run(name: str, tally: Tally) -> list[Row]:
         time.sleep(SETTLE_SECONDS)
         with probing(loaded.port) as quiet:
             time.sleep(SCRAPES_EACH * PAUSE_SECONDS)
-        scrapes = []
         with probing(loaded.port) as waits:
-            for _ in range(max(SCRAPES_AT_LEAST, bench.part(SCRAPES_EACH))):
-                scrapes.append(_scrape(loaded.port))
+            first, *others = _scrapes(loaded.port, max(SCRAPES_AT_LEAST, bench.part(SCRAPES_EACH)))
+            unpacked = min((_scrape(loaded.port, packed=False) for _ in range(2)), key=lambda it: it.seconds)
+            _correct_rewards(topics, scrape)
+            wait_for_commit(topics, app_id)
+            begin = time.monotonic()
+            changed = _scrape(loaded.port)
+            models = changed.changed
+            while models < scrape.models:
+                if time.monotonic() - begin > TIMEOUT_SECONDS:
+                    raise TimeoutError(f"of {models} of {scrape.models} models what has changed is exported")
                 time.sleep(PAUSE_SECONDS)
-            packed = min(_scrape_packed(loaded.port) for _ in range(SCRAPES_AT_LEAST))
-            memory = _memory(loaded.port)
-    whole = [it for it in scrapes if it.models == scrape.models]
-    if not whole:
-        raise RuntimeError(f"{max(it.models for it in scrapes)} of {scrape.models} models are exported")
+                models = _scrape(loaded.port).changed
+            seconds = time.monotonic() - begin
+        memory = loaded.rss_bytes()
+    for it in (first, others[-1], changed):
+        if it.models != scrape.models:
+            raise RuntimeError(f"{it.models} of {scrape.models} models are exported")
     return [
-        Row(f"{scrape.figure}: median", statistics.median(it.seconds for it in whole) * 1000, "ms"),
-        Row(f"{scrape.figure}: first", whole[0].seconds * 1000, "ms"),
-        Row(f"{scrape.figure}: with all models", len(whole), f"of {len(scrapes)}"),
-        Row(f"{scrape.figure}: size", whole[-1].megabytes, "MB"),
-        Row(f"{scrape.figure}: lines", whole[-1].lines),
-        Row(f"{scrape.figure}: the same for who takes gzip", packed * 1000, "ms"),
-        Row(f"{scrape.figure}: memory of the worker", memory, "MB"),
+        Row(f"{scrape.figure}: first", first.seconds * 1000, "ms"),
+        Row(f"{scrape.figure}: next", statistics.median(it.seconds for it in others) * 1000, "ms"),
+        Row(f"{scrape.figure}: when all have changed", changed.seconds * 1000, "ms"),
+        Row(f"{scrape.figure}: until all that has changed is there", seconds * 1000, "ms"),
+        Row(f"{scrape.figure}: for who takes no gzip", unpacked.seconds * 1000, "ms"),
+        Row(f"{scrape.figure}: size", first.size / 1e6, "MB"),
+        Row(f"{scrape.figure}: lines", first.lines),
+        Row(f"{scrape.figure}: memory of the worker", memory / 1e6, "MB"),
         Row(f"{scrape.figure}: longest wait for /live", max(waits) * 1000, "ms"),
         Row(f"{scrape.figure}: longest wait for /live without one", max(quiet) * 1000, "ms"),
     ]
@@ -92,40 +107,52 @@ def run(name: str, tally: Tally) -> list[Row]:
 
 def _fill(topics: Topics, scrape: Scrape) -> Topics:
     """One request id a model, with a row for each pair of predicted and actual class."""
-    producer = load.open_producer(topics.bootstrap, linger_ms=20)
     pairs = scrape.pairs()
     asked = orjson.dumps({"data": {"ndarray": [[1.5, 2.5]] * len(pairs)}})
     answered = orjson.dumps({"data": {"ndarray": [f"class {predicted}" for predicted, _ in pairs]}})
     told = orjson.dumps({"reward": 1, "truth": {"data": {"ndarray": [f"class {actual}" for _, actual in pairs]}}})
+    _send(topics, scrape, zip(load.KINDS, (asked, answered, told), strict=True))
+    return replace(topics, puids=scrape.models)
+
+
+def _correct_rewards(topics: Topics, scrape: Scrape) -> None:
+    """Change every model: the reward of each is another one."""
+    _send(topics, scrape, [(load.KINDS[-1], orjson.dumps({"reward": CORRECTED}))])
+
+
+def _send(topics: Topics, scrape: Scrape, bodies: Iterable[tuple[str, bytes]]) -> None:
+    """Events of each kind, one of each model."""
+    producer = load.open_producer(topics.bootstrap, linger_ms=20)
     now = time.time()
-    for number in range(scrape.models):
-        for kind, body in zip(load.KINDS, (asked, answered, told), strict=True):
+    for kind, body in bodies:
+        for number in range(scrape.models):
             load.send(producer, topics, Event(kind, f"scrape-{number}", now, body, f"model-{number}"))
     left = producer.flush(60)
     if left:
         raise RuntimeError(f"{left} events were never acknowledged")
-    return replace(topics, puids=scrape.models)
 
 
-def _scrape(port: int) -> Scraped:
+def _scrapes(port: int, times: int) -> Iterator[Scraped]:
+    for _ in range(times):
+        yield _scrape(port)
+        time.sleep(PAUSE_SECONDS)
+
+
+def _scrape(port: int, *, packed: bool = True) -> Scraped:
+    """One scrape. What Prometheus does with the answer is not its part."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)) as connection:
         begin = time.monotonic()
-        text = get(connection, "/metrics")
+        body = get(connection, "/metrics", {"Accept-Encoding": "gzip"} if packed else None)
         seconds = time.monotonic() - begin
-    return Scraped(seconds, len(text) / 1e6, text.count(b"\n"), text.count(b"\ntally_model_info{"))
+    text = gzip.decompress(body) if packed else body
+    models = _samples(text, "tally_model_info")
+    changed = _samples(text, "tally_reward_points", f" {CORRECTED:.1f}")
+    return Scraped(seconds, len(text), text.count(b"\n"), models, changed)
 
 
-def _scrape_packed(port: int) -> float:
-    """Seconds of a scrape as Prometheus asks for it; what it does with the answer is not its part."""
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)) as connection:
-        begin = time.monotonic()
-        get(connection, "/metrics", {"Accept-Encoding": "gzip"})
-        return time.monotonic() - begin
-
-
-def _memory(port: int) -> float:
-    """Resident memory of the worker, in MB."""
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)) as connection:
-        text = get(connection, "/metrics")
-    line = next(line for line in text.splitlines() if line.startswith(b"process_resident_memory_bytes "))
-    return float(line.split()[1]) / 1e6
+def _samples(text: bytes, series: str, value: str = "") -> int:
+    """How many samples a series has, or has of that value."""
+    begin = text.find(f"# TYPE {series} gauge\n".encode())
+    end = text.find(b"# HELP ", begin)
+    lines = text[text.find(b"\n", begin) + 1 : end]
+    return lines.count(f"{value}\n".encode()) if begin >= 0 else 0

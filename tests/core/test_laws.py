@@ -4,6 +4,8 @@ The oracle below says what a list of events counts as, straight from the rules (
 state that the core keeps.
 """
 
+import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -171,17 +173,21 @@ class Answer:
     time: int
     pane_time: int
     classes: list[str | None]  # of each row; None: failed
-    width: int
+    vectors: list[list[float]]  # of each row, where rows are vectors
+
+    @property
+    def width(self) -> int:
+        return len(self.vectors[0]) if self.vectors else 0
 
 
 def answer_of(event: Event, body: dict[str, Any]) -> Answer:
     who = Identity(*event.leg, body.get("model_version", ""))
     if "status" in body:
-        return Answer(who, event.time, event.pane_time, [None], 0)
+        return Answer(who, event.time, event.pane_time, [None], [])
     rows = body["data"]["ndarray"]
     if isinstance(rows[0], list):
-        return Answer(who, event.time, event.pane_time, [str(row.index(max(row))) for row in rows], len(rows[0]))
-    return Answer(who, event.time, event.pane_time, [str(row) for row in rows], 0)
+        return Answer(who, event.time, event.pane_time, [str(row.index(max(row))) for row in rows], rows)
+    return Answer(who, event.time, event.pane_time, [str(row) for row in rows], [])
 
 
 #: (identity, minute) → (row, column) → amount
@@ -314,11 +320,24 @@ def verdicts(answer: Answer, labels: list[Event]) -> Iterable[tuple[str, str, in
             yield "confusion/unlabelled", predicted, 1
         else:
             yield f"confusion={label[0]}", predicted, 1
+    for vector, label in zip(answer.vectors, rows, strict=False):
+        if label is not None and math.isclose(sum(vector), 1) and int(label[0]) < len(vector):
+            yield from chances(vector, int(label[0]))
     times = [label[1] for label in rows if label is not None]
     if times:
         delay = max(0, max(times) - answer.time)
         yield "delay", f"{sum(delay > bound * 1_000_000 for bound in DELAYS)}", 1
         yield "delay", "us", delay
+
+
+def chances(vector: list[float], label: int) -> Iterable[tuple[str, str, int]]:
+    """What the probabilities of one row add, but for their bins."""
+    yield "probabilities", "rows", 1
+    epsilon = sys.float_info.epsilon
+    yield "probabilities", "log_loss", round(-math.log(min(max(vector[label], epsilon), 1 - epsilon)) * 2**40)
+    errors = [value - (place == label) for place, value in enumerate(vector)]
+    brier = errors[1] ** 2 if len(vector) == 2 else sum(error**2 for error in errors)
+    yield "probabilities", "brier", round(brier * 2**40)
 
 
 def by_rows(panes: Panes, ours: Callable[[str, str], bool]) -> dict[RowKey, dict[str, int]]:
@@ -338,7 +357,7 @@ def written(ledger: Ledger, ours: Callable[[str, str], bool]) -> dict[RowKey, di
     """The same of what was written of single legs, with lists of classes as the oracle writes them."""
     result: dict[RowKey, dict[str, int]] = {}
     for key, row in ledger.rows().items():
-        if isinstance(key.subject, Pair):
+        if isinstance(key.subject, Pair) or key.row.startswith("probabilities/"):
             continue
         cells = {str(orjson.loads(name)) if key.row == "confusion/classes" else name: n for name, n in row.items()}
         if kept := {name: n for name, n in cells.items() if ours(key.row, name)}:

@@ -23,7 +23,8 @@ from app.core.outputs.series import COUNTS, SELDON
 from app.core.outputs.worker_series import DocumentNumbers, IntakeNumbers, WorkerNumbers
 from app.core.rules import Rulebook, Rules
 from app.core.stats import Stats
-from app.exporters.prometheus import ModelText, http_text, number, process_text, worker_text
+from app.exporters.lines import number
+from app.exporters.prometheus import ModelText, http_text, process_text, worker_text
 from app.worker.http.requests import Requests
 from tests.builders import START, Fields, Ledger, Tally, a_feedback, a_reading, a_request, a_response
 

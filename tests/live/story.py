@@ -123,6 +123,40 @@ Minutes = Counter[tuple[tuple[str, ...], int, str, tuple[str, ...]]]
 
 def counted(events: Iterable[Event]) -> tuple[Minutes, Minutes]:
     """All counts by the minute of the prediction; and what labels and rewards say by their own."""
+    counts: Minutes = Counter()
+    told: Minutes = Counter()
+    for parts in _winners(events):
+        _count(parts, counts, told)
+    return counts, told
+
+
+_WHO = {(True, True): "both", (True, False): "first", (False, True): "second", (False, False): "neither"}
+#: (the default's model, the shadow's, minute of the default's answer, name) → rows that both have answered
+Shared = Counter[tuple[tuple[str, ...], tuple[str, ...], int, str]]
+
+
+def compared(events: Iterable[Event]) -> Shared:
+    """The rows that a default and a shadow have answered: whether they agree, and which of them the label says to be
+    right: both, the first, the second, neither.
+    """
+    found: Shared = Counter()
+    for parts in _winners(events):
+        answers = {leg[2]: (leg, *winner) for (kind, leg), winner in parts.items() if kind == "response"}
+        if answers.keys() != {"default", "shadow"}:
+            continue
+        first, second = answers["default"], answers["shadow"]
+        pair = (_model(first[0], first[3][0]), _model(second[0], second[3][0]), first[1] // 60_000_000)
+        said = [_predicted(one[3][0]) for one in (first, second)]
+        found[*pair, "agree" if said[0] == said[1] else "differ"] += 1
+        feedback = parts.get(("feedback", ()))
+        if feedback is not None:
+            actual = _actual(feedback[2][0])
+            found[*pair, _WHO[said[0] == actual, said[1] == actual]] += 1
+    return found
+
+
+def _winners(events: Iterable[Event]) -> Iterable[dict[Any, Any]]:
+    """Of each request id what holds: (kind, leg) → (time, digest, (body, leg))."""
     best: dict[tuple[str, str, tuple[str, ...]], tuple[int, int, Any]] = {}
     for event in events:
         names = dict(event.headers)
@@ -146,11 +180,21 @@ def counted(events: Iterable[Event]) -> tuple[Minutes, Minutes]:
     by_puid: dict[str, dict[tuple[str, tuple[str, ...]], tuple[int, int, Any]]] = defaultdict(dict)
     for (puid, kind, leg), winner in best.items():
         by_puid[puid][kind, leg] = winner
-    counts: Minutes = Counter()
-    told: Minutes = Counter()
-    for parts in by_puid.values():
-        _count(parts, counts, told)
-    return counts, told
+    return by_puid.values()
+
+
+def _model(leg: tuple[str, ...], body: Any) -> tuple[str, ...]:
+    return (*leg, body["meta"]["requestPath"][leg[3]].rpartition(":")[2])
+
+
+def _predicted(body: Any) -> str:
+    row = body["data"]["ndarray"][0]
+    return str(row.index(max(row))) if len(row) > 1 else str(int(row[0] >= 0.5))
+
+
+def _actual(body: Any) -> str:
+    truth = body["truth"]["data"]["ndarray"][0]
+    return str(truth.index(1)) if isinstance(truth, list) else str(truth)
 
 
 def _micros(raw: bytes) -> int:
@@ -165,16 +209,13 @@ def _count(parts: dict[Any, Any], counts: Counter[Any], told: Counter[Any]) -> N
         if kind != "response":
             continue
         minute = micros // 60_000_000
-        model = (*leg, body["meta"]["requestPath"][leg[3]].rpartition(":")[2])
-        row = body["data"]["ndarray"][0]
-        predicted = str(row.index(max(row))) if len(row) > 1 else str(int(row[0] >= 0.5))
+        model, predicted = _model(leg, body), _predicted(body)
         counts[model, minute, "exchanges", ("response",)] += 1
         counts[model, minute, "exchanges", ("request",)] += ("request", leg) in parts
         if feedback is None:
             counts[model, minute, "rows", ("unlabelled",)] += 1
             continue
-        truth = feedback[2][0]["truth"]["data"]["ndarray"][0]
-        actual = str(truth.index(1)) if isinstance(truth, list) else str(truth)
+        actual = _actual(feedback[2][0])
         counts[model, minute, "exchanges", ("feedback",)] += 1
         for found, when in ((counts, minute), (told, feedback[0] // 60_000_000)):
             found[model, when, "rows", ("correct" if actual == predicted else "incorrect",)] += 1

@@ -23,6 +23,14 @@ def worker(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
         pair = {"puid": "p", "service": "iris", "features": [5.1, 3.5], "output": "setosa", "label": "setosa"}
         for more in ({}, {"endpoint": "shadow"}):
             assert ask(started, "POST", "/", json.dumps(pair | more).encode())[0] == 202
+        plain = {"service": "iris", "model": "m"}
+        for event in (
+            plain | {"puid": "q", "kind": "response", "version": "7", "payload": {"data": {"ndarray": [1]}}},
+            plain | {"puid": "r", "kind": "request", "payload": {"data": {"ndarray": [[1.5]]}}},
+            {"puid": "q", "service": "irsi", "kind": "feedback", "payload": {"reward": 1}},
+        ):
+            assert ask(started, "POST", "/", json.dumps(event).encode())[0] == 202
+        wait_for("the last is counted", lambda: len(ask(started, "GET", "/api/models")[1]["models"]) == 5)
         wait_for("both are compared", lambda: bool(ask(started, "GET", "/api/comparisons")[1]["comparisons"]))
         yield started
 
@@ -36,10 +44,18 @@ def page(chromium: str, folder: Path, address: str) -> str:
 
 def test_the_page_by_an_address_with_user_and_password(worker: Worker, chromium_binary: str, tmp_path: Path) -> None:
     shown = page(chromium_binary, tmp_path, f"http://anybody:{TOKEN}@127.0.0.1:{worker.port}/")
-    assert ">2 models, as of " in shown
+    assert ">3 models, as of " in shown
     assert "<p>Against iris: not enough shared labels (1, need 100)</p>" in shown
     assert "<h2>iris<" in shown
     assert "<th>accuracy</th>" in shown
+
+
+def test_what_is_no_model_is_no_card(worker: Worker, chromium_binary: str, tmp_path: Path) -> None:
+    shown = page(chromium_binary, tmp_path, f"http://anybody:{TOKEN}@127.0.0.1:{worker.port}/")
+    assert "1 with feedback that names no model which has answered: irsi<" in shown
+    assert ">0 requests, 1 responses, 0 with feedback; 1 more without an answer, whose version is not known<" in shown
+    assert shown.count("<h2>") == 3
+    assert "<h2>iris/m@7<" in shown
 
 
 def test_the_page_without_the_password_shows_nothing(worker: Worker, chromium_binary: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import statistics
 import subprocess
 import sys
 import uuid
@@ -23,6 +24,8 @@ RULES: Final = """
 models:
   - {match: "demo/cancer/*", task: binary, classes: [benign, malignant], positive: malignant}
   - {match: "demo/diabetes/*", task: regression}
+  - {match: "demo/chances/*", task: binary, classes: [benign, malignant], positive: malignant}
+  - {match: "demo/edge-*/*", task: binary, probabilities: true}
 """
 OF_CLASS: Final = {"precision": "precision", "recall": "recall", "specificity": "specificity", "f1": "f1",
                    "npv": "negative_predictive_value"}  # fmt: skip
@@ -129,6 +132,62 @@ def test_what_was_recorded_comes_out(workers: Fleet) -> None:
         assert f"n = {rows})" in said.stdout
     as_json = compared(first, "cancer", "--format", "json")
     assert json.loads(as_json.stdout) == of_cancer
+
+
+def test_recorded_probabilities_come_out(workers: Fleet) -> None:
+    """The shadow says how sure it is in single scores, and less sure: what both say is compared row by row."""
+    cancer, edges = case("binary-breast-cancer"), case("calibration")["cases"]
+    of_rows = [(row["logreg"]["probabilities"], row["label"]) for row in cancer["rows"]]
+    shadows = [0.25 + one["malignant"] / 2 for one, _ in of_rows]
+    rows = [
+        (row["puid"], [one["benign"], one["malignant"]], shadow, label)
+        for row, (one, label), shadow in zip(cancer["rows"], of_rows, shadows, strict=True)
+    ]
+    produce(workers.settings, events_of("chances", rows))
+    for number, edge in enumerate(edges):
+        pairs = zip(edge["score"], edge["y_true"], strict=True)
+        own = [(f"edge-{number}-{row}", score, score, label) for row, (score, label) in enumerate(pairs)]
+        produce(workers.settings, events_of(f"edge-{number}", own))
+    worker = workers.workers[0]
+    wanted = {"chances": len(rows)} | {f"edge-{number}": len(edge["score"]) for number, edge in enumerate(edges)}
+
+    def counted() -> bool:
+        found = models(worker)
+        return all(
+            found.get((service, "shadow"), {}).get("exchanges", {}).get("feedback") == count
+            for service, count in wanted.items()
+        )
+
+    wait_for("all is counted", counted)
+    found = models(worker)
+    expected = cancer["expected"]["logreg"]["probabilistic"]
+    for window in ("total", "24h", "1h", "labels_1h"):
+        scores = found["chances", "default"]["windows"][window]["scores"]
+        assert is_close(scores["log_loss"], expected["log_loss"]), window
+        assert is_close(scores["brier"], expected["brier_score"]), window
+        assert is_close(scores["ece"], expected["calibration"]["uniform_10"]["ece"]), window
+        for name in ("roc_auc", "average_precision"):
+            assert abs(scores[name] - expected[name]) <= scores[f"{name}_error"] + 1e-9, (window, name)
+    for number, edge in enumerate(edges):
+        window = found[f"edge-{number}", "default"]["windows"]["total"]
+        assert window["score_samples"]["log_loss"] == len(edge["score"])
+        assert is_close(window["scores"]["log_loss"], edge["expected"]["log_loss"]), edge["name"]
+        assert is_close(window["scores"]["brier"], edge["expected"]["brier"]), edge["name"]
+        if "uniform_10" in edge["expected"]:
+            assert is_close(window["scores"]["ece"], edge["expected"]["uniform_10"]["ece"]), edge["name"]
+
+    said = 'model_service="chances",predictor="default",model="default",model_version="",score="log_loss"'
+    wait_for("one of them exports it", lambda: any(said in one.get("/metrics") for one in workers.workers))
+    compared_ = json.loads(worker.get("/api/comparisons"))["comparisons"]
+    total = next(one for one in compared_ if one["current"]["model_service"] == "chances")["windows"]["total"]
+    briers = [
+        (shadow - (label == "malignant")) ** 2 - (one["malignant"] - (label == "malignant")) ** 2
+        for shadow, (one, label) in zip(shadows, of_rows, strict=True)
+    ]
+    assert total["brier_samples"] == len(rows)
+    assert is_close(total["brier_difference"], statistics.fmean(briers))
+    known = json.loads(worker.get(f"/api/exchanges/{rows[0][0]}"))["legs"]
+    assert known[0]["rows"][0]["score"] == max(rows[0][1])
 
 
 def test_too_few_labels_are_said_and_have_an_exit_code_of_their_own(workers: Fleet) -> None:

@@ -1,5 +1,6 @@
 """Documents in a real Elasticsearch: exactly one for each row that was answered, through whatever happens."""
 
+import asyncio
 import base64
 import json
 import os
@@ -15,12 +16,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from confluent_kafka.admin import AdminClient
 from xxhash import xxh3_64_intdigest
 
+from app.exporters.elasticsearch.client import problem
+from app.settings import load_settings
 from tests.cases import cases
 from tests.live import servers
 from tests.live.changelogs import read_topic
@@ -523,15 +526,20 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Elastic
 
 
 #: What the README says that Tally needs.
-RIGHTS = {
+RIGHTS: Final[dict[str, Any]] = {
     "cluster": ["manage_index_templates"],
     "indices": [
         {
-            "names": ["inference-log-*", "drift-log-*", "tally-windows"],
+            "names": ["inference-log-*", "drift-log-*", "tally-windows", "tally-comparisons"],
             "privileges": ["auto_configure", "read", "write"],
         }
     ],
 }
+
+
+def api_key(server: servers.Elasticsearch, rights: Any) -> str:
+    key = Node(server).ask("POST", "/_security/api_key", {"name": "tally", "role_descriptors": {"tally": rights}})
+    return str(key["encoded"])
 
 
 def credentials(kind: str, server: servers.Elasticsearch) -> tuple[dict[str, str], dict[str, str]]:
@@ -539,18 +547,23 @@ def credentials(kind: str, server: servers.Elasticsearch) -> tuple[dict[str, str
     if kind == "password":
         right = {"ELASTICSEARCH_USERNAME": "elastic", "ELASTICSEARCH_PASSWORD": server.password or ""}
         return right, right | {"ELASTICSEARCH_PASSWORD": "wr0ng-passw0rd"}
-    key = Node(server).ask("POST", "/_security/api_key", {"name": "tally", "role_descriptors": {"tally": RIGHTS}})
-    return {"ELASTICSEARCH_API_KEY": key["encoded"]}, {"ELASTICSEARCH_API_KEY": "d3Jvbmc6d3Jvbmctd3Jvbmctd3Jvbmc="}
+    right = {"ELASTICSEARCH_API_KEY": api_key(server, RIGHTS)}
+    return right, {"ELASTICSEARCH_API_KEY": "d3Jvbmc6d3Jvbmctd3Jvbmctd3Jvbmc="}
+
+
+def said_by(fleet: Fleet, changes: Mapping[str, str], code: int, *command: str) -> str:
+    """What a command says with these settings."""
+    settings = {f"TALLY_{name}": text for name, text in {**fleet.settings, **changes}.items()}
+    done = subprocess.run(
+        [sys.executable, "-m", "app", *command], check=False, capture_output=True, text=True, env=os.environ | settings
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return " ".join((done.stdout + done.stderr).split())
 
 
 def checked(fleet: Fleet, changes: Mapping[str, str], code: int) -> str:
     """What `tally check` says with these settings."""
-    settings = {f"TALLY_{name}": text for name, text in {**fleet.settings, **changes}.items()}
-    done = subprocess.run(
-        [sys.executable, "-m", "app", "check"], check=False, capture_output=True, text=True, env=os.environ | settings
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return " ".join(done.stdout.split())
+    return said_by(fleet, changes, code, "check")
 
 
 @pytest.mark.parametrize("kind", ["password", "api_key"])
@@ -567,12 +580,30 @@ def test_a_credential_opens_and_a_wrong_one_is_told_in_a_sentence(
         time.sleep(3)
         assert fleet.logs().count("(401)") == 1
         assert f"in TALLY_{next(iter(wrong))}" in checked(fleet, wrong, 2)
-        assert f"Elasticsearch at {node.url} answers." in checked(fleet, {}, 0)
+        indices = "inference-log-*, drift-log-*, tally-windows, tally-comparisons"
+        assert f"Elasticsearch at {node.url} answers. Indices: {indices}" in checked(fleet, {}, 0)
+        assert f"Indices of Elasticsearch: {indices}" in said_by(fleet, {}, 0, "topics")
         assert sum_of(refused, "tally_events_total", kind="response") == 1
         assert sum_of(refused, "tally_documents_backlog") >= 1
         refused.stop()
         worker = started(fleet)
         wait_for("the document", lambda: sum_of(worker, "tally_documents_total", result="written") == 1, 30)
         assert [number for _, number in node.documents(f"inference-log-seldon-{name}-*")] == ["p"]
+        compare = ("compare", "default", "shadow", "--elasticsearch")
+        assert f"in TALLY_{next(iter(wrong))}" in said_by(fleet, wrong, 2, *compare)
+        assert "tally-comparisons" in said_by(fleet, {}, 2, *compare)  # which nobody has made yet
         hidden = [text for name, text in [*right.items(), *wrong.items()] if not name.endswith("USERNAME")]
         assert not any(text in fleet.logs() for text in hidden)
+
+
+def test_an_index_that_the_credentials_do_not_open_is_told_before_a_worker_starts(
+    secure: servers.Elasticsearch,
+) -> None:
+    few = {
+        **RIGHTS,
+        "indices": [{**RIGHTS["indices"][0], "names": ["inference-log-*", "drift-log-*", "tally-windows"]}],
+    }
+    for rights, told in ((RIGHTS, False), (few, True)):
+        settings = load_settings(elasticsearch_url=secure.url, elasticsearch_api_key=api_key(secure, rights))
+        said = asyncio.run(problem(settings)) or ""
+        assert ("lets this user not write tally-comparisons: give it " in said) is told, said

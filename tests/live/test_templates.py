@@ -36,6 +36,9 @@ def said(node: Node) -> str | None:
     [
         ({"index_patterns": ["inference-log-*"], "priority": 500}, True),
         ({"index_patterns": ["*-log-seldon-*"], "priority": 300}, True),
+        ({"index_patterns": ["tally-*"], "priority": 500}, True),
+        ({"index_patterns": ["tally-comparisons"], "priority": 500}, True),
+        ({"index_patterns": ["tally-comparisons-*"], "priority": 500}, False),
         ({"index_patterns": ["inference-log-*"], "priority": 150}, False),
         ({"index_patterns": ["some-logs-*"], "priority": 500}, False),
     ],

@@ -25,10 +25,11 @@ from app.worker.elasticsearch.windows import WindowWriter
 from tests.builders import START, Ledger, a_feedback, a_response
 from tests.builders import WINDOWS as VIEWED
 from tests.live import servers
-from tests.live.story import NOW, Event, counted, expected, traffic
+from tests.live.story import NOW, Event, compared, counted, expected, traffic
 from tests.live.workers import Fleet, Worker, assert_counts, produce, topic_settings, wait_for
 
 INDEX = "tally-windows"
+COMPARISONS = "tally-comparisons"
 #: Seconds; and for how long a window can be restated: its first pane is kept so long, less a quarter of it.
 WINDOWS = {"5m": (300, 7260 - 15), "1h": (3600, 90_600 - 150), "24h": (86400, 90_600 - 150)}
 PUIDS = 3_000
@@ -63,40 +64,83 @@ class Story:
 
     def windows(self) -> Windows:
         """The documents that there must be, by id: their counts without zeros."""
-        counts, _ = counted(self.events)
         found: Windows = defaultdict(lambda: {"rewards": 0, "reward_points": 0})
-        for (model, minute, name, labels), amount in counts.items():
-            for window, (seconds, kept) in WINDOWS.items():
-                start = minute * 60 // seconds * seconds
-                if amount and start + kept > NOW.timestamp():
-                    moment = datetime.fromtimestamp(start, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-                    document = found[f"{'/'.join(model[:4])}@{model[4]}//{window}/{moment}"]
-                    if labels:
-                        cells = document.setdefault(name, {})
-                        cells[labels] = cells.get(labels, 0) + amount
-                    else:
-                        document[name] += amount
+        by_clock = zip(("", "labels_"), counted(self.events), strict=True)
+        for prefix, (model, minute, name, labels), amount in (
+            (prefix, *count) for prefix, counts in by_clock for count in counts.items()
+        ):
+            for window, start in starts(minute) if amount else ():
+                document = found[f"{named(model)}//{prefix}{window}/{start}"]
+                if labels:
+                    cells = document.setdefault(name, {})
+                    cells[labels] = cells.get(labels, 0) + amount
+                else:
+                    document[name] += amount
         for document in found.values():
             rows = document["rows"]
             judged = rows.get(("correct",), 0) + rows.get(("incorrect",), 0)
             document["accuracy"] = rows.get(("correct",), 0) / judged if judged else None
         return dict(found)
 
+    def comparisons(self) -> Windows:
+        """The same of the default and the shadow, on the rows that both have answered."""
+        found: Windows = defaultdict(
+            lambda: dict.fromkeys(("agree", "differ", "both", "first", "second", "neither"), 0)
+        )
+        for (first, second, minute, name), rows in compared(self.events).items():
+            pair = f"{named(first)}/{named(second)}/"
+            for place in ("total", *(f"{window}/{start}" for window, start in starts(minute))):
+                found[f"{pair}/{place}"][name] += rows
+        return {
+            place: {
+                "samples": (samples := it["both"] + it["first"] + it["second"] + it["neither"]),
+                "agreement": it["agree"] / (it["agree"] + it["differ"]),
+                "only_current_right": it["first"],
+                "only_shadow_right": it["second"],
+                "accuracy_difference": (it["second"] - it["first"]) / samples if samples else None,
+            }
+            for place, it in found.items()
+        }
+
+
+def named(model: tuple[str, ...]) -> str:
+    return f"{'/'.join(model[:4])}@{model[4]}"
+
+
+def starts(minute: int) -> Iterator[tuple[str, str]]:
+    """The windows that can still be stated and that hold a minute, and when they begin."""
+    for window, (seconds, kept) in WINDOWS.items():
+        start = minute * 60 // seconds * seconds
+        if start + kept > NOW.timestamp():
+            yield window, datetime.fromtimestamp(start, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def stored_comparisons(client: Elasticsearch, namespace: str) -> Windows:
+    """The documents of comparisons that there are, in the same form."""
+    names = ("samples", "agreement", "only_current_right", "only_shadow_right", "accuracy_difference")
+    found = search(client, COMPARISONS, {"term": {"shadow.model_namespace": namespace}})
+    return {place: {name: source[name] for name in names} for place, source in found.items()}
+
+
+def search(client: Elasticsearch, index: str, query: dict[str, Any]) -> dict[str, Any]:
+    """What is found, by id."""
+    if not client.indices.exists(index=index):
+        return {}
+    client.indices.refresh(index=index)
+    reply = client.search(index=index, query=query, size=10_000)
+    return {hit["_id"]: hit["_source"] for hit in reply["hits"]["hits"]}
+
 
 def stored(client: Elasticsearch, namespace: str) -> Windows:
     """The documents that there are, in the same form."""
-    if not client.indices.exists(index=INDEX):
-        return {}
-    client.indices.refresh(index=INDEX)
-    reply = client.search(index=INDEX, query={"term": {"model_namespace": namespace}}, size=10_000)
     found: Windows = {}
-    for hit in reply["hits"]["hits"]:
-        source = hit["_source"]
+    for place, source in search(client, INDEX, {"term": {"model_namespace": namespace}}).items():
         document: dict[str, Any] = {name: source[name] for name in ("rewards", "reward_points")}
         for name in ("exchanges", "rows"):
-            document[name] = {(key,): amount for key, amount in source[name].items() if amount}
+            if name in source:
+                document[name] = {(key,): amount for key, amount in source[name].items() if amount}
         cells = {(cell["actual"], cell["predicted"]): cell["rows"] for cell in source["confusion"]}
-        found[hit["_id"]] = (
+        found[place] = (
             document
             | ({"confusion": cells} if cells else {})
             | {"accuracy": source["scores"]["accuracy"] if source["samples"] else None}
@@ -104,11 +148,16 @@ def stored(client: Elasticsearch, namespace: str) -> Windows:
     return found
 
 
+def all_stored(client: Elasticsearch, namespace: str) -> Windows:
+    """Of models and of comparisons."""
+    return stored(client, namespace) | stored_comparisons(client, namespace)
+
+
 def assert_stored(client: Elasticsearch, wanted: Story, fleet: Fleet, seconds: float = 60) -> None:
     """Wait until the documents are those wanted; fail with what differs."""
-    documents = wanted.windows()
+    documents = wanted.windows() | wanted.comparisons()
     end = time.monotonic() + seconds
-    while (found := stored(client, wanted.namespace)) != documents:
+    while (found := all_stored(client, wanted.namespace)) != documents:
         if time.monotonic() > end:
             wrong = [
                 f"{at}: {found.get(at)} instead of {documents.get(at)}"
@@ -154,6 +203,10 @@ def test_windows_equal_brute_force_through_late_labels_and_a_kill(
         for lost in documents[::7]:
             client.delete(index=INDEX, id=lost)
         client.update(index=INDEX, id=documents[1], doc={"rewards": -1})
+        pairs = sorted(told.comparisons())
+        for lost in pairs[::5]:
+            client.delete(index=COMPARISONS, id=lost)
+        client.update(index=COMPARISONS, id=pairs[1], doc={"samples": -1})
         produce(settings, told.late_labels(200))
         exporter_of(fleet).kill()
         assert_stored(client, told, fleet)

@@ -118,6 +118,43 @@ def labelled_class(value: Value, names: tuple[str, ...], rule: Rule) -> str | No
     return class_of(value, names or rule.classes)
 
 
+class Chances(NamedTuple):
+    """The probabilities of a row: of each class, whose is the label's, and whose the positive one's of two."""
+
+    values: tuple[float, ...]
+    label: int
+    positive: int | None
+    bare: bool = False  # it is just 0 or 1, which is a class as often
+
+    @property
+    def brier(self) -> float:
+        """Of two classes the square of the positive one's error, of more the sum over all."""
+        errors = [value - (place == self.label) for place, value in enumerate(self.values)]
+        return math.fsum(error**2 for error in errors) if self.positive is None else errors[self.positive] ** 2
+
+
+def chances_of(
+    predicted: Value, vector: list[float] | None, label: Value, names: tuple[str, ...], rule: Rule
+) -> Chances | None:
+    """The probabilities of a labelled row, None where it has none or none that count."""
+    if label is None or rule.task == "regression":
+        return None
+    actual = labelled_class(label, names, rule)
+    if vector is not None:
+        if min(vector) < 0 or abs(math.fsum(vector) - 1) > ROUNDING or names.count(actual or "") != 1:
+            return None
+        positive = _poles(names, rule)[1]
+        of_two = (0 if positive == names[0] else 1) if len(names) == 2 else None
+        return Chances(tuple(vector), names.index(actual or ""), of_two)
+    own = names or rule.classes
+    if not _is_score(predicted, own, rule) or actual not in _poles(own, rule):
+        return None
+    number = _number(predicted)
+    assert number is not None
+    number = min(max(number, 0.0), 1.0)
+    return Chances((1 - number, number), _poles(own, rule).index(actual), 1, isinstance(predicted, str))
+
+
 def row_counts_as(predicted: Value, label: Value, names: tuple[str, ...], rule: Rule) -> tuple[str, ...]:
     """One row: failed, unmeasured, measured, (unlabelled, class) or (judged, actual, predicted)."""
     if predicted is None:

@@ -97,6 +97,7 @@ class Answer(NamedTuple):
     version: str
     rows: list[Value]
     classes: tuple[str, ...]
+    vectors: list[list[float]] | None = None  # by row, where rows are vectors
 
 
 def answer_of(event: Event, body: dict[str, Any], declared: tuple[str, ...]) -> Answer:
@@ -110,6 +111,6 @@ def answer_of(event: Event, body: dict[str, Any], declared: tuple[str, ...]) -> 
         width = len(raw[0])
         classes = names_of(given, width) or (declared if len(declared) == width else ())
         classes = classes or tuple(str(index) for index in range(width))
-        return Answer(version, [Position(row.index(max(row))) for row in raw], classes)
+        return Answer(version, [Position(row.index(max(row))) for row in raw], classes, raw)
     classes = names_of(given, len(given)) if given and len(given) > 1 else ()
     return Answer(version, [value_of(row) for row in raw], classes)

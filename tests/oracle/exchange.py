@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from tests.oracle.classes import Value, number_of, predicted_class, row_counts_as
+from tests.oracle.classes import Chances, Value, chances_of, number_of, predicted_class, row_counts_as
 from tests.oracle.events import Answer, Event, answer_of, is_label, labels_of
 from tests.oracle.rules import Leg, Rule, rule_of
 
@@ -214,10 +214,18 @@ class _Exchange:
             whats = [row_counts_as(value, label, names, rule) for value, names, rule in asked]
             if [what[0] for what in whats] == ["judged", "judged"]:
                 yield "judged", whats[0][1], *(what[1] == what[2] for what in whats)
+            chances = [self._chances(leg, row, label) for leg in legs]
+            if chances[0] is not None and chances[1] is not None and not any(one.bare for one in chances if one):
+                yield "brier", chances[1].brier - chances[0].brier
             numbers = [number_of(value) for value in (*values, label)]
             if whats == [("measured",), ("measured",)] and None not in numbers:
                 first, second, right = numbers
                 yield "missed", abs(second - right) - abs(first - right)  # type: ignore[operator]
+
+    def _chances(self, leg: Leg, row: int, label: Value) -> Chances | None:
+        answer = self.answers[leg][1]
+        vector = answer.vectors[row] if answer.vectors else None
+        return chances_of(answer.rows[row], vector, label, answer.classes, self.rule(leg))
 
     def _pane(self, leg: Leg, time: int) -> int:
         """All of a leg falls in the pane of its answer, before that each part in its own."""
@@ -262,7 +270,7 @@ class _Exchange:
         labels, mismatched = self.label_rows(leg, len(answer.rows))
         if mismatched:
             yield Fact(who, pane, ("mismatch",))
-        for row, claim in zip(answer.rows, labels, strict=True):
+        for number, (row, claim) in enumerate(zip(answer.rows, labels, strict=True)):
             label = None if claim is None else claim.label
             what = row_counts_as(row, label, answer.classes, rule)
             yield Fact(who, pane, what)
@@ -271,6 +279,10 @@ class _Exchange:
             if what == ("measured",) and None not in numbers:
                 yield Fact(who, pane, ("error", *numbers))
                 whats.append(("error", *numbers))
+            chances = self._chances(leg, number, label)
+            if chances is not None:
+                yield Fact(who, pane, ("chances", chances))
+                whats.append(("chances", chances))
             if claim is not None and row is not None:  # and by the time at which the label came
                 yield from (Fact(who, claim.event.pane_time // PANE, ("label", *one)) for one in whats)
         times = [claim.event.time for claim in labels if claim is not None]

@@ -2,13 +2,15 @@
 
 import math
 import statistics
+import sys
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from scipy import stats
 
-from tests.oracle.classes import number_of
+from tests.oracle.classes import Chances, number_of
 from tests.oracle.events import Event, is_label
 from tests.oracle.exchange import Fact, Identity, facts_of
 from tests.oracle.rules import Leg, Rule, rule_of
@@ -134,6 +136,10 @@ class _Model:
                 put("tally_score_samples", samples, score=name, class_=of_class, window=span)
             if self.task == "regression":
                 self._put_errors(put, facts, span)
+            if self.task in ("binary", "multiclass"):
+                for name, score, samples in _probability_scores([what[1] for what in facts if what[0] == "chances"]):
+                    put("tally_score", score, score=name, class_="", window=span)
+                    put("tally_score_samples", samples, score=name, class_="", window=span)
             shadows = {what[1] for what in self.spans["total"] if what[0] == "pair"}
             for shadow in () if of_labels else shadows:
                 together = [what[2:] for what in facts if what[:2] == ("pair", shadow)]
@@ -286,6 +292,36 @@ class _Model:
                     put(f"score_{name}", rows, class_=f"class_{of_class}", seldon_app=deployment)
 
 
+def _probability_scores(rows: list[Chances]) -> Iterator[tuple[str, float | None, int]]:
+    """Scores of probabilities, those of two classes exact; what says how exact ours are is 0 here."""
+    count = len(rows)
+    if all(row.bare for row in rows):
+        return
+    epsilon = sys.float_info.epsilon
+    losses = [-math.log(min(max(row.values[row.label], epsilon), 1 - epsilon)) for row in rows]
+    yield "log_loss", math.fsum(losses) / count, count
+    yield "brier", math.fsum(row.brier for row in rows) / count, count
+    bins: dict[int, float] = {}
+    for row in rows:
+        place = row.values.index(max(row.values)) if row.positive is None else row.positive
+        confidence = row.values[place]
+        own = bisect_left([number * 0.1 for number in range(1, 10)], confidence)
+        bins[own] = bins.get(own, 0.0) + (row.label == place) - confidence
+    yield "ece", math.fsum(map(abs, bins.values())) / count, count
+    of_two = [(row.values[row.positive], row.label == row.positive) for row in rows if row.positive is not None]
+    if not of_two:
+        return
+    positives, negatives = ([score for score, is_one in of_two if is_one is side] for side in (True, False))
+    wins = sum((one > other) + (one == other) / 2 for one in positives for other in negatives)
+    pairs = len(positives) * len(negatives)
+    yield "roc_auc", wins / pairs if pairs else None, len(of_two)
+    yield "roc_auc_error", 0.0 if pairs else None, len(of_two)
+    # At each positive row's score: which share of the rows with that score or a higher one is positive.
+    shares = [_ratio(sum(it >= one for it in positives), sum(it >= one for it, _ in of_two)) for one in positives]
+    yield "average_precision", _ratio(math.fsum(share or 0.0 for share in shares), len(positives)), len(of_two)
+    yield "average_precision_error", 0.0 if positives else None, len(of_two)
+
+
 def _compared(facts: list[tuple[Any, ...]]) -> Iterator[tuple[str, float | None]]:
     """The quantities of a comparison. Stories are too short for a verdict."""
     kinds = Counter(what[0] for what in facts)
@@ -326,6 +362,13 @@ def _compared(facts: list[tuple[Any, ...]]) -> Iterator[tuple[str, float | None]
     yield f"{name}_low_always", None if width is None or mean is None else mean - width
     yield f"{name}_high_always", None if width is None or mean is None else mean + width
     yield from (("p_value", p), ("p_value_always", always), ("detectable", detectable))
+    briers = [what[1] for what in facts if what[0] == "brier"]
+    if briers:
+        like_errors = dict(_compared([("missed", difference) for difference in briers]))
+        for name in ("samples", "p_value", "p_value_always"):
+            yield f"brier_{name}", like_errors[name]
+        for end in ("", "_low", "_high", "_low_always", "_high_always"):
+            yield f"brier_difference{end}", like_errors[f"error_difference{end}"]
 
 
 class _Outcomes(NamedTuple):

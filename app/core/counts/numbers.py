@@ -11,6 +11,7 @@ import orjson
 
 from app.core.counts.accounts import Account, parse_subject, subject_words
 from app.core.counts.atoms import Atom
+from app.core.counts.cells import compact
 from app.core.events import NO_LEG, Identity, Leg
 
 _NUL: Final = b"\0"
@@ -105,7 +106,7 @@ class Numbers:
         if number is None:
             number = numbers[word] = len(self._tables[kind])
             self._tables[kind].append(word)
-            self.unwritten.append((_key(kind, number), orjson.dumps(_words(kind, word))))
+            self.unwritten.append((_key(kind, number), compact(orjson.dumps(_words(kind, word)))))
         return number
 
     def recover(self, records: Iterator[tuple[bytes, bytes]]) -> None:

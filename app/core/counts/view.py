@@ -145,6 +145,8 @@ class View:
         self.owners: dict[int, Owner] = {}
         self._first_seen: dict[Subject, dict[int, int]] = {}
         self._touched: set[tuple[Account, str, int]] | None = None
+        self._emptied: set[tuple[Account, str, int]] = set()
+        self._watched_from: float | None = None
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -189,6 +191,8 @@ class View:
         if new:
             records[partition] = new
         account, place = key.account, (key.level, key.pane)
+        if not new and not old and self._watched_from is not None:
+            self._note_emptied(account, place)
         self._versions[account] += 1
         changes = self._unread.setdefault(account, {}).setdefault(place, {})
         for cell, amount in new.items():
@@ -205,6 +209,12 @@ class View:
                 self._touched.update((account, *holder) for holder in self._places(*place) if holder[0] != TOTAL)
         if not records:
             self._drop(raw_key, key)
+
+    def _note_emptied(self, account: Account, place: _Place) -> None:
+        assert self._watched_from is not None
+        for level, pane in self._places(*place):
+            if not self._clock.retired(level, pane, self._watched_from):
+                self._emptied.add((account, level, pane))
 
     def _bring_up(self, account: Account) -> None:
         """Bring the sums of an account up to what has come."""
@@ -319,8 +329,15 @@ class View:
         """The (account, level, pane) of all that has changed since this was asked before; the first time nothing."""
         for account in [*self._unread]:
             self._bring_up(account)
-        touched, self._touched = self._touched or set(), set()
+        touched, self._touched = (self._touched or set()) | self._emptied, set()
+        self._emptied.clear()
         return touched
+
+    def watch_emptied(self, now: float) -> None:
+        """Count as touched, too, panes that are emptied before it is known what they held, if they are kept at this
+        time: whoever has begun meanwhile finds nothing else of them.
+        """
+        self._watched_from = now
 
     def total(self, account: Account) -> Sums:
         """What an account has counted in total, empty where that is nothing."""

@@ -210,7 +210,7 @@ def _payload(origin: Origin, value: bytes | None) -> bytes:
     if origin.protobuf:
         return to_json(value, origin.kind, origin.protocol)
     if not value.strip():
-        raise RefusedError(Reason.BAD_JSON, "the event's body is empty: send the payload.")
+        raise RefusedError(Reason.EMPTY, "the event's body is empty: send the payload.")
     try:
         orjson.loads(value)
     except orjson.JSONDecodeError:
@@ -243,6 +243,8 @@ def _from_body(arrival: Arrival, headers: Headers) -> list[Understood]:
     """The events of a body that is an envelope itself."""
     body = unwrapped(arrival.value or b"")
     content_type = headers.get(CONTENT_TYPE, b"").lower()
+    if b"cloudevents" in content_type and not body.strip():
+        raise RefusedError(Reason.EMPTY, "the body is empty: send the CloudEvent as JSON.")
     if b"cloudevents-batch" in content_type:
         return _batch(arrival, body)
     members = _members(body)

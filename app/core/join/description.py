@@ -1,6 +1,8 @@
 """Read-outs of one exchange for people: the answer of `/api/exchanges/{puid}`."""
 
 from array import array
+from math import isnan
+from struct import unpack_from
 from typing import Any, Final
 
 from app.core.clock import format_time
@@ -9,6 +11,8 @@ from app.core.events import Identity, Kind, identity_fields
 from app.core.join.exchange import Exchange, LegState, row_labels
 from app.core.join.judging import Judging
 from app.core.join.statements import LABELS, REWARD, held
+from app.core.measures.errors import number_of
+from app.core.measures.verdict import is_score
 from app.core.payloads.marks import Mark
 
 #: What is said of a feedback without a prediction, which becomes an orphan unless that still comes.
@@ -26,7 +30,7 @@ ELSEWHERE: Final = (
 
 
 def rows(state: LegState, exchange: Exchange, judging: Judging) -> list[dict[str, Any]]:
-    """The rows of one leg: predicted, and where they are known score, label and whether it is correct."""
+    """The rows of one leg: predicted, and where they are known score, label and how right it is."""
     labels = judging.labels(state, judging.statements(state, exchange)).marks
     scores = array("f", state.scores) if state.scores else None
     result = []
@@ -34,16 +38,52 @@ def rows(state: LegState, exchange: Exchange, judging: Judging) -> list[dict[str
         label = labels[index] if labels is not None else None
         predicted, actual, correct = judging.words(state, mark, label)
         row: dict[str, Any] = {"predicted": predicted}
-        if scores is not None:
+        best = best_probability(state, index)
+        if best is not None:
+            row["score"] = best
+        elif scores is not None:
             row["score"] = float(f"{scores[index]:.7g}")  # it is kept in 32 bits: no more digits mean anything
         elif type(mark) is float:
             row["score"] = mark
         if label is not None:
-            row["label"] = actual
-            if correct is not None:
-                row["correct"] = correct
+            row |= labelled(mark, label, actual, correct)
         result.append(row)
     return result
+
+
+def best_probability(state: LegState, row: int) -> float | None:
+    """The highest of a row's probabilities, which is that of its class; None where it has none."""
+    mark = state.marks[row]
+    if state.probabilities is None or type(mark) is not int:
+        return None
+    size = len(state.probabilities) // len(state.marks)
+    found: float = unpack_from("<d", state.probabilities, row * size + 8 * (-mark - 1))[0]
+    return None if isnan(found) else found
+
+
+def probability(state: LegState, row: int, numbers: Numbers, judging: Judging) -> float | None:
+    """The probability of the class that a row names, from a vector or a single score; None where there is none."""
+    mark = state.marks[row]
+    if type(mark) is not float:
+        return best_probability(state, row)
+    rules = judging.rules(state.leg)
+    if rules.probabilities is False or not is_score(mark, numbers.classes[state.classes], rules):
+        return None
+    positive = min(max(mark, 0.0), 1.0)
+    return positive if mark >= rules.threshold else 1 - positive
+
+
+def labelled(mark: Mark, label: Mark, actual: Any, correct: bool | None) -> dict[str, Any]:
+    """What a row says of its label: whether it is correct, or by how much a measurement is off (prediction less label).
+
+    `actual` and `correct` are as `Judging.words` has them.
+    """
+    if correct is not None:
+        return {"label": actual, "correct": correct}
+    prediction, right = number_of(mark), number_of(label)
+    if prediction is None or right is None:
+        return {"label": actual}
+    return {"label": actual, "error": prediction - right}
 
 
 def describe(puid: str, exchange: Exchange, numbers: Numbers, judging: Judging) -> dict[str, Any]:

@@ -38,6 +38,8 @@ class LegState(msgspec.Struct, array_like=True, gc=False):
     marks: list[Mark] = []
     scores: bytes | None = None
     evidence: bytes | None = None
+    #: Of each row those of all classes, as 64-bit floats. What is counted of them names them (`chances`).
+    probabilities: bytes | None = None
 
     @property
     def request_pane_time(self) -> int:

@@ -3,8 +3,8 @@
     {"puid": "…",
      "parts": [{"kind", "leg": [namespace, service, predictor, model], "source", "engine"?, "time" (RFC 3339), "row"?,
                 "payload"}, …],
-     "legs": [{"leg": [… , version], "request_time"?, "response_time", "rows": [{"predicted", "score"?, "label"?,
-               "correct"?}, …], "reward"?, "delay"?}, …],
+     "legs": [{"leg": [… , version], "request_time"?, "response_time", "rows": [{"predicted", "score"?, "probability"?,
+               "label"?, "correct"? or "error"?}, …], "reward"?, "delay"?}, …],
      "feedback_time"?, "more"? (true)}
 
 Parts are the events of the epoch that changed the exchange, with their payloads as they came; legs are those that have
@@ -26,7 +26,7 @@ import orjson
 from app.core.clock import format_time
 from app.core.counts.numbers import Numbers
 from app.core.events import Leg
-from app.core.join.description import newest_feedback, rows
+from app.core.join.description import best_probability, labelled, newest_feedback, probability, rows
 from app.core.join.exchange import Exchange, LegState
 from app.core.join.judging import Judging
 from app.core.join.statements import REWARD, Feedback
@@ -130,7 +130,7 @@ class Joining:
             if state.time:
                 leg: dict[str, Any] = {
                     "leg": tuple(self._numbers.identities[state.identity]),
-                    "rows": rows(state, exchange, judging),
+                    "rows": self._rows(state, exchange),
                     "response_time": state.time,
                 }
                 if state.request_time:
@@ -141,6 +141,16 @@ class Joining:
                 if newest:
                     leg["delay"] = max(0, newest - state.time)
                 found.append(leg)
+        return found
+
+    def _rows(self, state: LegState, exchange: Exchange) -> list[dict[str, Any]]:
+        """The rows of a leg, where it is known with the probability of the class that they name instead of a score."""
+        found = rows(state, exchange, self._judging)
+        for index, row in enumerate(found):
+            known = probability(state, index, self._numbers, self._judging)
+            if known is not None:
+                row["probability"] = known
+                row.pop("score", None)
         return found
 
     def _common_leg(self, state: LegState, feedback: Feedback | None) -> bytes | None:
@@ -170,7 +180,11 @@ class Joining:
         if texts is None:
             texts = self._learn(key, state, mark, label)
         before, after = texts
-        score = b'"score":%.7g,' % _score(state.scores)[0] if state.scores else b""
+        best = best_probability(state, 0)
+        if best is not None:
+            score = b'"probability":%a,' % best
+        else:
+            score = b'"score":%.7g,' % _score(state.scores)[0] if state.scores else b""
         text = b'%b%b%b,"response_time":%d' % (before, score, after, state.time)
         if state.request_time:
             text += b',"request_time":%d' % state.request_time
@@ -185,9 +199,7 @@ class Joining:
         predicted, actual, correct = self._judging.words(state, mark, label)
         row: dict[str, Any] = {"predicted": predicted}
         if label is not None:
-            row["label"] = actual
-            if correct is not None:
-                row["correct"] = correct
+            row |= labelled(mark, label, actual, correct)
         leg = orjson.dumps({"leg": tuple(self._numbers.identities[state.identity])})
         texts = leg[:-1] + b',"rows":[{', orjson.dumps(row)[1:] + b"]"
         if len(self._texts) < _MOST_TEXTS:

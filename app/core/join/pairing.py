@@ -14,14 +14,15 @@ from app.core.counts.numbers import Numbers
 from app.core.join.classes import ToldApart
 from app.core.join.exchange import Counted, once_and_more
 from app.core.measures.measure import Evidence
-from app.core.measures.paired import Side, bounded, row_atoms, values_of
+from app.core.measures.paired import Side, bounded, brier_values_of, row_atoms, values_of
 from app.core.payloads.marks import Mark
 
 #: Pairs of one exchange that are compared, those of the lowest names: hundreds of answers would have their square.
 MOST_PAIRS: Final = 16
 _CACHED_ROWS: Final = 20_000
-#: What its values begin with, as those of a measure do.
+#: What its values begin with, as those of a measure do: those of errors, and of Brier scores.
 LETTER: Final = b"d"
+BRIER_LETTER: Final = b"b"
 
 
 class Answer(NamedTuple):
@@ -85,6 +86,9 @@ class Pairing:
         values = values_of(sides, labels)
         if values:
             counted.values = [LETTER + values]
+        of_brier = brier_values_of(one, other, labels)
+        if of_brier:
+            counted.values.append(BRIER_LETTER + of_brier)
         return counted
 
     def _row(

@@ -14,6 +14,7 @@ from app.core.counts.numbers import Numbers
 from app.core.drift.live import MOST_BYTES, Watched
 from app.core.events import LEG_HEADERS, TYPES, Identity, Kind, Leg, Reason, RefusedError, shown
 from app.core.join.addressing import LENT_ROW, NO_ROW
+from app.core.join.chances import keep_counted
 from app.core.join.exchange import REQUEST_IN_FEEDBACK, RESPONSE_IN_FEEDBACK, Detection, Exchange, LegState
 from app.core.join.joined import part, part_prefix
 from app.core.join.judging import Judging
@@ -31,7 +32,7 @@ from app.core.join.putting import (
 from app.core.join.statements import LABELS, LENT, OF_ROW, PARTIAL, REWARD, Feedback, RowLabel
 from app.core.letters import REKEYED
 from app.core.limits import Limits
-from app.core.payloads.bodies import Output, check_request, read_feedback, read_response, version_of
+from app.core.payloads.bodies import MOST_PROBABILITIES, Output, check_request, read_feedback, read_response, version_of
 from app.core.payloads.decoding import parse
 from app.core.payloads.seldon import Data
 from app.core.stats import Stats
@@ -96,6 +97,7 @@ class Parts:
         self.limits = limits
         self._stats = stats
         self._is_shadow: dict[int, bool] = {}
+        self._keeps: dict[int, bool] = {}  # whether probabilities are kept
         self._models: dict[int, str] = {}
         self._positions: dict[int, dict[int, tuple[str, ...]]] = {}  # by width: the names that the user gives positions
         self._identities: dict[tuple[int, str], int] = {}
@@ -109,7 +111,7 @@ class Parts:
         """
         if kind == REQUEST:
             return 100 + MOST_BYTES
-        return 100 + length if row >= 0 else 500 + 9 * length
+        return 100 + length if row >= 0 else 500 + 8 * MOST_PROBABILITIES * (length > 40) + 9 * length
 
     def _request(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
         data = check_request(value, self.limits.body_bytes, self.rewritten)
@@ -131,7 +133,8 @@ class Parts:
 
     def _response(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
         limits = self.limits
-        output = read_response(value, limits.label_length, limits.body_bytes, self.rewritten)
+        keeps = self._keeps[source.leg]
+        output = read_response(value, limits.label_length, limits.body_bytes, self.rewritten, keeps=keeps)
         return self._answer(exchange, source, time, ahead, xxh3_64_intdigest(value), output)
 
     def _answer(
@@ -154,6 +157,8 @@ class Parts:
         state = legs[0] if len(legs) == 1 and legs[0].leg == leg else leg_state(exchange, leg)
         if state.time and not wins_response(state, time, digest, ahead, in_feedback):
             return NOTHING
+        if state.time and exchange.counted:
+            keep_counted(exchange, state, self._numbers)
         state.time = time
         state.digest = digest
         state.ahead = ahead
@@ -163,6 +168,7 @@ class Parts:
         state.classes = classes
         state.marks = output.marks
         state.scores = output.scores
+        state.probabilities = output.probabilities
         if output.marks and output.marks[0] is None:
             self._stats.failed += 1
         if output.no_class and leg not in self._classless:
@@ -173,7 +179,7 @@ class Parts:
     def _feedback(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
         leg = source.leg
         limits = self.limits
-        body = read_feedback(value, limits.label_length, limits.body_bytes, self.rewritten)
+        body = read_feedback(value, limits.label_length, limits.body_bytes, self.rewritten, keeps=self._keeps[leg])
         digest = xxh3_64_intdigest(value)
         feedback = Feedback(time, digest, leg, 0, ahead)
         single: RowLabel | None = None
@@ -242,6 +248,7 @@ class Parts:
         watched = self._judging.rules(number).reference
         if watched is not None:
             self._watched[number] = watched
+        self._keeps[number] = self._judging.rules(number).probabilities is not False
         self._models[number] = leg.model
         classes = self._judging.rules(number).classes
         self._positions[number] = {len(classes): classes} if classes else {}

@@ -11,18 +11,20 @@ from typing import Any, Final, NamedTuple
 from app.core.counts.accounts import BY_LABELS, Account
 from app.core.counts.atoms import Atom
 from app.core.counts.numbers import Numbers
+from app.core.join.chances import of_one, of_rows
 from app.core.join.classes import ToldApart
 from app.core.join.exchange import Counted, Exchange, LegState, once_and_more
 from app.core.join.features import named
 from app.core.join.gathering import Counting, Gathering
 from app.core.join.judging import Judging, brings_label
-from app.core.join.pairing import LETTER, Answer, Pairing
+from app.core.join.pairing import BRIER_LETTER, LETTER, Answer, Pairing
 from app.core.join.rows import Rows
 from app.core.join.statements import REWARD, Feedback
 from app.core.measures import paired
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.drift import DRIFT
 from app.core.measures.measure import Evidence, Measure, has_own
+from app.core.measures.probabilities import PROBABILITIES
 from app.core.measures.rewards import REWARDS
 from app.core.payloads.marks import Mark
 
@@ -31,14 +33,14 @@ _MOST_BUNDLES: Final = 4096
 #: The atoms of an answer of few rows are written one by one, those of more rows as amounts.
 _FEW_ATOMS: Final = 16
 _OF_ANSWERS: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "counts"))
-#: Those whose values are kept as they are. Of features less is (`features`).
-_OF_VALUES: Final[tuple[Measure[Any], ...]] = tuple(
-    measure for measure in MEASURES if has_own(measure, "values") and measure is not DRIFT
-)
+_WITH_VALUES: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "values"))
+#: Those whose values are kept as they are. Of probabilities (`chances`) and of features (`features`) less is.
+_OF_VALUES: Final = tuple(measure for measure in _WITH_VALUES if measure not in (PROBABILITIES, DRIFT))
 #: What values count as, by the letter that they begin with.
 AMOUNTS_OF: Final[dict[bytes, Callable[[bytes], Iterable[tuple[Atom, int]]]]] = {
-    **{measure.letter: measure.amounts_of for measure in _OF_VALUES},
+    **{measure.letter: measure.amounts_of for measure in _WITH_VALUES},
     LETTER: paired.amounts_of,
+    BRIER_LETTER: paired.brier_amounts_of,
 }
 _OF_AMOUNTS: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "amounts"))
 
@@ -47,7 +49,8 @@ _Amounts = Callable[[Evidence], Iterable[tuple[Atom, int]]]
 
 class _Bundle(NamedTuple):
     """What exchanges that are alike count as once each, by one number; the measures that add amounts to it; and the
-    evidence that these are given. What is an answer's own in it is written anew for each: scores, delay, reward.
+    evidence that these are given. What is an answer's own in it is written anew for each: probabilities,
+    delay, reward.
     """
 
     number: int
@@ -55,6 +58,7 @@ class _Bundle(NamedTuple):
     evidence: Evidence
     by_labels: int | None = None  # the number of what label and reward alone count as
     rewarded: bool = False
+    chances: list[bytes] | None = None  # what is kept of an answer that gives probabilities; never changed
 
 
 class Settling:
@@ -128,8 +132,6 @@ class Settling:
         if feedback is not None and (feedback.ahead or feedback.time < begin) and _brings_anything(feedback):
             self._see(account, feedback.pane_time // self._pane_us)
         counted = Counted(account, pane, [bundle.number])
-        if state.evidence is not None:
-            counted.values = named(state.leg)
         if bundle.amounts:
             delay = None
             if label is not None and feedback is not None:
@@ -137,15 +139,20 @@ class Settling:
                 if delay < 0:
                     delay = 0
             evidence = bundle.evidence
-            evidence.scores = state.scores
+            evidence.probabilities = state.probabilities
             evidence.delay = delay
             evidence.reward = reward
             self._add_amounts(counted, bundle.amounts, evidence)
+        chances: list[bytes] = []
+        if bundle.chances and (state.probabilities is not None or (type(mark) is int and mark >= 0)):
+            chances = bundle.chances
+        counted.values = chances if state.evidence is None else [*named(state.leg), *chances]
         if bundle.by_labels is None or feedback is None:
             return [counted]
         labelled = Counted(self._label_account(state.identity), feedback.pane_time // self._pane_us, [bundle.by_labels])
         if bundle.rewarded:
             self._add_amounts(labelled, (REWARDS.amounts,), bundle.evidence)
+        labelled.values = chances
         return [counted, labelled]
 
     def _request_alone(self, exchange: Exchange, state: LegState) -> list[Counted]:
@@ -197,7 +204,10 @@ class Settling:
             atoms = self._label_atoms(counting, range(len(evidence.marks)))
             atoms += [self._atom(atom) for atom in REWARDS.counts(evidence)]
             by_labels = self._numbers.bundle(tuple(atoms)) if atoms else None
-        return _Bundle(number, active, evidence, by_labels, evidence.reward is not None)
+        chances = None
+        if evidence.labels is not None and evidence.marks:
+            chances = of_one(evidence.marks[0], evidence.labels[0], evidence.classes, evidence.rules)
+        return _Bundle(number, active, evidence, by_labels, evidence.reward is not None, chances)
 
     # -- any shape ----------------------------------------------------------------------------------------------------
 
@@ -216,6 +226,7 @@ class Settling:
             counted.values = [measure.letter + kept for measure in _OF_VALUES if (kept := measure.values(evidence))]
             if evidence.features is not None:
                 counted.values += named(self._numbers.leg(self._numbers.identities[counting.identity].leg))
+            counted.values += of_rows(evidence)
             found.append(counted)
         if self._by_labels:
             for counting in countings:
@@ -253,6 +264,7 @@ class Settling:
                 labels=[(evidence.labels or ())[row] for row in rows],
             )
             counted.values = [measure.letter + kept for measure in _OF_VALUES if (kept := measure.values(part))]
+            counted.values += of_rows(evidence, rows)
             yield counted
 
     def _label_atoms(self, counting: Counting, rows: Iterable[int]) -> list[int]:

@@ -20,6 +20,7 @@ from app.core.counts.rows import owner_key
 from app.core.events import Reason, RefusedError, shown
 from app.core.join.addressing import LENT_ROW, NO_ROW, row_of, unusable
 from app.core.join.bulky import Bulky, has_many_parts
+from app.core.join.chances import MOST, NAMED, Chances
 from app.core.join.description import describe
 from app.core.join.exchange import Counted, Exchange, decode, decode_age, encode
 from app.core.join.features import OF_FEATURES, Features
@@ -95,6 +96,7 @@ class Shard:
         self._changed: dict[bytes, None] = {}  # settled, not cut
         self._delta: defaultdict[tuple[int, int], defaultdict[int, int]] = defaultdict(_counter)
         self._features = Features(self.numbers.atom)
+        self._chances = Chances(self.numbers)
         self._limits = limits
         self._outgoing = Outgoing(partition, Joining(self.numbers, self.judging), limits, stats)
         self._by_hour: defaultdict[int, list[bytes]] = defaultdict(list)
@@ -322,6 +324,8 @@ class Shard:
                 exchange.counted = counted
             store[key] = encode(exchange)
             changed[key] = None
+        if self._chances.waiting > MOST:
+            self._chances.add()
 
     def _note_without_class(self) -> None:
         """Say of which models answers name no class, and why."""
@@ -360,6 +364,9 @@ class Shard:
             for atom, amount in one.amounts.items():
                 numbers[atom] += sign * amount
             for values in () if same and one is counted[0] else one.values:
+                if values[0] in NAMED:
+                    self._chances.note(exchange, one, values, sign, numbers)
+                    continue
                 if values[0] in OF_FEATURES:
                     for atom in self._features.atoms(exchange, values):
                         numbers[atom] += sign
@@ -414,6 +421,7 @@ class Shard:
         if clock is not None:
             self.expire(clock)
         self._settle_all()
+        self._chances.add()
         late = self.counts.add(self._delta)
         self.stats.late += sum(amount for atom, amount in late.items() if is_labelled(atom))
         self._delta.clear()

@@ -9,6 +9,16 @@ from app.core.measures.errors import ERRORS
 from app.core.measures.exchanges import EXCHANGES
 from app.core.measures.measure import Measure
 from app.core.measures.mismatches import MISMATCHES
+from app.core.measures.probabilities import PROBABILITIES
 from app.core.measures.rewards import REWARDS
 
-MEASURES: Final[tuple[Measure[Any], ...]] = (EXCHANGES, CONFUSION, REWARDS, MISMATCHES, DELAY, ERRORS, DRIFT)
+MEASURES: Final[tuple[Measure[Any], ...]] = (
+    EXCHANGES,
+    CONFUSION,
+    REWARDS,
+    MISMATCHES,
+    DELAY,
+    ERRORS,
+    PROBABILITIES,
+    DRIFT,
+)

@@ -10,7 +10,7 @@ shown. The rest counts as one class. Whether two of the rest were right about ea
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from heapq import nsmallest
 from itertools import chain
@@ -63,6 +63,21 @@ class Outcomes(NamedTuple):
     tn: int = 0
 
 
+class Columns(NamedTuple):
+    """Outcomes of many classes, a column each: scores of all classes are made at once."""
+
+    classes: tuple[str, ...] = ()
+    tp: tuple[int, ...] = ()
+    fp: tuple[int, ...] = ()
+    fn: tuple[int, ...] = ()
+    tn: tuple[int, ...] = ()
+
+
+def columns_of(outcomes: Mapping[str, Outcomes]) -> Columns:
+    """The same outcomes, in columns."""
+    return Columns(tuple(outcomes), *zip(*outcomes.values(), strict=True)) if outcomes else Columns()
+
+
 class ConfusionReading(NamedTuple):
     """What is known of a model's rows."""
 
@@ -71,7 +86,7 @@ class ConfusionReading(NamedTuple):
     confusion: Confusion  # (actual, predicted) → rows, without zeros
     classes: list[str]  # those that are shown in order, then the rest
     outcomes: dict[str, Outcomes]  # class → outcomes; "" (the positive class) for binary models
-    occurring: dict[str, Outcomes]  # of all classes that are told apart
+    occurring: Columns  # of all classes that are told apart
     dropped_classes: int = 0  # how many the rest stands for
     odd: int = 0  # labelled rows of another nature than the model's
     as_classes: Confusion | None = None  # of a model that measures: rows judged, whose numbers are texts here
@@ -280,18 +295,20 @@ class ConfusionMeasure(Measure[ConfusionReading]):
 
     def read(self, cells: Cells, nature: Nature) -> ConfusionReading:
         """Rows and classes, as a model of its nature."""
-        actual = _actual_classes({row for row, _ in cells})
+        rows_there = {row for row, _ in cells}
+        actual = _actual_classes(rows_there)
         confusion: Confusion = {
             (actual[row], column): amount for (row, column), amount in cells.items() if amount and row in actual
         }
-        unlabelled = sum(cells[cell] for cell in cells if cell[0] == UNLABELLED) + cells.get(UNMEASURED, 0)
+        unlabelled = cells.get(UNMEASURED, 0)
+        if UNLABELLED in rows_there:
+            unlabelled += sum(amount for (row, _), amount in cells.items() if row == UNLABELLED)
         judged = sum(confusion.values())
         failed, measured = cells.get(FAILED, 0), cells.get(MEASURED, 0)
         if nature.task == "regression":
             rows = {"correct": 0, "incorrect": 0, "measured": measured + judged, "unlabelled": unlabelled}
-            return ConfusionReading(rows | {"failed": failed}, 0, {}, [], {}, {}, odd=judged, as_classes=confusion)
-        correct = sum(amount for (truth, predicted), amount in confusion.items() if truth == predicted)
-        rows = {"correct": correct, "incorrect": judged - correct, "measured": measured, "unlabelled": unlabelled}
+            rows["failed"] = failed
+            return ConfusionReading(rows, 0, {}, [], {}, Columns(), odd=judged, as_classes=confusion)
         classes = [*nature.shown]
         if nature.rest:
             confusion = _folded(confusion, nature.classes, OTHER, ANOTHER)
@@ -309,8 +326,11 @@ class ConfusionMeasure(Measure[ConfusionReading]):
         else:
             absent = Outcomes(tn=judged)
             outcomes = {name: occurring.get(name, absent) for name in classes}
-        rows |= {"failed": failed}
-        return ConfusionReading(rows, judged, confusion, classes, outcomes, occurring, nature.rest, measured)
+        columns = columns_of(occurring)
+        correct = sum(columns.tp)
+        rows = {"correct": correct, "incorrect": judged - correct, "measured": measured, "unlabelled": unlabelled}
+        rows["failed"] = failed
+        return ConfusionReading(rows, judged, confusion, classes, outcomes, columns, nature.rest, measured)
 
 
 CONFUSION: Final = ConfusionMeasure()

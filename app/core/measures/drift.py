@@ -18,8 +18,9 @@ from app.core.drift.drift import KINDS, MEASURES, Drift, drift_of, share_drifted
 from app.core.drift.live import Live, digest_of, places_and_bins
 from app.core.measures.errors import number_of
 from app.core.measures.measure import DOCUMENT, WINDOW, Cells, Evidence, Field, Measure
+from app.core.measures.probabilities import vector
 from app.core.measures.reading import Nature
-from app.core.measures.verdict import is_score, label_text, predicted_text
+from app.core.measures.verdict import is_score, label_text, poles, predicted_text
 from app.core.payloads.marks import Mark, class_text
 
 _ROW: Final = "drift="
@@ -136,20 +137,21 @@ class DriftMeasure(Measure[DriftReading]):
 def _of_rows(live: Live, evidence: Evidence) -> Iterator[tuple[str, int]]:
     """The places and bins of the rows of an answer. One that has failed has none."""
     rules, classes = evidence.rules, evidence.classes
+    predicts_numbers, labels_numbers = (
+        one is not None and one.kind == "continuous" for one in (live.reference.prediction, live.reference.label)
+    )
     for row, mark in enumerate(evidence.marks):
         if mark is None:
             continue
-        score = _score(evidence, row) if live.score is not None or live.prediction is not None else None
+        score = _score(evidence, row) if live.score is not None or predicts_numbers else None
         if live.prediction is not None:
-            continuous = live.reference.prediction is not None and live.reference.prediction.kind == "continuous"
-            predicted = _number(mark, classes, score) if continuous else predicted_text(mark, classes, rules)
+            predicted = _number(mark, classes, score) if predicts_numbers else predicted_text(mark, classes, rules)
             yield _PREDICTION, live.prediction(predicted)
         if live.score is not None:
             yield _SCORE, live.score(score)
         label = evidence.labels[row] if evidence.labels is not None else None
         if live.label is not None and label is not None:
-            continuous = live.reference.label is not None and live.reference.label.kind == "continuous"
-            yield _LABEL, live.label(number_of(label) if continuous else label_text(label, classes, rules))
+            yield _LABEL, live.label(number_of(label) if labels_numbers else label_text(label, classes, rules))
 
 
 def _score(evidence: Evidence, row: int) -> float | None:
@@ -157,10 +159,16 @@ def _score(evidence: Evidence, row: int) -> float | None:
     mark = evidence.marks[row]
     if type(mark) is float:
         return mark if is_score(mark, evidence.classes, evidence.rules) else None
-    if type(mark) is not int or mark >= 0 or evidence.scores is None:
+    if type(mark) is not int or mark >= 0:
         return None
-    score: float = unpack_from("<f", evidence.scores, 4 * row)[0]
-    return 1 - score if len(evidence.classes) == 2 and mark == -1 else score  # the first of two is the negative one
+    found = vector(evidence, row)
+    if found is None:
+        return None
+    own = evidence.classes
+    first_is_positive = len(own) == 2 and poles(own, evidence.rules)[1] == own[0]
+    place = (0 if first_is_positive else 1) if len(found) == 16 else -mark - 1
+    score: float = unpack_from("<d", found, 8 * place)[0]
+    return score
 
 
 def _number(mark: Mark, classes: tuple[str, ...], score: float | None) -> float | None:

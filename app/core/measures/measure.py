@@ -33,8 +33,10 @@ class Evidence(msgspec.Struct, gc=False, kw_only=True):
     feedback: bool = False  # a feedback is counted to it
     classes: tuple[str, ...] = ()  # that the answer's vectors or names have fixed
     marks: Sequence[Mark] = ()  # what it has predicted, by row
-    scores: bytes | None = None  # the winning entry of each row's vector, little-endian 32-bit floats
     features: bytes | None = None  # the bins of its request's features (`app.core.drift.live`)
+    probabilities: bytes | None = (
+        None  # of each row's classes, little-endian 64-bit floats; None where it has no vectors
+    )
     labels: Sequence[Mark] | None = None  # what is right, by row; None where no feedback says it
     mismatched: bool = False  # there are labels for other rows than it has
     delay: int | None = None  # µs from the answer to its newest label; None where it has none
@@ -120,7 +122,7 @@ class Measure(Protocol[Read]):
         """What an answer adds besides: sums and bins, found out for every answer.
 
         Always whole numbers, so that order, merge and retraction cannot show. Whether there are any depends on what
-        `counts` depends on, and on there being scores.
+        `counts` depends on, and on there being probabilities.
         """
         return ()
 

@@ -4,8 +4,10 @@ paired=<actual>     {"both", "first", "second", "neither": labelled rows by who 
 paired              {"agree", "differ": rows by whether both named the same class}
 paired/errors       {"rows", and sums of the difference of their errors without sign (the second's less the first's),
                     and of its square}
+paired/brier        the same of the Brier scores of rows to whose label both gave a probability
 
-The sums of differences are whole numbers of 2^-80, of squares 2^-160, like those of `errors`.
+The sums of differences are whole numbers of 2^-80, of squares 2^-160, like those of `errors`; of Brier scores 2^-40 and
+2^-80, like those of `probabilities`.
 """
 
 import struct
@@ -14,7 +16,9 @@ from typing import Final, NamedTuple
 
 from app.core.counts.atoms import Atom
 from app.core.measures.errors import UNIT_BITS, number_of, units
-from app.core.measures.measure import Cells
+from app.core.measures.measure import Cells, Evidence
+from app.core.measures.probabilities import UNIT_BITS as BRIER_BITS
+from app.core.measures.probabilities import brier_units, code_of, vector
 from app.core.measures.verdict import ACTUAL, MEASURED, judge, predicted_text
 from app.core.payloads.marks import Mark
 from app.core.rules import Rules
@@ -25,7 +29,10 @@ _ERRORS: Final = "paired/errors"
 _AGREE: Final = Atom(NAME, "agree")
 _DIFFER: Final = Atom(NAME, "differ")
 _ROWS, _DIFFERENCE, _SQUARE = (Atom(_ERRORS, name) for name in ("rows", "difference", "square"))
+_BRIER: Final = "paired/brier"
+_BRIER_ROWS, _BRIER_DIFFERENCE, _BRIER_SQUARE = (Atom(_BRIER, name) for name in ("rows", "difference", "square"))
 _TRIPLE: Final = struct.Struct("<ddd")
+_NUMBER: Final = struct.Struct("<q")
 _COLUMNS: Final = {(True, True): "both", (True, False): "first", (False, True): "second", (False, False): "neither"}
 
 
@@ -51,6 +58,14 @@ class Shared(NamedTuple):
         return sum(self)
 
 
+class Differences(NamedTuple):
+    """Of rows the mean of the second's less the first's, and the variance."""
+
+    rows: int = 0
+    mean: float = 0.0
+    variance: float = 0.0
+
+
 class PairedReading(NamedTuple):
     """What is known of two legs. Differences of errors are the second's less the first's, in the label's unit."""
 
@@ -61,6 +76,7 @@ class PairedReading(NamedTuple):
     errors: int = 0  # rows that both measured
     difference: float = 0.0  # mean of the differences
     variance: float = 0.0  # of the differences
+    brier: Differences = Differences()
 
 
 def row_atoms(marks: tuple[Mark, Mark], label: Mark, sides: tuple[Side, Side]) -> list[Atom]:
@@ -103,6 +119,39 @@ def amounts_of(values: bytes) -> Iterable[tuple[Atom, int]]:
         yield _SQUARE, difference * difference
 
 
+def brier_values_of(first: Evidence, second: Evidence, labels: Sequence[Mark]) -> bytes:
+    """The difference of the Brier scores of each row to whose label both gave a probability, as 64-bit integers."""
+    found = []
+    for row, label in enumerate(labels):
+        if label is not None:
+            one, other = _brier(first, row, label), _brier(second, row, label)
+            if one is not None and other is not None:
+                found.append(_NUMBER.pack(other - one))
+    return b"".join(found)
+
+
+def _brier(evidence: Evidence, row: int, label: Mark) -> int | None:
+    code = code_of(evidence.marks[row], label, evidence.classes, evidence.rules)
+    found = None if code is None else vector(evidence, row)
+    return None if code is None or found is None else brier_units(found, code)
+
+
+def brier_amounts_of(values: bytes) -> Iterable[tuple[Atom, int]]:
+    """What such differences add."""
+    for (difference,) in _NUMBER.iter_unpack(values):
+        yield _BRIER_ROWS, 1
+        yield _BRIER_DIFFERENCE, difference
+        yield _BRIER_SQUARE, difference * difference
+
+
+def _differences(sums: Sequence[int], unit_bits: int) -> Differences:
+    """Their mean and variance. Sums are in units of two to the power of minus so many, of squares of minus twice."""
+    rows, difference, square = sums
+    mean = difference / (rows << unit_bits) if rows else 0.0
+    spread = rows * square - difference**2
+    return Differences(rows, mean, spread / (rows * (rows - 1) << 2 * unit_bits) if rows > 1 else 0.0)
+
+
 def read(cells: Cells) -> PairedReading:
     """What some sums of the cells say."""
     classes: dict[str, dict[str, int]] = {}
@@ -111,14 +160,15 @@ def read(cells: Cells) -> PairedReading:
             classes.setdefault(row[len(_RIGHT) :], {})[column] = rows
     by_class = {name: Shared(**classes[name]) for name in sorted(classes)}
     whole = Shared(*map(sum, zip(*by_class.values(), strict=True))) if by_class else Shared()
-    rows = cells.get(_ROWS, 0)
-    difference, square = cells.get(_DIFFERENCE, 0), cells.get(_SQUARE, 0)
+    errors, brier = (
+        _differences([cells.get(Atom(row, name), 0) for name in ("rows", "difference", "square")], bits)
+        for row, bits in ((_ERRORS, UNIT_BITS), (_BRIER, BRIER_BITS))
+    )
     return PairedReading(
         by_class,
         whole,
         cells.get(_AGREE, 0),
         cells.get(_DIFFER, 0),
-        rows,
-        difference / (rows << UNIT_BITS) if rows else 0.0,
-        (rows * square - difference**2) / (rows * (rows - 1) << 2 * UNIT_BITS) if rows > 1 else 0.0,
+        *errors,
+        brier,
     )

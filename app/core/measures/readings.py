@@ -103,11 +103,17 @@ class Readings:
         total = self.view.total(Account(identity))
         return self._nature(identity, total) if is_shown(total) else None
 
-    def of_panes(self, identity: Identity, level: str, panes: range) -> Reading | None:
-        """What some panes of a model say together; None where nothing is counted in them."""
-        sums = self.view.panes(Account(identity), level, panes)
-        nature = self.nature(identity) if sums else None
-        return None if nature is None else read(sums, nature)
+    def of_panes(self, account: Account, level: str, panes: range) -> Reading | None:
+        """What some panes of a model's account say together; None where nothing is counted in them."""
+        assert isinstance(account.subject, Identity)
+        sums = self.view.panes(account, level, panes)
+        nature = self.nature(account.subject) if sums else None
+        return None if nature is None else read(sums, nature, by_labels=account.segment == BY_LABELS)
+
+    def pair_of_panes(self, account: Account, level: str, panes: range) -> PairedReading | None:
+        """What some panes of a pair's account say together; None where nothing is counted in them."""
+        sums = self.view.panes(account, level, panes)
+        return read_pair(sums.get(PAIRED, {})) if sums else None
 
     def _nature(self, identity: Identity, total: Sums) -> Nature:
         rules = self.rulebook.of(identity.leg)

@@ -16,10 +16,11 @@ VERDICTS: Final = {"better": 1, "no difference": 0, "worse": -1, "not enough": N
 
 def comparisons_report(pairs: Iterable[tuple[Pair, Mapping[str, PairedReading]]], rulebook: Rulebook) -> dict[str, Any]:
     """All comparisons, by their legs. Differences are the shadow's less the current's; undefined is null."""
-    return {"comparisons": [_comparison(pair, readings, rulebook) for pair, readings in pairs]}
+    return {"comparisons": [comparison_report(pair, readings, rulebook) for pair, readings in pairs]}
 
 
-def _comparison(pair: Pair, readings: Mapping[str, PairedReading], rulebook: Rulebook) -> dict[str, Any]:
+def comparison_report(pair: Pair, readings: Mapping[str, PairedReading], rulebook: Rulebook) -> dict[str, Any]:
+    """One of them, by "total" and windows."""
     least_count = rulebook.of(pair.second.leg).least_count
     name = name_of_second(pair)
     whole = compare(readings[TOTAL], least_count)
@@ -29,8 +30,8 @@ def _comparison(pair: Pair, readings: Mapping[str, PairedReading], rulebook: Rul
         "least_count": least_count,
         "verdict": whole.verdict,
         "sentence": sentence(whole, name, least_count),
-        "classes": {of: _numbers(one) for of, one in by_class(readings[TOTAL], least_count).items()},
-        "windows": {window: _numbers(compare(reading, least_count)) for window, reading in readings.items()},
+        "classes": {of: numbers(one) for of, one in by_class(readings[TOTAL], least_count).items()},
+        "windows": {window: numbers(compare(reading, least_count)) for window, reading in readings.items()},
     }
 
 
@@ -47,7 +48,8 @@ def compared_with(
     return found
 
 
-def _numbers(it: Comparison) -> dict[str, Any]:
+def numbers(it: Comparison) -> dict[str, Any]:
+    """What JSON says of a comparison: its numbers, and the verdict as a word."""
     return {"measures": it.measures, **quantities(it), "verdict": it.verdict}
 
 
@@ -67,6 +69,20 @@ def quantities(it: Comparison) -> dict[str, float | None]:
         "p_value": it.p_value,
         "p_value_always": it.p_value_always,
         "detectable": it.detectable,
+        **({} if it.brier is None else _of_brier(it.brier)),
+    }
+
+
+def _of_brier(it: Comparison) -> dict[str, float | None]:
+    return {
+        "brier_samples": it.samples,
+        "brier_difference": it.difference,
+        "brier_difference_low": it.low,
+        "brier_difference_high": it.high,
+        "brier_difference_low_always": it.low_always,
+        "brier_difference_high_always": it.high_always,
+        "brier_p_value": it.p_value,
+        "brier_p_value_always": it.p_value_always,
     }
 
 

@@ -4,7 +4,7 @@ One document for each model, window and start, and nothing for a window in which
 
     _id  <namespace>/<service>/<predictor>/<model>[@<version>]/<segment>/<window>/<start>
     {"identity": "…/…/…/…@…", "model_namespace", "model_service", "predictor", "model", "model_version", "segment": "",
-     "window": "5m", "start": "2026-11-21T07:00:00Z", "end": "2026-11-21T07:05:00Z", "task",
+     "window": "5m", "clock": "predictions", "start": "2026-11-21T07:00:00Z", "end": "2026-11-21T07:05:00Z", "task",
      "exchanges": {"request", "response", "feedback"}, "mismatched",
      "rows": {"correct", "incorrect", "measured", "unlabelled", "failed"},
      "samples", "scores": {"accuracy", …}, "score_samples": {the same names},
@@ -12,7 +12,12 @@ One document for each model, window and start, and nothing for a window in which
      "confusion": [{"actual", "predicted", "rows"}, …], "rewards", "reward_points"}
 
 Counts and names are those of the Prometheus series; a score that is undefined is null. `classes` are those that occur
-in the window; for a binary model the positive one alone, under the name "", whose scores are those of the whole.
+in the window; for a binary model the positive one alone, under the name "", whose scores are those of the whole. Where
+the YAML file says so there are `score_limits`, `score_low` and `score_high` beside each `scores`.
+
+The same windows by the time at which labels and rewards came are documents of their own: `clock` is "labels", the
+window "labels_5m", and what is no matter of labels (`exchanges`, `mismatched`, the coverage) is not there. What is
+counted of two legs that are compared has its documents in another index: `compared`.
 
 A window is the union of its panes, so it can be stated while all of them are kept: windows of whole coarse panes as
 long as these, smaller ones for two hours (120 fine panes). Once the first of them goes, the document stays as it is.
@@ -20,11 +25,10 @@ The clock on the wall says when: what workers that were away for longer count af
 are behind, no longer comes into these documents.
 """
 
-from collections.abc import Iterable, Iterator
-from hashlib import blake2b
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from app.core.clock import format_time
+from app.core.counts.accounts import BY_LABELS, Account, Pair
 from app.core.counts.panes import COARSE, COARSE_PANES, FINE, FINE_KEPT, PaneClock, Window
 from app.core.events import Identity, identity_fields
 from app.core.measures.catalogue import MEASURES
@@ -32,32 +36,37 @@ from app.core.measures.confusion import CONFUSION
 from app.core.measures.measure import DOCUMENT
 from app.core.measures.reading import Nature, Reading
 from app.core.measures.readings import Readings
+from app.core.outputs import compared
 from app.core.outputs.report import fields_of
-from app.core.scores.catalogue import scores_of
-from app.core.scores.score import Score
+from app.core.outputs.slots import Slot, document_id
+from app.core.rules import Rules
+from app.core.scores.catalogue import SHARES, scores_of
+from app.core.scores.score import Score, wilson
 
 INDEX: Final = "tally-windows"
-#: What Elasticsearch takes as an id, in bytes.
-_LONGEST_ID: Final = 512
 
 _KEYWORD: Final = {"type": "keyword"}
 _LONG: Final = {"type": "long"}
 _DOUBLE: Final = {"type": "double"}
-_SCORES: Final = {"type": "object", "dynamic": True}
+_SCORES: Final = {
+    name: {"type": "object", "dynamic": True}
+    for name in ("scores", "score_samples", "score_limits", "score_low", "score_high")
+}
 #: Only what is named here is indexed. Names of scores come from code and settings, so they are few; classes are nested
 #: documents with fields of their own, and the cells of the confusion are kept without being indexed: neither adds a
 #: field, however many classes there are.
 MAPPINGS: Final[dict[str, Any]] = {
     "dynamic": False,
     "dynamic_templates": [
-        {"scores": {"path_match": "*scores.*", "mapping": _DOUBLE}},  # of the whole, and of classes
-        {"score_samples": {"path_match": "*score_samples.*", "mapping": _LONG}},
+        {name: {"path_match": f"*{name}.*", "mapping": _LONG if name == "score_samples" else _DOUBLE}}
+        for name in _SCORES  # of the whole, and of classes
     ],
     "properties": {
         "identity": _KEYWORD,
         **dict.fromkeys(identity_fields(Identity("", "", "", "", "")), _KEYWORD),
         "segment": _KEYWORD,
         "window": _KEYWORD,
+        "clock": _KEYWORD,
         "start": {"type": "date"},
         "end": {"type": "date"},
         "task": _KEYWORD,
@@ -67,16 +76,14 @@ MAPPINGS: Final[dict[str, Any]] = {
             for field in measure.fields
             if field.mapping is not None
         },
-        "scores": _SCORES,
-        "score_samples": _SCORES,
+        **_SCORES,
         "classes": {
             "type": "nested",
             "dynamic": False,
             "properties": {
                 "class": _KEYWORD,
                 **dict.fromkeys(("tp", "fp", "fn", "tn"), _LONG),
-                "scores": _SCORES,
-                "score_samples": _SCORES,
+                **_SCORES,
             },
         },
     },
@@ -85,36 +92,26 @@ MAPPINGS: Final[dict[str, Any]] = {
 _MOST_LAST: Final = 20_000
 
 
-class Slot(NamedTuple):
-    """Which document: of which model, of which window, and the number of that window counted from 1970."""
-
-    identity: Identity
-    window: Window
-    number: int
-
-    @property
-    def start(self) -> int:
-        """When the window begins, in seconds since the epoch."""
-        return self.number * self.window.seconds
-
-
 class WindowDocument(NamedTuple):
-    """One document as it is now; the body is None where nothing is counted in the window any more."""
+    """One document as it is now, and its place: index and id. The body is None where nothing is counted in the window
+    any more.
+    """
 
     slot: Slot
-    id: str
+    place: tuple[str, str]
     body: dict[str, Any] | None
 
 
 class WindowDocuments:
-    """Which documents have to be written, and what they say. It alone takes from the view what is touched."""
+    """Which documents have to be written, and what they say."""
 
     def __init__(self, readings: Readings, clock: PaneClock) -> None:
         view = readings.view
-        view.take_touched()
         self._readings = readings
         self._view = view
         self._clock = clock
+        #: What has documents: what is counted by the time of the prediction, and by that of labels.
+        self._segments = ("", BY_LABELS) if view.by_labels else ("",)
         self._due: dict[Slot, None] = {}
         self._last: dict[Slot, WindowDocument] = {}  # as they were when they could last be stated
         self._natures: dict[Identity, Nature] = {}
@@ -128,22 +125,22 @@ class WindowDocuments:
             assert window.seconds % length == 0  # the settings refuse any other
             self._shapes[window] = level, window.seconds // length
 
-    def note(self, now: float, *, writing: bool) -> None:
-        """Take from the view what has changed, and of documents that can change no more what they say.
+    def note(self, touched: set[tuple[Account, str, int]], now: float, *, writing: bool) -> None:
+        """Take what has changed, as the view says it, and of documents that can change no more what they say.
 
         To be called every few seconds, on every worker. Not `writing`, it only remembers what would have to be written:
         this worker may be the next one.
         """
-        touched = self._view.take_touched()
-        for account in {place[0] for place in touched if not place[0].segment}:
-            if isinstance(account.subject, Identity) and self._changed_nature(account.subject):
-                touched.update((account, *place) for place in self._view.counted_panes(account))
+        for subject in {account.subject for account, _, _ in touched if account.segment in self._segments}:
+            if isinstance(subject, Identity) and self._changed_nature(subject):
+                for account in (Account(subject, segment) for segment in self._segments):
+                    touched |= {(account, *place) for place in self._view.counted_panes(account)}
         for account, level, pane in touched:
-            if not isinstance(account.subject, Identity) or account.segment:
-                continue  # pairs and segments have no documents
+            if account.segment not in self._segments:
+                continue
             for window, (own_level, panes) in self._shapes.items():
                 if level == own_level:
-                    self._due[Slot(account.subject, window, pane // panes)] = None
+                    self._due[Slot(account, window, pane // panes)] = None
         for slot in [slot for slot in self._due if self._is_closing(slot, now)]:
             whole = self._is_whole(slot, now)
             if writing and whole:
@@ -211,51 +208,56 @@ class WindowDocuments:
         return not self._clock.retired(level, panes[0], now + self._length(level) / 4)
 
     def _document(self, slot: Slot) -> WindowDocument:
-        reading = self._readings.of_panes(slot.identity, *self._panes_of(slot))
-        return WindowDocument(slot, document_id(slot), None if reading is None else _body(slot, reading))
+        level, panes = self._panes_of(slot)
+        account, rulebook = slot.account, self._readings.rulebook
+        subject = account.subject
+        if isinstance(subject, Pair):
+            shared = self._readings.pair_of_panes(account, level, panes)
+            body = None if shared is None else compared.window_body(slot, subject, shared, rulebook)
+            return WindowDocument(slot, (compared.INDEX, document_id(slot)), body)
+        reading = self._readings.of_panes(account, level, panes)
+        body = None if reading is None else _body(slot, subject, reading, rulebook.of(subject.leg))
+        return WindowDocument(slot, (INDEX, document_id(slot)), body)
 
 
-def document_id(slot: Slot) -> str:
-    """`<identity>/<segment>/<window>/<start>`; `/`, `@` and `%` within a name are written %2F, %40 and %25.
-
-    The id of an identity that is too long for that has a digest in its place.
-    """
-    *leg, version = (word.replace("%", "%25").replace("/", "%2F").replace("@", "%40") for word in slot.identity)
-    name = "/".join(leg) + (f"@{version}" if version else "")
-    rest = f"//{slot.window.name}/{_moment(slot.start)}"
-    if len((name + rest).encode(errors="replace")) > _LONGEST_ID:
-        name = blake2b(name.encode(errors="replace"), digest_size=16).hexdigest()
-    return name + rest
-
-
-def _moment(seconds: int) -> str:
-    return format_time(seconds * 1_000_000).replace(".000000", "")
-
-
-def _body(slot: Slot, reading: Reading) -> dict[str, Any]:
-    scores = scores_of(reading)
+def _body(slot: Slot, identity: Identity, reading: Reading, rules: Rules) -> dict[str, Any]:
+    by_class: dict[str, list[Score]] = {"": []}
+    for score in scores_of(reading):
+        by_class.setdefault(score.of_class, []).append(score)
     return {
-        "identity": str(slot.identity),
-        **identity_fields(slot.identity),
-        "segment": "",
-        "window": slot.window.name,
-        "start": _moment(slot.start),
-        "end": _moment(slot.start + slot.window.seconds),
+        "identity": str(identity),
+        **identity_fields(identity),
+        **slot.fields(),
         "task": reading.nature.task,
         **fields_of(reading, DOCUMENT),
-        **_scores(score for score in scores if not score.of_class),
+        **_scores(by_class[""], rules),
         "classes": [
             {"class": name, "tp": one.tp, "fp": one.fp, "fn": one.fn, "tn": one.tn}
-            | (_scores(score for score in scores if score.of_class == name) if name else {})
+            | (_scores(by_class.get(name, ()), rules) if name else {})
             for name, one in CONFUSION.of(reading).outcomes.items()
             if one.tp or one.fp or one.fn or (one.tn and not name)
         ],
     }
 
 
-def _scores(scores: Iterator[Score]) -> dict[str, dict[str, Any]]:
-    given = list(scores)
-    return {
-        "scores": {score.name: score.value for score in given},
-        "score_samples": {score.name: score.samples for score in given},
+def _scores(scores: Iterable[Score], rules: Rules) -> dict[str, Mapping[str, Any]]:
+    """The fields of the scores of a whole model, or of one class."""
+    given = {score.name: score for score in scores}
+    found: dict[str, Mapping[str, Any]] = {
+        "scores": {name: score.value for name, score in given.items()},
+        "score_samples": {name: score.samples for name, score in given.items()},
     }
+    limits = {
+        name: limit for name, of_class, limit in rules.limits if name in given and given[name].of_class == of_class
+    }
+    if limits:
+        found["score_limits"] = limits
+    if rules.intervals:
+        intervals = {
+            name: (None, None) if score.value is None else wilson(score.value, score.samples)
+            for name, score in given.items()
+            if name in SHARES
+        }
+        found["score_low"] = {name: low for name, (low, _) in intervals.items()}
+        found["score_high"] = {name: high for name, (_, high) in intervals.items()}
+    return found

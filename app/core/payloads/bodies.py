@@ -29,6 +29,9 @@ class Output(msgspec.Struct, gc=False):
 
     marks: list[Mark]  # none at all where its rows hold no class
     scores: bytes | None = None  # the winning entry of each vector or ranking, little-endian 32-bit floats
+    #: In the place of `scores` where all rows are probabilities: of each row those of all classes, little-endian 64-bit
+    #: floats. Beside them where only some rows are; the first of any other row is NaN.
+    probabilities: bytes | None = None
     names: tuple[str, ...] = ()  # the class names, () when there are none
     width: int = 0  # how many classes its vectors or names fix, 0 where they fix none
     version: str = ""  # the V2 `model_version`
@@ -58,6 +61,11 @@ class _NoNumbersError(RefusedError):
 _LARGEST_REWARD = 1e9
 _BEYOND = 2**64
 _PACK_ONE = Packing("<f").pack
+#: An answer keeps its probabilities where these are so many at most: they have 8 bytes each.
+MOST_PROBABILITIES: Final = 512
+#: What their sum may be, by rounding.
+_LOW, _HIGHEST = 1 - 1e-6, 1 + 1e-6
+_PACK: Final = tuple(Packing(f"<{width}d").pack for width in range(MOST_PROBABILITIES + 1))
 
 # -- the common form --------------------------------------------------------------------------------------------------
 
@@ -83,9 +91,17 @@ def check_request(value: bytes, largest: int = MOST_INFLATED, rewritten: dict[by
 
 
 def read_response(
-    value: bytes, longest: int = 200, largest: int = MOST_INFLATED, rewritten: dict[bytes, bytes] | None = None
+    value: bytes,
+    longest: int = 200,
+    largest: int = MOST_INFLATED,
+    rewritten: dict[bytes, bytes] | None = None,
+    *,
+    keeps: bool = True,
 ) -> Output:
-    """The predictions of a response: the argmax of vectors, else the scalars themselves."""
+    """The predictions of a response: the argmax of vectors, else the scalars themselves.
+
+    Of vectors that are probabilities these are kept, if `keeps` says so.
+    """
     if value.isascii():
         try:
             body = decode_response(value)
@@ -96,17 +112,22 @@ def read_response(
                 images = meta.requestPath if meta is not None else None
                 version = version_text(body.model_version) if body.model_version is not None else ""
                 if type(first) is list and len(first) > 1:
-                    return _vectors(rows, body.data.names, version, images)
+                    return _vectors(rows, body.data.names, version, images, keeps=keeps)
                 names = body.data.names  # more than one are those of the values
                 if len(rows) == 1 and (not names or len(names) == 1) and (type(first) is not str or len(first) < SHORT):
-                    return Output([_scalar(first, longest)], None, (), 0, version, images)
+                    return Output([_scalar(first, longest)], None, None, (), 0, version, images)
         except _NOT_COMMON:
             pass
-    return output_of(body_of(value, Kind.RESPONSE, largest, rewritten), longest)
+    return output_of(body_of(value, Kind.RESPONSE, largest, rewritten), longest, keeps=keeps)
 
 
 def read_feedback(
-    value: bytes, longest: int = 200, largest: int = MOST_INFLATED, rewritten: dict[bytes, bytes] | None = None
+    value: bytes,
+    longest: int = 200,
+    largest: int = MOST_INFLATED,
+    rewritten: dict[bytes, bytes] | None = None,
+    *,
+    keeps: bool = True,
 ) -> FeedbackBody:
     """What a feedback states: absent leaves alone, null takes back."""
     if value.isascii():
@@ -120,7 +141,7 @@ def read_feedback(
                 return FeedbackBody(True, labels, True, parse_reward(body.reward), None, False)
         except _NOT_COMMON:
             pass
-    return feedback_of(body_of(value, Kind.FEEDBACK, largest, rewritten), longest)
+    return feedback_of(body_of(value, Kind.FEEDBACK, largest, rewritten), longest, keeps=keeps)
 
 
 # -- any form ---------------------------------------------------------------------------------------------------------
@@ -150,13 +171,13 @@ def _check_rows(rows: Any) -> None:
                 raise RefusedError(Reason.RAGGED, "the request's rows have different lengths")
 
 
-def output_of(body: Any, longest: int = 200) -> Output:
+def output_of(body: Any, longest: int = 200, *, keeps: bool = True) -> Output:
     """The predictions of a decoded response body: of each row what `predictions` finds, None where it alone has none.
 
     An error in the place of rows is one failed prediction.
     """
     if type(body) is list:
-        return _output(body, longest, "", None)
+        return _output(body, longest, "", None, keeps=keeps)
     if type(body) is not dict:
         raise RefusedError(Reason.NOT_AN_OBJECT, "the response is neither a JSON object nor a list of rows")
     version = version_text(body.get("model_version"))
@@ -165,21 +186,21 @@ def output_of(body: Any, longest: int = 200) -> Output:
     if not carries(body) and ("error" in body or type(body.get("status")) is dict):
         return Output([None], version=version, images=images)
     try:
-        return _output(body, longest, version, images)
+        return _output(body, longest, version, images, keeps=keeps)
     except RefusedError as refused:
         if refused.reason in (Reason.BAD_PAYLOAD, Reason.EMPTY) and _reports_failure(body):
             return Output([None], version=version, images=images)
         raise
 
 
-def _output(body: Any, longest: int, version: str, images: Any) -> Output:
+def _output(body: Any, longest: int, version: str, images: Any, *, keeps: bool) -> Output:
     try:
-        return _read_output(body, longest, version, images)
+        return _read_output(body, longest, version, images, keeps=keeps)
     except OverflowError:
         raise RefusedError(Reason.NOT_FINITE, "a number in the response is too large") from None
 
 
-def _read_output(body: Any, longest: int, version: str, images: Any) -> Output:
+def _read_output(body: Any, longest: int, version: str, images: Any, *, keeps: bool) -> Output:
     found = predictions(table_of(body, "response"))
     if found.no_class:
         return Output([], version=version, images=images, no_class=f"the answer's {found.no_class}")
@@ -187,7 +208,7 @@ def _read_output(body: Any, longest: int, version: str, images: Any) -> Output:
     values = [value for value in found.values if value is not NOTHING] if found.partial else found.values
     if type(values[0]) is list and len(values[0]) > 1:
         try:
-            output = _vectors(values, found.names, version, images)
+            output = _vectors(values, found.names, version, images, keeps=keeps)
         except _NoNumbersError:
             no_class = _why_no_vectors(values[0])
             if not no_class:
@@ -196,11 +217,12 @@ def _read_output(body: Any, longest: int, version: str, images: Any) -> Output:
     else:
         known = _names_of_scalars(found.names) if found.names is not None else ()
         scores = None if found.scores is None else _packed(found.scores)
-        output = Output([_scalar(value, longest) for value in values], scores, known, len(known), version, images)
+        of_rows = [_scalar(value, longest) for value in values]
+        output = Output(of_rows, scores, None, known, len(known), version, images)
     if found.partial:
         marks = iter(output.marks)
         output.marks = [None if value is NOTHING else next(marks) for value in found.values]
-        output.scores = None
+        output.scores = output.probabilities = None
     return output
 
 
@@ -239,7 +261,7 @@ def _check_values(values: list[Any], what: str) -> None:
                 raise RefusedError(Reason.NOT_FINITE, f"row {row} of the {what} has {word} in the place of a class")
 
 
-def feedback_of(body: Any, longest: int = 200) -> FeedbackBody:
+def feedback_of(body: Any, longest: int = 200, *, keeps: bool = True) -> FeedbackBody:
     """What a decoded feedback body states."""
     if type(body) is not dict:
         raise RefusedError(Reason.NOT_AN_OBJECT, "the feedback is not a JSON object")
@@ -255,7 +277,7 @@ def feedback_of(body: Any, longest: int = 200) -> FeedbackBody:
     request = body.get("request")
     # A carried response of only `meta` has no prediction.
     answers = bool(response) and (carries(response) or "status" in response or "error" in response)
-    output = output_of(response, longest) if answers else None
+    output = output_of(response, longest, keeps=keeps) if answers else None
     refused = _refusal_of_request(request) if request and output is not None else None
     if not has_label and not has_reward and output is None:
         detail = "its labels are all null" if all_null else "it has neither reward nor label nor response"
@@ -347,18 +369,36 @@ def _named(mark: Mark, names: tuple[str, ...]) -> Mark:
     return mark if mark is None or isinstance(mark, float) else mark_of(class_text(mark, names))
 
 
-def _vectors(rows: list[Any], names: Any, version: str, images: Any) -> Output:
+def _vectors(rows: list[Any], names: Any, version: str, images: Any, *, keeps: bool) -> Output:
     width = len(rows[0])
     known = given_names(names, width) if names else ()
     try:
         if len(rows) == 1:
-            index = _argmax(rows[0], width, "response")
-            return Output([-index - 1], _PACK_ONE(rows[0][index]), known, width, version, images)
+            row = rows[0]
+            index = _argmax(row, width, "response")
+            if keeps and width <= MOST_PROBABILITIES and min(row) >= 0 and _LOW <= sum(row) < _HIGHEST:
+                return Output([-index - 1], None, _PACK[width](*row), known, width, version, images)
+            return Output([-index - 1], _PACK_ONE(row[index]), None, known, width, version, images)
         indices = [_argmax(row, width, "response") for row in rows]
-        scores = _packed([row[index] for row, index in zip(rows, indices, strict=True)])
+        scores: bytes | None = _packed([row[index] for row, index in zip(rows, indices, strict=True)])
     except (OverflowError, PackError):
         raise RefusedError(Reason.NOT_FINITE, "a score is too large") from None
-    return Output([-index - 1 for index in indices], scores, known, width, version, images)
+    probabilities, whole = _probabilities(rows, width) if keeps else (None, False)
+    return Output(
+        [-index - 1 for index in indices], None if whole else scores, probabilities, known, width, version, images
+    )
+
+
+def _probabilities(rows: list[list[Any]], width: int) -> tuple[bytes | None, bool]:
+    """The probabilities of rows, and whether all of them have such; None where none has, or there are too many."""
+    if len(rows) * width > MOST_PROBABILITIES:
+        return None, False
+    are = [min(row) >= 0 and _LOW <= sum(row) < _HIGHEST for row in rows]
+    if not any(are):
+        return None, False
+    nothing = [float("nan")] * width
+    pack = _PACK[width]
+    return b"".join(pack(*(row if is_one else nothing)) for row, is_one in zip(rows, are, strict=True)), all(are)
 
 
 def _packed(scores: list[Any]) -> bytes:

@@ -1,26 +1,40 @@
 """All scores, in the order in which they are shown, and what they give for a reading."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Final
 
 from app.core.measures.reading import Reading
 from app.core.scores.classification import CLASSIFICATION
 from app.core.scores.feedback import FEEDBACK
+from app.core.scores.probability import PROBABILITY
 from app.core.scores.regression import REGRESSION
 from app.core.scores.score import Formula, Score, Value
 
-SCORES: Final[tuple[Formula, ...]] = (*FEEDBACK, *CLASSIFICATION, *REGRESSION)
+SCORES: Final[tuple[Formula, ...]] = (*FEEDBACK, *CLASSIFICATION, *PROBABILITY, *REGRESSION)
 #: Those that say how much is missed: the less the better.
-MISSES: Final = frozenset(formula.name for formula in REGRESSION if formula.name != "r2")
+MISSES: Final = frozenset(
+    formula.name
+    for formula in (*PROBABILITY, *REGRESSION)
+    if formula.name not in ("roc_auc", "average_precision", "r2")
+)
+
+#: Those that are shares of the rows that they rest on: they have intervals.
+SHARES: Final = frozenset(formula.name for formula in SCORES if formula.share)
 
 
 def scored(reading: Reading) -> Iterator[tuple[Formula, list[Value]]]:
     """Every formula that a reading has, with its values: one of the whole model, or one of each class; never none."""
-    for formula in SCORES:
-        if reading.nature.task in formula.tasks and (formula.of_labels or not reading.by_labels):
-            values = list(formula.values(reading))
-            if values:
-                yield formula, values
+    for formula in _formulas(reading.nature.task, by_labels=reading.by_labels):
+        values = list(formula.values(reading))
+        if values:
+            yield formula, values
+
+
+@cache
+def _formulas(task: str, *, by_labels: bool) -> list[Formula]:
+    """Those of a task, and of labels alone."""
+    return [formula for formula in SCORES if task in formula.tasks and (formula.of_labels or not by_labels)]
 
 
 def scores_of(reading: Reading) -> list[Score]:

@@ -9,19 +9,23 @@ all rows together (micro) they are the accuracy.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from itertools import compress
+from operator import add, mul
 from typing import Final, NamedTuple
 
-from app.core.measures.confusion import CONFUSION, ConfusionReading, Outcomes
+from app.core.measures.confusion import CONFUSION, Columns, ConfusionReading, columns_of
 from app.core.measures.reading import Reading
 from app.core.scores.score import Formula, Value, ratio
 
+#: Whole numbers of many classes.
+_Column = tuple[int, ...]
 #: A score of many classes at once, since there may be a thousand: (their tp, fp, fn and tn, rows judged in all) →
 #: (their values, the rows that these rest on).
-_OfClasses = Callable[
-    [Sequence[int], Sequence[int], Sequence[int], Sequence[int], int], tuple[list[float | None], Sequence[int]]
-]
+_OfClasses = Callable[[_Column, _Column, _Column, _Column, int], tuple[list[float | None], list[int]]]
+#: A mean over the classes rests on what their own scores have found out: those of the last few readings are kept.
+_KEPT: Final = 4
 
 
 def _accuracy(reading: Reading) -> Iterator[Value]:
@@ -29,52 +33,47 @@ def _accuracy(reading: Reading) -> Iterator[Value]:
     yield "", ratio(confusion.rows["correct"], confusion.judged), confusion.judged
 
 
-def _ratios(parts: Sequence[int], wholes: Sequence[int]) -> list[float | None]:
-    return [part / whole if whole else None for part, whole in zip(parts, wholes, strict=True)]
+def _shares(parts: _Column, others: _Column) -> tuple[list[float | None], list[int]]:
+    """Each part of the sum of both, and these sums."""
+    wholes = [*map(add, parts, others)]
+    return [part / whole if whole else None for part, whole in zip(parts, wholes, strict=True)], wholes
 
 
-def _sums(ones: Sequence[int], others: Sequence[int]) -> list[int]:
-    return [one + other for one, other in zip(ones, others, strict=True)]
+@lru_cache(maxsize=_KEPT)
+def _precision(tp: _Column, fp: _Column, _fn: _Column, _tn: _Column, _: int) -> tuple[list[float | None], list[int]]:
+    return _shares(tp, fp)
 
 
-def _precision(
-    tp: Sequence[int], fp: Sequence[int], _fn: Sequence[int], _tn: Sequence[int], _: int
-) -> tuple[list[float | None], Sequence[int]]:
-    wholes = _sums(tp, fp)
-    return _ratios(tp, wholes), wholes
+@lru_cache(maxsize=_KEPT)
+def _recall(tp: _Column, _fp: _Column, fn: _Column, _tn: _Column, _: int) -> tuple[list[float | None], list[int]]:
+    return _shares(tp, fn)
 
 
-def _recall(
-    tp: Sequence[int], _fp: Sequence[int], fn: Sequence[int], _tn: Sequence[int], _: int
-) -> tuple[list[float | None], Sequence[int]]:
-    wholes = _sums(tp, fn)
-    return _ratios(tp, wholes), wholes
+@lru_cache(maxsize=_KEPT)
+def _specificity(_tp: _Column, fp: _Column, _fn: _Column, tn: _Column, _: int) -> tuple[list[float | None], list[int]]:
+    return _shares(tn, fp)
 
 
-def _specificity(
-    _tp: Sequence[int], fp: Sequence[int], _fn: Sequence[int], tn: Sequence[int], _: int
-) -> tuple[list[float | None], Sequence[int]]:
-    wholes = _sums(tn, fp)
-    return _ratios(tn, wholes), wholes
+def _npv(_tp: _Column, _fp: _Column, fn: _Column, tn: _Column, _: int) -> tuple[list[float | None], list[int]]:
+    return _shares(tn, fn)
 
 
-def _npv(
-    _tp: Sequence[int], _fp: Sequence[int], fn: Sequence[int], tn: Sequence[int], _: int
-) -> tuple[list[float | None], Sequence[int]]:
-    wholes = _sums(tn, fn)
-    return _ratios(tn, wholes), wholes
+@lru_cache(maxsize=_KEPT)
+def _f1(tp: _Column, fp: _Column, fn: _Column, _tn: _Column, judged: int) -> tuple[list[float | None], list[int]]:
+    values = [
+        2 * right / (2 * right + one + other) if right or one or other else None
+        for right, one, other in zip(tp, fp, fn, strict=True)
+    ]
+    return values, [judged] * len(tp)
 
 
-def _f1(
-    tp: Sequence[int], fp: Sequence[int], fn: Sequence[int], _tn: Sequence[int], judged: int
-) -> tuple[list[float | None], Sequence[int]]:
-    double = [2 * one for one in tp]
-    return _ratios(double, _sums(double, _sums(fp, fn))), [judged] * len(tp)
+def _of(score: _OfClasses, confusion: ConfusionReading) -> tuple[list[float | None], list[int]]:
+    """A score of all classes that occur."""
+    return _of_columns(score, confusion.occurring, confusion.judged)
 
 
-def _of(score: _OfClasses, outcomes: Iterable[Outcomes], judged: int) -> tuple[list[float | None], Sequence[int]]:
-    tp, fp, fn, tn = zip(*outcomes, strict=True)
-    return score(tp, fp, fn, tn, judged)
+def _of_columns(score: _OfClasses, columns: Columns, judged: int) -> tuple[list[float | None], list[int]]:
+    return score(columns.tp, columns.fp, columns.fn, columns.tn, judged)
 
 
 def _each(score: _OfClasses) -> Callable[[Reading], Iterator[Value]]:
@@ -82,17 +81,22 @@ def _each(score: _OfClasses) -> Callable[[Reading], Iterator[Value]]:
 
     def values(reading: Reading) -> Iterator[Value]:
         confusion = CONFUSION.of(reading)
-        classes = confusion.outcomes if reading.nature.task == "binary" else confusion.occurring
-        if not classes:
-            return
-        found = zip(classes, *_of(score, classes.values(), confusion.judged), strict=True)
-        if classes is confusion.outcomes:
-            yield from found
-        else:
-            shown = set(confusion.classes)
-            yield from compress(found, [name in shown for name in classes])
+        if reading.nature.task == "binary":
+            positive = columns_of(confusion.outcomes)
+            return zip(positive.classes, *_of_columns(score, positive, confusion.judged), strict=True)
+        classes = confusion.occurring.classes
+        found = zip(classes, *_of(score, confusion), strict=True)
+        if not confusion.dropped_classes:
+            return found
+        shown = set(confusion.classes)
+        return compress(found, [name in shown for name in classes])
 
     return values
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None
 
 
 def _macro(score: _OfClasses) -> Callable[[Reading], Iterator[Value]]:
@@ -100,9 +104,7 @@ def _macro(score: _OfClasses) -> Callable[[Reading], Iterator[Value]]:
 
     def values(reading: Reading) -> Iterator[Value]:
         confusion = CONFUSION.of(reading)
-        found = _of(score, confusion.occurring.values(), confusion.judged)[0] if confusion.occurring else ()
-        defined = [value for value in found if value is not None]
-        yield "", sum(defined) / len(defined) if defined else None, confusion.judged
+        yield "", _mean(_of(score, confusion)[0]), confusion.judged
 
     return values
 
@@ -112,23 +114,17 @@ def _weighted(score: _OfClasses) -> Callable[[Reading], Iterator[Value]]:
 
     def values(reading: Reading) -> Iterator[Value]:
         confusion = CONFUSION.of(reading)
-        occurring = confusion.occurring.values()
-        found = _of(score, occurring, confusion.judged)[0] if occurring else ()
-        pairs = zip(found, (one.tp + one.fn for one in occurring), strict=True)
-        defined = [(value, rows) for value, rows in pairs if value is not None]
-        yield (
-            "",
-            ratio(sum(value * rows for value, rows in defined), sum(rows for _, rows in defined)),
-            confusion.judged,
-        )
+        pairs = zip(_of(score, confusion)[0], _of(_recall, confusion)[1], strict=True)
+        defined = [(value * rows, rows) for value, rows in pairs if value is not None]
+        mean = ratio(sum([product for product, _ in defined]), sum([rows for _, rows in defined]))
+        yield "", mean, confusion.judged
 
     return values
 
 
 def _balanced_accuracy(reading: Reading) -> Iterator[Value]:
     confusion = CONFUSION.of(reading)
-    recalls = [one.tp / (one.tp + one.fn) for one in confusion.occurring.values() if one.tp + one.fn]
-    yield "", ratio(sum(recalls), len(recalls)), confusion.judged
+    yield "", _mean(_of(_recall, confusion)[0]), confusion.judged
 
 
 class _Margins(NamedTuple):
@@ -144,8 +140,8 @@ class _Margins(NamedTuple):
 
 
 def _margins(confusion: ConfusionReading) -> _Margins:
-    both = [(one.tp + one.fp, one.tp + one.fn) for one in confusion.occurring.values()]
-    sums = (sum(p * t for p, t in both), sum(p * p for p, _ in both), sum(t * t for _, t in both))
+    p, t = _of(_precision, confusion)[1], _of(_recall, confusion)[1]
+    sums = sum(map(mul, p, t)), sum(map(mul, p, p)), sum(map(mul, t, t))
     return _Margins(confusion.judged, confusion.rows["correct"], *sums)
 
 

@@ -3,7 +3,8 @@
 For classes: McNemar's test on the rows that only one of them has right, exact below 25 of these, else the chi-square
 with continuity correction (McNemar 1947, Edwards 1948; as statsmodels' `mcnemar` has them), and the difference in
 accuracy with the interval of paired proportions (Wald). For measurements: the paired t test on the errors without sign,
-and the difference of their means.
+and the difference of their means; for probabilities beside the classes the same on the rows' Brier scores, which says
+what accuracy cannot: whose probabilities are better. The verdict goes by the accuracy.
 
 A p-value of such a test holds for one look. Who looks every minute and acts at the first p below 0.05 is misled far
 more often than once in twenty times. So the verdict goes by a p-value that may be looked at at any time, as often as
@@ -19,7 +20,7 @@ from typing import Final, Literal, NamedTuple
 
 from scipy import special
 
-from app.core.measures.paired import PairedReading, Shared
+from app.core.measures.paired import Differences, PairedReading, Shared
 
 Verdict = Literal["better", "worse", "no difference", "not enough"]
 
@@ -56,14 +57,18 @@ class Comparison(NamedTuple):
     p_value_always: float | None = None
     detectable: float | None = None  # the difference that the verdict would have found in 80 of 100 cases
     verdict: Verdict = "not enough"
+    brier: "Comparison | None" = None  # of the Brier scores, where both give probabilities: a negative one is better
 
 
 def compare(reading: PairedReading, least_count: int) -> Comparison:
     """The comparison of two legs; no verdict below so many rows."""
     of_errors = reading.errors > reading.whole.rows
-    found = _of_errors(reading) if of_errors else _of_classes(reading.whole)
+    errors = Differences(reading.errors, reading.difference, reading.variance)
+    found = _of_differences(errors) if of_errors else _of_classes(reading.whole)
     named = reading.agree + reading.differ
     found = found._replace(agreement=reading.agree / named if named else None)
+    if reading.brier.rows:
+        found = found._replace(brier=_of_differences(reading.brier))
     return found._replace(verdict=_verdict(found, least_count))
 
 
@@ -115,12 +120,12 @@ def _of_classes(shared: Shared) -> Comparison:
     )
 
 
-def _of_errors(reading: PairedReading) -> Comparison:
-    rows, difference = reading.errors, reading.difference
+def _of_differences(of_rows: Differences) -> Comparison:
+    rows, difference, variance = of_rows
     found = Comparison(measures=True, samples=rows, difference=difference)
-    if not reading.variance:
+    if not variance:
         return found
-    spread = math.sqrt(reading.variance / rows)
+    spread = math.sqrt(variance / rows)
     t = difference / spread
     width = float(special.stdtrit(rows - 1, 1 - _ALPHA / 2)) * spread
     growth = rows * _SPREAD**2

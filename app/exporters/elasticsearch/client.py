@@ -10,7 +10,7 @@ from elastic_transport import ConnectionTimeout, SerializationError, TlsError, T
 from elasticsearch import ApiError, AsyncElasticsearch, UnsupportedProductError
 from elasticsearch.serializer import JsonSerializer
 
-from app.exporters.elasticsearch.templates import TEMPLATES, other_templates
+from app.exporters.elasticsearch.templates import HISTORY_TEMPLATES, TEMPLATES, other_templates
 from app.settings import Settings, SettingsError
 
 _REQUEST_SECONDS: Final = 60
@@ -154,6 +154,16 @@ def reason_of(body: Any) -> str:
     return " ".join(word for word in words if word)[:1000].rstrip(".")
 
 
+async def _closed(client: AsyncElasticsearch) -> list[str]:
+    """The indices of counts that the user may not write; none where nobody is asked for credentials."""
+    wanted = [{"names": [*HISTORY_TEMPLATES], "privileges": ["write"]}]
+    try:
+        found = (await client.security.has_privileges(index=wanted)).body["index"]
+    except ApiError:
+        return []
+    return [name for name in HISTORY_TEMPLATES if not found[name]["write"]]
+
+
 async def problem(settings: Settings) -> str | None:
     """What keeps a worker from writing documents, in one sentence, as far as can be seen without writing any.
 
@@ -161,9 +171,15 @@ async def problem(settings: Settings) -> str | None:
     """
     client = connect(settings)
     try:
-        others = await other_templates(client.options(request_timeout=10), TEMPLATES)
+        others = await other_templates(client.options(request_timeout=10), TEMPLATES | HISTORY_TEMPLATES)
         if others:
             return others[0].sentence(f"Elasticsearch at {settings.elasticsearch_url}")
+        closed = await _closed(client.options(request_timeout=10))
+        if closed:
+            return (
+                f"Elasticsearch at {settings.elasticsearch_url} lets this user not write {' and '.join(closed)}: "
+                "give it the privileges auto_configure, read and write there."
+            )
     except (TransportError, ApiError) as error:
         return sentence(error, settings)
     finally:

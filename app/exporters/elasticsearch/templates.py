@@ -7,12 +7,14 @@ from typing import Any, Final, NamedTuple
 
 from elasticsearch import AsyncElasticsearch
 
+from app.core.outputs import compared, windows
+
 log = logging.getLogger(__name__)
 
 #: Of several templates for an index that of the highest priority holds; two of one priority are refused.
 PRIORITY: Final = 200
 #: Of the templates below. A template of a lower version, or none, is replaced when a worker starts.
-TEMPLATE_VERSION: Final = 2
+TEMPLATE_VERSION: Final = 3
 
 #: Kept, and never read by Elasticsearch: of any shape, with any keys.
 _AS_IT_IS: Final = {"type": "object", "enabled": False}
@@ -76,7 +78,13 @@ _PREDICTION: Final = {
         data=_object(is_outlier=_NUMBER, instance_score=_NUMBER, feature_score=_AS_IT_IS),
     ),
     "verdict": _object(
-        predicted=_WORD, label=_WORD, correct={"type": "boolean"}, reward=_NUMBER, delay_seconds=_NUMBER
+        predicted=_WORD,
+        probability=_NUMBER,
+        label=_WORD,
+        correct={"type": "boolean"},
+        error=_NUMBER,
+        reward=_NUMBER,
+        delay_seconds=_NUMBER,
     ),
 }
 _DRIFT: Final = {
@@ -96,8 +104,10 @@ _DRIFT: Final = {
 }
 
 
-def index_template(pattern: str, properties: dict[str, Any]) -> dict[str, Any]:
-    """An index template of Tally. What is in a component template `<name>@custom` holds too: shards, lifecycle."""
+def index_template(pattern: str, properties: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """An index template of Tally; `more` is in its mappings too. What is in a component template `<name>@custom` holds
+    too: shards, lifecycle.
+    """
     name = pattern.removesuffix("-*")
     return {
         "index_patterns": [pattern],
@@ -110,7 +120,7 @@ def index_template(pattern: str, properties: dict[str, Any]) -> dict[str, Any]:
                 "auto_expand_replicas": "0-1",  # a node alone is green
                 "gc_deletes": "1h",  # how long a writer that is behind finds that a document has moved
             },
-            "mappings": {"dynamic": False, "properties": properties},
+            "mappings": {"dynamic": False, "properties": properties, **more},
         },
         "_meta": {"made_by": "tally"},
     }
@@ -120,6 +130,16 @@ TEMPLATES: Final = {
     "inference-log": index_template("inference-log-*", _PREDICTION),
     "drift-log": index_template("drift-log-*", _DRIFT),
 }
+#: Of the indices of counts.
+HISTORY_TEMPLATES: Final = {
+    index: index_template(index, **mappings)
+    for index, mappings in ((windows.INDEX, windows.MAPPINGS), (compared.INDEX, compared.MAPPINGS))
+}
+
+
+def index_patterns() -> list[str]:
+    """The names of all indices that Tally writes to."""
+    return [pattern for one in (TEMPLATES | HISTORY_TEMPLATES).values() for pattern in one["index_patterns"]]
 
 
 class OtherTemplate(NamedTuple):
@@ -147,14 +167,17 @@ async def other_templates(
         name, priority = entry["name"], entry["index_template"].get("priority", 0)
         if name not in templates and priority >= PRIORITY:
             theirs = entry["index_template"]
-            others += [OtherTemplate(name, priority, ours) for ours in templates if _holds(theirs, ours)]
+            others += [OtherTemplate(name, priority, own) for own, ours in templates.items() if _holds(theirs, ours)]
     return others
 
 
-def _holds(template: Mapping[str, Any], ours: str) -> bool:
-    """Whether a template holds for any index whose name begins as one of ours does."""
+def _holds(template: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
+    """Whether a template holds for any index that one of ours holds for."""
+    (own,) = ours["index_patterns"]
+    beginning = own.removesuffix("*")
+    example = own.replace("*", "seldon-namespace-service-predictor")
     return any(
-        pattern.startswith(f"{ours}-") or fnmatchcase(f"{ours}-seldon-namespace-service-predictor", pattern)
+        fnmatchcase(example, pattern) or (beginning != own and pattern.startswith(beginning))
         for pattern in template["index_patterns"]
     )
 

@@ -1,4 +1,4 @@
-"""The window writer: in the worker that exports, the documents of windows that have changed go to Elasticsearch.
+"""The window writer: in the worker that exports, the documents of counts that have changed go to Elasticsearch.
 
 Every worker notes what has changed, so that whichever exports next writes what the one before has not. The version of a
 document is the time at which it was made: what a worker that no longer exports sends late overwrites nothing newer.
@@ -8,12 +8,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from app.core.measures.readings import Readings
-from app.core.outputs.windows import INDEX, MAPPINGS, WindowDocument, WindowDocuments
-from app.exporters.elasticsearch.templates import index_template
-from app.exporters.elasticsearch.writes import Elasticsearch, Result, Write
+from app.core.outputs.history import Document, History
+from app.exporters.elasticsearch.templates import HISTORY_TEMPLATES
+from app.exporters.elasticsearch.writes import Elasticsearch, Place, Result, Write
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -24,20 +24,13 @@ _SLICE: Final = 25
 _MOST: Final = 500
 
 
-def window_template() -> dict[str, Any]:
-    """The index template of the windows."""
-    template = index_template(INDEX, MAPPINGS["properties"])
-    template["template"]["mappings"] |= MAPPINGS
-    return template
-
-
 class WindowWriter:
     """The window writer of this worker. `exports` says whether it is the one that exports, `now` what the time is."""
 
     def __init__(
         self, settings: Settings, readings: Readings, exports: Callable[[], bool], now: Callable[[], float]
     ) -> None:
-        self._documents = WindowDocuments(readings, settings.clock)
+        self._documents = History(readings, settings.clock, now())
         self._elasticsearch = Elasticsearch(settings)
         self._exports = exports
         self._now = now
@@ -82,7 +75,7 @@ class WindowWriter:
     async def _write(self) -> None:
         """Write all that has changed. What Elasticsearch cannot take now is tried again for as long as it takes."""
         try:
-            await self._elasticsearch.prepare({INDEX: window_template()})
+            await self._elasticsearch.prepare(HISTORY_TEMPLATES)
             while self._exports() and await self._write_some():
                 pass
         except Exception:  # a defect; what was not written is put back
@@ -91,23 +84,22 @@ class WindowWriter:
     async def _write_some(self) -> bool:
         """Write some documents. Whether there were any, and none met a newer one."""
         version = time.time_ns() // 1_000_000
-        waiting: dict[str, WindowDocument] = {}
+        waiting: dict[Place, Document] = {}
         conflict = False
         refused = []
         try:
             while len(waiting) < _MOST and (some := self._documents.take(self._now(), _SLICE)):
-                waiting |= {document.id: document for document in some}
+                waiting |= {document.place: document for document in some}
                 await asyncio.sleep(0)
-            writes = [Write((INDEX, document.id), version, document.body) for document in waiting.values()]
+            writes = [Write(document.place, version, document.body) for document in waiting.values()]
             async for write, outcome in self._elasticsearch.write(writes):
-                number = write.place[1]
                 if outcome.result is Result.REFUSED:
-                    refused.append(f"{number}: {outcome.reason}")
+                    refused.append(f"{'/'.join(write.place)}: {outcome.reason}")
                 # A newer one is by a worker whose clock is ahead, and may know less. (There may be nothing to remove.)
                 if outcome.result is Result.CONFLICT and write.body is not None:
                     conflict = True
                 else:
-                    del waiting[number]
+                    del waiting[write.place]
         finally:
             self._documents.put_back(waiting.values(), self._now())
         if refused:

@@ -16,6 +16,7 @@ from app.core.events import Reason
 from app.core.outputs.comparisons import comparisons_report
 from app.core.outputs.report import reports_of
 from app.exporters import prometheus
+from app.exporters.packing import Packer
 from app.settings import Settings
 from app.worker.http.answers import AnswerError, json_response
 from app.worker.http.exposition import Exposition, send
@@ -78,6 +79,8 @@ class Api:
 
     async def close(self) -> None:
         """Close what was opened for requests."""
+        if self._exposition is not None:
+            self._exposition.close()
         self._receiver.close()
         if self._session is not None:
             await self._session.close()
@@ -98,22 +101,43 @@ class Api:
 
     # -- numbers ------------------------------------------------------------------------------------------------------
 
-    async def _metrics(self, request: web.Request) -> web.StreamResponse:
-        running = self._started()
+    def watch(self) -> None:
+        """Make the first text of the models as soon as this worker may export, and keep none where it may not; to be
+        called a few times a second.
+        """
+        running = self._running()
+        if running is not None and running.exporting.begun:
+            self._texts(running).begin(running.lane.now())
+        elif self._exposition is not None:
+            self._exposition.close()
+            self._exposition = None
+
+    def _texts(self, running: Running) -> Exposition:
         if self._exposition is None:
             rest = self._settings.scrape_interval
             seldon, most = self._settings.seldon_series, self._settings.max_series
             self._exposition = Exposition(running.readings, seldon=seldon, most=most, longest_rest=rest)
+        return self._exposition
+
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        running = self._started()
+        models = None
         if running.exporting.exports():
-            await self._exposition.refresh(running.lane.now())
-        exports, models = running.exporting.exports(), self._exposition.text
-        running.notes.note("TALLY_MAX_SERIES", models.trouble if exports else None)
-        folded, dropped = (models.folded_classes, models.dropped_series) if exports else (0, 0)
-        of_worker = prometheus.worker_text(running.numbers(folded, dropped))
-        of_models = models.chunks() if exports else ()
-        of_port = prometheus.http_text(self.requests.numbers())
-        of_process = prometheus.process_text()
-        return await send(request, chain([of_worker.encode(), of_port.encode()], of_models, [of_process.encode()]))
+            texts = self._texts(running)
+            await texts.refresh(running.lane.now())
+            models = texts.text if running.exporting.exports() else None
+        running.notes.note("TALLY_MAX_SERIES", models.trouble if models else None)
+        folded, dropped = (models.folded_classes, models.dropped_series) if models else (0, 0)
+        own = prometheus.worker_text(running.numbers(folded, dropped)) + prometheus.http_text(self.requests.numbers())
+        packer = Packer()
+        return await send(
+            request,
+            chain(
+                [packer.pack(own.encode())],
+                models.chunks() if models else (),
+                [packer.pack(prometheus.process_text().encode())],
+            ),
+        )
 
     async def _models(self, _: web.Request) -> web.Response:
         running = self._started()

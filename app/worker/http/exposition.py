@@ -1,17 +1,19 @@
-"""The model series as they are scraped: kept as text, and made anew where something has changed.
+"""The model series as they are scraped: kept as packed text, and made anew where something has changed.
 
 What a text says of a model, in total and in all windows, is of one moment; two models may be some time apart, as long
-as the text takes. Nothing here holds the worker's loop for long: what waits to be added up is added bit by bit, models
-are made one at a time, and those with very many cells in a thread, from a copy. What has not changed since the last
-scrape is taken as it is; after a text that took long the next one is made only when four times as long has passed, so
-that scrapes never take more than a fifth of the worker's time; and what is sent goes out in pieces.
+as the text takes. The text of a model that has none yet is made before anybody asks, and a scrape waits for it. For
+what has changed a scrape waits too, but not for long: where very much has, the rest is made after the scrape, which
+takes the text of such models as it was before. Nothing here holds the worker's loop for long: what waits to be added up
+is added bit by bit, models are made one at a time, and those with very many cells in a thread, from a copy. Of a text
+that took long the changes are looked for only when four times as long has passed, or the time between two scrapes; and
+what is sent goes out in pieces.
 """
 
 import asyncio
+import logging
 import time
-import zlib
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from typing import Any, Final, TypeGuard
 
 from aiohttp import web
 
@@ -20,15 +22,25 @@ from app.core.counts.view import Sums
 from app.core.events import Identity
 from app.core.measures.readings import Readings
 from app.core.outputs.comparisons import compared_with
-from app.exporters.prometheus import CONTENT_TYPE, Block, Compared, ModelText
+from app.exporters.lines import Block, Compared
+from app.exporters.packing import HEADER, Packed, Unpacker, trailer
+from app.exporters.prometheus import CONTENT_TYPE, ModelText
+from app.worker.ending import named
+
+log = logging.getLogger(__name__)
 
 _REST: Final = 4
+#: For so many seconds a scrape waits for what has changed.
+_PATIENCE: Final = 0.5
+#: After so many seconds models that have no text yet are looked for again.
+_LOOK: Final = 1.0
 #: For so many seconds the loop is held at most before all others have their turn, a little more by the last step.
 _TURN: Final = 0.005
 #: A model with more cells than this, in total and in all windows, is made in a thread.
 _MOST_CELLS: Final = 4_000
+#: So much is sent at once: of what is packed, and of what is unpacked for it.
 _PIECE_BYTES: Final = 1 << 18
-_GZIP: Final = 31  # as zlib names that format
+_UNPACKED_BYTES: Final = 1 << 20
 
 
 class Exposition:
@@ -43,40 +55,79 @@ class Exposition:
         seldon: bool,
         most: int,
         longest_rest: float,
+        patience: float = _PATIENCE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.text = ModelText(seldon=seldon, most=most, rulebook=readings.rulebook)
         self._readings = readings
         self._longest_rest = longest_rest
+        self._patience = patience
         self._clock = clock
         self._versions: dict[Identity, Any] = {}
         self._pairs: dict[Identity, list[Pair]] = {}  # by the first leg
-        self._making = asyncio.Lock()
+        self._of_new: asyncio.Task[None] | None = None  # which makes the models that have no text
+        self._of_changed: asyncio.Task[None] | None = None  # which makes those that have another one
         self._rests_until = 0.0
+        self._looked = -_LOOK
         self._turn = 0.0
+
+    def begin(self, now: float) -> None:
+        """Begin to make the models that have no text yet, before a scrape asks; to be called a few times a second."""
+        if self._clock() >= self._looked + _LOOK:
+            self._looked = self._clock()
+            self._make_new(now)
 
     async def refresh(self, now: float) -> None:
         """Bring the text up to what the view says now, unless that has just been done at some length."""
-        async with self._making:
-            began = self._turn = self._clock()
-            if began < self._rests_until:
-                return
-            view = self._readings.view
-            identities = view.identities()
-            for identity in self._versions.keys() - set(identities):
-                del self._versions[identity]
-                self.text.drop(identity)
-            self._pairs = {}
-            for pair in view.pairs():
-                self._pairs.setdefault(pair.first, []).append(pair)
-            for identity in identities:
-                await self._pause()
-                if self._version(identity, now) != self._versions.get(identity):
-                    await self._make(identity, now)
-            for identity in self.text.settle():
+        await _wait_for(self._make_new(now))
+        if _runs(self._of_changed) or self._clock() >= self._rests_until:
+            await _wait_for(self._make_changed(now), self._patience)
+
+    def close(self) -> None:
+        """Make nothing any more."""
+        for making in (self._of_new, self._of_changed):
+            if making is not None:
+                making.cancel()
+
+    def _make_new(self, now: float) -> asyncio.Task[None]:
+        if not _runs(self._of_new):
+            self._of_new = _begun(self._bring_in(now))
+        return self._of_new
+
+    def _make_changed(self, now: float) -> asyncio.Task[None]:
+        if not _runs(self._of_changed):
+            self._of_changed = _begun(self._bring_up(now))
+        return self._of_changed
+
+    async def _bring_in(self, now: float) -> None:
+        self._turn = self._clock()
+        new = [identity for identity in self._readings.view.identities() if identity not in self._versions]
+        if new:
+            self._find_pairs()
+        for identity in new:
+            await self._pause()
+            await self._make(identity, now)
+
+    async def _bring_up(self, now: float) -> None:
+        began = self._turn = self._clock()
+        identities = self._readings.view.identities()
+        for identity in self._versions.keys() - set(identities):
+            del self._versions[identity]
+            self.text.drop(identity)
+        self._find_pairs()
+        for identity in identities:
+            await self._pause()
+            if identity in self._versions and self._version(identity, now) != self._versions[identity]:
                 await self._make(identity, now)
-            ended = self._clock()
-            self._rests_until = ended + min(_REST * (ended - began), self._longest_rest)
+        for identity in self.text.settle():
+            await self._make(identity, now)
+        ended = self._clock()
+        self._rests_until = ended + min(_REST * (ended - began), self._longest_rest)
+
+    def _find_pairs(self) -> None:
+        self._pairs = {}
+        for pair in self._readings.view.pairs():
+            self._pairs.setdefault(pair.first, []).append(pair)
 
     async def _make(self, identity: Identity, now: float) -> None:
         view = self._readings.view
@@ -85,10 +136,11 @@ class Exposition:
                 await self._pause()
         sums = self._readings.snapshot(identity, now)
         compared = self._compared(identity, now)
-        self._versions[identity] = self._version(identity, now)
+        version = self._version(identity, now)
         first_seen = view.first_seen(identity)
         if sums is None:
             self.text.drop(identity)
+            self._versions[identity] = version
             return
         if sum(len(cells) for some in sums.values() for cells in some.values()) > _MOST_CELLS:
             block = await asyncio.to_thread(self._block, identity, sums, first_seen, compared)
@@ -97,6 +149,7 @@ class Exposition:
             await self._pause()
             block = self.text.block(identity, readings, first_seen, compared)
         self.text.put(identity, block)
+        self._versions[identity] = version
 
     def _version(self, identity: Identity, now: float) -> Any:
         view = self._readings.view
@@ -122,30 +175,67 @@ class Exposition:
             self._turn = self._clock()
 
 
-async def send(request: web.Request, chunks: Iterable[bytes]) -> web.StreamResponse:
-    """Answer with a text in pieces, compressed for who takes that."""
+def _runs(making: asyncio.Task[None] | None) -> TypeGuard[asyncio.Task[None]]:
+    return making is not None and not making.done()
+
+
+def _begun(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    making = asyncio.create_task(work)
+    making.add_done_callback(_report)
+    return making
+
+
+def _report(making: asyncio.Task[None]) -> None:
+    """Say that a text could not be made: perhaps nobody waits for it."""
+    error = None if making.cancelled() else making.exception()
+    if error is not None:
+        log.error("the series of the models could not be made (%s)", named(error))
+        log.debug("the series of the models could not be made", exc_info=error)
+
+
+async def _wait_for(making: asyncio.Task[None], seconds: float | None = None) -> None:
+    """Wait until a text is made, at most so long; where it is given up, no longer."""
+    await asyncio.wait([making], timeout=seconds)
+    if making.done() and not making.cancelled():
+        making.result()
+
+
+async def send(request: web.Request, chunks: Iterable[Packed]) -> web.StreamResponse:
+    """Answer with a text in pieces: as it is packed to who takes gzip, else unpacked."""
     packs = "gzip" in request.headers.get("Accept-Encoding", "")
     reply = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE} | ({"Content-Encoding": "gzip"} if packs else {}))
     await reply.prepare(request)
-    packer = zlib.compressobj(1, wbits=_GZIP) if packs else None
-    piece: list[bytes] = []
-    size = 0
-    for chunk in chunks:
-        piece.append(chunk)
-        size += len(chunk)
-        if size >= _PIECE_BYTES:
-            await _write(reply, packer, b"".join(piece))
-            piece, size = [], 0
-    await _write(reply, packer, b"".join(piece))
-    if packer is not None:
-        await reply.write(packer.flush())
+    if packs:
+        await _send_packed(reply, chunks)
+    else:
+        unpack = Unpacker().unpack
+        for piece in _pieces(chunks, lambda chunk: chunk.size, _UNPACKED_BYTES):
+            await reply.write(await asyncio.to_thread(unpack, b"".join([chunk.data for chunk in piece])))
     await reply.write_eof()
     return reply
 
 
-async def _write(reply: web.StreamResponse, packer: Any, data: bytes) -> None:
-    if packer is not None:
-        data = await asyncio.to_thread(packer.compress, data) if len(data) > 1 << 16 else packer.compress(data)
-    if data:
-        await reply.write(data)
-    await asyncio.sleep(0)
+async def _send_packed(reply: web.StreamResponse, chunks: Iterable[Packed]) -> None:
+    sizes: list[int] = []
+    crcs: list[int] = []
+    await reply.write(HEADER)
+    for piece in _pieces(chunks, lambda chunk: len(chunk.data), _PIECE_BYTES):
+        sizes += [chunk.size for chunk in piece]
+        crcs += [chunk.crc for chunk in piece]
+        await reply.write(b"".join([chunk.data for chunk in piece]))
+        await asyncio.sleep(0)
+    await reply.write(await asyncio.to_thread(trailer, sizes, crcs))
+
+
+def _pieces(chunks: Iterable[Packed], size_of: Callable[[Packed], int], most: int) -> Iterator[list[Packed]]:
+    """The same chunks, so many together that they have about that size."""
+    piece: list[Packed] = []
+    size = 0
+    for chunk in chunks:
+        piece.append(chunk)
+        size += size_of(chunk)
+        if size >= most:
+            yield piece
+            piece, size = [], 0
+    if piece:
+        yield piece

@@ -14,7 +14,7 @@ import orjson
 from aiohttp import web
 from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.streams import StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from app.worker.http.answers import error_response
 from app.worker.http.guard import of_exception, shortened
@@ -85,12 +85,13 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Parse what has come."""
         before = self._request_count
+        in_body = self._last_body is not None and not self._last_body.is_eof()
         super().data_received(data)
         if self._request_count == before:
-            if data and (self.is_idle or not before):  # a part of a header
+            if data and not in_body:  # a part of a header
                 self._said_something = True
-                if self._arriving is None:
-                    self._arriving = self._loop.call_later(HEADER_SECONDS, self._is_late)
+                if self.is_idle or not before:
+                    self._await_header()
             return
         self._port.idle.pop(self, None)
         if self._arriving is not None:
@@ -102,8 +103,14 @@ class Connection(web.RequestHandler):
         message, body = self._messages[-1]
         if isinstance(message, RawRequestMessage):
             self._last_body = body
+            # Behind a request without a body a part of the next one: its time begins with the answer to this one.
+            self._said_something = body is EMPTY_PAYLOAD and data != b"" and not data.endswith(b"\r\n\r\n")
         elif self._last_body is not None and not self._last_body.is_eof():
             self._last_body.set_exception(web.RequestPayloadError())  # its reader would wait for the rest
+
+    def _await_header(self) -> None:
+        if self._arriving is None:
+            self._arriving = self._loop.call_later(HEADER_SECONDS, self._is_late)
 
     def _is_late(self) -> None:
         """The header of a request has not come in time."""
@@ -137,6 +144,8 @@ class Connection(web.RequestHandler):
         written = await super().finish_response(request, resp, start_time)
         if self._admitted and self.transport is not None and not self._messages:
             self._port.idle[self] = None
+            if self._said_something:
+                self._await_header()
         return written
 
     def handle_error(

@@ -1,5 +1,7 @@
 """Cells: sums of any size, and the latest of several values."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,3 +37,14 @@ def test_the_latest_does_not_depend_on_order_or_repetition(one: Latest, two: Lat
 def test_of_two_values_of_one_time_the_digest_decides() -> None:
     assert later(Latest(5, 2, 0.1), Latest(5, 1, 0.9)) == Latest(5, 2, 0.1)
     assert later(Latest(5, 2, 0.1), Latest(6, 1, 0.9)) == Latest(6, 1, 0.9)
+
+
+def test_what_is_packed_takes_no_more_memory_than_it_is_long() -> None:
+    """Very many rows wait for the end of their epoch."""
+    tracemalloc.start()
+    try:
+        packed = [row_value({"request": number}) for number in range(1000)]
+        each = tracemalloc.get_traced_memory()[0] / len(packed)
+    finally:
+        tracemalloc.stop()
+    assert each < 150

@@ -956,7 +956,7 @@ def envelope(**said: Any) -> Arrival:
         (arrival({}, b"{"), Reason.BAD_JSON, "the body is not JSON"),
         (arrival({}, b'{"a":' * 5000), Reason.BAD_JSON, "the body is not JSON"),
         (arrival(SELDON, None), Reason.BAD_JSON, "the event has no body"),
-        (arrival(SELDON, b" \n"), Reason.BAD_JSON, "body is empty"),
+        (arrival(SELDON, b" \n"), Reason.EMPTY, "body is empty"),
         (arrival(SELDON, b"\x89PNG\r\n"), Reason.BAD_JSON, "neither JSON nor protobuf"),
         (arrival({**SELDON, "content-type": "application/protobuf"}, b"\x89PNG"), Reason.BAD_PAYLOAD, "protobuf"),
         (arrival({}, b"3", topic="s.ns.model.m.inputs", key=b"p"), Reason.BAD_PAYLOAD, "protobuf"),

@@ -436,7 +436,7 @@ def test_parts_of_a_puid_that_meet_are_logged_together_as_they_came() -> None:
             "leg": ["ns", "svc", "default", "m", ""],
             "request_time": START * 1_000_000,
             "response_time": (START + 1) * 1_000_000,
-            "rows": [{"predicted": "1", "score": 0.75, "label": "1", "correct": True}],
+            "rows": [{"predicted": "1", "probability": 0.75, "label": "1", "correct": True}],
             "delay": 1_000_000,
         }
     ]

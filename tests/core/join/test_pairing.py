@@ -1,10 +1,11 @@
 """Two legs that answered the same request are compared, by what their rules say; whatever the order of events."""
 
+import statistics
 from typing import Any, Final
 
 import pytest
 
-from app.core.measures.paired import PairedReading, Shared
+from app.core.measures.paired import Differences, PairedReading, Shared
 from app.core.rules import Rules
 from tests.builders import START, Ledger, Record, a_feedback, a_response, tell
 
@@ -126,10 +127,37 @@ def test_only_so_many_pairs_of_one_request_are_compared() -> None:
     assert all(not pair.endswith("/m4") for pair in found)
 
 
+def test_the_brier_scores_of_both_are_compared_row_by_row() -> None:
+    """A row to whose label one of them gives no probability has no difference."""
+    current = [[0.2, 0.8], [0.6, 0.4], [0.5, 0.5]], [[0.1, 0.2, 0.7]]
+    shadow = [[0.5, 0.5], [0.9, 0.1], [0.7, 0.7]], [[0.3, 0.3, 0.4]]
+    ledger = tell(
+        a_response(*current[0], puid="a", at=1),
+        a_response(*shadow[0], puid="a", at=1, **SHADOW),  # type: ignore[arg-type]
+        a_feedback([1, 0, 1], puid="a", at=2),
+        a_response(*current[1], puid="b", at=1),
+        a_response(*shadow[1], puid="b", at=1, **SHADOW),  # type: ignore[arg-type]
+        a_feedback(2, puid="b", at=2),
+        a_response([0.2, 0.8], puid="c", at=1),
+        a_response(1, puid="c", at=1, **SHADOW),  # type: ignore[arg-type]
+        a_feedback(1, puid="c", at=2),
+    )
+    three = (0.3**2 + 0.3**2 + 0.6**2) - (0.1**2 + 0.2**2 + 0.3**2)
+    differences = [0.5**2 - 0.2**2, 0.1**2 - 0.4**2, three]
+    found = the_pair(ledger).brier
+    assert found.rows == 3
+    assert found.mean == pytest.approx(statistics.mean(differences), abs=1e-11)
+    assert found.variance == pytest.approx(statistics.variance(differences), abs=1e-11)
+
+
 def test_classes_of_either_leg_go_by_its_own_names() -> None:
     ledger = tell(
         a_response([0.1, 0.9], names=["no", "yes"], puid="a", at=1),
         a_response([0.1, 0.9], names=["yes", "no"], puid="a", at=1, **SHADOW),  # type: ignore[arg-type]
         a_feedback("yes", puid="a", at=2),
     )
-    assert the_pair(ledger) == PairedReading({"yes": Shared(first=1)}, Shared(first=1), 0, 1)
+    found = the_pair(ledger)
+    assert found.brier.rows == 1
+    assert found.brier.mean == pytest.approx(0.9**2 - 0.1**2, abs=1e-12)
+    none = Differences()
+    assert found._replace(brier=none) == PairedReading({"yes": Shared(first=1)}, Shared(first=1), 0, 1, brier=none)

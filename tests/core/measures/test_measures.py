@@ -1,5 +1,7 @@
 """Laws that hold for every measure, present and future: each is run over all of `MEASURES`."""
 
+import math
+import struct
 from collections import Counter
 from typing import Any
 
@@ -34,6 +36,8 @@ RULES = (
 features = st.none() | st.lists(st.tuples(st.sampled_from([17, 20, None]), st.sampled_from([0, "no"])), min_size=1).map(
     lambda rows: LIVE.bins([list(row) for row in rows], None)[0]
 )
+#: Of three classes, of four rows at most; the second has none.
+PROBABILITIES = struct.pack("<12d", 0.25, 0.25, 0.5, math.nan, 0, 0, 1, 0, 0, 0.1, 0.2, 0.7)
 marks = st.sampled_from([0, 1, 2, -1, -2, "yes", "cat", "", 0.25, 2.5, None])
 natures = st.builds(
     Nature,
@@ -71,6 +75,7 @@ def evidences(draw: st.DrawFn) -> Evidence:
         marks=predicted,
         features=draw(features),
         labels=labels,
+        probabilities=draw(st.sampled_from([None, PROBABILITIES[: 24 * len(predicted)]])) if predicted else None,
         mismatched=draw(st.booleans()),
         delay=draw(st.integers(0, 2**55)) if labelled else None,
         reward=reward,
@@ -165,6 +170,7 @@ def test_what_is_kept_for_alike_answers_depends_on_what_is_alike(
         classes=evidence.classes,
         marks=evidence.marks,
         labels=evidence.labels,
+        probabilities=evidence.probabilities,
         mismatched=evidence.mismatched,
         delay=None if evidence.delay is None else times,
         reward=None if evidence.reward is None else times,

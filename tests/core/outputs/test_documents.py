@@ -139,7 +139,14 @@ def test_the_document_of_a_prediction() -> None:
                 "ce-time": told,
                 "ce-source": "http:localhost:8000",
             },
-            "verdict": {"predicted": "yes", "label": "yes", "correct": True, "delay_seconds": 60.0, "reward": 1},
+            "verdict": {
+                "predicted": "yes",
+                "probability": 0.75,
+                "label": "yes",
+                "correct": True,
+                "delay_seconds": 60.0,
+                "reward": 1,
+            },
         }
     }
     assert type(only(found)["feedback"]["reward"]) is int
@@ -216,6 +223,37 @@ def test_a_correction_changes_the_verdict_and_the_feedback() -> None:
     document = only(tell(a_request(), a_response(1, at=1.0), a_feedback(1, at=2.0), a_feedback(0, reward=1, at=3.0)))
     assert document["verdict"] == {"predicted": "1", "label": "0", "correct": False, "delay_seconds": 2.0, "reward": 1}
     assert document["feedback"] == {"truth": {"data": {"ndarray": [0]}}, "reward": 1, "ce-time": time_text(3.0)}
+
+
+@pytest.mark.parametrize(
+    ("task", "prediction", "label", "error"),
+    [
+        (None, 2.5, 1.25, 1.25),
+        (None, 0.75, 2.5, -1.75),  # a score it would be, if the label were a class
+        (None, 2, 2.5, -0.5),
+        ("regression", 3, 5, -2.0),
+        ("regression", 0.75, 1, -0.25),
+        (None, 1, 0, None),
+        (None, 0.75, 1, None),
+        (None, "cat", 0.5, None),
+        (None, [0.25, 0.75], 2.5, None),
+    ],
+)
+def test_a_row_that_measures_says_by_how_much_it_is_off(
+    task: Any, prediction: Any, label: float, error: float | None
+) -> None:
+    story = (a_request(), a_response(prediction, at=1.0), a_feedback(label, at=2.0))
+    assert only(tell(*story, rules=(Rules(task=task),)))["verdict"].get("error") == error
+
+
+def test_of_several_rows_each_has_its_own_error() -> None:
+    story = (
+        a_request({"data": {"ndarray": [[1], [2]]}}),
+        a_response(1.5, 2.5, at=1.0),
+        a_feedback([1.25, 4.25], at=2.0),
+    )
+    found = tell(*story)
+    assert [document["verdict"]["error"] for document in found.values()] == [0.25, -1.75]
 
 
 def test_of_feedbacks_that_tell_different_things_each_field_is_the_newest() -> None:

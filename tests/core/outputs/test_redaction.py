@@ -374,6 +374,17 @@ def test_a_class_that_is_a_redacted_value_is_not_in_the_verdict(
     assert HIDDEN not in orjson.dumps(document).decode()
 
 
+@pytest.mark.parametrize("hidden", ["predicted", "label"])
+def test_no_error_says_what_a_redacted_value_was(hidden: str) -> None:
+    secret, open_ = ({"data": body} for body in ({"names": ["iban"], "ndarray": [4711.5]}, {"ndarray": [11.25]}))
+    answer, truth = (secret, open_) if hidden == "predicted" else (open_, secret)
+    story = (ASKED, a_response(body=answer, at=1.0), a_feedback(truth=truth, at=2.0))
+    assert only(tell(*story))["verdict"]["error"] == (4700.25 if hidden == "predicted" else -4700.25)
+    verdict = only(tell(*story, rules=(BY_NAME,)))["verdict"]
+    shown = "label" if hidden == "predicted" else "predicted"
+    assert verdict == {shown: 11.25, "delay_seconds": 1.0, "redacted": [hidden]}
+
+
 def test_a_label_that_is_a_redacted_value_is_in_no_verdict_of_another_predictor() -> None:
     shadow: Any = {"predictor": "shadow"}
     asked = a_request({"data": {"ndarray": [[0]]}}, **shadow)

@@ -7,17 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.core.counts import accounts
+from app.core.counts.accounts import Account
 from app.core.counts.panes import PaneClock, Window
 from app.core.counts.rows import RowKey
 from app.core.counts.view import View
 from app.core.events import Identity
 from app.core.measures.readings import Readings
-from app.core.outputs.windows import MAPPINGS, Slot, WindowDocument, WindowDocuments, document_id
+from app.core.outputs.slots import Slot, document_id
+from app.core.outputs.windows import MAPPINGS, WindowDocument, WindowDocuments
 from app.core.rules import Rulebook, Rules
 from tests.builders import START, WINDOWS, Ledger, Record, a_feedback, a_request, a_response
 
 HOUR = 3600
 DAY = 24 * HOUR
+BY_LABELS = PaneClock(by_labels=True)
 
 
 class History:
@@ -27,8 +31,9 @@ class History:
         self, *rules: Rules, windows: tuple[Window, ...] = WINDOWS, partitions: int = 1, clock: PaneClock | None = None
     ) -> None:
         self.ledger = Ledger(*rules, windows=windows, partitions=partitions, clock=clock)
-        self.view = View(PaneClock(), windows)
+        self.view = View(clock or PaneClock(), windows)
         self.documents = WindowDocuments(Readings(self.view, Rulebook(rules), 200), PaneClock())
+        self.view.take_touched()
         self._seen: list[dict[bytes, bytes]] = [{} for _ in range(partitions)]
 
     def tell(self, *records: Record, now: float = 0, most: int = 10_000) -> list[WindowDocument]:
@@ -46,14 +51,17 @@ class History:
         self._seen = [dict(changelog) for changelog in self.ledger.panes]
 
     def take(self, now: float = 0, most: int = 10_000, *, writing: bool = True) -> list[WindowDocument]:
-        self.documents.note(START + now, writing=writing)
+        self.note(now, writing=writing)
         return self.documents.take(START + now, most)
+
+    def note(self, now: float, *, writing: bool) -> None:
+        self.documents.note(self.view.take_touched(), START + now, writing=writing)
 
 
 def bodies(documents: Sequence[WindowDocument]) -> dict[str, Any]:
     """By window and time of day, for documents of one model."""
-    assert len({document.slot.identity for document in documents}) < 2
-    return {document.id.partition("//")[2].replace("2026-11-21T", ""): document.body for document in documents}
+    assert len({document.slot.account.subject for document in documents}) < 2
+    return {document.place[1].partition("//")[2].replace("2026-11-21T", ""): document.body for document in documents}
 
 
 def test_a_document_says_what_its_window_holds() -> None:
@@ -67,7 +75,7 @@ def test_a_document_says_what_its_window_holds() -> None:
         now=500,
     )
     (document,) = [document for document in written if document.slot.window.name == "5m"]
-    assert document.id == "ns/svc/default/m//5m/2026-11-21T07:00:00Z"
+    assert document.place[1] == "ns/svc/default/m//5m/2026-11-21T07:00:00Z"
     assert document.body == {
         "identity": "ns/svc/default/m",
         "model_namespace": "ns",
@@ -77,6 +85,7 @@ def test_a_document_says_what_its_window_holds() -> None:
         "model_version": "",
         "segment": "",
         "window": "5m",
+        "clock": "predictions",
         "start": "2026-11-21T07:00:00Z",
         "end": "2026-11-21T07:05:00Z",
         "task": "binary",
@@ -118,6 +127,68 @@ def test_a_document_says_what_its_window_holds() -> None:
     }
 
 
+def test_labels_and_rewards_have_documents_of_the_time_at_which_they_came() -> None:
+    """With the counts, scores and classes that are a matter of them, under an id and names of their own."""
+    history = History(windows=(Window("5m", 300),), clock=BY_LABELS)
+    written = bodies(
+        history.tell(
+            a_request(puid="a"),
+            a_response(1, puid="a", at=1),
+            a_response(0, puid="b", at=2),
+            a_feedback(1, reward=0.5, puid="a", at=HOUR),
+            a_feedback(1, puid="b", at=HOUR + 1),
+            now=HOUR + 2,
+        )
+    )
+    assert sorted(written) == ["5m/07:00:00Z", "labels_5m/08:00:00Z"]
+    predicted, told = written["5m/07:00:00Z"], written["labels_5m/08:00:00Z"]
+    assert (predicted["clock"], told["clock"]) == ("predictions", "labels")
+    assert (told["window"], told["start"], told["end"]) == ("labels_5m", "2026-11-21T08:00:00Z", "2026-11-21T08:05:00Z")
+    assert predicted.keys() - told.keys() == {"exchanges", "mismatched"}
+    for field in ("task", "samples", "classes", "confusion", "rewards", "reward_points"):
+        assert told[field] == predicted[field]
+    assert predicted["scores"] == told["scores"] | {"coverage": 1.0}
+    assert told["scores"]["accuracy"] == 0.5
+
+
+def test_who_has_switched_windows_by_labels_off_writes_none_of_those_that_were_counted_before() -> None:
+    history, heir = History(clock=BY_LABELS), History()
+    story = (a_response(1), a_feedback(1, at=1))
+    assert len(history.tell(*story)) == 6
+    heir.ledger = history.ledger
+    assert len(heir.tell()) == 3
+
+
+def test_a_corrected_label_moves_to_the_window_in_which_the_one_that_holds_came() -> None:
+    history = History(windows=(Window("5m", 300),), clock=BY_LABELS)
+    history.tell(a_response(1), a_feedback(0, at=301), now=301)
+    moved = bodies(history.tell(a_feedback(1, at=601), now=601))
+    assert moved["labels_5m/07:05:00Z"] is None
+    assert moved["labels_5m/07:10:00Z"]["scores"]["accuracy"] == 1.0
+    assert moved["5m/07:00:00Z"]["scores"]["accuracy"] == 1.0
+
+
+def test_limits_and_intervals_are_beside_the_scores_where_they_are_asked_for() -> None:
+    limits = (("accuracy", "", 0.9), ("recall", "cat", 0.8), ("mae", "", 1.0))
+    history = History(Rules(task="multiclass", limits=limits, intervals=True))
+    body = bodies(history.tell(a_response("cat"), a_feedback("cat")))["5m/07:00:00Z"]
+    assert body["score_limits"] == {"accuracy": 0.9}
+    assert body["score_low"].keys() == body["score_high"].keys() == {"accuracy", "coverage"}
+    assert 0.2 < body["score_low"]["accuracy"] < body["score_high"]["accuracy"] == 1.0
+    (cat,) = body["classes"]
+    assert cat["score_limits"] == {"recall": 0.8}
+    assert cat["score_low"]["recall"] == body["score_low"]["accuracy"]
+    assert cat["score_low"]["specificity"] is None  # which is undefined
+
+
+def test_a_regression_has_its_errors_by_either_clock() -> None:
+    history = History(windows=(Window("5m", 300),), clock=BY_LABELS)
+    written = bodies(history.tell(a_response(2.5), a_feedback(1.25, at=301), now=301))
+    for body in written.values():
+        assert (body["task"], body["scores"]["mae"], body["score_samples"]["mae"]) == ("regression", 1.25, 1)
+        assert {"rmse", "bias", "r2", "error_p90", "max_error"} < body["scores"].keys()
+
+
 def test_windows_begin_at_multiples_of_their_length() -> None:
     history = History(windows=(*WINDOWS, Window("10m", 600), Window("3h", 3 * HOUR)))
     assert sorted(bodies(history.tell(a_response(1, at=HOUR - 1), now=HOUR))) == [
@@ -133,7 +204,7 @@ def test_each_model_and_version_has_documents_of_its_own() -> None:
     written = History().tell(
         a_response(1, puid="a"), a_response(1, version="2", puid="b"), a_response(1, puid="c", predictor="shadow")
     )
-    assert {document.id for document in written if document.slot.window.name == "1h"} == {
+    assert {document.place[1] for document in written if document.slot.window.name == "1h"} == {
         "ns/svc/default/m//1h/2026-11-21T07:00:00Z",
         "ns/svc/default/m@2//1h/2026-11-21T07:00:00Z",
         "ns/svc/shadow/m//1h/2026-11-21T07:00:00Z",
@@ -203,7 +274,7 @@ def test_documents_come_in_portions() -> None:
     history.ledger.absorb(*(a_response(1, puid=str(n), model=f"m{n}") for n in range(3)))
     portions = [history.tell(most=4), history.take(most=4), history.take(most=4), history.take(most=4)]
     assert [len(portion) for portion in portions] == [4, 4, 1, 0]
-    assert len({document.id for portion in portions for document in portion}) == 9
+    assert len({document.place[1] for portion in portions for document in portion}) == 9
 
 
 def test_a_window_in_which_nothing_counts_any_more_has_no_document() -> None:
@@ -262,7 +333,9 @@ def test_a_model_that_is_read_as_something_else_has_all_its_windows_restated(by_
             )
         )
         assert {body["task"] for body in written.values()} == {"regression"}
-        assert sorted(written) == ["5m/07:00:00Z", "5m/07:05:00Z", "5m/07:10:00Z"]
+        wanted = ["5m/07:00:00Z", "5m/07:05:00Z", "5m/07:10:00Z"]
+        wanted += ["labels_5m/07:00:00Z", "labels_5m/07:10:00Z"] if by_labels else []
+        assert sorted(written) == wanted
 
 
 def test_a_window_that_has_lost_panes_is_not_restated() -> None:
@@ -299,7 +372,7 @@ def test_what_could_not_be_written_in_time_comes_as_it_was_at_last() -> None:
     history.documents.put_back(history.tell(a_response(1), now=LATE - 60), START + LATE - 60)
     history.ledger.absorb(a_feedback(1, at=LATE - 20)).cut(LATE - 20)
     history.read()
-    history.documents.note(START + LATE, writing=True)
+    history.note(LATE, writing=True)
     again = history.tell(now=3 * HOUR)
     assert bodies(again)["5m/07:00:00Z"]["rows"]["correct"] == 1
     history.documents.put_back(again, START + 4 * HOUR)
@@ -318,15 +391,15 @@ def test_who_takes_over_while_a_window_is_last_stated_states_it() -> None:
     history = History()
     history.ledger.absorb(a_response(1)).cut()
     history.read()
-    history.documents.note(START + LATE, writing=False)
+    history.note(LATE, writing=False)
     assert sorted(bodies(history.take(LATE + 14))) == ["1h/07:00:00Z", "24h/00:00:00Z", "5m/07:00:00Z"]
 
 
 def test_who_does_not_write_keeps_nothing() -> None:
     history = History()
     history.documents.put_back(history.tell(a_response(1), now=LATE - 60), START + LATE - 60)
-    history.documents.note(START + LATE, writing=True)
-    history.documents.note(START + LATE + 1, writing=False)
+    history.note(LATE, writing=True)
+    history.note(LATE + 1, writing=False)
     assert sorted(bodies(history.take(LATE + 2))) == ["1h/07:00:00Z", "24h/00:00:00Z"]
 
 
@@ -344,27 +417,28 @@ def stories(draw: st.DrawFn) -> list[list[Record]]:
     return draw(st.lists(st.lists(event, max_size=4), max_size=6))
 
 
-@given(stories())
-def test_what_was_written_last_is_what_the_panes_say(batches: list[list[Record]]) -> None:
-    history = History(partitions=2)
+@given(stories(), st.booleans())
+def test_what_was_written_last_is_what_the_panes_say(batches: list[list[Record]], by_labels: bool) -> None:
+    history = History(partitions=2, clock=PaneClock(by_labels=by_labels))
     index: dict[str, Any] = {}
     now = 4 * HOUR
     for batch in batches:
         for document in history.tell(*batch, now=now):
             if document.body is None:
-                index.pop(document.id, None)
+                index.pop(document.place[1], None)
             else:
-                index[document.id] = document.body
+                index[document.place[1]] = document.body
     wanted: dict[str, tuple[int, int]] = {}
     for key, row in history.ledger.rows().items():
         for slot in aligned(key):
             if slot.start > START + now - (2 * HOUR + 45 if slot.window.seconds < HOUR else 25 * HOUR + 450):
                 responses, rewards = wanted.get(document_id(slot), (0, 0))
                 wanted[document_id(slot)] = responses + row.get("response", 0), rewards + row.get("count", 0)
-    assert {at: (body["exchanges"]["response"], body["rewards"]) for at, body in index.items()} == wanted
-    heir = History(partitions=2)
+    found = {at: (body.get("exchanges", {}).get("response", 0), body["rewards"]) for at, body in index.items()}
+    assert found == wanted
+    heir = History(partitions=2, clock=PaneClock(by_labels=by_labels))
     heir.ledger = history.ledger
-    assert {document.id: document.body for document in heir.tell(now=now)} == index
+    assert {document.place[1]: document.body for document in heir.tell(now=now)} == index
 
 
 def aligned(key: RowKey) -> list[Slot]:
@@ -373,7 +447,7 @@ def aligned(key: RowKey) -> list[Slot]:
         return []
     length, names = (60, ("5m",)) if key.level == "fine" else (600, ("1h", "24h"))
     return [
-        Slot(key.subject, window, key.pane * length // window.seconds) for window in WINDOWS if window.name in names
+        Slot(key.account, window, key.pane * length // window.seconds) for window in WINDOWS if window.name in names
     ]
 
 
@@ -386,12 +460,15 @@ def aligned(key: RowKey) -> list[Slot]:
     ],
 )
 def test_the_id_names_the_window(names: tuple[str, str, str, str, str], wanted: str) -> None:
-    assert document_id(Slot(Identity(*names), Window("5m", 300), 1)) == wanted
+    window, identity = Window("5m", 300), Identity(*names)
+    assert document_id(Slot(Account(identity), window, 1)) == wanted
+    by_labels = document_id(Slot(Account(identity, accounts.BY_LABELS), window, 1))
+    assert by_labels == wanted.replace("//5m/", "//labels_5m/")
 
 
 def test_no_id_is_longer_than_elasticsearch_takes() -> None:
     ids = {
-        document_id(Slot(Identity("é" * 250, "s" * 250, "p", model, ""), Window("24h", DAY), 20_000))
+        document_id(Slot(Account(Identity("é" * 250, "s" * 250, "p", model, "")), Window("24h", DAY), 20_000))
         for model in ("m", "n")
     }
     assert len(ids) == 2
@@ -399,7 +476,8 @@ def test_no_id_is_longer_than_elasticsearch_takes() -> None:
 
 
 def test_the_mappings_know_every_field() -> None:
-    body = bodies(History().tell(a_response(1), a_feedback(1)))["5m/07:00:00Z"]
+    rules = Rules(limits=(("accuracy", "", 0.9),), intervals=True)
+    body = bodies(History(rules).tell(a_response(1), a_feedback(1)))["5m/07:00:00Z"]
     properties = MAPPINGS["properties"]
     assert body.keys() == properties.keys()
     for name in ("rows", "exchanges"):

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from app.core.measures.paired import PairedReading, Shared
+from app.core.measures.paired import Differences, PairedReading, Shared
+from app.core.outputs.comparisons import quantities
 from app.core.scores.comparison import always_valid, by_class, compare, mcnemar, sentence
 
 counts = st.integers(0, 400)
@@ -74,6 +75,24 @@ def test_errors_are_compared_by_the_paired_t_test(differences: list[float]) -> N
     assert found.measures
     assert found.p_value == pytest.approx(expected.pvalue, rel=1e-6, abs=1e-12)
     assert [found.low, found.high] == pytest.approx([interval.low, interval.high], abs=1e-6)
+
+
+@given(st.lists(st.floats(-2, 2), min_size=3, max_size=200).filter(lambda values: np.std(values) > 1e-3))
+def test_brier_scores_are_compared_beside_the_classes(differences: list[float]) -> None:
+    of_brier = Differences(len(differences), float(np.mean(differences)), float(np.var(differences, ddof=1)))
+    found = compare(a_reading(90, 6, 4)._replace(brier=of_brier), 1)
+    expected = stats.ttest_1samp(differences, 0.0)
+    assert not found.measures
+    assert found.brier is not None
+    assert found.brier.p_value == pytest.approx(expected.pvalue, rel=1e-6, abs=1e-12)
+    said = quantities(found)
+    assert said["accuracy_difference"] == pytest.approx(-0.02)
+    assert said["brier_samples"] == len(differences)
+    assert said["brier_difference"] == pytest.approx(np.mean(differences))
+    interval = expected.confidence_interval(0.95)
+    ends = said["brier_difference_low"], said["brier_difference_high"]
+    assert ends == pytest.approx((interval.low, interval.high), abs=1e-6)
+    assert "brier_difference" not in quantities(compare(a_reading(90, 6, 4), 1))
 
 
 def verdicts(streams: int, better: float, worse: float, rows: int = 2000, every: int = 50) -> Counter[str]:

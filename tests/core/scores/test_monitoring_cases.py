@@ -83,6 +83,34 @@ def test_regression_at_the_edges() -> None:
             assert is_close(found["mape"], one["expected"]["mape_sklearn_fraction"]), one["name"]
 
 
+@pytest.mark.parametrize("as_vector", [True, False])
+def test_probabilities_of_breast_cancer(as_vector: bool) -> None:
+    told = case("binary-breast-cancer")
+    expected = told["expected"]["logreg"]["probabilistic"]
+    of_rows = [row["logreg"]["probabilities"] for row in told["rows"]]
+    answers = [[one["benign"], one["malignant"]] if as_vector else one["malignant"] for one in of_rows]
+    rules = Rules(task="binary", classes=("benign", "malignant"), positive="malignant")
+    found = scores([*zip(answers, (row["label"] for row in told["rows"]), strict=True)], rules)
+    assert is_close(found["log_loss"], expected["log_loss"])
+    assert is_close(found["brier"], expected["brier_score"])
+    assert is_close(found["ece"], expected["calibration"]["uniform_10"]["ece"])
+    for name in ("roc_auc", "average_precision"):
+        value, error = found[name], found[f"{name}_error"]
+        assert value is not None
+        assert error is not None
+        assert abs(value - expected[name]) <= error + 1e-9
+
+
+def test_calibration_at_the_edges() -> None:
+    for one in case("calibration")["cases"]:
+        found = scores([*zip(one["score"], one["y_true"], strict=True)], Rules(task="binary", probabilities=True))
+        expected = one["expected"]
+        assert is_close(found["brier"], expected["brier"]), one["name"]
+        assert is_close(found["log_loss"], expected["log_loss"]), one["name"]
+        if "uniform_10" in expected:
+            assert is_close(found["ece"], expected["uniform_10"]["ece"]), one["name"]
+
+
 @pytest.mark.parametrize("model", ["logreg", "perceptron"])
 def test_classification_of_breast_cancer(model: str) -> None:
     told = case("binary-breast-cancer")

@@ -106,3 +106,28 @@ def test_a_mistyped_service_of_a_feedback_makes_no_model() -> None:
     (model,) = json.loads(text)["models"]
     assert (model["model_service"], model["rows"]["unlabelled"]) == ("svc", 1)
     assert "svk" not in text + get("/metrics", running)[1]
+
+
+def test_the_text_of_the_models_is_made_before_it_is_asked_for_and_dropped_where_another_exports() -> None:
+    exporting = SimpleNamespace(begun=False, exports=lambda: True)
+    running = a_running(readings=Ledger().absorb(a_response(1)).cut().readings(), exporting=exporting)
+    api = Api(load_settings(), lambda: running)
+
+    async def models_made() -> list[bool]:
+        made = []
+        for begun in (False, True, False, True):
+            exporting.begun = begun
+            api.watch()
+            await asyncio.sleep(0.05)
+            texts = api._exposition
+            made.append(texts is not None and "tally_model_info{" in texts.text.text())
+        await api.close()
+        return made
+
+    assert asyncio.run(models_made()) == [False, True, False, True]
+
+
+def test_nothing_is_made_before_the_start() -> None:
+    api = Api(load_settings(), lambda: None)
+    api.watch()
+    assert api._exposition is None

@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import threading
-from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -14,6 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from app.core.counts.panes import Window
 from app.core.counts.rows import RowKey, row_key
 from app.core.events import Identity
+from app.exporters.packing import Packer
 from app.exporters.prometheus import ModelText
 from app.worker.http.exposition import Exposition, send
 from tests.builders import START, Ledger, a_feedback, a_response
@@ -24,14 +24,19 @@ WINDOWS = (Window("5m", 300), Window("24h", 86400))
 class Kept:
     """An exposition of a ledger's view, which models it has made anew, and how long each took."""
 
-    def __init__(self, *models: str, most: int = 10**9) -> None:
+    def __init__(self, *models: str, most: int = 10**9, patience: float = 60.0) -> None:
         self.ledger = Ledger(windows=WINDOWS)
         for model in models:
             self.ledger.absorb(a_response(1, model=model, puid=f"of {model}"))
         self.readings = self.ledger.cut().readings()
         self.seconds, self.costs = 0.0, 0.0
         self.exposition = Exposition(
-            self.readings, seldon=False, most=most, longest_rest=2.0, clock=lambda: self.seconds
+            self.readings,
+            seldon=False,
+            most=most,
+            longest_rest=2.0,
+            patience=patience,
+            clock=lambda: self.seconds,
         )
         self.made: list[str] = []
         text: Any = self.exposition.text
@@ -42,10 +47,10 @@ class Kept:
         self.seconds += self.costs
         return ModelText.block(self.exposition.text, identity, *rest)
 
-    def tell(self, model: str) -> None:
+    def tell(self, model: str, label: int = 1) -> None:
         """A label comes for a model: its view follows."""
         before = [dict(changelog) for changelog in self.ledger.panes]
-        self.ledger.absorb(a_feedback(1, model=model, puid=f"of {model}")).cut()
+        self.ledger.absorb(a_feedback(label, model=model, puid=f"of {model}", at=5 - label)).cut()
         for number, changelog in enumerate(self.ledger.panes):
             for key, value in changelog.items():
                 if before[number].get(key) != value:
@@ -159,9 +164,12 @@ def test_a_model_of_which_nothing_is_counted_any_more_is_gone() -> None:
 
 def test_after_a_text_that_took_long_there_is_a_rest() -> None:
     kept = Kept("a", "b")
-    kept.costs = 0.1
     kept.refresh()
-    kept.tell("a")
+    kept.costs = 0.1
+    for model in ("a", "b"):
+        kept.tell(model)
+    assert kept.refresh() == ["a", "b"]
+    kept.tell("a", 0)
     kept.seconds += 0.7
     assert kept.refresh() == []
     kept.seconds += 0.2
@@ -170,10 +178,15 @@ def test_after_a_text_that_took_long_there_is_a_rest() -> None:
 
 def test_the_rest_is_never_longer_than_the_time_between_scrapes() -> None:
     kept = Kept("a", "b")
-    kept.costs = 10.0
     kept.refresh()
-    kept.tell("a")
-    kept.seconds += 2.1
+    kept.costs = 10.0
+    for model in ("a", "b"):
+        kept.tell(model)
+    assert kept.refresh() == ["a", "b"]
+    kept.tell("a", 0)
+    kept.seconds += 1.9
+    assert kept.refresh() == []
+    kept.seconds += 0.2
     assert kept.refresh() == ["a"]
 
 
@@ -188,12 +201,83 @@ def test_two_scrapes_at_once_make_one_text() -> None:
     assert kept.made == ["a", "b"]
 
 
+def test_a_scrape_waits_for_new_models_and_of_the_others_takes_what_there_is_while_the_rest_is_made() -> None:
+    models = list("abcdefghi")
+    kept = Kept(*models, patience=0.0)
+    kept.costs = 0.1
+
+    async def scrapes() -> None:
+        await kept.exposition.refresh(START + 30.0)
+        assert kept.exposition.text.text() == kept.whole()
+        before = kept.exposition.text.text()
+        for model in models:
+            kept.tell(model)
+        kept.seconds += 10
+        await kept.exposition.refresh(START + 30.0)
+        lines = [set(text.splitlines()) for text in (before, kept.exposition.text.text(), kept.whole())]
+        assert {line for line in lines[1] if 'model="i"' in line} <= lines[0], "there was no time for it"
+        await asyncio.sleep(0.1)
+        assert kept.exposition.text.text() == kept.whole() != before, "it goes on after the scrape"
+
+    asyncio.run(scrapes())
+    assert kept.made == models * 2
+
+
+def test_the_text_of_a_new_model_is_there_before_anybody_asks() -> None:
+    kept = Kept("a", "b")
+
+    async def wait() -> None:
+        for _ in range(3):
+            kept.exposition.begin(START + 30.0)
+            await asyncio.sleep(0.05)
+        assert kept.made == ["a", "b"]
+        kept.ledger.absorb(a_response(1, model="c", puid="of c")).cut()
+        for number, changelog in enumerate(kept.ledger.panes):
+            for key, value in changelog.items():
+                kept.readings.view.take(number, key, value)
+        for seconds in (0.9, 0.2):
+            kept.seconds += seconds
+            kept.exposition.begin(START + 30.0)
+            await asyncio.sleep(0.05)
+            assert kept.made == ["a", "b"] + ["c"] * (seconds == 0.2)
+
+    asyncio.run(wait())
+    assert kept.exposition.text.text() == kept.whole()
+
+
+def test_a_text_that_cannot_be_made_is_said_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    kept = Kept("a")
+    text: Any = kept.exposition.text
+    block, text.block = text.block, lambda *_: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        kept.refresh()
+    assert [record.message for record in caplog.records] == [
+        "the series of the models could not be made (ZeroDivisionError: division by zero)"
+    ]
+    text.block = block
+    assert kept.refresh() == ["a"]
+
+
+def test_a_scrape_of_a_text_that_is_given_up_ends() -> None:
+    kept = Kept("a")
+
+    async def give_up() -> None:
+        scrape = asyncio.create_task(kept.exposition.refresh(START + 30.0))
+        await asyncio.sleep(0)
+        kept.exposition.close()
+        await asyncio.wait_for(scrape, 5)
+
+    asyncio.run(give_up())
+    assert kept.made == []
+
+
 @pytest.mark.parametrize("accepts", ["gzip", "gzip, deflate", "identity"])
 @pytest.mark.parametrize("chunks", [[b"one\n", b"two\n"], [b"line\n" * 20_000] * 7, []])
 def test_a_text_is_sent_whole_and_packed_for_who_takes_that(accepts: str, chunks: list[bytes]) -> None:
     async def ask() -> tuple[bytes, str | None]:
         async def answer(request: web.Request) -> web.StreamResponse:
-            return await send(request, iterate(chunks))
+            packer = Packer()
+            return await send(request, map(packer.pack, chunks))
 
         server = web.Application()
         server.router.add_get("/metrics", answer)
@@ -209,7 +293,3 @@ def test_a_text_is_sent_whole_and_packed_for_who_takes_that(accepts: str, chunks
     assert encoding == ("gzip" if "gzip" in accepts else None)
     text = gzip.decompress(body) if encoding else body
     assert text == b"".join(chunks)
-
-
-def iterate(chunks: Iterable[bytes]) -> Iterable[bytes]:
-    yield from chunks

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from app.worker.http import port
+from app.worker.http.api import Api
 from app.worker.http.port import MOST_CONNECTIONS, most_connections
 from tests.worker.http.serving import Served, parsed, serve
 
@@ -189,6 +190,52 @@ def test_a_connection_may_rest_between_two_requests_but_not_within_one(monkeypat
         writer.close()
 
     serve(story)
+
+
+@pytest.mark.parametrize("rest", [b"G", b"GET /live HTTP/1.1\r\nHo", LIVE[:-2]])
+@pytest.mark.parametrize("whole", [1, 3])
+def test_a_half_head_behind_whole_requests_has_its_time_too(
+    whole: int, rest: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(port, "HEADER_SECONDS", 0.2)
+
+    async def story(served: Served) -> None:
+        reader, writer = await served.connect()
+        writer.write(LIVE * whole + rest)
+        for _ in range(whole):
+            assert parsed(await reader.readuntil(b"}")).status == 200
+        assert parsed(await asyncio.wait_for(reader.read(), 5)).status == 408
+        writer.close()
+
+    serve(story)
+
+
+def test_a_half_head_that_comes_while_another_request_is_answered_has_its_time_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(port, "HEADER_SECONDS", 0.2)
+    monkeypatch.setattr(Api, "_live", slowly(Api._live))
+
+    async def story(served: Served) -> None:
+        reader, writer = await served.connect()
+        writer.write(LIVE)
+        await asyncio.sleep(0.05)
+        writer.write(b"GET /live")
+        assert parsed(await reader.readuntil(b"}")).status == 200
+        assert parsed(await asyncio.wait_for(reader.read(), 5)).status == 408
+        writer.close()
+
+    serve(story)
+
+
+def slowly(handler: Any) -> Any:
+    """The same handler, which takes its time."""
+
+    async def answer(*asked: Any) -> Any:
+        await asyncio.sleep(0.2)
+        return await handler(*asked)
+
+    return answer
 
 
 def test_who_does_not_read_its_answers_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:

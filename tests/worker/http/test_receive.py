@@ -184,11 +184,13 @@ def test_a_batch_holds_so_many_events(run: Callable[..., None]) -> None:
     run(story)
 
 
-@pytest.mark.parametrize("body", ["{}", "[{]", "", "7"])
-def test_a_batch_is_a_list(run: Callable[..., None], body: str) -> None:
+@pytest.mark.parametrize(
+    ("body", "reason"), [("{}", "bad-json"), ("[{]", "bad-json"), ("", "empty"), ("7", "bad-json")]
+)
+def test_a_batch_is_a_list(run: Callable[..., None], body: str, reason: str) -> None:
     async def story(tally: Tally) -> None:
         status, content, _ = await tally.post("/", body, BATCH)
-        assert (status, content["reason"]) == (400, "bad-json")
+        assert (status, content["reason"]) == (400, reason)
         assert (await tally.post("/", "[]", BATCH))[0] == 202
 
     run(story)

@@ -20,6 +20,24 @@ def test_an_empty_post(run: Callable[..., None], path: str, body: bytes) -> None
     run(story)
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"ce-specversion": "1.0", "ce-id": "1", "ce-type": "io.seldon.serving.inference.request", "ce-requestid": "p"},
+        {"Content-Type": "application/cloudevents+json"},
+        {"Content-Type": "application/cloudevents-batch+json"},
+    ],
+)
+@pytest.mark.parametrize("body", [b"", b" \r\n"])
+def test_an_empty_cloud_event(run: Callable[..., None], headers: dict[str, str], body: bytes) -> None:
+    async def story(tally: Tally) -> None:
+        status, content, _ = await tally.post("/", body, headers)
+        assert (status, content["reason"]) == (400, "empty")
+        assert "body is empty: send the" in content["error"]
+
+    run(story)
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "application/octet-stream", "application/x-www-form-urlencoded", None])
 @pytest.mark.parametrize(
     ("body", "reason", "words"),

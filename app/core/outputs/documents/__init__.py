@@ -13,7 +13,8 @@ One document for each row that a predictor answered, in the shape of Seldon's re
             "feedback"?: {the body: "truth" …, "reward" (a number), "ce-time", "ce-source"?, "ce-times"?,
                 "ce-others"?},
             "outlier"?: {"data": {"is_outlier", …}, …, "ce-time", "ce-source"?},
-            "verdict"?: {"predicted", "label"?, "correct"?, "reward"?, "delay_seconds"?}}
+            "verdict"?: {"predicted", "probability"? (of that class), "label"?, "correct"? or "error"?, "reward"?,
+                "delay_seconds"?}}
 
 What a drift detector says goes to an index of its own, drift-log-<engine>-<namespace>-<detector>, under the puid.
 

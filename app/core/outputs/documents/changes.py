@@ -185,10 +185,14 @@ class Documents:
             if count:
                 row = judged.rows[index]
                 verdict = {"predicted": row.predicted}
+                if row.probability is not None and not self._rulebook.of(judged.leg.leg).redact:
+                    verdict["probability"] = row.probability  # where anything is kept back, it may be that
                 if row.label is not None:
                     verdict["label"] = row.label
                     if row.correct is not None:
                         verdict["correct"] = row.correct
+                    elif row.error is not None:
+                        verdict["error"] = row.error
                     if judged.delay is not None and count == 1:
                         verdict["delay_seconds"] = judged.delay / 1e6
             reward = number_of(documents.reward) if index == 0 else None

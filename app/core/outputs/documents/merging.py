@@ -157,7 +157,8 @@ def _without_hidden(verdict: Body, old: Body, hidden: Mapping[str, bool], *, mor
     ]
     if not gone and not unknown:
         return verdict
-    shown = {name: value for name, value in verdict.items() if name not in gone and name not in unknown}
+    left_out = {*gone, *unknown, "error"}  # which would say the one by the other
+    shown = {name: value for name, value in verdict.items() if name not in left_out}
     return shown | {"redacted": gone} if gone else shown
 
 

@@ -28,6 +28,8 @@ class Row(msgspec.Struct, gc=False):
     predicted: Any = None
     label: Any = None
     correct: bool | None = None
+    probability: float | None = None  # of the class that is predicted
+    error: float | None = None
 
 
 class Answer(msgspec.Struct, gc=False):

@@ -1,0 +1,103 @@
+"""Where `tally compare` finds the comparisons: a worker that runs, or what workers have written to Elasticsearch."""
+
+import warnings
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+import aiohttp
+import orjson
+from elastic_transport import TransportError
+from elasticsearch import ApiError, ElasticsearchWarning, NotFoundError
+
+from app.cli.ends import InputError
+from app.core.counts.panes import TOTAL
+from app.core.outputs.compared import INDEX
+from app.exporters.elasticsearch.client import connect, sentence
+from app.settings import Settings
+
+_SECONDS: Final = 10.0
+#: Documents of one answer.
+_PAGE: Final = 1000
+_FIELDS: Final = frozenset({"current", "shadow", "sentence", "classes", "windows"})
+
+
+class Kept(NamedTuple):
+    """A comparison as `/api/comparisons` says it, and when that was: RFC 3339, empty where it is now."""
+
+    report: Mapping[str, Any]
+    written: str = ""
+
+
+async def of_worker(address: str, token: str | None) -> list[Kept]:
+    """All comparisons that a worker knows. Raises InputError where it does not say them."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    timeout = aiohttp.ClientTimeout(total=_SECONDS)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(f"{address}/api/comparisons", headers=headers) as reply,
+        ):
+            if reply.status == HTTPStatus.UNAUTHORIZED:
+                what = "is not" if token else "is missing here: set it to"
+                raise InputError(f"TALLY_HTTP_TOKEN {what} that of the worker at {address}.")
+            answer = orjson.loads(await reply.read())
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise InputError(
+            f"No worker answers at {address} ({type(error).__name__}): start one with `tally worker`, or name one's "
+            "address with --url."
+        ) from None
+    try:
+        return [Kept(_report(one)) for one in answer["comparisons"]]
+    except (LookupError, TypeError, AttributeError):
+        said = answer.get("error") if isinstance(answer, dict) else None
+        raise InputError(f"{address} is no worker that compares: {said or 'its answer is another one.'}") from None
+
+
+async def of_elasticsearch(settings: Settings) -> list[Kept]:
+    """All comparisons that are in Elasticsearch, as they were written last.
+
+    Raises InputError where it does not say them, SettingsError where the certificates cannot be read.
+    """
+    warnings.simplefilter("ignore", ElasticsearchWarning)
+    found: list[Kept] = []
+    client = connect(settings)
+    asking = client.options(request_timeout=_SECONDS)
+    after: list[Any] | None = None
+    try:
+        while True:
+            reply = await asking.search(
+                index=INDEX,
+                query={"term": {"window": TOTAL}},
+                sort=["current.identity", "shadow.identity"],
+                source_includes=["report", "end"],
+                size=_PAGE,
+                search_after=after,
+            )
+            hits = reply.body["hits"]["hits"]
+            found += [Kept(_report(hit["_source"]["report"]), hit["_source"]["end"]) for hit in hits]
+            if len(hits) < _PAGE:
+                return found
+            after = hits[-1]["sort"]
+    except NotFoundError:
+        raise InputError(
+            f"Elasticsearch at {settings.elasticsearch_url} has no index {INDEX}: a worker with "
+            "TALLY_ELASTICSEARCH_URL makes it once two models have answered the same request."
+        ) from None
+    except (TransportError, ApiError) as error:
+        raise InputError(sentence(error, settings)) from None
+    except (LookupError, TypeError, AttributeError):
+        raise InputError(
+            f"{INDEX} in Elasticsearch at {settings.elasticsearch_url} has documents that no worker has written: name "
+            "the Elasticsearch that the workers write to."
+        ) from None
+    finally:
+        await client.close()
+
+
+def _report(said: Any) -> Mapping[str, Any]:
+    """A comparison as `/api/comparisons` says it. Raises an error of many kinds where it is none."""
+    if not said.keys() >= _FIELDS:
+        raise LookupError
+    report: Mapping[str, Any] = said
+    return report
