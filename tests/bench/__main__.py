@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.bench import beside, documents, growth, idle, load, peer_runs, posts, scrapes
+from tests.bench import beside, documents, drift, growth, idle, load, peer_runs, posts, scrapes
 from tests.bench.peer_runs import PEERS, NotInstalled
 from tests.bench.table import INTAKE, ONE, TWO, Row, text
 from tests.bench.tally_runs import Tally
@@ -33,6 +33,7 @@ OWN: Final[Mapping[str, tuple[str, Callable[[Tally], list[Row]]]]] = {
     **{name: (it.figure.format(it.size), partial(beside.run, name)) for name, it in beside.BURDENS.items()},
     **{name: (it.figure, partial(scrapes.run, name)) for name, it in scrapes.SCRAPES.items()},
     "posts": (posts.POSTS, posts.run),
+    "drift": (drift.DRIFT, drift.run),
 }
 # Kafka's own default: workers (or threads) that start together are given their partitions together.
 TOGETHER: Final = {"group.initial.rebalance.delay.ms": "3000"}

@@ -38,12 +38,15 @@ MEASURES: Final = ("psi", "js", "ks", "ks_p", "chi2_p")
 KINDS: Final = ("missing", "below", "above", "unseen")
 
 
-def drift_of(distribution: Distribution, live: Sequence[int], least_count: int) -> Drift:
-    """What live counts say, by the number of a bin."""
+def drift_of(
+    distribution: Distribution, live: Sequence[int], least_count: int, reference: Sequence[int] | None = None
+) -> Drift:
+    """What live counts say, by the number of a bin. `reference` is `distribution.by_bin()`, where that is known."""
     rows = sum(live)
     if not rows:
         return Drift(0)
-    reference = distribution.by_bin()
+    if reference is None:
+        reference = distribution.by_bin()
     # A bin of the reference counts even where it is empty on both sides; missing, unseen and the like do not.
     own = range(FIRST, FIRST + len(distribution.counts))
     kept = [at for at in range(len(reference)) if at in own or reference[at] or live[at]]

@@ -43,6 +43,9 @@ class Live:
         self.least_count = least_count
         self.digest = reference.digest
         self.names = tuple(feature.name for feature in reference.features)
+        #: All of them, and their counts by bin.
+        self.distributions = [*reference.distributions()]
+        self.by_bin = [one.by_bin() for one in self.distributions]
         self._finders = [binning(feature) for feature in reference.features]
         self._wide = any(feature.size > 256 for feature in reference.features)
         self._digest = bytes.fromhex(self.digest)

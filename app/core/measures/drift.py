@@ -47,7 +47,15 @@ class DriftReading(NamedTuple):
 
     drifts: dict[str, Drift]
     share: float | None  # of the features that have drifted
-    bins: dict[str, list[tuple[str, int, int]]]  # by name: (bin, rows of the reference, live rows)
+    counts: dict[str, list[int]]  # by name: live rows by bin
+    live: Live | None  # the reference
+
+    def bins(self, name: str) -> list[tuple[str, int, int]]:
+        """Of each bin of a distribution what it is called, the rows of the reference, and those that came."""
+        assert self.live is not None
+        place = [one.name for one in self.live.distributions].index(name)
+        names = self.live.distributions[place].names_of_bins()
+        return [*zip(names, self.live.by_bin[place], self.counts[name], strict=True)]
 
 
 def _documents(reading: DriftReading) -> list[dict[str, Any]] | None:
@@ -59,7 +67,7 @@ def _documents(reading: DriftReading) -> list[dict[str, Any]] | None:
             "feature": name,
             **{field: value for field, value in drift._asdict().items() if value is not None},
             "bins": [
-                {"bin": bin_, "reference": reference, "rows": rows} for bin_, reference, rows in reading.bins[name]
+                {"bin": bin_, "reference": reference, "rows": rows} for bin_, reference, rows in reading.bins(name)
             ],
         }
         for name, drift in reading.drifts.items()
@@ -109,7 +117,7 @@ class DriftMeasure(Measure[DriftReading]):
         """What the counts by the reference of now say."""
         live = nature.reference
         if live is None:
-            return DriftReading({}, None, {})
+            return DriftReading({}, None, {}, None)
         reference = live.reference
         own = _ROW + live.digest
         counts: dict[str, dict[int, int]] = {}
@@ -119,19 +127,20 @@ class DriftMeasure(Measure[DriftReading]):
                 if number:
                     counts.setdefault(place, {})[int(number)] = rows
         drifts: dict[str, Drift] = {}
-        bins: dict[str, list[tuple[str, int, int]]] = {}
+        rows_of: dict[str, list[int]] = {}
         places: list[Any] = [*range(len(reference.features))]
         others = zip(
             (_PREDICTION, _SCORE, _LABEL), (reference.prediction, reference.score, reference.label), strict=True
         )
         places += [place for place, one in others if one is not None]
-        for place, distribution in zip(places, reference.distributions(), strict=True):
+        for place, distribution, by_bin in zip(places, live.distributions, live.by_bin, strict=True):
             known = counts.get(str(place), {})
-            rows = [known.get(number, 0) for number in range(distribution.size)]
-            drifts[distribution.name] = drift_of(distribution, rows, live.least_count)
-            names = distribution.names_of_bins()
-            bins[distribution.name] = [*zip(names, distribution.by_bin(), rows, strict=True)]
-        return DriftReading(drifts, share_drifted(drifts[name] for name in live.names), bins)
+            rows = [0] * len(by_bin)
+            for bin_, amount in known.items():
+                rows[bin_] = amount
+            rows_of[distribution.name] = rows
+            drifts[distribution.name] = drift_of(distribution, rows, live.least_count, by_bin)
+        return DriftReading(drifts, share_drifted(drifts[name] for name in live.names), rows_of, live)
 
 
 def _of_rows(live: Live, evidence: Evidence) -> Iterator[tuple[str, int]]:

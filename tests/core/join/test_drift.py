@@ -36,7 +36,7 @@ def reading(ledger: Ledger, model: str = MODEL, window: str = "total", now: floa
 
 def live(ledger: Ledger, name: str, **where: Any) -> dict[str, int]:
     """The live rows of one distribution by bin, without zeros."""
-    return {bin_: rows for bin_, _, rows in reading(ledger, **where).bins[name] if rows}
+    return {bin_: rows for bin_, _, rows in reading(ledger, **where).bins(name) if rows}
 
 
 def test_features_predictions_scores_and_labels_are_counted_by_the_bins_of_the_reference() -> None:
@@ -140,7 +140,7 @@ def test_requests_that_do_not_fit_the_reference_are_said_once_in_a_sentence(body
 
 def test_a_model_without_reference_keeps_and_reads_nothing() -> None:
     ledger = Ledger().absorb(asked([20, "DE"]), a_response(1)).cut()
-    assert reading(ledger) == DriftReading({}, None, {})
+    assert reading(ledger) == DriftReading({}, None, {}, None)
     assert not any(key.row.startswith("drift") for key in ledger.rows())
 
 
