@@ -4,16 +4,26 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from app.core.drift.live import Live, Watched
-from app.core.rules import Column, Rulebook, Rules, Schema
+from app.core.rules import Column, Fairness, Rulebook, Rules, Schema
 from app.core.scores.catalogue import SCORES
 from app.reference_file import ReferenceFileError, place_of, read_reference
+from app.segments_file import FairnessEntry, check_fairness, check_redaction, segments_of
 from app.settings import SettingsError
 from app.yaml_file import YamlError, read_yaml
 
@@ -108,6 +118,8 @@ class ModelEntry(BaseModel):
     intervals: bool = False
     redact: list[str] = []
     reference: Annotated[ReferenceEntry | None, BeforeValidator(_path_alone)] = None
+    segments: dict[str, Any] = {}
+    fairness: FairnessEntry | None = None
     probabilities: bool | None = None
     prediction_schema: SchemaEntry = SchemaEntry()
 
@@ -126,14 +138,34 @@ class ModelEntry(BaseModel):
                 raise ValueError(f"{score} is 1 at most")
         return limits
 
+    @field_validator("segments")
+    @classmethod
+    def _are_segments(cls, segments: dict[str, Any]) -> dict[str, Any]:
+        segments_of(segments)
+        return segments
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        segments = segments_of(self.segments)
+        check_redaction(segments, self.redact, self._schema())
+        check_fairness(segments, self._fairness())
+        return self
+
+    def _schema(self) -> Schema:
+        parts = self.prediction_schema.requests, self.prediction_schema.responses
+        return Schema(*(tuple(column.column() for column in part) for part in parts))
+
+    def _fairness(self) -> Fairness | None:
+        return None if self.fairness is None else self.fairness.rules()
+
     def rules(self, reference: Watched | None = None) -> Rules:
         """The entry as the core takes it, with its reference as it was read."""
         lists: dict[str, Any] = {name: tuple(getattr(self, name)) for name in ("classes", "shadow", "redact")}
         lists["limits"] = tuple((*_score_and_class(name), limit) for name, limit in self.limits.items())
         lists["compare"] = None if self.compare is None else tuple(self.compare)
-        schema = self.prediction_schema
-        columns = (tuple(column.column() for column in part) for part in (schema.requests, schema.responses))
-        others = {"prediction_schema": Schema(*columns), "reference": reference}
+        lists["fairness"] = self._fairness()
+        lists["segments"] = check_fairness(segments_of(self.segments), self._fairness())
+        others = {"prediction_schema": self._schema(), "reference": reference}
         return Rules(**{**self.model_dump(), **lists, **others})
 
 
@@ -151,6 +183,7 @@ _BELOW: Final[Mapping[str, type[BaseModel]]] = {
     "models": ModelEntry,
     "reference": ReferenceEntry,
     "prediction_schema": SchemaEntry,
+    "fairness": FairnessEntry,
     "requests": SchemaColumn,
     "responses": SchemaColumn,
     "schema": SchemaPart,

@@ -123,11 +123,14 @@ class Settings(BaseSettings):
     data_dir: Path | None = Field(None, description="scratch folder (a temporary one when unset)")
     max_body: Annotated[int, BeforeValidator(parse_size)] = Field(1 << 20, description="largest event")
     max_classes: int = Field(200, ge=2, description="classes of a model that are exported; the rest are `other`")
+    max_segment_values: int = Field(
+        50, ge=1, le=1000, description="values of a segment of a model that are told apart; the rest are `other`"
+    )
     max_series: int = Field(
         5_000_000,
         ge=1,
-        description="model series that are exported; beyond, cells of confusions are left out first, then what is of "
-        "single classes, then whole models, the last by name first",
+        description="model series that are exported; beyond, cells of confusions are left out first, then segments, "
+        "then what is of single classes, then whole models, the last by name first",
     )
     max_models: int = Field(1000, ge=1, description="models that a partition may know")
     max_label_length: int = Field(200, ge=1, description="characters of a class text")
@@ -340,7 +343,13 @@ class Settings(BaseSettings):
     @property
     def limits(self) -> Limits:
         """What bounds a partition."""
-        return Limits(self.max_body, self.max_label_length, self.max_models, int(self.exchange_retention))
+        return Limits(
+            self.max_body,
+            self.max_label_length,
+            self.max_models,
+            int(self.exchange_retention),
+            self.max_segment_values,
+        )
 
     @property
     def url(self) -> str:

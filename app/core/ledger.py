@@ -102,7 +102,7 @@ class Ledger:
 
     def readings(self) -> Readings:
         """What is read of it."""
-        return Readings(self.view(), self.rulebook, self._most_classes)
+        return Readings(self.view(), self.rulebook, self._most_classes, self._limits.segment_values)
 
 
 def _apply(changelog: Changelog, changes: Iterable[tuple[bytes, bytes | None]]) -> None:

@@ -14,6 +14,7 @@ class Limits:
     label_length: int = 200
     models: int = 1000
     retention_seconds: int = 7 * 86400
+    segment_values: int = 50  # of one segment of a model that are shown
     exchange_bytes: int = 256_000
     #: Of feedback that waits for its prediction to be joined: more is joined at once.
     held_bytes: int = 64_000

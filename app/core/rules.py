@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from app.core.drift.live import Watched
 from app.core.events import Leg
+from app.core.segments import Segment
 
 Task = Literal["binary", "multiclass", "regression"]
 
@@ -33,6 +34,17 @@ class Schema(NamedTuple):
     responses: tuple[Column, ...] = ()
 
 
+class Fairness(NamedTuple):
+    """That the values of a segment are to be treated alike: which is the privileged one, and which class is good.
+
+    Without a positive class it is that of the model.
+    """
+
+    attribute: str
+    privileged: str
+    positive: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The rules of one `models:` entry; the defaults are those of a model that no entry matches."""
@@ -51,6 +63,8 @@ class Rules:
     reference: Watched | None = None  # what is asked, answered and right is compared with it
     probabilities: bool | None = None  # None: those that are no bare 0 or 1
     redact: tuple[str, ...] = ()
+    segments: tuple[Segment, ...] = ()
+    fairness: Fairness | None = None
     prediction_schema: Schema = field(default_factory=Schema)
 
 

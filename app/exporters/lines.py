@@ -99,12 +99,13 @@ def histogram_lines(name: str, labels: str, histogram: Histogram) -> list[str]:
 
 class Block(NamedTuple):
     """The text of one model, packed: of each series the lines of each rank. `sizes` counts the series of each rank,
-    made or not; `folded_classes` the classes that are shown as one.
+    made or not; `folded_classes` and `folded_values` the classes, and the values of segments, that are shown as one.
     """
 
     lines: Mapping[str, Mapping[int, Packed]]
     sizes: Sizes
     folded_classes: int
+    folded_values: int
     ranks: int  # that were made
 
     def without(self, ranks: int) -> "Block":
@@ -133,9 +134,9 @@ class Lines:
         rank: int = OF_MODEL,
     ) -> None:
         """Add lines of one series and rank: the values of each of its labels, a column each, and its own."""
-        self._add(name, names, [*zip(*columns, strict=True)] if names else [()] * len(values), values, rank)
+        self.add_rows(name, names, [*zip(*columns, strict=True)] if names else [()] * len(values), values, rank)
 
-    def _add(
+    def add_rows(
         self, name: str, names: tuple[str, ...], rows: Sequence[Row], values: Sequence[Any], rank: int,
         window: str | None = None,
     ) -> None:  # fmt: skip
@@ -163,7 +164,7 @@ class Lines:
             if samples:
                 rows, values = zip(*samples, strict=True)
                 rank = OF_MODEL if "" in rows[0] else family.rank
-                self._add(name, family.labels, rows, values, rank, None if window == TOTAL else window)
+                self.add_rows(name, family.labels, rows, values, rank, None if window == TOTAL else window)
 
     def add_scores(self, readings: Mapping[str, Reading]) -> None:
         """Add the scores, and the rows that they rest on."""
@@ -187,8 +188,8 @@ class Lines:
     ) -> None:  # fmt: skip
         if lines:
             rows, values, samples = zip(*lines, strict=True)
-            self._add(name, names, rows, values, rank, window)
-            self._add(name_of_samples, names, rows, samples, rank, window)
+            self.add_rows(name, names, rows, values, rank, window)
+            self.add_rows(name_of_samples, names, rows, samples, rank, window)
 
     def add_limits(self, limits: Sequence[tuple[str, str, float]]) -> None:
         """Add what scores should reach."""
@@ -234,10 +235,10 @@ class Lines:
             for series, names in ((DRIFT, DISTANCES), (FEATURE_SHARE, KINDS)):
                 rows = [(feature, name) for feature, own in values.items() for name in names if own[name] is not None]
                 shown = [values[feature][name] for feature, name in rows]
-                self._add(series.name, series.labels[:-1], rows, shown, OF_CLASS, window)
+                self.add_rows(series.name, series.labels[:-1], rows, shown, OF_CLASS, window)
             features = [(feature,) for feature in values]
             counts = [drift.rows for drift in found.drifts.values()]
-            self._add(FEATURE_ROWS.name, FEATURE_ROWS.labels[:-1], features, counts, OF_CLASS, window)
+            self.add_rows(FEATURE_ROWS.name, FEATURE_ROWS.labels[:-1], features, counts, OF_CLASS, window)
             self.add(DRIFTED.name, DRIFTED.labels, [[window]], [found.share])
 
     def add_histogram(self, name: str, labels: str, histogram: Histogram) -> None:
@@ -247,11 +248,11 @@ class Lines:
         if self._ranks > OF_MODEL:
             self._parts[name][OF_MODEL].append("".join(lines).encode())
 
-    def block(self, folded_classes: int) -> Block:
+    def block(self, folded_classes: int, folded_values: int) -> Block:
         """The block of the model."""
         packer = Packer()
         lines = {
             name: {rank: packer.pack(b"".join(parts)) for rank, parts in own.items()}
             for name, own in self._parts.items()
         }
-        return Block(lines, tuple(self._sizes), folded_classes, self._ranks)
+        return Block(lines, tuple(self._sizes), folded_classes, folded_values, self._ranks)

@@ -21,6 +21,8 @@ from app.core.outputs.series import (
     DRIFTED,
     ERROR,
     ERROR_SAMPLES,
+    FAIRNESS,
+    FAIRNESS_SAMPLES,
     FEATURE_ROWS,
     FEATURE_SHARE,
     FIRST_SEEN,
@@ -29,6 +31,9 @@ from app.core.outputs.series import (
     SCORE_HIGH,
     SCORE_LIMIT,
     SCORE_LOW,
+    SEGMENT_ROWS,
+    SEGMENT_SCORE,
+    SEGMENT_SCORE_SAMPLES,
     SELDON,
     seldon_samples,
 )
@@ -36,6 +41,7 @@ from app.core.outputs.worker_series import WORKER, Numbers, WorkerNumbers, Worke
 from app.core.rules import Rulebook
 from app.exporters.lines import Block, Compared, Lines, histogram_lines, label_text, number
 from app.exporters.packing import Packed, Packer, Unpacker
+from app.exporters.segments import segment_lines
 from app.exporters.sharing import Shares, shares
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -44,17 +50,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _OPTIONAL: Final = frozenset(
     series.name
     for series in (
-        *SELDON,
-        SCORE_LIMIT,
-        SCORE_LOW,
-        SCORE_HIGH,
-        ERROR,
-        ERROR_SAMPLES,
-        COMPARISON,
-        DRIFT,
-        FEATURE_SHARE,
-        FEATURE_ROWS,
-        DRIFTED,
+        *(*SELDON, SCORE_LIMIT, SCORE_LOW, SCORE_HIGH, ERROR, ERROR_SAMPLES, COMPARISON),
+        *(DRIFT, FEATURE_SHARE, FEATURE_ROWS, DRIFTED),
+        *(SEGMENT_SCORE, SEGMENT_SCORE_SAMPLES, SEGMENT_ROWS, FAIRNESS, FAIRNESS_SAMPLES),
     )
 )
 
@@ -111,6 +109,11 @@ class ModelText:
         return sum(block.folded_classes for block in self._blocks.values())
 
     @property
+    def folded_values(self) -> int:
+        """The same of values of segments."""
+        return sum(block.folded_values for block in self._blocks.values())
+
+    @property
     def dropped_series(self) -> int:
         """How many series are not shown."""
         return self._shares.dropped
@@ -147,12 +150,14 @@ class ModelText:
                 lines.add_histogram(name, label_text(family.labels, labels), histogram)
         lines.add_comparisons(compared)
         lines.add_drift({TOTAL: total, **dict(predicted)})
+        for series, names, rows, values, rank, window in segment_lines(readings, rules):
+            lines.add_rows(series.name, names, rows, values, rank, window)
         lines.add(INFO.name, INFO.labels, [[total.nature.task]], [1])
         lines.add(FIRST_SEEN.name, (), (), [first_seen])
         for series, columns, values in seldon_samples(identity, total) if self._with_seldon else ():
             rank = OF_CLASS if "class" in series.labels else OF_MODEL
             lines.add(series.name, series.labels, columns, values, rank)
-        return lines.block(CONFUSION.of(total).dropped_classes)
+        return lines.block(CONFUSION.of(total).dropped_classes, total.folded_values)
 
     def put(self, identity: Identity, block: Block) -> None:
         """Show a model by its block."""

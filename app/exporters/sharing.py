@@ -1,9 +1,9 @@
 """Which model series are shown where `TALLY_MAX_SERIES` allows fewer than there are.
 
-There are series of three ranks: of a whole model, of one of its classes, of a cell of two classes. All models have
-those of the first rank before any has one of the second, and all those of the second before any has one of the third;
-within a rank the models come in the order of their names. So the cells of confusions go first, and of these those of
-the last models; and what is shown depends on what is counted alone, never on the order in which it came.
+There are series of four ranks: of a whole model, of one of its classes, of a value of one of its segments, of a cell of
+two classes. All models have those of the first rank before any has one of the second, and so on; within a rank the
+models come in the order of their names. So the cells of confusions go first, and of these those of the last models;
+and what is shown depends on what is counted alone, never on the order in which it came.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from app.core.measures.measure import RANKS
 
 #: How many series a model has of each rank.
 Sizes = tuple[int, ...]
-_WHAT: Final = ("whole models", "single classes", "cells of confusions")
+_WHAT: Final = ("whole models", "single classes", "segments", "cells of confusions")
 
 
 class Shares(NamedTuple):

@@ -97,7 +97,7 @@ class Running:
         view, rules = self.readings.view, self.readings.rulebook.digest
         return {number: owner.url for number, owner in sorted(view.owners.items()) if owner.rules != rules}
 
-    def numbers(self, folded_classes: int, dropped_series: int) -> WorkerNumbers:
+    def numbers(self, folded_classes: int, dropped_series: int, folded_values: int = 0) -> WorkerNumbers:
         """What the worker knows of its own work; of the models that it exports it is told."""
         lane, intake, documents = self.lane, self.intake, self.documents
         parts = list(lane.running.values())
@@ -106,6 +106,7 @@ class Running:
             stats=lane.stats,
             folded_classes=folded_classes,
             dropped_series=dropped_series,
+            folded_values=folded_values,
             documents=documents.numbers() if documents is not None else None,
             intake=IntakeNumbers(intake.events, intake.lag(), intake.stalled()) if intake is not None else None,
             lag_events=lag_events,

@@ -80,15 +80,16 @@ def counted_by_exchanges(shard: Shard) -> Counter[tuple[Subject, str, str]]:
         exchange = shard.get(puid)
         assert exchange is not None
         for one in exchange.counted:
-            subject = numbers.accounts[one.account].subject
-            for number in one.atoms:
-                for atom in numbers.unbundle(number):
-                    totals[subject, *numbers.atoms[atom]] += 1
-            for atom, amount in one.amounts.items():
-                totals[subject, *numbers.atoms[atom]] += amount
-            for values in one.values:
-                for name, amount in AMOUNTS_OF[values[:1]](values[1:]):
-                    totals[subject, *name] += amount
+            for account in (one.account, *one.also):
+                subject = numbers.accounts[account].subject
+                for number in one.atoms:
+                    for atom in numbers.unbundle(number):
+                        totals[subject, *numbers.atoms[atom]] += 1
+                for atom, amount in one.amounts.items():
+                    totals[subject, *numbers.atoms[atom]] += amount
+                for values in one.values:
+                    for name, amount in AMOUNTS_OF[values[:1]](values[1:]):
+                        totals[subject, *name] += amount
     return Counter({at: amount for at, amount in totals.items() if amount})
 
 

@@ -20,6 +20,11 @@ TYPES = {
     "response": "io.seldon.serving.inference.response",
     "feedback": "io.seldon.serving.feedback",
 }
+COUNTRIES = ("DE", "FR", "a/b", None)
+#: The segments of all models, as `TALLY_CONFIG` has them.
+SEGMENTS = """
+models: [{match: "*", segments: {country: tags.country, age: {field: features.age, bins: [30, 50]}}}]
+"""
 
 
 class Event(NamedTuple):
@@ -66,16 +71,12 @@ def traffic(puids: int, seed: int = 7, *, broken: float = 0.02) -> list[Event]:
             legs.append(("demo", service, "shadow", "net"))
         classes = 3 if many else 2
         for leg in legs:
-            events.append(
-                an_event("request", puid, leg, asked, {"data": {"ndarray": [[rng.random() for _ in range(4)]]}})
-            )
+            features = {"names": ["age", "b", "c", "d"], "ndarray": [[100 * rng.random() for _ in range(4)]]}
+            events.append(an_event("request", puid, leg, asked, {"data": features}))
             output: Any = [rng.random() for _ in range(3)] if many else [round(rng.random(), 6)]
             images = {leg[3]: f"registry/{leg[3]}:1.{rng.randrange(2)}"}
-            events.append(
-                an_event(
-                    "response", puid, leg, answered, {"data": {"ndarray": [output]}, "meta": {"requestPath": images}}
-                )
-            )
+            meta = {"requestPath": images, "tags": {"country": rng.choice(COUNTRIES)}}
+            events.append(an_event("response", puid, leg, answered, {"data": {"ndarray": [output]}, "meta": meta}))
         if rng.random() < 0.05:
             continue
         told = min(answered + rng.randrange(1, 3600 * 1_000_000), now)
@@ -111,10 +112,13 @@ def _broken(rng: random.Random, event: Event) -> Event:
     return event._replace(key=other)  # the headers name another puid
 
 
-def expected(events: Iterable[Event]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """Every count series of every model: (name, labels) → value."""
+def expected(
+    events: Iterable[Event], *, segments: bool = False
+) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Every count series of every model: (name, labels) → value; with the rows by segment where that is asked for."""
     counts, told = counted(events)
-    return _series(counts, ("", *WINDOWS), "") | _series(told, WINDOWS, "labels_")
+    found = _series(counts, ("", *WINDOWS), "") | _series(told, WINDOWS, "labels_")
+    return {series: value for series, value in found.items() if segments or series[0] != "tally_segment_rows"}
 
 
 #: (model, minute, name, labels) → amount
@@ -212,11 +216,16 @@ def _count(parts: dict[Any, Any], counts: Counter[Any], told: Counter[Any]) -> N
         model, predicted = _model(leg, body), _predicted(body)
         counts[model, minute, "exchanges", ("response",)] += 1
         counts[model, minute, "exchanges", ("request",)] += ("request", leg) in parts
+        slices = _slices(parts[("request", leg)][2][0], body)
         if feedback is None:
             counts[model, minute, "rows", ("unlabelled",)] += 1
+            for own in slices:
+                counts[model, minute, "segment_rows", (*own, "unlabelled")] += 1
             continue
         actual = _actual(feedback[2][0])
         counts[model, minute, "exchanges", ("feedback",)] += 1
+        for own in slices:
+            counts[model, minute, "segment_rows", (*own, "correct" if actual == predicted else "incorrect")] += 1
         for found, when in ((counts, minute), (told, feedback[0] // 60_000_000)):
             found[model, when, "rows", ("correct" if actual == predicted else "incorrect",)] += 1
             found[model, when, "confusion", (actual, predicted)] += 1
@@ -225,7 +234,15 @@ def _count(parts: dict[Any, Any], counts: Counter[Any], told: Counter[Any]) -> N
                 found[model, when, "reward_points", ()] += feedback[2][0]["reward"]
 
 
+def _slices(request: Any, response: Any) -> list[tuple[str, str]]:
+    """The value of a row in each segment."""
+    age = request["data"]["ndarray"][0][0]
+    of_age = "<30" if age < 30 else "30-50" if age < 50 else ">=50"
+    return [("country", response["meta"]["tags"]["country"] or "(missing)"), ("age", of_age)]
+
+
 LABELS = {
+    "segment_rows": ("segment", "value", "verdict"),
     "exchanges": ("part",),
     "rows": ("verdict",),
     "confusion": ("actual", "predicted"),
@@ -255,9 +272,10 @@ def _series(
                     zip(("model_namespace", "model_service", "predictor", "model", "model_version"), model, strict=True)
                 )
                 words |= dict(zip(LABELS[name], labels, strict=True))
-                if window:
-                    words["window"] = prefix + window
-                result[f"tally_{'window_' if window else ''}{name}", tuple(sorted(words.items()))] = amount
+                if window or name == "segment_rows":
+                    words["window"] = prefix + (window or "total")
+                beginning = "tally_window_" if window and name != "segment_rows" else "tally_"
+                result[beginning + name, tuple(sorted(words.items()))] = amount
     return result
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.live.seeds import seed
 from tests.live.servers import Kafka
-from tests.live.story import NOW, expected, traffic
+from tests.live.story import NOW, SEGMENTS, expected, traffic
 from tests.live.workers import Fleet, Worker, assert_counts, produce, topic_settings, wait_for
 from tests.soak import SOAK
 
@@ -21,11 +21,18 @@ def settings_for(kafka: Kafka, **more: str) -> dict[str, str]:
     return topic_settings(kafka.bootstrap, f"exact-{uuid.uuid4().hex[:8]}") | COMMON | more
 
 
+def with_segments(folder: Path) -> str:
+    """A YAML file by which all models have segments."""
+    file = folder / "tally.yaml"
+    file.write_text(SEGMENTS)
+    return str(file)
+
+
 def test_counts_equal_brute_force(kafka: Kafka, tmp_path: Path) -> None:
-    """One worker, then two, then none and again one: the same totals and windows, without new traffic."""
+    """One worker, then two, then none and again one: the same totals, windows and segments, without new traffic."""
     events = traffic(PUIDS, seed(7))
-    wanted = expected(events)
-    settings = settings_for(kafka, PARTITIONS="8")
+    wanted = expected(events, segments=True)
+    settings = settings_for(kafka, PARTITIONS="8", CONFIG=with_segments(tmp_path))
     with Fleet(tmp_path, settings) as fleet:
         first = fleet.start()
         wait_for("the first worker is ready", first.ready)
@@ -60,7 +67,7 @@ def test_kills_lose_and_double_nothing(kafka: Kafka, tmp_path: Path) -> None:
     """Ten kill -9 in the middle of the input, at random moments: the same totals."""
     kills, rate = (10, 1_500) if SOAK else (5, 1_200)
     events = traffic(30_000 if SOAK else 8_000, seed(9))
-    settings = settings_for(kafka, PARTITIONS="8")
+    settings = settings_for(kafka, PARTITIONS="8", CONFIG=with_segments(tmp_path))
     rng = random.Random(seed(1))
     with Fleet(tmp_path, settings) as fleet:
         wait_for("the first worker is ready", fleet.start().ready)
@@ -77,7 +84,7 @@ def test_kills_lose_and_double_nothing(kafka: Kafka, tmp_path: Path) -> None:
                 fleet.start()
         producer.join()
         assert killed == kills, f"the input ended after {killed} kills"
-        assert_counts(fleet, expected(events), 120)
+        assert_counts(fleet, expected(events, segments=True), 120)
 
 
 def shares(*workers: Worker) -> list[tuple[bool, list[int]]]:

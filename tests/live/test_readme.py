@@ -73,11 +73,11 @@ def test_what_is_run_elsewhere_is_in_the_readme_and_there() -> None:
 def test_json_and_settings_are_whole(tmp_path: Path) -> None:
     for block in blocks("json"):
         json.loads(block)
-    (settings,) = blocks("yaml")
     file = tmp_path / "tally.yaml"
-    file.write_text(settings)
     write_reference(tmp_path / "histogram.prom", Reference((distribution_of("age", [18, 30, 65]),)))
-    assert load_rulebook(file)
+    for settings in blocks("yaml"):
+        file.write_text(settings)
+        assert load_rulebook(file)
 
 
 @pytest.mark.usefixtures("prometheus_binary")

@@ -19,10 +19,13 @@ from tests.live.servers import free_port
 from tests.live.story import Event
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-COUNT_SERIES = tuple(
-    f"tally_{window}{name}"
-    for window in ("", "window_")
-    for name in ("exchanges", "rows", "confusion", "class", "rewards", "reward_points")
+COUNT_SERIES = (
+    "tally_segment_rows",
+    *(
+        f"tally_{window}{name}"
+        for window in ("", "window_")
+        for name in ("exchanges", "rows", "confusion", "class", "rewards", "reward_points")
+    ),
 )
 
 

@@ -15,7 +15,6 @@ from app.core.counts.accounts import Account
 from app.core.counts.atoms import Atom
 from app.core.counts.cells import Latest, later
 from app.core.counts.view import View
-from app.core.join.description import describe
 from app.core.join.shard import Shard
 from app.core.letters import REKEYED
 from app.core.wire.records import Record
@@ -23,6 +22,7 @@ from app.worker.lane.partition import Partition
 from tests.builders import START, Ledger, a_shard, known, run
 from tests.core.outputs.test_documents import shelf
 from tests.simulation.loop import process_of
+from tests.simulation.story import RULES
 from tests.simulation.worker import Worker
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _views_follow(history: "History") -> bool:
 
 def check(history: "History") -> None:
     """Raise AssertionError where anything does not hold."""
-    straight = run(history.story.folded, [], logs=history.story.documents, clock=history.settings.clock)
+    straight = run(history.story.folded, [], rules=RULES, logs=history.story.documents, clock=history.settings.clock)
     if history.expired:
         straight.cut(history.wall() - START)
     parts = {part.number: part for worker in history.living() for part in worker.lane.running.values()}
@@ -131,11 +131,11 @@ def seen(view: View) -> dict[tuple[Account, str, int], Any]:
     """What a view shows of each model: the total, as pane -1 of no level, and each pane."""
     found: dict[tuple[Account, str, int], Any] = {}
     for identity in view.identities():
-        account = Account(identity, "")
-        if total := view.total(account):
-            found[account, "", -1] = total
-        for level, pane in view.counted_panes(account):
-            found[account, level, pane] = view.panes(account, level, range(pane, pane + 1))
+        for account in (Account(identity), *(Account(identity, segment) for segment in view.segments(identity))):
+            if total := view.total(account):
+                found[account, "", -1] = total
+            for level, pane in view.counted_panes(account):
+                found[account, level, pane] = view.panes(account, level, range(pane, pane + 1))
     return found
 
 
@@ -167,9 +167,9 @@ def _check_knowledge(history: "History", straight: Ledger, parts: dict[int, Part
         for puid in part.shard.store:
             if _is_of_row(puid):  # lent to it; no story has such puids of its own
                 continue
-            exchange = part.shard.get(puid)
-            assert exchange is not None
-            found.append(describe(puid.decode(), exchange, part.shard.numbers, part.shard.judging))
+            description = part.shard.describe(puid.decode())
+            assert description is not None
+            found.append(description)
     assert sorted(found, key=_puid) == known(straight, history.story.folded), "what is known of puids is another"
 
 
@@ -187,7 +187,7 @@ def _check_changelogs(history: "History", parts: dict[int, Partition]) -> None:
     settings, broker = history.settings, history.broker
     for number, part in parts.items():
         running = part.shard
-        shard = a_shard(partition=number, partitions=history.partitions)
+        shard = a_shard(*RULES, partition=number, partitions=history.partitions)
         position = shard.recover(
             changelog(history, settings.exchanges_topic, number),
             changelog(history, settings.panes_topic, number),

@@ -13,11 +13,17 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from app.core.letters import REKEYED
+from app.core.rules import Rules
+from app.core.segments import FEATURES, HEADERS, Segment
 from app.core.wire.partitioning import partition_of
 from tests.builders import Fields, Record, a_feedback, a_request, a_response, kind_of
 from tests.core.test_laws import BODIES, LABELS, LEGS, NAMED, REWARDS, TIMES, later, of_one_mind
 
 _KINDS: Final = ("request", "response", "response", "label", "row", "reward", "both", "carried")
+#: All models have segments: of a header, and of a feature that single rows may have values of their own of.
+RULES: Final = (Rules(segments=(Segment("tier", HEADERS, "x-tier"), Segment("age", FEATURES, "age", (30.0,)))),)
+_TIERS: Final = (b"gold", b"free", b"")
+_REQUESTS: Final = ([[20]], [[40]], [[20], [40]], [[20], [20], [50]])
 _AHEAD: Final = 300.75  # seconds by which an event's clock is ahead of Kafka's
 
 
@@ -92,8 +98,10 @@ def _of_laws(rng: random.Random, puid: str) -> Record:
     fields: Fields = {"puid": puid, "at": time, "stamp": time - rng.choice((0, 0, 0, _AHEAD))}
     kind = rng.choice(_KINDS)
     fields |= rng.choice(LEGS if kind in ("request", "response") else NAMED)
+    if kind in ("request", "response"):
+        fields["headers"] = {"x-tier": rng.choice(_TIERS)}
     if kind == "request":
-        return a_request(**fields)
+        return a_request({"data": {"names": ["age"], "ndarray": rng.choice(_REQUESTS)}}, **fields)
     body = rng.choice(BODIES)
     if kind == "response":
         return a_response(body=body, **fields)

@@ -20,6 +20,7 @@ from app.worker.lane.feed import Feed
 from app.worker.lane.lane import Lane
 from tests.memory_kafka import MemoryKafka
 from tests.simulation.loop import KILLED, Process, SimulatedLoop
+from tests.simulation.story import RULES
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Worker:
         self.state = STARTING
         self.jump = 0.0  # by how many seconds its clock is wrong
         self.errors: list[BaseException] = []
-        rulebook = Rulebook()
+        rulebook = Rulebook(RULES)
         self.view = View(settings.clock, settings.windows)
         self.lane = Lane(
             settings,

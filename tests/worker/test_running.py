@@ -150,9 +150,10 @@ def test_the_loaded_partitions_are_told_in_their_order() -> None:
 
 
 def test_the_numbers_of_all_parts() -> None:
-    assert a_running().numbers(3, 4) == WorkerNumbers(
+    assert a_running().numbers(3, 4, 5) == WorkerNumbers(
         stats=Stats(late=2),
         folded_classes=3,
+        folded_values=5,
         dropped_series=4,
         documents=DocumentNumbers({"written": 3}, 2, 0.25),
         intake=IntakeNumbers({"seldon": 6}, 8, 0.75),

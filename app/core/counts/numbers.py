@@ -18,8 +18,8 @@ _NUL: Final = b"\0"
 
 
 class Numbers:
-    """Seven tables of words: legs, identities, accounts, atoms, bundles of atoms, lists of class names, and the classes
-    of each leg that are told apart.
+    """Eight tables of words: legs, identities, accounts, atoms, bundles of atoms, lists of class names, and the classes
+    and the values of segments of each leg that are told apart.
 
     A bundle is named by a negative number: -1 is the first. An exchange of the common shape keeps one number for all
     that it counts once.
@@ -33,6 +33,8 @@ class Numbers:
         self.classes: list[tuple[str, ...]] = [()]
         self.bundles: list[tuple[int, ...]] = []
         self.told_apart: list[tuple[int, str]] = []  # number of a leg, class
+        #: Number of a leg, segment, value; the first is none.
+        self.segment_values: list[tuple[int, str, str]] = [(0, "", "")]
         self._tables: dict[str, list[Any]] = {
             "l": self.legs,
             "i": self.identities,
@@ -41,6 +43,7 @@ class Numbers:
             "c": self.classes,
             "b": self.bundles,
             "t": self.told_apart,
+            "g": self.segment_values,
         }
         self._numbers: dict[str, dict[Any, int]] = {
             kind: {word: number for number, word in enumerate(table)} for kind, table in self._tables.items()
@@ -100,6 +103,10 @@ class Numbers:
         """Note a class of a leg, so that it is told apart from now on."""
         self._number("t", (leg, text))
 
+    def segment_value(self, leg: int, segment: str, value: str) -> int:
+        """The number of a value of a leg's segment, which is told apart from now on."""
+        return self._number("g", (leg, segment, value))
+
     def _number(self, kind: str, word: Any) -> int:
         numbers = self._numbers[kind]
         number = numbers.get(word)
@@ -143,8 +150,10 @@ def _word(kind: str, words: list[Any]) -> Any:
         case "b":
             return _all(words, int)
         case _:
-            leg, text = words
-            return *_all([leg], int), *_all([text], str)
+            leg, *texts = words
+            if len(texts) != (2 if kind == "g" else 1):
+                raise ValueError("no class or value of a leg")
+            return *_all([leg], int), *_all(texts, str)
 
 
 def _all(words: list[Any], of: type) -> tuple[Any, ...]:
@@ -159,4 +168,4 @@ def _key(kind: str, number: int) -> bytes:
 
 def is_number_key(key: bytes) -> bool:
     """Whether a changelog key holds a word and its number."""
-    return key[:1] == _NUL and key[1:2] in b"lisacbt" and len(key) > 2
+    return key[:1] == _NUL and key[1:2] in b"lisacbtg" and len(key) > 2

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from app.core.counts.accounts import Account, Pair, Subject
+from app.core.counts.accounts import BY_LABELS, Account, Pair, Subject
 from app.core.counts.atoms import measure_of
 from app.core.counts.cells import Latest, later
 from app.core.counts.panes import COARSE, COARSE_PANES, FINE, TOTAL, PaneClock, Window
@@ -137,6 +137,8 @@ class View:
         self._keys: dict[bytes, RowKey] = {}
         self._measures: dict[str, str] = {}
         self._books: dict[Account, _Book] = {}
+        #: Of each subject the segments in which anything of it is counted, or was.
+        self._segments: dict[Subject, set[str]] = {}
         #: What has changed in each pane since the account was read.
         self._unread: dict[Account, dict[_Place, Cells]] = {}
         self._waiting: dict[int, dict[bytes, tuple[RowKey, Cells]]] = {}  # of the epoch whose end has not come yet
@@ -194,6 +196,8 @@ class View:
         if not new and not old and self._watched_from is not None:
             self._note_emptied(account, place)
         self._versions[account] += 1
+        if account not in self._unread and account not in self._books:
+            self._segments.setdefault(account.subject, set()).add(account.segment)
         changes = self._unread.setdefault(account, {}).setdefault(place, {})
         for cell, amount in new.items():
             if type(amount) is int:
@@ -239,7 +243,16 @@ class View:
                 if self._touched is not None:
                     self._touched.add((account, level, pane))
         if book.empty:
-            del self._books[account]
+            self._close(account)
+
+    def _close(self, account: Account) -> None:
+        """Forget a book in which nothing is left."""
+        del self._books[account]
+        if account not in self._unread:
+            segments = self._segments[account.subject]
+            segments.discard(account.segment)
+            if not segments:
+                del self._segments[account.subject]
 
     def _some_unread(self, account: Account) -> dict[_Place, Cells]:
         """Take a few of the changes that have come to an account and are in no sum yet."""
@@ -288,7 +301,7 @@ class View:
             if not latest:
                 del book.latest[key.level, key.pane]
                 if book.empty:
-                    del self._books[key.account]
+                    self._close(key.account)
 
     def forget(self, partition: int) -> None:
         """Drop what a partition has said; it will be read again from its beginning."""
@@ -306,13 +319,16 @@ class View:
 
     def identities(self) -> list[Identity]:
         """All models of which anything is counted as a whole, or was, in order."""
-        accounts = self._books.keys() | self._unread.keys()
-        return sorted(subject for subject, segment in accounts if isinstance(subject, Identity) and not segment)
+        known = self._segments.items()
+        return sorted(subject for subject, segments in known if isinstance(subject, Identity) and "" in segments)
 
     def pairs(self) -> list[Pair]:
         """All pairs of legs of which anything is counted, or was, in order."""
-        accounts = self._books.keys() | self._unread.keys()
-        return sorted(subject for subject, segment in accounts if isinstance(subject, Pair) and not segment)
+        return sorted(subject for subject in self._segments if isinstance(subject, Pair))
+
+    def segments(self, identity: Identity) -> list[str]:
+        """The segments of a model in which anything is counted, or was, with those by labels, in order."""
+        return sorted(self._segments.get(identity, set()) - {"", BY_LABELS})
 
     def version(self, account: Account, now: float) -> tuple[Any, ...]:
         """Something that changes with what an account has counted, and with what its windows that end now hold."""

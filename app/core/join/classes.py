@@ -5,6 +5,7 @@ n classes in any order these are some MOST_CLASSES * (1 + ln(n / MOST_CLASSES)).
 lowest rank that occur (`app.core.measures.confusion`), so arrival does not show.
 """
 
+from collections.abc import Callable
 from heapq import heappush, heappushpop
 from typing import Final
 
@@ -15,24 +16,29 @@ from app.core.measures.confusion import MOST_CLASSES, OTHER, class_rank
 _MOST_TIMES: Final = 4
 
 
-class _OfLeg:
-    """The classes of one leg, and the lowest of their ranks."""
+class LowestTexts:
+    """Texts that are told apart, and the lowest of their ranks: some `most`, at most `times` as many."""
 
-    __slots__ = ("lowest", "texts")
+    __slots__ = ("_lowest", "_most", "_rank", "_times", "texts")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int, times: int, rank: Callable[[str], int]) -> None:
         self.texts: set[str] = set()
-        self.lowest: list[int] = []  # negative ranks, as a heap: the first is that of the highest
+        self._most = most
+        self._times = times
+        self._rank = rank
+        self._lowest: list[int] = []  # negative ranks, as a heap: the first is that of the highest
 
     def takes(self, text: str) -> bool:
-        if len(self.texts) < MOST_CLASSES:
+        """Whether one that is new is to be told apart."""
+        if len(self.texts) < self._most:
             return True
-        return class_rank(text) < -self.lowest[0] and len(self.texts) < _MOST_TIMES * MOST_CLASSES
+        return self._rank(text) < -self._lowest[0] and len(self.texts) < self._times * self._most
 
     def add(self, text: str) -> None:
+        """Tell one apart."""
         self.texts.add(text)
-        push = heappush if len(self.lowest) < MOST_CLASSES else heappushpop
-        push(self.lowest, -class_rank(text))
+        push = heappush if len(self._lowest) < self._most else heappushpop
+        push(self._lowest, -self._rank(text))
 
 
 class ToldApart:
@@ -40,7 +46,7 @@ class ToldApart:
 
     def __init__(self, numbers: Numbers) -> None:
         self._numbers = numbers
-        self._by_leg: dict[int, _OfLeg] = {}
+        self._by_leg: dict[int, LowestTexts] = {}
 
     def folded(self, leg: int, text: str) -> str:
         """A class as it is counted: itself, or `OTHER`."""
@@ -57,8 +63,8 @@ class ToldApart:
         for leg, text in self._numbers.told_apart:
             self._of(leg).add(text)
 
-    def _of(self, leg: int) -> _OfLeg:
+    def _of(self, leg: int) -> LowestTexts:
         classes = self._by_leg.get(leg)
         if classes is None:
-            classes = self._by_leg[leg] = _OfLeg()
+            classes = self._by_leg[leg] = LowestTexts(MOST_CLASSES, _MOST_TIMES, class_rank)
         return classes

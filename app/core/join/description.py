@@ -10,6 +10,7 @@ from app.core.counts.numbers import Numbers
 from app.core.events import Identity, Kind, identity_fields
 from app.core.join.exchange import Exchange, LegState, row_labels
 from app.core.join.judging import Judging
+from app.core.join.segmenting import Segmenting
 from app.core.join.statements import LABELS, REWARD, held
 from app.core.measures.errors import number_of
 from app.core.measures.verdict import is_score
@@ -29,8 +30,11 @@ ELSEWHERE: Final = (
 )
 
 
-def rows(state: LegState, exchange: Exchange, judging: Judging) -> list[dict[str, Any]]:
-    """The rows of one leg: predicted, and where they are known score, label and how right it is."""
+def rows(state: LegState, exchange: Exchange, judging: Judging, segmenting: Segmenting) -> list[dict[str, Any]]:
+    """The rows of one leg: predicted, and where they are known score, label and how right it is; and its values in the
+    segments of the model.
+    """
+    segments = segmenting.values(state) if segmenting.has_segments(state.leg) else None
     labels = judging.labels(state, judging.statements(state, exchange)).marks
     scores = array("f", state.scores) if state.scores else None
     result = []
@@ -47,6 +51,8 @@ def rows(state: LegState, exchange: Exchange, judging: Judging) -> list[dict[str
             row["score"] = mark
         if label is not None:
             row |= labelled(mark, label, actual, correct)
+        if segments is not None:
+            row["segments"] = segments[index]
         result.append(row)
     return result
 
@@ -86,7 +92,9 @@ def labelled(mark: Mark, label: Mark, actual: Any, correct: bool | None) -> dict
     return {"label": actual, "error": prediction - right}
 
 
-def describe(puid: str, exchange: Exchange, numbers: Numbers, judging: Judging) -> dict[str, Any]:
+def describe(
+    puid: str, exchange: Exchange, numbers: Numbers, judging: Judging, segmenting: Segmenting
+) -> dict[str, Any]:
     """All that is known of a puid, for people: the same for any order in which its events came."""
     legs = []
     for state in exchange.legs:
@@ -96,7 +104,7 @@ def describe(puid: str, exchange: Exchange, numbers: Numbers, judging: Judging) 
                 **identity_fields(identity),
                 "request_time": format_time(state.request_time) if state.request_time else None,
                 "response_time": format_time(state.time) if state.time else None,
-                "rows": rows(state, exchange, judging),
+                "rows": rows(state, exchange, judging, segmenting),
             }
         )
     newest = newest_feedback(exchange)

@@ -17,13 +17,26 @@ REQUEST_IN_FEEDBACK: Final = 1
 RESPONSE_IN_FEEDBACK: Final = 2
 
 
+class SegmentValues(msgspec.Struct, array_like=True, gc=False):
+    """The values that a leg has in the segments of its model, as numbers in the partition's `Numbers`.
+
+    `request` and `answer` are those that each says of the whole. `rows` are those of single rows, by row, for each
+    segment of which the rows of the request have different ones. Between two requests of one time `digest` decides.
+    """
+
+    request: tuple[int, ...] = ()
+    answer: tuple[int, ...] = ()
+    digest: int = 0
+    rows: tuple[tuple[int, ...], ...] = ()
+
+
 class LegState(msgspec.Struct, array_like=True, gc=False):
     """The request and the winning response of one leg. Times are event times in µs, 0 where the part is unknown.
 
     `leg`, `identity` and `classes` are numbers in the partition's `Numbers`.
     `..._ahead` is by how many ms the part's pane time lies before its event time (its clock was ahead).
-    A request is kept by its time alone; where its model has a reference also by the bins of its features, in
-    `evidence` (`app.core.drift.live`), so that they can be taken back when another request wins.
+    A request is kept by its time alone; but for its values in segments, and where its model has a reference by the bins
+    of its features, in `evidence` (`app.core.drift.live`), so that they can be taken back when another request wins.
     """
 
     leg: int
@@ -40,6 +53,7 @@ class LegState(msgspec.Struct, array_like=True, gc=False):
     evidence: bytes | None = None
     #: Of each row those of all classes, as 64-bit floats. What is counted of them names them (`chances`).
     probabilities: bytes | None = None
+    segments: SegmentValues | None = None  # None where its model has none
 
     @property
     def request_pane_time(self) -> int:
@@ -56,7 +70,7 @@ class Counted(msgspec.Struct, array_like=True, gc=False):
     """What an exchange has counted for one account in one pane: one of each atom or bundle, and other amounts.
 
     All are numbers in the partition's `Numbers`. `values` count what their measures make of them; the letter of the
-    measure comes first.
+    measure comes first. All of it counts in the same pane of the accounts `also`, too: those of segments.
     """
 
     account: int
@@ -64,6 +78,7 @@ class Counted(msgspec.Struct, array_like=True, gc=False):
     atoms: list[int]
     amounts: dict[int, int] = {}
     values: list[bytes] = []
+    also: tuple[int, ...] = ()
 
 
 def once_and_more(atoms: Iterable[int]) -> tuple[list[int], dict[int, int]]:

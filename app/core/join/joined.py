@@ -4,7 +4,7 @@
      "parts": [{"kind", "leg": [namespace, service, predictor, model], "source", "engine"?, "time" (RFC 3339), "row"?,
                 "payload"}, …],
      "legs": [{"leg": [… , version], "request_time"?, "response_time", "rows": [{"predicted", "score"?, "probability"?,
-               "label"?, "correct"? or "error"?}, …], "reward"?, "delay"?}, …],
+               "label"?, "correct"? or "error"?, "segments"?}, …], "reward"?, "delay"?}, …],
      "feedback_time"?, "more"? (true)}
 
 Parts are the events of the epoch that changed the exchange, with their payloads as they came; legs are those that have
@@ -29,6 +29,7 @@ from app.core.events import Leg
 from app.core.join.description import best_probability, labelled, newest_feedback, probability, rows
 from app.core.join.exchange import Exchange, LegState
 from app.core.join.judging import Judging
+from app.core.join.segmenting import Segmenting
 from app.core.join.statements import REWARD, Feedback
 
 _FEEDBACK: Final = b'{"kind":"feedback"'
@@ -78,8 +79,9 @@ def _together(parts: list[bytes], most: int) -> Iterator[list[bytes]]:
 class Joining:
     """Makes joined records, with the numbers of one partition's `Numbers`."""
 
-    def __init__(self, numbers: Numbers, judging: Judging) -> None:
+    def __init__(self, numbers: Numbers, judging: Judging, segmenting: Segmenting) -> None:
         self._numbers = numbers
+        self._segmenting = segmenting
         self._judging = judging
         self._texts: dict[tuple[Any, ...], tuple[bytes, bytes]] = {}
 
@@ -145,7 +147,7 @@ class Joining:
 
     def _rows(self, state: LegState, exchange: Exchange) -> list[dict[str, Any]]:
         """The rows of a leg, where it is known with the probability of the class that they name instead of a score."""
-        found = rows(state, exchange, self._judging)
+        found = rows(state, exchange, self._judging, self._segmenting)
         for index, row in enumerate(found):
             known = probability(state, index, self._numbers, self._judging)
             if known is not None:
@@ -158,7 +160,7 @@ class Joining:
 
         Its words are made once for each combination of prediction and label.
         """
-        if not state.time or len(state.marks) != 1:
+        if not state.time or len(state.marks) != 1 or self._segmenting.has_segments(state.leg):
             return None
         mark = state.marks[0]
         if mark is None:  # it has failed, and has no row that a label could be right about

@@ -5,7 +5,7 @@ Whatever can refuse an event comes before the first change, so that a refused ev
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 from xxhash import xxh3_64_intdigest
@@ -29,11 +29,20 @@ from app.core.join.putting import (
     put_row_label,
     wins_response,
 )
+from app.core.join.segmenting import EventReader, EventReaders
 from app.core.join.statements import LABELS, LENT, OF_ROW, PARTIAL, REWARD, Feedback, RowLabel
 from app.core.letters import REKEYED
 from app.core.limits import Limits
-from app.core.payloads.bodies import MOST_PROBABILITIES, Output, check_request, read_feedback, read_response, version_of
-from app.core.payloads.decoding import parse
+from app.core.payloads.bodies import (
+    MOST_PROBABILITIES,
+    FeedbackBody,
+    Output,
+    check_request,
+    read_feedback,
+    read_response,
+    version_of,
+)
+from app.core.payloads.decoding import body_of, parse
 from app.core.payloads.seldon import Data
 from app.core.stats import Stats
 from app.core.wire.headers import Envelopes
@@ -62,13 +71,23 @@ class Source(NamedTuple):
     version: str
     rekeyed: bool  # it has been brought to its key already
     prefix: bytes  # of its part of the joined record; empty where none is written
+    segments: EventReader | None = None  # what reads its values in segments, where its model has any
 
 
 class Parts:
     """Puts events into exchanges, with one partition's `Numbers`. `logs`: joined records are written."""
 
-    def __init__(self, numbers: Numbers, judging: Judging, limits: Limits, stats: Stats, *, logs: bool = False) -> None:
-        read = (_TYPE, _VERSION, _REKEYED, *LEG_HEADERS)
+    def __init__(
+        self,
+        numbers: Numbers,
+        judging: Judging,
+        limits: Limits,
+        stats: Stats,
+        segments: EventReaders,
+        *,
+        logs: bool = False,
+    ) -> None:
+        read = (_TYPE, _VERSION, _REKEYED, *LEG_HEADERS, *segments.headers)
         #: What the headers of an event mean, its time and its puid.
         self.open = Envelopes(self._source, (*read, _SOURCE, _ENGINE) if logs else read).open
         self._logs = logs
@@ -93,6 +112,7 @@ class Parts:
             partial(self._detection, DRIFT),
         )
         self._numbers = numbers
+        self._segments = segments
         self._judging = judging
         self.limits = limits
         self._stats = stats
@@ -104,22 +124,30 @@ class Parts:
         self._class_lists: dict[tuple[str, ...] | int, int] = {}
 
     @staticmethod
-    def growth(kind: int, row: int, length: int) -> int:
+    def growth(source: Source, row: int, length: int) -> int:
         """By how many bytes an event with a value of that length makes its exchange larger, at most.
 
-        Of raw tensors a value of one byte becomes a mark of two or more; of a request only its time is kept.
+        Of raw tensors a value of one byte becomes a mark of two or more; of a request only its time is kept, and the
+        values that its rows have in segments.
         """
-        if kind == REQUEST:
-            return 100 + MOST_BYTES
-        return 100 + length if row >= 0 else 500 + 8 * MOST_PROBABILITIES * (length > 40) + 9 * length
+        segments = source.segments
+        if source.kind == REQUEST:
+            return MOST_BYTES + (100 if segments is None else 500 + segments.request_growth * length)
+        growth = 100 + length if row >= 0 else 500 + 8 * MOST_PROBABILITIES * (length > 40) + 9 * length
+        return growth if segments is None else growth * segments.growth
 
     def _request(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
         data = check_request(value, self.limits.body_bytes, self.rewritten)
         watched = self._watched.get(source.leg)
         evidence = None if watched is None else self._bins(source.leg, watched, data)
-        if exchange.legs:
-            return NEWS if put_request(exchange, source.leg, time, ahead, evidence=evidence) else NOTHING
-        exchange.legs.append(LegState(source.leg, time, ahead, evidence=evidence))
+        segments = source.segments
+        digest = 0 if segments is None else segments.digest(value)
+        if not exchange.legs:
+            exchange.legs.append(LegState(source.leg, time, ahead, evidence=evidence))
+        elif not put_request(exchange, source.leg, time, ahead, digest=digest, evidence=evidence):
+            return NOTHING
+        if segments is not None:
+            segments.put_request(leg_state(exchange, source.leg), value, digest)
         return NEWS
 
     def _bins(self, leg: int, watched: Watched, data: Data) -> bytes | None:
@@ -135,7 +163,13 @@ class Parts:
         limits = self.limits
         keeps = self._keeps[source.leg]
         output = read_response(value, limits.label_length, limits.body_bytes, self.rewritten, keeps=keeps)
-        return self._answer(exchange, source, time, ahead, xxh3_64_intdigest(value), output)
+        segments = source.segments
+        if segments is None:
+            return self._answer(exchange, source, time, ahead, xxh3_64_intdigest(value), output)
+        done = self._answer(exchange, source, time, ahead, segments.digest(value), output)
+        if done:
+            segments.put_answer(leg_state(exchange, source.leg), value)
+        return done
 
     def _answer(
         self,
@@ -200,11 +234,7 @@ class Parts:
             feedback.flags |= LENT if row == LENT_ROW else OF_ROW
         done = NOTHING
         if body.output is not None and row == NO_ROW:  # the response to a row alone is none of the batch
-            done = self._answer(exchange, source, time, ahead, digest, body.output, RESPONSE_IN_FEEDBACK)
-            if body.has_request and put_request(exchange, leg, time, ahead, REQUEST_IN_FEEDBACK):
-                done = NEWS
-            elif body.refused_request is not None:
-                self.refused_requests.append((value, *body.refused_request))
+            done = self._carried(exchange, source, time, ahead, digest, value, body)
         if single is not None:
             done = max(done, put_row_label(exchange, leg, row, single, self._numbers.legs))
         if feedback.flags:
@@ -213,6 +243,25 @@ class Parts:
                 return NEWS
             done = max(done, put_feedback(exchange, feedback, self._numbers.legs))
         self._stats.corrections += done == CORRECTED
+        return done
+
+    def _carried(
+        self, exchange: Exchange, source: Source, time: int, ahead: int, digest: int, value: bytes, body: FeedbackBody
+    ) -> int:
+        """The response and the request that a feedback carries."""
+        assert body.output is not None
+        done = self._answer(exchange, source, time, ahead, digest, body.output, RESPONSE_IN_FEEDBACK)
+        segments = source.segments
+        carried: Any = None if segments is None else body_of(value, Kind.FEEDBACK, self.limits.body_bytes)
+        if segments is not None and done:
+            segments.put_carried_answer(leg_state(exchange, source.leg), carried.get("response"))
+        of_request = 0 if segments is None else digest
+        if body.has_request and put_request(exchange, source.leg, time, ahead, REQUEST_IN_FEEDBACK, of_request):
+            done = NEWS
+            if segments is not None:
+                segments.put_carried_request(leg_state(exchange, source.leg), carried.get("request"), digest)
+        elif body.refused_request is not None:
+            self.refused_requests.append((value, *body.refused_request))
         return done
 
     def _detection(
@@ -254,7 +303,8 @@ class Parts:
         self._positions[number] = {len(classes): classes} if classes else {}
         source, engine = (headers.get(name, b"").decode(errors="replace") for name in (_SOURCE, _ENGINE))
         prefix = part_prefix(kind.value, leg, source, engine) if self._logs else b""
-        return Source(KINDS.index(kind), number, _text(headers.get(_VERSION, b"")), _REKEYED in headers, prefix)
+        version, segments = _text(headers.get(_VERSION, b"")), self._segments.of(number, headers)
+        return Source(KINDS.index(kind), number, version, _REKEYED in headers, prefix, segments)
 
     def _new_identity(self, leg: int, version: str) -> int:
         if len(version) > 200:

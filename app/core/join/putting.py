@@ -38,14 +38,23 @@ def leg_state(exchange: Exchange, leg: int) -> LegState:
 
 
 def put_request(
-    exchange: Exchange, leg: int, time: int, ahead: int, in_feedback: int = 0, evidence: bytes | None = None
+    exchange: Exchange,
+    leg: int,
+    time: int,
+    ahead: int,
+    in_feedback: int = 0,
+    digest: int = 0,
+    evidence: bytes | None = None,
 ) -> bool:
-    """State a leg's request. Returns whether anything changed. Of two of one time the greater evidence wins."""
+    """State a leg's request. Returns whether anything changed. Whose values in segments count has a digest; of two of
+    one time and digest the greater evidence wins.
+    """
     state = leg_state(exchange, leg)
     old = state.flags & REQUEST_IN_FEEDBACK
     if state.request_time:
-        known = state.request_time, state.request_ahead, state.evidence or b""
-        if old < in_feedback or (old == in_feedback and (time, ahead, evidence or b"") <= known):
+        digest_before = state.segments.digest if state.segments else 0
+        known = state.request_time, digest_before, state.request_ahead, state.evidence or b""
+        if old < in_feedback or (old == in_feedback and (time, digest, ahead, evidence or b"") <= known):
             return False
     state.request_time = time
     state.request_ahead = ahead

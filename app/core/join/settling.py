@@ -5,7 +5,7 @@ order of events, and any correction, ends at the same counts. Who is judged by w
 of each by `gathering`; what is counted of it by the measures.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from app.core.counts.accounts import BY_LABELS, Account
@@ -19,6 +19,7 @@ from app.core.join.gathering import Counting, Gathering
 from app.core.join.judging import Judging, brings_label
 from app.core.join.pairing import BRIER_LETTER, LETTER, Answer, Pairing
 from app.core.join.rows import Rows
+from app.core.join.segmenting import NO_ACCOUNTS, Accounts, Segmenting
 from app.core.join.statements import REWARD, Feedback
 from app.core.measures import paired
 from app.core.measures.catalogue import MEASURES
@@ -27,6 +28,7 @@ from app.core.measures.measure import Evidence, Measure, has_own
 from app.core.measures.probabilities import PROBABILITIES
 from app.core.measures.rewards import REWARDS
 from app.core.payloads.marks import Mark
+from app.core.segments import Segment
 
 _CACHED_BUNDLES: Final = 20_000
 _MOST_BUNDLES: Final = 4096
@@ -59,13 +61,17 @@ class _Bundle(NamedTuple):
     by_labels: int | None = None  # the number of what label and reward alone count as
     rewarded: bool = False
     chances: list[bytes] | None = None  # what is kept of an answer that gives probabilities; never changed
+    segmented: bool = False  # whether the model has segments
 
 
 class Settling:
     """Counts exchanges by the user's rules, with one partition's `Numbers`."""
 
-    def __init__(self, numbers: Numbers, judging: Judging, pane_seconds: int, *, by_labels: bool = False) -> None:
+    def __init__(
+        self, numbers: Numbers, judging: Judging, segmenting: Segmenting, pane_seconds: int, *, by_labels: bool = False
+    ) -> None:
         self._numbers = numbers
+        self._segmenting = segmenting
         self._judging = judging
         self._pane_us = pane_seconds * 1_000_000
         self._by_labels = by_labels
@@ -82,7 +88,7 @@ class Settling:
         self.seen: dict[int, int] = {}  # by account: the earliest pane that any part of an answer falls in
 
     def counted(self, exchange: Exchange) -> list[Counted]:
-        """What the exchange counts as now: at most one entry for each account and pane."""
+        """What the exchange counts as now: at most one entry for each account and pane, and one for features."""
         feedbacks = exchange.feedbacks
         if len(exchange.legs) == 1 and len(feedbacks) < 2 and not exchange.rows:
             state = exchange.legs[0]
@@ -146,14 +152,18 @@ class Settling:
         chances: list[bytes] = []
         if bundle.chances and (state.probabilities is not None or (type(mark) is int and mark >= 0)):
             chances = bundle.chances
-        counted.values = chances if state.evidence is None else [*named(state.leg), *chances]
+        counted.values = chances
+        accounts = self._segmenting.accounts(state) if bundle.segmented else NO_ACCOUNTS
+        counted.also = accounts.whole
+        found = [counted] if state.evidence is None else _with_features(counted, state.leg)
         if bundle.by_labels is None or feedback is None:
-            return [counted]
+            return found
         labelled = Counted(self._label_account(state.identity), feedback.pane_time // self._pane_us, [bundle.by_labels])
         if bundle.rewarded:
             self._add_amounts(labelled, (REWARDS.amounts,), bundle.evidence)
         labelled.values = chances
-        return [counted, labelled]
+        labelled.also = accounts.by_labels
+        return [*found, labelled]
 
     def _request_alone(self, exchange: Exchange, state: LegState) -> list[Counted]:
         """One leg that has not answered yet, of which only the request is known."""
@@ -207,7 +217,8 @@ class Settling:
         chances = None
         if evidence.labels is not None and evidence.marks:
             chances = of_one(evidence.marks[0], evidence.labels[0], evidence.classes, evidence.rules)
-        return _Bundle(number, active, evidence, by_labels, evidence.reward is not None, chances)
+        segmented = counting.state is not None and self._segmenting.has_segments(counting.state.leg)
+        return _Bundle(number, active, evidence, by_labels, evidence.reward is not None, chances, segmented)
 
     # -- any shape ----------------------------------------------------------------------------------------------------
 
@@ -224,10 +235,16 @@ class Settling:
                 counted.atoms, counted.amounts = once_and_more(atoms)
             self._add_amounts(counted, [measure.amounts for measure in _OF_AMOUNTS], evidence)
             counted.values = [measure.letter + kept for measure in _OF_VALUES if (kept := measure.values(evidence))]
-            if evidence.features is not None:
-                counted.values += named(self._numbers.leg(self._numbers.identities[counting.identity].leg))
             counted.values += of_rows(evidence)
-            found.append(counted)
+            accounts = self._accounts_of(counting)
+            counted.also = accounts.whole
+            if evidence.features is None:
+                found.append(counted)
+            else:
+                leg = self._numbers.leg(self._numbers.identities[counting.identity].leg)
+                found += _with_features(counted, leg)
+            for segment, values in accounts.rows:
+                found += self._counted_by_rows(counting, segment, values)
         if self._by_labels:
             for counting in countings:
                 found += self._counted_by_labels(counting)
@@ -243,6 +260,7 @@ class Settling:
     def _counted_by_labels(self, counting: Counting) -> Iterator[Counted]:
         """What labels and the reward of some evidence count as in the panes in which they came."""
         evidence, times = counting.evidence, counting.label_times
+        accounts = self._accounts_of(counting)
         panes: dict[int, list[int]] = {}
         if evidence.labels is not None and times is not None:
             for row, label in enumerate(evidence.labels):
@@ -257,15 +275,62 @@ class Settling:
             if evidence.reward is not None and pane == counting.reward_pane:
                 counted.atoms += [self._atom(atom) for atom in REWARDS.counts(evidence)]
                 self._add_amounts(counted, (REWARDS.amounts,), evidence)
-            part = Evidence(
-                rules=evidence.rules,
-                classes=evidence.classes,
-                marks=[evidence.marks[row] for row in rows],
-                labels=[(evidence.labels or ())[row] for row in rows],
-            )
-            counted.values = [measure.letter + kept for measure in _OF_VALUES if (kept := measure.values(part))]
-            counted.values += of_rows(evidence, rows)
+            counted.values = _values(evidence.part(rows), of_rows=True) + of_rows(evidence, rows)
+            counted.also = accounts.by_labels
             yield counted
+            for segment, values in accounts.rows:
+                yield from self._labelled_by_rows(counting, segment, values, pane, rows)
+
+    # -- segments -----------------------------------------------------------------------------------------------------
+
+    def _accounts_of(self, counting: Counting) -> Accounts:
+        """Where evidence counts by its values in segments: that of an answer alone does."""
+        state = counting.state
+        if state is None or not self._segmenting.has_segments(state.leg):
+            return NO_ACCOUNTS
+        return self._segmenting.accounts(state)
+
+    def _counted_by_rows(self, counting: Counting, segment: Segment, values: Sequence[int]) -> Iterator[Counted]:
+        """What an answer counts as in a segment of which its rows have different values: each row in its own, and
+        what is known of the whole in that of `SEVERAL`.
+        """
+        evidence, state, pane = counting.evidence, counting.state, counting.pane
+        assert state is not None
+        labels = evidence.labels or [None] * len(evidence.marks)
+        for value, rows in _by_value(values, range(len(evidence.marks))):
+            atoms = [atom for row in rows for atom in self._rows.atoms(state, evidence.marks[row], labels[row])]
+            counted = Counted(self._segmenting.account(counting.identity, value), pane, *once_and_more(atoms))
+            part = evidence.part(rows)
+            self._add_amounts(counted, [measure.amounts for measure in _OF_AMOUNTS if measure.of_rows], part)
+            counted.values = _values(part, of_rows=True) + of_rows(evidence, rows)
+            yield counted
+        account = self._segmenting.account(counting.identity, self._segmenting.several(state, segment))
+        whole = Counted(
+            account, pane, [self._atom(atom) for measure in _OF_ANSWERS for atom in measure.counts(evidence)]
+        )
+        self._add_amounts(whole, [measure.amounts for measure in _OF_AMOUNTS if not measure.of_rows], evidence)
+        whole.values = _values(evidence, of_rows=False)
+        yield whole
+
+    def _labelled_by_rows(
+        self, counting: Counting, segment: Segment, values: Sequence[int], pane: int, labelled: Iterable[int]
+    ) -> Iterator[Counted]:
+        """The same by the time of labels: of those rows whose labels came in a pane, and of a reward that did."""
+        evidence, state, identity = counting.evidence, counting.state, counting.identity
+        assert state is not None
+        for value, rows in _by_value(values, labelled):
+            account = self._segmenting.account(identity, value, by_labels=True)
+            counted = Counted(account, pane, *once_and_more(self._label_atoms(counting, rows)))
+            counted.values = _values(evidence.part(rows), of_rows=True) + of_rows(evidence, rows)
+            yield counted
+        if evidence.reward is not None and pane == counting.reward_pane:
+            several = self._segmenting.several(state, segment)
+            account = self._segmenting.account(identity, several, by_labels=True)
+            whole = Counted(account, pane, [self._atom(atom) for atom in REWARDS.counts(evidence)])
+            self._add_amounts(whole, (REWARDS.amounts,), evidence)
+            yield whole
+
+    # -- atoms --------------------------------------------------------------------------------------------------------
 
     def _label_atoms(self, counting: Counting, rows: Iterable[int]) -> list[int]:
         """The atoms of those of some rows that have a label."""
@@ -337,6 +402,28 @@ class Settling:
     def recover(self) -> None:
         """Take from the numbers which classes are told apart."""
         self._classes.recover()
+
+
+def _by_value(values: Sequence[int], rows: Iterable[int]) -> list[tuple[int, list[int]]]:
+    """Some rows by the value that each has."""
+    found: dict[int, list[int]] = {}
+    for row in rows:
+        found.setdefault(values[row], []).append(row)
+    return sorted(found.items())
+
+
+def _values(evidence: Evidence, *, of_rows: bool) -> list[bytes]:
+    """What measures keep as it is of evidence, of single rows or of the whole."""
+    found = ((measure, measure.values(evidence)) for measure in _OF_VALUES if measure.of_rows == of_rows)
+    return [measure.letter + kept for measure, kept in found if kept]
+
+
+def _with_features(counted: Counted, leg: int) -> list[Counted]:
+    """An entry, and the features of its request; in one of their own where it counts in segments: these do not."""
+    if counted.also:
+        return [counted, Counted(counted.account, counted.pane, [], {}, named(leg))]
+    counted.values = [*named(leg), *counted.values]
+    return [counted]
 
 
 def _brings_anything(feedback: Feedback) -> bool:

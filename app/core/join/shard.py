@@ -30,6 +30,7 @@ from app.core.join.outgoing import Outgoing
 from app.core.join.parts import FEEDBACK, KINDS, REQUEST, Parts, Source
 from app.core.join.position import FORMAT, POSITION_KEY, DamagedError, Position, StateError, read_position
 from app.core.join.putting import NEWS, NOTHING
+from app.core.join.segmenting import EventReaders, Segmenting, ValueNumbers
 from app.core.join.settling import Settling
 from app.core.join.statements import LENT, waits
 from app.core.letters import Astray, AstrayError, DeadLetter
@@ -78,7 +79,11 @@ class Shard:
         self.partitions = partitions
         self.numbers = Numbers()
         self.judging = Judging(self.numbers, rulebook)
-        self._settling = Settling(self.numbers, self.judging, clock.pane_seconds, by_labels=clock.by_labels)
+        self._values = ValueNumbers(self.numbers, self.judging, limits.segment_values)
+        self.segmenting = Segmenting(self.numbers, self.judging, self._values)
+        self._settling = Settling(
+            self.numbers, self.judging, self.segmenting, clock.pane_seconds, by_labels=clock.by_labels
+        )
         self.counts = Counts(partition, clock, self.numbers)
         self.stats = stats
         self.store: dict[bytes, bytes] = {}
@@ -94,13 +99,14 @@ class Shard:
             self._settling.counted, limits.exchange_bytes
         )  # the same of exchanges that are settled when they are cut
         self._changed: dict[bytes, None] = {}  # settled, not cut
-        self._delta: defaultdict[tuple[int, int], defaultdict[int, int]] = defaultdict(_counter)
+        self._delta: defaultdict[tuple[int, int, tuple[int, ...]], defaultdict[int, int]] = defaultdict(_counter)
         self._features = Features(self.numbers.atom)
         self._chances = Chances(self.numbers)
         self._limits = limits
-        self._outgoing = Outgoing(partition, Joining(self.numbers, self.judging), limits, stats)
+        self._outgoing = Outgoing(partition, Joining(self.numbers, self.judging, self.segmenting), limits, stats)
         self._by_hour: defaultdict[int, list[bytes]] = defaultdict(list)
-        self._parts = Parts(self.numbers, self.judging, limits, stats, logs=logs)
+        readers = EventReaders(rulebook, self.judging, self._values, limits.body_bytes)
+        self._parts = Parts(self.numbers, self.judging, limits, stats, readers, logs=logs)
         self._events = 0
         self._notes: list[str] = []
         self._moved = False
@@ -165,7 +171,7 @@ class Shard:
     def describe(self, puid: str) -> dict[str, Any] | None:
         """All that is known of a puid, for people; None where that is nothing."""
         exchange = self.get(puid.encode())
-        return None if exchange is None else describe(puid, exchange, self.numbers, self.judging)
+        return None if exchange is None else describe(puid, exchange, self.numbers, self.judging, self.segmenting)
 
     # -- folding ------------------------------------------------------------------------------------------------------
 
@@ -187,7 +193,7 @@ class Shard:
                 newest = stamp
             try:
                 source, raw_time, raw_puid = open_envelope(record.header_block)
-                kind, _, _, rekeyed, prefix = source
+                kind, _, _, rekeyed, prefix, segments = source
                 read[kind] += 1
                 key, value = record.key, record.value
                 if not key or value is None or len(value) > largest or key[0] == 0:
@@ -215,7 +221,11 @@ class Shard:
                 seconds = stamp // 1000
                 if exchange is not None and 0 < exchange.newest <= seconds - retention:
                     exchange = self._anew(key, exchange)
-                if exchange is None or has_many_parts(exchange, many) or (len(value) > suspicious and kind != REQUEST):
+                if (
+                    exchange is None
+                    or has_many_parts(exchange, many)
+                    or (len(value) > suspicious and (kind != REQUEST or segments is not None))
+                ):
                     exchange, done = self._put_bulky(key, exchange, seconds, source, time, ahead, row, value)
                 else:
                     done = put[kind](exchange, source, time, ahead, row, value)
@@ -292,7 +302,7 @@ class Shard:
             if 0 < exchange.newest <= seconds - self._limits.retention_seconds:
                 exchange = self._anew(key, exchange)
         put = partial(self._parts.put[source.kind], source=source, time=time, ahead=ahead, row=row, value=value)
-        growth = self._parts.growth(source.kind, row, len(value))
+        growth = self._parts.growth(source, row, len(value))
         exchange, done = self._bulky.put(key, exchange, put, growth, len(value))
         if key in self._bulky.exchanges and self._live.pop(key, None) is not None:
             self._bulky.touch(key)  # it has changed before it was bulky
@@ -358,7 +368,7 @@ class Shard:
         """Add what is counted, or take it out. `same`: the values of the first entry stay as they were."""
         delta = self._delta
         for one in counted:
-            numbers = delta[one.account, one.pane]
+            numbers = delta[one.account, one.pane, one.also]
             for atom in one.atoms:
                 numbers[atom] += sign
             for atom, amount in one.amounts.items():
@@ -373,6 +383,20 @@ class Shard:
                     continue
                 for atom, amount in self._settling.amounts_of(values):
                     numbers[atom] += sign * amount
+
+    def _take_delta(self) -> dict[tuple[int, int], dict[int, int]]:
+        """What has been counted since this was asked before, by account and pane, those of segments among them."""
+        found: dict[tuple[int, int], dict[int, int]] = {}
+        for (own, pane, also), changes in self._delta.items():
+            for account in (own, *also):
+                numbers = found.get((account, pane))
+                if numbers is None:
+                    found[account, pane] = dict(changes) if also else changes
+                    continue
+                for number, amount in changes.items():
+                    numbers[number] = numbers.get(number, 0) + amount
+        self._delta.clear()
+        return found
 
     # -- epochs -------------------------------------------------------------------------------------------------------
 
@@ -422,9 +446,8 @@ class Shard:
             self.expire(clock)
         self._settle_all()
         self._chances.add()
-        late = self.counts.add(self._delta)
+        late = self.counts.add(self._take_delta())
         self.stats.late += sum(amount for atom, amount in late.items() if is_labelled(atom))
-        self._delta.clear()
         for account, pane in self._settling.seen.items():
             self.counts.see(account, pane)
         self._settling.seen.clear()
@@ -515,13 +538,15 @@ class Shard:
         self.numbers.recover(iter(words))
         self.counts.recover(panes.items())
         self._settling.recover()
+        self._values.recover()
         for key, raw in store.items():
             self._by_hour[decode_age(raw).newest // _HOUR].append(key)
 
 
 def _same_values(one: Counted, other: Counted) -> bool:
-    """Whether both count the same values in one account and pane."""
-    return one.account == other.account and one.pane == other.pane and one.values == other.values
+    """Whether both count the same values in the same accounts and pane."""
+    place, known = (one.account, one.pane, one.also), (other.account, other.pane, other.also)
+    return place == known and one.values == other.values
 
 
 def _counter() -> defaultdict[int, int]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from heapq import nsmallest
 from itertools import chain
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 import orjson
@@ -90,6 +91,9 @@ class ConfusionReading(NamedTuple):
     dropped_classes: int = 0  # how many the rest stands for
     odd: int = 0  # labelled rows of another nature than the model's
     as_classes: Confusion | None = None  # of a model that measures: rows judged, whose numbers are texts here
+    unlabelled: Mapping[str, int] = MappingProxyType(
+        {}
+    )  # predicted class → rows without label, where there are classes
 
 
 @lru_cache(maxsize=4096)
@@ -301,8 +305,10 @@ class ConfusionMeasure(Measure[ConfusionReading]):
             (actual[row], column): amount for (row, column), amount in cells.items() if amount and row in actual
         }
         unlabelled = cells.get(UNMEASURED, 0)
+        as_class: dict[str, int] = {}
         if UNLABELLED in rows_there:
-            unlabelled += sum(amount for (row, _), amount in cells.items() if row == UNLABELLED)
+            as_class = {column: amount for (row, column), amount in cells.items() if row == UNLABELLED and amount}
+            unlabelled += sum(as_class.values())
         judged = sum(confusion.values())
         failed, measured = cells.get(FAILED, 0), cells.get(MEASURED, 0)
         if nature.task == "regression":
@@ -330,7 +336,9 @@ class ConfusionMeasure(Measure[ConfusionReading]):
         correct = sum(columns.tp)
         rows = {"correct": correct, "incorrect": judged - correct, "measured": measured, "unlabelled": unlabelled}
         rows["failed"] = failed
-        return ConfusionReading(rows, judged, confusion, classes, outcomes, columns, nature.rest, measured)
+        return ConfusionReading(
+            rows, judged, confusion, classes, outcomes, columns, nature.rest, measured, unlabelled=as_class
+        )
 
 
 CONFUSION: Final = ConfusionMeasure()

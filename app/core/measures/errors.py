@@ -130,6 +130,7 @@ class ErrorsMeasure(Measure[Errors]):
 
     name = "errors"
     by_labels = True
+    of_rows = True
     letter = b"e"
 
     def values(self, evidence: Evidence) -> bytes:

@@ -42,6 +42,15 @@ class Evidence(msgspec.Struct, gc=False, kw_only=True):
     delay: int | None = None  # µs from the answer to its newest label; None where it has none
     reward: int | None = None  # in units of 1e-9
 
+    def part(self, rows: Sequence[int]) -> "Evidence":
+        """The marks and labels of some rows alone."""
+        return Evidence(
+            rules=self.rules,
+            classes=self.classes,
+            marks=[self.marks[row] for row in rows],
+            labels=None if self.labels is None else [self.labels[row] for row in rows],
+        )
+
 
 class Histogram(NamedTuple):
     """The value of a histogram: counts by bucket, each up to its bound, the last one without; and their sum."""
@@ -56,7 +65,7 @@ Sample = tuple[tuple[str, ...], float | Histogram | None]
 
 
 #: What a series is of. Where there are too many, those of the highest rank are left out first.
-OF_MODEL, OF_CLASS, OF_CELL = RANKING = range(3)
+OF_MODEL, OF_CLASS, OF_SEGMENT, OF_CELL = RANKING = range(4)
 RANKS: Final = len(RANKING)
 
 
@@ -103,6 +112,8 @@ class Measure(Protocol[Read]):
     letter: bytes = b""
     #: Whether it counts what labels and rewards say, which may be asked for by the time at which they came, too.
     by_labels: bool = False
+    #: Whether its amounts and values are of single rows: then some of the rows count as their part of them.
+    of_rows: bool = False
     families: tuple[Family[Read], ...] = ()
     fields: tuple[Field[Read], ...] = ()
 

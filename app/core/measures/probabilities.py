@@ -233,6 +233,7 @@ class ProbabilitiesMeasure(Measure[Probabilities]):
 
     name = "probabilities"
     by_labels = True
+    of_rows = True
     letter = b"p"
 
     def cells(self, mark: Mark, label: Mark, classes: tuple[str, ...], rules: Rules) -> Iterable[Atom]:

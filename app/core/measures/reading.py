@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from app.core.drift.live import Live
@@ -25,6 +26,8 @@ class Reading(NamedTuple):
     nature: Nature
     by_measure: Mapping[str, Any]
     by_labels: bool = False  # whether it is of the labels and rewards that came then, not of the predictions
+    segments: "Mapping[tuple[str, str], Reading]" = MappingProxyType({})  # of each (segment, value) that is shown
+    folded_values: int = 0  # how many values of its segments are shown as `other`
 
 
 def class_order(text: str) -> tuple[int, float, str]:

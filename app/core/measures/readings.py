@@ -1,9 +1,10 @@
 """Readings of the merged view: what all measures say of each model, as the model that its totals show it to be."""
 
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from app.core.counts.accounts import BY_LABELS, Account, Pair
+from app.core.counts.cells import Latest, later
 from app.core.counts.panes import TOTAL, Window
 from app.core.counts.view import Sums, View
 from app.core.events import Identity
@@ -15,6 +16,7 @@ from app.core.measures.paired import PairedReading
 from app.core.measures.paired import read as read_pair
 from app.core.measures.reading import Nature, Reading
 from app.core.rules import Rulebook
+from app.core.segments import parts_of, shown_values, slice_of
 
 #: What the names of windows by labels begin with.
 LABELS: Final = "labels_"
@@ -37,13 +39,62 @@ def is_shown(total: Sums) -> bool:
     return bool(total.keys() - {EXCHANGES.name}) or any(exchanges.get(part) for part in ASKED_OR_ANSWERED)
 
 
-class Readings:
-    """Reads a view by the user's rules. More classes than `most_classes` are shown as one."""
+class ModelSums(NamedTuple):
+    """What is counted of a model, by "total" and window: as a whole, and in each (segment, value) that is shown."""
 
-    def __init__(self, view: View, rulebook: Rulebook, most_classes: int) -> None:
+    whole: Mapping[str, Sums]
+    segments: Mapping[tuple[str, str], Mapping[str, Sums]]
+    folded_values: int = 0
+
+    @property
+    def cells(self) -> int:
+        """How many cells all of it has."""
+        windows = (self.whole, *self.segments.values())
+        return sum(len(cells) for of in windows for sums in of.values() for cells in sums.values())
+
+
+def clock_and_segment(own: str) -> tuple[str, str]:
+    """What an account's segment begins with by the time of labels ("" by that of predictions), and the rest of it."""
+    return (BY_LABELS, own.removeprefix(BY_LABELS)) if own.startswith(BY_LABELS) else ("", own)
+
+
+def _shown_as(own: str, values: Mapping[str, tuple[str, str]]) -> list[str]:
+    """The segments of a model's accounts that are shown as one; the whole is shown as itself."""
+    return [one for one, shown in values.items() if slice_of(*shown) == own] if own else [""]
+
+
+def _copies(windows: Mapping[str, Sums]) -> dict[str, Sums]:
+    return {name: {measure: dict(cells) for measure, cells in sums.items()} for name, sums in windows.items()}
+
+
+def _together(several: Iterable[Sums]) -> Sums:
+    """The sums of several accounts."""
+    first, *others = [sums for sums in several if sums] or [{}]
+    if not others:
+        return first
+    found = {measure: dict(cells) for measure, cells in first.items()}
+    for sums in others:
+        for measure, cells in sums.items():
+            own = found.setdefault(measure, {})
+            for cell, amount in cells.items():
+                known = own.get(cell)
+                if type(amount) is Latest:
+                    own[cell] = later(known, amount)
+                else:
+                    own[cell] = amount + (known or 0)
+    return found
+
+
+class Readings:
+    """Reads a view by the user's rules. More classes than `most_classes` are shown as one, and so are more values of a
+    segment than `most_values`.
+    """
+
+    def __init__(self, view: View, rulebook: Rulebook, most_classes: int, most_values: int = 50) -> None:
         self.view = view
         self.rulebook = rulebook
         self._most_classes = most_classes
+        self._most_values = most_values
 
     def of_models(self, now: float) -> Iterator[tuple[Identity, dict[str, Reading]]]:
         """Of each model what is read of it: "total", then each window that ends now."""
@@ -57,30 +108,82 @@ class Readings:
         sums = self._sums(identity, now)
         return None if sums is None else self.of_sums(identity, sums)
 
-    def snapshot(self, identity: Identity, now: float) -> dict[str, Sums] | None:
+    def snapshot(self, identity: Identity, now: float) -> ModelSums | None:
         """What is counted of a model at this moment, in total and in each window that ends now, for `of_sums`: it stays
         as it is while the view goes on. None where nothing is counted.
         """
         found = self._sums(identity, now)
         if found is None:
             return None
-        return {name: {measure: dict(cells) for measure, cells in sums.items()} for name, sums in found.items()}
+        segments = {own: _copies(windows) for own, windows in found.segments.items()}
+        return ModelSums(_copies(found.whole), segments, found.folded_values)
 
-    def of_sums(self, identity: Identity, sums: Mapping[str, Sums]) -> dict[str, Reading]:
+    def of_sums(self, identity: Identity, sums: ModelSums) -> dict[str, Reading]:
         """What a model's sums say, in total and in windows. The view is not asked."""
-        nature = self._nature(identity, sums[TOTAL])
-        return {name: read(some, nature, by_labels=name.startswith(LABELS)) for name, some in sums.items()}
+        nature = self._nature(identity, sums.whole[TOTAL])
+        of_segments = nature._replace(reference=None)  # features do not count in segments
+        readings = {}
+        for name, whole in sums.whole.items():
+            by_labels = name.startswith(LABELS)
+            segments = {
+                own: read(windows[name], of_segments, by_labels=by_labels) for own, windows in sums.segments.items()
+            }
+            own = read(whole, nature, by_labels=by_labels)
+            readings[name] = own._replace(segments=segments, folded_values=sums.folded_values) if segments else own
+        return readings
 
-    def _sums(self, identity: Identity, now: float) -> dict[str, Sums] | None:
-        view, account = self.view, Account(identity)
-        total = view.total(account)
+    def _sums(self, identity: Identity, now: float) -> ModelSums | None:
+        view = self.view
+        total = view.total(Account(identity))
         if not is_shown(total):
             return None
-        sums = {TOTAL: total} | {window.name: view.window(account, window, now) for window in view.windows}
+        accounts: dict[tuple[str, str], list[str]] = {}
+        values = self.segments(identity)
+        for own, shown in values.items():
+            accounts.setdefault(shown, []).append(own)
+        segments = {shown: self._windows(identity, owns, now) for shown, owns in accounts.items()}
+        folded = len(values) - sum(slice_of(*shown) in owns for shown, owns in accounts.items())
+        return ModelSums(self._windows(identity, [""], now), segments, folded)
+
+    def _windows(self, identity: Identity, segments: Sequence[str], now: float) -> dict[str, Sums]:
+        """What some segments of a model have counted together, in total and in windows; "" is the whole."""
+        view = self.view
+        accounts = [Account(identity, segment) for segment in segments]
+        sums = {TOTAL: _together(view.total(account) for account in accounts)}
+        for window in view.windows:
+            sums[window.name] = _together(view.window(account, window, now) for account in accounts)
         if view.by_labels:
-            labelled = Account(identity, BY_LABELS)
-            sums |= {labels_window(window): view.window(labelled, window, now) for window in view.windows}
+            accounts = [Account(identity, BY_LABELS + segment) for segment in segments]
+            for window in view.windows:
+                sums[labels_window(window)] = _together(view.window(account, window, now) for account in accounts)
         return sums
+
+    def accounts(self, identity: Identity) -> list[Account]:
+        """All accounts of which `snapshot` reads windows."""
+        segments = ["", *self.segments(identity)]
+        found = [Account(identity, segment) for segment in segments]
+        if self.view.by_labels:
+            found += [Account(identity, BY_LABELS + segment) for segment in segments]
+        return found
+
+    def segments(self, identity: Identity) -> dict[str, tuple[str, str]]:
+        """How what is counted in the segments of a model is shown: of each account's segment the segment and value.
+
+        Only what the rules declare is shown, and of each segment the values of the lowest ranks that occur.
+        """
+        declared = {segment.name: segment for segment in self.rulebook.of(identity.leg).segments}
+        if not declared:
+            return {}
+        values: dict[str, list[str]] = {}
+        for own in self.view.segments(identity):
+            name, value = parts_of(own)
+            if name in declared and self.view.total(Account(identity, own)):
+                values.setdefault(name, []).append(value)
+        return {
+            slice_of(name, value): (name, shown)
+            for name, segment in declared.items()
+            for value, shown in shown_values(values.get(name, ()), self._most_values, segment.always).items()
+        }
 
     def of_pairs(self, now: float) -> Iterator[tuple[Pair, dict[str, PairedReading]]]:
         """Of each two legs that are compared what is read of both: "total", then each window that ends now."""
@@ -104,11 +207,30 @@ class Readings:
         return self._nature(identity, total) if is_shown(total) else None
 
     def of_panes(self, account: Account, level: str, panes: range) -> Reading | None:
-        """What some panes of a model's account say together; None where nothing is counted in them."""
-        assert isinstance(account.subject, Identity)
-        sums = self.view.panes(account, level, panes)
-        nature = self.nature(account.subject) if sums else None
-        return None if nature is None else read(sums, nature, by_labels=account.segment == BY_LABELS)
+        """What some panes of a model say together, as a whole or in a value of a segment that is shown, by either
+        clock; None where nothing is counted in them. Of the whole it has the segment over which fairness is asked for.
+        """
+        identity, own = account
+        assert isinstance(identity, Identity)
+        clock, own = clock_and_segment(own)
+        rule = self.rulebook.of(identity.leg).fairness
+        values = self.segments(identity) if own or rule is not None else {}
+        sums = self._of_panes(identity, [clock + one for one in _shown_as(own, values)], level, panes)
+        nature = self.nature(identity) if sums else None
+        if nature is None:
+            return None
+        of_segments = nature._replace(reference=None)
+        reading = read(sums, of_segments if own else nature, by_labels=bool(clock))
+        if own or rule is None:
+            return reading
+        segments = {}
+        for shown in {shown for shown in values.values() if shown[0] == rule.attribute}:
+            owns = [clock + one for one in _shown_as(slice_of(*shown), values)]
+            segments[shown] = read(self._of_panes(identity, owns, level, panes), of_segments, by_labels=bool(clock))
+        return reading._replace(segments=dict(sorted(segments.items())))
+
+    def _of_panes(self, identity: Identity, segments: Iterable[str], level: str, panes: range) -> Sums:
+        return _together(self.view.panes(Account(identity, segment), level, panes) for segment in segments)
 
     def pair_of_panes(self, account: Account, level: str, panes: range) -> PairedReading | None:
         """What some panes of a pair's account say together; None where nothing is counted in them."""

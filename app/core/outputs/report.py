@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from app.core.counts.panes import TOTAL
@@ -11,6 +13,7 @@ from app.core.measures.measure import MODEL, WINDOW
 from app.core.measures.reading import Reading
 from app.core.rules import Rulebook, Rules
 from app.core.scores.catalogue import MISSES, scores_of
+from app.core.scores.fairness import fairness_of
 
 
 def reports_of(
@@ -48,7 +51,7 @@ def _model(identity: Identity, readings: Mapping[str, Reading], first_seen: int,
         "limits": {_score_name(score, of_class): limit for score, of_class, limit in rules.limits},
         **(of_model := fields_of(readings[TOTAL], MODEL)),
         "notes": [*of_model["notes"], *_missed(readings, rules)],
-        "windows": {name: _window(reading) for name, reading in readings.items()},
+        "windows": {name: _window(reading, rules) for name, reading in readings.items()},
     }
 
 
@@ -67,7 +70,33 @@ def _missed(readings: Mapping[str, Reading], rules: Rules) -> Iterator[str]:
                 yield f"{name} is {score.value:.4g}, {beyond} its limit of {limit:g} {where}."
 
 
-def _window(reading: Reading) -> dict[str, Any]:
+def fairness_fields(reading: Reading, rules: Rules) -> dict[str, Any]:
+    """What is said of fairness where the rules ask for it: of all others together (value ""), then of each value."""
+    if rules.fairness is None:
+        return {}
+    found = [(value, [*own]) for value, own in groupby(fairness_of(reading, rules.fairness), key=attrgetter("value"))]
+    return {
+        "fairness": [
+            {
+                "attribute": rules.fairness.attribute,
+                "value": value,
+                "scores": {one.measure: one.score for one in own},
+                "score_samples": {one.measure: one.samples for one in own},
+            }
+            for value, own in found
+        ]
+    }
+
+
+def _window(reading: Reading, rules: Rules) -> dict[str, Any]:
+    """What a window says; and of a model with segments the same by segment and value."""
+    found = _numbers(reading) | fairness_fields(reading, rules)
+    for (segment, value), own in reading.segments.items():
+        found.setdefault("segments", {}).setdefault(segment, {})[value] = _numbers(own)
+    return found
+
+
+def _numbers(reading: Reading) -> dict[str, Any]:
     scores = scores_of(reading)
     return {
         **fields_of(reading, WINDOW),

@@ -76,6 +76,30 @@ DRIFTED: Final = Series(
     "Share of the features that have drifted, of those with enough rows; NaN where none has.",
     ("window",),
 )
+SEGMENT_SCORE: Final = Series(
+    "tally_segment_score",
+    "gauge",
+    "Score of a model, or of one of its classes, in one value of a segment; NaN where undefined.",
+    ("segment", "value", *SCORE.labels),
+)
+SEGMENT_SCORE_SAMPLES: Final = Series(
+    "tally_segment_score_samples", "gauge", "Rows that the score rests on.", SEGMENT_SCORE.labels
+)
+SEGMENT_ROWS: Final = Series(
+    "tally_segment_rows",
+    "gauge",
+    "Rows answered in one value of a segment, by verdict.",
+    ("segment", "value", "verdict", "window"),
+)
+FAIRNESS: Final = Series(
+    "tally_fairness",
+    "gauge",
+    "How those of a value of a segment (all but the privileged: value empty) fare beside the privileged one.",
+    ("attribute", "value", "measure", "window"),
+)
+FAIRNESS_SAMPLES: Final = Series(
+    "tally_fairness_samples", "gauge", "Rows that the measure rests on, those of the smaller group.", FAIRNESS.labels
+)
 INFO: Final = Series("tally_model_info", "gauge", "Always 1; says what task the model is judged as.", ("task",))
 FIRST_SEEN: Final = Series(
     "tally_model_first_seen_timestamp_seconds",
@@ -98,6 +122,11 @@ OTHERS: Final = (
     FEATURE_SHARE,
     FEATURE_ROWS,
     DRIFTED,
+    SEGMENT_SCORE,
+    SEGMENT_SCORE_SAMPLES,
+    SEGMENT_ROWS,
+    FAIRNESS,
+    FAIRNESS_SAMPLES,
     INFO,
     FIRST_SEEN,
 )

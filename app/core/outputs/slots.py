@@ -12,6 +12,7 @@ from app.core.counts.accounts import BY_LABELS, Account, Pair, Subject
 from app.core.counts.panes import Window
 from app.core.events import Identity
 from app.core.measures.readings import labels_window
+from app.core.segments import parts_of
 
 #: By which clock a document counts: the field `clock`.
 PREDICTIONS: Final = "predictions"
@@ -35,7 +36,12 @@ class Slot(NamedTuple):
     @property
     def by_labels(self) -> bool:
         """Whether it is about the labels and rewards that came then, not about the predictions."""
-        return self.account.segment == BY_LABELS
+        return self.account.segment.startswith(BY_LABELS)
+
+    @property
+    def segment(self) -> str:
+        """`<segment>=<value>` of what it is about, as it is shown; empty where that is the whole."""
+        return self.account.segment.removeprefix(BY_LABELS)
 
     @property
     def name(self) -> str:
@@ -44,8 +50,10 @@ class Slot(NamedTuple):
 
     def fields(self) -> dict[str, Any]:
         """What a document says of it."""
+        segment, value = parts_of(self.segment)
         return {
-            "segment": "",
+            "segment": segment,
+            **({"value": value} if segment else {}),
             "window": self.name,
             "clock": LABELS if self.by_labels else PREDICTIONS,
             "start": moment(self.start),
@@ -55,7 +63,10 @@ class Slot(NamedTuple):
 
 def document_id(slot: Slot) -> str:
     """`<subject>/<segment>/<window>/<start>`, as `subject_id` has it."""
-    return subject_id(slot.account.subject, f"/{slot.name}/{moment(slot.start)}")
+    segment, end = _escaped(slot.segment), f"{slot.name}/{moment(slot.start)}"
+    if len(segment.encode(errors="replace")) > _LONGEST_ID // 2:
+        segment = _digest(segment)
+    return subject_id(slot.account.subject, f"{segment}/{end}")
 
 
 def subject_id(subject: Subject, rest: str) -> str:
@@ -64,12 +75,20 @@ def subject_id(subject: Subject, rest: str) -> str:
     """
     name = "/".join(map(_name, subject if isinstance(subject, Pair) else (subject,)))
     if len(f"{name}/{rest}".encode(errors="replace")) > _LONGEST_ID:
-        name = blake2b(name.encode(errors="replace"), digest_size=16).hexdigest()
+        name = _digest(name)
     return f"{name}/{rest}"
 
 
+def _digest(text: str) -> str:
+    return blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
+
+
+def _escaped(word: str) -> str:
+    return word.replace("%", "%25").replace("/", "%2F").replace("@", "%40")
+
+
 def _name(identity: Identity) -> str:
-    *leg, version = (word.replace("%", "%25").replace("/", "%2F").replace("@", "%40") for word in identity)
+    *leg, version = map(_escaped, identity)
     return "/".join(leg) + (f"@{version}" if version else "")
 
 

@@ -2,7 +2,7 @@
 
 One document for each model, window and start, and nothing for a window in which nothing was counted:
 
-    _id  <namespace>/<service>/<predictor>/<model>[@<version>]/<segment>/<window>/<start>
+    _id  <namespace>/<service>/<predictor>/<model>[@<version>]/[<segment>=<value>]/<window>/<start>
     {"identity": "…/…/…/…@…", "model_namespace", "model_service", "predictor", "model", "model_version", "segment": "",
      "window": "5m", "clock": "predictions", "start": "2026-11-21T07:00:00Z", "end": "2026-11-21T07:05:00Z", "task",
      "exchanges": {"request", "response", "feedback"}, "mismatched",
@@ -19,13 +19,16 @@ The same windows by the time at which labels and rewards came are documents of t
 window "labels_5m", and what is no matter of labels (`exchanges`, `mismatched`, the coverage) is not there. What is
 counted of two legs that are compared has its documents in another index: `compared`.
 
+Of a segment there is a document for each value that is shown, with "value" besides. Where fairness is asked for, those
+of the whole have "fairness": [{"attribute", "value", "scores", "score_samples"}, …], that of all others together first.
+
 A window is the union of its panes, so it can be stated while all of them are kept: windows of whole coarse panes as
 long as these, smaller ones for two hours (120 fine panes). Once the first of them goes, the document stays as it is.
 The clock on the wall says when: what workers that were away for longer count afterwards, by clocks of their own that
 are behind, no longer comes into these documents.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from app.core.counts.accounts import BY_LABELS, Account, Pair
@@ -35,15 +38,19 @@ from app.core.measures.catalogue import MEASURES
 from app.core.measures.confusion import CONFUSION
 from app.core.measures.measure import DOCUMENT
 from app.core.measures.reading import Nature, Reading
-from app.core.measures.readings import Readings
+from app.core.measures.readings import Readings, clock_and_segment
 from app.core.outputs import compared
-from app.core.outputs.report import fields_of
+from app.core.outputs.report import fairness_fields, fields_of
 from app.core.outputs.slots import Slot, document_id
 from app.core.rules import Rules
 from app.core.scores.catalogue import SHARES, scores_of
 from app.core.scores.score import Score, wilson
+from app.core.segments import parts_of, slice_of
 
 INDEX: Final = "tally-windows"
+
+#: How what is counted in segments is shown: by an account's segment the segment and value.
+Values = Mapping[str, tuple[str, str]]
 
 _KEYWORD: Final = {"type": "keyword"}
 _LONG: Final = {"type": "long"}
@@ -65,6 +72,7 @@ MAPPINGS: Final[dict[str, Any]] = {
         "identity": _KEYWORD,
         **dict.fromkeys(identity_fields(Identity("", "", "", "", "")), _KEYWORD),
         "segment": _KEYWORD,
+        "value": _KEYWORD,
         "window": _KEYWORD,
         "clock": _KEYWORD,
         "start": {"type": "date"},
@@ -77,6 +85,16 @@ MAPPINGS: Final[dict[str, Any]] = {
             if field.mapping is not None
         },
         **_SCORES,
+        "fairness": {
+            "type": "nested",
+            "dynamic": False,
+            "properties": {
+                "attribute": _KEYWORD,
+                "value": _KEYWORD,
+                "scores": _SCORES["scores"],
+                "score_samples": _SCORES["score_samples"],
+            },
+        },
         "classes": {
             "type": "nested",
             "dynamic": False,
@@ -115,6 +133,8 @@ class WindowDocuments:
         self._due: dict[Slot, None] = {}
         self._last: dict[Slot, WindowDocument] = {}  # as they were when they could last be stated
         self._natures: dict[Identity, Nature] = {}
+        #: Of each model how its segments are shown, by those of its accounts.
+        self._values: dict[Identity, Values] = {}
         #: Of each window its level, and how many panes it has.
         self._shapes: dict[Window, tuple[str, int]] = {}
         #: How many documents were not written before there were too many of them.
@@ -133,14 +153,14 @@ class WindowDocuments:
         """
         for subject in {account.subject for account, _, _ in touched if account.segment in self._segments}:
             if isinstance(subject, Identity) and self._changed_nature(subject):
-                for account in (Account(subject, segment) for segment in self._segments):
-                    touched |= {(account, *place) for place in self._view.counted_panes(account)}
+                for own in ("", *self._values.get(subject, ())):
+                    touched |= self._places_of(subject, own)
+        before = self._note_values(touched)
         for account, level, pane in touched:
-            if account.segment not in self._segments:
-                continue
-            for window, (own_level, panes) in self._shapes.items():
-                if level == own_level:
-                    self._due[Slot(account, window, pane // panes)] = None
+            for shown in self._shown(account, before):
+                for window, (own_level, panes) in self._shapes.items():
+                    if level == own_level:
+                        self._due[Slot(shown, window, pane // panes)] = None
         for slot in [slot for slot in self._due if self._is_closing(slot, now)]:
             whole = self._is_whole(slot, now)
             if writing and whole:
@@ -152,6 +172,49 @@ class WindowDocuments:
         while len(self._last) > _MOST_LAST:
             del self._last[next(iter(self._last))]
             self.dropped += 1
+
+    def _note_values(self, touched: set[tuple[Account, str, int]]) -> dict[Identity, Values]:
+        """Find how segments are shown where any has changed. What is shown otherwise than before is touched as a whole.
+
+        Returns how they were shown: documents by which that was said are to be written, too.
+        """
+        found: dict[Identity, Values] = {}
+        for subject in {account.subject for account, _, _ in touched if account.segment not in self._segments}:
+            if isinstance(subject, Identity):
+                before, shown = self._values.get(subject, {}), self._readings.segments(subject)
+                for own in [own for own in before.keys() | shown.keys() if before.get(own) != shown.get(own)]:
+                    touched |= self._places_of(subject, own)
+                found[subject], self._values[subject] = before, shown
+        return found
+
+    def _places_of(self, identity: Identity, own: str) -> set[tuple[Account, str, int]]:
+        """All panes in which a segment of a model has counted, by all clocks."""
+        accounts = [Account(identity, clock + own) for clock in self._segments]
+        return {(account, *place) for account in accounts for place in self._view.counted_panes(account)}
+
+    def _shown(self, account: Account, before: Mapping[Identity, Values]) -> Iterator[Account]:
+        """What has documents of what an account counts: it, or what its value of a segment is shown as, and was.
+
+        What is shown as nothing any more may have a document of its own. Of the whole fairness is said, too.
+        """
+        if account.segment in self._segments:
+            yield account
+            return
+        clock, own = clock_and_segment(account.segment)
+        identity = account.subject
+        if clock not in self._segments or not isinstance(identity, Identity):
+            return
+        rules = self._readings.rulebook.of(identity.leg)
+        if all(segment.name != parts_of(own)[0] for segment in rules.segments):
+            return  # it is declared no more
+        shown, was = self._values[identity].get(own), before.get(identity, {}).get(own)
+        for value in {shown, was}:
+            if value is not None:
+                yield Account(identity, clock + slice_of(*value))
+        if shown is None or not before.get(identity):
+            yield account
+        if rules.fairness is not None:
+            yield Account(identity, clock)
 
     def take(self, now: float, most: int) -> list[WindowDocument]:
         """Some of the documents that have changed. They count as written: whoever cannot write them puts them back."""
@@ -231,6 +294,7 @@ def _body(slot: Slot, identity: Identity, reading: Reading, rules: Rules) -> dic
         "task": reading.nature.task,
         **fields_of(reading, DOCUMENT),
         **_scores(by_class[""], rules),
+        **({} if slot.segment else fairness_fields(reading, rules)),
         "classes": [
             {"class": name, "tp": one.tp, "fp": one.fp, "fn": one.fn, "tn": one.tn}
             | (_scores(by_class.get(name, ()), rules) if name else {})

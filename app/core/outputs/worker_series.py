@@ -40,6 +40,7 @@ class WorkerNumbers:
     stats: Stats
     folded_classes: int  # of the models that this worker exports
     dropped_series: int  # of these models
+    folded_values: int  # of their segments
     documents: DocumentNumbers | None
     intake: IntakeNumbers | None
     lag_events: Mapping[str, float]  # by canonical topic; NaN while that is not known
@@ -144,8 +145,13 @@ WORKER: tuple[WorkerSeries[WorkerNumbers], ...] = (
     WorkerSeries(
         "tally_dropped_total", "counter", ("what",),
         "What a limit keeps from being exported, on the worker that exports the models: classes that are shown as "
-        '"other" (TALLY_MAX_CLASSES), and series (TALLY_MAX_SERIES).',
-        lambda worker: [(("classes",), worker.folded_classes), (("series",), worker.dropped_series)],
+        '"other" (TALLY_MAX_CLASSES), values of segments that are (TALLY_MAX_SEGMENT_VALUES), and series '
+        "(TALLY_MAX_SERIES).",
+        lambda worker: [
+            (("classes",), worker.folded_classes),
+            (("segment_values",), worker.folded_values),
+            (("series",), worker.dropped_series),
+        ],
     ),
     WorkerSeries(
         "tally_documents_total", "counter", ("result",),

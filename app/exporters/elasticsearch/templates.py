@@ -85,6 +85,7 @@ _PREDICTION: Final = {
         error=_NUMBER,
         reward=_NUMBER,
         delay_seconds=_NUMBER,
+        segments={"type": "flattened"},
     ),
 }
 _DRIFT: Final = {

@@ -17,10 +17,9 @@ from typing import Any, Final, TypeGuard
 
 from aiohttp import web
 
-from app.core.counts.accounts import BY_LABELS, Account, Pair
-from app.core.counts.view import Sums
+from app.core.counts.accounts import Account, Pair
 from app.core.events import Identity
-from app.core.measures.readings import Readings
+from app.core.measures.readings import ModelSums, Readings
 from app.core.outputs.comparisons import compared_with
 from app.exporters.lines import Block, Compared
 from app.exporters.packing import HEADER, Packed, Unpacker, trailer
@@ -142,7 +141,7 @@ class Exposition:
             self.text.drop(identity)
             self._versions[identity] = version
             return
-        if sum(len(cells) for some in sums.values() for cells in some.values()) > _MOST_CELLS:
+        if sums.cells > _MOST_CELLS:
             block = await asyncio.to_thread(self._block, identity, sums, first_seen, compared)
         else:
             readings = self._readings.of_sums(identity, sums)
@@ -158,14 +157,13 @@ class Exposition:
 
     def _accounts_of(self, identity: Identity) -> list[Account]:
         """Those whose windows are shown."""
-        own = Account(identity)
-        return [own, own._replace(segment=BY_LABELS)] if self._readings.view.by_labels else [own]
+        return self._readings.accounts(identity)
 
     def _compared(self, identity: Identity, now: float) -> Compared:
         found = ((pair, self._readings.of_pair(pair, now)) for pair in self._pairs.get(identity, ()))
         return compared_with(((pair, it) for pair, it in found if it is not None), self._readings.rulebook)
 
-    def _block(self, identity: Identity, sums: dict[str, Sums], first_seen: int, compared: Compared) -> Block:
+    def _block(self, identity: Identity, sums: ModelSums, first_seen: int, compared: Compared) -> Block:
         return self.text.block(identity, self._readings.of_sums(identity, sums), first_seen, compared)
 
     async def _pause(self) -> None:

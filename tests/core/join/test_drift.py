@@ -11,6 +11,7 @@ from app.core.drift.live import MOST_BINS, Live, Watched, digest_of, places_and_
 from app.core.drift.reference import LABEL, PREDICTION, SCORE, Reference
 from app.core.measures.drift import DRIFT, DriftReading
 from app.core.rules import Rules
+from app.core.segments import Segment
 from tests.builders import MODEL, Ledger, Record, a_feedback, a_request, a_response, a_shard, absorb, run, tell, ways
 
 AGE: Final = Distribution("age", "continuous", (18.0, 30.0, 65.0), (), (1, 60, 39))
@@ -173,6 +174,21 @@ def test_windows_have_what_was_predicted_in_them() -> None:
     ledger.absorb(asked([70, "DE"], puid="b", at=1000), a_response(1, puid="b", at=1000)).cut()
     assert live(ledger, "age", window="5m", now=1060) == {"above": 1}
     assert live(ledger, "age", window="1h", now=1060) == {"≤ 30": 1, "above": 1}
+
+
+def test_features_of_a_model_with_segments_count_as_a_whole_and_not_in_segments() -> None:
+    own = rules(segments=(Segment("land", "features", "country"),))
+    names = ["age", "country"]
+    ledger = tell(
+        asked([20, "DE"], names=names), a_response(0, at=1), a_feedback(1, at=2),
+        asked([70, "FR"], names=names, at=3), asked([40, "DE"], [70, "FR"], names=names, puid="b"),
+        a_response(1, 1, puid="b", at=1),
+        rules=(own,),
+    )  # fmt: skip
+    assert live(ledger, "age") == {"≤ 65": 1, "above": 2}
+    assert live(ledger, PREDICTION) == {"0": 1, "1": 2}
+    of_segments = [cells for key, cells in ledger.rows().items() if key.segment and key.row.startswith("drift")]
+    assert not any(name[0].isdigit() for cells in of_segments for name in cells)
 
 
 def test_of_a_large_batch_the_first_rows_count() -> None:

@@ -30,7 +30,7 @@ def common(draw: st.DrawFn) -> list[Record]:
 
 def exchanges(ledger: Ledger) -> list[tuple[bytes, Exchange, Joining]]:
     return [
-        (puid, exchange, Joining(shard.numbers, shard.judging))
+        (puid, exchange, Joining(shard.numbers, shard.judging, shard.segmenting))
         for shard in ledger.shards
         for puid in shard.store
         if (exchange := shard.get(puid)) is not None

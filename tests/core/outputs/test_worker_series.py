@@ -15,6 +15,7 @@ NONE = WorkerNumbers(
     stats=Stats(),
     folded_classes=0,
     dropped_series=0,
+    folded_values=0,
     documents=DocumentNumbers({"written": 0}, backlog=0, oldest_seconds=0),
     intake=IntakeNumbers({"seldon": 0}, lag=0, stalled=0),
     lag_events={"asked": 0},
@@ -68,7 +69,7 @@ def test_no_two_numbers_are_shown_by_one_series_but_states_of_partitions_and_wha
     shown = Counter(series for _, numbers in each_alone() for series in not_zero(numbers))
     assert shown == dict.fromkeys((series.name for series in WORKER), 1) | {
         "tally_partitions": 3,
-        "tally_dropped_total": 2,
+        "tally_dropped_total": 3,
     }
 
 
@@ -89,7 +90,11 @@ def test_every_reason_and_kind_is_there_from_the_start() -> None:
     assert {name[1] for name in samples if name[0] == "tally_rejected_total"} == {*Reason}
     for counter in ("tally_events_total", "tally_duplicates_total"):
         assert {name[1] for name in samples if name[0] == counter} == {*Kind}
-    assert {name[1] for name in samples if name[0] == "tally_dropped_total"} == {"classes", "series"}
+    assert {name[1] for name in samples if name[0] == "tally_dropped_total"} == {
+        "classes",
+        "segment_values",
+        "series",
+    }
 
 
 def test_the_topics_that_are_known_are_counted_from_the_start() -> None:

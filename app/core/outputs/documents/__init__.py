@@ -14,7 +14,7 @@ One document for each row that a predictor answered, in the shape of Seldon's re
                 "ce-others"?},
             "outlier"?: {"data": {"is_outlier", …}, …, "ce-time", "ce-source"?},
             "verdict"?: {"predicted", "probability"? (of that class), "label"?, "correct"? or "error"?, "reward"?,
-                "delay_seconds"?}}
+                "delay_seconds"?, "segments"?: {segment: value}}}
 
 What a drift detector says goes to an index of its own, drift-log-<engine>-<namespace>-<detector>, under the puid.
 

@@ -195,6 +195,8 @@ class Documents:
                         verdict["error"] = row.error
                     if judged.delay is not None and count == 1:
                         verdict["delay_seconds"] = judged.delay / 1e6
+                if row.segments:
+                    verdict["segments"] = row.segments
             reward = number_of(documents.reward) if index == 0 else None
             if reward is not None:
                 verdict["reward"] = reward

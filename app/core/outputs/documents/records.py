@@ -30,6 +30,7 @@ class Row(msgspec.Struct, gc=False):
     correct: bool | None = None
     probability: float | None = None  # of the class that is predicted
     error: float | None = None
+    segments: dict[str, str] | None = None  # its value in each segment of its model
 
 
 class Answer(msgspec.Struct, gc=False):
