@@ -9,6 +9,7 @@ f…         the measure's own values
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from app.core.counts.atoms import Atom
@@ -21,15 +22,16 @@ _NAMED: Final = b"n"
 OF_FEATURES: Final = frozenset(_NAMED + DRIFT.letter)
 
 
-def named(leg: int) -> list[bytes]:
+@lru_cache(maxsize=4096)
+def named(leg: int) -> bytes:
     """What is kept of the features of a leg's request."""
-    return [_NAMED + leg.to_bytes(1 + leg.bit_length() // 8, "little")]
+    return _NAMED + leg.to_bytes(1 + leg.bit_length() // 8, "little")
 
 
 def keep_counted(exchange: Exchange, state: LegState) -> None:
     """Put the bins themselves into what is counted of a leg's request: another one takes its place."""
     if state.evidence is not None:
-        (own,) = named(state.leg)
+        own = named(state.leg)
         for one in exchange.counted:
             if own in one.values:
                 copy = DRIFT.letter + state.evidence

@@ -175,7 +175,7 @@ class Settling:
         account = self._account(self._judging.unversioned(state.leg))
         counted = Counted(account, state.request_pane_time // self._pane_us, [bundle.number])
         if state.evidence is not None:
-            counted.values = named(state.leg)
+            counted.values = [named(state.leg)]
         self._add_amounts(counted, bundle.amounts, bundle.evidence)
         return [counted]
 
@@ -421,8 +421,8 @@ def _values(evidence: Evidence, *, of_rows: bool) -> list[bytes]:
 def _with_features(counted: Counted, leg: int) -> list[Counted]:
     """An entry, and the features of its request; in one of their own where it counts in segments: these do not."""
     if counted.also:
-        return [counted, Counted(counted.account, counted.pane, [], {}, named(leg))]
-    counted.values = [*named(leg), *counted.values]
+        return [counted, Counted(counted.account, counted.pane, [], {}, [named(leg)])]
+    counted.values = [named(leg), *counted.values]
     return [counted]
 
 
