@@ -138,7 +138,7 @@ class Parts:
 
     def _request(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
         data = check_request(value, self.limits.body_bytes, self.rewritten)
-        watched = self._watched.get(source.leg)
+        watched = self._watched.get(source.leg) if self._watched else None
         evidence = None if watched is None else self._bins(source.leg, watched, data)
         segments = source.segments
         digest = 0 if segments is None else segments.digest(value)

@@ -327,7 +327,7 @@ class Shard:
             old = exchange.counted
             if counted != old:
                 # What is named by both is the same: values that are kept until they are settled are copies.
-                same = bool(old and counted and counted[0].values) and _same_values(old[0], counted[0])
+                same = bool(old and old[0].values and counted) and _same_values(old[0], counted[0])
                 if old:
                     self._count(exchange, old, -1, same=same)
                 self._count(exchange, counted, 1, same=same)
