@@ -30,8 +30,10 @@ _ONE: Final = b"o"
 _ROWS: Final = b"r"
 #: What such values begin with, as a number.
 NAMED: Final = frozenset(_ONE + _ROWS)
-#: So many rows are summed up at once: sums have to fit into 64 bits, and those of as many panes into memory.
+#: So many rows of one pane wait at most, and all of one exchange more: their sums have to fit into 64 bits.
 MOST: Final = 1 << 13
+#: The sums of so many panes are worked out at once: each has up to 9 kB then.
+_MOST_SUMS: Final = 1 << 10
 
 Sums = defaultdict[int, int]
 
@@ -88,8 +90,8 @@ class Chances:
     def __init__(self, numbers: Numbers) -> None:
         self._numbers = numbers
         self._atoms: dict[Atom, int] = {}
-        #: By the bytes of their probabilities.
-        self._waiting: defaultdict[int, tuple[list[Sums], list[int], list[bytes]]] = defaultdict(lambda: ([], [], []))
+        #: By the sums that they are to be added to, and the bytes that a row has: codes, and probabilities.
+        self._waiting: dict[tuple[int, int], tuple[Sums, list[int], bytearray]] = {}
 
     def note(self, exchange: Exchange, counted: Counted, values: bytes, sign: int, sums: Sums) -> None:
         """Take what is counted of an exchange, or no longer; it is to be added to these sums."""
@@ -101,17 +103,21 @@ class Chances:
             state = next(state for state in legs if state.leg == leg)
         if len(values) == 2:
             found = state.probabilities or of_row(state.marks[0])
-            targets, codes, vectors = self._waiting[len(found)]
-            targets.append(sums)
+            place = id(sums), len(found)
+            waiting = self._waiting.get(place)
+            if waiting is None:
+                waiting = self._waiting[place] = (sums, [], bytearray())
+            _, codes, probabilities = waiting
             codes.append(values[1] if sign > 0 else ~values[1])
-            vectors.append(found)
-            return
-        for row, code in _rows(values):
-            found = _of_row(state, row)
-            targets, codes, vectors = self._waiting[len(found)]
-            targets.append(sums)
-            codes.append(code if sign > 0 else ~code)
-            vectors.append(found)
+            probabilities += found
+        else:
+            for row, code in _rows(values):
+                found = _of_row(state, row)
+                _, codes, probabilities = self._waiting.setdefault((id(sums), len(found)), (sums, [], bytearray()))
+                codes.append(code if sign > 0 else ~code)
+                probabilities += found
+        if len(codes) > MOST:
+            self.add()
 
     @property
     def waiting(self) -> int:
@@ -120,19 +126,19 @@ class Chances:
 
     def add(self) -> None:
         """Add all that was taken to the sums, and forget it."""
-        waiting = self._waiting
-        for targets, codes, vectors in waiting.values():
-            for start in range(0, len(codes), MOST):
-                some = slice(start, start + MOST)
-                self._add(targets[some], codes[some], vectors[some])
-        waiting.clear()
+        by_width: dict[int, list[tuple[Sums, list[int], bytearray]]] = {}
+        for (_, width), waiting in self._waiting.items():
+            by_width.setdefault(width, []).append(waiting)
+        self._waiting = {}
+        for alike in by_width.values():
+            for start in range(0, len(alike), _MOST_SUMS):
+                self._add(alike[start : start + _MOST_SUMS])
 
-    def _add(self, targets: list[Sums], codes: list[int], vectors: list[bytes]) -> None:
-        places = {id(sums): sums for sums in targets}
-        groups = {place: group for group, place in enumerate(places)}
-        atoms, sums = self._atoms, [*places.values()]
-        for group, atom, amount in added(vectors, codes, [groups[place] for place in map(id, targets)], len(groups)):
+    def _add(self, waiting: list[tuple[Sums, list[int], bytearray]]) -> None:
+        targets, codes, probabilities = zip(*waiting, strict=True)
+        atoms = self._atoms
+        for group, atom, amount in added(b"".join(probabilities), codes):
             number = atoms.get(atom)
             if number is None:
                 number = atoms[atom] = self._numbers.atom(atom)
-            sums[group][number] += amount
+            targets[group][number] += amount

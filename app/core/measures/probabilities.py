@@ -146,14 +146,15 @@ def kept(rows: Iterable[tuple[int, bytes]]) -> bytes:
     return b"".join(_HEAD.pack(len(found) // 8, code) + found for code, found in rows)
 
 
-def added(probabilities: Sequence[bytes], codes: Sequence[int], of_rows: Sequence[int], groups: int) -> Added:
-    """What rows of equally many classes add to groups. Of each there are its probabilities, its code, and its group.
+def added(probabilities: bytes, codes: Sequence[list[int]]) -> Added:
+    """What rows of equally many classes add to their groups, whose codes are given group by group.
 
     The inverse (`~`) of a code says that the row is taken away.
     """
-    count = len(codes)
-    vectors = np.frombuffer(b"".join(probabilities), "<f8").reshape(count, -1)
-    code = np.array(codes, np.int64)
+    groups, lengths = len(codes), [len(own) for own in codes]
+    count = sum(lengths)
+    vectors = np.frombuffer(probabilities, "<f8").reshape(count, -1)
+    code = np.array([*chain.from_iterable(codes)], np.int64)
     negative = code >> 63  # -1 or 0
     sign = 2 * negative + 1
     code ^= negative
@@ -171,7 +172,7 @@ def added(probabilities: Sequence[bytes], codes: Sequence[int], of_rows: Sequenc
     loss = -logarithms(np.minimum(np.maximum(vectors[every, label], _CLIP), 1 - _CLIP))
     units = np.rint(np.concatenate((loss, brier, confidence)) * _SCALE).astype(np.int64).reshape(3, count) * sign
     atoms = _ATOMS_OF_TWO if of_two else _ATOMS
-    place = np.array(of_rows, np.int64) * len(atoms)
+    place = np.repeat(np.arange(groups) * len(atoms), lengths)
     of_bin = place + (len(_SUMS) + np.searchsorted(_EDGES, confidence))
     places = [place, place + 1, place + 2, of_bin, of_bin + BINS, of_bin + 2 * BINS]
     amounts = [sign, units[0], units[1], sign, sign * right, units[2]]
@@ -225,7 +226,7 @@ def fine_bins(values: Vectors) -> Amounts:
 def _of_bare(column: str) -> tuple[tuple[Atom, int], ...]:
     """What one row adds that is just 0 or 1, by its column."""
     value, label = map(int, column)
-    return tuple((atom, amount) for _, atom, amount in added([of_row(value)], [2 * label + 1], [0], 1))
+    return tuple((atom, amount) for _, atom, amount in added(of_row(value), [[2 * label + 1]]))
 
 
 class ProbabilitiesMeasure(Measure[Probabilities]):
@@ -253,7 +254,7 @@ class ProbabilitiesMeasure(Measure[Probabilities]):
         while place < len(values):
             width, code = _HEAD.unpack_from(values, place)
             place += _HEAD.size + 8 * width
-            for _, atom, amount in added([values[place - 8 * width : place]], [code], [0], 1):
+            for _, atom, amount in added(values[place - 8 * width : place], [[code]]):
                 yield atom, amount
 
     def read(self, cells: Cells, nature: Nature) -> Probabilities:

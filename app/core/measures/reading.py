@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from app.core.drift.live import Live
-from app.core.rules import Task
+from app.core.rules import OwnScore, Task
 
 
 class Nature(NamedTuple):
@@ -17,6 +17,7 @@ class Nature(NamedTuple):
     shown: tuple[str, ...] = ()  # those of them that are shown, in order
     rest: int = 0  # how many more are known, which are shown as one
     positive: str = "1"
+    own_scores: tuple[OwnScore, ...] = ()  # that the user has added
     reference: Live | None = None  # with which drift is measured
 
 

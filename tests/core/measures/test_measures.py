@@ -46,6 +46,7 @@ natures = st.builds(
     st.sampled_from(["1", "yes"]),
     st.sampled_from([1, 2, 200]),
     reference=st.sampled_from([None, LIVE, NUMBERS]),
+    own_scores=st.just(()),
 )
 each_measure = pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.name)
 

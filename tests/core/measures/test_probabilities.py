@@ -14,7 +14,7 @@ from sklearn.calibration import calibration_curve
 
 from app.core.counts.panes import PaneClock
 from app.core.join.exchange import LegState, decode, encode
-from app.core.join.position import OLDEST, POSITION_KEY
+from app.core.join.position import FORMAT, OLDEST, POSITION_KEY
 from app.core.limits import Limits
 from app.core.measures.probabilities import FINE_BINS, PROBABILITIES, brier_units, fine_bins, logarithms
 from app.core.payloads.bodies import MOST_PROBABILITIES, read_response
@@ -321,7 +321,7 @@ def test_what_was_written_before_there_were_probabilities_is_read() -> None:
     assert raw.count(bytes([0x90 + fields])) == 1
     ledger.exchanges[0][b"p"] = older.replace(bytes([0x90 + fields]), bytes([0x90 + fields - 1]))
     position = ledger.exchanges[0][POSITION_KEY]
-    ledger.exchanges[0][POSITION_KEY] = position.replace(b'"format":5', b'"format":%d' % OLDEST)
+    ledger.exchanges[0][POSITION_KEY] = position.replace(b'"format":%d' % FORMAT, b'"format":%d' % OLDEST)
     ledger.restart()
     ledger.absorb(a_feedback(1, at=2)).cut()
     assert ledger.models()[MODEL].rows["correct"] == 1

@@ -65,7 +65,7 @@ def test_models_without_reference_have_none_of_it() -> None:
     ledger = drifted()
     text = text_of(ledger, seldon=False)
     assert not any(f"tally_{name}" in text for name in ("drift", "feature_", "drifted"))
-    (report,) = reports_of(ledger.readings().of_models(START + HOUR), lambda _: 0, ledger.rulebook)
+    (report,) = reports_of(ledger.readings(), START + HOUR)
     assert "drift" not in report["windows"]["5m"]
     history = History()
     (body, *_) = bodies(history.tell(a_request(), a_response(1))).values()
@@ -83,7 +83,7 @@ def test_values_that_nobody_has_seen_become_no_label() -> None:
 
 def test_the_report_has_the_bins() -> None:
     ledger = drifted(OWN)
-    (report,) = reports_of(ledger.readings().of_models(START + HOUR), lambda _: 0, ledger.rulebook)
+    (report,) = reports_of(ledger.readings(), START + HOUR)
     window = orjson.loads(orjson.dumps(report))["windows"]["5m"]
     age, country = window["drift"]
     assert (age["feature"], age["rows"], age["drifted"], country["drifted"]) == ("age", 100, True, False)
