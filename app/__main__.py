@@ -17,6 +17,7 @@ Exit codes:
 \b
 Begin with:
   tally check                      is all as it must be?
+  tally plan --events-per-second N how many workers, how much memory and disk
   tally topics --create            create the topics
   tally worker                     run; more workers share the partitions
   tally send events.jsonl          bring events
@@ -66,6 +67,12 @@ def _refuse(error: click.UsageError, ctx: click.Context) -> NoReturn:
 
 def _number(_ctx: click.Context, _: click.Parameter, value: float | None) -> float | None:
     if value is not None and math.isnan(value):
+        raise click.BadParameter("nan is no number.")
+    return value
+
+
+def _required_number(_ctx: click.Context, _: click.Parameter, value: float) -> float:
+    if math.isnan(value):
         raise click.BadParameter("nan is no number.")
     return value
 
@@ -618,6 +625,61 @@ def topics(action: str | None) -> None:
 
 
 @main.command(
+    short_help="Say how many workers, how much memory and disk a load takes.",
+    epilog="""\b
+Examples:
+  tally plan --events-per-second 60
+  tally plan --events-per-second 30000 --retention 2d --models 200 --event-bytes 2KiB --documents --json
+""",
+)
+@click.option(
+    "--events-per-second",
+    type=click.FloatRange(0.001, 1e9, clamp=False),
+    required=True,
+    metavar="N",
+    callback=_required_number,
+    help="Requests, responses and feedback together: three make a labelled prediction.",
+)
+@click.option(
+    "--retention", metavar="TIME", help="How long a label may take, like 7d; TALLY_EXCHANGE_RETENTION if unset."
+)
+@click.option("--models", type=click.IntRange(1, 1_000_000), default=1, show_default=True, help="Legs that answer.")
+@click.option("--event-bytes", default="300", show_default=True, metavar="SIZE", help="Payload of an event.")
+@click.option("--replication", type=click.IntRange(1, 10), default=3, show_default=True, help="Copies of each topic.")
+@click.option("--worker-memory", default="2048MiB", show_default=True, metavar="SIZE", help="What a worker may use.")
+@click.option("--documents", is_flag=True, help="With documents in Elasticsearch.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def plan(
+    events_per_second: float,
+    *,
+    retention: str | None,
+    models: int,
+    event_bytes: str,
+    replication: int,
+    worker_memory: str,
+    documents: bool,
+    as_json: bool,
+) -> None:
+    """Say what a load takes: partitions, workers, memory, and disk in Kafka and Elasticsearch.
+
+    It is reckoned from what was measured, and no broker is asked. Labels that come late, and no label at all, take as
+    much: what counts is how long an exchange is kept.
+    """
+    from app.cli import plan as run
+
+    load = run.load_of(
+        events_per_second,
+        retention=retention,
+        models=models,
+        event_bytes=event_bytes,
+        replication=replication,
+        worker_memory=worker_memory,
+        documents=documents,
+    )
+    run.show(load, as_json=as_json)
+
+
+@main.command(
     short_help="Show settings, brokers and topics, with a verdict.",
     epilog="""\b
 Example:
@@ -649,6 +711,8 @@ Examples:
   tally demo                       with a broker of its own, in memory
   TALLY_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 tally demo
                                    with a real one, and two workers to kill
+  TALLY_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 tally demo --only-traffic
+                                   for workers that run already
 """,
 )
 @click.option(
@@ -658,12 +722,17 @@ Examples:
     callback=_number,
     help="End after N seconds of traffic.",
 )
-def demo(seconds: float | None) -> None:
+@click.option("--only-traffic", is_flag=True, help="Send the traffic alone, to workers that run already.")
+def demo(seconds: float | None, *, only_traffic: bool) -> None:
     """Run broker, worker and sample traffic on this machine, and show the numbers until Ctrl-C.
 
     Nothing else is needed and nothing is left behind. Where TALLY_KAFKA_BOOTSTRAP_SERVERS names a broker, that one is
     used, with an application id and topics of the demo's own, which are deleted at the end.
     """
+    if only_traffic:
+        from app.demo.feeding import send_traffic
+
+        sys.exit(send_traffic(seconds))
     from app.demo.run import run_demo
 
     sys.exit(run_demo(seconds))

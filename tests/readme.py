@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from app.cli.plan import DAY, Load, plan, written
 from app.core.events import REASONS, Reason
 from app.core.outputs.http_series import HTTP
 from app.core.outputs.series import COUNTS, OTHERS
@@ -90,7 +91,26 @@ def _classes(what: str, body: Any) -> str:
     return ", ".join("(left alone)" if text is None else str(text) for text in texts)
 
 
-TABLES = {"forms": forms, "reasons": reasons, "settings": settings, "series": series, "scores": scores}
+def capacity() -> str:
+    """What some loads take, with the labels of a week and the copies of a cluster."""
+    names = ("events a second", "models", "a worker may use", "partitions", "workers", "memory of each", "Kafka")
+    rows: list[tuple[str, ...]] = [(*names, "Elasticsearch a day"), ("---",) * 8]
+    for events, models, gibibytes in ((6, 1, 2), (60, 10, 2), (300, 10, 8), (1_500, 100, 16), (15_000, 100, 32)):
+        found = plan(Load(events, 7 * DAY, models, worker_memory=gibibytes << 30, documents=True))
+        disk = found.events_disk + found.exchanges_disk + found.panes_disk + found.log_disk
+        sizes = map(written, (found.memory_a_worker, disk, found.documents_disk_a_day))
+        rows.append((f"{events:,}", f"{models}", f"{gibibytes} GiB", f"{found.partitions}", f"{found.workers}", *sizes))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+TABLES = {
+    "forms": forms,
+    "reasons": reasons,
+    "settings": settings,
+    "series": series,
+    "scores": scores,
+    "capacity": capacity,
+}
 
 
 def with_tables(text: str) -> str:

@@ -27,6 +27,7 @@ from app.core.outputs.series import (
     FEATURE_SHARE,
     FIRST_SEEN,
     INFO,
+    LEAST_SAMPLES,
     OTHERS,
     SCORE_HIGH,
     SCORE_LIMIT,
@@ -142,6 +143,7 @@ class ModelText:
         rules = self._rulebook.of(identity.leg)
         lines.add_scores(readings)
         lines.add_limits(rules)
+        lines.add(LEAST_SAMPLES.name, (), [()], [rules.least_count])
         if rules.intervals:
             lines.add_intervals(readings)
         for measure, family, name in self._histograms:

@@ -116,6 +116,7 @@ class Running:
             ready=len(parts),
             loading=max(0, len(lane.assigned or ()) - len(parts) - len(lane.upkeep.damaged)),
             failed=len(lane.upkeep.damaged),
+            of_topics=lane.partitions,
             other_rules=len(self.other_rules),
             clock_offset=lane.clock.offset,
             recovered_records=lane.recovery.records,

@@ -96,6 +96,7 @@ def some_numbers() -> WorkerNumbers:
         ready=3,
         loading=1,
         failed=22,
+        of_topics=26,
         other_rules=23,
         clock_offset=24.5,
         recovered_records=18,

@@ -168,6 +168,15 @@ class Prometheus(Server):
         return self._address
 
 
+class Alertmanager(Server):
+    """An Alertmanager that a Prometheus sends its alerts to."""
+
+    @property
+    def url(self) -> str:
+        """The address without a slash at its end."""
+        return self._address
+
+
 @contextlib.contextmanager
 def kafka(
     folder: Path, *, port: int | None = None, overrides: Mapping[str, str] | None = None, own: bool = False
@@ -222,6 +231,25 @@ def prometheus(folder: Path, config_text: str, *, port: int | None = None) -> It
     ]
     launch = Launch(command, folder / "prometheus.log")
     with _running(Prometheus(f"http://{HOST}:{port}", launch, lambda: _is_ok(port, "/-/ready"))) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def alertmanager(folder: Path, config_text: str) -> Iterator[Alertmanager]:
+    """Yield an Alertmanager with this configuration, alone in its cluster."""
+    program = binary("prometheus-alertmanager", package="prometheus-alertmanager")
+    port = free_port()
+    config = folder / "alertmanager.yml"
+    config.write_text(config_text)
+    command = [
+        program,
+        f"--config.file={config}",
+        f"--storage.path={folder / 'alertmanager-data'}",
+        f"--web.listen-address={HOST}:{port}",
+        "--cluster.listen-address=",
+    ]
+    launch = Launch(command, folder / "alertmanager.log")
+    with _running(Alertmanager(f"http://{HOST}:{port}", launch, lambda: _is_ok(port, "/-/ready"))) as server:
         yield server
 
 

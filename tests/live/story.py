@@ -216,7 +216,8 @@ def _count(parts: dict[Any, Any], counts: Counter[Any], told: Counter[Any]) -> N
         model, predicted = _model(leg, body), _predicted(body)
         counts[model, minute, "exchanges", ("response",)] += 1
         counts[model, minute, "exchanges", ("request",)] += ("request", leg) in parts
-        slices = _slices(parts[("request", leg)][2][0], body)
+        request = parts.get(("request", leg))  # which lies outside where a stretch is counted
+        slices = _slices(None if request is None else request[2][0], body)
         if feedback is None:
             counts[model, minute, "rows", ("unlabelled",)] += 1
             for own in slices:
@@ -236,8 +237,10 @@ def _count(parts: dict[Any, Any], counts: Counter[Any], told: Counter[Any]) -> N
 
 def _slices(request: Any, response: Any) -> list[tuple[str, str]]:
     """The value of a row in each segment."""
-    age = request["data"]["ndarray"][0][0]
-    of_age = "<30" if age < 30 else "30-50" if age < 50 else ">=50"
+    of_age = "(missing)"
+    if request is not None:
+        age = request["data"]["ndarray"][0][0]
+        of_age = "<30" if age < 30 else "30-50" if age < 50 else ">=50"
     return [("country", response["meta"]["tags"]["country"] or "(missing)"), ("age", of_age)]
 
 

@@ -184,7 +184,7 @@ def test_the_examples_send_to_tallys_service(file: Path) -> None:
     (example,) = yaml.safe_load_all(file.read_text())
     (url,) = [urlsplit(url) for url in urls(example)]
     services = [
-        each for each in yaml.safe_load_all((ROOT / "k8s/worker.yaml").read_text()) if each["kind"] == "Service"
+        each for each in yaml.safe_load_all((ROOT / "k8s/base/worker.yaml").read_text()) if each["kind"] == "Service"
     ]
     ports = {each["metadata"]["name"]: [port["port"] for port in each["spec"]["ports"]] for each in services}
     assert (url.scheme, url.path) == ("http", "/")

@@ -190,11 +190,16 @@ class _Exchange:
         pairs = [(other, shadow) for _, shadow in shadows for _, other in others if other.home == shadow.home]
         for first, second in pairs[:16]:
             pane = self.answers[first][0].pane_time // PANE
-            for what in self._compared(first, second):
+            for claim, what in self._compared(first, second):
                 yield Fact(self.who(first), pane, ("pair", self.who(second), *what))
+                if claim is not None:
+                    labelled = claim.event.pane_time // PANE
+                    yield Fact(self.who(first), labelled, ("label", "pair", self.who(second), *what))
 
-    def _compared(self, *legs: Leg) -> Iterator[tuple[Any, ...]]:
-        """By row: whether both name one class; the class and who is right; or by how much the second misses more."""
+    def _compared(self, *legs: Leg) -> Iterator[tuple[Claim | None, tuple[Any, ...]]]:
+        """By row: whether both name one class; the class and who is right; or by how much the second misses more; each
+        beside the label that both are judged by.
+        """
         answers = [self.answers[leg][1] for leg in legs]
         if len(answers[0].rows) != len(answers[1].rows):
             return
@@ -203,6 +208,7 @@ class _Exchange:
             claims = [own[row] for own in labels]
             said = [None if claim is None else claim.label for claim in claims]
             label = said[0] if said[0] == said[1] else None
+            shared = claims[0] if label is not None else None
             values = [answer.rows[row] for answer in answers]
             asked = [
                 (value, answer.classes, self.rule(leg))
@@ -210,17 +216,17 @@ class _Exchange:
             ]
             named = [None if value is None else predicted_class(value, names, rule) for value, names, rule in asked]
             if None not in named:
-                yield ("agree" if named[0] == named[1] else "differ",)
+                yield shared, ("agree" if named[0] == named[1] else "differ",)
             whats = [row_counts_as(value, label, names, rule) for value, names, rule in asked]
             if [what[0] for what in whats] == ["judged", "judged"]:
-                yield "judged", whats[0][1], *(what[1] == what[2] for what in whats)
+                yield shared, ("judged", whats[0][1], *(what[1] == what[2] for what in whats))
             chances = [self._chances(leg, row, label) for leg in legs]
             if chances[0] is not None and chances[1] is not None and not any(one.bare for one in chances if one):
-                yield "brier", chances[1].brier - chances[0].brier
+                yield shared, ("brier", chances[1].brier - chances[0].brier)
             numbers = [number_of(value) for value in (*values, label)]
             if whats == [("measured",), ("measured",)] and None not in numbers:
                 first, second, right = numbers
-                yield "missed", abs(second - right) - abs(first - right)  # type: ignore[operator]
+                yield shared, ("missed", abs(second - right) - abs(first - right))  # type: ignore[operator]
 
     def _chances(self, leg: Leg, row: int, label: Value) -> Chances | None:
         answer = self.answers[leg][1]

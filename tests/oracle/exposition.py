@@ -141,7 +141,7 @@ class _Model:
                     put("tally_score", score, score=name, class_="", window=span)
                     put("tally_score_samples", samples, score=name, class_="", window=span)
             shadows = {what[1] for what in self.spans["total"] if what[0] == "pair"}
-            for shadow in () if of_labels else shadows:
+            for shadow in shadows:
                 together = [what[2:] for what in facts if what[:2] == ("pair", shadow)]
                 beside = f"{shadow[2]}/{shadow[3]}" + (f"@{shadow[4]}" if shadow[4] else "")
                 for quantity, found_out in _compared(together):

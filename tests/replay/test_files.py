@@ -21,7 +21,7 @@ from app.replay.stretch import parse_bound
 from app.settings import Settings
 from tests.builders import START, Record, a_feedback, a_request, a_response, kind_of
 from tests.oracle.events import event_of
-from tests.oracle.exposition import samples_of
+from tests.oracle.exposition import WINDOWS, samples_of
 from tests.oracle.stories import a_story
 from tests.oracle.test_oracle import differences, parsed
 
@@ -86,7 +86,8 @@ def test_a_story_gives_what_the_oracle_says(seed: int, tmp_path: Path) -> None:
     story = a_story(Random(seed))
     records = sorted(story.records, key=lambda record: record.timestamp) if story.in_order else story.records
     file = written(tmp_path, [line(record) for record in records])
-    settings = Settings.model_validate({"now": float(START + story.now)})
+    windows = {"windows": ",".join(WINDOWS), "window_retention": "8d"}
+    settings = Settings.model_validate({"now": float(START + story.now), **windows})
     bounds = (parse_bound("--from", "earliest", 0.0), parse_bound("--to", "latest", 0.0))
     rulebook = Rulebook(tuple(Rules(**rule._asdict()) for rule in story.rules))
     counting = Counting(settings, rulebook, settings.limits)

@@ -324,7 +324,8 @@ class View:
 
     def pairs(self) -> list[Pair]:
         """All pairs of legs of which anything is counted, or was, in order."""
-        return sorted(subject for subject in self._segments if isinstance(subject, Pair))
+        known = self._segments.items()
+        return sorted(subject for subject, segments in known if isinstance(subject, Pair) and "" in segments)
 
     def segments(self, identity: Identity) -> list[str]:
         """The segments of a model in which anything is counted, or was, with those by labels, in order."""

@@ -1,14 +1,15 @@
 """Pairing: which answers of one exchange are compared with each other, and what that counts as.
 
 Compared are the answers of one service: each of a predictor that the rules name with each of one that they do not, the
-latter first. What two answers count as stands in the pane of the first.
+latter first. What two answers count as stands in the pane of the first; and by the time of labels, each row whose label
+both share in the pane in which that came.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
-from app.core.counts.accounts import Account, Pair
+from app.core.counts.accounts import BY_LABELS, Account, Pair
 from app.core.counts.atoms import Atom
 from app.core.counts.numbers import Numbers
 from app.core.join.classes import ToldApart
@@ -26,12 +27,16 @@ BRIER_LETTER: Final = b"b"
 
 
 class Answer(NamedTuple):
-    """An answered leg of an exchange: its leg and identity as numbers, its pane, and what is known of it."""
+    """An answered leg of an exchange: its leg and identity as numbers, its pane, and what is known of it.
+
+    `label_panes` are by row those in which labels came; None where nothing is counted by them.
+    """
 
     leg: int
     identity: int
     pane: int
     evidence: Evidence
+    label_panes: Sequence[int] | None = None
 
 
 class Pairing:
@@ -41,7 +46,7 @@ class Pairing:
         self._numbers = numbers
         self._classes = classes
         self._number_of = number_of
-        self._accounts: dict[tuple[int, int], int] = {}
+        self._accounts: dict[tuple[int, int, str], int] = {}
         self._is_compared: dict[int, bool] = {}
         self._rows: dict[tuple[int, ...], dict[tuple[Mark, Mark, Mark], list[int]]] = {}
 
@@ -55,9 +60,7 @@ class Pairing:
         compared.sort(key=lambda one: identities[one.identity])
         pairs = ((first, second) for second in compared for first in others if self._are_of_one_service(first, second))
         for first, second in islice(pairs, MOST_PAIRS):
-            counted = self._pair(first, second)
-            if counted.atoms or counted.amounts or counted.values:
-                yield counted
+            yield from self._pair(first, second)
 
     def _compares(self, answer: Answer) -> bool:
         """Whether the rules of a leg say that it is compared with those of which they do not."""
@@ -72,16 +75,31 @@ class Pairing:
         one, other = self._numbers.legs[first.leg], self._numbers.legs[second.leg]
         return (one.namespace, one.service) == (other.namespace, other.service)
 
-    def _pair(self, first: Answer, second: Answer) -> Counted:
-        counted = Counted(self._account(first.identity, second.identity), first.pane, [])
+    def _pair(self, first: Answer, second: Answer) -> Iterator[Counted]:
         one, other = first.evidence, second.evidence
         if len(one.marks) != len(other.marks):
-            return counted
+            return
         labels = _shared_labels(one, other)
+        places = {("", first.pane): labels}
+        for row, pane in enumerate(first.label_panes or ()):
+            if labels[row] is not None:
+                places.setdefault((BY_LABELS, pane), [None] * len(labels))[row] = labels[row]
+        for (segment, pane), own in places.items():
+            counted = Counted(self._account(first.identity, second.identity, segment), pane, [])
+            rows = [row for row, label in enumerate(own) if label is not None or not segment]
+            self._add(counted, first, second, own, rows)
+            if counted.atoms or counted.amounts or counted.values:
+                yield counted
+
+    def _add(
+        self, counted: Counted, first: Answer, second: Answer, labels: Sequence[Mark], rows: Sequence[int]
+    ) -> None:
+        """Add what some rows count as, by these labels."""
+        one, other = first.evidence, second.evidence
         sides = Side(one.marks, one.classes, one.rules), Side(other.marks, other.classes, other.rules)
         atoms: list[int] = []
-        for marks, label in zip(zip(one.marks, other.marks, strict=True), labels, strict=True):
-            atoms += self._row(first.leg, second.leg, marks, label, sides)
+        for row in rows:
+            atoms += self._row(first.leg, second.leg, (one.marks[row], other.marks[row]), labels[row], sides)
         counted.atoms, counted.amounts = once_and_more(atoms)
         values = values_of(sides, labels)
         if values:
@@ -89,7 +107,6 @@ class Pairing:
         of_brier = brier_values_of(one, other, labels)
         if of_brier:
             counted.values.append(BRIER_LETTER + of_brier)
-        return counted
 
     def _row(
         self, first: int, second: int, marks: tuple[Mark, Mark], label: Mark, sides: tuple[Side, Side]
@@ -107,11 +124,11 @@ class Pairing:
                 kept[key] = atoms
         return atoms
 
-    def _account(self, first: int, second: int) -> int:
-        account = self._accounts.get((first, second))
+    def _account(self, first: int, second: int, segment: str) -> int:
+        account = self._accounts.get((first, second, segment))
         if account is None:
             pair = Pair(self._numbers.identities[first], self._numbers.identities[second])
-            account = self._accounts[first, second] = self._numbers.account(Account(pair))
+            account = self._accounts[first, second, segment] = self._numbers.account(Account(pair, segment))
         return account
 
 

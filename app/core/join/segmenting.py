@@ -82,6 +82,7 @@ class EventReader:
         segments: Sequence[Segment],
         bodies: dict[Kind, BodyReader],
         values: ValueNumbers,
+        known: list[dict[str, int]],
         headers: dict[bytes, bytes],
     ) -> None:
         self._leg = leg
@@ -91,7 +92,7 @@ class EventReader:
         texts = [_header(segment, headers) for segment in segments]
         given = [text for text in texts if text is not None]
         self._seed = xxh3_64_intdigest("\0".join(given).encode(errors="replace")) if given else 0
-        self._known: list[dict[str, int]] = [{} for _ in segments]  # by text
+        self._known = known  # of each segment the numbers of texts
         self._bins: list[list[int]] = [[0] * (len(segment.bins) + 1) for segment in segments]
         self._of_headers = self._numbers_of(texts, ())
         features = sum(segment.source == "features" for segment in segments)
@@ -207,6 +208,7 @@ class EventReaders:
         self._values = values
         self._largest = largest
         self._bodies: dict[tuple[Segment, ...], dict[Kind, BodyReader]] = {}
+        self._known: dict[int, list[dict[str, int]]] = {}  # by leg, for all events of it
         #: The headers that segments are read from.
         self.headers = frozenset(
             name for rules in rulebook.entries for segment in rules.segments for name in header_names(segment)
@@ -221,7 +223,8 @@ class EventReaders:
         if bodies is None:
             kinds = (Kind.REQUEST, Kind.RESPONSE)
             bodies = self._bodies[segments] = {kind: BodyReader(segments, kind, self._largest) for kind in kinds}
-        return EventReader(leg, segments, bodies, self._values, headers)
+        known = self._known.setdefault(leg, [{} for _ in segments])
+        return EventReader(leg, segments, bodies, self._values, known, headers)
 
 
 class Accounts(NamedTuple):

@@ -249,13 +249,18 @@ class Settling:
             for counting in countings:
                 found += self._counted_by_labels(counting)
         answers = [
-            Answer(one.state.leg, one.identity, one.pane, one.evidence)
+            Answer(one.state.leg, one.identity, one.pane, one.evidence, self._label_panes(one))
             for one in countings
             if one.state is not None and one.evidence.marks
         ]
         if len(answers) > 1:
             found += self._pairing.counted(answers)
         return found
+
+    def _label_panes(self, counting: Counting) -> list[int] | None:
+        """By row the panes in which labels came, where they count there."""
+        times = counting.label_times if self._by_labels else None
+        return None if times is None else [time // self._pane_us for time in times]
 
     def _counted_by_labels(self, counting: Counting) -> Iterator[Counted]:
         """What labels and the reward of some evidence count as in the panes in which they came."""

@@ -158,6 +158,10 @@ class Readings:
                 sums[labels_window(window)] = _together(view.window(account, window, now) for account in accounts)
         return sums
 
+    def accounts_of_pair(self, pair: Pair) -> list[Account]:
+        """All accounts of which `of_pair` reads."""
+        return [Account(pair), Account(pair, BY_LABELS)] if self.view.by_labels else [Account(pair)]
+
     def accounts(self, identity: Identity) -> list[Account]:
         """All accounts of which `snapshot` reads windows."""
         segments = ["", *self.segments(identity)]
@@ -186,7 +190,9 @@ class Readings:
         }
 
     def of_pairs(self, now: float) -> Iterator[tuple[Pair, dict[str, PairedReading]]]:
-        """Of each two legs that are compared what is read of both: "total", then each window that ends now."""
+        """Of each two legs that are compared what is read of both: "total", then each window that ends now, by either
+        clock.
+        """
         for pair in self.view.pairs():
             readings = self.of_pair(pair, now)
             if readings is not None:
@@ -194,11 +200,14 @@ class Readings:
 
     def of_pair(self, pair: Pair, now: float) -> dict[str, PairedReading] | None:
         """The same of two legs; None where nothing is counted of them."""
-        view, account = self.view, Account(pair)
-        total = view.total(account)
+        view = self.view
+        total = view.total(Account(pair))
         if not total:
             return None
-        sums = {TOTAL: total, **{window.name: view.window(account, window, now) for window in view.windows}}
+        sums = {TOTAL: total} | {window.name: view.window(Account(pair), window, now) for window in view.windows}
+        if view.by_labels:
+            by_labels = Account(pair, BY_LABELS)
+            sums |= {labels_window(window): view.window(by_labels, window, now) for window in view.windows}
         return {name: read_pair(own.get(PAIRED, {})) for name, own in sums.items()}
 
     def nature(self, identity: Identity) -> Nature | None:

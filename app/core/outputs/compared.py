@@ -23,7 +23,7 @@ It is written anew when what it says changes: also because a window of the repor
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from app.core.counts.accounts import Account, Pair, Subject
+from app.core.counts.accounts import Pair, Subject
 from app.core.counts.panes import TOTAL
 from app.core.events import Identity, identity_fields
 from app.core.measures.paired import PairedReading
@@ -133,10 +133,9 @@ class TotalDocuments:
 
         To be called every few seconds, on every worker: the pairs that are gone must be known to whichever writes next.
         """
-        view = self._readings.view
-        pairs = set(view.pairs())
+        pairs = set(self._readings.view.pairs())
         for pair in pairs:
-            if self._versions.setdefault(pair, None) != view.version(Account(pair), now):
+            if self._versions.setdefault(pair, None) != self._version(pair, now):
                 self._due[pair] = None
         known = {subject for subject in touched if isinstance(subject, Pair)} | self._versions.keys()
         for pair in known - pairs:
@@ -161,5 +160,10 @@ class TotalDocuments:
         if readings is not None:
             body = _total_body(pair, readings, view.first_seen(pair), now, self._readings.rulebook)
         if pair in self._versions:
-            self._versions[pair] = view.version(Account(pair), now)
+            self._versions[pair] = self._version(pair, now)
         return TotalDocument(pair, (INDEX, subject_id(pair, f"/{TOTAL}")), body)
+
+    def _version(self, pair: Pair, now: float) -> tuple[Any, ...]:
+        """Something that changes with what is said of a pair."""
+        view = self._readings.view
+        return tuple(view.version(account, now) for account in self._readings.accounts_of_pair(pair))

@@ -43,6 +43,9 @@ SCORE_LIMIT: Final = Series(
     "What a score should reach (bound lower) or not exceed (upper), as the YAML file says.",
     ("score", "class", "bound"),
 )
+LEAST_SAMPLES: Final = Series(
+    "tally_least_samples", "gauge", "Rows below which nothing is concluded, as the YAML file says.", ()
+)
 SCORE_LOW: Final = Series(
     "tally_score_low", "gauge", "Lower end of a score's 95 % interval, where the YAML file asks for it.", SCORE.labels
 )
@@ -116,6 +119,7 @@ OTHERS: Final = (
     SCORE,
     SCORE_SAMPLES,
     SCORE_LIMIT,
+    LEAST_SAMPLES,
     SCORE_LOW,
     SCORE_HIGH,
     ERROR,

@@ -50,6 +50,7 @@ class WorkerNumbers:
     ready: int  # partitions
     loading: int  # partitions
     failed: int  # partitions
+    of_topics: int  # partitions: of all workers together
     other_rules: int  # partitions
     clock_offset: float  # seconds
     recovered_records: int
@@ -218,6 +219,11 @@ WORKER: tuple[WorkerSeries[WorkerNumbers], ...] = (
         "tally_partitions", "gauge", ("state",),
         "Partitions of this worker, by state.",
         lambda worker: [(("ready",), worker.ready), (("loading",), worker.loading), (("failed",), worker.failed)],
+    ),
+    WorkerSeries(
+        "tally_topic_partitions", "gauge", (),
+        "Partitions of the canonical topics: as many must be ready on all workers together.",
+        lambda worker: [((), worker.of_topics)],
     ),
     WorkerSeries(
         "tally_rules_differ", "gauge", (),

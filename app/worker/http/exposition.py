@@ -152,7 +152,9 @@ class Exposition:
 
     def _version(self, identity: Identity, now: float) -> Any:
         view = self._readings.view
-        accounts = [*self._accounts_of(identity), *map(Account, self._pairs.get(identity, ()))]
+        accounts = self._accounts_of(identity)
+        for pair in self._pairs.get(identity, ()):
+            accounts += self._readings.accounts_of_pair(pair)
         return view.first_seen(identity), *(view.version(account, now) for account in accounts)
 
     def _accounts_of(self, identity: Identity) -> list[Account]:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import pytest
 
+from app.core.counts.panes import PaneClock
 from app.core.measures.paired import Differences, PairedReading, Shared
 from app.core.rules import Rules
 from tests.builders import START, Ledger, Record, a_feedback, a_response, tell
@@ -82,6 +83,18 @@ def test_windows_go_by_the_prediction_of_the_current_leg() -> None:
     assert the_pair(ledger, "5m", now=4100).whole == Shared(first=1)
     assert the_pair(ledger, "24h", now=4100).whole == Shared(both=1, first=1)
     assert the_pair(ledger, now=4100).whole == Shared(both=1, first=1)
+
+
+def test_windows_by_labels_go_by_the_label_of_each_row() -> None:
+    records = both("a", [1, 0, 2], [1, 1, 2], [1, None, None])
+    late = a_feedback(0, puid="a", row=1, at=9000)
+    ledger = Ledger(clock=PaneClock(by_labels=True)).absorb(*records, late).cut()
+    assert the_pair(ledger, "labels_5m", now=100) == PairedReading({"1": Shared(both=1)}, Shared(both=1), 1, 0)
+    assert the_pair(ledger, "labels_5m", now=9001) == PairedReading({"0": Shared(first=1)}, Shared(first=1), 0, 1)
+    assert the_pair(ledger, "labels_24h", now=9001).whole == Shared(both=1, first=1)
+    assert the_pair(ledger, "24h", now=9001).agree == 2
+    taken_back = ledger.absorb(a_feedback(None, puid="a", row=1, at=9100)).cut()
+    assert the_pair(taken_back, "labels_5m", now=9101) == PairedReading({}, Shared(), 0, 0)
 
 
 def test_measurements_are_compared_by_how_close_they_come() -> None:

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,16 +13,17 @@ from hypothesis import strategies as st
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
-from app.core.counts.panes import PaneClock
-from app.core.join.exchange import LegState, decode, encode
+from app.core.counts.panes import TOTAL, PaneClock
+from app.core.join.exchange import LegState
 from app.core.join.position import FORMAT, OLDEST, POSITION_KEY
 from app.core.limits import Limits
 from app.core.measures.probabilities import FINE_BINS, PROBABILITIES, brier_units, fine_bins, logarithms
 from app.core.payloads.bodies import MOST_PROBABILITIES, read_response
 from app.core.rules import Rules
 from app.core.scores.catalogue import scores_of
+from app.core.segments import TAGS, Segment
 from app.exporters.prometheus import ModelText
-from tests.builders import MODEL, SHADOW, START, Ledger, Record, a_feedback, a_response, tell
+from tests.builders import MODEL, SHADOW, START, Ledger, Record, a_feedback, a_request, a_response, tell
 
 NAMES: Final = ("log_loss", "brier", "ece", "roc_auc", "average_precision", "roc_auc_error", "average_precision_error")
 BINARY: Final = Rules(task="binary", positive="1")
@@ -192,6 +194,20 @@ def test_an_answer_that_is_replaced_is_taken_out_as_it_was_counted() -> None:
     assert ledger.absorb(bad).cut().rows() == only.rows()
 
 
+def test_segments_have_their_own() -> None:
+    """Also where the answer is replaced."""
+    rules = Rules(segments=(Segment("country", TAGS, "country"),))
+    asked = a_request({"data": {"ndarray": [1]}, "meta": {"tags": {"country": "be"}}}, at=0)
+    ledger = Ledger(rules).absorb(asked, a_response([0.9, 0.1], at=1), a_feedback(0, at=3)).cut()
+    ledger.absorb(a_response([0.2, 0.8], at=2)).cut()
+    assert ledger.rows() == Ledger(rules).absorb(asked, a_response([0.2, 0.8], at=2), a_feedback(0, at=3)).cut().rows()
+    whole = {key: cells for key, cells in ledger.rows().items() if key.level == TOTAL}
+    own = {key.segment: cells for key, cells in whole.items() if key.row == "probabilities"}
+    assert len(own) == 2
+    assert own[""] == next(cells for segment, cells in own.items() if segment)
+    assert own[""]["rows"] == 1
+
+
 def test_a_label_that_is_taken_back_leaves_nothing() -> None:
     ledger = tell(a_response([0.9, 0.1], at=1), a_feedback(0, at=2), a_feedback(None, at=3))
     assert rows(ledger) == 0
@@ -313,13 +329,10 @@ def test_scores_of_a_shadow_are_its_own() -> None:
 def test_what_was_written_before_there_were_probabilities_is_read() -> None:
     """An exchange of then has no place for them, and its position says an older format."""
     ledger = Ledger().absorb(a_response([0.25, 0.75], at=1)).cut()
-    exchange = decode(ledger.exchanges[0][b"p"])
-    exchange.legs[0].probabilities = None
-    raw = encode(exchange)
-    older = raw.replace(b"\xc0\xc0" + raw[raw.index(b"\xc0\xc0") + 2 :], b"\xc0" + raw[raw.index(b"\xc0\xc0") + 2 :], 1)
-    fields = len(LegState.__struct_fields__)
-    assert raw.count(bytes([0x90 + fields])) == 1
-    ledger.exchanges[0][b"p"] = older.replace(bytes([0x90 + fields]), bytes([0x90 + fields - 1]))
+    kept = msgspec.msgpack.decode(ledger.exchanges[0][b"p"])
+    legs = 1
+    kept[legs] = [leg[: LegState.__struct_fields__.index("probabilities")] for leg in kept[legs]]
+    ledger.exchanges[0][b"p"] = msgspec.msgpack.encode(kept)
     position = ledger.exchanges[0][POSITION_KEY]
     ledger.exchanges[0][POSITION_KEY] = position.replace(b'"format":%d' % FORMAT, b'"format":%d' % OLDEST)
     ledger.restart()

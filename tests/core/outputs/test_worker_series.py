@@ -25,6 +25,7 @@ NONE = WorkerNumbers(
     ready=0,
     loading=0,
     failed=0,
+    of_topics=0,
     other_rules=0,
     clock_offset=0,
     recovered_records=0,

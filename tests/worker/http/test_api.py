@@ -118,8 +118,9 @@ def test_the_text_of_the_models_is_made_before_it_is_asked_for_and_dropped_where
         for begun in (False, True, False, True):
             exporting.begun = begun
             api.watch()
-            await asyncio.sleep(0.05)
             texts = api._exposition
+            if texts is not None and texts._of_new is not None:
+                await texts._of_new
             made.append(texts is not None and "tally_model_info{" in texts.text.text())
         await api.close()
         return made

@@ -239,8 +239,10 @@ def test_a_scrape_waits_for_new_models_and_of_the_others_takes_what_there_is_whi
         await kept.exposition.refresh(START + 30.0)
         lines = [set(text.splitlines()) for text in (before, kept.exposition.text.text(), kept.whole())]
         assert {line for line in lines[1] if 'model="i"' in line} <= lines[0], "there was no time for it"
-        await asyncio.sleep(0.1)
-        assert kept.exposition.text.text() == kept.whole() != before, "it goes on after the scrape"
+        making = kept.exposition._of_changed
+        assert making is not None, "it goes on after the scrape"
+        await making
+        assert kept.exposition.text.text() == kept.whole() != before
 
     asyncio.run(scrapes())
     assert kept.made == models * 2
@@ -249,10 +251,15 @@ def test_a_scrape_waits_for_new_models_and_of_the_others_takes_what_there_is_whi
 def test_the_text_of_a_new_model_is_there_before_anybody_asks() -> None:
     kept = Kept("a", "b")
 
+    async def begun() -> None:
+        kept.exposition.begin(START + 30.0)
+        making = kept.exposition._of_new
+        assert making is not None
+        await making
+
     async def wait() -> None:
         for _ in range(3):
-            kept.exposition.begin(START + 30.0)
-            await asyncio.sleep(0.05)
+            await begun()
         assert kept.made == ["a", "b"]
         kept.ledger.absorb(a_response(1, model="c", puid="of c")).cut()
         for number, changelog in enumerate(kept.ledger.panes):
@@ -260,8 +267,7 @@ def test_the_text_of_a_new_model_is_there_before_anybody_asks() -> None:
                 kept.readings.view.take(number, key, value)
         for seconds in (0.9, 0.2):
             kept.seconds += seconds
-            kept.exposition.begin(START + 30.0)
-            await asyncio.sleep(0.05)
+            await begun()
             assert kept.made == ["a", "b"] + ["c"] * (seconds == 0.2)
 
     asyncio.run(wait())

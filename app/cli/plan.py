@@ -1,0 +1,215 @@
+"""`tally plan`: how many partitions and workers a load takes, and how much memory and disk, from what was measured."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import ceil, inf
+from typing import Final
+
+from app.cli.ends import InputError
+from app.cli.screen import counted, screen, table
+from app.setting_values import parse_duration, parse_size
+from app.settings import load_settings
+
+# What was measured (`make bench`, and workers beside it). An exchange is a labelled prediction of one leg and one row,
+# and a model has three classes and all windows.
+
+EVENTS_AN_EXCHANGE: Final = 3
+EVENTS_A_CORE: Final = 60_000  # a second: the lower end
+LOADED_A_SECOND: Final = 400_000  # exchanges, by who takes partitions over
+BYTES_OF_A_WORKER: Final = 210_000_000  # with its buffers, and no exchange
+BYTES_OF_A_WRITER: Final = 90_000_000  # more, where it writes documents
+BYTES_OF_A_MODEL: Final = 200_000  # in each worker
+BYTES_OF_AN_EXCHANGE: Final = 360
+LOGGED_AN_EXCHANGE: Final = 160  # in its changelog, once compacted
+WRITTEN_AN_EXCHANGE: Final = 330  # there, until then: with its answer, and again with its label
+LOGGED_A_ROW: Final = 260  # of counts: one pane of one model in one partition, by one clock
+CLOCKS: Final = 1.5  # rows of a pane: by the prediction, and where labels came by their own
+ROWS_OF_AN_EXCHANGE: Final = 3  # at most so many panes' rows are touched by one
+#: A changelog is compacted once so much more is in it (min.cleanable.dirty.ratio).
+NOT_COMPACTED: Final = 1.4
+#: Nothing is compacted before its segment is closed (segment.ms).
+SEGMENT_SECONDS: Final = 3600
+#: Rows of counts are written anew each time that they change.
+WRITTEN_A_CHANGE: Final = 320  # bytes: what one epoch changes of one model in one partition
+EPOCHS_A_SECOND: Final = 5  # of a partition, at most
+CHANGES_AN_EXCHANGE: Final = 2  # the answer, and later the label
+AROUND_AN_EVENT: Final = 430  # bytes of headers and key
+LOGGED_SHARE: Final = 0.84  # of an exchange's events, in inference-log
+BYTES_OF_A_DOCUMENT: Final = 370  # in Elasticsearch, beside the payloads
+
+#: Panes: a minute for two hours, ten minutes for 25 hours, and totals.
+FINE_SECONDS, FINE_PANES, COARSE_SECONDS, COARSE_PANES, OTHER_PANES = 60, 120, 600, 150, 2
+
+# What is planned for.
+
+#: Of a worker's core and of its memory: the rest is for catching up.
+BUSY: Final = 0.5
+FULL: Final = 0.8
+FEWEST_PARTITIONS: Final = 8
+#: So that workers can be added without making the topics anew.
+PARTITIONS_A_WORKER: Final = 4
+DAY: Final = 86_400
+MOST_DAYS: Final = 3650
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is to be counted. `event_bytes` are those of a payload; times are in seconds.
+
+    `lasts` is for how long it has gone on: for less than the retention while it begins.
+    """
+
+    events_per_second: float
+    retention: float
+    models: int = 1
+    event_bytes: int = 300
+    replication: int = 3
+    worker_memory: int = 2 << 30
+    documents: bool = False
+    lasts: float = inf
+
+
+def load_of(
+    events_per_second: float,
+    *,
+    retention: str | None,
+    models: int,
+    event_bytes: str,
+    replication: int,
+    worker_memory: str,
+    documents: bool,
+) -> Load:
+    """The load that the options describe. Raises `InputError` with a sentence that names the option."""
+    kept = (
+        load_settings().exchange_retention if retention is None else _parsed("--retention", retention, parse_duration)
+    )
+    if not 0 < kept <= MOST_DAYS * DAY:
+        raise InputError(f"--retention: must be more than nothing and at most {MOST_DAYS}d.")
+    size = int(_parsed("--event-bytes", event_bytes, parse_size))
+    memory = int(_parsed("--worker-memory", worker_memory, parse_size))
+    return Load(events_per_second, kept, models, size, replication, memory, documents)
+
+
+def _parsed(option: str, text: str, parse: Callable[[str], float]) -> float:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise InputError(f"{option}: {error} (got {text!r}).") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What it takes. All bytes of disk are with the replicas; those of Elasticsearch of one copy."""
+
+    exchanges: int
+    partitions: int
+    workers: int
+    memory: int  # of all workers
+    memory_a_worker: int  # while one of them is away
+    loading_seconds: float  # by who takes the partitions of one worker over, before it counts
+    events_disk: int
+    exchanges_disk: int
+    panes_disk: int
+    log_disk: int  # of inference-log
+    documents_a_day: int
+    documents_disk_a_day: int
+
+
+def plan(load: Load) -> Plan:
+    """What a load takes."""
+    kept = min(load.retention, load.lasts)
+    exchanges = ceil(load.events_per_second / EVENTS_AN_EXCHANGE * kept)
+    state = exchanges * BYTES_OF_AN_EXCHANGE
+    own = BYTES_OF_A_WORKER + load.models * BYTES_OF_A_MODEL + (BYTES_OF_A_WRITER if load.documents else 0)
+    room = load.worker_memory * FULL - own
+    if room <= 0:
+        of = counted(load.models, "model")
+        raise InputError(
+            f"--worker-memory: with {of} a worker takes {written(own)} before it keeps any exchange: give it "
+            f"{written(own / FULL * 2)} or more."
+        )
+    # One may be away: the others hold and count all of it.
+    others = max(1, ceil(load.events_per_second / (EVENTS_A_CORE * BUSY)), ceil(state / room))
+    workers = others + 1
+    partitions = max(FEWEST_PARTITIONS, FEWEST_PARTITIONS * ceil(workers * PARTITIONS_A_WORKER / FEWEST_PARTITIONS))
+    events = load.events_per_second * kept * (load.event_bytes + AROUND_AN_EVENT)
+    documents = load.events_per_second / EVENTS_AN_EXCHANGE * DAY if load.documents else 0
+    return Plan(
+        exchanges=exchanges,
+        partitions=partitions,
+        workers=workers,
+        memory=workers * own + state,
+        memory_a_worker=own + ceil(state / others),
+        loading_seconds=exchanges / workers / LOADED_A_SECOND,
+        events_disk=ceil(events * load.replication),
+        exchanges_disk=ceil(_exchanges_logged(load, exchanges) * load.replication),
+        panes_disk=ceil(_panes_logged(load, partitions) * load.replication),
+        log_disk=ceil(events * LOGGED_SHARE * load.replication) if load.documents else 0,
+        documents_a_day=ceil(documents),
+        documents_disk_a_day=ceil(documents * (BYTES_OF_A_DOCUMENT + EVENTS_AN_EXCHANGE * load.event_bytes)),
+    )
+
+
+def _exchanges_logged(load: Load, exchanges: int) -> float:
+    """Bytes of their changelog: of those of the open segments as they were written, of the others what is left."""
+    recent = min(exchanges, load.events_per_second / EVENTS_AN_EXCHANGE * SEGMENT_SECONDS)
+    return recent * WRITTEN_AN_EXCHANGE + (exchanges - recent) * LOGGED_AN_EXCHANGE * NOT_COMPACTED
+
+
+def _panes_logged(load: Load, partitions: int) -> float:
+    """Bytes of the other one: rows that are kept, and each change of theirs since their segment was begun."""
+    changes = load.events_per_second / EVENTS_AN_EXCHANGE * CHANGES_AN_EXCHANGE
+    most = EPOCHS_A_SECOND * load.models * partitions
+    written_anew = min(changes, most) * WRITTEN_A_CHANGE * min(load.lasts, SEGMENT_SECONDS)
+    return _rows(load, partitions) * LOGGED_A_ROW + written_anew
+
+
+def _rows(load: Load, partitions: int) -> float:
+    """Rows of counts that are kept: of every pane, or as many as the exchanges of its time can touch."""
+    fine = min(FINE_PANES, ceil(load.lasts / FINE_SECONDS) if load.lasts < inf else FINE_PANES)
+    coarse = min(COARSE_PANES, ceil(load.lasts / COARSE_SECONDS) if load.lasts < inf else COARSE_PANES)
+    of_panes = load.models * partitions * (fine + coarse + OTHER_PANES) * CLOCKS
+    judged = load.events_per_second / EVENTS_AN_EXCHANGE * min(load.lasts, COARSE_PANES * COARSE_SECONDS)
+    return min(of_panes, judged * ROWS_OF_AN_EXCHANGE)
+
+
+def show(load: Load, *, as_json: bool) -> None:
+    """Print the plan of a load, as a table or as JSON."""
+    found = plan(load)
+    if as_json:
+        asked = {name: value for name, value in asdict(load).items() if name != "lasts"}
+        print(json.dumps({"load": asked, "plan": asdict(found)}, indent=2))
+        return
+    copies = f"times {load.replication}"
+    rows = [
+        ("partitions", f"{found.partitions}", "TALLY_PARTITIONS: they cannot be changed once there is state"),
+        ("workers", f"{found.workers}", "one may be away; each needs a core"),
+        ("memory of a worker", written(found.memory_a_worker), f"while one is away, of {written(load.worker_memory)}"),
+        ("memory of all", written(found.memory), f"{found.exchanges:,} open exchanges"),
+        ("a takeover", f"{found.loading_seconds:.0f} s", "until the others have loaded a worker's partitions"),
+        ("Kafka: events", written(found.events_disk), f"the three canonical topics, {copies}"),
+        ("Kafka: exchanges", written(found.exchanges_disk), f"changelog, {copies}"),
+        ("Kafka: panes", written(found.panes_disk), f"changelog, {copies}"),
+    ]
+    if load.documents:
+        a_day = f"{written(found.documents_disk_a_day)} a day"
+        rows.append(("Kafka: inference-log", written(found.log_disk), copies))
+        rows.append(("Elasticsearch", a_day, f"{found.documents_a_day:,} documents, one copy"))
+    shown = table("Plan", "what", "how much", "note")
+    for row in rows:
+        shown.add_row(*row)
+    console = screen()
+    console.print(shown)
+    console.print(
+        "\nOf predictions of one leg and one row, each with a label. README, Size it, says what this rests on."
+    )
+
+
+def written(number: float) -> str:
+    """Bytes with three digits and their unit."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:,.3g} TB"
