@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from hashlib import blake2b
 from pathlib import Path
@@ -23,10 +23,12 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from app.core.drift.live import Live, Watched
 from app.core.rules import Column, Fairness, OwnScore, Rulebook, Rules, Schema
 from app.core.scores.catalogue import SCORES
 from app.core.scores.own import MeanCost
 from app.own_scores import Function, OwnFunction, check_on_example, function_of
+from app.reference_file import ReferenceFileError, place_of, read_reference
 from app.segments_file import FairnessEntry, check_fairness, check_redaction, segments_of
 from app.settings import SettingsError
 from app.yaml_file import YamlError, read_yaml
@@ -43,6 +45,11 @@ _ALIKE: Final = 0.65
 def _text_keys(value: Any) -> Any:
     """YAML reads the code `0:` as a number."""
     return {str(key): text for key, text in value.items()} if isinstance(value, dict) else value
+
+
+def _path_alone(value: Any) -> Any:
+    """A path may stand alone: `reference: FILE`."""
+    return {"path": value} if isinstance(value, str) else value
 
 
 def _of_a_leg(pattern: str) -> str:
@@ -101,6 +108,14 @@ class SchemaEntry(BaseModel):
 
     requests: list[SchemaColumn] = []
     responses: list[SchemaColumn] = []
+
+
+class ReferenceEntry(BaseModel):
+    """`reference:` of a model: a file, or the folder with its `histogram.prom`; from the folder of the YAML file on."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    path: str = Field(min_length=1)
 
 
 class ScoreEntry(BaseModel):
@@ -183,6 +198,7 @@ class ModelEntry(BaseModel):
     limits: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
     intervals: bool = False
     redact: list[str] = []
+    reference: Annotated[ReferenceEntry | None, BeforeValidator(_path_alone)] = None
     segments: dict[str, Any] = {}
     fairness: FairnessEntry | None = None
     probabilities: bool | None = None
@@ -254,15 +270,16 @@ class ModelEntry(BaseModel):
     def _fairness(self) -> Fairness | None:
         return None if self.fairness is None else self.fairness.rules()
 
-    def rules(self) -> Rules:
-        """The entry as the core takes it."""
+    def rules(self, reference: Watched | None = None) -> Rules:
+        """The entry as the core takes it, with its reference as it was read."""
         lists: dict[str, Any] = {name: tuple(getattr(self, name)) for name in ("classes", "shadow", "redact")}
         lists["scores"] = tuple(score.score(name) for name, score in self.scores.items())
         lists["limits"] = tuple((*_score_and_class(name), limit) for name, limit in self.limits.items())
         lists["compare"] = None if self.compare is None else tuple(self.compare)
         lists["fairness"] = self._fairness()
         lists["segments"] = check_fairness(segments_of(self.segments), self._fairness())
-        return Rules(**{**self.model_dump(), **lists, "prediction_schema": self._schema()})
+        others = {"prediction_schema": self._schema(), "reference": reference}
+        return Rules(**{**self.model_dump(), **lists, **others})
 
 
 class ConfigFile(BaseModel):
@@ -277,6 +294,7 @@ class ConfigFile(BaseModel):
 _BELOW: Final[Mapping[str, type[BaseModel]]] = {
     "": ConfigFile,
     "models": ModelEntry,
+    "reference": ReferenceEntry,
     "prediction_schema": SchemaEntry,
     "fairness": FairnessEntry,
     "requests": SchemaColumn,
@@ -315,7 +333,27 @@ def load_rulebook(path: Path | None) -> Rulebook:
         sentences = [_sentence_about(place, fault) for place, fault in reversed(by_place.items())]
         raise SettingsError("\n".join(f"TALLY_CONFIG: {path}: {sentence}" for sentence in sentences)) from None
     canonical = orjson.dumps(file.model_dump(), option=orjson.OPT_SORT_KEYS)
-    return Rulebook(tuple(entry.rules() for entry in file.models), blake2b(canonical, digest_size=6).hexdigest())
+    references, wrong = _references(path, file.models)
+    if wrong:
+        raise SettingsError("\n".join(f"TALLY_CONFIG: {path}: {sentence}" for sentence in wrong))
+    rules = (entry.rules(watched) for entry, watched in zip(file.models, references, strict=True))
+    return Rulebook(tuple(rules), blake2b(canonical, digest_size=6).hexdigest())
+
+
+def _references(path: Path, models: Sequence[ModelEntry]) -> tuple[list[Watched | None], list[str]]:
+    """The references of entries as they are now, and a sentence for each that cannot be used."""
+    found: list[Watched | None] = []
+    wrong: list[str] = []
+    for place, entry in enumerate(models):
+        if entry.reference is None:
+            found.append(None)
+            continue
+        own = place_of(path.parent / entry.reference.path)
+        try:
+            found.append(Watched(str(own), Live(read_reference(own), entry.least_count)))
+        except ReferenceFileError as error:
+            wrong.append(f"models[{place}].reference: {own}{error}.")
+    return found, wrong
 
 
 def _sentence_about(place: str, fault: ErrorDetails) -> str:

@@ -8,6 +8,7 @@ import pytest
 from app.core.events import Leg
 from app.core.rules import DEFAULT_RULES, Rulebook, Rules
 from app.models_file import ModelEntry, load_rulebook
+from app.reference_file import read_reference
 from app.settings import SettingsError
 
 
@@ -18,7 +19,7 @@ def rulebook_of(folder: Path, text: str | bytes) -> Rulebook:
 
 
 #: Keys of the design whose features are not built yet.
-NOT_BUILT = ("reference", "monitors", "label_field", "probability_field")
+NOT_BUILT = ("monitors", "label_field", "probability_field")
 #: A thousand million values in a few lines.
 BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
     f"{name}: &{name} [{','.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
@@ -61,6 +62,45 @@ def test_an_entry_with_everything(tmp_path: Path) -> None:
 def test_the_defaults_of_an_entry_are_those_of_a_model_without_one() -> None:
     assert ModelEntry(match="*").rules() == DEFAULT_RULES
     assert DEFAULT_RULES.shadow == ("shadow",)
+
+
+COUNTS = '# TYPE feature_0_value_baseline_total counter\nfeature_0_value_baseline_total{bin="a"} 3\n'
+
+
+@pytest.mark.parametrize("written", ["histogram.prom", "{path: histogram.prom}", ".", "{path: ../here}"])
+def test_a_reference_is_a_file_or_a_folder_from_the_folder_of_the_yaml_file_on(tmp_path: Path, written: str) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (folder / "histogram.prom").write_text(COUNTS)
+    book = rulebook_of(folder, f"models:\n- {{match: 'a/*', least_count: 7, reference: {written}}}\n- match: 'b/*'")
+    first, second = book.entries
+    assert first.reference is not None
+    assert first.reference.live.reference == read_reference(folder)
+    assert first.reference.live.least_count == 7
+    assert second.reference is None
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("5", "models[0].reference: must hold keys, each with its value (got 5)."),
+        ("[a]", "models[0].reference: must hold keys, each with its value (got ['a'])."),
+        ('""', "models[0].reference: string should have at least 1 character (got '')."),
+        ("{}", "models[0].reference.path: is missing."),
+        ("{path: 5}", "models[0].reference.path: must be a text: put it in quotes (got 5)."),
+        ("{pth: a}", "models[0].reference.pth: unknown; did you mean path?"),
+        ("none.prom", "models[0].reference: {folder}/none.prom cannot be read (No such file or directory)."),
+        ("tally.yaml", "models[0].reference: {folder}/tally.yaml is no text in Prometheus's format "),
+        ("empty", "models[0].reference: {folder}/empty has no family like "),
+    ],
+)
+def test_a_wrong_reference_is_named_in_a_sentence(tmp_path: Path, written: str, said: str) -> None:
+    (tmp_path / "empty").touch()
+    with pytest.raises(SettingsError) as error:
+        rulebook_of(tmp_path, f"models: [{{match: '*', reference: {written}}}]")
+    sentences = str(error.value).splitlines()
+    whole = f"TALLY_CONFIG: {tmp_path / 'tally.yaml'}: {said.format(folder=tmp_path)}"
+    assert [sentence for sentence in sentences if sentence.startswith(whole)], sentences
 
 
 def test_the_first_entry_that_matches_holds(tmp_path: Path) -> None:

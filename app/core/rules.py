@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple, Protocol
 
+from app.core.drift.live import Watched
 from app.core.events import Leg
 from app.core.segments import Segment
 
@@ -90,6 +91,7 @@ class Rules:
     scores: tuple[OwnScore, ...] = ()
     limits: tuple[tuple[str, str, float], ...] = ()  # (score, class or "", what it should reach)
     intervals: bool = False  # whether scores that are shares are shown with their intervals
+    reference: Watched | None = None  # what is asked, answered and right is compared with it
     probabilities: bool | None = None  # None: those that are no bare 0 or 1
     redact: tuple[str, ...] = ()
     segments: tuple[Segment, ...] = ()

@@ -13,14 +13,21 @@ from typing import Any, NamedTuple
 import orjson
 
 from app.core.counts.panes import TOTAL
+from app.core.drift.drift import KINDS
+from app.core.drift.drift import MEASURES as DISTANCES
 from app.core.events import Identity, identity_fields
+from app.core.measures.drift import DRIFT as OF_DRIFT
 from app.core.measures.measure import OF_CLASS, OF_MODEL, RANKS, Family, Histogram
 from app.core.measures.reading import Reading
 from app.core.outputs.comparisons import quantities
 from app.core.outputs.series import (
     COMPARISON,
+    DRIFT,
+    DRIFTED,
     ERROR,
     ERROR_SAMPLES,
+    FEATURE_ROWS,
+    FEATURE_SHARE,
     SCORE,
     SCORE_HIGH,
     SCORE_LIMIT,
@@ -218,6 +225,22 @@ class Lines:
         if found:
             *labels, values = zip(*found, strict=True)
             self.add(COMPARISON.name, COMPARISON.labels, labels, values)
+
+    def add_drift(self, readings: Mapping[str, Reading]) -> None:
+        """Add how far features are from the reference of the model, by window; nothing where it has none."""
+        for window, reading in readings.items():
+            found = OF_DRIFT.of(reading)
+            if not found.drifts:
+                continue
+            values = {feature: drift._asdict() for feature, drift in found.drifts.items()}
+            for series, names in ((DRIFT, DISTANCES), (FEATURE_SHARE, KINDS)):
+                rows = [(feature, name) for feature, own in values.items() for name in names if own[name] is not None]
+                shown = [values[feature][name] for feature, name in rows]
+                self.add_rows(series.name, series.labels[:-1], rows, shown, OF_CLASS, window)
+            features = [(feature,) for feature in values]
+            counts = [drift.rows for drift in found.drifts.values()]
+            self.add_rows(FEATURE_ROWS.name, FEATURE_ROWS.labels[:-1], features, counts, OF_CLASS, window)
+            self.add(DRIFTED.name, DRIFTED.labels, [[window]], [found.share])
 
     def add_histogram(self, name: str, labels: str, histogram: Histogram) -> None:
         """Add a histogram."""

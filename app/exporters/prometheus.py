@@ -17,10 +17,14 @@ from app.core.outputs.http_series import HTTP, HttpNumbers
 from app.core.outputs.series import (
     COMPARISON,
     COUNTS,
+    DRIFT,
+    DRIFTED,
     ERROR,
     ERROR_SAMPLES,
     FAIRNESS,
     FAIRNESS_SAMPLES,
+    FEATURE_ROWS,
+    FEATURE_SHARE,
     FIRST_SEEN,
     INFO,
     LEAST_SAMPLES,
@@ -48,6 +52,7 @@ _OPTIONAL: Final = frozenset(
     series.name
     for series in (
         *(*SELDON, SCORE_LIMIT, SCORE_LOW, SCORE_HIGH, ERROR, ERROR_SAMPLES, COMPARISON),
+        *(DRIFT, FEATURE_SHARE, FEATURE_ROWS, DRIFTED),
         *(SEGMENT_SCORE, SEGMENT_SCORE_SAMPLES, SEGMENT_ROWS, FAIRNESS, FAIRNESS_SAMPLES),
     )
 )
@@ -146,6 +151,7 @@ class ModelText:
                 assert isinstance(histogram, Histogram)
                 lines.add_histogram(name, label_text(family.labels, labels), histogram)
         lines.add_comparisons(compared)
+        lines.add_drift({TOTAL: total, **dict(predicted)})
         for series, names, rows, values, rank, window in segment_lines(readings, rules):
             lines.add_rows(series.name, names, rows, values, rank, window)
         lines.add(INFO.name, INFO.labels, [[total.nature.task]], [1])

@@ -33,6 +33,7 @@ from app.worker.kafka.watch import TopicWatch
 from app.worker.lane.feed import Feed
 from app.worker.lane.lane import Lane
 from app.worker.life import LIFE
+from app.worker.references import References
 from app.worker.running import Running
 
 _WATCH_SECONDS: Final = 0.2
@@ -70,6 +71,9 @@ class Worker(faust.App):  # type: ignore[misc]
         self.add_future(guarded("the feed of the counts", running.feed.run()))
         self.add_future(guarded("the watch over the topics", running.topics.run()))
         self.add_future(guarded("the watch over this worker", self._watch(running)))
+        if any(entry.reference is not None for entry in self.rulebook.entries):
+            references = References(self.rulebook, running.notes)
+            self.add_future(guarded("the watch over references", references.run()))
         await super().on_start()
 
     async def on_stop(self) -> None:

@@ -16,7 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from app.core.drift.building import distribution_of
+from app.core.drift.reference import Reference
 from app.models_file import load_rulebook
+from app.reference_file import write_reference
 from tests.live.servers import Elasticsearch, Kafka, prometheus, query
 from tests.live.story import TYPES, Event
 from tests.live.test_prometheus import CONFIG
@@ -74,10 +77,11 @@ def test_what_is_run_elsewhere_is_in_the_readme_and_there() -> None:
 def test_json_and_settings_are_whole(tmp_path: Path) -> None:
     for block in blocks("json"):
         json.loads(block)
-    (settings,) = blocks("yaml")
     file = tmp_path / "tally.yaml"
-    file.write_text(settings)
-    assert load_rulebook(file)
+    write_reference(tmp_path / "histogram.prom", Reference((distribution_of("age", [18, 30, 65]),)))
+    for settings in blocks("yaml"):
+        file.write_text(settings)
+        assert load_rulebook(file)
 
 
 @pytest.mark.usefixtures("prometheus_binary")
@@ -126,7 +130,8 @@ def expressions() -> list[str]:
 
 
 def write_files(folder: Path) -> None:
-    """The files of labels."""
+    """The files of labels, and of training data."""
+    pq.write_table(pa.table({"id": [1, 2], "age": [18, 30], "churned": [0, 1]}), folder / "training.parquet")
     pq.write_table(pa.table({"puid": ["1", "2"], "label": ["a", "b"]}), folder / "labels.parquet")
     (folder / "churn.csv").write_text("id,churned\n1,a\n")
 

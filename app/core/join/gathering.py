@@ -80,6 +80,7 @@ class Gathering:
             response=True,
             classes=self._numbers.classes[state.classes],
             marks=state.marks,
+            features=state.evidence,
             probabilities=state.probabilities,
             labels=labels.marks,
             mismatched=labels.mismatched,
@@ -92,7 +93,7 @@ class Gathering:
         return counting
 
     def _unanswered(self, state: LegState) -> Counting:
-        evidence = Evidence(rules=self._judging.rules(state.leg), request=True)
+        evidence = Evidence(rules=self._judging.rules(state.leg), request=True, features=state.evidence)
         return Counting(self._judging.unversioned(state.leg), state.request_pane_time // self._pane_us, evidence)
 
     def _tell(self, counting: Counting, one: Statement) -> None:

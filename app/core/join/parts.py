@@ -11,6 +11,7 @@ import orjson
 from xxhash import xxh3_64_intdigest
 
 from app.core.counts.numbers import Numbers
+from app.core.drift.live import MOST_BYTES, Watched
 from app.core.events import LEG_HEADERS, TYPES, Identity, Kind, Leg, Reason, RefusedError, shown
 from app.core.join.addressing import LENT_ROW, NO_ROW
 from app.core.join.chances import keep_counted
@@ -42,6 +43,7 @@ from app.core.payloads.bodies import (
     version_of,
 )
 from app.core.payloads.decoding import body_of, parse
+from app.core.payloads.seldon import Data
 from app.core.stats import Stats
 from app.core.wire.headers import Envelopes
 
@@ -96,6 +98,10 @@ class Parts:
         #: Models whose answers were first seen to name no class, and why.
         self.without_class: list[tuple[int, str]] = []
         self._classless: set[int] = set()
+        #: Models whose requests were first seen not to fit their reference, and why.
+        self.unfit: list[tuple[int, str]] = []
+        self._unfit: set[tuple[int, str]] = set()
+        self._watched: dict[int, Watched] = {}  # the references of legs that have one
         #: By kind: (exchange, source, event time in µs, ms by which that is ahead of the record's, row or NO_ROW or
         #: LENT_ROW, value) → what that has done, one of NOTHING … CORRECTED. Raises RefusedError.
         self.put: tuple[Callable[..., int], ...] = (
@@ -126,21 +132,32 @@ class Parts:
         """
         segments = source.segments
         if source.kind == REQUEST:
-            return 100 if segments is None else 500 + segments.request_growth * length
+            return MOST_BYTES + (100 if segments is None else 500 + segments.request_growth * length)
         growth = 100 + length if row >= 0 else 500 + 8 * MOST_PROBABILITIES * (length > 40) + 9 * length
         return growth if segments is None else growth * segments.growth
 
     def _request(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
-        check_request(value, self.limits.body_bytes, self.rewritten)
+        data = check_request(value, self.limits.body_bytes, self.rewritten)
+        watched = self._watched.get(source.leg) if self._watched else None
+        evidence = None if watched is None else self._bins(source.leg, watched, data)
         segments = source.segments
         digest = 0 if segments is None else segments.digest(value)
         if not exchange.legs:
-            exchange.legs.append(LegState(source.leg, time, ahead))
-        elif not put_request(exchange, source.leg, time, ahead, digest=digest):
+            exchange.legs.append(LegState(source.leg, time, ahead, evidence=evidence))
+        elif not put_request(exchange, source.leg, time, ahead, digest=digest, evidence=evidence):
             return NOTHING
         if segments is not None:
             segments.put_request(leg_state(exchange, source.leg), value, digest)
         return NEWS
+
+    def _bins(self, leg: int, watched: Watched, data: Data) -> bytes | None:
+        """The bins of a request's features by the reference of its model."""
+        live = watched.live
+        evidence, trouble = live.bins(data.ndarray, data.names)
+        if trouble and (leg, live.digest) not in self._unfit:
+            self._unfit.add((leg, live.digest))
+            self.unfit.append((leg, f"{watched.path} does not fit: {trouble}"))
+        return evidence
 
     def _response(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
         limits = self.limits
@@ -277,6 +294,9 @@ class Parts:
             raise RefusedError(Reason.TOO_MANY_MODELS, f"this partition already knows {self.limits.models} models")
         number = self._numbers.leg(leg)
         self._is_shadow[number] = leg.predictor in self._judging.rules(number).shadow
+        watched = self._judging.rules(number).reference
+        if watched is not None:
+            self._watched[number] = watched
         self._keeps[number] = self._judging.rules(number).probabilities is not False
         self._models[number] = leg.model
         classes = self._judging.rules(number).classes

@@ -16,6 +16,7 @@ from app.core.join.exchange import (
     LegState,
     row_labels,
 )
+from app.core.join.features import keep_counted
 from app.core.join.statements import LABELS, PARTIAL, REWARD, Feedback, Rank, RowLabel, RowLabels, held, rank_of
 from app.core.payloads.marks import Mark
 
@@ -36,16 +37,29 @@ def leg_state(exchange: Exchange, leg: int) -> LegState:
     return state
 
 
-def put_request(exchange: Exchange, leg: int, time: int, ahead: int, in_feedback: int = 0, digest: int = 0) -> bool:
-    """State a leg's request. Returns whether anything changed. Whose values in segments count has a digest."""
+def put_request(
+    exchange: Exchange,
+    leg: int,
+    time: int,
+    ahead: int,
+    in_feedback: int = 0,
+    digest: int = 0,
+    evidence: bytes | None = None,
+) -> bool:
+    """State a leg's request. Returns whether anything changed. Whose values in segments count has a digest; of two of
+    one time and digest the greater evidence wins.
+    """
     state = leg_state(exchange, leg)
     old = state.flags & REQUEST_IN_FEEDBACK
     if state.request_time:
-        known = state.request_time, state.segments.digest if state.segments else 0, state.request_ahead
-        if old < in_feedback or (old == in_feedback and (time, digest, ahead) <= known):
+        digest_before = state.segments.digest if state.segments else 0
+        known = state.request_time, digest_before, state.request_ahead, state.evidence or b""
+        if old < in_feedback or (old == in_feedback and (time, digest, ahead, evidence or b"") <= known):
             return False
     state.request_time = time
     state.request_ahead = ahead
+    keep_counted(exchange, state)
+    state.evidence = evidence
     state.flags = state.flags & ~REQUEST_IN_FEEDBACK | in_feedback
     return True
 

@@ -14,6 +14,7 @@ from app.core.counts.numbers import Numbers
 from app.core.join.chances import of_one, of_rows
 from app.core.join.classes import ToldApart
 from app.core.join.exchange import Counted, Exchange, LegState, once_and_more
+from app.core.join.features import named
 from app.core.join.gathering import Counting, Gathering
 from app.core.join.judging import Judging, brings_label
 from app.core.join.pairing import BRIER_LETTER, LETTER, Answer, Pairing
@@ -22,6 +23,7 @@ from app.core.join.segmenting import NO_ACCOUNTS, Accounts, Segmenting
 from app.core.join.statements import REWARD, Feedback
 from app.core.measures import paired
 from app.core.measures.catalogue import MEASURES
+from app.core.measures.drift import DRIFT
 from app.core.measures.measure import Evidence, Measure, has_own
 from app.core.measures.probabilities import PROBABILITIES
 from app.core.measures.rewards import REWARDS
@@ -34,8 +36,8 @@ _MOST_BUNDLES: Final = 4096
 _FEW_ATOMS: Final = 16
 _OF_ANSWERS: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "counts"))
 _WITH_VALUES: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "values"))
-#: Those whose values are kept as they are. Of probabilities less is (`chances`).
-_OF_VALUES: Final = tuple(measure for measure in _WITH_VALUES if measure is not PROBABILITIES)
+#: Those whose values are kept as they are. Of probabilities (`chances`) and of features (`features`) less is.
+_OF_VALUES: Final = tuple(measure for measure in _WITH_VALUES if measure not in (PROBABILITIES, DRIFT))
 #: What values count as, by the letter that they begin with.
 AMOUNTS_OF: Final[dict[bytes, Callable[[bytes], Iterable[tuple[Atom, int]]]]] = {
     **{measure.letter: measure.amounts_of for measure in _WITH_VALUES},
@@ -49,7 +51,8 @@ _Amounts = Callable[[Evidence], Iterable[tuple[Atom, int]]]
 
 class _Bundle(NamedTuple):
     """What exchanges that are alike count as once each, by one number; the measures that add amounts to it; and the
-    evidence that these are given. What is an answer's own in it is written anew for each: delay, reward.
+    evidence that these are given. What is an answer's own in it is written anew for each: probabilities,
+    delay, reward.
     """
 
     number: int
@@ -85,7 +88,7 @@ class Settling:
         self.seen: dict[int, int] = {}  # by account: the earliest pane that any part of an answer falls in
 
     def counted(self, exchange: Exchange) -> list[Counted]:
-        """What the exchange counts as now: at most one entry for each account and pane."""
+        """What the exchange counts as now: at most one entry for each account and pane, and one for features."""
         feedbacks = exchange.feedbacks
         if len(exchange.legs) == 1 and len(feedbacks) < 2 and not exchange.rows:
             state = exchange.legs[0]
@@ -142,21 +145,25 @@ class Settling:
                 if delay < 0:
                     delay = 0
             evidence = bundle.evidence
+            evidence.probabilities = state.probabilities
             evidence.delay = delay
             evidence.reward = reward
             self._add_amounts(counted, bundle.amounts, evidence)
+        chances: list[bytes] = []
         if bundle.chances and (state.probabilities is not None or (type(mark) is int and mark >= 0)):
-            counted.values = bundle.chances
+            chances = bundle.chances
+        counted.values = chances
         accounts = self._segmenting.accounts(state) if bundle.segmented else NO_ACCOUNTS
         counted.also = accounts.whole
+        found = [counted] if state.evidence is None else _with_features(counted, state.leg)
         if bundle.by_labels is None or feedback is None:
-            return [counted]
+            return found
         labelled = Counted(self._label_account(state.identity), feedback.pane_time // self._pane_us, [bundle.by_labels])
         if bundle.rewarded:
             self._add_amounts(labelled, (REWARDS.amounts,), bundle.evidence)
-        labelled.values = counted.values
+        labelled.values = chances
         labelled.also = accounts.by_labels
-        return [counted, labelled]
+        return [*found, labelled]
 
     def _request_alone(self, exchange: Exchange, state: LegState) -> list[Counted]:
         """One leg that has not answered yet, of which only the request is known."""
@@ -167,6 +174,8 @@ class Settling:
                 return self._any_shape(exchange)
         account = self._account(self._judging.unversioned(state.leg))
         counted = Counted(account, state.request_pane_time // self._pane_us, [bundle.number])
+        if state.evidence is not None:
+            counted.values = [named(state.leg)]
         self._add_amounts(counted, bundle.amounts, bundle.evidence)
         return [counted]
 
@@ -229,7 +238,11 @@ class Settling:
             counted.values += of_rows(evidence)
             accounts = self._accounts_of(counting)
             counted.also = accounts.whole
-            found.append(counted)
+            if evidence.features is None:
+                found.append(counted)
+            else:
+                leg = self._numbers.leg(self._numbers.identities[counting.identity].leg)
+                found += _with_features(counted, leg)
             for segment, values in accounts.rows:
                 found += self._counted_by_rows(counting, segment, values)
         if self._by_labels:
@@ -408,6 +421,14 @@ def _values(evidence: Evidence, *, of_rows: bool) -> list[bytes]:
     """What measures keep as it is of evidence, of single rows or of the whole."""
     found = ((measure, measure.values(evidence)) for measure in _OF_VALUES if measure.of_rows == of_rows)
     return [measure.letter + kept for measure, kept in found if kept]
+
+
+def _with_features(counted: Counted, leg: int) -> list[Counted]:
+    """An entry, and the features of its request; in one of their own where it counts in segments: these do not."""
+    if counted.also:
+        return [counted, Counted(counted.account, counted.pane, [], {}, [named(leg)])]
+    counted.values = [named(leg), *counted.values]
+    return [counted]
 
 
 def _brings_anything(feedback: Feedback) -> bool:

@@ -23,6 +23,7 @@ from app.core.join.bulky import Bulky, has_many_parts
 from app.core.join.chances import MOST, NAMED, Chances
 from app.core.join.description import describe
 from app.core.join.exchange import Counted, Exchange, decode, decode_age, encode
+from app.core.join.features import OF_FEATURES, Features
 from app.core.join.joined import Joining
 from app.core.join.judging import Judging
 from app.core.join.outgoing import Outgoing
@@ -99,6 +100,7 @@ class Shard:
         )  # the same of exchanges that are settled when they are cut
         self._changed: dict[bytes, None] = {}  # settled, not cut
         self._delta: defaultdict[tuple[int, int, tuple[int, ...]], defaultdict[int, int]] = defaultdict(_counter)
+        self._features = Features(self.numbers.atom)
         self._chances = Chances(self.numbers)
         self._limits = limits
         self._outgoing = Outgoing(partition, Joining(self.numbers, self.judging, self.segmenting), limits, stats)
@@ -255,6 +257,8 @@ class Shard:
             parts.rewritten.clear()
         if parts.without_class:
             self._note_without_class()
+        if parts.unfit:
+            self._note_unfit()
         if parts.refused_requests:
             self._refuse_carried_requests(topic, records)
         self._events += len(records)
@@ -322,9 +326,11 @@ class Shard:
                 self._note_mixed(key)
             old = exchange.counted
             if counted != old:
+                # What is named by both is the same: values that are kept until they are settled are copies.
+                same = bool(old and old[0].values and counted) and _same_values(old[0], counted[0])
                 if old:
-                    self._count(exchange, old, -1)
-                self._count(exchange, counted, 1)
+                    self._count(exchange, old, -1, same=same)
+                self._count(exchange, counted, 1, same=same)
                 exchange.counted = counted
             store[key] = encode(exchange)
             changed[key] = None
@@ -338,6 +344,11 @@ class Shard:
                 f"answers of {self.numbers.legs[leg]} name no class that labels could be right about: {why}"
             )
         self._parts.without_class.clear()
+
+    def _note_unfit(self) -> None:
+        """Say which requests do not fit the reference of their model, and how."""
+        self._notes += [f"requests of {self.numbers.legs[leg]}: the reference {why}" for leg, why in self._parts.unfit]
+        self._parts.unfit.clear()
 
     def _note_mixed(self, key: bytes) -> None:
         """Say of which models rows are judged and others measured, and by which puid that was seen."""
@@ -353,7 +364,8 @@ class Shard:
         self.settle()
         self._settle(self._bulky.changed())
 
-    def _count(self, exchange: Exchange, counted: list[Counted], sign: int) -> None:
+    def _count(self, exchange: Exchange, counted: list[Counted], sign: int, *, same: bool = False) -> None:
+        """Add what is counted, or take it out. `same`: the values of the first entry stay as they were."""
         delta = self._delta
         for one in counted:
             numbers = delta[one.account, one.pane, one.also]
@@ -361,9 +373,13 @@ class Shard:
                 numbers[atom] += sign
             for atom, amount in one.amounts.items():
                 numbers[atom] += sign * amount
-            for values in one.values:
+            for values in () if same and one is counted[0] else one.values:
                 if values[0] in NAMED:
                     self._chances.note(exchange, one, values, sign, numbers)
+                    continue
+                if values[0] in OF_FEATURES:
+                    for atom in self._features.atoms(exchange, values):
+                        numbers[atom] += sign
                     continue
                 for atom, amount in self._settling.amounts_of(values):
                     numbers[atom] += sign * amount
@@ -533,6 +549,12 @@ class Shard:
         self._values.recover()
         for key, raw in store.items():
             self._by_hour[decode_age(raw).newest // _HOUR].append(key)
+
+
+def _same_values(one: Counted, other: Counted) -> bool:
+    """Whether both count the same values in the same accounts and pane."""
+    place, known = (one.account, one.pane, one.also), (other.account, other.pane, other.also)
+    return place == known and one.values == other.values
 
 
 def _counter() -> defaultdict[int, int]:

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from app.core.measures.confusion import CONFUSION
 from app.core.measures.delay import DELAY
+from app.core.measures.drift import DRIFT
 from app.core.measures.errors import ERRORS
 from app.core.measures.exchanges import EXCHANGES
 from app.core.measures.measure import Measure
@@ -11,4 +12,13 @@ from app.core.measures.mismatches import MISMATCHES
 from app.core.measures.probabilities import PROBABILITIES
 from app.core.measures.rewards import REWARDS
 
-MEASURES: Final[tuple[Measure[Any], ...]] = (EXCHANGES, CONFUSION, REWARDS, MISMATCHES, DELAY, ERRORS, PROBABILITIES)
+MEASURES: Final[tuple[Measure[Any], ...]] = (
+    EXCHANGES,
+    CONFUSION,
+    REWARDS,
+    MISMATCHES,
+    DELAY,
+    ERRORS,
+    PROBABILITIES,
+    DRIFT,
+)

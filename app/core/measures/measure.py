@@ -33,6 +33,7 @@ class Evidence(msgspec.Struct, gc=False, kw_only=True):
     feedback: bool = False  # a feedback is counted to it
     classes: tuple[str, ...] = ()  # that the answer's vectors or names have fixed
     marks: Sequence[Mark] = ()  # what it has predicted, by row
+    features: bytes | None = None  # the bins of its request's features (`app.core.drift.live`)
     probabilities: bytes | None = (
         None  # of each row's classes, little-endian 64-bit floats; None where it has no vectors
     )
@@ -90,12 +91,16 @@ MODEL: Final = "model"  # a model there, in total
 
 
 class Field(NamedTuple, Generic[Read]):
-    """One field of JSON, and where it stands. `mapping` is Elasticsearch's, where it stands in documents."""
+    """One field of JSON, and where it stands. `mapping` is Elasticsearch's, where it stands in documents.
+
+    One that is `optional` is left out where it is None.
+    """
 
     name: str
     read: Callable[[Read], Any]
     places: tuple[str, ...]
     mapping: Mapping[str, Any] | None = None
+    optional: bool = False
 
 
 class Measure(Protocol[Read]):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
+from app.core.drift.live import Live
 from app.core.rules import OwnScore, Task
 
 
@@ -17,6 +18,7 @@ class Nature(NamedTuple):
     rest: int = 0  # how many more are known, which are shown as one
     positive: str = "1"
     own_scores: tuple[OwnScore, ...] = ()  # that the user has added
+    reference: Live | None = None  # with which drift is measured
 
 
 class Reading(NamedTuple):

@@ -121,10 +121,13 @@ class Readings:
     def of_sums(self, identity: Identity, sums: ModelSums) -> dict[str, Reading]:
         """What a model's sums say, in total and in windows. The view is not asked."""
         nature = self._nature(identity, sums.whole[TOTAL])
+        of_segments = nature._replace(reference=None)  # features do not count in segments
         readings = {}
         for name, whole in sums.whole.items():
             by_labels = name.startswith(LABELS)
-            segments = {own: read(windows[name], nature, by_labels=by_labels) for own, windows in sums.segments.items()}
+            segments = {
+                own: read(windows[name], of_segments, by_labels=by_labels) for own, windows in sums.segments.items()
+            }
             own = read(whole, nature, by_labels=by_labels)
             readings[name] = own._replace(segments=segments, folded_values=sums.folded_values) if segments else own
         return readings
@@ -225,13 +228,14 @@ class Readings:
         nature = self.nature(identity) if sums else None
         if nature is None:
             return None
-        reading = read(sums, nature, by_labels=bool(clock))
+        of_segments = nature._replace(reference=None)
+        reading = read(sums, of_segments if own else nature, by_labels=bool(clock))
         if own or rule is None:
             return reading
         segments = {}
         for shown in {shown for shown in values.values() if shown[0] == rule.attribute}:
             owns = [clock + one for one in _shown_as(slice_of(*shown), values)]
-            segments[shown] = read(self._of_panes(identity, owns, level, panes), nature, by_labels=bool(clock))
+            segments[shown] = read(self._of_panes(identity, owns, level, panes), of_segments, by_labels=bool(clock))
         return reading._replace(segments=dict(sorted(segments.items())))
 
     def _of_panes(self, identity: Identity, segments: Iterable[str], level: str, panes: range) -> Sums:
@@ -243,4 +247,6 @@ class Readings:
         return read_pair(sums.get(PAIRED, {})) if sums else None
 
     def _nature(self, identity: Identity, total: Sums) -> Nature:
-        return nature_of(total.get(CONFUSION.name, {}), self.rulebook.of(identity.leg), self._most_classes)
+        rules = self.rulebook.of(identity.leg)
+        nature = nature_of(total.get(CONFUSION.name, {}), rules, self._most_classes)
+        return nature if rules.reference is None else nature._replace(reference=rules.reference.live)

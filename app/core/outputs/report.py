@@ -50,11 +50,11 @@ def report_of(
 def fields_of(reading: Reading, place: str) -> dict[str, Any]:
     """What all measures show of a reading in one kind of place."""
     return {
-        field.name: field.read(measure.of(reading))
+        field.name: value
         for measure in MEASURES
         if measure.by_labels or not reading.by_labels
         for field in measure.fields
-        if place in field.places
+        if place in field.places and ((value := field.read(measure.of(reading))) is not None or not field.optional)
     }
 
 

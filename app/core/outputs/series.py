@@ -61,6 +61,27 @@ COMPARISON: Final = Series(
     "A model and its shadow on the rows that both answered; differences are the shadow's less the model's.",
     ("shadow", "quantity", "window"),
 )
+DRIFT: Final = Series(
+    "tally_drift",
+    "gauge",
+    "How far a feature is from the reference: PSI, Jensen-Shannon and Kolmogorov-Smirnov distance, p-values.",
+    ("feature", "measure", "window"),
+)
+FEATURE_SHARE: Final = Series(
+    "tally_feature_share",
+    "gauge",
+    "Share of the rows whose value is missing, below or above all of the reference, or unseen in it.",
+    ("feature", "kind", "window"),
+)
+FEATURE_ROWS: Final = Series(
+    "tally_feature_rows", "gauge", "Rows that are compared with the reference.", ("feature", "window")
+)
+DRIFTED: Final = Series(
+    "tally_drifted_share",
+    "gauge",
+    "Share of the features that have drifted, of those with enough rows; NaN where none has.",
+    ("window",),
+)
 SEGMENT_SCORE: Final = Series(
     "tally_segment_score",
     "gauge",
@@ -104,6 +125,10 @@ OTHERS: Final = (
     ERROR,
     ERROR_SAMPLES,
     COMPARISON,
+    DRIFT,
+    FEATURE_SHARE,
+    FEATURE_ROWS,
+    DRIFTED,
     SEGMENT_SCORE,
     SEGMENT_SCORE_SAMPLES,
     SEGMENT_ROWS,

@@ -19,7 +19,7 @@ from app.core.payloads.decoding import body_of
 from app.core.payloads.forms import carries, table_of
 from app.core.payloads.marks import Mark, class_text, given_names, index_mark, mark_of
 from app.core.payloads.predictions import NOTHING, SHORT, predictions
-from app.core.payloads.seldon import UNSET, decode_feedback, decode_request, decode_response
+from app.core.payloads.seldon import UNSET, Data, decode_feedback, decode_request, decode_response
 from app.core.payloads.unwrapping import MOST_INFLATED
 from app.core.payloads.versions import tag_of, version_text
 
@@ -73,18 +73,21 @@ _PACK: Final = tuple(Packing(f"<{width}d").pack for width in range(MOST_PROBABIL
 _NOT_COMMON: Final = (msgspec.DecodeError, RecursionError, RefusedError)
 
 
-def check_request(value: bytes, largest: int = MOST_INFLATED, rewritten: dict[bytes, bytes] | None = None) -> None:
-    """Refuse a request whose rows cannot be read: nothing of them is counted, but nothing broken is let through.
+def check_request(value: bytes, largest: int = MOST_INFLATED, rewritten: dict[bytes, bytes] | None = None) -> Data:
+    """The rows of a request. Refuses one whose rows cannot be read, though nothing of them may be counted.
 
     `largest` and `rewritten` are those of `body_of`, here and below.
     """
     if value.isascii():  # structs skip texts without checking them
         try:
-            _check_rows(decode_request(value).data.ndarray)
-            return
+            data = decode_request(value).data
+            _check_rows(data.ndarray)
+            if type(data.ndarray) is list:
+                data.names = data.names or None
+                return data
         except _NOT_COMMON:
             pass
-    check_request_body(body_of(value, Kind.REQUEST, largest, rewritten))
+    return check_request_body(body_of(value, Kind.REQUEST, largest, rewritten))
 
 
 def read_response(
@@ -144,11 +147,13 @@ def read_feedback(
 # -- any form ---------------------------------------------------------------------------------------------------------
 
 
-def check_request_body(body: Any) -> None:
+def check_request_body(body: Any) -> Data:
     """The same for a decoded body."""
     if type(body) is not dict and type(body) is not list:
         raise RefusedError(Reason.NOT_AN_OBJECT, "the request is neither a JSON object nor a list of rows")
-    _check_rows(table_of(body, "request").rows)
+    table = table_of(body, "request")
+    _check_rows(table.rows)
+    return Data(table.rows, table.names)
 
 
 def _check_rows(rows: Any) -> None:

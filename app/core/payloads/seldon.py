@@ -21,13 +21,15 @@ from app.core.payloads.tensors import shape_of, shaped
 UNSET: Final = msgspec.UNSET
 
 
-class _Data(msgspec.Struct, gc=False):
+class Data(msgspec.Struct, gc=False):
+    """The rows of a body, and the names of their columns."""
+
     ndarray: Any
     names: tuple[str, ...] | None = None
 
 
 class _Request(msgspec.Struct, gc=False):
-    data: _Data
+    data: Data
 
 
 class _Meta(msgspec.Struct, gc=False):
@@ -35,13 +37,13 @@ class _Meta(msgspec.Struct, gc=False):
 
 
 class _Response(msgspec.Struct, gc=False):
-    data: _Data
+    data: Data
     meta: _Meta | None = None
     model_version: Any = None
 
 
 class _Truth(msgspec.Struct, gc=False):
-    data: _Data
+    data: Data
 
 
 class _Feedback(msgspec.Struct, gc=False):

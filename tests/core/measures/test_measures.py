@@ -13,12 +13,29 @@ from hypothesis import strategies as st
 from app.core.counts.atoms import Atom, measure_of
 from app.core.counts.numbers import Numbers, is_number_key
 from app.core.counts.rows import parse_rows, whole_value
+from app.core.drift.distribution import Distribution
+from app.core.drift.live import Live, Watched
+from app.core.drift.reference import Reference
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.measure import DOCUMENT, MODEL, WINDOW, Evidence, Histogram, Measure
 from app.core.measures.reading import Nature
 from app.core.rules import Rules
 
-RULES = (Rules(), Rules(task="binary", positive="yes"), Rules(task="regression"), Rules(classes=("a", "b", "c")))
+COLUMN = Distribution("age", "continuous", (18.0, 30.0), (), (1, 9), 2)
+CLASSES = Distribution("(prediction)", "categorical", (), ("0", "yes"), (5, 5))
+LIVE = Live(Reference((COLUMN, CLASSES._replace(name="kind")), CLASSES, COLUMN, CLASSES), 1)
+NUMBERS = Live(Reference((COLUMN,), COLUMN, None, COLUMN), 1)
+RULES = (
+    Rules(),
+    Rules(task="binary", positive="yes"),
+    Rules(task="regression"),
+    Rules(classes=("a", "b", "c")),
+    Rules(reference=Watched("here", LIVE)),
+    Rules(reference=Watched("there", NUMBERS), task="regression"),
+)
+features = st.none() | st.lists(st.tuples(st.sampled_from([17, 20, None]), st.sampled_from([0, "no"])), min_size=1).map(
+    lambda rows: LIVE.bins([list(row) for row in rows], None)[0]
+)
 #: Of three classes, of four rows at most; the second has none.
 PROBABILITIES = struct.pack("<12d", 0.25, 0.25, 0.5, math.nan, 0, 0, 1, 0, 0, 0.1, 0.2, 0.7)
 marks = st.sampled_from([0, 1, 2, -1, -2, "yes", "cat", "", 0.25, 2.5, None])
@@ -28,6 +45,7 @@ natures = st.builds(
     st.frozensets(st.sampled_from(["0", "1", "yes", "no", "cat"])),
     st.sampled_from(["1", "yes"]),
     st.sampled_from([1, 2, 200]),
+    reference=st.sampled_from([None, LIVE, NUMBERS]),
     own_scores=st.just(()),
 )
 each_measure = pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.name)
@@ -39,7 +57,13 @@ def evidences(draw: st.DrawFn) -> Evidence:
     rules = draw(st.sampled_from(RULES))
     reward = draw(st.none() | st.integers(-(10**18), 10**18))
     if not draw(st.booleans()):
-        return Evidence(rules=rules, request=draw(st.booleans()), feedback=draw(st.booleans()), reward=reward)
+        return Evidence(
+            rules=rules,
+            request=draw(st.booleans()),
+            feedback=draw(st.booleans()),
+            reward=reward,
+            features=draw(features),
+        )
     predicted = draw(st.lists(marks, max_size=4))
     labels = draw(st.none() | st.lists(marks, min_size=len(predicted), max_size=len(predicted)))
     labelled = labels is not None and any(label is not None for label in labels)
@@ -50,6 +74,7 @@ def evidences(draw: st.DrawFn) -> Evidence:
         feedback=labels is not None or reward is not None,
         classes=draw(st.sampled_from([(), ("0", "1"), ("a", "b", "c")])),
         marks=predicted,
+        features=draw(features),
         labels=labels,
         probabilities=draw(st.sampled_from([None, PROBABILITIES[: 24 * len(predicted)]])) if predicted else None,
         mismatched=draw(st.booleans()),

@@ -12,6 +12,9 @@ from app.core.counts.accounts import Account
 from app.core.counts.panes import PaneClock, Window
 from app.core.counts.rows import RowKey
 from app.core.counts.view import View
+from app.core.drift.distribution import Distribution
+from app.core.drift.live import Live, Watched
+from app.core.drift.reference import Reference
 from app.core.events import Identity
 from app.core.measures.readings import Readings
 from app.core.outputs.slots import Slot, document_id
@@ -505,8 +508,11 @@ def test_no_id_is_longer_than_elasticsearch_takes() -> None:
 
 
 def test_the_mappings_know_every_field() -> None:
-    rules = Rules(limits=(("accuracy", "", 0.9),), intervals=True)
-    body = bodies(History(rules).tell(a_response(1), a_feedback(1)))["5m/07:00:00Z"]
+    reference = Watched("here", Live(Reference((Distribution("a", "continuous", (1.0,), (), (1,)),)), 1))
+    rules = Rules(limits=(("accuracy", "", 0.9),), intervals=True, reference=reference)
+    body = bodies(History(rules).tell(a_request({"data": {"ndarray": [[1]]}}), a_response(1), a_feedback(1)))[
+        "5m/07:00:00Z"
+    ]
     properties = MAPPINGS["properties"]
     assert body.keys() | {"value", "fairness"} == properties.keys()  # which documents of segments have besides
     for name in ("rows", "exchanges"):

@@ -16,11 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.dialects.understand import Arrival, understand
+from app.core.drift.distribution import Distribution
+from app.core.drift.live import Live
+from app.core.drift.reference import Reference
 from app.core.events import RefusedError
 from app.core.outputs.documents.changes import Documents
 from app.core.outputs.documents.merging import merged
 from app.core.payloads.bodies import FeedbackBody, Output, check_request, read_feedback, read_response
 from app.core.payloads.loosejson import loads, mended, plain, shallow
+from app.core.payloads.seldon import Data
 from app.core.rules import Rulebook, Rules
 from tests.builders import a_feedback, a_request, a_response, run
 
@@ -100,14 +104,26 @@ def test_an_odd_value_where_nobody_looks_changes_nothing(kind: str, odd: str) ->
         assert read(body) == usual
 
 
+#: Of numbers, and of categories.
+REFERENCES: Final = [
+    Live(Reference((one,)))
+    for one in (
+        Distribution("a", "continuous", (0.0, 1.0, 2.0**53), (), (1, 1, 1)),
+        Distribution("a", "categorical", (), ("1", "true", "1e+30", "9007199254740992.0"), (1, 1, 1, 1)),
+    )
+]
+
+
 def outcome(read: Callable[[bytes], Any], body: bytes) -> Any:
-    """What a reader says: marks as they count, or why not."""
+    """What a reader says: marks as they count, features by their bins, or why not."""
     try:
         found = read(body)
     except RefusedError as refused:
         return refused.reason
     if isinstance(found, Output):
         return found.marks, found.scores, found.version, found.width
+    if isinstance(found, Data):
+        return [live.bins(found.ndarray, found.names) for live in REFERENCES]
     return (found.labels, found.reward) if isinstance(found, FeedbackBody) else found
 
 

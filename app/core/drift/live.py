@@ -1,0 +1,149 @@
+"""A reference in use: the bins of what requests, answers and labels bring.
+
+The bins of a request are kept as bytes, so that they can be taken back:
+
+    flags (1: two bytes a bin; 2: several rows), digest (4 bytes), of several rows the number of features (2 bytes),
+    then the bins by row and feature, little-endian
+"""
+
+import struct
+from array import array
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from app.core.drift.distribution import binning
+from app.core.drift.reference import Reference
+
+#: Bins that are kept of one request; of more rows the first ones.
+MOST_BINS: Final = 4096
+#: Bytes that the bins of a request take at most.
+MOST_BYTES: Final = 2 * MOST_BINS + 7
+
+_WIDE, _SEVERAL = 1, 2
+_HEAD: Final = struct.Struct("<B4s")
+_FEATURES: Final = struct.Struct("<H")
+#: So many ways to name columns are remembered.
+_MOST_WAYS: Final = 100
+_NAMED: Final = 5
+
+
+class Columns(NamedTuple):
+    """Where the features are in a row: by place, None where the row has none; or why that is not known."""
+
+    places: tuple[int | None, ...] = ()
+    trouble: str = ""  # a sentence
+    straight: bool = False  # whether each feature stands at its own place, and nothing else does
+
+
+class Live:
+    """A reference, and how to find the bins of values. `least_count` rows are needed for a judgement."""
+
+    def __init__(self, reference: Reference, least_count: int = 100) -> None:
+        self.reference = reference
+        self.least_count = least_count
+        self.digest = reference.digest
+        self.names = tuple(feature.name for feature in reference.features)
+        #: All of them, and their counts by bin.
+        self.distributions = [*reference.distributions()]
+        self.by_bin = [one.by_bin() for one in self.distributions]
+        self._finders = [binning(feature) for feature in reference.features]
+        self._wide = any(feature.size > 256 for feature in reference.features)
+        self._digest = bytes.fromhex(self.digest)
+        self._head = _HEAD.pack(_WIDE if self._wide else 0, self._digest)
+        self._columns: dict[Any, Columns] = {}
+        self.prediction, self.score, self.label = (
+            None if one is None else binning(one) for one in (reference.prediction, reference.score, reference.label)
+        )
+
+    def columns(self, row: Any, names: Sequence[str] | None) -> Columns:
+        """Where the features are in rows like this one, whose columns may have names."""
+        if type(row) is dict:
+            key: Any = (tuple(row),)
+        else:
+            width = len(row) if type(row) is list else 1
+            key = names if names is not None and len(names) == width else width
+        known = self._columns.get(key)
+        if known is None:
+            known = self._find(key[0], of_object=True) if type(row) is dict else self._find(key)
+            if len(self._columns) >= _MOST_WAYS:
+                self._columns.clear()
+            self._columns[key] = known
+        return known
+
+    def _find(self, key: Any, *, of_object: bool = False) -> Columns:
+        if type(key) is not int and not set(key).isdisjoint(self.names):
+            by_name = {name: place for place, name in enumerate(key)}
+            lacking = [name for name in self.names if name not in by_name]
+            trouble = ""
+            if lacking:
+                more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+                trouble = f"requests have no {', '.join(lacking[:_NAMED])}{more}, which count as missing"
+            return Columns(tuple(by_name.get(name) for name in self.names), trouble, key == self.names)
+        if of_object:
+            return Columns((), "requests have none of its features: none is compared")
+        width = key if type(key) is int else len(key)
+        if width != len(self.names):
+            return Columns(
+                (), f"requests have {width} columns, and it has {len(self.names)} features: none is compared"
+            )
+        return Columns(tuple(range(width)), "", straight=True)
+
+    def bins(self, rows: Any, names: Sequence[str] | None) -> tuple[bytes | None, str]:
+        """The bins of a request's rows as bytes, None where they fit no feature; and, as a sentence, what does not."""
+        if type(rows) is not list or not self.names:
+            return None, ""
+        trouble = ""
+        finders = self._finders
+        found: list[int] = []
+        for row in rows[: max(1, MOST_BINS // len(finders))]:
+            columns = self.columns(row, names)
+            trouble = trouble or columns.trouble
+            if not columns.places:
+                return None, trouble
+            if type(row) is list:
+                cells = row
+            elif type(row) is dict:
+                cells = [*row.values()]
+            else:
+                cells = [row]
+            if columns.straight:
+                found += [find(cell) for find, cell in zip(finders, cells, strict=True)]
+            else:
+                found += [
+                    find(None if place is None else cells[place])
+                    for find, place in zip(finders, columns.places, strict=True)
+                ]
+        packed = array("H", found).tobytes() if self._wide else bytes(found)
+        if len(rows) == 1:
+            return self._head + packed, trouble
+        flags = self._head[0] | _SEVERAL
+        return _HEAD.pack(flags, self._digest) + _FEATURES.pack(len(finders)) + packed, trouble
+
+
+def digest_of(kept: bytes) -> str:
+    """By which reference the bins of a request were found."""
+    return kept[1:5].hex()
+
+
+def single(kept: bytes) -> bytes | None:
+    """The bins of a request of one row, by the places of features; None where they are no bytes, or of several rows."""
+    return None if kept[0] else kept[_HEAD.size :]
+
+
+def places_and_bins(kept: bytes) -> list[tuple[int, int]]:
+    """The bins of a request again: of each row the places of features, and the number of the bin of each."""
+    flags = kept[0]
+    begin = _HEAD.size + (_FEATURES.size if flags & _SEVERAL else 0)
+    bins: Sequence[int] = kept[begin:]
+    if flags & _WIDE:
+        bins = array("H", kept[begin:])
+    features = _FEATURES.unpack_from(kept, _HEAD.size)[0] if flags & _SEVERAL else len(bins)
+    return [(number % features, bin_) for number, bin_ in enumerate(bins)]
+
+
+class Watched:
+    """The reference of a model: the file that it is in, and what that said when it was last read."""
+
+    def __init__(self, path: str, live: Live) -> None:
+        self.path = path
+        self.live = live

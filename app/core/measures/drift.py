@@ -1,0 +1,192 @@
+"""Drift: what is asked, answered and right, by the bins of the model's reference.
+
+drift=<digest>     {"<place>:<bin>": rows}
+
+Places are those of the reference's distributions: features from 0, then "p" (predictions), "s" (scores) and "l"
+(labels). The digest is that of the reference, so that a new one counts anew and no bin changes its meaning.
+Features are counted where the request is known, the others where the answer is; labels once for each row.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from struct import unpack_from
+from typing import Any, Final, NamedTuple
+
+from app.core.counts.atoms import Atom
+from app.core.drift.drift import KINDS, MEASURES, Drift, drift_of, share_drifted
+from app.core.drift.live import Live, digest_of, places_and_bins
+from app.core.measures.errors import number_of
+from app.core.measures.measure import DOCUMENT, WINDOW, Cells, Evidence, Field, Measure
+from app.core.measures.probabilities import vector
+from app.core.measures.reading import Nature
+from app.core.measures.verdict import is_score, label_text, poles, predicted_text
+from app.core.payloads.marks import Mark, class_text
+
+_ROW: Final = "drift="
+_PREDICTION, _SCORE, _LABEL = "p", "s", "l"
+#: That a model has a reference: it keeps this measure among those that are asked for every answer.
+_WATCHED: Final = Atom("drift", "")
+
+_DOUBLE: Final = {"type": "double"}
+_MAPPING: Final = {
+    "type": "nested",
+    "dynamic": False,
+    "properties": {
+        "feature": {"type": "keyword"},
+        "rows": {"type": "long"},
+        "drifted": {"type": "boolean"},
+        **dict.fromkeys((*MEASURES, *KINDS), _DOUBLE),
+        "bins": {"type": "object", "enabled": False},
+    },
+}
+
+
+class DriftReading(NamedTuple):
+    """What is read of a model that has a reference: of each distribution by its name, features first."""
+
+    drifts: dict[str, Drift]
+    share: float | None  # of the features that have drifted
+    counts: dict[str, list[int]]  # by name: live rows by bin
+    live: Live | None  # the reference
+
+    def bins(self, name: str) -> list[tuple[str, int, int]]:
+        """Of each bin of a distribution what it is called, the rows of the reference, and those that came."""
+        assert self.live is not None
+        place = [one.name for one in self.live.distributions].index(name)
+        names = self.live.distributions[place].names_of_bins()
+        return [*zip(names, self.live.by_bin[place], self.counts[name], strict=True)]
+
+
+def _documents(reading: DriftReading) -> list[dict[str, Any]] | None:
+    """As JSON, a distribution each; None without a reference."""
+    if not reading.drifts:
+        return None
+    return [
+        {
+            "feature": name,
+            **{field: value for field, value in drift._asdict().items() if value is not None},
+            "bins": [
+                {"bin": bin_, "reference": reference, "rows": rows} for bin_, reference, rows in reading.bins(name)
+            ],
+        }
+        for name, drift in reading.drifts.items()
+    ]
+
+
+@lru_cache(maxsize=65_536)
+def atom_of(digest: str, place: int | str, number: int) -> Atom:
+    """That of a bin of a distribution, by the digest of its reference."""
+    return Atom(_ROW + digest, f"{place}:{number}")
+
+
+class DriftMeasure(Measure[DriftReading]):
+    """Rows by bin, against the reference."""
+
+    name = "drift"
+    letter = b"f"
+    fields = (
+        Field("drift", _documents, (DOCUMENT, WINDOW), _MAPPING, optional=True),
+        Field("drifted_share", lambda it: it.share, (DOCUMENT, WINDOW), _DOUBLE, optional=True),
+    )
+
+    def values(self, evidence: Evidence) -> bytes:
+        """The bins of the request's features, as they are kept."""
+        return evidence.features or b""
+
+    def amounts_of(self, values: bytes) -> Iterable[tuple[Atom, int]]:
+        """One for each row and feature."""
+        if values:
+            digest = digest_of(values)
+            for place, number in places_and_bins(values):
+                yield atom_of(digest, place, number), 1
+
+    def amounts(self, evidence: Evidence) -> Iterable[tuple[Atom, int]]:
+        """The bins of predictions, scores and labels."""
+        watched = evidence.rules.reference
+        if watched is None:
+            return ()
+        live = watched.live
+        found: Counter[Atom] = Counter({_WATCHED: 0})
+        if evidence.response:
+            for place, number in _of_rows(live, evidence):
+                found[atom_of(live.digest, place, number)] += 1
+        return found.items()
+
+    def read(self, cells: Cells, nature: Nature) -> DriftReading:
+        """What the counts by the reference of now say."""
+        live = nature.reference
+        if live is None:
+            return DriftReading({}, None, {}, None)
+        reference = live.reference
+        own = _ROW + live.digest
+        counts: dict[str, dict[int, int]] = {}
+        for (row, column), rows in cells.items():
+            if row == own:
+                place, _, number = column.partition(":")
+                if number:
+                    counts.setdefault(place, {})[int(number)] = rows
+        drifts: dict[str, Drift] = {}
+        rows_of: dict[str, list[int]] = {}
+        places: list[Any] = [*range(len(reference.features))]
+        others = zip(
+            (_PREDICTION, _SCORE, _LABEL), (reference.prediction, reference.score, reference.label), strict=True
+        )
+        places += [place for place, one in others if one is not None]
+        for place, distribution, by_bin in zip(places, live.distributions, live.by_bin, strict=True):
+            known = counts.get(str(place), {})
+            rows = [0] * len(by_bin)
+            for bin_, amount in known.items():
+                rows[bin_] = amount
+            rows_of[distribution.name] = rows
+            drifts[distribution.name] = drift_of(distribution, rows, live.least_count, by_bin)
+        return DriftReading(drifts, share_drifted(drifts[name] for name in live.names), rows_of, live)
+
+
+def _of_rows(live: Live, evidence: Evidence) -> Iterator[tuple[str, int]]:
+    """The places and bins of the rows of an answer. One that has failed has none."""
+    rules, classes = evidence.rules, evidence.classes
+    predicts_numbers, labels_numbers = (
+        one is not None and one.kind == "continuous" for one in (live.reference.prediction, live.reference.label)
+    )
+    for row, mark in enumerate(evidence.marks):
+        if mark is None:
+            continue
+        score = _score(evidence, row) if live.score is not None or predicts_numbers else None
+        if live.prediction is not None:
+            predicted = _number(mark, classes, score) if predicts_numbers else predicted_text(mark, classes, rules)
+            yield _PREDICTION, live.prediction(predicted)
+        if live.score is not None:
+            yield _SCORE, live.score(score)
+        label = evidence.labels[row] if evidence.labels is not None else None
+        if live.label is not None and label is not None:
+            yield _LABEL, live.label(number_of(label) if labels_numbers else label_text(label, classes, rules))
+
+
+def _score(evidence: Evidence, row: int) -> float | None:
+    """The probability of the positive class, of more than two classes that of the one predicted; None without any."""
+    mark = evidence.marks[row]
+    if type(mark) is float:
+        return mark if is_score(mark, evidence.classes, evidence.rules) else None
+    if type(mark) is not int or mark >= 0:
+        return None
+    found = vector(evidence, row)
+    if found is None:
+        return None
+    own = evidence.classes
+    first_is_positive = len(own) == 2 and poles(own, evidence.rules)[1] == own[0]
+    place = (0 if first_is_positive else 1) if len(found) == 16 else -mark - 1
+    score: float = unpack_from("<d", found, 8 * place)[0]
+    return score
+
+
+def _number(mark: Mark, classes: tuple[str, ...], score: float | None) -> float | None:
+    """The number that a prediction is: itself, that which its class is called, or its probability."""
+    if isinstance(mark, float):
+        return mark
+    if score is not None and len(classes) == 2:
+        return score
+    return None if mark is None else number_of(class_text(mark, classes))
+
+
+DRIFT: Final = DriftMeasure()

@@ -1,0 +1,123 @@
+"""Drift of a real data set through real workers: a feature is shifted, a worker is killed, requests are replaced."""
+
+import csv
+import json
+import time
+import uuid
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from sklearn.datasets import load_diabetes
+
+from app.reference_file import read_reference, write_reference
+from tests.cli.test_cli import tally
+from tests.live.servers import Kafka
+from tests.live.story import Event, an_event
+from tests.live.workers import Fleet, Worker, produce, topic_settings, wait_for
+
+LEG: Final = ("clinic", "diabetes", "default", "ridge")
+SHIFTED: Final = "bmi"
+#: One in so many requests comes a second time, later, with what holds.
+REPLACED: Final = 5
+
+
+def halves() -> tuple[list[str], Any, Any]:
+    """The names of the features, the rows that are trained on, and those that are asked later."""
+    data = load_diabetes(scaled=False)
+    order = np.random.default_rng(3).permutation(len(data.data))
+    half = len(order) // 2
+    return list(data.feature_names), data.data[order[:half]], data.data[order[half:]]
+
+
+def events(names: list[str], rows: Any, start: int) -> list[Event]:
+    found = []
+    for number, row in enumerate(rows):
+        puid, micros = f"p{number}", start + number * 1000
+        truth = {"data": {"names": names, "ndarray": [row.tolist()]}}
+        if number % REPLACED == 0:
+            found.append(
+                an_event("request", puid, LEG, micros, {"data": {"names": names, "ndarray": [[-1.0] * len(row)]}})
+            )
+            found.append(an_event("response", puid, LEG, micros + 10, {"data": {"ndarray": [150.5]}}))
+            found.append(an_event("request", puid, LEG, micros + 20, truth))
+        else:
+            found.append(an_event("request", puid, LEG, micros, truth))
+            found.append(an_event("response", puid, LEG, micros + 10, {"data": {"ndarray": [150.5]}}))
+    return found
+
+
+def drift(fleet: Fleet) -> dict[str, dict[str, Any]]:
+    """What a worker says of each feature, in total."""
+    for worker in fleet.running():
+        try:
+            models = json.loads(worker.get("/api/models"))["models"]
+        except OSError:
+            continue
+        if models:
+            return {one["feature"]: one for one in models[0]["windows"]["total"].get("drift", ())}
+    return {}
+
+
+def live(one: dict[str, Any]) -> list[int]:
+    return [it["rows"] for it in one["bins"]]
+
+
+def exporter(fleet: Fleet) -> Worker | None:
+    return next((it for it in fleet.running() if any(name == "tally_drifted_share" for name, _ in it.series())), None)
+
+
+def test_the_shifted_feature_alone_has_drifted_and_every_row_is_counted_once(kafka: Kafka, tmp_path: Path) -> None:
+    names, trained, asked = halves()
+    with (tmp_path / "training.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([names, *trained.tolist()])
+    place = names.index(SHIFTED)
+    asked[:, place] += trained[:, place].std()
+    reference = tmp_path / "histogram.prom"
+    done = tally("reference", "build", tmp_path / "training.csv", "--output", reference)
+    assert done.exit_code == 0, done.output
+    (tmp_path / "tally.yaml").write_text("models: [{match: 'clinic/*', task: regression, reference: histogram.prom}]")
+    settings = topic_settings(kafka.bootstrap, f"drift-{uuid.uuid4().hex[:8]}")
+    settings |= {
+        "PARTITIONS": "4",
+        "CONFIG": str(tmp_path / "tally.yaml"),
+        "SESSION_TIMEOUT": "6s",
+        "SCRAPE_INTERVAL": "1s",
+    }
+    with Fleet(tmp_path, settings) as fleet:
+        first = fleet.start()
+        wait_for("it is ready", first.ready)
+        fleet.start()
+        story = events(names, asked, int((time.time() - 3600) * 1_000_000))
+        produce(settings, story[: len(story) // 2])
+        wait_for("some is counted", lambda: bool(drift(fleet)))
+        first.kill()
+        produce(settings, story[len(story) // 2 :])
+        wait_for("all is counted", lambda: sum(live(drift(fleet).get("age", {"bins": []}))) == len(asked), 120)
+        found = drift(fleet)
+        for column, one in enumerate(read_reference(reference).features):
+            assert live(found[one.name]) == brute_force(one, asked[:, column]), one.name
+        assert [name for name, one in found.items() if one["drifted"]] == [SHIFTED]
+        wait_for("the series are there", lambda: exporter(fleet) is not None)
+        worker = exporter(fleet)
+        assert worker is not None
+        shares = {
+            dict(labels)["window"]: value
+            for (name, labels), value in worker.series().items()
+            if name == "tally_drifted_share"
+        }
+        assert shares["total"] == 1 / len(names)
+        write_reference(reference, read_reference(reference)._replace(features=read_reference(reference).features[:1]))
+        wait_for("the file is read again", lambda: "drift is counted anew" in fleet.logs(), 30)
+
+
+def brute_force(one: Any, values: Any) -> list[int]:
+    """The rows of each bin: missing, below or unseen, those of the reference, and above where it is of numbers."""
+    if one.kind == "categorical":
+        known = Counter(str(int(value)) for value in values)
+        return [0, len(values) - sum(known[it] for it in one.categories), *(known[it] for it in one.categories)]
+    edges = np.array(one.edges)
+    upper = [int(((values > low) & (values <= high)).sum()) for low, high in pairwise(edges)]
+    return [0, int((values < edges[0]).sum()), int((values == edges[0]).sum()), *upper, int((values > edges[-1]).sum())]
