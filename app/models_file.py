@@ -1,5 +1,7 @@
 """The YAML file that `TALLY_CONFIG` names: what is set per model, and the rules that the core takes from it."""
 
+import csv
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from hashlib import blake2b
@@ -13,18 +15,27 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from app.core.rules import Column, Fairness, Rulebook, Rules, Schema
+from app.core.rules import Column, Fairness, OwnScore, Rulebook, Rules, Schema
 from app.core.scores.catalogue import SCORES
+from app.core.scores.own import MeanCost
+from app.own_scores import Function, OwnFunction, check_on_example, function_of
 from app.segments_file import FairnessEntry, check_fairness, check_redaction, segments_of
 from app.settings import SettingsError
 from app.yaml_file import YamlError, read_yaml
 
+#: Scores that a model may have of the user's own.
+_MOST_OWN: Final = 20
+_SCORE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_LARGEST_COST: Final = 1e15
+_FOLDER: Final = "folder"  # of the YAML file: validators find it there
 #: How like a key another must be to be taken for it, as difflib measures it.
 _ALIKE: Final = 0.65
 
@@ -40,6 +51,13 @@ def _of_a_leg(pattern: str) -> str:
             "fits no model: it must be namespace/service/predictor/model, or a pattern for that like a/b/*"
         )
     return pattern
+
+
+def _example_classes(entry: Mapping[str, Any]) -> list[str]:
+    """Those that are declared, else two."""
+    classes: list[str] = entry.get("classes") or []
+    positive = entry.get("positive") or "1"
+    return classes or ["1" if positive == "0" else "0", positive]
 
 
 def _score_and_class(name: str) -> tuple[str, str]:
@@ -85,6 +103,68 @@ class SchemaEntry(BaseModel):
     responses: list[SchemaColumn] = []
 
 
+class ScoreEntry(BaseModel):
+    """One of `scores:` of a model: a matrix of costs, or a function, which may stand there alone."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    matrix: dict[str, Annotated[float, Field(ge=-_LARGEST_COST, le=_LARGEST_COST)]] | None = None
+    function: str | None = None
+    greater_is_better: bool | None = None
+    _function: Function | None = PrivateAttr(None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_text(cls, value: Any) -> Any:
+        return {"function": value} if isinstance(value, str) else value
+
+    @field_validator("matrix", mode="before")
+    @classmethod
+    def _has_texts(cls, matrix: Any) -> Any:
+        if isinstance(matrix, dict) and not all(isinstance(key, str) for key in matrix):
+            raise ValueError('must have each pair in quotes, like {"1,0": 100}')
+        return matrix
+
+    @field_validator("matrix")
+    @classmethod
+    def _has_pairs(cls, matrix: dict[str, float] | None) -> dict[str, float] | None:
+        if matrix is not None:
+            if not matrix:
+                raise ValueError('must have costs, like {"1,0": 100, "0,1": 5} (actual,predicted)')
+            pairs = [_pair(key) for key in matrix]
+            for key, pair in zip(matrix, pairs, strict=True):
+                if pairs.count(pair) > 1:
+                    raise ValueError(f"{key} stands there twice")
+        return matrix
+
+    @model_validator(mode="after")
+    def _is_one(self) -> "ScoreEntry":
+        if (self.matrix is None) == (self.function is None):
+            raise ValueError("must have either a matrix or a function")
+        return self
+
+    def find(self, folder: Path, classes: list[str]) -> None:
+        """Find its function, also in this folder, and try it on a confusion of these classes. Raises FunctionError."""
+        if self.function is not None:
+            self._function = function_of(self.function, folder)
+            check_on_example(self._function, classes)
+
+    def score(self, name: str) -> OwnScore:
+        """The score as the core takes it, once its function is found."""
+        if self._function is not None:
+            return OwnScore(name, OwnFunction(str(self.function), self._function), self.greater_is_better is not False)
+        costs = tuple((_pair(key), cost) for key, cost in (self.matrix or {}).items())
+        return OwnScore(name, MeanCost(costs), self.greater_is_better is True)
+
+
+def _pair(key: str) -> tuple[str, str]:
+    """The (actual, predicted) that a matrix names; a class with a comma stands in quotes, as in CSV."""
+    words = next(csv.reader([key], skipinitialspace=True), [])
+    if len(words) != 2 or not all(word.strip() for word in words):
+        raise ValueError(f'{key} is no pair of classes: write "actual,predicted"')
+    return words[0].strip(), words[1].strip()
+
+
 class ModelEntry(BaseModel):
     """One entry of `models:` in the YAML file. Unknown keys are an error."""
 
@@ -99,6 +179,7 @@ class ModelEntry(BaseModel):
     shadow: list[str] = ["shadow"]
     compare: list[str] | None = None
     least_count: int = Field(default=100, ge=1)
+    scores: Annotated[dict[str, ScoreEntry], Field(max_length=_MOST_OWN)] = {}
     limits: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
     intervals: bool = False
     redact: list[str] = []
@@ -107,14 +188,45 @@ class ModelEntry(BaseModel):
     probabilities: bool | None = None
     prediction_schema: SchemaEntry = SchemaEntry()
 
+    @field_validator("scores")
+    @classmethod
+    def _are_own(cls, scores: dict[str, ScoreEntry], info: ValidationInfo) -> dict[str, ScoreEntry]:
+        if scores and info.data.get("task") == "regression":
+            raise ValueError("are made of classes, and with task: regression there are none")
+        taken = {formula.name for formula in SCORES}
+        faults: list[InitErrorDetails] = []
+        for name, score in scores.items():
+            place: tuple[str, ...] = (name,)
+            try:
+                if name in taken:
+                    raise ValueError(f"there is a score {name} already: give yours another name")
+                if not _SCORE_NAME.fullmatch(name):
+                    raise ValueError("must be a name of up to 64 letters, digits and _ that begins with a letter")
+                place = (name, "function")
+                score.find((info.context or {}).get(_FOLDER, Path()), _example_classes(info.data))
+            except ValueError as error:
+                fault = PydanticCustomError("own_score", "{reason}", {"reason": str(error)})
+                given = name if len(place) == 1 else score.function
+                faults.append(InitErrorDetails(type=fault, loc=place, input=given))
+        if faults:
+            raise ValidationError.from_exception_data("scores", faults)
+        return scores
+
     @field_validator("limits")
     @classmethod
-    def _are_of_scores(cls, limits: dict[str, float]) -> dict[str, float]:
+    def _are_of_scores(cls, limits: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        own = info.data.get("scores")
+        if own is None:  # what is wrong there is told
+            return limits
         for name, limit in limits.items():
             score, of_class = _score_and_class(name)
+            if score in own and not of_class:
+                continue
+            if score in own:
+                raise ValueError(f"{score} is never of one class")
             formula = next((one for one in SCORES if one.name == score), None)
             if formula is None:
-                meant = get_close_matches(score, [one.name for one in SCORES], n=1, cutoff=_ALIKE)
+                meant = get_close_matches(score, [*own, *(one.name for one in SCORES)], n=1, cutoff=_ALIKE)
                 raise ValueError(f"there is no score {score}" + (f"; did you mean {meant[0]}?" if meant else ""))
             if of_class and not formula.by_class:
                 raise ValueError(f"{score} is never of one class")
@@ -145,6 +257,7 @@ class ModelEntry(BaseModel):
     def rules(self) -> Rules:
         """The entry as the core takes it."""
         lists: dict[str, Any] = {name: tuple(getattr(self, name)) for name in ("classes", "shadow", "redact")}
+        lists["scores"] = tuple(score.score(name) for name, score in self.scores.items())
         lists["limits"] = tuple((*_score_and_class(name), limit) for name, limit in self.limits.items())
         lists["compare"] = None if self.compare is None else tuple(self.compare)
         lists["fairness"] = self._fairness()
@@ -169,6 +282,7 @@ _BELOW: Final[Mapping[str, type[BaseModel]]] = {
     "requests": SchemaColumn,
     "responses": SchemaColumn,
     "schema": SchemaPart,
+    "scores": ScoreEntry,
 }
 #: What pydantic says less plainly, by its name of the fault.
 _WORDS: Final[Mapping[str, str]] = {
@@ -193,7 +307,7 @@ def load_rulebook(path: Path | None) -> Rulebook:
         return Rulebook()
     try:
         content = read_yaml(path)
-        file = ConfigFile.model_validate({} if content is None else content)
+        file = ConfigFile.model_validate({} if content is None else content, context={_FOLDER: path.absolute().parent})
     except YamlError as error:
         raise SettingsError(f"TALLY_CONFIG: {path}{error}.") from None
     except ValidationError as error:
@@ -211,7 +325,7 @@ def _sentence_about(place: str, fault: ErrorDetails) -> str:
         return "must hold `models:`, and below it a list of entries."
     if kind == "extra_forbidden":
         *above, key = (word for word in fault["loc"] if isinstance(word, str))
-        below = _BELOW[above[-1] if above else ""]
+        below = _BELOW["scores" if "scores" in above else above[-1] if above else ""]  # names of scores are the user's
         known = [field.alias or name for name, field in below.model_fields.items()]
         meant = get_close_matches(key, known, n=1, cutoff=_ALIKE)
         return f"{place}: unknown; " + (f"did you mean {meant[0]}?" if meant else f"known are {', '.join(known)}.")
@@ -226,6 +340,8 @@ def _path(place: tuple[int | str, ...], content: Any) -> str:
     """A place as one would write it, like `models[2].threshold`, as far as the file has it."""
     path = ""
     for word in place:
+        if word == "[key]":  # pydantic's own word for the key itself
+            break
         if isinstance(content, dict):
             path += f".{word}" if path else str(word)
             content = content.get(word)

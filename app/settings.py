@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.core.counts.panes import COARSE_PANES, FINE_KEPT, PaneClock, Window
+from app.core.counts.panes import FINE, PaneClock, Window
 from app.core.limits import Limits
 from app.setting_names import PREFIX, unknown_names
 from app.setting_values import (
@@ -119,7 +119,9 @@ class Settings(BaseSettings):
     )
     label_windows: bool = Field(True, description="windows by the time at which labels came, too: labels_5m …")
     exchange_retention: Duration = Field(7 * 86400.0, description="how long a label may take")
-    window_retention: Duration = Field(25 * 3600.0, description="how long coarse panes are kept")
+    window_retention: Duration = Field(
+        25 * 3600.0, description="how long the panes of long windows are kept: as long as the longest window at least"
+    )
     data_dir: Path | None = Field(None, description="scratch folder (a temporary one when unset)")
     max_body: Annotated[int, BeforeValidator(parse_size)] = Field(1 << 20, description="largest event")
     max_classes: int = Field(200, ge=2, description="classes of a model that are exported; the rest are `other`")
@@ -281,15 +283,16 @@ class Settings(BaseSettings):
     def _misfits_of_windows(self) -> Iterator[str]:
         if len({window.name for window in self.windows}) != len(self.windows):
             yield "TALLY_WINDOWS names a window twice"
+        clock = self.clock
         for window in self.windows:
-            fine = window.seconds <= FINE_KEPT * self.pane_seconds
-            pane = self.pane_seconds if fine else self.pane_seconds * COARSE_PANES
+            level = clock.level(window)
+            pane = clock.length(level)
             if window.seconds < self.pane_seconds:
                 yield f"TALLY_WINDOWS: {window.name} is shorter than a pane of {self.pane_seconds} s"
             elif window.seconds % pane:
                 yield f"TALLY_WINDOWS: {window.name} is no multiple of its panes of {pane} s"
-            elif not fine and window.seconds > self.window_retention:
-                yield f"TALLY_WINDOWS: {window.name} is longer than TALLY_WINDOW_RETENTION"
+            elif level != FINE and window.seconds > self.window_retention:
+                yield f"TALLY_WINDOWS: {window.name} is longer than TALLY_WINDOW_RETENTION: raise that"
 
     def _misfits(self) -> Iterator[str]:
         if (self.elasticsearch_username is None) != (self.elasticsearch_password is None):
@@ -338,7 +341,9 @@ class Settings(BaseSettings):
     @property
     def clock(self) -> PaneClock:
         """How event time is cut."""
-        return PaneClock(self.pane_seconds, int(self.window_retention), by_labels=self.label_windows)
+        return PaneClock.for_windows(
+            self.windows, self.pane_seconds, int(self.window_retention), by_labels=self.label_windows
+        )
 
     @property
     def limits(self) -> Limits:

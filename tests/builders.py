@@ -15,7 +15,7 @@ import orjson
 from app.core import events, ledger
 from app.core.counts.accounts import Account
 from app.core.counts.atoms import measure_of
-from app.core.counts.panes import COARSE, FINE, TOTAL, PaneClock, Window
+from app.core.counts.panes import COARSE, DAY, FINE, TOTAL, PaneClock, Window
 from app.core.counts.rows import RowKey, parse_key, parse_rows
 from app.core.counts.view import Sums, View
 from app.core.events import TYPE_OF, Identity, Kind, Reason
@@ -286,11 +286,14 @@ def a_reading(cells: Tally, rules: Rules | None = None, most_classes: int = 200,
     return read(a_tally(cells), a_nature(cells if total is None else total, rules, most_classes))
 
 
-def places(key: RowKey) -> list[tuple[str, int]]:
-    """The panes that hold what a row counts: its own, the coarse one, the total."""
+def places(key: RowKey, *, days: bool) -> list[tuple[str, int]]:
+    """The panes that hold what a row counts: its own, the coarse one, the day where there are any, the total."""
+    found = [(key.level, key.pane)]
     if key.level == FINE:
-        return [(FINE, key.pane), (COARSE, key.pane // 10), (TOTAL, 0)]
-    return [(key.level, key.pane), (TOTAL, 0)] if key.level == COARSE else [(TOTAL, 0)]
+        found.append((COARSE, key.pane // 10))
+    if days and key.level in (FINE, COARSE):
+        found.append((DAY, found[-1][1] // 144))
+    return [*found, (TOTAL, 0)] if key.level != TOTAL else found
 
 
 class Ledger(ledger.Ledger):
@@ -328,6 +331,7 @@ class Ledger(ledger.Ledger):
             limits=self._limits,
             windows=self._windows,
             logs=self._logs,
+            clock=self._clock,
         )
         twin.exchanges, twin.panes = copy.deepcopy(self.exchanges), copy.deepcopy(self.panes)
         twin.restart()
@@ -351,7 +355,7 @@ class Ledger(ledger.Ledger):
                 key = parse_key(raw)
                 if isinstance(key, RowKey):
                     for row, columns in parse_rows(key.row, value).items():
-                        for place in places(key):
+                        for place in places(key, days=self._clock.days_after > 0):
                             sums = result.setdefault(RowKey(*key.account, *place, row), {})
                             for column, amount in columns.items():
                                 sums[column] = sums.get(column, 0) + amount

@@ -255,6 +255,8 @@ def test_all_that_is_wrong_is_told_at_once_each_in_its_own_sentence(monkeypatch:
         ("WINDOWS", "90s"),
         ("WINDOWS", "125m"),
         ("WINDOWS", "26h"),
+        ("WINDOWS", "7d"),
+        ("WINDOWS", "169h"),
         ("WINDOWS", "0s"),
         ("WINDOWS", "500ms"),
         ("EXCHANGE_RETENTION", "week"),

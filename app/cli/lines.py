@@ -8,7 +8,9 @@ import zlib
 from collections.abc import AsyncIterator
 from io import FileIO
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+import zstandard
 
 from app.cli.ends import InputError
 
@@ -21,7 +23,7 @@ class ReadError(Exception):
 
 
 class Source:
-    """What `file` names: a path, one that ends with `.gz`, or `-` for standard input.
+    """What `file` names: a path, one that ends with `.gz` or `.zst`, or `-` for standard input.
 
     `size` is its length in bytes, None where it has none (a pipe), and `position` how much of it has been read.
     """
@@ -35,7 +37,11 @@ class Source:
         except OSError as error:
             raise InputError(f"{name} cannot be read ({_reason(error)}).") from None
         self.size = status.st_size if stat.S_ISREG(status.st_mode) else None
-        self._plain = gzip.GzipFile(fileobj=self._raw) if file.endswith(".gz") else None
+        self._plain: Any = None
+        if file.endswith(".gz"):
+            self._plain = gzip.GzipFile(fileobj=self._raw)
+        elif file.endswith(".zst"):
+            self._plain = zstandard.ZstdDecompressor().stream_reader(self._raw, read_across_frames=True)
 
     def __enter__(self) -> Self:
         return self
@@ -65,13 +71,13 @@ class Source:
     async def _chunk(self) -> bytes:
         try:
             if self._plain is not None:
-                chunk = self._plain.read1(_CHUNK_BYTES)
+                chunk: bytes = self._plain.read1(_CHUNK_BYTES)
                 self.position = self._raw.tell()
             else:
                 await _readable(self._raw.fileno())
                 chunk = os.read(self._raw.fileno(), _CHUNK_BYTES)
                 self.position += len(chunk)
-        except (OSError, EOFError, zlib.error) as error:
+        except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
             raise ReadError(f"cannot be read ({_reason(error)})") from None
         return chunk
 

@@ -1,8 +1,9 @@
 """What the user says of a model, in the YAML file: the rules that its exchanges are judged by."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from app.core.events import Leg
 from app.core.segments import Segment
@@ -44,6 +45,35 @@ class Fairness(NamedTuple):
     positive: str | None = None
 
 
+class OverConfusion(Protocol):
+    """What the user makes of a confusion, (actual, predicted) → rows: a number, or None where there is none.
+
+    It depends on nothing else, changes nothing, and raises nothing.
+    """
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether it is the user's own code, which may take long."""
+        ...
+
+    @property
+    def failures(self) -> int:
+        """How often it has failed to give a number."""
+        ...
+
+    def __call__(self, confusion: Mapping[tuple[str, str], int]) -> float | None:
+        """The number."""
+        ...
+
+
+class OwnScore(NamedTuple):
+    """A score that the user has added."""
+
+    name: str
+    function: OverConfusion
+    greater_is_better: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The rules of one `models:` entry; the defaults are those of a model that no entry matches."""
@@ -57,6 +87,7 @@ class Rules:
     shadow: tuple[str, ...] = ("shadow",)
     compare: tuple[str, ...] | None = None  # predictors that are compared with the others; None: those of `shadow`
     least_count: int = 100
+    scores: tuple[OwnScore, ...] = ()
     limits: tuple[tuple[str, str, float], ...] = ()  # (score, class or "", what it should reach)
     intervals: bool = False  # whether scores that are shares are shown with their intervals
     probabilities: bool | None = None  # None: those that are no bare 0 or 1
@@ -64,6 +95,11 @@ class Rules:
     segments: tuple[Segment, ...] = ()
     fairness: Fairness | None = None
     prediction_schema: Schema = field(default_factory=Schema)
+
+    @property
+    def run_code(self) -> bool:
+        """Whether a score of the model is the user's own code, which may take long."""
+        return any(score.function.runs_code for score in self.scores)
 
 
 DEFAULT_RULES = Rules()
@@ -85,3 +121,12 @@ class Rulebook:
             rules = next((entry for entry in self.entries if fnmatchcase(path, entry.match)), DEFAULT_RULES)
             self._cache[leg] = rules
         return rules
+
+    def score_failures(self) -> Iterator[tuple[str, int]]:
+        """How often the user's own code has failed to give a score, by the score's name, in order."""
+        failures: dict[str, int] = {}
+        for entry in self.entries:
+            for score in entry.scores:
+                if score.function.runs_code:
+                    failures[score.name] = failures.get(score.name, 0) + score.function.failures
+        yield from sorted(failures.items())

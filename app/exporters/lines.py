@@ -27,7 +27,8 @@ from app.core.outputs.series import (
     SCORE_LOW,
     SCORE_SAMPLES,
 )
-from app.core.scores.catalogue import scored
+from app.core.rules import Rules
+from app.core.scores.catalogue import less_is_better, scored, scored_shares
 from app.core.scores.comparison import Comparison
 from app.core.scores.score import wilson
 from app.exporters.packing import Packed, Packer
@@ -184,11 +185,12 @@ class Lines:
             self.add_rows(name, names, rows, values, rank, window)
             self.add_rows(name_of_samples, names, rows, samples, rank, window)
 
-    def add_limits(self, limits: Sequence[tuple[str, str, float]]) -> None:
-        """Add what scores should reach."""
-        if limits:
-            *labels, values = zip(*limits, strict=True)
-            self.add(SCORE_LIMIT.name, SCORE_LIMIT.labels, labels, values)
+    def add_limits(self, rules: Rules) -> None:
+        """Add what scores should reach, or not exceed."""
+        if rules.limits:
+            names, classes, values = zip(*rules.limits, strict=True)
+            bounds = ["upper" if less_is_better(name, rules) else "lower" for name in names]
+            self.add(SCORE_LIMIT.name, SCORE_LIMIT.labels, [names, classes, bounds], values)
 
     def add_intervals(self, readings: Mapping[str, Reading]) -> None:
         """Add the intervals of the scores that are shares, where they rest on anything."""
@@ -196,8 +198,7 @@ class Lines:
             found = [
                 (formula.name, name, window, *wilson(value, samples))
                 for window, reading in readings.items()
-                for formula, values in scored(reading)
-                if formula.share
+                for formula, values in scored_shares(reading)
                 for name, value, samples in values
                 if bool(name) == of_class and value is not None
             ]

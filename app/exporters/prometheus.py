@@ -136,7 +136,7 @@ class ModelText:
             lines.add_family(name, family, {window: measure.of(reading) for window, reading in shown})
         rules = self._rulebook.of(identity.leg)
         lines.add_scores(readings)
-        lines.add_limits(rules.limits)
+        lines.add_limits(rules)
         if rules.intervals:
             lines.add_intervals(readings)
         for measure, family, name in self._histograms:

@@ -107,6 +107,7 @@ class Running:
             folded_classes=folded_classes,
             dropped_series=dropped_series,
             folded_values=folded_values,
+            score_failures=dict(self.readings.rulebook.score_failures()),
             documents=documents.numbers() if documents is not None else None,
             intake=IntakeNumbers(intake.events, intake.lag(), intake.stalled()) if intake is not None else None,
             lag_events=lag_events,

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.bench import beside, documents, growth, idle, load, peer_runs, posts, scrapes
+from tests.bench import beside, documents, growth, idle, load, peer_runs, posts, replays, scrapes, weeks
 from tests.bench.peer_runs import PEERS, NotInstalled
 from tests.bench.table import INTAKE, ONE, TWO, Row, text
 from tests.bench.tally_runs import Tally
@@ -27,12 +27,15 @@ OWN: Final[Mapping[str, tuple[str, Callable[[Tally], list[Row]]]]] = {
     "documents": (documents.DOCUMENTS, documents.run),
     "recovery": ("recovery", Tally.recovery),
     "memory": ("memory of an open exchange", Tally.memory),
+    "weeks": (weeks.WEEKS, weeks.run),
     "latency": ("event to /metrics, idle", Tally.latency),
     "idle": (idle.IDLE, idle.run),
     **{name: (it.figures, partial(growth.run, name)) for name, it in growth.GROWTHS.items()},
     **{name: (it.figure.format(it.size), partial(beside.run, name)) for name, it in beside.BURDENS.items()},
     **{name: (it.figure, partial(scrapes.run, name)) for name, it in scrapes.SCRAPES.items()},
     "posts": (posts.POSTS, posts.run),
+    "replay": (replays.REPLAY, replays.replay),
+    "verify": (replays.VERIFY, replays.verify),
 }
 # Kafka's own default: workers (or threads) that start together are given their partitions together.
 TOGETHER: Final = {"group.initial.rebalance.delay.ms": "3000"}

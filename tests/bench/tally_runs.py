@@ -78,7 +78,7 @@ class Tally:
 
     def recovery(self) -> list[Row]:
         """A worker that starts again on the app id of one that has counted everything."""
-        app_id = self._filled_app()
+        app_id = self.filled_app()
         start = time.monotonic()
         with worker(self.topics, app_id, self.bench.folder) as restarted:
             text = self.bench.ready(restarted)
@@ -98,7 +98,7 @@ class Tally:
             self.bench.ready(idle)
             time.sleep(SETTLE_SECONDS)
             idle_bytes = idle.rss_bytes()
-        with worker(self.topics, self._filled_app(), self.bench.folder) as holding:
+        with worker(self.topics, self.filled_app(), self.bench.folder) as holding:
             self.bench.ready(holding)
             time.sleep(SETTLE_SECONDS)
             exchanges = total(holding.metrics(), "tally_open_exchanges")
@@ -161,7 +161,7 @@ class Tally:
             rows.append(Row(f"{figure}, while all are busy", run.rate(busy), RATE))
         return [*rows, Row(f"{figure}: events in the exported counts", exchanges, f"of {topics.events:,}")]
 
-    def _filled_app(self) -> str:
+    def filled_app(self) -> str:
         """The app id of a worker that has processed everything; runs one where none has."""
         if self._filled is None:
             self.one()

@@ -87,6 +87,7 @@ def some_numbers() -> WorkerNumbers:
         folded_classes=11,
         folded_values=12,
         dropped_series=25,
+        score_failures={"cost": 26},
         documents=DocumentNumbers({"written": 19, "unchanged": 0, "refused": 20}, backlog=21, oldest_seconds=2.0),
         intake=IntakeNumbers(Counter({"seldon": 12, 'a-"b"': 13}), lag=14, stalled=0.5),
         lag_events={"asked": 15, "answered": 0, "told": 16},
@@ -243,8 +244,8 @@ def test_limits_and_intervals_are_shown_where_the_user_asks_for_them() -> None:
     text = ModelText(seldon=False, most=10**9, rulebook=Rulebook((rules,)))
     text.put(identity, text.block(identity, {TOTAL: a_reading(tally, rules)}, 0))
     shown = text.text()
-    assert value(shown, "tally_score_limit", score="accuracy", **{"class": ""}) == 0.9
-    assert value(shown, "tally_score_limit", score="recall", **{"class": "fraud"}) == 0.8
+    assert value(shown, "tally_score_limit", score="accuracy", bound="lower", **{"class": ""}) == 0.9
+    assert value(shown, "tally_score_limit", score="recall", bound="lower", **{"class": "fraud"}) == 0.8
     ends = [value(shown, f"tally_score_{end}", score="recall", window="total") for end in ("low", "high")]
     assert ends == pytest.approx([0.49016, 0.94331], abs=1e-5)
     assert "tally_score_l" not in text_of_tally(tally)

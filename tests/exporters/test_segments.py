@@ -76,7 +76,7 @@ def test_how_many_values_are_shown_as_one() -> None:
 def test_the_report_has_them_by_window() -> None:
     ledger = tell(*RECORDS, rules=RULES)
     readings = ledger.readings()
-    (model,) = reports_of(readings.of_models(START + 60), readings.view.first_seen, ledger.rulebook)
+    (model,) = reports_of(readings, START + 60)
     for window in ("total", "5m", "24h"):
         said: dict[str, Any] = model["windows"][window]["segments"]
         assert said.keys() == {"country", "age"}
@@ -84,7 +84,7 @@ def test_the_report_has_them_by_window() -> None:
         assert said["age"]["<30"]["rows"]["correct"] == 1
         assert said["country"]['D"E']["score_samples"]["accuracy"] == 2
     readings = tell(*RECORDS).readings()
-    (model,) = reports_of(readings.of_models(START + 60), readings.view.first_seen, ledger.rulebook)
+    (model,) = reports_of(readings, START + 60)
     assert "segments" not in model["windows"]["total"]
 
 

@@ -20,7 +20,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 _Cells = Counter[tuple[str, str]]
 
 BOUNDS: Final = (1, 10, 60, 300, 1800, 3600, 21600, 86400, 259200, 604800, 2592000)
-WINDOWS: Final = {"5m": 300, "1h": 3600, "24h": 86400}
+WINDOWS: Final = {"5m": 300, "1h": 3600, "24h": 86400, "7d": 7 * 86400}
 RETENTION: Final = 7 * 86400
 _IDENTITY: Final = ("model_namespace", "model_service", "predictor", "model", "model_version")
 
@@ -64,8 +64,8 @@ def samples_of(events: Iterable[Event], rules: tuple[Rule, ...], now: float) -> 
 
 
 def _in_window(pane: int, seconds: int, now: float) -> bool:
-    """The full panes of a window, and the open one: fine ones of a minute, for more than 120 of them of ten."""
-    length = 60 if seconds <= 120 * 60 else 600
+    """The full panes of a window, and the open one: a minute each, for more than 120 of them ten, for a week a day."""
+    length = 60 if seconds <= 120 * 60 else 600 if seconds < 7 * 86400 else 86400
     place, last = pane * 60 // length, int(now // length)
     return last - -(-seconds // length) <= place <= last
 

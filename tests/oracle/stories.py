@@ -9,8 +9,8 @@ from tests.oracle.rules import Rule
 DAY: Final = 86400
 #: Few, so that ties are common; on both sides of the bounds of panes and windows.
 _TIMES: Final = (0, 0, 1, 2.5, 59.5, 60, 61.25, 130, 299, 300.5, 599, 600, 700, 3599, 3600, 3661, 7300, 40_000, DAY + 5)
-_EARLIER: Final = (-1, -61, -3600, -DAY)
-_NOWS: Final = (0, 59, 65, 300, 360, 1000, 3600, 3725, 7400, 50_000, DAY, DAY + 700, 2 * DAY)
+_EARLIER: Final = (-1, -61, -3600, -7 * 3600 - 1, -DAY)
+_NOWS: Final = (0, 59, 65, 300, 360, 1000, 3600, 3725, 7400, 50_000, DAY, DAY + 700, 2 * DAY, 6.9 * DAY, 8.5 * DAY)
 
 _FAILURES: Final = (
     {"status": {"code": 500, "status": "FAILURE"}},

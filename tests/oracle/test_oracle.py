@@ -6,19 +6,22 @@ from random import Random, SystemRandom
 
 import pytest
 
-from app.core.counts.panes import PaneClock
+from app.core.counts.panes import PaneClock, Window
 from app.core.outputs.comparisons import compared_with
 from app.core.rules import Rules
 from app.exporters.prometheus import ModelText
 from tests.builders import START, Ledger, Record
 from tests.oracle.events import event_of
-from tests.oracle.exposition import Samples, samples_of
-from tests.oracle.stories import Story, a_story
+from tests.oracle.exposition import WINDOWS, Samples, samples_of
+from tests.oracle.stories import DAY, Story, a_story
 from tests.soak import SOAK
 
-CLOCK = PaneClock(by_labels=True)
+VIEWED = tuple(Window(name, seconds) for name, seconds in WINDOWS.items())
+CLOCK = PaneClock.for_windows(VIEWED, 60, 8 * DAY, by_labels=True)
 STORIES = 20_000 if SOAK else 600
 SHARES = 4
+#: Until then no exchange of a story expires.
+_YOUNG = 5.0 * DAY
 _FIRST_SEEN = "tally_model_first_seen_timestamp_seconds"
 _SAMPLE = re.compile(r"(\w+)\{(.*)\} (\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -33,8 +36,13 @@ def exposed(ledger: Ledger, now: float) -> Samples:
         own_pairs = ((pair, both) for pair, both in readings.of_pairs(START + now) if pair.first == who)
         compared = compared_with(own_pairs, readings.rulebook)
         text.put(who, text.block(who, read, readings.view.first_seen(who), compared))
+    return parsed(text.text())
+
+
+def parsed(text: str) -> Samples:
+    """The samples of a text of model series."""
     found: Samples = {}
-    for line in text.text().splitlines():
+    for line in text.splitlines():
         if not line.startswith("#") and line:
             sample = _SAMPLE.fullmatch(line)
             assert sample is not None, line
@@ -92,10 +100,10 @@ def told(story: Story, random: Random | None = None) -> Ledger:
     rules = tuple(Rules(**rule._asdict()) for rule in story.rules)
     records = sorted(story.records, key=lambda record: record.timestamp) if story.in_order else list(story.records)
     if random is None:
-        return Ledger(*rules, clock=CLOCK).absorb(*records).cut()
+        return Ledger(*rules, windows=VIEWED, clock=CLOCK).absorb(*records).cut()
     if not story.in_order:
         random.shuffle(records)
-    ledger = Ledger(*rules, partitions=random.choice([1, 2, 3]), clock=CLOCK)
+    ledger = Ledger(*rules, windows=VIEWED, partitions=random.choice([1, 2, 3]), clock=CLOCK)
     while records:
         size = random.choice([1, 1, 2, 3, 5, 8])
         batch, records = records[:size], records[size:]
@@ -115,7 +123,9 @@ def _clock(story: Story, batch: list[Record], random: Random) -> float | None:
     """A partition's clock, before which no pane and no exchange is to be seen as gone that will be asked for."""
     if random.random() < 0.4:
         return None
-    return batch[-1].timestamp // 1000 - START if story.in_order else random.choice([0.0, story.now / 2, story.now])
+    if story.in_order:
+        return batch[-1].timestamp // 1000 - START
+    return min(random.choice([0.0, story.now / 2, story.now]), _YOUNG)
 
 
 def check(seed: int) -> None:

@@ -38,7 +38,7 @@ MOST_STEPS: Final = 400_000
 #: How long it may take, when nothing goes wrong any more, until all is quiet.
 _PATIENCE_SECONDS: Final = 40.0
 _MOST_WORKERS: Final = 3
-#: After so long nothing is kept but the totals.
+#: After so long nothing is kept but the totals, and days where they are counted.
 _LONG_SECONDS: Final = 9 * 86400
 #: A producer id that the broker gives to nobody.
 _STRANGER: Final = 1_000_000
@@ -71,7 +71,7 @@ class HistoryError(AssertionError):
 
 
 @cache
-def _settings(epoch_ms: int, *, documents: bool) -> Settings:
+def _settings(epoch_ms: int, *, documents: bool, days: bool) -> Settings:
     return load_settings(
         app_id="sim",
         request_topic="request",
@@ -80,6 +80,7 @@ def _settings(epoch_ms: int, *, documents: bool) -> Settings:
         log_topic="log" if documents else None,
         session_timeout="1s",
         epoch_ms=epoch_ms,
+        **({"windows": "5m,24h,7d", "window_retention": "31d"} if days else {}),
     )
 
 
@@ -91,14 +92,15 @@ class History:
         self.loop = SimulatedLoop(rng)
         self.partitions = rng.randint(1, 3)
         self.story = a_story(rng, self.partitions)
-        self.settings = _settings(rng.choice((10, 100, 1000)), documents=self.story.documents)
+        epoch_ms, days = rng.choice((10, 100, 1000)), rng.random() < 0.5
+        self.settings = _settings(epoch_ms, documents=self.story.documents, days=days)
         self.weather = Storm(rng, self.loop, self.wall)
         self.kafka = MemoryKafka(weather=self.weather, assign=_assignor(rng))
         self.broker = self.kafka.broker
         for topic in sorted(self.settings.own_topics):
             self.broker.create(topic, self.partitions)
         self.workers: list[Worker] = []
-        self.expired = False  # whether all panes and exchanges are so old that they are kept no more
+        self.expired = False  # whether all exchanges, and all panes but days, are so old that they are kept no more
         self._unwritten = list(reversed(self.story.told))
         self.written: list[Told] = []
         self.strange: set[TopicPartition] = set()  # changelogs in which others have written

@@ -155,6 +155,7 @@ def test_the_numbers_of_all_parts() -> None:
         folded_classes=3,
         folded_values=5,
         dropped_series=4,
+        score_failures={},
         documents=DocumentNumbers({"written": 3}, 2, 0.25),
         intake=IntakeNumbers({"seldon": 6}, 8, 0.75),
         lag_events={"asked": 4},

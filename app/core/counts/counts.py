@@ -1,8 +1,10 @@
 """The counts of one partition.
 
 What is counted stands in one place: in its fine pane while that is kept, else in the coarse pane that holds it, else in
-the total. A coarse pane's count is its own and that of its fine panes, the total's its own and that of all panes; the
-view adds them up. So an epoch writes each change once. When a pane retires its counts move to the pane that holds it.
+that one's day, where days are counted, else in the total. A coarse pane's count is its own and that of its fine panes,
+the total's its own and that of all panes; the view adds them up. So an epoch writes each change once. When a pane
+retires its counts move to the pane that holds it. That is also what happens when settings change: where days come in,
+the coarse panes that are still kept are theirs; where they are given up, they move to the total.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +16,7 @@ from app.core.counts.accounts import Account, Subject
 from app.core.counts.atoms import Atom
 from app.core.counts.cells import Latest, later
 from app.core.counts.numbers import Numbers
-from app.core.counts.panes import COARSE, FINE, TOTAL, PaneClock
+from app.core.counts.panes import FINE, LEVELS, TOTAL, PaneClock
 from app.core.counts.rows import (
     WHOLE,
     RowKey,
@@ -201,7 +203,7 @@ class Counts:
             return
         self._swept = step
         moves = 0
-        for level in (FINE, COARSE):
+        for level in LEVELS:
             for of, number in sorted(self._by_pane):
                 if of == level and self._clock.retired(level, number, clock):
                     if moves >= _MOST_MOVES:

@@ -17,12 +17,10 @@ import orjson
 
 from app.core.counts.accounts import Account, Subject, parse_subject, subject_words
 from app.core.counts.cells import Cell, pack_cells, parse_cells
-from app.core.counts.panes import COARSE, FINE, TOTAL
+from app.core.counts.panes import LEVELS, TOTAL
 
 #: The rows of a pane that stand in one record.
 WHOLE: Final = ""
-
-_LEVELS: Final = (FINE, COARSE, TOTAL)
 
 Rows = Mapping[str, Mapping[str, Cell]]
 
@@ -77,7 +75,7 @@ def parse_key(raw: bytes) -> RowKey | Subject | Note:
     if type(words[0]) is str:
         return Note(words[0])
     subject, segment, level, pane, row = words
-    if level not in _LEVELS or (type(segment), type(pane), type(row)) != (str, int, str):
+    if not (level in LEVELS or level == TOTAL) or (type(segment), type(pane), type(row)) != (str, int, str):
         raise ValueError("no row of counts")
     return RowKey(parse_subject(subject), segment, level, pane, row)
 

@@ -15,7 +15,7 @@ import msgspec
 from app.core.counts.accounts import BY_LABELS, Account, Pair, Subject
 from app.core.counts.atoms import measure_of
 from app.core.counts.cells import Latest, later
-from app.core.counts.panes import COARSE, COARSE_PANES, FINE, TOTAL, PaneClock, Window
+from app.core.counts.panes import LEVELS, TOTAL, PaneClock, Window
 from app.core.counts.rows import Note, Owner, RowKey, parse_key, parse_rows
 from app.core.events import Identity
 
@@ -100,14 +100,14 @@ class _Book:
 
     def __init__(self, windows: Iterable[Window]) -> None:
         self.total: Sums = {}
-        self.panes: dict[str, dict[int, Sums]] = {FINE: {}, COARSE: {}}
+        self.panes: dict[str, dict[int, Sums]] = {level: {} for level in LEVELS}
         self.spans: dict[str, _Span] = {window.name: _Span() for window in windows}
         #: By level and pane the keys of records that hold latest values, which are folded when they are read.
         self.latest: dict[tuple[str, int], set[bytes]] = {}
 
     @property
     def empty(self) -> bool:
-        return not (self.total or self.panes[FINE] or self.panes[COARSE] or self.latest)
+        return not (self.total or self.latest or any(self.panes.values()))
 
     def adjust(self, level: str, pane: int, changed: Sums) -> None:
         if level == TOTAL:
@@ -419,11 +419,7 @@ class View:
             return sums
         found: Sums = {measure: dict(cells) for measure, cells in sums.items()}
         for (of, pane), raw_keys in book.latest.items():
-            if (
-                level == TOTAL
-                or (of == level and pane in panes)
-                or (of == FINE and level == COARSE and pane // COARSE_PANES in panes)
-            ):
+            if any(holder == level and (level == TOTAL or own in panes) for holder, own in self._places(of, pane)):
                 for raw_key in raw_keys:
                     for records in self._records[raw_key].values():
                         for cell, value in records.items():

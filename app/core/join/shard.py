@@ -5,7 +5,7 @@ and the offsets that it reaches are one value, so that a shell can make them dur
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -85,7 +85,7 @@ class Shard:
         )
         self.counts = Counts(partition, clock, self.numbers)
         self.stats = stats
-        self.store: dict[bytes, bytes] = {}
+        self.store: MutableMapping[bytes, bytes] = {}
         self.offsets: dict[str, int] = {}
         self.newest: dict[str, int] = {}
         #: The ids of the topics that this state belongs to, for the position.
@@ -367,6 +367,14 @@ class Shard:
                     continue
                 for atom, amount in self._settling.amounts_of(values):
                     numbers[atom] += sign * amount
+
+    def count_kept(self, exchanges: Iterable[bytes]) -> None:
+        """Count what kept exchanges say that they have counted, for a shard that counts nothing else."""
+        for raw in exchanges:
+            exchange = decode(raw)
+            self._count(exchange, exchange.counted, 1)
+            if self._chances.waiting >= MOST:
+                self._chances.add()
 
     def _take_delta(self) -> dict[tuple[int, int], dict[int, int]]:
         """What has been counted since this was asked before, by account and pane, those of segments among them."""

@@ -84,16 +84,16 @@ class ConfusionReading(NamedTuple):
 
     rows: dict[str, int]  # verdict → rows
     judged: int  # rows of the confusion
-    confusion: Confusion  # (actual, predicted) → rows, without zeros
+    confusion: Confusion  # (actual, predicted) → rows, without zeros, of the classes that are shown and the rest
     classes: list[str]  # those that are shown in order, then the rest
     outcomes: dict[str, Outcomes]  # class → outcomes; "" (the positive class) for binary models
-    occurring: Columns  # of all classes that are told apart
+    told_apart: Confusion  # the same of all classes that are told apart, and the rest of them
+    occurring: Columns  # of these classes
     dropped_classes: int = 0  # how many the rest stands for
     odd: int = 0  # labelled rows of another nature than the model's
     as_classes: Confusion | None = None  # of a model that measures: rows judged, whose numbers are texts here
-    unlabelled: Mapping[str, int] = MappingProxyType(
-        {}
-    )  # predicted class → rows without label, where there are classes
+    #: Predicted class → rows without label, where there are classes.
+    unlabelled: Mapping[str, int] = MappingProxyType({})
 
 
 @lru_cache(maxsize=4096)
@@ -163,7 +163,7 @@ def nature_of(cells: Cells, rules: Rules, most_classes: int) -> Nature:
     if len(classes) > MOST_CLASSES:
         classes = frozenset(nsmallest(MOST_CLASSES, classes, key=class_rank))
     shown = tuple(sorted(classes, key=class_order)[:most_classes])
-    return Nature(task_of(cells, rules), classes, shown, len(known) - len(shown), positive)
+    return Nature(task_of(cells, rules), classes, shown, len(known) - len(shown), positive, rules.scores)
 
 
 def one_against_rest(confusion: Confusion, classes: Iterable[str]) -> dict[str, Outcomes]:
@@ -314,10 +314,11 @@ class ConfusionMeasure(Measure[ConfusionReading]):
         if nature.task == "regression":
             rows = {"correct": 0, "incorrect": 0, "measured": measured + judged, "unlabelled": unlabelled}
             rows["failed"] = failed
-            return ConfusionReading(rows, 0, {}, [], {}, Columns(), odd=judged, as_classes=confusion)
+            return ConfusionReading(rows, 0, {}, [], {}, {}, Columns(), odd=judged, as_classes=confusion)
         classes = [*nature.shown]
         if nature.rest:
             confusion = _folded(confusion, nature.classes, OTHER, ANOTHER)
+        told_apart = confusion
         # Of all classes that are told apart, since two that are shown as one may be confused with each other.
         occurring = one_against_rest(confusion, sorted(set(chain.from_iterable(confusion))))
         if nature.rest:
@@ -337,7 +338,7 @@ class ConfusionMeasure(Measure[ConfusionReading]):
         rows = {"correct": correct, "incorrect": judged - correct, "measured": measured, "unlabelled": unlabelled}
         rows["failed"] = failed
         return ConfusionReading(
-            rows, judged, confusion, classes, outcomes, columns, nature.rest, measured, unlabelled=as_class
+            rows, judged, confusion, classes, outcomes, told_apart, columns, nature.rest, measured, unlabelled=as_class
         )
 
 

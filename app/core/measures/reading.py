@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from app.core.rules import Task
+from app.core.rules import OwnScore, Task
 
 
 class Nature(NamedTuple):
@@ -16,6 +16,7 @@ class Nature(NamedTuple):
     shown: tuple[str, ...] = ()  # those of them that are shown, in order
     rest: int = 0  # how many more are known, which are shown as one
     positive: str = "1"
+    own_scores: tuple[OwnScore, ...] = ()  # that the user has added
 
 
 class Reading(NamedTuple):

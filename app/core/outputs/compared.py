@@ -47,8 +47,9 @@ _LEG: Final = {
 def _of_numbers() -> dict[str, Any]:
     """The mapping of a comparison's numbers: what nothing has been compared for is a number too."""
     found: dict[str, Any] = {"measures": {"type": "boolean"}}
-    for measures in (False, True):
-        for name, value in quantities(Comparison(measures=measures, samples=0)).items():
+    of_errors = Comparison(measures=True, samples=0)
+    for one in (of_errors, Comparison(measures=False, samples=0, brier=of_errors)):
+        for name, value in quantities(one).items():
             found[name] = {"type": "long" if type(value) is int else "double"}
     return found | {"verdict": _KEYWORD}
 

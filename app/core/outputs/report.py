@@ -1,6 +1,6 @@
 """The answer of `/api/models`: every model with its task, and what measures and scores say of it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
@@ -11,22 +11,40 @@ from app.core.events import Identity, identity_fields
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.measure import MODEL, WINDOW
 from app.core.measures.reading import Reading
+from app.core.measures.readings import Readings
 from app.core.rules import Rulebook, Rules
-from app.core.scores.catalogue import MISSES, scores_of
+from app.core.scores.catalogue import less_is_better, scores_of
 from app.core.scores.fairness import fairness_of
+from app.core.scores.own import MeanCost
+from app.core.scores.score import Score
 
 
-def reports_of(
-    models: Iterable[tuple[Identity, Mapping[str, Reading]]],
-    first_seen: Callable[[Identity], int],
-    rulebook: Rulebook,
-) -> Iterator[dict[str, Any]]:
-    """Of each model what `/api/models` says of it, by identity, one after the other: there may be very many.
+def reports_of(readings: Readings, now: float) -> Iterator[dict[str, Any]]:
+    """Of each model what `/api/models` says of it then, by identity, one after the other: there may be very many."""
+    for identity, by_window in readings.of_models(now):
+        yield report_of(identity, by_window, readings.view.first_seen(identity), readings.rulebook)
+
+
+def report_of(
+    identity: Identity, readings: Mapping[str, Reading], first_seen: int, rulebook: Rulebook
+) -> dict[str, Any]:
+    """What `/api/models` says of a model that was first seen then, in seconds.
 
     Scores that are undefined are null; those of one class are named `score/class`.
     """
-    for identity, readings in models:
-        yield _model(identity, readings, first_seen(identity), rulebook)
+    rules = rulebook.of(identity.leg)
+    scores = {window: scores_of(reading) for window, reading in readings.items()}
+    return {
+        **identity_fields(identity),
+        "task": readings[TOTAL].nature.task,
+        "first_seen": datetime.fromtimestamp(first_seen, UTC).isoformat().replace("+00:00", "Z"),
+        "scored_model": rules.scored_model,
+        "shadow": identity.predictor in rules.shadow,
+        "limits": {_score_name(score, of_class): limit for score, of_class, limit in rules.limits},
+        **(of_model := fields_of(readings[TOTAL], MODEL)),
+        "notes": [*of_model["notes"], *_unknown(readings[TOTAL], rules), *_missed(scores, rules)],
+        "windows": {window: _window(reading, scores[window], rules) for window, reading in readings.items()},
+    }
 
 
 def fields_of(reading: Reading, place: str) -> dict[str, Any]:
@@ -40,31 +58,26 @@ def fields_of(reading: Reading, place: str) -> dict[str, Any]:
     }
 
 
-def _model(identity: Identity, readings: Mapping[str, Reading], first_seen: int, rulebook: Rulebook) -> dict[str, Any]:
-    rules = rulebook.of(identity.leg)
-    return {
-        **identity_fields(identity),
-        "task": readings[TOTAL].nature.task,
-        "first_seen": datetime.fromtimestamp(first_seen, UTC).isoformat().replace("+00:00", "Z"),
-        "scored_model": rules.scored_model,
-        "shadow": identity.predictor in rules.shadow,
-        "limits": {_score_name(score, of_class): limit for score, of_class, limit in rules.limits},
-        **(of_model := fields_of(readings[TOTAL], MODEL)),
-        "notes": [*of_model["notes"], *_missed(readings, rules)],
-        "windows": {name: _window(reading, rules) for name, reading in readings.items()},
-    }
+def _unknown(total: Reading, rules: Rules) -> Iterator[str]:
+    """The classes whose confusions cost something, and that no row has been of: they may be misspelt."""
+    for own in rules.scores if total.nature.classes else ():
+        if isinstance(own.function, MeanCost):
+            named = {name for cell, _ in own.function.costs for name in cell} - total.nature.classes
+            if named:
+                yield f"scores: {own.name} names classes that have not occurred yet: {', '.join(sorted(named))}."
 
 
-def _missed(readings: Mapping[str, Reading], rules: Rules) -> Iterator[str]:
+def _missed(scores: Mapping[str, list[Score]], rules: Rules) -> Iterator[str]:
     """The scores that miss their limits, in total or in a window, where they rest on enough rows."""
     limits = {(score, of_class): limit for score, of_class, limit in rules.limits}
-    for window, reading in readings.items() if limits else ():
-        for score in scores_of(reading):
+    for window, of_window in scores.items() if limits else ():
+        for score in of_window:
             limit = limits.get((score.name, score.of_class))
             if limit is None or score.value is None or score.samples < rules.least_count:
                 continue
-            if score.value > limit if score.name in MISSES else score.value < limit:
-                beyond = "above" if score.name in MISSES else "below"
+            upwards = less_is_better(score.name, rules)
+            if score.value > limit if upwards else score.value < limit:
+                beyond = "above" if upwards else "below"
                 name = _score_name(score.name, score.of_class)
                 where = f"({window}, {score.samples:,} rows)"
                 yield f"{name} is {score.value:.4g}, {beyond} its limit of {limit:g} {where}."
@@ -88,16 +101,15 @@ def fairness_fields(reading: Reading, rules: Rules) -> dict[str, Any]:
     }
 
 
-def _window(reading: Reading, rules: Rules) -> dict[str, Any]:
+def _window(reading: Reading, scores: list[Score], rules: Rules) -> dict[str, Any]:
     """What a window says; and of a model with segments the same by segment and value."""
-    found = _numbers(reading) | fairness_fields(reading, rules)
+    found = _numbers(reading, scores) | fairness_fields(reading, rules)
     for (segment, value), own in reading.segments.items():
-        found.setdefault("segments", {}).setdefault(segment, {})[value] = _numbers(own)
+        found.setdefault("segments", {}).setdefault(segment, {})[value] = _numbers(own, scores_of(own))
     return found
 
 
-def _numbers(reading: Reading) -> dict[str, Any]:
-    scores = scores_of(reading)
+def _numbers(reading: Reading, scores: list[Score]) -> dict[str, Any]:
     return {
         **fields_of(reading, WINDOW),
         "scores": {_score_name(score.name, score.of_class): score.value for score in scores},

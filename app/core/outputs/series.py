@@ -38,7 +38,10 @@ SCORE: Final = Series(
 )
 SCORE_SAMPLES: Final = Series("tally_score_samples", "gauge", "Rows that the score rests on.", SCORE.labels)
 SCORE_LIMIT: Final = Series(
-    "tally_score_limit", "gauge", "What a score should reach, as the YAML file says.", ("score", "class")
+    "tally_score_limit",
+    "gauge",
+    "What a score should reach (bound lower) or not exceed (upper), as the YAML file says.",
+    ("score", "class", "bound"),
 )
 SCORE_LOW: Final = Series(
     "tally_score_low", "gauge", "Lower end of a score's 95 % interval, where the YAML file asks for it.", SCORE.labels

@@ -22,17 +22,19 @@ counted of two legs that are compared has its documents in another index: `compa
 Of a segment there is a document for each value that is shown, with "value" besides. Where fairness is asked for, those
 of the whole have "fairness": [{"attribute", "value", "scores", "score_samples"}, …], that of all others together first.
 
-A window is the union of its panes, so it can be stated while all of them are kept: windows of whole coarse panes as
-long as these, smaller ones for two hours (120 fine panes). Once the first of them goes, the document stays as it is.
+A window is the union of its panes, so it can be stated while all of them are kept: windows of whole days as long as
+these, where they are counted, windows of whole coarse panes as long as those, smaller ones for two hours (120 fine
+panes). Once the first of them goes, the document stays as it is.
 The clock on the wall says when: what workers that were away for longer count afterwards, by clocks of their own that
 are behind, no longer comes into these documents.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from app.core.counts.accounts import BY_LABELS, Account, Pair
-from app.core.counts.panes import COARSE, COARSE_PANES, FINE, FINE_KEPT, PaneClock, Window
+from app.core.counts.panes import COARSE, DAY, FINE, PaneClock, Window
 from app.core.events import Identity, identity_fields
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.confusion import CONFUSION
@@ -111,13 +113,17 @@ _MOST_LAST: Final = 20_000
 
 
 class WindowDocument(NamedTuple):
-    """One document as it is now, and its place: index and id. The body is None where nothing is counted in the window
-    any more.
-    """
+    """One document as it is now, and its place: index and id."""
 
     slot: Slot
     place: tuple[str, str]
-    body: dict[str, Any] | None
+    make: Callable[[], dict[str, Any]] | None  # the body, of what has been read; None where nothing is counted any more
+    runs_code: bool = False  # whether that runs code of the user's own, which may take long
+
+    @property
+    def body(self) -> dict[str, Any] | None:
+        """What it says, made anew each time; None where nothing is counted in the window any more."""
+        return None if self.make is None else self.make()
 
 
 class WindowDocuments:
@@ -141,7 +147,7 @@ class WindowDocuments:
         self.dropped = 0
         for window in view.windows:
             level = self._level(window)
-            length = self._length(level)
+            length = clock.length(level)
             assert window.seconds % length == 0  # the settings refuse any other
             self._shapes[window] = level, window.seconds // length
 
@@ -248,13 +254,12 @@ class WindowDocuments:
     def _level(self, window: Window) -> str:
         """The panes that a window is made of: of those that it can be made of the ones that are kept longest."""
         clock = self._clock
-        in_fine = clock.span(window, 0.0)[0] == FINE
-        in_coarse = window.seconds % self._length(COARSE) == 0
-        coarse_last = clock.retention_seconds > FINE_KEPT * clock.pane_seconds
-        return COARSE if in_coarse and (coarse_last or not in_fine) else FINE
-
-    def _length(self, level: str) -> int:
-        return self._clock.pane_seconds if level == FINE else self._clock.pane_seconds * COARSE_PANES
+        levels = [level for level in (COARSE, FINE) if window.seconds % clock.length(level) == 0]
+        if clock.can_be_of_days(window):
+            levels.insert(0, DAY)
+        if clock.level(window) != FINE:
+            levels.remove(FINE)  # there would be too many
+        return max(levels, key=clock.kept)
 
     def _panes_of(self, slot: Slot) -> tuple[str, range]:
         level, count = self._shapes[slot.window]
@@ -263,12 +268,12 @@ class WindowDocuments:
     def _is_closing(self, slot: Slot, now: float) -> bool:
         """Whether a document is stated for the last time, or was: from half a pane before its first pane goes."""
         level, panes = self._panes_of(slot)
-        return self._clock.retired(level, panes[0], now + self._length(level) / 2)
+        return self._clock.retired(level, panes[0], now + self._clock.length(level) / 2)
 
     def _is_whole(self, slot: Slot, now: float) -> bool:
         """Whether no pane of a window has gone yet, by the clock of any worker."""
         level, panes = self._panes_of(slot)
-        return not self._clock.retired(level, panes[0], now + self._length(level) / 4)
+        return not self._clock.retired(level, panes[0], now + self._clock.length(level) / 4)
 
     def _document(self, slot: Slot) -> WindowDocument:
         level, panes = self._panes_of(slot)
@@ -276,11 +281,11 @@ class WindowDocuments:
         subject = account.subject
         if isinstance(subject, Pair):
             shared = self._readings.pair_of_panes(account, level, panes)
-            body = None if shared is None else compared.window_body(slot, subject, shared, rulebook)
-            return WindowDocument(slot, (compared.INDEX, document_id(slot)), body)
-        reading = self._readings.of_panes(account, level, panes)
-        body = None if reading is None else _body(slot, subject, reading, rulebook.of(subject.leg))
-        return WindowDocument(slot, (INDEX, document_id(slot)), body)
+            make = None if shared is None else partial(compared.window_body, slot, subject, shared, rulebook)
+            return WindowDocument(slot, (compared.INDEX, document_id(slot)), make)
+        reading, rules = self._readings.of_panes(account, level, panes), rulebook.of(subject.leg)
+        make = None if reading is None else partial(_body, slot, subject, reading, rules)
+        return WindowDocument(slot, (INDEX, document_id(slot)), make, rules.run_code)
 
 
 def _body(slot: Slot, identity: Identity, reading: Reading, rules: Rules) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class WorkerNumbers:
     folded_classes: int  # of the models that this worker exports
     dropped_series: int  # of these models
     folded_values: int  # of their segments
+    score_failures: Mapping[str, int]  # by the name of a score that is the user's own code
     documents: DocumentNumbers | None
     intake: IntakeNumbers | None
     lag_events: Mapping[str, float]  # by canonical topic; NaN while that is not known
@@ -152,6 +153,11 @@ WORKER: tuple[WorkerSeries[WorkerNumbers], ...] = (
             (("segment_values",), worker.folded_values),
             (("series",), worker.dropped_series),
         ],
+    ),
+    WorkerSeries(
+        "tally_score_failures_total", "counter", ("score",),
+        "Times that a function of the YAML file's `scores:` gave no number: the score is NaN then.",
+        lambda worker: _each(worker.score_failures),
     ),
     WorkerSeries(
         "tally_documents_total", "counter", ("result",),

@@ -1,12 +1,15 @@
 """All scores, in the order in which they are shown, and what they give for a reading."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import chain
 from typing import Final
 
 from app.core.measures.reading import Reading
+from app.core.rules import Rules
 from app.core.scores.classification import CLASSIFICATION
 from app.core.scores.feedback import FEEDBACK
+from app.core.scores.own import formula_of
 from app.core.scores.probability import PROBABILITY
 from app.core.scores.regression import REGRESSION
 from app.core.scores.score import Formula, Score, Value
@@ -23,9 +26,26 @@ MISSES: Final = frozenset(
 SHARES: Final = frozenset(formula.name for formula in SCORES if formula.share)
 
 
+def less_is_better(name: str, rules: Rules) -> bool:
+    """Whether a score is missed upwards."""
+    return name in MISSES or any(own.name == name and not own.greater_is_better for own in rules.scores)
+
+
 def scored(reading: Reading) -> Iterator[tuple[Formula, list[Value]]]:
     """Every formula that a reading has, with its values: one of the whole model, or one of each class; never none."""
-    for formula in _formulas(reading.nature.task, by_labels=reading.by_labels):
+    task = reading.nature.task
+    own = (one for one in map(formula_of, reading.nature.own_scores) if task in one.tasks)
+    yield from _values(chain(_formulas(task, by_labels=reading.by_labels), own), reading)
+
+
+def scored_shares(reading: Reading) -> Iterator[tuple[Formula, list[Value]]]:
+    """The same of those that are shares of the rows that they rest on."""
+    formulas = _formulas(reading.nature.task, by_labels=reading.by_labels)
+    yield from _values((formula for formula in formulas if formula.share), reading)
+
+
+def _values(formulas: Iterable[Formula], reading: Reading) -> Iterator[tuple[Formula, list[Value]]]:
+    for formula in formulas:
         values = list(formula.values(reading))
         if values:
             yield formula, values
@@ -33,7 +53,7 @@ def scored(reading: Reading) -> Iterator[tuple[Formula, list[Value]]]:
 
 @cache
 def _formulas(task: str, *, by_labels: bool) -> list[Formula]:
-    """Those of a task, and of labels alone."""
+    """Tally's own of a task, and of labels alone."""
     return [formula for formula in SCORES if task in formula.tasks and (formula.of_labels or not by_labels)]
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from app.core.measures.readings import Readings
 from app.core.outputs.history import Document, History
+from app.core.outputs.windows import WindowDocument
 from app.exporters.elasticsearch.templates import HISTORY_TEMPLATES
 from app.exporters.elasticsearch.writes import Elasticsearch, Place, Result, Write
 from app.settings import Settings
@@ -22,6 +23,10 @@ _EVERY_SECONDS: Final = 5.0
 #: Documents that are made in one go; the lane and the web server have their turn in between.
 _SLICE: Final = 25
 _MOST: Final = 500
+
+
+def _writes(documents: list[Document], version: int) -> dict[Place, Write]:
+    return {document.place: Write(document.place, version, document.body) for document in documents}
 
 
 class WindowWriter:
@@ -85,14 +90,16 @@ class WindowWriter:
         """Write some documents. Whether there were any, and none met a newer one."""
         version = time.time_ns() // 1_000_000
         waiting: dict[Place, Document] = {}
+        writes: dict[Place, Write] = {}  # the same, made
         conflict = False
         refused = []
         try:
             while len(waiting) < _MOST and (some := self._documents.take(self._now(), _SLICE)):
                 waiting |= {document.place: document for document in some}
+                slow = any(isinstance(document, WindowDocument) and document.runs_code for document in some)
+                writes |= await asyncio.to_thread(_writes, some, version) if slow else _writes(some, version)
                 await asyncio.sleep(0)
-            writes = [Write(document.place, version, document.body) for document in waiting.values()]
-            async for write, outcome in self._elasticsearch.write(writes):
+            async for write, outcome in self._elasticsearch.write([*writes.values()]):
                 if outcome.result is Result.REFUSED:
                     refused.append(f"{'/'.join(write.place)}: {outcome.reason}")
                 # A newer one is by a worker whose clock is ahead, and may know less. (There may be nothing to remove.)

@@ -14,7 +14,7 @@ from aiohttp import web
 from app.core.dialects.plain import base_puid
 from app.core.events import Reason
 from app.core.outputs.comparisons import comparisons_report
-from app.core.outputs.report import reports_of
+from app.core.outputs.report import report_of
 from app.exporters import prometheus
 from app.exporters.packing import Packer
 from app.settings import Settings
@@ -142,11 +142,13 @@ class Api:
     async def _models(self, _: web.Request) -> web.Response:
         running = self._started()
         readings, clock = running.readings, asyncio.get_running_loop().time
-        models = readings.of_models(running.lane.now())
+        rulebook, first_seen = readings.rulebook, readings.view.first_seen
         parts: list[bytes] = []
         turn = clock()
-        for report in reports_of(models, readings.view.first_seen, readings.rulebook):
-            parts.append(orjson.dumps(report))
+        for identity, of_model in readings.of_models(running.lane.now()):
+            model = identity, of_model, first_seen(identity), rulebook
+            slow = rulebook.of(identity.leg).run_code
+            parts.append(orjson.dumps(await asyncio.to_thread(report_of, *model) if slow else report_of(*model)))
             if clock() - turn >= _TURN_SECONDS:
                 await asyncio.sleep(0)
                 turn = clock()

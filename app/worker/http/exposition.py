@@ -4,9 +4,9 @@ What a text says of a model, in total and in all windows, is of one moment; two 
 as the text takes. The text of a model that has none yet is made before anybody asks, and a scrape waits for it. For
 what has changed a scrape waits too, but not for long: where very much has, the rest is made after the scrape, which
 takes the text of such models as it was before. Nothing here holds the worker's loop for long: what waits to be added up
-is added bit by bit, models are made one at a time, and those with very many cells in a thread, from a copy. Of a text
-that took long the changes are looked for only when four times as long has passed, or the time between two scrapes; and
-what is sent goes out in pieces.
+is added bit by bit, models are made one at a time, and those with very many cells, or with scores that are the user's
+own code, in a thread, from a copy. Of a text that took long the changes are looked for only when four times as long has
+passed, or the time between two scrapes; and what is sent goes out in pieces.
 """
 
 import asyncio
@@ -141,7 +141,7 @@ class Exposition:
             self.text.drop(identity)
             self._versions[identity] = version
             return
-        if sums.cells > _MOST_CELLS:
+        if sums.cells > _MOST_CELLS or self._readings.rulebook.of(identity.leg).run_code:
             block = await asyncio.to_thread(self._block, identity, sums, first_seen, compared)
         else:
             readings = self._readings.of_sums(identity, sums)

@@ -123,6 +123,7 @@ class ParsedFetcher(Fetcher):  # type: ignore[misc]
 
     #: What its lists are.
     records_class = ParsedRecords
+    most_aside = _MOST_ASIDE
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -148,7 +149,7 @@ class ParsedFetcher(Fetcher):  # type: ignore[misc]
     def put_aside(self, tp: TopicPartition, fetched: FetchResult) -> bool:
         """Keep a list that has just come, and ask for what follows it. Returns whether there is room for it."""
         batches = fetched._partition_records._records
-        behind = batches.next_offset() if self._aside_bytes < _MOST_ASIDE else None
+        behind = batches.next_offset() if self._aside_bytes < self.most_aside else None
         if behind is None:
             return False
         self._aside[tp].append(fetched)
@@ -220,6 +221,10 @@ class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         self._asked: Any = None  # the assignment that was last looked at, and since when it is there
         self._asked_since = 0.0
         forbid_topic_creation(self._client)
+
+    def keep_aside(self, most_bytes: int) -> None:
+        """Let so many bytes wait that have been fetched and are not read yet."""
+        self._fetcher.most_aside = most_bytes
 
     def check(self) -> None:
         """Raise what has ended the membership in the group, if anything has."""

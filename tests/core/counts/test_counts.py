@@ -14,7 +14,7 @@ from app.core.counts.atoms import Atom
 from app.core.counts.cells import Latest
 from app.core.counts.counts import Counts
 from app.core.counts.numbers import Numbers
-from app.core.counts.panes import COARSE, FINE, TOTAL, PaneClock, Window
+from app.core.counts.panes import COARSE, DAY, FINE, TOTAL, PaneClock, Window
 from app.core.counts.rows import Note, RowKey, parse_key
 from app.core.counts.view import View
 from app.core.events import Identity
@@ -32,16 +32,25 @@ NOW = FIRST * 60.0
 class Partition:
     """The counts of one partition, its changelog, and the view of whoever reads it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: PaneClock = CLOCK) -> None:
+        self.clock = clock
         self.changelog: dict[bytes, bytes] = {}
-        self.view = View(CLOCK, WINDOWS)
+        self.view = View(clock, WINDOWS)
         self.recover()
 
     def recover(self) -> None:
         """Begin from what is written."""
         self.numbers = Numbers()
-        self.counts = Counts(0, CLOCK, self.numbers)
+        self.counts = Counts(0, self.clock, self.numbers)
         self.counts.recover(self.changelog.items())
+
+    def change(self, clock: PaneClock) -> None:
+        """Begin from what is written, with other settings; so do readers."""
+        self.clock = clock
+        self.recover()
+        self.view = View(clock, WINDOWS)
+        for key, value in self.changelog.items():
+            self.view.take(0, key, value)
 
     def count(self, account: Account, pane: int, amounts: dict[Atom, int]) -> None:
         at = self.numbers.account(account), FIRST + pane
@@ -101,6 +110,110 @@ def test_totals_and_panes_are_the_sums_of_what_was_counted_in_them(together: int
             view = partition.view
             found = view.total(account) if level == TOTAL else view.panes(account, level, range(pane, pane + 1))
             assert flat(found) == {atom: amount for atom, amount in sums.items() if amount}, (account, level, pane)
+
+
+HOUR, A_DAY = 3600, 86400
+#: Without days, and with days after six hours, which are kept for two or for five days.
+CLOCKS = (CLOCK, PaneClock(60, 2 * A_DAY, days_after=6 * HOUR), PaneClock(60, 5 * A_DAY, days_after=6 * HOUR))
+LENGTHS = {FINE: 60, COARSE: 600, DAY: A_DAY}
+#: By clock how long each level is kept.
+KEPT = [{FINE: 2 * HOUR, COARSE: 6 * HOUR, DAY: kept} for kept in (0, 2 * A_DAY, 5 * A_DAY)]
+long_steps = st.one_of(
+    st.tuples(st.just("count"), st.sampled_from(ACCOUNTS), st.integers(-2 * 1440, 200), amounts),
+    st.tuples(st.just("clock"), st.integers(-60, 7 * 1440)),
+    st.tuples(st.just("cut")),
+    st.tuples(st.just("change"), st.sampled_from(range(len(CLOCKS)))),
+)
+
+
+def held(place: tuple[str, int] | None, settings: int, now: float) -> tuple[str, int] | None:
+    """Where a single count stands at a time, by these settings, that stood there; None is the total."""
+    while place is not None:
+        level, pane = place
+        end = (pane + 1) * LENGTHS[level]
+        if end + KEPT[settings][level] > now and not (level == DAY and settings == 0):
+            return place
+        place = {FINE: (COARSE, pane // 10), COARSE: (DAY, pane // 144), DAY: None}[level]
+        if place is not None and place[0] == DAY and settings == 0:
+            place = None
+    return None
+
+
+@pytest.mark.parametrize("together", [0, 128])
+@given(first=st.sampled_from(range(len(CLOCKS))), story=st.lists(long_steps, max_size=30))
+def test_with_days_and_with_settings_that_change_each_count_stands_where_the_settings_say(
+    together: int, first: int, story: list[Any]
+) -> None:
+    """Against a list of single counts that move one by one. What a change of settings finds in the total stays."""
+    partition, settings = Partition(CLOCKS[first]), first
+    single: list[tuple[Account, tuple[str, int] | None, dict[Atom, int]]] = []
+    now = 0.0
+
+    def move() -> None:
+        single[:] = [(account, held(place, settings, now), changes) for account, place, changes in single]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MOST_CELLS_TOGETHER", together)
+        for what, *of in story:
+            if what == "count":
+                account, pane, changes = of
+                partition.count(account, pane, changes)
+                single.append((account, held((FINE, FIRST + pane), settings, now), changes))
+            elif what == "clock":
+                now = max(now, NOW + of[0] * 60)
+                partition.counts.retire(now)
+                move()
+            else:
+                partition.cut()
+                if what == "change":
+                    (settings,) = of
+                    partition.change(CLOCKS[settings])
+                    partition.counts.retire(now)
+                    move()
+        partition.cut()
+    wanted: dict[tuple[Account, str, int], Counter[Atom]] = {}
+    for account, stands, changes in single:
+        wanted.setdefault((account, TOTAL, 0), Counter()).update(changes)
+        place = stands
+        while place is not None:
+            level, pane = place
+            wanted.setdefault((account, level, pane), Counter()).update(changes)
+            place = {FINE: (COARSE, pane // 10), COARSE: (DAY, pane // 144) if settings else None, DAY: None}[level]
+    view = partition.view
+    found = {(account, TOTAL, 0): flat(view.total(account)) for account in ACCOUNTS}
+    for account in ACCOUNTS:
+        for level, pane in view.counted_panes(account):
+            found[account, level, pane] = flat(view.panes(account, level, range(pane, pane + 1)))
+    sums = {at: {atom: amount for atom, amount in cells.items() if amount} for at, cells in wanted.items()}
+    assert {at: cells for at, cells in found.items() if cells} == {at: cells for at, cells in sums.items() if cells}
+
+
+def test_days_come_in_with_all_that_is_still_kept_and_nothing_is_lost_where_they_are_given_up() -> None:
+    """So a state of a worker without days is read as it is."""
+    partition = Partition(PaneClock(60, 40 * A_DAY))
+    for day in range(40):
+        partition.count(ACCOUNTS[0], -1440 * day, {ATOMS[0]: 1})
+    partition.counts.retire(NOW)
+    partition.cut()
+    levels = Counter(level for _, level, _, _, _ in partition.counts.cells())
+    assert levels == {FINE: 1, COARSE: 39}
+    partition.change(PaneClock(60, 31 * A_DAY, days_after=25 * HOUR))
+    window = Window("30d", 30 * A_DAY)
+    assert partition.clock.level(window) == DAY
+    view = View(partition.clock, (window,))
+    partition.view = view
+    for key, value in partition.changelog.items():
+        view.take(0, key, value)
+    assert flat(view.window(ACCOUNTS[0], window, NOW)) == {ATOMS[0]: 31}
+    partition.counts.retire(NOW)
+    partition.cut()
+    assert Counter(level for _, level, _, _, _ in partition.counts.cells()) == {FINE: 1, COARSE: 1, DAY: 30, TOTAL: 1}
+    assert flat(view.window(ACCOUNTS[0], window, NOW)) == {ATOMS[0]: 31}
+    partition.change(PaneClock(60, 31 * A_DAY))
+    partition.counts.retire(NOW)
+    partition.cut()
+    assert Counter(level for _, level, _, _, _ in partition.counts.cells()) == {FINE: 1, COARSE: 1, TOTAL: 1}
+    assert flat(partition.view.total(ACCOUNTS[0])) == {ATOMS[0]: 40}
 
 
 def test_each_change_is_written_once() -> None:

@@ -23,6 +23,14 @@ def test_a_state_of_this_version_is_taken() -> None:
     assert position.format == FORMAT
 
 
+def test_a_state_without_days_among_its_panes_is_taken_and_written_as_one_of_this_version() -> None:
+    ledger = written(format=4)
+    assert ledger.restart() != [None]
+    ledger.absorb(a_response(1, puid="q")).cut()
+    assert msgspec.json.decode(ledger.exchanges[0][POSITION_KEY])["format"] == FORMAT
+    assert ledger.restart() != [None]
+
+
 def test_a_newer_state_is_refused_with_what_to_do() -> None:
     newer = rf"newer Tally .*format {FORMAT + 1}; this one has {FORMAT}.*run that version, or start afresh"
     with pytest.raises(StateError, match=newer):

@@ -6,7 +6,7 @@ import pytest
 
 from app.core.counts.panes import COARSE, FINE, TOTAL
 from app.core.counts.rows import RowKey, parse_key, parse_rows
-from app.core.outputs.report import reports_of
+from app.core.outputs.report import report_of
 from app.core.rules import Rulebook, Rules
 from tests.builders import (
     MODEL,
@@ -248,7 +248,7 @@ def test_the_report_says_which_model_is_scored() -> None:
     rulebook = Rulebook((Rules("*/score", scored_model="score"),))
     ledger = tell(*GRAPH, rules=rulebook.entries)
     readings = ledger.readings()
-    report = reports_of(readings.of_models(START), readings.view.first_seen, rulebook)
+    report = [report_of(identity, one, 0, rulebook) for identity, one in readings.of_models(START)]
     assert [(model["model"], model["scored_model"], model["shadow"]) for model in report] == [
         ("clean", None, False),
         ("score", "score", False),
@@ -664,7 +664,8 @@ def test_a_model_of_two_natures_is_told_once_with_the_puid_that_showed_it() -> N
 
 def test_the_report_says_what_is_counted_as_measured() -> None:
     ledger = tell(*each((3, 3), (4, 4.5), (5, 5)))
-    (model,) = reports_of(ledger.readings().of_models(START), lambda _: 0, Rulebook())
+    ((identity, readings),) = ledger.readings().of_models(START)
+    model = report_of(identity, readings, 0, Rulebook())
     (note,) = model["notes"]
     assert note.startswith("1 of 3 labelled rows are of another nature")
 
@@ -867,7 +868,8 @@ def test_scores_that_miss_their_limits_are_notes_of_the_model() -> None:
         ledger.absorb(a_response(answer, puid=f"p{number}", at=number), a_feedback(1, puid=f"p{number}", at=number))
     ledger.absorb(a_response(2.5, service="house", at=1), a_feedback(1.25, service="house", at=2)).cut()
     readings = ledger.readings()
-    notes = [one["notes"] for one in reports_of(readings.of_models(START + 7200), lambda _: 0, Rulebook(rules))]
+    rulebook = Rulebook(rules)
+    notes = [report_of(who, one, 0, rulebook)["notes"] for who, one in readings.of_models(START + 7200)]
     assert notes == [
         [f"mae is 1.25, above its limit of 0.5 ({window}, 1 rows)." for window in ("total", "24h")],
         [f"accuracy is 0.6667, below its limit of 0.9 ({window}, 3 rows)." for window in ("total", "24h")],

@@ -28,6 +28,7 @@ natures = st.builds(
     st.frozensets(st.sampled_from(["0", "1", "yes", "no", "cat"])),
     st.sampled_from(["1", "yes"]),
     st.sampled_from([1, 2, 200]),
+    own_scores=st.just(()),
 )
 each_measure = pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.name)
 

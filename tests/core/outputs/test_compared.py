@@ -52,7 +52,7 @@ class Worker:
 
 
 def bodies(documents: list[Document]) -> dict[str, Any]:
-    return {number: body for _, (index, number), body in documents if index == INDEX}
+    return {document.place[1]: document.body for document in documents if document.place[0] == INDEX}
 
 
 def shared(puid: str, current: Any, shadow: Any, label: Any = None, at: float = 0) -> list[Record]:
@@ -201,9 +201,10 @@ def test_a_pair_of_which_nothing_is_counted_any_more_has_no_document() -> None:
 def test_the_mappings_know_every_field() -> None:
     of_classes = a_story().written()
     of_errors = Worker(Ledger().absorb(*shared("a", 1.5, 2.5, 2.25)).cut()).written()
+    of_chances = Worker(Ledger().absorb(*shared("a", [0.25, 0.75], [0.5, 0.5], 1)).cut()).written()
     properties = MAPPINGS["properties"]
     known: set[str] = set()
-    for body in (*of_classes.values(), *of_errors.values()):
+    for body in (*of_classes.values(), *of_errors.values(), *of_chances.values()):
         known |= body.keys()
         for leg in ("current", "shadow"):
             assert body[leg].keys() == properties[leg]["properties"].keys()
@@ -257,9 +258,14 @@ def test_a_pair_that_is_counted_by_the_time_of_labels_has_documents_of_that_cloc
     worker.readings = Readings(worker.view, Rulebook(), 200)
     worker.history = History(worker.readings, PaneClock(), START)
     for key, row in worker.ledger.rows().items():
-        if isinstance(key.subject, Pair):
-            worker.view.apply(0, row_key(key._replace(segment=BY_LABELS)), row_value(row))
+        for segment in ("", BY_LABELS) if isinstance(key.subject, Pair) else ():
+            worker.view.apply(0, row_key(key._replace(segment=segment)), row_value(row))
     worker.history.note(START, writing=True)
     written = bodies(worker.history.take(START, 10_000))
-    assert {body["clock"] for body in written.values()} == {"labels"}
-    assert f"{PAIR}//labels_5m/2026-11-21T07:00:00Z" in written
+    of_labels = {place for place, body in written.items() if body["clock"] == "labels"}
+    assert of_labels == {
+        f"{PAIR}//labels_1h/2026-11-21T07:00:00Z",
+        f"{PAIR}//labels_24h/2026-11-21T00:00:00Z",
+        f"{PAIR}//labels_5m/2026-11-21T07:00:00Z",
+    }
+    assert len(written) == 7

@@ -32,8 +32,9 @@ class History:
         most_values: int = 50,
     ) -> None:  # fmt: skip
         self.ledger = Ledger(*rules, windows=windows, partitions=partitions, clock=clock)
-        self.view = View(clock or PaneClock(), windows)
-        self.documents = WindowDocuments(Readings(self.view, Rulebook(rules), 200, most_values), PaneClock())
+        clock = clock or PaneClock()
+        self.view = View(clock, windows)
+        self.documents = WindowDocuments(Readings(self.view, Rulebook(rules), 200, most_values), clock)
         self.view.take_touched()
         self._seen: list[dict[bytes, bytes]] = [{} for _ in range(partitions)]
 
@@ -316,6 +317,33 @@ def test_late_labels_restate_windows_of_which_all_panes_are_kept(label: float, r
     history = History()
     history.tell(a_response(1, puid="a"), a_response(1, puid="b", at=1000))
     assert sorted(bodies(history.tell(a_feedback(1, puid="a", at=label), now=label))) == restated
+
+
+DAYS = ["24h/00:00:00Z", "7d/2026-11-19T00:00:00Z", "30d/2026-11-03T00:00:00Z"]
+
+
+@pytest.mark.parametrize(
+    ("label", "restated"),
+    [
+        (25 * HOUR + 449, [*DAYS, "1h/07:00:00Z"]),
+        (25 * HOUR + 450, DAYS),
+        (13 * DAY + 11 * HOUR - 1, DAYS),
+        (13 * DAY + 11 * HOUR, DAYS[:2]),
+        (29 * DAY + 11 * HOUR - 1, DAYS[:2]),
+        (29 * DAY + 11 * HOUR, DAYS[:1]),
+        (31 * DAY + 11 * HOUR - 1, DAYS[:1]),
+        (31 * DAY + 11 * HOUR, []),
+    ],
+)
+def test_windows_of_whole_days_are_restated_for_as_long_as_these_are_kept(label: float, restated: list[str]) -> None:
+    """31 days after their first day, less a quarter of one. An hour is still made of coarse panes."""
+    windows = (*WINDOWS, Window("7d", 7 * DAY), Window("30d", 30 * DAY))
+    clock = PaneClock.for_windows(windows, 60, 31 * DAY, by_labels=False)
+    history = History(windows=windows, clock=clock)
+    history.ledger._limits = history.ledger._limits.__class__(retention_seconds=60 * DAY)
+    history.ledger.recover(history.ledger.rulebook)
+    history.tell(a_response(1, puid="a"))
+    assert sorted(bodies(history.tell(a_feedback(1, puid="a", at=label), now=label))) == sorted(restated)
 
 
 @pytest.mark.parametrize("by_labels", [False, True])

@@ -16,6 +16,7 @@ NONE = WorkerNumbers(
     folded_classes=0,
     dropped_series=0,
     folded_values=0,
+    score_failures={"cost": 0},
     documents=DocumentNumbers({"written": 0}, backlog=0, oldest_seconds=0),
     intake=IntakeNumbers({"seldon": 0}, lag=0, stalled=0),
     lag_events={"asked": 0},

@@ -180,7 +180,7 @@ def test_all_outputs_say_it() -> None:
     }
     assert "labels_5m" in text.partition("tally_fairness{")[2]
     readings = ledger.readings()
-    (model,) = reports_of(readings.of_models(START + 60), readings.view.first_seen, ledger.rulebook)
+    (model,) = reports_of(readings, START + 60)
     whole, female = model["windows"]["1h"]["fairness"]
     assert (whole["attribute"], whole["value"], female["value"]) == ("sex", "", "female")
     assert whole["scores"] == {measure: found["", measure][0] for measure in MEASURES}

@@ -13,8 +13,10 @@ from aiohttp.test_utils import TestClient, TestServer
 from app.core.counts.panes import Window
 from app.core.counts.rows import RowKey, row_key
 from app.core.events import Identity
+from app.core.rules import OwnScore, Rules
 from app.exporters.packing import Packer
 from app.exporters.prometheus import ModelText
+from app.own_scores import OwnFunction
 from app.worker.http.exposition import Exposition, send
 from tests.builders import START, Ledger, a_feedback, a_response
 
@@ -24,8 +26,8 @@ WINDOWS = (Window("5m", 300), Window("24h", 86400))
 class Kept:
     """An exposition of a ledger's view, which models it has made anew, and how long each took."""
 
-    def __init__(self, *models: str, most: int = 10**9, patience: float = 60.0) -> None:
-        self.ledger = Ledger(windows=WINDOWS)
+    def __init__(self, *models: str, most: int = 10**9, patience: float = 60.0, rules: Rules | None = None) -> None:
+        self.ledger = Ledger(*([] if rules is None else [rules]), windows=WINDOWS)
         for model in models:
             self.ledger.absorb(a_response(1, model=model, puid=f"of {model}"))
         self.readings = self.ledger.cut().readings()
@@ -64,7 +66,7 @@ class Kept:
 
     def whole(self, now: float = 30.0) -> str:
         """The text as it is made from nothing."""
-        text = ModelText(seldon=False, most=10**9)
+        text = ModelText(seldon=False, most=10**9, rulebook=self.readings.rulebook)
         for identity, readings in self.readings.of_models(START + now):
             text.put(identity, text.block(identity, readings, self.readings.view.first_seen(identity)))
         return text.text()
@@ -151,6 +153,27 @@ def test_a_model_with_very_many_cells_is_made_in_a_thread_as_others_are() -> Non
     kept.refresh()
     assert [thread == here for thread in threads] == [False, True]
     assert kept.exposition.text.text() == kept.whole()
+
+
+def test_scores_that_are_the_users_own_code_are_made_in_a_thread_and_a_failing_one_is_nan() -> None:
+    here = threading.get_ident()
+    threads: set[int] = set()
+
+    def fails(confusion: Any) -> float:
+        threads.add(threading.get_ident())
+        return float(1 / confusion["1", "0"])
+
+    function = OwnFunction("own:fails", fails)
+    scores = (OwnScore("share", function, greater_is_better=False),)
+    kept = Kept("a", rules=Rules(match="*/a", scores=scores, limits=(("share", "", 0.5),)))
+    kept.tell("a")
+    kept.refresh()
+    assert (here in threads, len(threads)) == (False, 1)
+    assert function.failures == 3  # in total and in two windows
+    text = kept.exposition.text.text()
+    assert 'score="share",class="",window="5m"} NaN\n' in text
+    assert 'score="share",class="",bound="upper"} 0.5\n' in text
+    assert text == kept.whole()
 
 
 def test_a_model_of_which_nothing_is_counted_any_more_is_gone() -> None:

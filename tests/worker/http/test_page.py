@@ -3,7 +3,7 @@
 from importlib import resources
 from typing import Any
 
-from app.core.outputs.report import reports_of
+from app.core.outputs.report import report_of
 from app.core.rules import Rulebook
 from tests.builders import START, Ledger, a_feedback, a_response
 
@@ -14,7 +14,8 @@ def test_the_page_names_no_field_of_a_window_and_no_score() -> None:
         puid = f"p-{number}"
         ledger.absorb(a_response(number, puid=puid), a_feedback(label, reward=1, puid=puid))
     readings = ledger.cut().readings()
-    (model,) = reports_of(readings.of_models(START), readings.view.first_seen, Rulebook())
+    ((identity, of_model),) = readings.of_models(START)
+    model = report_of(identity, of_model, readings.view.first_seen(identity), Rulebook())
     window: dict[str, Any] = model["windows"]["total"]
     numbers = [name for name, value in window.items() if isinstance(value, int | float)]
     scores = [name for name in window["scores"] if "/" not in name]

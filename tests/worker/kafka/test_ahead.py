@@ -9,7 +9,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import FetchError, FetchResult
 from aiokafka.errors import OffsetOutOfRangeError
 
-from app.worker.kafka import consumer as module
 from app.worker.kafka.batches import Batches
 from app.worker.kafka.consumer import ParsedFetcher, RecordConsumer
 from tests.worker.kafka.test_consumer import a_batch, fetched
@@ -118,10 +117,10 @@ def test_nothing_is_read_that_was_fetched_before_a_rebalance() -> None:
     assert consumer.take(TP, 10) == []
 
 
-def test_beyond_the_bound_a_list_waits_where_aiokafka_puts_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_ASIDE", 1)
+def test_beyond_the_bound_a_list_waits_where_aiokafka_puts_it() -> None:
     assignment = Assignment()
     consumer = a_consumer(assignment)
+    consumer.keep_aside(1)
     arrive(consumer, assignment, a_batch(0, 1))
     arrive(consumer, assignment, a_batch(2, 3))
     assert assignment.states[TP].position == 2

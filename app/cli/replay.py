@@ -1,0 +1,199 @@
+"""`tally replay`: what the topics say of a stretch, counted by the core that the workers count by."""
+
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from app.cli.client import run
+from app.cli.ends import InputError
+from app.cli.replayed import print_report
+from app.cli.replayed_files import replay_files
+from app.cli.screen import counted, progress_bar
+from app.cli.what_if import print_differences, print_sweeps
+from app.core.rules import Rulebook
+from app.exporters.elasticsearch.client import problem
+from app.models_file import load_rulebook
+from app.replay.copying import Copies, parse_prefix
+from app.replay.fold import Counting, Folded, quick
+from app.replay.mixture import Mixture, fold_sources
+from app.replay.outcome import Outcome, as_html, as_json, is_meant, outcome_of, prometheus
+from app.replay.parallel import Progress, fold_all, in_loop
+from app.replay.store import spilling_store
+from app.replay.stretch import Bound, check_order, parse_bound
+from app.replay.sweep import parse_costs, parse_sweep, sweeps
+from app.replay.topics import nothing_between, plan, plan_sources
+from app.settings import Settings, SettingsError, load_settings
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a replay is asked for. Without `processes` there are as many as cores."""
+
+    begin: str = "earliest"
+    end: str = "latest"
+    topics: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    model: str | None = None
+    form: str = "text"
+    config: Path | None = None
+    sweep: str | None = None
+    cost: str | None = None
+    prefix: str | None = None
+    repair: bool = False
+    processes: int | None = None
+
+
+def replay(asked: Asked) -> None:
+    """Replay a stretch and print what came of it."""
+    settings = load_settings()
+    rulebook = load_rulebook(settings.config)
+    if asked.sweep is None and asked.cost is not None:
+        raise InputError("--cost says which threshold is best: give --sweep, too.")
+    if asked.form in ("prometheus", "html") and (asked.sweep or asked.config):
+        raise InputError("--format must be text or json with --sweep and --config.")
+    if asked.sweep is not None:
+        if asked.config is not None:
+            raise InputError("--sweep is by the rules of TALLY_CONFIG: leave --config out.")
+        _sweep(settings, rulebook, asked, parse_sweep(asked.sweep))
+    elif asked.config is not None:
+        other = _rules_of(asked.config)
+        live = _replay(settings, rulebook, asked)
+        print_differences(live, _replay(settings, other, asked), asked.form)
+    elif asked.prefix is not None or asked.repair:
+        _copy(settings, rulebook, asked)
+    else:
+        _PRINT[asked.form](_replay(settings, rulebook, asked))
+
+
+def _copy(settings: Settings, rulebook: Rulebook, asked: Asked) -> None:
+    """Write the documents of a stretch, and say what became of them."""
+    if asked.prefix is not None and asked.repair:
+        raise InputError("--to-elasticsearch and --repair exclude each other.")
+    if asked.files or asked.topics:
+        raise InputError("--to-elasticsearch and --repair are for the canonical topics: leave FILE and --topic out.")
+    if settings.elasticsearch_url is None:
+        raise InputError("TALLY_ELASTICSEARCH_URL is not set: name the Elasticsearch that documents are written to.")
+    copies = Copies(None) if asked.prefix is None else parse_prefix(asked.prefix)
+    logging.getLogger("elastic_transport").setLevel(logging.CRITICAL)
+    away = run(problem(settings))
+    if away is not None:
+        raise InputError(away)
+    _, folded, _ = _fold(settings, rulebook, asked, copies=copies)
+    results: Counter[str] = Counter()
+    for one in folded:
+        results.update(one.documents)
+    print(", ".join(f"{counted(results[word], 'document')} {word}" for word in ("written", "there already", "refused")))
+
+
+def _rules_of(config: Path) -> Rulebook:
+    """The rules of another file than the workers'."""
+    try:
+        return load_rulebook(config)
+    except SettingsError as error:
+        raise SettingsError(str(error).replace("TALLY_CONFIG:", "--config:")) from None
+
+
+def _sweep(settings: Settings, rulebook: Rulebook, asked: Asked, thresholds: tuple[float, ...]) -> None:
+    costs = {} if asked.cost is None else parse_costs(asked.cost)
+    _, folded, _ = _fold(settings, rulebook, asked, thresholds)
+    found = sweeps((one.swept for one in folded), thresholds, rulebook, costs)
+    fits = [one for one in found if asked.model is None or is_meant(one.identity, asked.model)]
+    print_sweeps(fits, asked.form, asked.model)
+
+
+def _replay(settings: Settings, rulebook: Rulebook, asked: Asked) -> Outcome:
+    return outcome_of(*_fold(settings, rulebook, asked), asked.model)
+
+
+def _fold(
+    settings: Settings,
+    rulebook: Rulebook,
+    asked: Asked,
+    thresholds: tuple[float, ...] = (),
+    copies: Copies | None = None,
+) -> tuple[Counting, list[Folded], float | None]:
+    """What came of all partitions, and the moment at which windows end."""
+    present = time.time() if settings.now is None else settings.now
+    begin, end = parse_bound("--from", asked.begin, present), parse_bound("--to", asked.end, present)
+    check_order(begin, end)
+    if asked.files and asked.topics:
+        raise InputError("--topic is for topics: leave it out where files are replayed.")
+    if asked.files:
+        counting = Counting(settings, rulebook, settings.limits, thresholds)
+        folded = replay_files(counting, asked.files, begin, end)
+    elif asked.topics:
+        counting, folded = _replay_sources(settings, rulebook, asked, begin, end, thresholds)
+    else:
+        counting, folded = _replay_topics(settings, rulebook, asked, begin, end, thresholds, copies)
+    if not any(one.events for one in folded):
+        raise nothing_between(asked.files or asked.topics or settings.topics, begin, end)
+    return counting, folded, moment_of(settings, end, None if asked.files else present)
+
+
+def _replay_topics(
+    settings: Settings,
+    rulebook: Rulebook,
+    asked: Asked,
+    begin: Bound,
+    end: Bound,
+    thresholds: tuple[float, ...],
+    copies: Copies | None,
+) -> tuple[Counting, list[Folded]]:
+    planned = run(plan(settings, rulebook, begin, end, thresholds))
+    shares = [share._replace(copies=copies) for share in planned.shares]
+    return planned.counting, with_progress(
+        planned.stretch.records,
+        lambda progress: fold_all(shares, asked.processes or cores(), progress),
+    )
+
+
+def _replay_sources(
+    settings: Settings, rulebook: Rulebook, asked: Asked, begin: Bound, end: Bound, thresholds: tuple[float, ...]
+) -> tuple[Counting, list[Folded]]:
+    counting, stretch = run(plan_sources(settings, rulebook, asked.topics, begin, end))
+    counting = counting._replace(thresholds=thresholds)
+    with quick(), spilling_store(settings.data_dir) as store:
+        mixture = Mixture(counting, store)
+        with_progress(
+            stretch.records,
+            lambda progress: in_loop(lambda: fold_sources(mixture, counting, stretch, progress), counting),
+        )
+        return counting, [mixture.finish()]
+
+
+def moment_of(settings: Settings, end: Bound, present: float | None) -> float | None:
+    """The moment at which a replay's windows end; None for the time of the newest record."""
+    if settings.now is not None:
+        return settings.now
+    return present if end.edge == "latest" else end.moment
+
+
+def cores() -> int:
+    """How many processes there may be."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def with_progress(total: int | None, work: Callable[[Progress], Found]) -> Found:
+    """Do work that says how many records it has folded, under a bar with rate and time left."""
+    with progress_bar(rate=True) as bar:
+        task = bar.add_task("replaying", total=total)
+        return work(lambda records: bar.advance(task, records))
+
+
+def _print_text(text: str) -> None:
+    print(text, end="" if text.endswith("\n") else "\n")
+
+
+_PRINT: Final[dict[str, Callable[[Outcome], None]]] = {
+    "text": print_report,
+    "json": lambda outcome: _print_text(as_json(outcome)),
+    "html": lambda outcome: _print_text(as_html(outcome)),
+    "prometheus": lambda outcome: _print_text(prometheus(outcome)),
+}

@@ -1,0 +1,148 @@
+"""What the changelogs of one partition say at one mark, read while workers go on writing.
+
+An epoch is one transaction over both changelogs, and whoever reads them sees its ends one after the other. So both are
+cut where an epoch ends, and each is read on until both have the end of the same one.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import orjson
+from aiokafka import TopicPartition
+
+from app.core.counts.rows import end_key
+from app.core.join.position import POSITION_KEY, Position, StateError, read_position
+from app.core.wire.records import Record
+from app.settings import Settings
+from app.worker.kafka.consumer import Stranger
+
+_LIST: Final = 500
+#: For so long the end of an epoch is waited for that the other changelog has already.
+_PATIENCE_SECONDS: Final = 30.0
+
+State = dict[bytes, bytes]
+
+
+class Marked(NamedTuple):
+    """The exchanges (with the words and the mark among them) and the rows of counts at one mark."""
+
+    exchanges: State
+    panes: State
+    position: Position
+
+
+class _Tape:
+    """One changelog, read an epoch at a time. `epoch_of` gives the number of the epoch that a record ends, or None."""
+
+    def __init__(self, consumer: Any, tp: TopicPartition, epoch_of: Callable[[Record], int | None]) -> None:
+        self.state: State = {}
+        self.epoch = 0
+        self.strange = 0
+        self._consumer = consumer
+        self._tp = tp
+        self._epoch_of = epoch_of
+        self._fetched: deque[Record] = deque()
+        self._begun: list[Record] = []  # of the epoch whose end has not come yet
+        self._place = 0  # before which all has been handed over
+
+    async def read(self, wanted: Callable[[int], bool], end: int) -> bool:
+        """Read on until an epoch has ended that is wanted, or to an offset. Returns whether it has."""
+        while True:
+            while self._fetched:
+                if self._apply(self._fetched.popleft()) and wanted(self.epoch):
+                    return True
+            if self._place >= end:
+                return False
+            await self._fetch(end)
+
+    async def read_rest(self, end: int) -> None:
+        """Take what follows the last end of an epoch up to an offset, unless another epoch ends there.
+
+        Workers write nothing behind the end of an epoch but the next one. Whoever else does, a worker that loads the
+        partition would take it.
+        """
+        while self._place < end:
+            await self._fetch(end)
+        rest = [record for record in self._fetched if record.offset < end]  # what is further on may be half an epoch
+        if any(type(record) is not Stranger and self._epoch_of(record) is not None for record in rest):
+            return
+        for record in rest:
+            self._apply(record)
+        self._take_begun()
+
+    async def _fetch(self, end: int) -> None:
+        await self._consumer.wait_for_records([self._tp], 0.2)
+        records = self._consumer.take(self._tp, _LIST)
+        self._fetched.extend(records)
+        if not records or records[-1].offset >= end:
+            self._place = max(self._place, self._consumer.next_offset(self._tp) or 0)
+        await asyncio.sleep(0)
+
+    def _apply(self, record: Record) -> bool:
+        """Take a record; whether it ends an epoch."""
+        if type(record) is Stranger:
+            self.strange += 1
+            return False
+        self._begun.append(record)
+        epoch = self._epoch_of(record)
+        if epoch is None:
+            return False
+        self._take_begun()
+        self.epoch = epoch
+        return True
+
+    def _take_begun(self) -> None:
+        for one in self._begun:
+            if one.value is None:
+                self.state.pop(one.key or b"", None)
+            elif one.key:
+                self.state[one.key] = one.value
+        self._begun.clear()
+
+
+async def read_state(consumer: Any, settings: Settings, partition: int) -> Marked | None:
+    """The state of a partition at the newest mark that there is now; None where no worker has written any.
+
+    Raises StateError where it cannot be read.
+    """
+    of_exchanges = TopicPartition(settings.exchanges_topic, partition)
+    of_panes = TopicPartition(settings.panes_topic, partition)
+    tps = [of_exchanges, of_panes]
+    consumer.assign(tps)
+    await consumer.seek_to_beginning(*tps)
+    ends = await consumer.end_offsets(tps)
+    exchanges = _Tape(consumer, of_exchanges, _epoch_of_mark)
+    last = end_key(partition)
+    panes = _Tape(consumer, of_panes, lambda record: _number(record.value) if record.key == last else None)
+    await exchanges.read(lambda _: False, ends[of_exchanges])
+    if POSITION_KEY not in exchanges.state:
+        return None
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _PATIENCE_SECONDS
+    while exchanges.epoch != panes.epoch:
+        behind, ahead = (exchanges, panes) if exchanges.epoch < panes.epoch else (panes, exchanges)
+        tp = of_exchanges if behind is exchanges else of_panes
+        end = (await consumer.end_offsets([tp]))[tp]
+        await behind.read(lambda epoch, wanted=ahead.epoch: epoch >= wanted, end)  # type: ignore[misc]
+        if loop.time() > until:
+            raise StateError(
+                f"{of_panes.topic} ends with epoch {panes.epoch} and {of_exchanges.topic} with epoch {exchanges.epoch}"
+            )
+    for tape, tp in ((exchanges, of_exchanges), (panes, of_panes)):
+        await tape.read_rest((await consumer.end_offsets([tp]))[tp])
+    return Marked(exchanges.state, panes.state, read_position(exchanges.state[POSITION_KEY]))
+
+
+def _epoch_of_mark(record: Record) -> int | None:
+    if record.key != POSITION_KEY:
+        return None
+    return read_position(record.value or b"").epoch
+
+
+def _number(value: bytes | None) -> int:
+    try:
+        return int(orjson.loads(value or b""))
+    except (ValueError, TypeError):
+        raise StateError("the number of an epoch of counts cannot be read") from None
