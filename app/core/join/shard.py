@@ -20,10 +20,9 @@ from app.core.counts.rows import owner_key
 from app.core.events import Reason, RefusedError, shown
 from app.core.join.addressing import LENT_ROW, NO_ROW, row_of, unusable
 from app.core.join.bulky import Bulky, has_many_parts
-from app.core.join.chances import MOST, NAMED, Chances
+from app.core.join.delta import Delta
 from app.core.join.description import describe
-from app.core.join.exchange import Counted, Exchange, decode, decode_age, encode
-from app.core.join.features import OF_FEATURES, Features
+from app.core.join.exchange import Exchange, decode, decode_age, encode
 from app.core.join.joined import Joining
 from app.core.join.judging import Judging
 from app.core.join.outgoing import Outgoing
@@ -99,9 +98,7 @@ class Shard:
             self._settling.counted, limits.exchange_bytes
         )  # the same of exchanges that are settled when they are cut
         self._changed: dict[bytes, None] = {}  # settled, not cut
-        self._delta: defaultdict[tuple[int, int, tuple[int, ...]], defaultdict[int, int]] = defaultdict(_counter)
-        self._features = Features(self.numbers.atom)
-        self._chances = Chances(self.numbers)
+        self._delta = Delta(self.numbers, self._settling.amounts_of)
         self._limits = limits
         self._outgoing = Outgoing(partition, Joining(self.numbers, self.judging, self.segmenting), limits, stats)
         self._by_hour: defaultdict[int, list[bytes]] = defaultdict(list)
@@ -326,16 +323,11 @@ class Shard:
                 self._note_mixed(key)
             old = exchange.counted
             if counted != old:
-                # What is named by both is the same: values that are kept until they are settled are copies.
-                same = bool(old and old[0].values and counted) and _same_values(old[0], counted[0])
-                if old:
-                    self._count(exchange, old, -1, same=same)
-                self._count(exchange, counted, 1, same=same)
+                self._delta.change(exchange, old, counted)
                 exchange.counted = counted
             store[key] = encode(exchange)
             changed[key] = None
-        if self._chances.waiting > MOST:
-            self._chances.add()
+        self._delta.keep_small()
 
     def _note_without_class(self) -> None:
         """Say of which models answers name no class, and why."""
@@ -364,47 +356,12 @@ class Shard:
         self.settle()
         self._settle(self._bulky.changed())
 
-    def _count(self, exchange: Exchange, counted: list[Counted], sign: int, *, same: bool = False) -> None:
-        """Add what is counted, or take it out. `same`: the values of the first entry stay as they were."""
-        delta = self._delta
-        for one in counted:
-            numbers = delta[one.account, one.pane, one.also]
-            for atom in one.atoms:
-                numbers[atom] += sign
-            for atom, amount in one.amounts.items():
-                numbers[atom] += sign * amount
-            for values in () if same and one is counted[0] else one.values:
-                if values[0] in NAMED:
-                    self._chances.note(exchange, one, values, sign, numbers)
-                    continue
-                if values[0] in OF_FEATURES:
-                    for atom in self._features.atoms(exchange, values):
-                        numbers[atom] += sign
-                    continue
-                for atom, amount in self._settling.amounts_of(values):
-                    numbers[atom] += sign * amount
-
     def count_kept(self, exchanges: Iterable[bytes]) -> None:
         """Count what kept exchanges say that they have counted, for a shard that counts nothing else."""
         for raw in exchanges:
             exchange = decode(raw)
-            self._count(exchange, exchange.counted, 1)
-            if self._chances.waiting >= MOST:
-                self._chances.add()
-
-    def _take_delta(self) -> dict[tuple[int, int], dict[int, int]]:
-        """What has been counted since this was asked before, by account and pane, those of segments among them."""
-        found: dict[tuple[int, int], dict[int, int]] = {}
-        for (own, pane, also), changes in self._delta.items():
-            for account in (own, *also):
-                numbers = found.get((account, pane))
-                if numbers is None:
-                    found[account, pane] = dict(changes) if also else changes
-                    continue
-                for number, amount in changes.items():
-                    numbers[number] = numbers.get(number, 0) + amount
-        self._delta.clear()
-        return found
+            self._delta.add(exchange, exchange.counted, 1)
+            self._delta.keep_small()
 
     # -- epochs -------------------------------------------------------------------------------------------------------
 
@@ -453,8 +410,7 @@ class Shard:
         if clock is not None:
             self.expire(clock)
         self._settle_all()
-        self._chances.add()
-        late = self.counts.add(self._take_delta())
+        late = self.counts.add(self._delta.take())
         self.stats.late += sum(amount for atom, amount in late.items() if is_labelled(atom))
         for account, pane in self._settling.seen.items():
             self.counts.see(account, pane)
@@ -549,13 +505,3 @@ class Shard:
         self._values.recover()
         for key, raw in store.items():
             self._by_hour[decode_age(raw).newest // _HOUR].append(key)
-
-
-def _same_values(one: Counted, other: Counted) -> bool:
-    """Whether both count the same values in the same accounts and pane."""
-    place, known = (one.account, one.pane, one.also), (other.account, other.pane, other.also)
-    return place == known and one.values == other.values
-
-
-def _counter() -> defaultdict[int, int]:
-    return defaultdict(int)
