@@ -108,6 +108,23 @@ def comparison(verdict: str) -> dict[str, str]:
     }
 
 
+def drift(psi: str, p_value: str, rows: str = "100x90") -> dict[str, str]:
+    labels = 'feature="age",window="1h"'
+    return {
+        of_model("tally_drift", f'{labels},measure="psi"'): psi,
+        of_model("tally_drift", f'{labels},measure="chi2_p"'): p_value,
+        of_model("tally_feature_rows", labels): rows,
+    }
+
+
+def unseen(share: str, rows: str = "100x90") -> dict[str, str]:
+    labels = 'feature="age",window="1h"'
+    return {
+        of_model("tally_feature_share", f'{labels},kind="unseen"'): share,
+        of_model("tally_feature_rows", labels): rows,
+    }
+
+
 def lossy(name: str, more: str, values: str) -> dict[str, str]:
     return {of_worker(name, more): values}
 
@@ -121,6 +138,7 @@ def refusals(per_minute: int, of: int) -> dict[str, str]:
 UNDER, OVER, FELL = "TallyScoreUnderLimit", "TallyErrorOverLimit", "TallyScoreFell"
 BETTER, COVERAGE, STOPPED = "TallyShadowBetter", "TallyCoverageLow", "TallyLabelsStopped"
 REWARD = "TallyRewardUnderLimit"
+DRIFTED, UNSEEN = "TallyFeatureDrifted", "TallyFeatureUnseen"
 NONE, DOWN, NOT_READY = "TallyNoWorker", "TallyWorkerDown", "TallyPartitionNotReady"
 LAG, SILENT, STALLED = "TallyLag", "TallyKafkaSilent", "TallyIntakeStalled"
 LOST, REFUSED, BEHIND = "TallyEventsLost", "TallyEventsRefused", "TallyDocumentsBehind"
@@ -216,6 +234,24 @@ OF_MODELS: Final = [
         REWARD, "a model that has labels is judged by them",
         REWARDED | score("0.4x60", "100x60", "reward_mean") | score("0.9x60", "1x60", window="24h"), 30, False,
     ),
+    Case(
+        DRIFTED, "far and beyond chance", rules() | drift("0.2x90", "0.001x90"), 60,
+        summary="fraud/default/clf: age has drifted from the reference",
+    ),
+    Case(DRIFTED, "far, and maybe by chance", rules() | drift("0.2x90", "0.01x90"), 60, fires=False),
+    Case(DRIFTED, "beyond chance, and just not far", rules() | drift("0.1x90", "0x90"), 60, fires=False),
+    Case(DRIFTED, "too few rows", rules() | drift("0.2x90", "0.001x90", "99x90"), 60, fires=False),
+    Case(DRIFTED, "no traffic", rules() | drift("NaNx90", "NaNx90", "0x90"), 60, fires=False),
+    Case(DRIFTED, "for a quarter of an hour only", rules() | drift("0x9 0.2x15 0x60", "0x90"), 40, False, 0),
+    Case(DRIFTED, "a takeover", taken_over(rules() | drift("0.2x90", "0.001x90")), 70, minutes=41),
+    Case(
+        UNSEEN, "one in ten", rules() | unseen("0.1x90"), 40,
+        summary="fraud/default/clf: 10% of age are values that the reference has not seen",
+    ),
+    Case(UNSEEN, "just one in twenty", rules() | unseen("0.05x90"), 40, fires=False),
+    Case(UNSEEN, "too few rows", rules() | unseen("0.1x90", "99x90"), 40, fires=False),
+    Case(UNSEEN, "no traffic", rules() | unseen("NaNx90", "0x90"), 40, fires=False),
+    Case(UNSEEN, "a takeover", taken_over(rules() | unseen("0.1x90")), 60, minutes=46),
     Case(REWARD, "a takeover", taken_over(REWARDED | score("0.4x9", "100x9", "reward_mean")), 60, minutes=56),
 ]  # fmt: skip
 
