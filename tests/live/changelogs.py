@@ -8,7 +8,6 @@ from confluent_kafka import Consumer, TopicPartition
 from app.core.counts.accounts import Subject
 from app.core.counts.panes import PaneClock
 from app.core.join.position import Position
-from app.core.join.settling import AMOUNTS_OF
 from app.core.join.shard import Shard
 from app.core.limits import Limits
 from app.core.rules import Rulebook
@@ -76,20 +75,11 @@ def counted_by_exchanges(shard: Shard) -> Counter[tuple[Subject, str, str]]:
     """The totals that the exchanges of a shard say they have counted."""
     numbers = shard.numbers
     totals: Counter[tuple[Subject, str, str]] = Counter()
-    for puid in shard.store:
-        exchange = shard.get(puid)
-        assert exchange is not None
-        for one in exchange.counted:
-            for account in (one.account, *one.also):
-                subject = numbers.accounts[account].subject
-                for number in one.atoms:
-                    for atom in numbers.unbundle(number):
-                        totals[subject, *numbers.atoms[atom]] += 1
-                for atom, amount in one.amounts.items():
-                    totals[subject, *numbers.atoms[atom]] += amount
-                for values in one.values:
-                    for name, amount in AMOUNTS_OF[values[:1]](values[1:]):
-                        totals[subject, *name] += amount
+    shard.count_kept(shard.store.values())
+    for (account, _), changes in shard._delta.take().items():
+        for number, amount in changes.items():
+            for atom in numbers.unbundle(number):
+                totals[numbers.accounts[account].subject, *numbers.atoms[atom]] += amount
     return Counter({at: amount for at, amount in totals.items() if amount})
 
 

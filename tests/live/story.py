@@ -139,24 +139,29 @@ _WHO = {(True, True): "both", (True, False): "first", (False, True): "second", (
 Shared = Counter[tuple[tuple[str, ...], tuple[str, ...], int, str]]
 
 
-def compared(events: Iterable[Event]) -> Shared:
+def compared(events: Iterable[Event]) -> tuple[Shared, Shared]:
     """The rows that a default and a shadow have answered: whether they agree, and which of them the label says to be
-    right: both, the first, the second, neither.
+    right: both, the first, the second, neither. Then those that have a label by its minute.
     """
     found: Shared = Counter()
+    told: Shared = Counter()
     for parts in _winners(events):
         answers = {leg[2]: (leg, *winner) for (kind, leg), winner in parts.items() if kind == "response"}
         if answers.keys() != {"default", "shadow"}:
             continue
         first, second = answers["default"], answers["shadow"]
-        pair = (_model(first[0], first[3][0]), _model(second[0], second[3][0]), first[1] // 60_000_000)
+        pair = (_model(first[0], first[3][0]), _model(second[0], second[3][0]))
         said = [_predicted(one[3][0]) for one in (first, second)]
-        found[*pair, "agree" if said[0] == said[1] else "differ"] += 1
+        minute, agree = first[1] // 60_000_000, "agree" if said[0] == said[1] else "differ"
+        found[*pair, minute, agree] += 1
         feedback = parts.get(("feedback", ()))
         if feedback is not None:
             actual = _actual(feedback[2][0])
-            found[*pair, _WHO[said[0] == actual, said[1] == actual]] += 1
-    return found
+            right, came = _WHO[said[0] == actual, said[1] == actual], feedback[0] // 60_000_000
+            found[*pair, minute, right] += 1
+            told[*pair, came, agree] += 1
+            told[*pair, came, right] += 1
+    return found, told
 
 
 def _winners(events: Iterable[Event]) -> Iterable[dict[Any, Any]]:

@@ -419,7 +419,7 @@ def brute_force(events: Iterable[Event], namespace: str) -> dict[tuple[str, str]
                 "meta": response["meta"],
                 "ce-time": answer_text,
             },
-            "verdict": {"predicted": predicted},
+            "verdict": {"predicted": predicted} | ({} if len(row) > 1 else {"probability": max(row[0], 1 - row[0])}),
         }
         assert asked < answered
         if (told := best.get((puid, "feedback", ()))) is not None:

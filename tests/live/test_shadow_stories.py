@@ -186,7 +186,7 @@ def test_all_say_the_same_of_both_stories(
 
 
 def all_written(client: Elasticsearch, namespace: str, stories: list[Story]) -> bool:
-    """Whether all rows are in the documents: models have three windows by two clocks, pairs three and the total."""
+    """Whether all rows are in the documents: all have three windows by two clocks, pairs the total too."""
     of_pairs = search(client, COMPARISONS, {"term": {"current.model_namespace": namespace}}).values()
     of_models = search(client, INDEX, {"term": {"model_namespace": namespace}}).values()
     return all(
@@ -194,7 +194,7 @@ def all_written(client: Elasticsearch, namespace: str, stories: list[Story]) -> 
             [one["samples"] for one in of_pairs if one["current"]["model_service"] == story.service]
             + [one["samples"] for one in of_models if one["model_service"] == story.service]
         )
-        == [len(story.rows)] * (4 + 6 * len(LEGS))
+        == [len(story.rows)] * (7 + 6 * len(LEGS))
         for story in stories
     )
 

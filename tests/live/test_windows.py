@@ -87,10 +87,12 @@ class Story:
         found: Windows = defaultdict(
             lambda: dict.fromkeys(("agree", "differ", "both", "first", "second", "neither"), 0)
         )
-        for (first, second, minute, name), rows in compared(self.events).items():
-            pair = f"{named(first)}/{named(second)}/"
-            for place in ("total", *(f"{window}/{start}" for window, start in starts(minute))):
-                found[f"{pair}/{place}"][name] += rows
+        for clock, counts in zip(("", "labels_"), compared(self.events), strict=True):
+            for (first, second, minute, name), rows in counts.items():
+                pair = f"{named(first)}/{named(second)}/"
+                places = [f"{clock}{window}/{start}" for window, start in starts(minute)]
+                for place in places if clock else ("total", *places):
+                    found[f"{pair}/{place}"][name] += rows
         return {
             place: {
                 "samples": (samples := it["both"] + it["first"] + it["second"] + it["neither"]),

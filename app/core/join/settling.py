@@ -39,7 +39,7 @@ _WITH_VALUES: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEA
 #: Those whose values are kept as they are. Of probabilities (`chances`) and of features (`features`) less is.
 _OF_VALUES: Final = tuple(measure for measure in _WITH_VALUES if measure not in (PROBABILITIES, DRIFT))
 #: What values count as, by the letter that they begin with.
-AMOUNTS_OF: Final[dict[bytes, Callable[[bytes], Iterable[tuple[Atom, int]]]]] = {
+_AMOUNTS_OF: Final[dict[bytes, Callable[[bytes], Iterable[tuple[Atom, int]]]]] = {
     **{measure.letter: measure.amounts_of for measure in _WITH_VALUES},
     LETTER: paired.amounts_of,
     BRIER_LETTER: paired.brier_amounts_of,
@@ -375,7 +375,7 @@ class Settling:
 
     def amounts_of(self, values: bytes) -> Iterator[tuple[int, int]]:
         """What values that are kept count as: atoms, by their numbers, and amounts."""
-        for atom, amount in AMOUNTS_OF[values[:1]](values[1:]):
+        for atom, amount in _AMOUNTS_OF[values[:1]](values[1:]):
             yield self._atom(atom), amount
 
     def _see(self, account: int, pane: int) -> None:

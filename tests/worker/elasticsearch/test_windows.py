@@ -114,7 +114,7 @@ def test_models_and_comparisons_go_to_their_indices(node: Node) -> None:
     assert node.templates == HISTORY_TEMPLATES.keys() == {windows.INDEX, compared.INDEX}
     by_index = [index for index, _ in node.documents()]
     assert by_index.count(windows.INDEX) == 12  # two models, three windows, two clocks
-    assert by_index.count(compared.INDEX) == 4
+    assert by_index.count(compared.INDEX) == 7  # one pair likewise, and what is known by now
 
 
 def test_what_is_gone_is_removed(node: Node) -> None:
@@ -133,10 +133,11 @@ def test_what_was_taken_back_while_all_workers_were_away_is_removed(node: Node) 
     changelog.count(a_feedback(1, puid="a", at=302), a_response(1, 1, puid="b", at=301.5))
     Worker(changelog).write()
     found = node.said()
-    assert sorted(place[1] for place in found if "//labels_5m/" in place[1]) == [
+    of_labels = [place for place in found if "//labels_5m/" in place[1]]
+    assert sorted(name for index, name in of_labels if index == windows.INDEX) == [
         f"ns/svc/{predictor}/m//labels_5m/2026-11-21T07:05:00Z" for predictor in ("default", "shadow")
     ]
-    assert len([place for place in found if place[0] == compared.INDEX]) == 4
+    assert len([place for place in found if place[0] == compared.INDEX]) == 7
     changelog.count(a_response(1, 1, puid="a", at=1))
     Worker(changelog).write()
     assert not [place for place in node.said() if place[0] == compared.INDEX]
@@ -148,7 +149,7 @@ def test_a_document_that_is_refused_is_named_once(node: Node, caplog: pytest.Log
     worker.write()
     worker.write()
     assert len(caplog.messages) == 1
-    assert caplog.messages[0].startswith("documents=4 of windows were refused, among them tally-comparisons/ns/svc/")
+    assert caplog.messages[0].startswith("documents=7 of windows were refused, among them tally-comparisons/ns/svc/")
     assert {index for index, _ in node.documents()} == {windows.INDEX}
 
 
