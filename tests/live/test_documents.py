@@ -407,7 +407,8 @@ def brute_force(events: Iterable[Event], namespace: str) -> dict[tuple[str, str]
             "request": {
                 "payload": request,
                 "instance": request["data"]["ndarray"][0],
-                "elements": None,
+                "names": request["data"]["names"],
+                "elements": dict(zip(request["data"]["names"], request["data"]["ndarray"][0], strict=True)),
                 "dataType": "tabular",
                 "ce-time": text,
             },

@@ -234,14 +234,15 @@ def assert_comparison(worker: Worker, client: Elasticsearch, namespace: str, sto
     )
     told = series(worker, "tally_comparison", model_service=story.service, shadow="shadow/shadow")
     for name, value in story.comparison().items():
-        for window in ("total", "24h"):
+        for window in FULL:
             assert is_close(answer["windows"][window][name], value), (window, name)
             assert is_close(told[name][window], value), (window, name)
     of_service = {"bool": {"filter": [
         {"term": {"current.model_namespace": namespace}}, {"term": {"shadow.model_service": story.service}}
     ]}}  # fmt: skip
     documents = search(client, COMPARISONS, of_service)
-    assert Counter(document["window"] for document in documents.values()) == Counter(("5m", "1h", "24h", "total"))
+    windows = ("5m", "1h", "24h", "labels_5m", "labels_1h", "labels_24h", "total")
+    assert Counter(document["window"] for document in documents.values()) == Counter(windows)
     total = answer["windows"]["total"]
     for place, document in documents.items():
         assert {name: document[name] for name in total} == total, place

@@ -69,7 +69,7 @@ class Story:
         for prefix, (model, minute, name, labels), amount in (
             (prefix, *count) for prefix, counts in by_clock for count in counts.items()
         ):
-            for window, start in starts(minute) if amount else ():
+            for window, start in starts(minute) if amount and name != "segment_rows" else ():
                 document = found[f"{named(model)}//{prefix}{window}/{start}"]
                 if labels:
                     cells = document.setdefault(name, {})
