@@ -113,4 +113,5 @@ def test_a_stalled_worker_gives_way_and_comes_back(kafka: Kafka, tmp_path: Path)
             "the late one takes part again, or has ended to be started again",
             lambda: first.process.poll() is not None or (first.ready() and len(first.readiness()[1]) > 0),
         )
-        assert "lost" in first.log.read_text()
+        said = first.log.read_text()
+        assert "lost" in said or said.count("loaded partitions=") > 1, "what it had not committed, or it had nothing"
