@@ -1,11 +1,11 @@
 # The Python of both stages. Pin it by digest where you build for production: --build-arg PYTHON=python:3.11-slim@sha256:…
 ARG PYTHON=python:3.11-slim-bookworm
 
-# Packages first, in a layer of their own that changes only with requirements.lock; each is checked against its hash.
+# Packages first, in a layer of their own that changes only with .requirements.lock; each is checked against its hash.
 FROM ${PYTHON} AS build
 RUN python -m venv /opt/tally
-COPY requirements.lock /src/
-RUN /opt/tally/bin/pip install --no-cache-dir --require-hashes --no-deps --requirement /src/requirements.lock
+COPY .requirements.lock /src/
+RUN /opt/tally/bin/pip install --no-cache-dir --require-hashes --no-deps --requirement /src/.requirements.lock
 COPY pyproject.toml README.md LICENSE /src/
 COPY app /src/app
 RUN /opt/tally/bin/pip install --no-cache-dir --no-deps --no-build-isolation /src

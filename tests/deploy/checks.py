@@ -171,21 +171,21 @@ def versions_agree(root: Path) -> Iterator[str]:
 
 
 def packages_are_locked(root: Path) -> Iterator[str]:
-    """What the image needs stands in requirements.lock, in versions that fit, with hashes, and from nowhere by name."""
-    text = (root / "requirements.lock").read_text()
+    """What the image needs stands in .requirements.lock, in versions that fit, with hashes, and no host."""
+    text = (root / ".requirements.lock").read_text()
     locked = dict(
         re.findall(r"^([\w.-]+)==(\S+) \\\n(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", text, re.MULTILINE)
     )
     entries = re.findall(r"^([\w.-]+)==", text, re.MULTILINE)
     yield from (f"{name} has no hash" for name in entries if name not in locked)
     if re.search(r"^[^#]*(://|index-url|find-links)", text, re.MULTILINE):
-        yield "requirements.lock names a host"
+        yield ".requirements.lock names a host"
     extras = project(root)["optional-dependencies"]
     for line in (*project(root)["dependencies"], *extras["demo"], *extras["image"]):
         wanted = Requirement(line)
         version = locked.get(wanted.name)
         if wanted.name != "tally" and (version is None or version not in wanted.specifier):
-            yield f"requirements.lock has {wanted.name} {version}, not {wanted.specifier}"
+            yield f".requirements.lock has {wanted.name} {version}, not {wanted.specifier}"
 
 
 def generated_files_are_current(root: Path) -> Iterator[str]:

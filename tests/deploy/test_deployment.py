@@ -82,8 +82,8 @@ def test_all_is_as_it_must_be(check: Check) -> None:
         (versions_agree, "k8s/base/kustomization.yaml", "newTag: 0.1.0", "newTag: 0.2.0"),
         (versions_agree, "k8s/base/topics.yaml", "image: tally", "image: tally:1"),
         (versions_agree, "Dockerfile", "ARG VERSION=0.1.0", "ARG VERSION=0.2.0"),
-        (packages_are_locked, "requirements.lock", "aiokafka==0.14.0", "aiokafka==0.13.0"),
-        (packages_are_locked, "requirements.lock", "--hash=sha256:", "--hash=sha1:"),
+        (packages_are_locked, ".requirements.lock", "aiokafka==0.14.0", "aiokafka==0.13.0"),
+        (packages_are_locked, ".requirements.lock", "--hash=sha256:", "--hash=sha1:"),
         (generated_files_are_current, "k8s/monitoring/prometheus-rule.yaml", "for: 5m", "for: 6m"),
         (generated_files_are_current, "k8s/overlays/strimzi/user.yaml", "- Write", "- Read"),
         (selectors_find_the_workers, "k8s/base/worker.yaml", "component: worker}", "component: work}"),
@@ -99,7 +99,7 @@ def test_all_is_as_it_must_be(check: Check) -> None:
 )  # fmt: skip
 def test_a_mistake_is_found(check: Check, file: str, right: str, wrong: str, tmp_path: Path) -> None:
     demand(check)
-    for name in ("Dockerfile", "docker-compose.yml", "pyproject.toml", "requirements.lock"):
+    for name in ("Dockerfile", "docker-compose.yml", "pyproject.toml", ".requirements.lock"):
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(ROOT / "k8s", tmp_path / "k8s")
     text = (tmp_path / file).read_text()
