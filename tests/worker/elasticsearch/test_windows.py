@@ -163,8 +163,9 @@ def test_what_a_newer_document_keeps_out_comes_again(node: Node, monkeypatch: py
     changelog.count(a_feedback(0, puid="a", at=9))
     late.write()
     assert node.said() == written
-    monkeypatch.setattr(module, "time", SimpleNamespace(time_ns=lambda: 10**16))
-    late.write()
+    with monkeypatch.context() as patch:  # the fixture's own is taken back first
+        patch.setattr(module, "time", SimpleNamespace(time_ns=lambda: 10**16))
+        late.write()
     assert {body["samples"] for body in node.said().values()} == {1}
     assert node.said() != written
 
