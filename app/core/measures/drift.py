@@ -87,6 +87,11 @@ def atom_of(digest: str, place: int | str, number: int) -> Atom:
     return Atom(_ROW + digest, f"{place}:{number}")
 
 
+def digest_in(row: str) -> str:
+    """The digest of the reference by which a row is counted; empty where it is none of this measure."""
+    return row.removeprefix(_ROW) if row.startswith(_ROW) else ""
+
+
 class DriftMeasure(Measure[DriftReading]):
     """Rows by bin, against the reference."""
 
