@@ -27,6 +27,8 @@ MOST_BINS: Final = 4096
 MOST_BYTES: Final = 2 * MOST_BINS + 7
 
 _WIDE, _SEVERAL = 1, 2
+#: Not bins, but the values themselves (`app.core.drift.recording`).
+VALUES: Final = 4
 _HEAD: Final = struct.Struct("<B4s")
 _FEATURES: Final = struct.Struct("<H")
 #: So many ways to name columns are remembered.
@@ -78,6 +80,10 @@ class Live:
         self.prediction, self.score, self.label = (
             None if one is None else binning(one) for one in (reference.prediction, reference.score, reference.label)
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Other processes find the bins by functions of their own."""
+        return Live, (self.reference, self.least_count, self.declared, self._given)
 
     def with_reference(self, reference: Reference) -> "Live":
         """The same with another reference."""
@@ -183,6 +189,8 @@ def single(kept: bytes) -> bytes | None:
 def places_and_bins(kept: bytes) -> list[tuple[int, int]]:
     """The bins of a request again: of each row the places of features, and the number of the bin of each."""
     flags = kept[0]
+    if flags & VALUES:
+        return []
     begin = _HEAD.size + (_FEATURES.size if flags & _SEVERAL else 0)
     bins: Sequence[int] = kept[begin:]
     if flags & _WIDE:
