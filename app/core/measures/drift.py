@@ -179,6 +179,38 @@ def _of_rows(live: Live, evidence: Evidence) -> Iterator[tuple[str, int]]:
             yield _LABEL, live.label(number_of(label) if labels_numbers else label_text(label, classes, rules))
 
 
+class Answered(NamedTuple):
+    """One row of an answer: the class and the number that it may be, the probability, and what was right."""
+
+    predicted: str | None
+    number: float | None
+    score: float | None
+    label: str | None
+    label_number: float | None
+    has_label: bool
+    measures: bool  # it is a measurement
+
+
+def answered(evidence: Evidence) -> Iterator[Answered]:
+    """What the rows of an answer say, as distributions of predictions, scores and labels have it."""
+    rules, classes = evidence.rules, evidence.classes
+    for row, mark in enumerate(evidence.marks):
+        if mark is None:
+            continue
+        score = _score(evidence, row)
+        predicted = predicted_text(mark, classes, rules)
+        label = evidence.labels[row] if evidence.labels is not None else None
+        yield Answered(
+            predicted,
+            _number(mark, classes, score),
+            score,
+            None if label is None else label_text(label, classes, rules),
+            None if label is None else number_of(label),
+            label is not None,
+            rules.task == "regression" or predicted is None,
+        )
+
+
 def _score(evidence: Evidence, row: int) -> float | None:
     """The probability of the positive class, of more than two classes that of the one predicted; None without any."""
     mark = evidence.marks[row]
