@@ -17,7 +17,7 @@ _TOTAL: Final = Atom("delay", "us")
 
 
 def _fields(histogram: Histogram) -> dict[str, Any] | None:
-    """As JSON: labels by bucket, up to a bound in seconds (null: the rest), and their mean; None where there are none."""
+    """As JSON: labels by bucket, up to a bound in seconds (null: the rest), and their mean; None without any."""
     labels = sum(histogram.counts)
     buckets = [[bound, rows] for bound, rows in zip((*histogram.bounds, None), histogram.counts, strict=True)]
     return {"buckets": buckets, "mean_seconds": histogram.total / labels} if labels else None

@@ -230,7 +230,7 @@ def _of_bare(column: str) -> tuple[tuple[Atom, int], ...]:
 
 
 def _calibration(it: Probabilities) -> list[dict[str, Any]] | None:
-    """As JSON, of each bin with rows: its mean confidence, and the share that turned out as it says; None without any."""
+    """As JSON, of each bin with rows: its mean confidence, and the share that turned out so; None without any."""
     return [
         {"confidence": one.confidence / (one.rows << UNIT_BITS), "right": one.right / one.rows, "rows": one.rows}
         for one in it.bins

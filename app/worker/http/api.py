@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from importlib import resources
 from itertools import chain
 from typing import Any, Final
 from urllib.parse import quote
@@ -18,6 +17,7 @@ from app.core.outputs.report import report_of
 from app.exporters import prometheus
 from app.exporters.packing import Packer
 from app.settings import Settings
+from app.worker.http import page_files
 from app.worker.http.answers import AnswerError, json_response
 from app.worker.http.exposition import Exposition, send
 from app.worker.http.guard import Guard
@@ -46,7 +46,6 @@ class Api:
         self.requests = Requests()
         self._exposition: Exposition | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._page = resources.files("app.worker.http").joinpath("page", "index.html").read_text()
 
     def _started(self) -> Running:
         running = self._running()
@@ -64,7 +63,8 @@ class Api:
         routes.add_get("/api/models", self._models)
         routes.add_get("/api/comparisons", self._comparisons)
         routes.add_get("/api/exchanges/{puid:.+}", self._exchange)
-        routes.add_get("/", self._index)
+        routes.add_get("/", page_files.index)
+        routes.add_get("/page/{file:.+}", page_files.file)
         routes.add_post("/", self._receiver.events)
         routes.add_post("/events", self._receiver.events)
         routes.add_post("/feedback", self._receiver.feedback)
@@ -200,6 +200,3 @@ class Api:
                 return orjson.loads(await reply.read()), reply.status
         except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError):
             return {"error": f"Partition {number} belongs to {owner.url}, which does not answer."}, 503
-
-    async def _index(self, _: web.Request) -> web.Response:
-        return web.Response(text=self._page, content_type="text/html")

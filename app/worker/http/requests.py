@@ -21,6 +21,7 @@ KNOWN: Final[Mapping[str, Iterable[int]]] = {
     "/api/models": _READ,
     "/api/comparisons": _READ,
     "/api/exchanges/{puid}": sorted({404, *_READ}),
+    "/page/{file}": sorted({304, 404, *_READ}),
     "/metrics": (200, 403, 500, 503),
     "/ready": (200, 403, 503),
     "/live": (200, 403),
