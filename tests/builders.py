@@ -15,9 +15,10 @@ import orjson
 from app.core import events, ledger
 from app.core.counts.accounts import Account
 from app.core.counts.atoms import measure_of
+from app.core.counts.book import Sums
 from app.core.counts.panes import COARSE, DAY, FINE, TOTAL, PaneClock, Window
 from app.core.counts.rows import RowKey, parse_key, parse_rows
-from app.core.counts.view import Sums, View
+from app.core.counts.view import View
 from app.core.events import TYPE_OF, Identity, Kind, Reason
 from app.core.join.position import Position
 from app.core.join.shard import Shard

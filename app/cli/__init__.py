@@ -1,1 +1,1 @@
-"""What the commands do. `app.__main__` parses; each module here does one command's work and prints its result."""
+"""What the commands do. `app.commands` parses; each module here does one command's work and prints its result."""

@@ -10,8 +10,9 @@ from typing import Self
 
 from app.core.counts.panes import PaneClock, Window
 from app.core.counts.view import View
+from app.core.join.cut import Cut
 from app.core.join.position import Position
-from app.core.join.shard import Cut, Shard
+from app.core.join.shard import Shard
 from app.core.letters import Astray, DeadLetter
 from app.core.limits import Limits
 from app.core.measures.readings import Readings

@@ -12,11 +12,11 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from app.__main__ import main
 from app.cli.ends import sentence_of
 from app.cli.feedback import read_value
 from app.cli.lines import Source
 from app.cli.send import Event, LineError, read_line
+from app.commands.tally import main
 from app.settings import Settings, load_settings
 from app.worker.kafka import topics
 from app.worker.kafka.client import SetupError

@@ -11,8 +11,8 @@ from typing import Any, Final
 import pytest
 from click.testing import CliRunner, Result
 
-from app.__main__ import main
 from app.cli import comparisons
+from app.commands.tally import main
 from app.core.counts.accounts import Pair
 from app.core.events import Identity
 from app.core.measures.paired import PairedReading, Shared

@@ -7,8 +7,8 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.__main__ import main
 from app.cli.plan import DAY, EVENTS_A_CORE, FULL, Load, Plan, plan, written
+from app.commands.tally import main
 
 LOADS = st.builds(
     Load,

@@ -7,9 +7,9 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 
-from app.__main__ import main
 from app.cli.reading import Placed, printable
 from app.cli.tail import Line, Tailed, brought, lines_of
+from app.commands.tally import main
 from app.core.events import TYPE_OF, Kind, Reason
 from app.core.limits import Limits
 from app.core.payloads.forms import FORMS

@@ -13,8 +13,8 @@ import orjson
 from app.core.counts.accounts import Account
 from app.core.counts.panes import PaneClock
 from app.core.counts.view import UnreadableError, View
+from app.core.join.cut import Cut
 from app.core.join.position import FORMAT, OLDEST, POSITION_KEY, StateError
-from app.core.join.shard import Cut
 from tests.builders import START, WINDOWS, Ledger, a_feedback, a_request, a_response, a_shard
 from tests.live.seeds import seed
 

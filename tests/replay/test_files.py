@@ -12,8 +12,8 @@ import pytest
 import zstandard
 from click.testing import CliRunner, Result
 
-from app.__main__ import main
 from app.cli.replayed_files import replay_files
+from app.commands.tally import main
 from app.core.rules import Rulebook, Rules
 from app.replay.fold import Counting
 from app.replay.outcome import outcome_of, prometheus

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from sklearn.metrics import confusion_matrix, f1_score, precision_recall_curve, roc_curve
 
 import app
-from app.__main__ import main
+from app.commands.tally import main
 from app.replay.stretch import StretchError
 from app.replay.sweep import parse_costs, parse_sweep
 from tests.builders import a_feedback, a_request, a_response

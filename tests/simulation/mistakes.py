@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from app.core.join.shard import Cut
+from app.core.join.cut import Cut
 from app.settings import Settings
 from app.worker import clock
 from app.worker.kafka.consumer import RecordConsumer

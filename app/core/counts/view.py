@@ -7,119 +7,22 @@ nobody reads half of one: what it only moves from a pane to another changes noth
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from app.core.counts.accounts import BY_LABELS, Account, Pair, Subject
 from app.core.counts.atoms import measure_of
+from app.core.counts.book import Book, Cells, Sums, accumulate
 from app.core.counts.cells import Latest, later
-from app.core.counts.panes import LEVELS, TOTAL, PaneClock, Window
+from app.core.counts.panes import TOTAL, PaneClock, Window
 from app.core.counts.rows import Note, Owner, RowKey, parse_key, parse_rows
 from app.core.events import Identity
-
-#: Of one measure: (row, column) → what is counted there, a `Cell`.
-Cells = dict[tuple[str, str], Any]
-#: The cells of each measure, by its name, as far as it has counted anything.
-Sums = dict[str, Cells]
 
 _Place = tuple[str, int]  # a level and a pane of it
 #: So many changed cells are added in one step of `prepare`: a few milliseconds.
 _PART: Final = 4000
-
-
-class _Span:
-    """The sums of one window of one account, adjusted as rows change and as time passes."""
-
-    __slots__ = ("level", "lo", "hi", "sums", "moves")  # noqa: RUF023 - in the order of use
-
-    def __init__(self) -> None:
-        self.moves = 0  # that changed the sums
-        self.level = ""
-        self.lo = self.hi = 0
-        self.sums: Sums = {}
-
-    def steps(self, level: str, lo: int, hi: int, panes: Mapping[int, Sums]) -> Iterator[None]:
-        """Move to these panes, one at a time: after each the sums are those of the panes from `self.lo` to before
-        `self.hi`.
-        """
-        if (level, lo, hi) == (self.level, self.lo, self.hi):
-            return
-        if level != self.level or lo >= self.hi or hi <= self.lo:
-            self.moves += bool(self.sums)
-            self.sums = {}
-            self.level = level
-            self.lo = self.hi = lo
-        while (self.lo, self.hi) != (lo, hi):
-            if self.lo < lo:
-                pane, sign = self.lo, -1
-                self.lo += 1
-            elif self.hi > hi:
-                self.hi -= 1
-                pane, sign = self.hi, -1
-            elif self.lo > lo:
-                self.lo -= 1
-                pane, sign = self.lo, 1
-            else:
-                pane, sign = self.hi, 1
-                self.hi += 1
-            if pane in panes:
-                _accumulate(self.sums, panes[pane], sign)
-                self.moves += 1
-                yield
-
-    def holds(self, level: str, lo: int, hi: int, panes: Mapping[int, Sums]) -> bool:
-        """Whether the sums are those of these panes already."""
-        if (level, lo, hi) == (self.level, self.lo, self.hi):
-            return True
-        return level == self.level and all((lo <= pane < hi) == (self.lo <= pane < self.hi) for pane in panes)
-
-
-def _accumulate(sums: Sums, more: Sums, sign: int) -> None:
-    """Add sums, or take them away. Neither holds a zero."""
-    for measure, cells in more.items():
-        own = sums.get(measure)
-        if own is None:
-            sums[measure] = dict(cells) if sign > 0 else {cell: -amount for cell, amount in cells.items()}
-            continue
-        for cell, amount in cells.items():
-            total = own.get(cell, 0) + sign * amount
-            if total:
-                own[cell] = total
-            else:
-                own.pop(cell, None)
-        if not own:
-            del sums[measure]
-
-
-class _Book:
-    """All sums of one account."""
-
-    __slots__ = ("latest", "panes", "spans", "total")
-
-    def __init__(self, windows: Iterable[Window]) -> None:
-        self.total: Sums = {}
-        self.panes: dict[str, dict[int, Sums]] = {level: {} for level in LEVELS}
-        self.spans: dict[str, _Span] = {window.name: _Span() for window in windows}
-        #: By level and pane the keys of records that hold latest values, which are folded when they are read.
-        self.latest: dict[tuple[str, int], set[bytes]] = {}
-
-    @property
-    def empty(self) -> bool:
-        return not (self.total or self.latest or any(self.panes.values()))
-
-    def adjust(self, level: str, pane: int, changed: Sums) -> None:
-        if level == TOTAL:
-            _accumulate(self.total, changed, 1)
-            return
-        panes = self.panes[level]
-        own = panes.setdefault(pane, {})
-        spans = [span.sums for span in self.spans.values() if span.level == level and span.lo <= pane < span.hi]
-        for sums in (own, *spans):
-            _accumulate(sums, changed, 1)
-        if not own:
-            del panes[pane]
 
 
 class UnreadableError(ValueError):
@@ -136,7 +39,7 @@ class View:
         self._records: dict[bytes, dict[int, Cells]] = {}
         self._keys: dict[bytes, RowKey] = {}
         self._measures: dict[str, str] = {}
-        self._books: dict[Account, _Book] = {}
+        self._books: dict[Account, Book] = {}
         #: Of each subject the segments in which anything of it is counted, or was.
         self._segments: dict[Subject, set[str]] = {}
         #: What has changed in each pane since the account was read.
@@ -235,7 +138,7 @@ class View:
                 if amount:
                     by_measure.setdefault(self._measure(cell[0]), {})[cell] = amount
             for place in self._places(*own):
-                _accumulate(changes.setdefault(place, {}), by_measure, 1)
+                accumulate(changes.setdefault(place, {}), by_measure, 1)
         book = self._book(account)
         for (level, pane), sums in changes.items():
             if sums:
@@ -277,10 +180,10 @@ class View:
             places.append((level, pane))
         return places
 
-    def _book(self, account: Account) -> _Book:
+    def _book(self, account: Account) -> Book:
         book = self._books.get(account)
         if book is None:
-            book = self._books[account] = _Book(self.windows)
+            book = self._books[account] = Book(self.windows)
         return book
 
     def _measure(self, row: str) -> str:
@@ -398,7 +301,7 @@ class View:
         counted = book.panes[level]
         for pane in panes:
             if pane in counted:
-                _accumulate(sums, counted[pane], 1)
+                accumulate(sums, counted[pane], 1)
         return self._with_latest(book, sums, level, panes)
 
     def counted_panes(self, account: Account) -> Iterator[tuple[str, int]]:
@@ -414,7 +317,7 @@ class View:
         """The start of the earliest pane, in seconds, in which a subject was counted; 0 where it is unknown."""
         return min(self._first_seen.get(subject, {0: 0}).values())
 
-    def _with_latest(self, book: _Book, sums: Sums, level: str, panes: range) -> Sums:
+    def _with_latest(self, book: Book, sums: Sums, level: str, panes: range) -> Sums:
         """The same sums, and the latest values of these panes over all partitions."""
         if not book.latest:
             return sums

@@ -1,5 +1,6 @@
 """The position: where a partition stands, and the version of all that its changelogs hold."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -10,6 +11,8 @@ POSITION_KEY: Final = b"\0mark"
 FORMAT: Final = 6
 #: The oldest version that is still read: what it has written is there as it was, and goes on by what holds now.
 OLDEST: Final = 4
+#: What to do where a state is lost.
+AFRESH: Final = "start afresh with another TALLY_APP_ID"
 
 
 class Position(msgspec.Struct):
@@ -50,11 +53,11 @@ def read_position(raw: bytes) -> Position:
         if OLDEST <= known <= FORMAT:
             return msgspec.json.decode(raw, type=Position)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise DamagedError("its mark cannot be read; start afresh with another TALLY_APP_ID") from None
+        raise DamagedError(f"its mark cannot be read; {AFRESH}") from None
     writer, way = ("newer", "run that version, or") if known > FORMAT else ("older", "to count the topics anew,")
     raise StateError(
         f"a{'n' * (known < FORMAT)} {writer} Tally has written the state (format {known}; this one has {FORMAT}): "
-        f"{way} start afresh with another TALLY_APP_ID"
+        f"{way} {AFRESH}"
     )
 
 
@@ -64,3 +67,32 @@ def is_position(raw: bytes) -> bool:
         return msgspec.json.decode(raw, type=_Format).format > 0
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return False
+
+
+def known_position(exchanges: Mapping[bytes, bytes], counts: int, changelog_ids: Mapping[str, str]) -> Position | None:
+    """Where a partition stands by the newest records of its exchanges' changelog, None where nothing was ever written.
+
+    `counts` says how many records the other changelog has, `changelog_ids` which topics both are now. Raises StateError
+    where these do not belong together.
+    """
+    if POSITION_KEY not in exchanges:
+        if exchanges or counts:
+            what = "exchanges" if exchanges else "counts"
+            raise StateError(f"there are {what}, and no mark that says where they stand; {AFRESH}")
+        return None
+    position = read_position(exchanges[POSITION_KEY])
+    if position.panes and not counts:
+        raise StateError(f"there are exchanges, and no counts; {AFRESH}")
+    for topic, known in position.changelogs.items():
+        if changelog_ids.get(topic, known) != known:
+            raise StateError(f"{topic} was deleted and made again, and with it went the state; {AFRESH}")
+    return position
+
+
+def check_whole(position: Position, *, exchanges: int, counts: int, epoch: int) -> None:
+    """Raise DamagedError where there are other records than the position says, or counts of another epoch."""
+    for name, found, written in (("exchanges", exchanges, position.exchanges), ("counts", counts, position.panes)):
+        if found != written:
+            raise DamagedError(f"of its {name} there are {found} records where {written} were written; {AFRESH}")
+    if epoch != position.epoch:
+        raise DamagedError(f"its counts are of epoch {epoch} and its mark is of epoch {position.epoch}; {AFRESH}")

@@ -4,9 +4,7 @@ Empty shard, `absorb` batch after batch, `cut` the changes of an epoch. The chan
 and the offsets that it reaches are one value, so that a shell can make them durable together.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -17,9 +15,12 @@ from app.core.counts.counts import Counts
 from app.core.counts.numbers import Numbers, is_number_key
 from app.core.counts.panes import PaneClock
 from app.core.counts.rows import owner_key
-from app.core.events import Reason, RefusedError, shown
+from app.core.events import Reason, RefusedError
+from app.core.join import notes
 from app.core.join.addressing import LENT_ROW, NO_ROW, row_of, unusable
+from app.core.join.ages import Ages
 from app.core.join.bulky import Bulky, has_many_parts
+from app.core.join.cut import Cut
 from app.core.join.delta import Delta
 from app.core.join.description import describe
 from app.core.join.exchange import Exchange, decode, decode_age, encode
@@ -27,12 +28,12 @@ from app.core.join.joined import Joining
 from app.core.join.judging import Judging
 from app.core.join.outgoing import Outgoing
 from app.core.join.parts import FEEDBACK, KINDS, REQUEST, Parts, Source
-from app.core.join.position import FORMAT, POSITION_KEY, DamagedError, Position, StateError, read_position
+from app.core.join.position import AFRESH, FORMAT, POSITION_KEY, DamagedError, Position, check_whole, known_position
 from app.core.join.putting import NEWS, NOTHING
 from app.core.join.segmenting import EventReaders, Segmenting, ValueNumbers
 from app.core.join.settling import Settling
 from app.core.join.statements import LENT, waits
-from app.core.letters import Astray, AstrayError, DeadLetter
+from app.core.letters import AstrayError
 from app.core.limits import Limits
 from app.core.measures.verdict import is_labelled
 from app.core.rules import Rulebook
@@ -40,24 +41,6 @@ from app.core.stats import Stats
 from app.core.wire.records import Record
 
 _AHEAD_US: Final = 300 * 1_000_000
-_HOUR: Final = 3600
-#: What to do where a state is lost.
-_AFRESH: Final = "start afresh with another TALLY_APP_ID"
-
-
-@dataclass(slots=True)
-class Cut:
-    """The changes of one epoch of one partition."""
-
-    exchanges: list[tuple[bytes, bytes | None]]
-    panes: list[tuple[bytes, bytes | None]]
-    joined: list[tuple[bytes, bytes]]
-    dead: list[DeadLetter]
-    astray: list[Astray]
-    lent: list[Astray]
-    offsets: dict[str, int]
-    events: int
-    notes: list[str]  # sentences for the log
 
 
 class Shard:
@@ -101,7 +84,7 @@ class Shard:
         self._delta = Delta(self.numbers, self._settling.amounts_of)
         self._limits = limits
         self._outgoing = Outgoing(partition, Joining(self.numbers, self.judging, self.segmenting), limits, stats)
-        self._by_hour: defaultdict[int, list[bytes]] = defaultdict(list)
+        self._ages = Ages()
         readers = EventReaders(rulebook, self.judging, self._values, limits.body_bytes)
         self._parts = Parts(self.numbers, self.judging, limits, stats, readers, logs=logs)
         self._events = 0
@@ -180,7 +163,7 @@ class Shard:
         largest, longest, retention = limits.body_bytes, limits.puid_bytes, limits.retention_seconds
         bulky_bytes, many, suspicious = self._bulky.bytes, self._bulky.parts, self._bulky.suspicious
         live, bulky, store, parts = self._live, self._bulky.exchanges, self.store, self._parts
-        outgoing, tell = self._outgoing, self._outgoing.tell
+        outgoing, tell, ages = self._outgoing, self._outgoing.tell, self._ages
         open_envelope, put, joined_part = parts.open, parts.put, parts.joined_part
         read = [0] * len(KINDS)
         newest = self.newest.get(topic, 0)
@@ -237,7 +220,7 @@ class Shard:
                     tell(topic, record, key, joined_part(source, text, time, row, value))
                 if seconds > exchange.newest:
                     if not exchange.newest:
-                        self._by_hour[seconds // _HOUR].append(key)
+                        ages.add(key, seconds)
                     exchange.newest = seconds
                 if key not in bulky:
                     live[key] = exchange
@@ -253,9 +236,11 @@ class Shard:
         if parts.rewritten:
             parts.rewritten.clear()
         if parts.without_class:
-            self._note_without_class()
+            self._notes += notes.without_class(parts.without_class, self.numbers)
+            parts.without_class.clear()
         if parts.unfit:
-            self._note_unfit()
+            self._notes += notes.unfit(parts.unfit, self.numbers)
+            parts.unfit.clear()
         if parts.refused_requests:
             self._refuse_carried_requests(topic, records)
         self._events += len(records)
@@ -320,7 +305,8 @@ class Shard:
         for key, exchange in exchanges:
             counted = count(exchange)
             if self._settling.mixed:
-                self._note_mixed(key)
+                self._notes += notes.mixed(self._settling.mixed, key, self.numbers)
+                self._settling.mixed.clear()
             old = exchange.counted
             if counted != old:
                 self._delta.change(exchange, old, counted)
@@ -328,29 +314,6 @@ class Shard:
             store[key] = encode(exchange)
             changed[key] = None
         self._delta.keep_small()
-
-    def _note_without_class(self) -> None:
-        """Say of which models answers name no class, and why."""
-        for leg, why in self._parts.without_class:
-            self._notes.append(
-                f"answers of {self.numbers.legs[leg]} name no class that labels could be right about: {why}"
-            )
-        self._parts.without_class.clear()
-
-    def _note_unfit(self) -> None:
-        """Say which requests do not fit the reference of their model, and how."""
-        self._notes += [f"requests of {self.numbers.legs[leg]}: the reference {why}" for leg, why in self._parts.unfit]
-        self._parts.unfit.clear()
-
-    def _note_mixed(self, key: bytes) -> None:
-        """Say of which models rows are judged and others measured, and by which puid that was seen."""
-        for leg in self._settling.mixed:
-            self._notes.append(
-                f"{self.numbers.legs[leg]} has labelled rows that name classes and others that are measurements, first "
-                f"seen at puid {shown(key)}: most of them say what the model is, the others count as measured; a line "
-                "`task:` of the YAML settles it"
-            )
-        self._settling.mixed.clear()
 
     def _settle_all(self) -> None:
         self.settle()
@@ -369,15 +332,14 @@ class Shard:
         """Forget exchanges whose newest part is older than the retention, and panes that are no longer kept."""
         self._settle_all()
         self.counts.retire(clock)
-        edge = clock - self._limits.retention_seconds
-        for hour in [hour for hour in self._by_hour if (hour + 1) * _HOUR <= edge]:
-            for key in self._by_hour.pop(hour):
-                exchange = self.get(key)
-                if exchange is None:
-                    continue
-                if exchange.newest + self._limits.retention_seconds > clock:
-                    self._by_hour[max(exchange.newest // _HOUR, hour + 1)].append(key)
-                    continue
+        retention = self._limits.retention_seconds
+        for later, key in self._ages.take(clock - retention):
+            exchange = self.get(key)
+            if exchange is None:
+                continue
+            if exchange.newest + retention > clock:
+                self._ages.add(key, max(exchange.newest, later))
+            else:
                 self._expire(key, exchange)
 
     def _expire(self, key: bytes, exchange: Exchange) -> None:
@@ -464,31 +426,14 @@ class Shard:
         Raises StateError, and DamagedError where it is this partition's state alone that is not whole.
         """
         counts = len(panes) - (owner_key(self.partition) in panes)
-        if POSITION_KEY not in exchanges:
-            if exchanges or counts:
-                what = "exchanges" if exchanges else "counts"
-                raise StateError(f"there are {what}, and no mark that says where they stand; {_AFRESH}")
+        position = known_position(exchanges, counts, self.changelog_ids)
+        if position is None:
             return None
-        position = read_position(exchanges[POSITION_KEY])
-        if position.panes and not counts:
-            raise StateError(f"there are exchanges, and no counts; {_AFRESH}")
-        for topic, known in position.changelogs.items():
-            if self.changelog_ids.get(topic, known) != known:
-                raise StateError(f"{topic} was deleted and made again, and with it went the state; {_AFRESH}")
         try:
             self._take_state(exchanges, panes)
         except Exception as error:  # noqa: BLE001 - there are as many errors as ways to write what is no state
-            raise DamagedError(f"its state cannot be read ({type(error).__name__}: {error}); {_AFRESH}") from None
-        for name, found, written in (
-            ("exchanges", len(exchanges) - 1, position.exchanges),
-            ("counts", counts, position.panes),
-        ):
-            if found != written:
-                raise DamagedError(f"of its {name} there are {found} records where {written} were written; {_AFRESH}")
-        if self.counts.epoch != position.epoch:
-            raise DamagedError(
-                f"its counts are of epoch {self.counts.epoch} and its mark is of epoch {position.epoch}; {_AFRESH}"
-            )
+            raise DamagedError(f"its state cannot be read ({type(error).__name__}: {error}); {AFRESH}") from None
+        check_whole(position, exchanges=len(exchanges) - 1, counts=counts, epoch=self.counts.epoch)
         self.offsets = dict(position.offsets)
         self.newest = dict(position.newest)
         self.counts.latest = position.clock
@@ -504,4 +449,4 @@ class Shard:
         self._settling.recover()
         self._values.recover()
         for key, raw in store.items():
-            self._by_hour[decode_age(raw).newest // _HOUR].append(key)
+            self._ages.add(key, decode_age(raw).newest)

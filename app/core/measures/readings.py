@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from app.core.counts.accounts import BY_LABELS, Account, Pair
+from app.core.counts.book import Sums
 from app.core.counts.cells import Latest, later
 from app.core.counts.panes import TOTAL, Window
-from app.core.counts.view import Sums, View
+from app.core.counts.view import View
 from app.core.events import Identity
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.confusion import CONFUSION, nature_of

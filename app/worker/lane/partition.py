@@ -26,7 +26,8 @@ from aiokafka.structs import OffsetAndMetadata
 
 from app.core.counts.rows import Owner, owner_key
 from app.core.events import Reason, shown
-from app.core.join.shard import Cut, Shard
+from app.core.join.cut import Cut
+from app.core.join.shard import Shard
 from app.core.letters import Astray, DeadLetter, OutRecord, letter_record
 from app.core.stats import Stats
 from app.core.wire.partitioning import partition_of

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 from pyarrow import parquet
 
-from app.__main__ import main
 from app.cli.labels.statements import COLUMNS, LEG, Stated, Statements
 from app.cli.labels.tables import open_table
+from app.commands.tally import main
 
 TIME = 1_795_244_400_000_000  # 2026-11-21T07:00:00Z
 NAN, INF = float("nan"), float("inf")

@@ -5,8 +5,8 @@ import re
 import pytest
 from click.testing import CliRunner
 
-from app.__main__ import main
 from app.cli.letters.showing import value_lines
+from app.commands.tally import main
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.core.events import Reason
-from app.core.join.shard import Cut
+from app.core.join.cut import Cut
 from app.core.letters import REKEYED
 from app.core.wire.partitioning import partition_of
 from tests.builders import Record, a_feedback, a_request, a_response, a_shard

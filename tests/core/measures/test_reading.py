@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.counts.view import Cells
+from app.core.counts.book import Cells
 from app.core.measures.confusion import known_classes, one_against_rest, task_of
 from app.core.measures.reading import class_order
 from app.core.rules import Rules
