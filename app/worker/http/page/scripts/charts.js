@@ -57,9 +57,18 @@ const fallMark = (at, colour) => ({
 
 const span = points => (points.length ? points.at(-1).start - points[0].start : 0);
 
+// Stretches of which nothing is known are gaps.
+export function withGaps(points, step) {
+  return points.flatMap((point, number) => {
+    const next = points[number + 1];
+    return next && step && next.start - point.start > 1.5 * step ? [point, { start: point.start + step, value: null, low: null, high: null }] : [point];
+  });
+}
+
 // A value over time with its interval. `limit`, `fellAt` and `zero` are lines across, where they are given.
 export function TimePlot({ points, name, label, file, limit = null, fellAt = null, zero = false }) {
-  const isShare = points.every(({ value, high }) => (high ?? value ?? 0) <= 1);
+  const tops = points.map(({ value, high }) => high ?? value ?? 0);
+  const isShare = !zero && tops.every(top => top <= 1) && Math.max(...tops) > 0.75;
   const make = colours => {
     const xy = field => points.map(point => ({ x: point.start, y: point[field] ?? null }));
     const line = { borderWidth: 2, pointHitRadius: 12, pointRadius: points.length > 80 ? 0 : 2.5, borderColor: colours.accent, backgroundColor: colours.accent };
@@ -86,7 +95,7 @@ export function TimePlot({ points, name, label, file, limit = null, fellAt = nul
       data: { datasets },
       plugins: fellAt === null ? [] : [fallMark(fellAt, colours.bad)],
       options: {
-        scales: { x: timeAxis(colours, span(points)), y: valueAxis(colours, { grace: "5%", afterDataLimits: isShare ? axis => { axis.max = Math.min(axis.max, 1); } : undefined }) },
+        scales: { x: timeAxis(colours, span(points)), y: valueAxis(colours, isShare ? { max: 1 } : { grace: "5%" }) },
         plugins: {
           legend: { labels: { color: colours.ink, boxWidth: 16, boxHeight: 6, font: FONT, filter: item => item.text } },
           tooltip: { filter: item => item.dataset.label === name, callbacks: { title: items => items.length ? moment(items[0].raw.x) : "", label: told } },
@@ -100,6 +109,10 @@ export function TimePlot({ points, name, label, file, limit = null, fellAt = nul
 
 // A line without axes, for one row of a table. `points` are [start, value or null, labelled].
 export function Spark({ points, label, isBad }) {
+  // Small noise looks small: what lies between 0 and 1 spans a quarter at least.
+  const values = points.map(([, value]) => value).filter(value => value !== null);
+  const top = Math.max(...values);
+  const least = top <= 1 && top >= 0 ? top - 0.25 : undefined;
   const make = colours => ({
     type: "line",
     data: { datasets: [{
@@ -108,7 +121,7 @@ export function Spark({ points, label, isBad }) {
     }] },
     options: {
       events: [], layout: { padding: 2 },
-      scales: { x: { type: "linear", display: false }, y: { display: false, bounds: "data" } },
+      scales: { x: { type: "linear", display: false, bounds: "data" }, y: { display: false, bounds: "data", suggestedMin: least } },
       plugins: { legend: { display: false }, tooltip: { enabled: false } },
     },
   });

@@ -2,11 +2,11 @@
 import { h } from "./tree.js";
 import { choose, keyOf, link, nameOf } from "./address.js";
 import { path, want } from "./store.js";
-import { TimePlot } from "./charts.js";
+import { TimePlot, withGaps } from "./charts.js";
 import { anyRows, Choice, clockTitle, Figure, Freshness, Nothing } from "./parts.js";
 import { count, moment, score, share, signed } from "./say.js";
 import { Table } from "./tables.js";
-import { heading } from "./words.js";
+import { heading, term } from "./words.js";
 
 const SECONDS = 5;
 const SLOW_SECONDS = 15;
@@ -86,13 +86,13 @@ export function Comparison({ at }) {
 
 function Over({ current, shadow, clock, file }) {
   const answer = want(path("api/comparisons/history", { current, shadow, clock }), SLOW_SECONDS, "history of a comparison");
-  const points = answer.content?.points ?? [];
+  const points = (answer.content?.points ?? []).map(({ difference, ...point }) => ({ ...point, value: difference }));
   const known = points.filter(point => point.value !== null);
   return h("section", null,
     heading("h2", "interval", "The difference over time"),
     h(Freshness, { answer }),
     known.length > 0
-      ? h(TimePlot, { points, name: "difference", label: `Difference over time, ${signed(known.at(-1).value)} at the end`, file, zero: true })
+      ? h(TimePlot, { points: withGaps(points, answer.content.step), name: "difference", label: `Difference over time, ${signed(known.at(-1).value)} at the end`, file, zero: true })
       : answer.content && h("p", { class: "soft" }, "Nothing to draw yet."));
 }
 
@@ -106,7 +106,7 @@ function Beside({ current, shadow, one, window_, clock }) {
     .map(row => ({ ...row, difference: row.own === null || row.other === null ? null : row.other - row.own }));
   const number = (title, field, word, format = score) => ({ title, word, is: "number", value: row => row[field], cell: row => format(row[field]) });
   const columns = [
-    { title: "score", is: "name", value: row => row.name },
+    { title: "score", is: "name", value: row => row.name, cell: row => term(row.name) },
     number("current", "own", "current"), number("shadow", "other", "shadow"), number("difference", "difference", null, signed),
   ];
   return h("section", null,

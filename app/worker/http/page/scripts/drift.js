@@ -46,7 +46,7 @@ function Bins({ one, file }) {
   const sum = field => bins.reduce((total, bin) => total + bin[field], 0) || 1;
   const [reference, rows] = [sum("reference"), sum("rows")];
   return h("div", null,
-    h("h3", null, one.feature),
+    heading("h3", "bins", one.feature),
     h(Bars, {
       names: bins.map(bin => bin.bin), label: `${one.feature}: reference and live, ${state(one)}`, file: `${file} ${one.feature}`,
       sets: [["reference", bins.map(bin => bin.reference / reference), "soft"], ["live", bins.map(bin => bin.rows / rows), one.drifted ? "bad" : "accent"]],

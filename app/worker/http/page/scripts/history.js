@@ -2,14 +2,14 @@
 import { h } from "./tree.js";
 import { choose } from "./address.js";
 import { path, want } from "./store.js";
-import { TimePlot } from "./charts.js";
+import { TimePlot, withGaps } from "./charts.js";
 import { Freshness } from "./parts.js";
-import { iso, moment, score } from "./say.js";
+import { iso, local, moment, score } from "./say.js";
 import { Table } from "./tables.js";
 import { heading, term } from "./words.js";
 
 const SECONDS = 15;
-const STEPS = { "": "as fits", 60: "1 min", 600: "10 min", 3600: "1 h", 86_400: "1 d" };
+const STEPS = { "": "as fits", "1m": "1 min", "10m": "10 min", "1h": "1 h", "1d": "1 d" };
 const SOURCES = { panes: "the counts that workers keep", elasticsearch: "Elasticsearch", both: "the counts that workers keep, and further back Elasticsearch" };
 
 // `recall/cat` of /api/models is `recall{cat}` of a history.
@@ -41,7 +41,7 @@ export function History({ model, at, of, clock, name, file }) {
   const points = data?.points ?? [];
   const known = points.filter(point => point.value !== null);
   const label = known.length
-    ? `${name} over time, from ${score(known[0].value)} at ${moment(known[0].start)} to ${score(known.at(-1).value)}. ${data.fell ?? ""}`
+    ? `${name} over time, from ${score(known[0].value)} at ${moment(known[0].start)} to ${score(known.at(-1).value)}. ${local(data.fell ?? "")}`
     : `${name} over time: no labels yet`;
   return h("section", null,
     heading("h2", "history", "Over time"),
@@ -51,13 +51,13 @@ export function History({ model, at, of, clock, name, file }) {
         h("select", { onChange: event => choose({ step: event.target.value }) },
           Object.entries(STEPS).map(([value, title]) => h("option", { key: value, value, selected: value === step }, title))))),
     h(Freshness, { answer }),
-    data?.fell && h("p", { class: "sentences bad" }, data.fell),
+    data?.fell && h("p", { class: "sentences bad" }, local(data.fell)),
     known.length > 0
       ? [
-          h(TimePlot, { points, name, label, file: `${file} ${name}`, limit: data.limit ?? null, fellAt: data.fell_at ?? null }),
+          h(TimePlot, { points: withGaps(points, data.step), name, label, file: `${file} ${name}`, limit: data.limit ?? null, fellAt: data.fell_at ?? null }),
           h("details", null, h("summary", null, "As a table"),
             h(Table, { name: `${file} ${name}`, label: `${name} over time`, columns: COLUMNS, rows: [...points].reverse(), most: 60 })),
-          h("p", { class: "soft" }, `From ${SOURCES[data.source] ?? data.source}.`),
+          h("p", { class: "soft" }, `From ${SOURCES[data.source] ?? data.source}. ${data.note ?? ""}`),
         ]
       : data && !answer.old && h("p", { class: "soft" }, "Nothing to draw yet: no stretch of time that is kept has a label."));
 }

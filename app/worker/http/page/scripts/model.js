@@ -37,6 +37,12 @@ export const windowOf = (model, at) => {
   return windows.includes(chosen) ? chosen : (windows.find(name => name !== "total" && name !== "5m" && model.windows[name].samples) ?? "total");
 };
 
+// Notes on limits are one a window, which they name at their end: those of other windows are left out.
+const isOf = window_ => note => {
+  const [, named] = /\((\w+), [\d,]+ rows\)\.$/.exec(note) ?? [];
+  return named === undefined || named === window_;
+};
+
 function Figures({ model, reading, name }) {
   const rows = Object.values(reading.rows ?? {}).reduce((sum, amount) => sum + amount, 0);
   const limit = model.limits?.[name];
@@ -66,7 +72,7 @@ export function Model({ at }) {
     h("div", { class: "title" }, heading("h1", "model", nameOf(model)), h("p", { class: "soft" }, facts.join(" · "))),
     h(Freshness, { answer }),
     h(Against, { model }),
-    h(Sentences, { of: model.notes, is: "warn" }),
+    h(Sentences, { of: model.notes.filter(isOf(clock === "labels" ? BY_LABELS + window_ : window_)), is: "warn" }),
     h("div", { class: "choices" },
       h(Choice, { name: "window", text: "Window", value: window_, values: windowsOf(model) }),
       clocks.length > 1 && h(Choice, { name: "clock", text: "Counted", value: clock, values: clocks, title: clockTitle })),

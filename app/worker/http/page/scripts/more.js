@@ -3,7 +3,7 @@ import { h } from "./tree.js";
 import { anyRows } from "./parts.js";
 import { count, score } from "./say.js";
 import { Table } from "./tables.js";
-import { heading } from "./words.js";
+import { heading, term } from "./words.js";
 
 const said = value => (typeof value === "number" ? score(value) : value === null ? null : typeof value === "object" ? JSON.stringify(value) : String(value));
 
@@ -24,7 +24,7 @@ export const More = ({ model, file }) => [
 ];
 
 const SCORES = [
-  { title: "score", is: "name", value: row => row.name },
+  { title: "score", is: "name", value: row => row.name, cell: row => term(row.name, row.name.replace("/", " of ")) },
   { title: "value", is: "number", value: row => row.value, cell: row => score(row.value) },
   { title: "rows", is: "number", value: row => row.rows, cell: row => count(row.rows) },
 ];

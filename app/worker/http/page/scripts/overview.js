@@ -4,7 +4,7 @@ import { choose, link, nameOf } from "./address.js";
 import { held, path, want } from "./store.js";
 import { Spark } from "./charts.js";
 import { Choice, clockTitle, Freshness, Level, levels, levelTitle, Nothing, Sentences } from "./parts.js";
-import { count, moment, plural, rate, score, share } from "./say.js";
+import { count, local, moment, plural, rate, score, share } from "./say.js";
 import { Table } from "./tables.js";
 import { heading } from "./words.js";
 import { Start } from "./start.js";
@@ -24,7 +24,7 @@ function nameCell(model) {
   return [
     h("a", { href: link("model", model.key) }, nameOf(model)),
     h("span", { class: "tag" }, model.task),
-    h("small", { class: `why ${model.attention.level}` }, model.attention.why, model.attention.why?.includes("ince") ? "" : since),
+    h("small", { class: `why ${model.attention.level}` }, local(model.attention.why), model.attention.why.includes("since") ? "" : since),
   ];
 }
 

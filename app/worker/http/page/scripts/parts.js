@@ -1,7 +1,7 @@
 // What several views share: choices, sentences, what to say while nothing is known.
 import { h } from "./tree.js";
 import { choose } from "./address.js";
-import { moment } from "./say.js";
+import { local, moment } from "./say.js";
 import { term } from "./words.js";
 
 // A choice of one of a few values, which goes to the address.
@@ -16,7 +16,7 @@ export const clockTitle = clock => CLOCKS[clock] ?? clock;
 
 // Sentences that somebody should read.
 export const Sentences = ({ of, is = "" }) =>
-  of.length > 0 && h("ul", { class: `sentences ${is}` }, of.map(sentence => h("li", { key: sentence }, sentence)));
+  of.length > 0 && h("ul", { class: `sentences ${is}` }, of.map(sentence => h("li", { key: sentence }, local(sentence))));
 
 // While a view has no answer yet, or why it has none.
 export function Nothing({ answer, what }) {
@@ -27,7 +27,7 @@ export function Nothing({ answer, what }) {
 // Of when what is shown is, and whether it is old.
 export function Freshness({ answer, stale = null }) {
   const old = answer.error ? `${answer.error.sentence} ${answer.at ? `What is shown is of ${moment(answer.at)}. ` : ""}Asking again.` : stale;
-  return h("div", { role: "status", class: old ? "sentences warn" : "unseen" }, old ?? "");
+  return h("div", { role: "status", class: old ? "sentences warn" : "unseen" }, old ? local(old) : "");
 }
 
 const LEVELS = {

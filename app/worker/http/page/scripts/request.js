@@ -5,7 +5,7 @@ import { again, held, post, want } from "./store.js";
 import { Freshness } from "./parts.js";
 import { moment, score } from "./say.js";
 import { Table } from "./tables.js";
-import { heading, term } from "./words.js";
+import { heading, meaning, term } from "./words.js";
 
 const SECONDS = 3;
 
@@ -53,7 +53,7 @@ function Known({ puid, place }) {
       h("dt", null, term("reward", "Reward")), h("dd", null, data.reward === null ? "none" : score(data.reward)),
       h("dt", null, "Feedback"), h("dd", null, data.feedback_time ? moment(data.feedback_time) : "none yet")),
     data.legs.map(leg => h(Leg, { key: keyOf(leg), leg, puid })),
-    data.detections?.length > 0 && h("section", null, h("h2", null, "Detections"), h("ul", null, data.detections.map(one => h("li", null, `${one.kind} at ${moment(one.time)}: ${one.leg}`)))),
+    data.detections?.length > 0 && h("section", null, heading("h2", "detections", "Detections"), h("ul", null, data.detections.map(one => h("li", null, `${one.kind} at ${moment(one.time)}: ${one.leg}`)))),
     h(History, { data }),
     !held && h(Feedback, { puid: data.puid, rows, known: answered.length > 0, place }),
     h(Documents, { place }),
@@ -80,7 +80,7 @@ function Leg({ leg, puid }) {
     ...segments.map(name => ({ title: name, value: row => row.segments?.[name] })),
   ];
   return h("section", null,
-    h("h2", null, h("a", { href: link("model", keyOf(leg)) }, nameOf(leg))),
+    h("h2", null, h("a", { class: "term", "data-tip": meaning("leg"), href: link("model", keyOf(leg)) }, nameOf(leg))),
     h("p", { class: "soft" }, `asked ${leg.request_time ? moment(leg.request_time) : "at an unknown time"}, `, leg.response_time ? `answered ${moment(leg.response_time)}` : "no answer yet"),
     rows.length > 0 && h(Table, { name: `${puid} ${nameOf(leg)}`, label: `Rows of ${nameOf(leg)}`, columns, rows, plain: rows.length < 2, most: 100 }));
 }
@@ -90,7 +90,7 @@ function History({ data }) {
   const events = data.legs.flatMap(leg => [[leg.request_time, `request to ${nameOf(leg)}`], [leg.response_time, `answer of ${nameOf(leg)}`]]);
   events.push([data.feedback_time, "newest feedback"], ...(data.detections ?? []).map(one => [one.time, one.kind]));
   const known = events.filter(([time]) => time).sort(([one], [other]) => (one < other ? -1 : 1));
-  return h("section", null, h("h2", null, "In order of time"),
+  return h("section", null, heading("h2", "order", "In order of time"),
     h("ol", { class: "events" }, known.map(([time, what]) => h("li", { key: time + what }, h("time", { datetime: time }, moment(time)), " ", what))));
 }
 
@@ -141,7 +141,7 @@ class Feedback extends Component {
 
 function Documents({ place }) {
   const answer = want(`${place}/documents`, 30);
-  const documents = answer.content?.documents ?? (Array.isArray(answer.content) ? answer.content : []);
-  return documents.length > 0 && h("section", null, h("h2", null, "Documents in Elasticsearch"),
-    documents.map((one, number) => h("details", { key: number }, h("summary", null, one._id ?? one.id ?? `document ${number + 1}`), h("pre", null, JSON.stringify(one, null, 2)))));
+  const documents = answer.content?.documents ?? [];
+  return documents.length > 0 && h("section", null, heading("h2", "documents", "Documents in Elasticsearch"),
+    documents.map((one, number) => h("details", { key: number }, h("summary", null, `${one.index} / ${one.id}`), h("pre", { tabIndex: 0 }, JSON.stringify(one.body, null, 2)))));
 }

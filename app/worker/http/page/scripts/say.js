@@ -38,6 +38,9 @@ export function moment(at) {
   return date.toLocaleString("en", isToday(date) ? CLOCK : { ...DAY, ...CLOCK });
 }
 
+// A sentence of the worker with its times (UTC) on the clock of whoever looks.
+export const local = sentence => sentence.replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g, moment);
+
 export const iso = at => (typeof at === "number" ? new Date(1000 * at).toISOString() : at);
 
 // A time on an axis that spans so many seconds.

@@ -30,7 +30,7 @@ export function Segments({ reading, name, file }) {
     found.length > 0 && h("section", null,
       heading("h2", "segments", "By segment"),
       found.map(([segment, values]) => h("div", { key: segment },
-        h("h3", null, segment),
+        heading("h3", "segment", segment),
         h(Table, { name: `${file} ${segment}`, label: `Scores by ${segment}`, columns, rows: rowsOf(values, plain, whole), keyOf: row => row.value })))),
     reading.fairness?.length > 0 && h(Fairness, { fairness: reading.fairness, file }),
   ];
@@ -41,7 +41,7 @@ function Fairness({ fairness, file }) {
   const columns = [
     { title: "group", is: "name", value: one => `${one.attribute}: ${one.value || "all others"}` },
     ...measures.map(measure => ({
-      title: measure.replaceAll("_", " "), is: "number", value: one => one.scores[measure] ?? null,
+      title: measure.replaceAll("_", " "), word: measure, is: "number", value: one => one.scores[measure] ?? null,
       cell: one => [score(one.scores[measure]), h("small", null, `${count(one.score_samples[measure])} rows`)],
     })),
   ];
