@@ -24,6 +24,7 @@ from app.worker.http.receive import Receiver
 from app.worker.http.requests import Requests
 from app.worker.http.routes.comparisons import ComparisonRoutes
 from app.worker.http.routes.exchanges import ExchangeRoutes
+from app.worker.http.routes.letters import LetterRoutes
 from app.worker.http.routes.models import ModelRoutes
 from app.worker.http.routes.overview import OverviewRoutes
 from app.worker.http.routes.route import Route, checked
@@ -55,6 +56,7 @@ class Api:
             *ModelRoutes(settings, self._started, self._search).routes(),
             *ComparisonRoutes(settings, self._started).routes(),
             *self._exchanges.routes(),
+            *LetterRoutes(settings, self._started).routes(),
             *self._worker.routes(),
             Route("GET", "/api/openapi.json", self._openapi, "This description.", dict[str, Any]),
         ]

@@ -28,6 +28,8 @@ KNOWN: Final[Mapping[str, Iterable[int]]] = {
     "/api/comparisons/history": _FOUND,
     "/api/exchanges/{puid}": _FOUND,
     "/api/exchanges/{puid}/documents": _FOUND,
+    "/api/letters": _ASKED,
+    "/api/letters/resend": sorted({413, *_FOUND}),
     "/api/worker": _ASKED,
     "/api/worker/check": _ASKED,
     "/api/openapi.json": _ASKED,
