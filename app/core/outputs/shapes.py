@@ -124,6 +124,7 @@ class PairExample(TypedDict):
     actual: str | float | None
     current: str | float | None
     shadow: str | float | None
+    right: str
     time_at: float | None
 
 

@@ -23,6 +23,7 @@ from app.worker.http.rate import Rate
 from app.worker.http.receive import Receiver
 from app.worker.http.requests import Requests
 from app.worker.http.routes.comparisons import ComparisonRoutes
+from app.worker.http.routes.examples import ExampleRoutes
 from app.worker.http.routes.exchanges import ExchangeRoutes
 from app.worker.http.routes.letters import LetterRoutes
 from app.worker.http.routes.models import ModelRoutes
@@ -53,6 +54,7 @@ class Api:
         self._worker = WorkerRoutes(settings, self._started, self._rate)
         self._routes = [
             *self._overviews.routes(),
+            *ExampleRoutes(self._started, self._search).routes(),
             *ModelRoutes(settings, self._started, self._search).routes(),
             *ComparisonRoutes(settings, self._started).routes(),
             *self._exchanges.routes(),
