@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from app.cli.client import ACLS_HINT, open_producer, require_topic, run
+from app.cli.client import require_topic, run
 from app.cli.ends import InputError
 from app.cli.screen import counted
 from app.core.clock import format_time
@@ -43,7 +43,8 @@ from app.core.events import Kind
 from app.exporters.elasticsearch.client import connect, sentence
 from app.setting_values import parse_moment
 from app.settings import Settings, load_settings
-from app.worker.kafka.client import SetupError, unreachable
+from app.worker.kafka.client import ACLS_HINT, SetupError, unreachable
+from app.worker.kafka.writing import open_producer
 
 #: How long Elasticsearch keeps a snapshot for the next question.
 _KEEP_ALIVE: Final = "5m"

@@ -37,6 +37,8 @@ from app.core.scores.score import Score
 
 #: Points of a trend, at most.
 POINTS: Final = 60
+#: A fall is looked for in all that is kept, too, where that is so many times as long as the window.
+_LONGER: Final = 1.25
 _FORMULAS: Final = {formula.name: formula for formula in SCORES}
 #: The score by which a model is known where its limits name none.
 _OF_TASK: Final = {"binary": "accuracy", "multiclass": "accuracy", "regression": "mae", "unknown": "reward_mean"}
@@ -150,9 +152,6 @@ def gather(
     view = readings.view
     account = Account(identity)
     own = Account(identity, BY_LABELS) if choice.by_labels else account
-    for one in {account, own}:
-        for _ in view.prepare(one, now):
-            yield
     nature = readings.nature(identity)
     if nature is None or not is_own(identity, others, _parts(readings, identity, nature)):
         return None
@@ -169,7 +168,11 @@ def gather(
     name = headline(reading, rules)
     asked = Asked(name, "", choice.by_labels)
     since = kept_since(readings, {account, own}, clock, now)
-    begins = [since] if window is None else [now - window.seconds, since]
+    begins = [since]
+    if window is not None and now - since > window.seconds:
+        begins = [now - window.seconds]
+        if now - since > _LONGER * window.seconds:  # else it would be nearly the same again
+            begins.append(since)
     trends: list[list[Point]] = []
     fall = None
     for begin in begins:

@@ -124,6 +124,7 @@ class PairExample(TypedDict):
     actual: str | float | None
     current: str | float | None
     shadow: str | float | None
+    right: str
     time_at: float | None
 
 
@@ -203,3 +204,43 @@ class CheckReport(TypedDict):
     lines: list[str]
     problems: list[str]
     checked_at: float
+
+
+class LetterLine(TypedDict):
+    """A dead letter: why it was put aside, where it came from, and the beginning of its value."""
+
+    id: str
+    time_at: float
+    reason: str
+    detail: str
+    topic: str
+    kind: str
+    preview: str
+
+
+class Letters(TypedDict):
+    """How many dead letters wait, by reason, among the newest, and the newest of them."""
+
+    reasons: dict[str, int]
+    letters: list[LetterLine]
+    note: str | None
+
+
+class LetterIds(TypedDict):
+    """The dead letters that are meant."""
+
+    ids: list[str]
+
+
+class NotSent(TypedDict):
+    """A dead letter that was not sent back, and why."""
+
+    id: str
+    why: str
+
+
+class Resent(TypedDict):
+    """What became of letters that were to be sent back."""
+
+    sent: int
+    refused: list[NotSent]

@@ -23,7 +23,9 @@ from app.worker.http.rate import Rate
 from app.worker.http.receive import Receiver
 from app.worker.http.requests import Requests
 from app.worker.http.routes.comparisons import ComparisonRoutes
+from app.worker.http.routes.examples import ExampleRoutes
 from app.worker.http.routes.exchanges import ExchangeRoutes
+from app.worker.http.routes.letters import LetterRoutes
 from app.worker.http.routes.models import ModelRoutes
 from app.worker.http.routes.overview import OverviewRoutes
 from app.worker.http.routes.route import Route, checked
@@ -52,9 +54,11 @@ class Api:
         self._worker = WorkerRoutes(settings, self._started, self._rate)
         self._routes = [
             *self._overviews.routes(),
+            *ExampleRoutes(self._started, self._search).routes(),
             *ModelRoutes(settings, self._started, self._search).routes(),
             *ComparisonRoutes(settings, self._started).routes(),
             *self._exchanges.routes(),
+            *LetterRoutes(settings, self._started).routes(),
             *self._worker.routes(),
             Route("GET", "/api/openapi.json", self._openapi, "This description.", dict[str, Any]),
         ]

@@ -1,7 +1,7 @@
 """Turns: long work on the worker's loop, a few milliseconds at a time."""
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Any, Final, TypeVar
 
 Result = TypeVar("Result")
@@ -22,6 +22,11 @@ class Turns:
         if self._clock() - self._began >= _TURN_SECONDS:
             await asyncio.sleep(0)
             self._began = self._clock()
+
+    async def through(self, steps: Iterable[object]) -> None:
+        """Do all steps."""
+        for _ in steps:
+            await self.pause()
 
     async def drive(self, steps: Generator[Any, None, Result]) -> Result:
         """Do all steps, and give what comes out at their end."""

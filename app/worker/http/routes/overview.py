@@ -86,7 +86,12 @@ class OverviewRoutes:
         identities = readings.view.identities()
         before, lines = self._lines.get(choice, {}), dict[Identity, tuple[Any, OverviewModel | None]]()
         for identity in identities:
-            version = self._version(running, identity, choice, now)
+            accounts = [Account(identity), *([Account(identity, BY_LABELS)] if choice.by_labels else [])]
+            for account in accounts:
+                await turns.through(readings.view.prepare(account, now))
+            # Also with each pane: a fall may have gone from those that are kept.
+            pane = int(now // self._settings.pane_seconds)
+            version = pane, *(readings.view.version(account, now) for account in accounts)
             known = before.get(identity)
             if known is None or known[0] != version:
                 known = version, await self._line(running, identity, identities, choice, now, turns)
@@ -110,15 +115,6 @@ class OverviewRoutes:
         rest = max(_REST_SECONDS, min(_REST * (ended - began), _LONGEST_REST_SECONDS))
         self._made[choice] = _Made(body, ended + rest)
         return body
-
-    def _version(self, running: Running, identity: Identity, choice: Choice, now: float) -> Any:
-        """Something that changes with what a line says, but for how long ago it was.
-
-        Also with each pane: a fall may have gone from those that are kept.
-        """
-        view = running.readings.view
-        accounts = [Account(identity), *([Account(identity, BY_LABELS)] if choice.by_labels else [])]
-        return int(now // self._settings.pane_seconds), *(view.version(account, now) for account in accounts)
 
     async def _line(
         self,
