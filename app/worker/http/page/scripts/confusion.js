@@ -59,7 +59,7 @@ export function Classes({ model, reading, file }) {
     rows.length ? h(Table, { name: `${file} classes`, label: "Scores by class", columns, rows, keyOf: row => row.name, most: 200 }) : h("p", { class: "soft" }, "No labels in this window."));
 }
 
-const heatOf = (rows, whole) => `${Math.round(4 + 56 * Math.sqrt(whole ? rows / whole : 0))}%`;
+const heatOf = (rows, whole) => `${Math.round(4 + 42 * Math.sqrt(whole ? rows / whole : 0))}%`;
 
 function Cell({ actual, predicted, rows, whole, at }) {
   if (!rows) return h("td", { class: "none" }, "0");

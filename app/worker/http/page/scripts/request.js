@@ -56,7 +56,7 @@ function Known({ puid, place }) {
     data.detections?.length > 0 && h("section", null, heading("h2", "detections", "Detections"), h("ul", null, data.detections.map(one => h("li", null, `${one.kind} at ${moment(one.time)}: ${one.leg}`)))),
     h(History, { data }),
     !held && h(Feedback, { puid: data.puid, rows, known: answered.length > 0, place }),
-    h(Documents, { place }),
+    !held && h(Documents, { place }),
   ];
 }
 
@@ -139,9 +139,18 @@ class Feedback extends Component {
   }
 }
 
-function Documents({ place }) {
-  const answer = want(`${place}/documents`, 30);
-  const documents = answer.content?.documents ?? [];
-  return documents.length > 0 && h("section", null, heading("h2", "documents", "Documents in Elasticsearch"),
-    documents.map((one, number) => h("details", { key: number }, h("summary", null, `${one.index} / ${one.id}`), h("pre", { tabIndex: 0 }, JSON.stringify(one.body, null, 2)))));
+// Asked for when they are opened: most workers have none.
+class Documents extends Component {
+  state = { open: false };
+
+  render({ place }, { open }) {
+    const answer = open ? want(`${place}/documents`, 30) : null;
+    const documents = answer?.content?.documents;
+    return h("section", null, heading("h2", "documents", "Documents in Elasticsearch"),
+      h("details", { onToggle: event => this.setState({ open: event.currentTarget.open }) },
+        h("summary", null, "Show them"),
+        answer?.error && h("p", { class: "sentences", role: "status" }, answer.error.sentence),
+        documents?.length === 0 && h("p", { class: "soft" }, "None is written yet."),
+        documents?.map(one => [h("h3", null, `${one.index} / ${one.id}`), h("pre", { tabIndex: 0 }, JSON.stringify(one.body, null, 2))])));
+  }
 }
