@@ -16,12 +16,15 @@ function timeTicks(axis) {
   axis.ticks = Array.from({ length: Math.floor((axis.max - first) / step) + 1 }, (_, number) => ({ value: first + number * step }));
 }
 
-function timeAxis(colours, span) {
+function timeAxis(colours, points) {
+  const [first, last] = [points[0].start, points.at(-1).start];
+  const aside = first === last ? 600 : 0; // so that a single point has a time
   return {
     type: "linear",
-    bounds: "data",
+    min: first - aside,
+    max: last + aside,
     afterBuildTicks: timeTicks,
-    ticks: { color: colours.soft, font: FONT, maxRotation: 0, callback: at => tick(at, span) },
+    ticks: { color: colours.soft, font: FONT, maxRotation: 0, callback: at => tick(at, last - first + 2 * aside) },
     grid: { display: false },
     border: { color: colours.line },
   };
@@ -55,8 +58,6 @@ const fallMark = (at, colour) => ({
   },
 });
 
-const span = points => (points.length ? points.at(-1).start - points[0].start : 0);
-
 // Stretches of which nothing is known are gaps.
 export function withGaps(points, step) {
   return points.flatMap((point, number) => {
@@ -74,7 +75,7 @@ export function TimePlot({ points, name, label, file, limit = null, fellAt = nul
     const line = { borderWidth: 2, pointHitRadius: 12, pointRadius: points.length > 80 ? 0 : 2.5, borderColor: colours.accent, backgroundColor: colours.accent };
     const edge = { borderWidth: 0, pointRadius: 0, pointHitRadius: 0, backgroundColor: colours.band };
     const across = (y, title, colour) => ({
-      label: title, data: points.length ? [{ x: points[0].start, y }, { x: points.at(-1).start, y }] : [],
+      label: title, data: [{ x: points[0].start, y }, { x: points.at(-1).start, y }],
       borderColor: colour, borderWidth: 1.5, borderDash: [6, 4], pointRadius: 0, pointHitRadius: 0,
     });
     const datasets = [
@@ -95,7 +96,7 @@ export function TimePlot({ points, name, label, file, limit = null, fellAt = nul
       data: { datasets },
       plugins: fellAt === null ? [] : [fallMark(fellAt, colours.bad)],
       options: {
-        scales: { x: timeAxis(colours, span(points)), y: valueAxis(colours, isShare ? { max: 1 } : { grace: "5%" }) },
+        scales: { x: timeAxis(colours, points), y: valueAxis(colours, isShare ? { max: 1 } : { grace: "5%" }) },
         plugins: {
           legend: { labels: { color: colours.ink, boxWidth: 16, boxHeight: 6, font: FONT, filter: item => item.text } },
           tooltip: { filter: item => item.dataset.label === name, callbacks: { title: items => items.length ? moment(items[0].raw.x) : "", label: told } },

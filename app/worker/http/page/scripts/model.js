@@ -7,7 +7,7 @@ import { Classes, Confusion, Examples } from "./confusion.js";
 import { Drift } from "./drift.js";
 import { Labels } from "./labels.js";
 import { Choice, clockTitle, Figure, Freshness, Nothing, Sentences } from "./parts.js";
-import { count, moment, score, share } from "./say.js";
+import { count, moment, plural, score, share } from "./say.js";
 import { More, OtherScores } from "./more.js";
 import { History } from "./history.js";
 import { Segments } from "./segments.js";
@@ -43,12 +43,14 @@ const isOf = window_ => note => {
   return named === undefined || named === window_;
 };
 
+const isFew = (model, reading) => reading.samples < model.least_count;
+
 function Figures({ model, reading, name }) {
   const rows = Object.values(reading.rows ?? {}).reduce((sum, amount) => sum + amount, 0);
   const limit = model.limits?.[name];
   return h("dl", { class: "figures" },
     h(Figure, { word: name, text: name, value: score(reading.scores[name]), more: limit === undefined ? null : `limit ${score(limit)}` }),
-    h(Figure, { word: "labelled", text: "labelled", value: count(reading.samples), more: `of ${count(rows)} rows` }),
+    h(Figure, { word: "labelled", text: "labelled", value: count(reading.samples), more: `of ${count(rows)} rows${isFew(model, reading) ? `, need ${count(model.least_count)}` : ""}` }),
     h(Figure, { word: "coverage", text: "coverage", value: share(reading.scores.coverage) }),
     reading.rewards > 0 && h(Figure, { word: "reward_mean", text: "mean reward", value: score(reading.scores.reward_mean), more: `${count(reading.rewards)} rewards` }),
     h(Figure, { word: "predictions", text: "requests", value: count(model.exchanges.request), more: `${count(model.exchanges.response)} answered` }));
@@ -72,6 +74,7 @@ export function Model({ at }) {
     h("div", { class: "title" }, heading("h1", "model", nameOf(model)), h("p", { class: "soft" }, facts.join(" · "))),
     h(Freshness, { answer }),
     h(Against, { model }),
+    isFew(model, reading) && h("p", { class: "sentences" }, `Too few to judge: ${plural(reading.samples, "label")} in this window, need ${count(model.least_count)}.`),
     h(Sentences, { of: model.notes.filter(isOf(clock === "labels" ? BY_LABELS + window_ : window_)), is: "warn" }),
     h("div", { class: "choices" },
       h(Choice, { name: "window", text: "Window", value: window_, values: windowsOf(model) }),
