@@ -19,7 +19,7 @@ _ERROR: Final = 0.01
 #: share in points, of a mean error as a share of what it was.
 _LEAST_SHARE: Final = 0.005
 _LEAST_PART: Final = 0.01
-#: Errors are not always normal: on fewer rows a mean says too little.
+#: On fewer rows a mean says too little, whatever a test says.
 _LEAST_ROWS: Final = 20
 
 
@@ -92,13 +92,11 @@ def _sum(several: Iterator[Moments]) -> Moments:
 
 def _root(one: Moments, other: Moments) -> float:
     """The root of the deviance of one mean against two: about that of a normal deviate where the means are the same."""
-    if not one.rows or not other.rows:
+    if min(one.rows, other.rows) < _LEAST_ROWS:
         return 0.0
     both = one.with_more(other)
     if both.is_share:
         return math.sqrt(max(0.0, 2 * (_likelihood(one) + _likelihood(other) - _likelihood(both))))
-    if min(one.rows, other.rows) < _LEAST_ROWS:
-        return 0.0
     within = (one.rows * one.variance + other.rows * other.variance) / both.rows
     if not within:
         return math.inf if both.variance else 0.0

@@ -12,10 +12,14 @@ def key_of(identity: Identity) -> str:
 
 
 def parse_key(key: str) -> Identity | None:
-    """The names in a key; None where it is none. `/` and `@` within a name are written %2F and %40."""
-    leg, _, version = key.partition("@")
-    names = leg.split("/")
+    """The names in a key; None where it is none.
+
+    `/` within a name is written %2F, and `@` within that of the model %40; some clients decode it elsewhere.
+    """
+    names = key.split("/")
     if len(names) != len(Identity._fields) - 1:
         return None
-    namespace, service, predictor, model = map(unquote, names)
-    return Identity(namespace, service, predictor, model, unquote(version))
+    *before, last = names
+    model, _, version = last.partition("@")
+    namespace, service, predictor = map(unquote, before)
+    return Identity(namespace, service, predictor, unquote(model), unquote(version))

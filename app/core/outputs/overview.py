@@ -296,9 +296,10 @@ def notes_of(readings: Readings, identities: Iterable[Identity]) -> Iterator[str
             parts = _parts(readings, identity, Nature("unknown"))
             if not is_own(identity, (), parts) and parts["feedback"]:
                 of = f" of {identity.leg}" if identity.service or identity.namespace else ""
+                ids = f"{parts['feedback']:,} request id{'' if parts['feedback'] == 1 else 's'}"
                 yield (
-                    f"{parts['feedback']:,} request ids{of} have feedback that names no model which has answered: send "
-                    "it with the names that the prediction was logged with, or with none."
+                    f"Feedback{of} on {ids} names no model which has answered: send it with the names that the "
+                    "prediction was logged with, or with none."
                 )
 
 
