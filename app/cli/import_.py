@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from app.cli.client import ACLS_HINT, open_producer, require_topic, run
+from app.cli.client import require_topic, run
 from app.cli.ends import InputError
 from app.cli.screen import counted
 from app.core.clock import format_time
@@ -41,7 +41,8 @@ from app.core.events import Kind
 from app.exporters.elasticsearch.history import History, HistoryError, Index, opened
 from app.setting_values import parse_moment
 from app.settings import Settings, load_settings
-from app.worker.kafka.client import SetupError, unreachable
+from app.worker.kafka.client import ACLS_HINT, SetupError, unreachable
+from app.worker.kafka.writing import open_producer
 
 _BATCH_BYTES: Final = 1 << 17
 #: How long events may wait for their acknowledgement: an idempotent producer of aiokafka tries for ever.
