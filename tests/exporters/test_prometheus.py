@@ -84,9 +84,7 @@ def some_numbers() -> WorkerNumbers:
     )
     return WorkerNumbers(
         stats=stats,
-        folded_classes=11,
-        folded_values=12,
-        dropped_series=25,
+        dropped={"classes": 11, "segment_values": 12, "series": 25, "metrics": 27, "metric_series": 28},
         score_failures={"cost": 26},
         documents=DocumentNumbers({"written": 19, "unchanged": 0, "refused": 20}, backlog=21, oldest_seconds=2.0),
         intake=IntakeNumbers(Counter({"seldon": 12, 'a-"b"': 13}), lag=14, stalled=0.5),

@@ -34,6 +34,11 @@ class _Request(msgspec.Struct, gc=False):
 
 class _Meta(msgspec.Struct, gc=False):
     requestPath: dict[str, str] | None = None  # noqa: N815 - the field's name
+    metrics: msgspec.Raw | None = None
+
+
+class _OfFeedback(msgspec.Struct, gc=False):
+    metrics: msgspec.Raw | None = None
 
 
 class _Response(msgspec.Struct, gc=False):
@@ -44,6 +49,7 @@ class _Response(msgspec.Struct, gc=False):
 
 class _Truth(msgspec.Struct, gc=False):
     data: Data
+    meta: _OfFeedback | None = None
 
 
 class _Feedback(msgspec.Struct, gc=False):
@@ -51,6 +57,7 @@ class _Feedback(msgspec.Struct, gc=False):
     reward: Any = UNSET
     response: Any = None
     request: Any = None
+    meta: _OfFeedback | None = None
 
 
 decode_request = msgspec.json.Decoder(_Request).decode

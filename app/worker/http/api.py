@@ -127,8 +127,9 @@ class Api:
             await texts.refresh(running.lane.now())
             models = texts.text if running.exporting.exports() else None
         running.notes.note("TALLY_MAX_SERIES", models.trouble if models else None)
-        dropped = (models.folded_classes, models.dropped_series, models.folded_values) if models else (0, 0, 0)
-        own = prometheus.worker_text(running.numbers(*dropped)) + prometheus.http_text(self.requests.numbers())
+        own = prometheus.worker_text(running.numbers(models.dropped if models else {})) + prometheus.http_text(
+            self.requests.numbers()
+        )
         packer = Packer()
         return await send(
             request,
@@ -143,10 +144,11 @@ class Api:
         running = self._started()
         readings, clock = running.readings, asyncio.get_running_loop().time
         rulebook, first_seen = readings.rulebook, readings.view.first_seen
+        families = readings.metric_families()
         parts: list[bytes] = []
         turn = clock()
         for identity, of_model in readings.of_models(running.lane.now()):
-            model = identity, of_model, first_seen(identity), rulebook
+            model = identity, of_model, first_seen(identity), rulebook, families
             slow = rulebook.of(identity.leg).run_code
             parts.append(orjson.dumps(await asyncio.to_thread(report_of, *model) if slow else report_of(*model)))
             if clock() - turn >= _TURN_SECONDS:

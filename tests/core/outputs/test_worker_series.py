@@ -13,9 +13,7 @@ from app.core.stats import Stats
 
 NONE = WorkerNumbers(
     stats=Stats(),
-    folded_classes=0,
-    dropped_series=0,
-    folded_values=0,
+    dropped={},
     score_failures={"cost": 0},
     documents=DocumentNumbers({"written": 0}, backlog=0, oldest_seconds=0),
     intake=IntakeNumbers({"seldon": 0}, lag=0, stalled=0),
@@ -95,6 +93,8 @@ def test_every_reason_and_kind_is_there_from_the_start() -> None:
     assert {name[1] for name in samples if name[0] == "tally_dropped_total"} == {
         "classes",
         "segment_values",
+        "metrics",
+        "metric_series",
         "series",
     }
 
