@@ -114,6 +114,7 @@ class ModelText:
     @property
     def dropped(self) -> dict[str, int]:
         """What is not shown as itself over all models, by what it is (`worker_series.DROPPED`)."""
+        self._decide()
         found = Counter({"series": self._shares.dropped})
         families = set[tuple[str, str]]()
         for block in self._blocks.values():
@@ -195,15 +196,18 @@ class ModelText:
         """Decide what is shown of the models that there are. Returns those of which more is to be shown than was made:
         `block` makes it.
         """
-        if not self._settled:
-            self._shares = shares({identity: block.sizes for identity, block in self._blocks.items()}, self._most)
-            self._families = settled(chain.from_iterable(block.metrics for block in self._blocks.values()))
-            self._settled = True
+        self._decide()
         wanted = self._shares.ranks
         for identity, block in self._blocks.items():
             if block.ranks > wanted[identity]:
                 self._blocks[identity] = block.without(wanted[identity])
         return [identity for identity, block in self._blocks.items() if block.ranks < wanted[identity]]
+
+    def _decide(self) -> None:
+        if not self._settled:
+            self._shares = shares({identity: block.sizes for identity, block in self._blocks.items()}, self._most)
+            self._families = settled(chain.from_iterable(block.metrics for block in self._blocks.values()))
+            self._settled = True
 
     def chunks(self) -> Iterator[Packed]:
         """The text in pieces, of the blocks as they are now. Of Seldon's series only those that any model has."""
