@@ -210,12 +210,16 @@ class Parts:
         state.ahead = ahead
         if state.flags or in_feedback:
             state.flags = state.flags & ~RESPONSE_IN_FEEDBACK | in_feedback
+        if state.metrics is not None:
+            self._metrics.count(state.identity, state.metrics, -1)
         state.identity = identity
         state.classes = classes
         state.marks = output.marks
         state.scores = output.scores
         state.probabilities = output.probabilities
         state.metrics = metrics
+        if metrics is not None:
+            self._metrics.count(identity, metrics)
         if output.marks and output.marks[0] is None:
             self._stats.failed += 1
         if output.no_class and leg not in self._classless:
@@ -304,7 +308,7 @@ class Parts:
             for number, amount in (found or {}).items():
                 amounts[number] = amounts.get(number, 0) + amount
             troubles.append(self._metrics.trouble)
-        news = put_detection(exchange, Detection(FEEDBACK, leg, time, digest, amounts or None, ahead))
+        news = self._put_detection(exchange, Detection(FEEDBACK, leg, time, digest, amounts or None, ahead))
         self._metrics.trouble = next(filter(None, troubles), "")
         if news:
             self._refuse_metrics(value, "feedback")
@@ -328,10 +332,23 @@ class Parts:
         found = self._metrics.read_detection(
             leg, self._judging.unversioned(leg), method, body, time - ahead * 1000, digest
         )
-        if not put_detection(exchange, Detection(kind, leg, time, digest, found, ahead)):
+        if not self._put_detection(exchange, Detection(kind, leg, time, digest, found, ahead)):
             return NOTHING
         self._refuse_metrics(value, f"{method} event")
         return NEWS
+
+    def _put_detection(self, exchange: Exchange, new: Detection) -> bool:
+        """Put what was said beside the answers, and count its custom metrics. Returns whether anything changed."""
+        identity = self._judging.unversioned(new.leg)
+        if new.metrics is not None:
+            self._metrics.pending.see(self._metrics.account(identity), new.pane_time)
+        before = [one.metrics for one in exchange.detections if (one.kind, one.leg) == (new.kind, new.leg)]
+        if not put_detection(exchange, new):
+            return False
+        for metrics in before:
+            self._metrics.count(identity, metrics, -1)
+        self._metrics.count(identity, new.metrics)
+        return True
 
     # -- the joined record --------------------------------------------------------------------------------------------
 

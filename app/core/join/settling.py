@@ -14,7 +14,6 @@ from app.core.join.exchange import Counted, Exchange, LegState
 from app.core.join.features import named
 from app.core.join.gathering import Gathering
 from app.core.join.judging import Judging, brings_label
-from app.core.join.metrics import CustomMetrics
 from app.core.join.segmenting import NO_ACCOUNTS, Segmenting
 from app.core.join.statements import REWARD, Feedback
 from app.core.join.tallying import OF_AMOUNTS, OF_VALUES, Amounts, Tallying, with_features
@@ -45,18 +44,10 @@ class Settling:
     """Counts exchanges by the user's rules, with one partition's `Numbers`."""
 
     def __init__(
-        self,
-        numbers: Numbers,
-        judging: Judging,
-        segmenting: Segmenting,
-        metrics: CustomMetrics,
-        pane_seconds: int,
-        *,
-        by_labels: bool = False,
+        self, numbers: Numbers, judging: Judging, segmenting: Segmenting, pane_seconds: int, *, by_labels: bool = False
     ) -> None:
         self._numbers = numbers
         self._segmenting = segmenting
-        self._metrics = metrics
         self._judging = judging
         self._pane_us = pane_seconds * 1_000_000
         self._by_labels = by_labels
@@ -76,7 +67,7 @@ class Settling:
     def counted(self, exchange: Exchange) -> list[Counted]:
         """What the exchange counts as now: at most one entry for each account and pane, and one for features."""
         feedbacks = exchange.feedbacks
-        if len(exchange.legs) == 1 and len(feedbacks) < 2 and not exchange.rows and not exchange.detections:
+        if len(exchange.legs) == 1 and len(feedbacks) < 2 and not exchange.rows:
             state = exchange.legs[0]
             if state.time and len(state.marks) == 1:
                 feedback = feedbacks[0] if feedbacks else None
@@ -84,19 +75,7 @@ class Settling:
                     return self._common_shape(exchange, state, feedback)
             elif not feedbacks and not state.time:
                 return self._request_alone(exchange, state)
-        return self._of_any_shape(exchange)
-
-    def _of_any_shape(self, exchange: Exchange) -> list[Counted]:
-        found = self._any_shape.counted(exchange)
-        for state in exchange.legs:
-            if state.metrics is not None and state.time:
-                found.append(Counted(self._metrics.account(state.identity), 0, [], state.metrics))
-        for one in exchange.detections:
-            if one.metrics is not None:
-                account = self._metrics.account(self._judging.unversioned(one.leg))
-                self._tallying.see(account, one.pane_time // self._pane_us)
-                found.append(Counted(account, 0, [], one.metrics))
-        return found
+        return self._any_shape.counted(exchange)
 
     # -- the common shape ---------------------------------------------------------------------------------------------
 
@@ -112,20 +91,20 @@ class Settling:
             flags = feedback.flags
             if type(feedback.labels) is list:
                 if len(feedback.labels) != 1:
-                    return self._of_any_shape(exchange)
+                    return self._any_shape.counted(exchange)
                 label = feedback.labels[0]
             reward = feedback.reward
             if reward is None and flags & REWARD:
                 flags = ~flags  # a reward taken back is not one never given
         mark = state.marks[0]
         if type(mark) is float or type(label) is float:  # too many to be kept
-            return self._of_any_shape(exchange)
+            return self._any_shape.counted(exchange)
         key = (state.leg, state.classes, state.request_time > 0, mark, flags, label)
         bundle = self._bundles.get(key)
         if bundle is None:
             bundle = self._find_bundle(key, exchange, state)
             if bundle is None:
-                return self._of_any_shape(exchange)
+                return self._any_shape.counted(exchange)
         account = self._accounts.get(state.identity)
         if account is None:
             account = self._accounts[state.identity] = self._tallying.account(state.identity)
@@ -154,8 +133,6 @@ class Settling:
         accounts = self._segmenting.accounts(state) if bundle.segmented else NO_ACCOUNTS
         counted.also = accounts.whole
         found = [counted] if state.evidence is None else with_features(counted, state.leg)
-        if state.metrics is not None:
-            found.append(Counted(self._metrics.account(state.identity), 0, [], state.metrics))
         if bundle.by_labels is None or feedback is None:
             return found
         labelled = Counted(
@@ -173,7 +150,7 @@ class Settling:
         if bundle is None:
             bundle = self._find_bundle((state.leg,), exchange, state)
             if bundle is None:
-                return self._of_any_shape(exchange)
+                return self._any_shape.counted(exchange)
         account = self._tallying.account(self._judging.unversioned(state.leg))
         counted = Counted(account, state.request_pane_time // self._pane_us, [bundle.number])
         if state.evidence is not None:

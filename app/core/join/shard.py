@@ -26,7 +26,7 @@ from app.core.join.description import describe
 from app.core.join.exchange import Exchange, decode, decode_age, encode
 from app.core.join.joined import Joining
 from app.core.join.judging import Judging
-from app.core.join.metrics import CustomMetrics
+from app.core.join.metrics import CustomMetrics, Pending
 from app.core.join.outgoing import Outgoing
 from app.core.join.parts import FEEDBACK, KINDS, REQUEST, Parts, Source
 from app.core.join.position import AFRESH, FORMAT, POSITION_KEY, DamagedError, Position, check_whole, known_position
@@ -64,14 +64,9 @@ class Shard:
         self.judging = Judging(self.numbers, rulebook)
         self._values = ValueNumbers(self.numbers, self.judging, limits.segment_values)
         self.segmenting = Segmenting(self.numbers, self.judging, self._values)
-        self._metrics = CustomMetrics(self.numbers, self.judging, limits)
+        self._metrics = CustomMetrics(self.numbers, self.judging, limits, clock.pane_seconds)
         self._settling = Settling(
-            self.numbers,
-            self.judging,
-            self.segmenting,
-            self._metrics,
-            clock.pane_seconds,
-            by_labels=clock.by_labels,
+            self.numbers, self.judging, self.segmenting, clock.pane_seconds, by_labels=clock.by_labels
         )
         self.counts = Counts(partition, clock, self.numbers)
         self.stats = stats
@@ -292,12 +287,16 @@ class Shard:
                 exchange = self._anew(key, exchange)
         put = partial(self._parts.put[source.kind], source=source, time=time, ahead=ahead, row=row, value=value)
         growth = self._parts.growth(source, row, len(value))
-        gauges, refused = len(self._metrics.gauges), len(self._parts.refused_parts)
+        refused, before, self._metrics.pending = len(self._parts.refused_parts), self._metrics.pending, Pending()
         try:
             exchange, done = self._bulky.put(key, exchange, put, growth, len(value))
         except RefusedError:  # what has no room leaves no trace
-            del self._metrics.gauges[gauges:], self._parts.refused_parts[refused:]
+            del self._parts.refused_parts[refused:]
+            self._metrics.pending = Pending()
             raise
+        finally:
+            before.merge(self._metrics.pending)
+            self._metrics.pending = before
         if key in self._bulky.exchanges and self._live.pop(key, None) is not None:
             self._bulky.touch(key)  # it has changed before it was bulky
         return exchange, done
@@ -337,6 +336,7 @@ class Shard:
             exchange = decode(raw)
             self._delta.add(exchange, exchange.counted, 1)
             self._delta.keep_small()
+            self._metrics.count_kept(exchange)
 
     # -- epochs -------------------------------------------------------------------------------------------------------
 
@@ -384,11 +384,12 @@ class Shard:
         if clock is not None:
             self.expire(clock)
         self._settle_all()
-        late = self.counts.add(self._delta.take())
+        metrics = self._metrics.take()
+        late = self.counts.add(self._delta.take() | metrics.sums)
         self.stats.late += sum(amount for atom, amount in late.items() if is_labelled(atom))
-        for account, gauges in self._metrics.take().items():
-            self.counts.note(account, 0, gauges)
-        for account, pane in self._settling.seen.items():
+        for account, latest in metrics.latest.items():
+            self.counts.note(account, 0, latest)
+        for account, pane in (*self._settling.seen.items(), *metrics.seen.items()):
             self.counts.see(account, pane)
         self._settling.seen.clear()
         outgoing, self._outgoing = self._outgoing, self._outgoing.next()

@@ -10,7 +10,6 @@ They count in total alone, in the segment `METRICS` of the model. `join.metrics`
 are told apart.
 """
 
-from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from heapq import nsmallest
@@ -48,11 +47,6 @@ BUCKETS: Final = (
     4.516404807273444, 5.573945044312399, 6.879113959621136, 8.489895126924784, 10.477849282518772,
     12.931293490187748, 15.959224724520412, 19.696162182151948, 24.308123445970867, 29.999999999999996,
 )  # fmt: skip
-
-
-def bucket_of(seconds: float) -> int:
-    """The bucket of a timer's value: that of the first bound which is not less; the last one is without bound."""
-    return bisect_left(BUCKETS, seconds)
 
 
 class Shape(NamedTuple):

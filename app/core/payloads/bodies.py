@@ -37,7 +37,7 @@ class Output(msgspec.Struct, gc=False):
     version: str = ""  # the V2 `model_version`
     images: Any = None  # `meta.requestPath`: model → image
     no_class: str = ""  # why its rows hold no class, as a sentence
-    metrics: Any = None  # `meta.metrics`, decoded or as bytes
+    metrics: Any = None  # `meta.metrics`, for `metrics_of`
 
 
 class FeedbackBody(msgspec.Struct, gc=False):
@@ -53,7 +53,7 @@ class FeedbackBody(msgspec.Struct, gc=False):
     output: Output | None  # of a response that it carries
     has_request: bool
     refused_request: tuple[Reason, str] | None = None  # why the request that it carries counts as none
-    metrics: tuple[Any, ...] = ()  # its own `meta.metrics` and that of its truth, decoded or as bytes
+    metrics: tuple[Any, ...] = ()  # its own `meta.metrics` and that of its truth, for `metrics_of`
 
 
 class _NoNumbersError(RefusedError):
@@ -111,7 +111,10 @@ def read_response(
             if type(rows) is list and rows:
                 first = rows[0]
                 meta = body.meta
-                images, metrics = (meta.requestPath, meta.metrics) if meta is not None else (None, None)
+                images = metrics = None
+                if meta is not None:
+                    images = meta.requestPath
+                    metrics = meta.metrics
                 version = version_text(body.model_version) if body.model_version is not None else ""
                 if type(first) is list and len(first) > 1:
                     output = _vectors(rows, body.data.names, version, images, keeps=keeps)
@@ -143,9 +146,10 @@ def read_feedback(
                 states = body.reward is not UNSET
                 reward = parse_reward(body.reward) if states else None
                 said = FeedbackBody(True, labels, states, reward, None, False)
-                if body.meta is not None or body.truth.meta is not None:
-                    metas = (body.meta, body.truth.meta)
-                    said.metrics = tuple(one.metrics for one in metas if one is not None and one.metrics is not None)
+                own = body.meta.metrics if body.meta is not None else None
+                of_truth = body.truth.meta.metrics if body.truth.meta is not None else None
+                if own is not None or of_truth is not None:
+                    said.metrics = tuple(one for one in (own, of_truth) if one is not None)
                 return said
         except _NOT_COMMON:
             pass

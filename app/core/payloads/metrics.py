@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 import msgspec
-import orjson
 
 from app.core.events import Identity, identity_fields
 from app.core.segments import value_text
@@ -51,22 +50,19 @@ class Metric(msgspec.Struct, gc=False):
     tags: Any = None
 
 
-_decode: Final = msgspec.json.Decoder(list[Metric]).decode
-
-
 class MetricsError(Exception):
     """What stands in the place of metrics is no list of objects. The message is a sentence about it."""
 
 
 def metrics_of(given: Any) -> list[Metric]:
-    """The entries of `meta.metrics`, which is given as it was decoded, or as the bytes that it has."""
-    if type(given) is msgspec.Raw:
-        try:
-            return _decode(given)
-        except msgspec.DecodeError:
-            given = orjson.loads(bytes(given))
+    """The entries of `meta.metrics`, which is given as it was decoded: its entries may be `Metric` already.
+
+    Raises MetricsError.
+    """
     if type(given) is not list:
         raise MetricsError("meta.metrics must be a list")
+    if given and type(given[0]) is Metric:
+        return given
     found = []
     for entry in given:
         if type(entry) is not dict:
