@@ -61,24 +61,12 @@ def worker(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
         wait_for("the worker is ready", started.ready)
         events = [*demo_hour.events(time.time(), per_second=0.6)]
         produce(settings, events)
-        labels = sum(event.kind == "feedback" for event in events)
-        wait_for(f"{labels} feedbacks are counted", lambda: counted(started) >= labels)
+        wait_for("all of it is counted", lambda: demo_hour.is_counted(started, events))
         yield started
 
 
 def asked(worker: Worker, path: str) -> Any:
     return json.loads(worker.get(f"/{path}"))
-
-
-def counted(worker: Worker) -> int:
-    """The feedback events that the worker has counted, each as often as it stands there."""
-    return int(
-        sum(
-            value
-            for (name, labels), value in worker.series().items()
-            if name == "tally_events_total" and ("kind", "feedback") in labels
-        )
-    )
 
 
 @pytest.fixture
