@@ -1,6 +1,7 @@
 """How a command ends when something outside the program is wrong: one sentence, and exit code 2."""
 
 from app.core.events import RefusedError
+from app.exporters.elasticsearch.history import HistoryError
 from app.replay.stretch import StretchError
 from app.settings import SettingsError
 from app.worker.kafka.client import SetupError
@@ -16,5 +17,5 @@ class InputError(Exception):
 
 def sentence_of(error: BaseException) -> str | None:
     """The sentence of an error that the user can do something about, None for a bug."""
-    known = (InputError, LetterError, RefusedError, SettingsError, SetupError, StretchError)
+    known = (HistoryError, InputError, LetterError, RefusedError, SettingsError, SetupError, StretchError)
     return str(error) if isinstance(error, known) else None

@@ -92,7 +92,9 @@ def _columns(source: LabelTable, options: Options) -> dict[str, str]:
     for what, name in options.columns.items():
         if source.columns.count(name) != 1 and not (name not in source.columns and source.sparse):
             many = "several columns" if name in source.columns else "no column"
-            raise InputError(f"{source.path} has {many} {name} (--{what}-column); it has {shown_columns(source)}.")
+            raise InputError(
+                f"{source.path} has {many} {name} (--{what}-column); it has {shown_columns(source.columns)}."
+            )
     for what in LEG:
         if what in options.columns and what in options.leg:
             raise InputError(f"Give --{what} or --{what}-column, not both.")
@@ -104,12 +106,12 @@ def _columns(source: LabelTable, options: Options) -> dict[str, str]:
     columns = defaults | dict(options.columns)
     if "puid" not in columns:
         raise InputError(
-            f"{source.path} has no column puid: name it with --puid-column; it has {shown_columns(source)}."
+            f"{source.path} has no column puid: name it with --puid-column; it has {shown_columns(source.columns)}."
         )
     if "label" not in columns and "reward" not in columns:
         raise InputError(
             f"{source.path} has no column label and none reward: name one with --label-column or --reward-column; "
-            f"it has {shown_columns(source)}."
+            f"it has {shown_columns(source.columns)}."
         )
     for what, name in columns.items():
         if source.columns.count(name) > 1:

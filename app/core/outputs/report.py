@@ -41,6 +41,7 @@ def report_of(
         "scored_model": rules.scored_model,
         "shadow": identity.predictor in rules.shadow,
         "limits": {_score_name(score, of_class): limit for score, of_class, limit in rules.limits},
+        "least_count": rules.least_count,
         **(of_model := fields_of(readings[TOTAL], MODEL)),
         "notes": [*of_model["notes"], *_unknown(readings[TOTAL], rules), *missed_limits(scores, rules)],
         "windows": {window: _window(reading, scores[window], rules) for window, reading in readings.items()},

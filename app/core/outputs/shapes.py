@@ -31,6 +31,7 @@ class ModelReport(LegNames):
     scored_model: str | None
     shadow: bool
     limits: dict[str, float]
+    least_count: int
     notes: list[str]
     exchanges: dict[str, int]
     rows: dict[str, int]

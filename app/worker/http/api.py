@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from importlib import resources
 from itertools import chain
 from typing import Any
 
@@ -13,6 +12,7 @@ from app.exporters import prometheus
 from app.exporters.packing import Packer
 from app.settings import Settings
 from app.worker.elasticsearch.search import Search
+from app.worker.http import page_files
 from app.worker.http.answers import AnswerError, json_response
 from app.worker.http.exposition import Exposition, send
 from app.worker.http.guard import Guard
@@ -62,7 +62,6 @@ class Api:
             *self._worker.routes(),
             Route("GET", "/api/openapi.json", self._openapi, "This description.", dict[str, Any]),
         ]
-        self._page = resources.files("app.worker.http").joinpath("page", "index.html").read_text()
 
     def _started(self) -> Running:
         running = self._running()
@@ -80,7 +79,8 @@ class Api:
         for route in self._routes:
             add = routes.add_get if route.method == "GET" else routes.add_post
             add(route.path, checked(route))
-        routes.add_get("/", self._index)
+        routes.add_get("/", page_files.index)
+        routes.add_get("/page/{file:.+}", page_files.file)
         routes.add_post("/", self._receiver.events)
         routes.add_post("/events", self._receiver.events)
         routes.add_post("/feedback", self._receiver.feedback)
@@ -160,10 +160,7 @@ class Api:
             ),
         )
 
-    # -- what describes the routes, and the page ----------------------------------------------------------------------
+    # -- what describes the routes ------------------------------------------------------------------------------------
 
     async def _openapi(self, _: web.Request) -> web.Response:
         return json_response(description(self._routes))
-
-    async def _index(self, _: web.Request) -> web.Response:
-        return web.Response(text=self._page, content_type="text/html")

@@ -35,6 +35,7 @@ KNOWN: Final[Mapping[str, Iterable[int]]] = {
     "/api/worker": _ASKED,
     "/api/worker/check": _ASKED,
     "/api/openapi.json": _ASKED,
+    "/page/{file}": sorted({304, 404, *_READ}),
     "/metrics": (200, 403, 500, 503),
     "/ready": (200, 403, 503),
     "/live": (200, 403),
