@@ -78,7 +78,9 @@ def test_what_is_no_model_is_no_line(browser: Browser, worker: Worker) -> None:
     with visit(browser, worker.url, token=TOKEN) as seen:
         seen.go("", until="tbody tr")
         assert {text.split("\n")[0] for text in seen.texts("tbody td.name a")} == {"iris", "iris/shadow", "iris/m@7"}
-        expect(seen.page.locator("main")).to_contain_text("Feedback of /irsi on 1 request id names no model which has answered")
+        expect(seen.page.locator("main")).to_contain_text(
+            "Feedback of /irsi on 1 request id names no model which has answered"
+        )
 
 
 def test_the_page_without_the_password_shows_nothing(browser: Browser, worker: Worker) -> None:
