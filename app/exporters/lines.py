@@ -18,7 +18,9 @@ from app.core.drift.drift import MEASURES as DISTANCES
 from app.core.events import Identity, identity_fields
 from app.core.measures.drift import DRIFT as OF_DRIFT
 from app.core.measures.measure import OF_CLASS, OF_MODEL, RANKS, Family, Histogram
+from app.core.measures.monitors import MONITORS
 from app.core.measures.reading import Reading
+from app.core.monitors import words_of
 from app.core.outputs.comparisons import quantities
 from app.core.outputs.series import (
     COMPARISON,
@@ -28,6 +30,9 @@ from app.core.outputs.series import (
     ERROR_SAMPLES,
     FEATURE_ROWS,
     FEATURE_SHARE,
+    MONITOR_ALERTING,
+    MONITOR_THRESHOLD,
+    MONITOR_VALUE,
     SCORE,
     SCORE_HIGH,
     SCORE_LIMIT,
@@ -241,6 +246,23 @@ class Lines:
             counts = [drift.rows for drift in found.drifts.values()]
             self.add_rows(FEATURE_ROWS.name, FEATURE_ROWS.labels[:-1], features, counts, OF_CLASS, window)
             self.add(DRIFTED.name, DRIFTED.labels, [[window]], [found.share])
+
+    def add_monitors(self, readings: Mapping[str, Reading]) -> None:
+        """Add what the user's monitors say of rows, by window, and which of them alert."""
+        for window, reading in readings.items():
+            found = [
+                ((*words_of(key), stat), value)
+                for key, counts in MONITORS.of(reading).items()
+                for stat, value in counts.stats().items()
+            ]
+            if found:
+                rows, values = zip(*found, strict=True)
+                self.add_rows(MONITOR_VALUE.name, MONITOR_VALUE.labels[:-1], rows, values, OF_CLASS, window)
+            for spec, alerting in reading.monitors:
+                own = [[spec.name], [spec.version]]
+                condition = [*own, [spec.when.comparison]]
+                self.add(MONITOR_THRESHOLD.name, MONITOR_THRESHOLD.labels, condition, [spec.when.threshold])
+                self.add(MONITOR_ALERTING.name, MONITOR_ALERTING.labels, own, [int(alerting)])
 
     def add_histogram(self, name: str, labels: str, histogram: Histogram) -> None:
         """Add a histogram."""

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from app.core.drift.live import Live
+from app.core.monitors import MonitorSpec
 from app.core.rules import OwnScore, Task
 
 
@@ -19,6 +20,14 @@ class Nature(NamedTuple):
     positive: str = "1"
     own_scores: tuple[OwnScore, ...] = ()  # that the user has added
     reference: Live | None = None  # with which drift is measured
+    monitors: tuple[MonitorSpec, ...] = ()  # that it has
+
+
+class Alerting(NamedTuple):
+    """A monitor of a model, and whether it alerts now."""
+
+    spec: MonitorSpec
+    alerting: bool
 
 
 class Reading(NamedTuple):
@@ -29,6 +38,7 @@ class Reading(NamedTuple):
     by_labels: bool = False  # whether it is of the labels and rewards that came then, not of the predictions
     segments: "Mapping[tuple[str, str], Reading]" = MappingProxyType({})  # of each (segment, value) that is shown
     folded_values: int = 0  # how many values of its segments are shown as `other`
+    monitors: tuple[Alerting, ...] = ()  # of the whole model, in total
 
 
 def class_order(text: str) -> tuple[int, float, str]:

@@ -10,7 +10,7 @@ from app.core.counts.panes import TOTAL
 from app.core.events import Identity, identity_fields
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.measure import MODEL, WINDOW
-from app.core.measures.reading import Reading
+from app.core.measures.reading import Alerting, Reading
 from app.core.measures.readings import Readings
 from app.core.rules import Rulebook, Rules
 from app.core.scores.catalogue import less_is_better, scores_of
@@ -43,7 +43,21 @@ def report_of(
         "limits": {_score_name(score, of_class): limit for score, of_class, limit in rules.limits},
         **(of_model := fields_of(readings[TOTAL], MODEL)),
         "notes": [*of_model["notes"], *_unknown(readings[TOTAL], rules), *_missed(scores, rules)],
+        **({"monitors": [_monitor(one) for one in readings[TOTAL].monitors]} if rules.monitors else {}),
         "windows": {window: _window(reading, scores[window], rules) for window, reading in readings.items()},
+    }
+
+
+def _monitor(one: Alerting) -> dict[str, Any]:
+    """What is set of a monitor, and whether it alerts."""
+    spec = one.spec
+    return {
+        "monitor": spec.name,
+        "version": spec.version,
+        "alert_when": str(spec.when),
+        "hold": spec.hold,
+        "clear": spec.clear,
+        "alerting": one.alerting,
     }
 
 
