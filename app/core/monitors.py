@@ -59,11 +59,28 @@ class MonitorSpec(NamedTuple):
         return key_of(self.name, self.version)
 
 
+class Code(NamedTuple):
+    """What a monitor runs: which file or module, how it is called, and what it may take.
+
+    `kind` is file, function or model; `place` the path of a file, or module:function. `call` is predict (a row at a
+    time) or score (all rows at once); empty where the file itself says it. `digest` is that of a model that is trusted.
+    """
+
+    kind: str
+    place: str
+    folder: str = ""  # of the YAML file: modules are found there, too
+    call: str = ""
+    digest: str = ""
+    timeout: float = 10.0  # seconds for a batch
+    memory: int = 1 << 30  # bytes beside what the process has when it begins to score
+
+
 class Monitor:
     """A monitor of a model in use: what the YAML file and the monitor's own file said when they were last read."""
 
-    def __init__(self, spec: MonitorSpec) -> None:
+    def __init__(self, spec: MonitorSpec, code: Code) -> None:
         self.spec = spec
+        self.code = code
 
 
 def key_of(name: str, version: str) -> str:

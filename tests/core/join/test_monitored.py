@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.core.events import Reason
 from app.core.measures.monitors import ALERT, FAILED, MONITORS, OK, MonitorCounts, Scored, amounts_of, packed, unpacked
 from app.core.measures.reading import Alerting, Nature
-from app.core.monitors import AlertWhen, Monitor, MonitorSpec
+from app.core.monitors import AlertWhen, Code, Monitor, MonitorSpec
 from app.core.rules import Rules
 from tests.builders import MODEL, START, Ledger, a_feedback, a_request, a_response, a_result, run, ways
 
@@ -138,7 +138,7 @@ def test_what_is_no_result_is_refused(body: Any, reason: Reason) -> None:
 
 
 def test_a_monitor_alerts_by_the_panes_of_the_shortest_window() -> None:
-    rules = Rules(monitors=(Monitor(SPEC),))
+    rules = Rules(monitors=(Monitor(SPEC, Code("function", "m:f")),))
     ledger = (
         Ledger(rules)
         .absorb(a_response(1), a_result(0.75), a_response(1, puid="q", at=200.0), a_result(0.75, puid="q", at=200.0))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.core.monitors import AlertWhen, Monitor, MonitorSpec
+from app.core.monitors import AlertWhen, Code, Monitor, MonitorSpec
 from app.core.outputs.documents.changes import Documents
 from app.core.outputs.documents.merging import merged
 from app.core.outputs.report import reports_of
@@ -12,7 +12,7 @@ from app.core.rules import Rulebook, Rules
 from app.exporters.prometheus import ModelText
 from tests.builders import MODEL, START, Ledger, Record, a_feedback, a_request, a_response, a_result
 
-RULES = Rules(monitors=(Monitor(MonitorSpec("odd", "v1", AlertWhen(">", 0.5))),))
+RULES = Rules(monitors=(Monitor(MonitorSpec("odd", "v1", AlertWhen(">", 0.5)), Code("function", "m:f")),))
 
 
 def documents(*records: Record, epochs: int = 1) -> dict[str, dict[str, Any]]:
