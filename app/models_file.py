@@ -343,7 +343,8 @@ def load_rulebook(path: Path | None) -> Rulebook:
     wrong += lacking
     if wrong:
         raise SettingsError("\n".join(f"TALLY_CONFIG: {path}: {sentence}" for sentence in wrong))
-    rules = (entry.rules(*read) for entry, *read in zip(file.models, references, monitors, strict=True))
+    read = zip(file.models, references, monitors, strict=True)
+    rules = (entry.rules(watched, own) for entry, watched, own in read)
     return Rulebook(tuple(rules), blake2b(canonical, digest_size=6).hexdigest())
 
 
