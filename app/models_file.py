@@ -24,10 +24,12 @@ from pydantic import (
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from app.core.drift.live import Live, Watched
+from app.core.drift.reference import Reference
 from app.core.monitors import Monitor
 from app.core.rules import Column, Fairness, OwnScore, Rulebook, Rules, Schema
 from app.core.scores.catalogue import SCORES
 from app.core.scores.own import MeanCost
+from app.features_file import FeatureEntry, declared_of
 from app.monitors_file import MOST_MONITORS, AlertEntry, MonitorEntry, MonitorFileError, check_names
 from app.own_scores import Function, OwnFunction, check_on_example, function_of
 from app.reference_file import ReferenceFileError, place_of, read_reference
@@ -202,6 +204,7 @@ class ModelEntry(BaseModel):
     redact: list[str] = []
     reference: Annotated[ReferenceEntry | None, BeforeValidator(_path_alone)] = None
     monitors: Annotated[dict[str, MonitorEntry], Field(max_length=MOST_MONITORS), AfterValidator(check_names)] = {}
+    features: dict[str, FeatureEntry] = {}
     segments: dict[str, Any] = {}
     fairness: FairnessEntry | None = None
     probabilities: bool | None = None
@@ -253,6 +256,12 @@ class ModelEntry(BaseModel):
                 raise ValueError(f"{score} is 1 at most")
         return limits
 
+    @field_validator("features")
+    @classmethod
+    def _are_features(cls, features: dict[str, FeatureEntry]) -> dict[str, FeatureEntry]:
+        declared_of(features)
+        return features
+
     @field_validator("segments")
     @classmethod
     def _are_segments(cls, segments: dict[str, Any]) -> dict[str, Any]:
@@ -273,6 +282,18 @@ class ModelEntry(BaseModel):
     def _fairness(self) -> Fairness | None:
         return None if self.fairness is None else self.fairness.rules()
 
+    def watched(self, folder: Path) -> Watched | None:
+        """Its reference as it is now, and what it declares of features. Raises ReferenceFileError."""
+        declared = declared_of(self.features)
+        columns = tuple(name for column in self._schema().requests for name in column.names)
+        if self.reference is None:
+            return Watched("", Live(Reference(()), self.least_count, declared, columns)) if declared else None
+        own = place_of(folder / self.reference.path)
+        try:
+            return Watched(str(own), Live(read_reference(own), self.least_count, declared, columns))
+        except ReferenceFileError as error:
+            raise ReferenceFileError(f"{own}{error}") from None
+
     def rules(self, reference: Watched | None = None, monitors: Sequence[Monitor] = ()) -> Rules:
         """The entry as the core takes it, with its reference and its monitors as they were read."""
         lists: dict[str, Any] = {name: tuple(getattr(self, name)) for name in ("classes", "shadow", "redact")}
@@ -282,7 +303,7 @@ class ModelEntry(BaseModel):
         lists["fairness"] = self._fairness()
         lists["segments"] = check_fairness(segments_of(self.segments), self._fairness())
         others = {"prediction_schema": self._schema(), "reference": reference, "monitors": tuple(monitors)}
-        return Rules(**{**self.model_dump(), **lists, **others})
+        return Rules(**{**self.model_dump(exclude={"features"}), **lists, **others})
 
 
 class ConfigFile(BaseModel):
@@ -298,6 +319,7 @@ _BELOW: Final[Mapping[str, type[BaseModel]]] = {
     "": ConfigFile,
     "models": ModelEntry,
     "reference": ReferenceEntry,
+    "features": FeatureEntry,
     "prediction_schema": SchemaEntry,
     "fairness": FairnessEntry,
     "requests": SchemaColumn,
@@ -337,7 +359,8 @@ def load_rulebook(path: Path | None) -> Rulebook:
         by_place = {_path(fault["loc"], content): fault for fault in reversed(error.errors())}  # the first of each
         sentences = [_sentence_about(place, fault) for place, fault in reversed(by_place.items())]
         raise SettingsError("\n".join(f"TALLY_CONFIG: {path}: {sentence}" for sentence in sentences)) from None
-    canonical = orjson.dumps(file.model_dump(), option=orjson.OPT_SORT_KEYS)
+    counted_by = file.model_dump(exclude={"models": {"__all__": {"monitors"}}})  # which may change without a restart
+    canonical = orjson.dumps(counted_by, option=orjson.OPT_SORT_KEYS)
     references, wrong = _references(path, file.models)
     monitors, lacking = _monitors(path, file.models)
     wrong += lacking
@@ -353,14 +376,10 @@ def _references(path: Path, models: Sequence[ModelEntry]) -> tuple[list[Watched 
     found: list[Watched | None] = []
     wrong: list[str] = []
     for place, entry in enumerate(models):
-        if entry.reference is None:
-            found.append(None)
-            continue
-        own = place_of(path.parent / entry.reference.path)
         try:
-            found.append(Watched(str(own), Live(read_reference(own), entry.least_count)))
+            found.append(entry.watched(path.parent))
         except ReferenceFileError as error:
-            wrong.append(f"models[{place}].reference: {own}{error}.")
+            wrong.append(f"models[{place}].reference: {error}.")
     return found, wrong
 
 
@@ -385,9 +404,10 @@ def _sentence_about(place: str, fault: ErrorDetails) -> str:
         return "must hold `models:`, and below it a list of entries."
     if kind == "extra_forbidden":
         *above, key = (word for word in fault["loc"] if isinstance(word, str))
-        named = next((word for word in ("scores", "monitors") if word in above), "")  # the names below are the user's
+        # What stands below scores, features and monitors are names of the user's.
+        named = next((key for key in ("scores", "features", "monitors") if key in above), "")
         last = above[-1] if above else ""
-        below = _BELOW[last if last in _BELOW and last != named else named]
+        below = _BELOW[last if last == "alert_when" else named or last]
         known = [field.alias or name for name, field in below.model_fields.items()]
         meant = get_close_matches(key, known, n=1, cutoff=_ALIKE)
         return f"{place}: unknown; " + (f"did you mean {meant[0]}?" if meant else f"known are {', '.join(known)}.")

@@ -222,7 +222,7 @@ def test_no_sample_comes_twice_and_every_family_is_in_one_piece() -> None:
 def test_every_sample_carries_the_identity_and_nothing_that_grows_with_traffic() -> None:
     identity = {"model_namespace", "model_service", "predictor", "model", "model_version"}
     known = {"part", "verdict", "actual", "predicted", "class", "outcome", "window", "score", "le", "task"}
-    known |= {"error", "shadow", "quantity", "monitor", "monitor_version"}
+    known |= {"error", "shadow", "quantity", "monitor", "monitor_version", "stat"}
     for sample in samples(EXPECTED.read_text()):
         assert identity <= sample.labels.keys()
         assert sample.labels.keys() - identity <= known | {"app", "seldon_app"}
