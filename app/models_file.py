@@ -25,10 +25,12 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from app.core.drift.live import Live, Watched
 from app.core.drift.reference import Reference
+from app.core.monitors import Monitor
 from app.core.rules import Column, Fairness, OwnScore, Rulebook, Rules, Schema
 from app.core.scores.catalogue import SCORES
 from app.core.scores.own import MeanCost
 from app.features_file import FeatureEntry, declared_of
+from app.monitors_file import MOST_MONITORS, AlertEntry, MonitorEntry, MonitorFileError, check_names
 from app.own_scores import Function, OwnFunction, check_on_example, function_of
 from app.reference_file import ReferenceFileError, place_of, read_reference
 from app.segments_file import FairnessEntry, check_fairness, check_redaction, segments_of
@@ -201,6 +203,7 @@ class ModelEntry(BaseModel):
     intervals: bool = False
     redact: list[str] = []
     reference: Annotated[ReferenceEntry | None, BeforeValidator(_path_alone)] = None
+    monitors: Annotated[dict[str, MonitorEntry], Field(max_length=MOST_MONITORS), AfterValidator(check_names)] = {}
     features: dict[str, FeatureEntry] = {}
     segments: dict[str, Any] = {}
     fairness: FairnessEntry | None = None
@@ -291,15 +294,15 @@ class ModelEntry(BaseModel):
         except ReferenceFileError as error:
             raise ReferenceFileError(f"{own}{error}") from None
 
-    def rules(self, reference: Watched | None = None) -> Rules:
-        """The entry as the core takes it, with its reference as it was read."""
+    def rules(self, reference: Watched | None = None, monitors: Sequence[Monitor] = ()) -> Rules:
+        """The entry as the core takes it, with its reference and its monitors as they were read."""
         lists: dict[str, Any] = {name: tuple(getattr(self, name)) for name in ("classes", "shadow", "redact")}
         lists["scores"] = tuple(score.score(name) for name, score in self.scores.items())
         lists["limits"] = tuple((*_score_and_class(name), limit) for name, limit in self.limits.items())
         lists["compare"] = None if self.compare is None else tuple(self.compare)
         lists["fairness"] = self._fairness()
         lists["segments"] = check_fairness(segments_of(self.segments), self._fairness())
-        others = {"prediction_schema": self._schema(), "reference": reference}
+        others = {"prediction_schema": self._schema(), "reference": reference, "monitors": tuple(monitors)}
         return Rules(**{**self.model_dump(exclude={"features"}), **lists, **others})
 
 
@@ -323,6 +326,8 @@ _BELOW: Final[Mapping[str, type[BaseModel]]] = {
     "responses": SchemaColumn,
     "schema": SchemaPart,
     "scores": ScoreEntry,
+    "monitors": MonitorEntry,
+    "alert_when": AlertEntry,
 }
 #: What pydantic says less plainly, by its name of the fault.
 _WORDS: Final[Mapping[str, str]] = {
@@ -354,11 +359,15 @@ def load_rulebook(path: Path | None) -> Rulebook:
         by_place = {_path(fault["loc"], content): fault for fault in reversed(error.errors())}  # the first of each
         sentences = [_sentence_about(place, fault) for place, fault in reversed(by_place.items())]
         raise SettingsError("\n".join(f"TALLY_CONFIG: {path}: {sentence}" for sentence in sentences)) from None
-    canonical = orjson.dumps(file.model_dump(), option=orjson.OPT_SORT_KEYS)
+    counted_by = file.model_dump(exclude={"models": {"__all__": {"monitors"}}})  # which may change without a restart
+    canonical = orjson.dumps(counted_by, option=orjson.OPT_SORT_KEYS)
     references, wrong = _references(path, file.models)
+    monitors, lacking = _monitors(path, file.models)
+    wrong += lacking
     if wrong:
         raise SettingsError("\n".join(f"TALLY_CONFIG: {path}: {sentence}" for sentence in wrong))
-    rules = (entry.rules(watched) for entry, watched in zip(file.models, references, strict=True))
+    read = zip(file.models, references, monitors, strict=True)
+    rules = (entry.rules(watched, own) for entry, watched, own in read)
     return Rulebook(tuple(rules), blake2b(canonical, digest_size=6).hexdigest())
 
 
@@ -374,6 +383,20 @@ def _references(path: Path, models: Sequence[ModelEntry]) -> tuple[list[Watched 
     return found, wrong
 
 
+def _monitors(path: Path, models: Sequence[ModelEntry]) -> tuple[list[list[Monitor]], list[str]]:
+    """The monitors of entries as they are now, and a sentence for each that cannot be used."""
+    found: list[list[Monitor]] = []
+    wrong: list[str] = []
+    for place, entry in enumerate(models):
+        found.append([])
+        for name, monitor in entry.monitors.items():
+            try:
+                found[-1].append(monitor.monitor(name, path.absolute().parent))
+            except MonitorFileError as error:
+                wrong.append(f"models[{place}].monitors.{name}: {error}.")
+    return found, wrong
+
+
 def _sentence_about(place: str, fault: ErrorDetails) -> str:
     """What is wrong, by the YAML's own path."""
     kind = fault["type"]
@@ -381,8 +404,10 @@ def _sentence_about(place: str, fault: ErrorDetails) -> str:
         return "must hold `models:`, and below it a list of entries."
     if kind == "extra_forbidden":
         *above, key = (word for word in fault["loc"] if isinstance(word, str))
-        # What stands below scores and features are names of the user's.
-        below = _BELOW[next((key for key in ("scores", "features") if key in above), above[-1] if above else "")]
+        # What stands below scores, features and monitors are names of the user's.
+        named = next((key for key in ("scores", "features", "monitors") if key in above), "")
+        last = above[-1] if above else ""
+        below = _BELOW[last if last == "alert_when" else named or last]
         known = [field.alias or name for name, field in below.model_fields.items()]
         meant = get_close_matches(key, known, n=1, cutoff=_ALIKE)
         return f"{place}: unknown; " + (f"did you mean {meant[0]}?" if meant else f"known are {', '.join(known)}.")

@@ -348,6 +348,11 @@ class Settings(BaseSettings):
         return f"{self.app_id}-documents"
 
     @property
+    def monitors_group(self) -> str:
+        """The consumer group that scores the joined records with the user's monitors."""
+        return f"{self.app_id}-monitors"
+
+    @property
     def clock(self) -> PaneClock:
         """How event time is cut."""
         return PaneClock.for_windows(

@@ -118,6 +118,16 @@ def a_feedback(
     return _event(Kind.FEEDBACK, body, fields)
 
 
+def a_result(
+    *values: float | None, name: str = "odd", version: str = "v1", body: Any = _UNSET, **fields: Unpack[Fields]
+) -> Record:
+    """What a monitor said of rows, by their values: above 0.5 they are alerts, and without one they have failed."""
+    if body is _UNSET:
+        outcomes = ["failed" if value is None else "alert" if value > 0.5 else "ok" for value in values]
+        body = {"monitor": name, "version": version, "values": values, "outcomes": outcomes}
+    return _event(Kind.MONITOR, body, fields)
+
+
 def _event(kind: Kind, body: Any, fields: Fields) -> Record:
     puid = fields.get("puid", "p")
     row = fields.get("row")

@@ -21,7 +21,7 @@ def rulebook_of(folder: Path, text: str | bytes) -> Rulebook:
 
 
 #: Keys of the design whose features are not built yet.
-NOT_BUILT = ("monitors", "label_field", "probability_field")
+NOT_BUILT = ("label_field", "probability_field")
 #: A thousand million values in a few lines.
 BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
     f"{name}: &{name} [{','.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)

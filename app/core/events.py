@@ -12,15 +12,17 @@ class Kind(StrEnum):
     FEEDBACK = "feedback"
     OUTLIER = "outlier"
     DRIFT = "drift"
+    MONITOR = "monitor"
 
 
-#: The `ce_type` header of each kind. Outlier and drift travel in the response topic.
+#: The `ce_type` header of each kind. Outlier, drift and results of monitors travel in the response topic.
 TYPES: dict[bytes, Kind] = {
     b"io.seldon.serving.inference.request": Kind.REQUEST,
     b"io.seldon.serving.inference.response": Kind.RESPONSE,
     b"io.seldon.serving.feedback": Kind.FEEDBACK,
     b"io.seldon.serving.inference.outlier": Kind.OUTLIER,
     b"io.seldon.serving.inference.drift": Kind.DRIFT,
+    b"io.tally.inference.monitor": Kind.MONITOR,
 }
 #: The headers that name a leg, in the order of its fields.
 LEG_HEADERS = (b"ce_namespace", b"ce_inferenceservicename", b"ce_endpoint", b"ce_modelid")

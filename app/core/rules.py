@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from app.core.drift.live import Watched
 from app.core.events import Leg
+from app.core.monitors import Monitor
 from app.core.segments import Segment
 
 Task = Literal["binary", "multiclass", "regression"]
@@ -92,6 +93,7 @@ class Rules:
     limits: tuple[tuple[str, str, float], ...] = ()  # (score, class or "", what it should reach)
     intervals: bool = False  # whether scores that are shares are shown with their intervals
     reference: Watched | None = None  # what is asked, answered and right is compared with it
+    monitors: tuple[Monitor, ...] = ()
     probabilities: bool | None = None  # None: those that are no bare 0 or 1
     redact: tuple[str, ...] = ()
     segments: tuple[Segment, ...] = ()

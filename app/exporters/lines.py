@@ -19,7 +19,9 @@ from app.core.events import Identity, identity_fields
 from app.core.measures.custom import CustomReading
 from app.core.measures.drift import DRIFT as OF_DRIFT
 from app.core.measures.measure import OF_CLASS, OF_MODEL, OF_SEGMENT, RANKS, Family, Histogram
+from app.core.measures.monitors import MONITORS
 from app.core.measures.reading import Reading
+from app.core.monitors import words_of
 from app.core.outputs.comparisons import quantities
 from app.core.outputs.series import (
     COMPARISON,
@@ -29,6 +31,9 @@ from app.core.outputs.series import (
     ERROR_SAMPLES,
     FEATURE_ROWS,
     FEATURE_SHARE,
+    MONITOR_ALERTING,
+    MONITOR_THRESHOLD,
+    MONITOR_VALUE,
     SCORE,
     SCORE_HIGH,
     SCORE_LIMIT,
@@ -251,6 +256,23 @@ class Lines:
             self.add_rows(FEATURE_ROWS.name, FEATURE_ROWS.labels[:-1], features, counts, OF_CLASS, window)
             if found.counts:
                 self.add(DRIFTED.name, DRIFTED.labels, [[window]], [found.share])
+
+    def add_monitors(self, readings: Mapping[str, Reading]) -> None:
+        """Add what the user's monitors say of rows, by window, and which of them alert."""
+        for window, reading in readings.items():
+            found = [
+                ((*words_of(key), stat), value)
+                for key, counts in MONITORS.of(reading).items()
+                for stat, value in counts.stats().items()
+            ]
+            if found:
+                rows, values = zip(*found, strict=True)
+                self.add_rows(MONITOR_VALUE.name, MONITOR_VALUE.labels[:-1], rows, values, OF_CLASS, window)
+            for spec, alerting in reading.monitors:
+                own = [[spec.name], [spec.version]]
+                condition = [*own, [spec.when.comparison]]
+                self.add(MONITOR_THRESHOLD.name, MONITOR_THRESHOLD.labels, condition, [spec.when.threshold])
+                self.add(MONITOR_ALERTING.name, MONITOR_ALERTING.labels, own, [int(alerting)])
 
     def add_histogram(self, name: str, labels: str, histogram: Histogram) -> None:
         """Add a histogram."""

@@ -32,6 +32,9 @@ from app.core.outputs.series import (
     FIRST_SEEN,
     INFO,
     LEAST_SAMPLES,
+    MONITOR_ALERTING,
+    MONITOR_THRESHOLD,
+    MONITOR_VALUE,
     OTHERS,
     SCORE_HIGH,
     SCORE_LIMIT,
@@ -54,11 +57,12 @@ _KINDS: Final = {COUNTER: "counter", GAUGE: "gauge", TIMER: "histogram"}
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 #: Series that stand in the text only where a model has them.
-_OPTIONAL: Final = frozenset(
+_OPTIONAL: Final = frozenset(("tally_monitor_rows", "tally_window_monitor_rows")) | frozenset(
     series.name
     for series in (
         *(*SELDON, SCORE_LIMIT, SCORE_LOW, SCORE_HIGH, ERROR, ERROR_SAMPLES, COMPARISON),
         *(DRIFT, FEATURE_SHARE, FEATURE_ROWS, DRIFTED),
+        *(MONITOR_VALUE, MONITOR_THRESHOLD, MONITOR_ALERTING),
         *(SEGMENT_SCORE, SEGMENT_SCORE_SAMPLES, SEGMENT_ROWS, FAIRNESS, FAIRNESS_SAMPLES),
     )
 )
@@ -161,6 +165,7 @@ class ModelText:
                 lines.add_histogram(name, label_text(family.labels, labels), histogram)
         lines.add_comparisons(compared)
         lines.add_drift({TOTAL: total, **dict(predicted)})
+        lines.add_monitors({TOTAL: total, **dict(predicted)})
         for series, names, rows, values, rank, window in segment_lines(readings, rules):
             lines.add_rows(series.name, names, rows, values, rank, window)
         lines.add(INFO.name, INFO.labels, [[total.nature.task]], [1])

@@ -33,6 +33,8 @@ from app.worker.kafka.watch import TopicWatch
 from app.worker.lane.feed import Feed
 from app.worker.lane.lane import Lane
 from app.worker.life import LIFE
+from app.worker.monitors.reloading import has_monitors
+from app.worker.monitors.supervisor import watch_monitors
 from app.worker.references import References
 from app.worker.running import Running
 
@@ -74,6 +76,10 @@ class Worker(faust.App):  # type: ignore[misc]
         if any(entry.reference is not None for entry in self.rulebook.entries):
             references = References(self.rulebook, running.notes)
             self.add_future(guarded("the watch over references", references.run()))
+        if has_monitors(self.rulebook):
+            self.add_future(
+                guarded("the watch over monitors", watch_monitors(self.settings, self.rulebook, running.notes))
+            )
         await super().on_start()
 
     async def on_stop(self) -> None:

@@ -26,7 +26,7 @@ from app.core.stats import Stats
 from app.exporters.lines import number
 from app.exporters.prometheus import ModelText, http_text, process_text, worker_text
 from app.worker.http.requests import Requests
-from tests.builders import START, Fields, Ledger, Tally, a_feedback, a_reading, a_request, a_response
+from tests.builders import START, Fields, Ledger, Tally, a_feedback, a_reading, a_request, a_response, a_result
 
 EXPECTED = Path(__file__).parent / "models.txt"
 EXPECTED_OF_WORKER = Path(__file__).parent / "worker.txt"
@@ -42,7 +42,9 @@ def of(service: str, puid: str, at: float) -> Fields:
 
 
 def some_models() -> Ledger:
-    """A binary model with its shadow, a model of three classes whose last window is empty, and a regression."""
+    """A binary model with its shadow, a model of three classes whose last window is empty, and a regression that has a
+    monitor.
+    """
     ledger = Ledger(Rules("seldon/credit/*", task="binary", positive="1"), windows=(Window("5m", 300),))
     credit: list[tuple[int, int, Any, Any]] = [(1, 1, 1, True), (1, 0, 0, False), (0, 0, 0, 1), (0, 1, 1, -0.5)]
     for order, (current, shadow, label, reward) in enumerate([*credit, (1, 1, None, None)]):
@@ -70,7 +72,7 @@ def some_models() -> Ledger:
     metrics = [{"type": of, "key": key, "value": value, "tags": tags} for of, key, value, tags in own]
     body = {"data": {"ndarray": [2.5]}, "meta": {"metrics": metrics}}
     ledger.absorb(a_response(body=body, **house), a_feedback(2, **later), a_response(3, **other))
-    return ledger.cut()
+    return ledger.absorb(a_result(0.25, None, **house)).cut()
 
 
 def some_numbers() -> WorkerNumbers:
@@ -223,7 +225,7 @@ def test_no_sample_comes_twice_and_every_family_is_in_one_piece() -> None:
 def test_every_sample_carries_the_identity_and_nothing_that_grows_with_traffic() -> None:
     identity = {"model_namespace", "model_service", "predictor", "model", "model_version"}
     known = {"part", "verdict", "actual", "predicted", "class", "outcome", "window", "score", "le", "task"}
-    known |= {"error", "shadow", "quantity", "method", "floor"}
+    known |= {"error", "shadow", "quantity", "method", "floor", "monitor", "monitor_version", "stat"}
     for sample in samples(EXPECTED.read_text()):
         assert identity <= sample.labels.keys()
         assert sample.labels.keys() - identity <= known | {"app", "seldon_app"}

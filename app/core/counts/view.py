@@ -312,6 +312,18 @@ class View:
                 accumulate(sums, counted[pane], 1)
         return self._with_latest(book, sums, level, panes)
 
+    def span(self, window: Window, now: float) -> tuple[str, int, int]:
+        """The panes of a window that ends now: (level, first, one beyond the last), the open pane included."""
+        return self._clock.span(window, now)
+
+    def amounts(self, account: Account, level: str, panes: range, of: tuple[str, tuple[str, str]]) -> list[int]:
+        """What one cell, `of` a measure, has counted in each of some panes of an account."""
+        self._bring_up(account)
+        book = self._books.get(account)
+        measure, cell = of
+        counted = {} if book is None else book.panes[level]
+        return [counted.get(pane, {}).get(measure, {}).get(cell, 0) for pane in panes]
+
     def counted_panes(self, account: Account) -> Iterator[tuple[str, int]]:
         """The (level, pane) of all panes in which anything of an account is counted."""
         self._bring_up(account)

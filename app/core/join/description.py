@@ -8,12 +8,14 @@ from typing import Any, Final
 from app.core.clock import format_time
 from app.core.counts.numbers import Numbers
 from app.core.events import Identity, Kind, identity_fields
-from app.core.join.exchange import Exchange, LegState, row_labels
+from app.core.join.exchange import Exchange, LegState, Monitored, row_labels
 from app.core.join.judging import Judging
 from app.core.join.segmenting import Segmenting
 from app.core.join.statements import LABELS, REWARD, held
 from app.core.measures.errors import number_of
+from app.core.measures.monitors import OUTCOMES, unpacked
 from app.core.measures.verdict import is_score
+from app.core.monitors import words_of
 from app.core.payloads.marks import Mark
 
 #: What is said of a feedback without a prediction, which becomes an orphan unless that still comes.
@@ -125,8 +127,17 @@ def describe(
             for found in sorted(exchange.detections, key=lambda found: (found.kind, numbers.legs[found.leg]))
             if tuple(Kind)[found.kind] is not Kind.FEEDBACK
         ],
+        **({"monitors": [_result(one, numbers) for one in exchange.monitors]} if exchange.monitors else {}),
         "note": _note(exchange, judging),
     }
+
+
+def _result(one: Monitored, numbers: Numbers) -> dict[str, Any]:
+    """What a monitor said of the rows of a leg."""
+    key, rows = unpacked(one.result)
+    name, version = words_of(key)
+    scored = [{"outcome": OUTCOMES[outcome], "value": value} for outcome, value in rows]
+    return {"monitor": name, "version": version, "leg": str(numbers.legs[one.leg]), "rows": scored}
 
 
 def _note(exchange: Exchange, judging: Judging) -> str | None:

@@ -108,6 +108,24 @@ class Detection(msgspec.Struct, array_like=True, gc=False):
         return self.time - self.ahead * 1000
 
 
+class Monitored(msgspec.Struct, array_like=True, gc=False):
+    """What a version of a monitor said of the rows of a leg's answer (`monitored`). `time` is that of the answer.
+
+    `result` is as `app.core.measures.monitors` packs it.
+    """
+
+    leg: int
+    time: int
+    ahead: int
+    digest: int
+    result: bytes
+
+    @property
+    def key(self) -> bytes:
+        """Which monitor it is, and which version."""
+        return self.result[: 1 + self.result[0]]
+
+
 class Exchange(msgspec.Struct, array_like=True, gc=False):
     """All that is known of one puid. `newest` is the newest record timestamp of its parts, in seconds.
 
@@ -122,6 +140,7 @@ class Exchange(msgspec.Struct, array_like=True, gc=False):
     rows: list[Any] = []
     detections: list[Detection] = []
     held: list[bytes] = []
+    monitors: list[Monitored] = []
 
 
 class _Age(msgspec.Struct, array_like=True, gc=False):

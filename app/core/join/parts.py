@@ -20,6 +20,7 @@ from app.core.join.joined import part, part_prefix
 from app.core.join.judging import Judging
 from app.core.join.metrics import FEEDBACK as WITH_FEEDBACK
 from app.core.join.metrics import PREDICT, CustomMetrics
+from app.core.join.monitored import put_result, read_result
 from app.core.join.putting import (
     CORRECTED,
     NEWS,
@@ -51,7 +52,7 @@ from app.core.wire.headers import Envelopes
 
 #: The kinds as numbers: an Enum's own hash and look-up are too slow for every event.
 KINDS: Final = tuple(kind.value for kind in Kind)
-REQUEST, RESPONSE, FEEDBACK, OUTLIER, DRIFT = range(5)
+REQUEST, RESPONSE, FEEDBACK, OUTLIER, DRIFT, MONITOR = range(6)
 #: Vectors above this length (embeddings, pictures) name no list of classes; their argmax still counts by its index.
 WIDEST: Final = 1000
 
@@ -113,6 +114,7 @@ class Parts:
             self._feedback,
             partial(self._detection, OUTLIER),
             partial(self._detection, DRIFT),
+            self._result,
         )
         self._numbers = numbers
         self._segments = segments
@@ -349,6 +351,11 @@ class Parts:
             self._metrics.count(identity, metrics, -1)
         self._metrics.count(identity, new.metrics)
         return True
+
+    def _result(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
+        """What a monitor said of the rows of an answer."""
+        key, rows = read_result(parse(value, self.rewritten))
+        return put_result(exchange, source.leg, time, ahead, xxh3_64_intdigest(value), key, rows)
 
     # -- the joined record --------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from app.core.join.exchange import Counted, Exchange, LegState
 from app.core.join.features import named
 from app.core.join.gathering import Gathering
 from app.core.join.judging import Judging, brings_label
+from app.core.join.monitored import counted_results
 from app.core.join.segmenting import NO_ACCOUNTS, Segmenting
 from app.core.join.statements import REWARD, Feedback
 from app.core.join.tallying import OF_AMOUNTS, OF_VALUES, Amounts, Tallying, with_features
@@ -65,7 +66,11 @@ class Settling:
         self.seen = self._tallying.seen  # by account: the earliest pane that any part of an answer falls in
 
     def counted(self, exchange: Exchange) -> list[Counted]:
-        """What the exchange counts as now: at most one entry for each account and pane, and one for features."""
+        """What the exchange counts as now: at most one entry for each account and pane, one for features, and one for
+        each result of a monitor.
+        """
+        if exchange.monitors:
+            return self._monitored(exchange)
         feedbacks = exchange.feedbacks
         if len(exchange.legs) == 1 and len(feedbacks) < 2 and not exchange.rows:
             state = exchange.legs[0]
@@ -76,6 +81,14 @@ class Settling:
             elif not feedbacks and not state.time:
                 return self._request_alone(exchange, state)
         return self._any_shape.counted(exchange)
+
+    def _monitored(self, exchange: Exchange) -> list[Counted]:
+        """What an exchange counts as that has results of monitors: these stand behind all that it has without them."""
+        results, exchange.monitors = exchange.monitors, []
+        found = self.counted(exchange)
+        exchange.monitors = results
+        account, unversioned = self._tallying.account, self._judging.unversioned
+        return [*found, *counted_results(exchange, account, unversioned, self._pane_us)]
 
     # -- the common shape ---------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from app.core.measures.errors import ERRORS
 from app.core.measures.exchanges import EXCHANGES
 from app.core.measures.measure import Measure
 from app.core.measures.mismatches import MISMATCHES
+from app.core.measures.monitors import MONITORS
 from app.core.measures.probabilities import PROBABILITIES
 from app.core.measures.rewards import REWARDS
 
@@ -23,4 +24,5 @@ MEASURES: Final[tuple[Measure[Any], ...]] = (
     PROBABILITIES,
     DRIFT,
     CUSTOM,
+    MONITORS,
 )

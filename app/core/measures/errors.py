@@ -49,7 +49,7 @@ class Errors(NamedTuple):
         for bucket, rows in self.sizes:
             rest -= rows
             if rest <= 0:
-                return _middle(bucket)
+                return middle_of(bucket)
         return None
 
 
@@ -68,14 +68,15 @@ def units(value: float) -> int:
     return round(scaled) if abs(scaled) < math.inf else int(value) << UNIT_BITS
 
 
-def _bucket(units: int) -> int:
+def bucket_of(units: int) -> int:
     """The bucket of a size; that of 0 is 0."""
     bits = units.bit_length()
     part = units >> (bits - 1 - _PART_BITS) if bits > _PART_BITS else units << (1 + _PART_BITS - bits)
     return (bits << _PART_BITS) + (part & ((1 << _PART_BITS) - 1)) if units else 0
 
 
-def _middle(bucket: int) -> float:
+def middle_of(bucket: int) -> float:
+    """The size in the middle of a bucket."""
     if not bucket:
         return 0.0
     bits, part = bucket >> _PART_BITS, bucket & ((1 << _PART_BITS) - 1)
@@ -90,7 +91,7 @@ def _of_row(prediction: float, label: float) -> tuple[int, ...]:
     missed = units(prediction) - of_label
     size = abs(missed)
     share = (size << UNIT_BITS) // abs(of_label) if of_label else 0
-    return 1, not of_label, missed, size, missed * missed, of_label, of_label * of_label, share, _bucket(size)
+    return 1, not of_label, missed, size, missed * missed, of_label, of_label * of_label, share, bucket_of(size)
 
 
 def sums_of(pairs: Iterable[tuple[float, float, int]]) -> Errors:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from app.core.drift.live import Live
+from app.core.monitors import MonitorSpec
 from app.core.rules import OwnScore, Task
 
 
@@ -21,6 +22,14 @@ class Nature(NamedTuple):
     reference: Live | None = None  # with which drift is measured
     most_metrics: int = 50  # custom metrics that are shown
     most_metric_series: int = 50  # of each of them, of which the labels have the same names
+    monitors: tuple[MonitorSpec, ...] = ()  # that it has
+
+
+class Alerting(NamedTuple):
+    """A monitor of a model, and whether it alerts now."""
+
+    spec: MonitorSpec
+    alerting: bool
 
 
 class Reading(NamedTuple):
@@ -31,6 +40,7 @@ class Reading(NamedTuple):
     by_labels: bool = False  # whether it is of the labels and rewards that came then, not of the predictions
     segments: "Mapping[tuple[str, str], Reading]" = MappingProxyType({})  # of each (segment, value) that is shown
     folded_values: int = 0  # how many values of its segments are shown as `other`
+    monitors: tuple[Alerting, ...] = ()  # of the whole model, in total
 
 
 def class_order(text: str) -> tuple[int, float, str]:

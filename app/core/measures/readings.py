@@ -1,22 +1,26 @@
 """Readings of the merged view: what all measures say of each model, as the model that its totals show it to be."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from app.core.counts.accounts import BY_LABELS, METRICS, Account, Pair
 from app.core.counts.book import Sums
 from app.core.counts.cells import Latest, later
-from app.core.counts.panes import TOTAL, Window
+from app.core.counts.panes import FINE_KEPT, TOTAL, Window
 from app.core.counts.view import View
 from app.core.events import Identity
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.confusion import CONFUSION, nature_of
 from app.core.measures.custom import CUSTOM, settled
 from app.core.measures.exchanges import ASKED_OR_ANSWERED, EXCHANGES
+from app.core.measures.monitors import MONITORS, alerts_atom
 from app.core.measures.paired import NAME as PAIRED
 from app.core.measures.paired import PairedReading
 from app.core.measures.paired import read as read_pair
-from app.core.measures.reading import Nature, Reading
+from app.core.measures.reading import Alerting, Nature, Reading
+from app.core.monitors import MonitorSpec, is_alerting
 from app.core.rules import Rulebook
 from app.core.segments import parts_of, shown_values, slice_of
 
@@ -47,6 +51,9 @@ class ModelSums(NamedTuple):
     whole: Mapping[str, Sums]
     segments: Mapping[tuple[str, str], Mapping[str, Sums]]
     folded_values: int = 0
+    #: Of each monitor the rows that were alerts in each fine pane, and how many of these panes the shortest window has.
+    alerts: Mapping[str, Sequence[int]] = MappingProxyType({})
+    panes_of_alert: int = 1
 
     @property
     def cells(self) -> int:
@@ -85,6 +92,11 @@ def _together(several: Iterable[Sums]) -> Sums:
                 else:
                     own[cell] = amount + (known or 0)
     return found
+
+
+def _alerting(spec: MonitorSpec, sums: ModelSums) -> Alerting:
+    alerts = sums.alerts.get(spec.key, ())
+    return Alerting(spec, is_alerting(alerts, sums.panes_of_alert, spec.hold, spec.clear))
 
 
 class Readings:
@@ -127,7 +139,7 @@ class Readings:
         if found is None:
             return None
         segments = {own: _copies(windows) for own, windows in found.segments.items()}
-        return ModelSums(_copies(found.whole), segments, found.folded_values)
+        return found._replace(whole=_copies(found.whole), segments=segments)
 
     def of_sums(self, identity: Identity, sums: ModelSums) -> dict[str, Reading]:
         """What a model's sums say, in total and in windows. The view is not asked."""
@@ -140,6 +152,8 @@ class Readings:
                 own: read(windows[name], of_segments, by_labels=by_labels) for own, windows in sums.segments.items()
             }
             own = read(whole, nature, by_labels=by_labels)
+            if nature.monitors and name == TOTAL:
+                own = own._replace(monitors=tuple(_alerting(spec, sums) for spec in nature.monitors))
             readings[name] = own._replace(segments=segments, folded_values=sums.folded_values) if segments else own
         return readings
 
@@ -155,7 +169,21 @@ class Readings:
         folded = len(values) - sum(slice_of(*shown) in owns for shown, owns in accounts.items())
         whole = self._windows(identity, [""], now)
         whole[TOTAL] = total
-        return ModelSums(whole, segments, folded)
+        found = ModelSums(whole, segments, folded)
+        specs, view = self._monitors(identity), self.view
+        if not specs or not view.windows:
+            return found
+        level, lo, hi = view.span(min(view.windows, key=attrgetter("seconds")), now)
+        panes = range(hi - FINE_KEPT, hi)
+        alerts = {
+            spec.key: view.amounts(Account(identity), level, panes, (MONITORS.name, alerts_atom(spec.key)))
+            for spec in specs
+        }
+        return found._replace(alerts=alerts, panes_of_alert=hi - lo)
+
+    def _monitors(self, identity: Identity) -> tuple[MonitorSpec, ...]:
+        """The monitors of a model, as they are in force."""
+        return tuple(monitor.spec for monitor in self.rulebook.of(identity.leg).monitors)
 
     def _total(self, identity: Identity) -> Sums:
         """What is counted of a model in total, its custom metrics among it."""
@@ -275,6 +303,8 @@ class Readings:
     def _nature(self, identity: Identity, total: Sums) -> Nature:
         rules = self.rulebook.of(identity.leg)
         nature = self._limited(nature_of(total.get(CONFUSION.name, {}), rules, self._most_classes))
+        if rules.monitors:
+            nature = nature._replace(monitors=self._monitors(identity))
         return nature if rules.reference is None else nature._replace(reference=rules.reference.live)
 
     def _limited(self, nature: Nature) -> Nature:

@@ -11,7 +11,7 @@ from app.core.events import Identity, identity_fields
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.custom import CUSTOM, notes_of
 from app.core.measures.measure import MODEL, WINDOW
-from app.core.measures.reading import Reading
+from app.core.measures.reading import Alerting, Reading
 from app.core.measures.readings import Readings
 from app.core.rules import Rulebook, Rules
 from app.core.scores.catalogue import less_is_better, scores_of
@@ -56,7 +56,21 @@ def report_of(
             *missed_limits(scores, rules),
             *notes_of(CUSTOM.of(readings[TOTAL]), families),
         ],
+        **({"monitors": [_monitor(one) for one in readings[TOTAL].monitors]} if rules.monitors else {}),
         "windows": {window: _window(reading, scores[window], rules) for window, reading in readings.items()},
+    }
+
+
+def _monitor(one: Alerting) -> dict[str, Any]:
+    """What is set of a monitor, and whether it alerts."""
+    spec = one.spec
+    return {
+        "monitor": spec.name,
+        "version": spec.version,
+        "alert_when": str(spec.when),
+        "hold": spec.hold,
+        "clear": spec.clear,
+        "alerting": one.alerting,
     }
 
 

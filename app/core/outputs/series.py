@@ -82,6 +82,24 @@ DRIFTED: Final = Series(
     "Share of the features that have drifted, of those with enough rows; NaN where none has.",
     ("window",),
 )
+MONITOR_VALUE: Final = Series(
+    "tally_monitor_value",
+    "gauge",
+    "Mean and quantiles (within 1/64) of the values that a monitor gave; NaN where there are none.",
+    ("monitor", "monitor_version", "stat", "window"),
+)
+MONITOR_THRESHOLD: Final = Series(
+    "tally_monitor_threshold",
+    "gauge",
+    "What values are compared with, as the YAML file says: a row alerts where the comparison holds.",
+    ("monitor", "monitor_version", "comparison"),
+)
+MONITOR_ALERTING: Final = Series(
+    "tally_monitor_alerting",
+    "gauge",
+    "Whether a monitor alerts: 1 from so many alerts within the shortest window as `hold` says, to `clear` or fewer.",
+    ("monitor", "monitor_version"),
+)
 SEGMENT_SCORE: Final = Series(
     "tally_segment_score",
     "gauge",
@@ -129,6 +147,9 @@ OTHERS: Final = (
     FEATURE_SHARE,
     FEATURE_ROWS,
     DRIFTED,
+    MONITOR_VALUE,
+    MONITOR_THRESHOLD,
+    MONITOR_ALERTING,
     SEGMENT_SCORE,
     SEGMENT_SCORE_SAMPLES,
     SEGMENT_ROWS,

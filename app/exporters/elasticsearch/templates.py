@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 #: Of several templates for an index that of the highest priority holds; two of one priority are refused.
 PRIORITY: Final = 200
 #: Of the templates below. A template of a lower version, or none, is replaced when a worker starts.
-TEMPLATE_VERSION: Final = 3
+TEMPLATE_VERSION: Final = 4
 
 #: Kept, and never read by Elasticsearch: of any shape, with any keys.
 _AS_IT_IS: Final = {"type": "object", "enabled": False}
@@ -77,6 +77,7 @@ _PREDICTION: Final = {
         **_STAMPS,
         data=_object(is_outlier=_NUMBER, instance_score=_NUMBER, feature_score=_AS_IT_IS),
     ),
+    "monitors": {"type": "object", "dynamic": True},  # by their names, as `_OF_MONITORS` says
     "verdict": _object(
         predicted=_WORD,
         probability=_NUMBER,
@@ -88,6 +89,17 @@ _PREDICTION: Final = {
         segments={"type": "flattened"},
     ),
 }
+#: Of each monitor, whatever its name.
+_OF_MONITORS: Final = [
+    {f"monitors_{name}": {"path_match": f"monitors.*.{name}", "mapping": mapping}}
+    for name, mapping in (
+        ("value", _NUMBER),
+        ("outcome", _WORD),
+        ("version", _WORD),
+        ("why", _WORD),
+        ("ce-time", _TIME),
+    )
+]
 _DRIFT: Final = {
     **_HEAD,
     "drift": _object(
@@ -128,7 +140,7 @@ def index_template(pattern: str, properties: dict[str, Any], **more: Any) -> dic
 
 
 TEMPLATES: Final = {
-    "inference-log": index_template("inference-log-*", _PREDICTION),
+    "inference-log": index_template("inference-log-*", _PREDICTION, dynamic_templates=_OF_MONITORS),
     "drift-log": index_template("drift-log-*", _DRIFT),
 }
 #: Of the indices of counts.

@@ -97,7 +97,7 @@ def topics_of(settings: Settings) -> list[Topic]:
         Topic(settings.dead_letters_topic, "refused events with the reason", week | _LARGE, _WRITE),
     ]
     if settings.log_topic:
-        operations = _BOTH if settings.elasticsearch_url else _WRITE
+        operations = _BOTH if settings.elasticsearch_url or settings.config else _WRITE  # monitors read it, too
         topics.append(Topic(settings.log_topic, "joined records", week | _LARGE, operations))
     return topics
 
@@ -127,6 +127,8 @@ def acls_of(settings: Settings) -> list[Acl]:
         worker.append(Acl("worker", "group", settings.intake_group, "literal", _READ))
     if settings.elasticsearch_url and settings.log_topic:
         worker.append(Acl("worker", "group", settings.documents_group, "literal", _READ))
+    if settings.config and settings.log_topic:
+        worker.append(Acl("worker", "group", settings.monitors_group, "literal", _READ))
     sender = [Acl("sender", "topic", name, "literal", _WRITE) for name in settings.topics]
     operator = [  # what a letter has only the beginning of is read where it came from
         Acl("operator", "topic", name, "literal", _BOTH) for name in (*settings.topics, settings.log_topic) if name

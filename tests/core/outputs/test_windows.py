@@ -20,7 +20,7 @@ from app.core.measures.readings import Readings
 from app.core.outputs.slots import Slot, document_id
 from app.core.outputs.windows import MAPPINGS, WindowDocument, WindowDocuments
 from app.core.rules import Rulebook, Rules
-from tests.builders import START, WINDOWS, Ledger, Record, a_feedback, a_request, a_response
+from tests.builders import START, WINDOWS, Ledger, Record, a_feedback, a_request, a_response, a_result
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -510,9 +510,8 @@ def test_no_id_is_longer_than_elasticsearch_takes() -> None:
 def test_the_mappings_know_every_field() -> None:
     reference = Watched("here", Live(Reference((Distribution("a", "continuous", (1.0,), (), (1,)),)), 1))
     rules = Rules(limits=(("accuracy", "", 0.9),), intervals=True, reference=reference)
-    body = bodies(History(rules).tell(a_request({"data": {"ndarray": [[1]]}}), a_response(1), a_feedback(1)))[
-        "5m/07:00:00Z"
-    ]
+    records = [a_request({"data": {"ndarray": [[1]]}}), a_response(1), a_result(0.25), a_feedback(1)]
+    body = bodies(History(rules).tell(*records))["5m/07:00:00Z"]
     properties = MAPPINGS["properties"]
     assert body.keys() | {"value", "fairness"} == properties.keys()  # which documents of segments have besides
     for name in ("rows", "exchanges"):

@@ -16,6 +16,7 @@ from app.core.outputs.documents.contents import (
     number_of,
     outlier_rows,
     parsed,
+    result_rows,
     stamps_of,
     time_text,
 )
@@ -43,8 +44,10 @@ _DAY: Final = 86_400 * 10**6  # µs
 #: Within so many µs of midnight the requests of one prediction, to several models, may be of two days.
 _NEAR_MIDNIGHT: Final = 600 * 10**6
 _SOURCES: Final = ("io.seldon.serving.", "org.kubeflow.serving.", "io.kserve.serving.")
-_REQUEST, _RESPONSE, _FEEDBACK, _OUTLIER, _DRIFT = (kind.value for kind in Kind)
-_LOGGED: Final = (_REQUEST, _RESPONSE, _OUTLIER)
+_REQUEST, _RESPONSE, _FEEDBACK, _OUTLIER, _DRIFT, _MONITOR = (kind.value for kind in Kind)
+_LOGGED: Final = (_REQUEST, _RESPONSE, _OUTLIER, _MONITOR)
+#: Parts that know themselves by which engine their leg is logged.
+_OF_ENGINE: Final = (_REQUEST, _RESPONSE)
 
 
 @dataclass(slots=True)
@@ -91,6 +94,8 @@ class Documents:
                 self._add_feedback(found, by_index, joined, part)
             elif part.kind == _DRIFT:
                 self._add_drift(found, joined.puid, part)
+            elif part.kind == _MONITOR:
+                self._add_result(found, by_index[part.index], joined.puid, part)
             else:
                 self._add_piece(found, by_index[part.index], joined.puid, part)
         for documents in by_index.values():
@@ -108,7 +113,7 @@ class Documents:
         engines = self._engines
         logged = [part for part in joined.parts if part.kind in _LOGGED]
         for part in logged:
-            if part.kind != _OUTLIER and engines.get(part.leg) != part.engine:
+            if part.kind in _OF_ENGINE and engines.get(part.leg) != part.engine:
                 if len(engines) >= _MOST_ENGINES:
                     engines.clear()
                 engines[part.leg] = part.engine
@@ -220,6 +225,14 @@ class Documents:
             old = change.pieces.get(part.kind)
             if old is None or outranks(part.kind, new, old.model, old.time, change.scored):
                 change.pieces[part.kind] = new
+
+    @staticmethod
+    def _add_result(found: dict[Place, Change], documents: _PredictorDocuments, puid: str, part: Part) -> None:
+        """What a monitor said goes to the documents of the rows."""
+        name, rows = result_rows(parsed(part.payload))
+        for index, content in enumerate(rows):
+            change = _change(found, documents, row_id(puid, index, len(rows)))
+            change.monitors[name] = {**content, "ce-time": time_text(part.time)}
 
     def _add_drift(self, found: dict[Place, Change], puid: str, part: Part) -> None:
         rules, engine, time = self._rulebook.of(part.leg), part.engine or SELDON, part.at

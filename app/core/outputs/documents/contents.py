@@ -216,6 +216,18 @@ def outlier_rows(body: Any) -> list[Body]:
     return rows
 
 
+def result_rows(body: Any) -> tuple[str, list[Body]]:
+    """The name of a monitor, and what its result (`app.core.join.monitored`) says of each row."""
+    why = body.get("why") or {}
+    rows: list[Body] = []
+    for index, (value, outcome) in enumerate(zip(body["values"], body["outcomes"], strict=True)):
+        row = {"value": value, "outcome": outcome, "version": body["version"]}
+        if str(index) in why:
+            row["why"] = str(why[str(index)])
+        rows.append({name: content for name, content in row.items() if content is not None})
+    return body["monitor"], rows
+
+
 def drift_content(body: Any, columns: tuple[Column, ...]) -> Body:
     """What a drift detector says: `drift_type` feature where it says it feature by feature, then by their names."""
     data = body.get("data") if type(body) is dict else None

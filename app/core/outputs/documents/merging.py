@@ -23,7 +23,7 @@ _HEAD: Final = (
     "Ce-Modelid",
     "Ce-Modelversion",
 )
-_REQUEST, _RESPONSE, _FEEDBACK, _OUTLIER, _DRIFT = (kind.value for kind in Kind)
+_REQUEST, _RESPONSE, _FEEDBACK, _OUTLIER, _DRIFT, _ = (kind.value for kind in Kind)
 
 
 class Piece(NamedTuple):
@@ -73,6 +73,7 @@ class Change:
     may_move: bool = False
     pieces: dict[str, Piece] = field(default_factory=dict)
     stated: list[Stated] = field(default_factory=list)
+    monitors: Body = field(default_factory=dict)  # what each monitor says of the row, by name
     state: State | None = None
     #: Of the classes in the verdict (`predicted`, `label`) that parts of the record bring: whether they are values that
     #: the user keeps back. None where the user keeps nothing back.
@@ -121,6 +122,9 @@ def merged(document: Body | None, change: Change) -> Body:
             elif "ce-modelid" in content:
                 content = {name: value for name, value in content.items() if name != "ce-modelid"}
             new[kind] = content
+    monitors = _merged_monitors(old.get("monitors", {}), change.monitors)
+    if monitors:
+        new["monitors"] = monitors
     feedback = _merged_feedback(old.get(_FEEDBACK), change.stated, state)
     if feedback is not None:
         new[_FEEDBACK] = feedback
@@ -140,6 +144,15 @@ def merged(document: Body | None, change: Change) -> Body:
     else:
         new["@timestamp"] = old.get("@timestamp")
     return new
+
+
+def _merged_monitors(old: Body, new: Body) -> Body:
+    """What monitors say of a row: of each the word on the newest answer holds, in the log's order where it is one."""
+    found = dict(old)
+    for name, said in new.items():
+        if name not in found or micros(said["ce-time"]) >= micros(found[name].get("ce-time", "")):
+            found[name] = said
+    return found
 
 
 def _without_hidden(verdict: Body, old: Body, hidden: Mapping[str, bool], *, more: bool) -> Body:

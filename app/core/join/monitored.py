@@ -1,0 +1,82 @@
+"""Monitored: the results of monitors, as parts of an exchange.
+
+A result speaks of the rows of one leg's answer, and comes as an event of its own: its time is that of the answer, so
+of an answer that was replaced the later one's result holds. Of one monitor and version it is one statement; the
+greatest (time, digest) holds, so what comes twice, or is scored again after a crash, counts once.
+
+    {"monitor": "outliers", "version": "3f2a9c01", "values": [0.31, null], "outcomes": ["ok", "failed"],
+     "why": {"1": "it gave NaN"}}
+
+There is a value and an outcome for each row. A value is null where the row has none, or an infinite one.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from app.core.events import Reason, RefusedError
+from app.core.join.exchange import Counted, Exchange, Monitored
+from app.core.join.putting import CORRECTED, NEWS, NOTHING
+from app.core.measures.monitors import LETTER, OUTCOMES, Scored, packed
+from app.core.monitors import NAME, key_of
+
+_LONGEST_VERSION: Final = 64
+
+
+def read_result(body: Any) -> tuple[str, list[Scored]]:
+    """The key of the monitor and the rows of a result's body. Raises RefusedError."""
+    if type(body) is not dict:
+        raise RefusedError(Reason.NOT_AN_OBJECT, "the result of a monitor is not a JSON object")
+    name, version = body.get("monitor"), body.get("version")
+    if type(name) is not str or not NAME.fullmatch(name):
+        raise RefusedError(Reason.BAD_PAYLOAD, 'the result names no monitor: "monitor" must be its name in the YAML')
+    if type(version) is not str or not 0 < len(version) <= _LONGEST_VERSION or not version.isascii() or "@" in version:
+        raise RefusedError(Reason.BAD_PAYLOAD, f'the result of {name} has no "version" of up to 64 characters')
+    values, outcomes = body.get("values"), body.get("outcomes")
+    if type(values) is not list or type(outcomes) is not list or len(values) != len(outcomes):
+        raise RefusedError(Reason.RAGGED, f"the result of {name} must have as many values as outcomes")
+    if not values:
+        raise RefusedError(Reason.EMPTY, f"the result of {name} has no rows")
+    return key_of(name, version), [_row(name, *row) for row in zip(outcomes, values, strict=True)]
+
+
+def _row(name: str, outcome: Any, value: Any) -> Scored:
+    if outcome not in OUTCOMES:
+        words = ", ".join(OUTCOMES)
+        raise RefusedError(Reason.BAD_PAYLOAD, f"an outcome in the result of {name} is none of {words}")
+    if value is None:
+        return OUTCOMES.index(outcome), None
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise RefusedError(Reason.NOT_FINITE, f"a value in the result of {name} is neither a number nor null")
+    return OUTCOMES.index(outcome), float(value)
+
+
+def put_result(exchange: Exchange, leg: int, time: int, ahead: int, digest: int, key: str, rows: list[Scored]) -> int:
+    """State the result of a monitor. Returns what that has done, as `putting` has it."""
+    new = Monitored(leg, time, ahead, digest, packed(key, rows))
+    results = exchange.monitors
+    for place, old in enumerate(results):
+        if old.leg == leg and old.key == new.key:
+            if (new.time, new.digest, new.ahead) <= (old.time, old.digest, old.ahead):
+                return NOTHING
+            exchange.monitors = [*results[:place], new, *results[place + 1 :]]
+            return CORRECTED if new.result != old.result else NEWS
+    exchange.monitors = sorted([*results, new], key=lambda one: (one.leg, one.key))
+    return NEWS
+
+
+def counted_results(
+    exchange: Exchange, account: Callable[[int], int], unversioned: Callable[[int], int], pane_us: int
+) -> Iterator[Counted]:
+    """What results count as: in the pane of the answer that they speak of; without it by themselves.
+
+    `account` gives that of an identity, `unversioned` the identity of a leg that has not answered.
+    """
+    answers = {state.leg: state for state in exchange.legs if state.time}
+    for one in exchange.monitors:
+        state = answers.get(one.leg)
+        if state is None:
+            identity, time = unversioned(one.leg), one.time - one.ahead * 1000
+        else:
+            identity, time = state.identity, state.pane_time
+        yield Counted(account(identity), time // pane_us, [], {}, [LETTER + one.result])

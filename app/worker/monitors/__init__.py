@@ -1,0 +1,1 @@
+"""Monitors: the user's scoring functions, in processes of their own beside the worker."""

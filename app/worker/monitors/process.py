@@ -1,0 +1,111 @@
+"""A monitor's process: started when it is needed, killed when it takes too long, started again after a pause."""
+
+import asyncio
+import logging
+import multiprocessing
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+from app.core.monitors import Code
+from app.worker.monitors.scorer import READY, Asked, Value, serve
+
+log = logging.getLogger(__name__)
+
+#: After a process has failed: doubled from the first pause to the longest. Rows fail at once meanwhile.
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 60.0
+#: Loading may take longer than scoring: libraries are imported.
+_LOADING_SECONDS: Final = 60.0
+
+_spawn = multiprocessing.get_context("spawn")
+
+
+class ProcessError(Exception):
+    """The process has failed; the message says how, as a part of a sentence."""
+
+
+class MonitorProcess:
+    """The process that runs one version of a monitor's code."""
+
+    def __init__(self, name: str, code: Code) -> None:
+        self.restarts = 0
+        self._name = name
+        self._code = code
+        self._process: Any = None
+        self._connection: Connection | None = None
+        self._pause = _FIRST_PAUSE
+        self._retry_at = 0.0
+        self._trouble = ""
+
+    async def score(self, asked: Sequence[Asked]) -> list[list[Value]]:
+        """What is said of the rows of each answer; where the process fails, why. It never raises, and ends in time."""
+        if time.monotonic() < self._retry_at:
+            return _failed(asked, f"{self._trouble}; it is started again within {self._pause:.0f} s")
+        try:
+            found = await asyncio.to_thread(self._ask, asked)
+        except ProcessError as error:
+            self._fail(str(error))
+            return _failed(asked, str(error))
+        self._pause = _FIRST_PAUSE
+        return found
+
+    def _ask(self, asked: Sequence[Asked]) -> list[list[Value]]:
+        if self._connection is None:
+            self._start()
+        found: list[list[Value]] = self._reply(self._code.timeout, asked)
+        if [*map(len, found)] != [len(inputs.rows) for inputs, _ in asked]:
+            raise ProcessError("it answered other rows than it was asked")
+        return found
+
+    def _start(self) -> None:
+        ours, theirs = _spawn.Pipe()
+        process = _spawn.Process(
+            target=serve, args=(theirs, self._code), name=f"tally monitor {self._name}", daemon=True
+        )
+        process.start()
+        theirs.close()
+        self._process, self._connection = process, ours
+        said = self._reply(_LOADING_SECONDS)
+        if said != READY:
+            raise ProcessError(str(said))
+
+    def _reply(self, seconds: float, asked: Sequence[Asked] | None = None) -> Any:
+        """What the process says, after it was asked something."""
+        connection = self._connection
+        assert connection is not None
+        try:
+            if asked is not None:
+                connection.send(asked)
+            if not connection.poll(seconds):
+                raise ProcessError(f"it took longer than {seconds:g} s")
+            return connection.recv()
+        except (EOFError, OSError):
+            raise ProcessError(f"its process ended ({self._end()})") from None
+
+    def _end(self) -> str:
+        """How the process has ended."""
+        self._process.join(1)
+        code = self._process.exitcode
+        return "nobody knows how" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"
+
+    def _fail(self, trouble: str) -> None:
+        self.close()
+        self.restarts += 1
+        self._trouble = trouble
+        self._retry_at = time.monotonic() + self._pause
+        log.warning("monitor=%s: %s; it is started again in %.0f s", self._name, trouble, self._pause)
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+    def close(self) -> None:
+        """End the process at once."""
+        if self._connection is not None:
+            self._connection.close()
+            self._process.kill()
+            self._process.join(5)
+            self._connection = self._process = None
+
+
+def _failed(asked: Sequence[Asked], why: str) -> list[list[Value]]:
+    return [[why] * len(inputs.rows) for inputs, _ in asked]
