@@ -4,7 +4,7 @@ Each puts a small change into the lane of one history.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -13,12 +13,13 @@ from unittest.mock import patch
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from app.core.join.cut import Cut
+from app.core.join.store import LoadedStore, MemoryStore
 from app.settings import Settings
 from app.worker import clock
 from app.worker.kafka.consumer import RecordConsumer
 from app.worker.kafka.producer import close_producer
 from app.worker.lane import lane, loading
-from app.worker.lane.loading import Loaded, Loader, State
+from app.worker.lane.loading import Counts, Loaded, Loader
 from app.worker.lane.partition import Partition
 from tests.simulation.history import History, Mistake
 
@@ -28,10 +29,10 @@ def offsets_before_state(history: History) -> Iterator[None]:
     """Where reading goes on is committed first, and then what has been read: in between it can be lost."""
 
     class Split(Partition):
-        async def _write(self, cut: Cut) -> None:
+        async def _write(self, cut: Cut) -> int:
             *exchanges, position = cut.exchanges
             await super()._write(replace(cut, exchanges=[position], panes=[], joined=[], dead=[], astray=[]))
-            await super()._write(replace(cut, exchanges=exchanges, offsets={}))
+            return await super()._write(replace(cut, exchanges=exchanges, offsets={}))
 
     with patch.object(loading, "Partition", Split):
         yield
@@ -43,10 +44,12 @@ def fence_after_reading(history: History) -> Iterator[None]:
 
     class Late(Loader):
         async def load(self, numbers: list[int]) -> Loaded:
-            self._known = await super()._read_changelogs(numbers)
+            self._read: dict[int, LoadedStore] = {number: MemoryStore() for number in numbers}
+            self._known = await super()._read_changelogs(self._read, {})
             return await super().load(numbers)
 
-        async def _read_changelogs(self, numbers: list[int]) -> dict[TopicPartition, State]:
+        async def _read_changelogs(self, stores: dict[int, LoadedStore], ids: Mapping[str, str]) -> tuple[Counts, int]:
+            stores |= self._read
             return self._known
 
     with patch.object(lane, "Loader", Late):
@@ -125,7 +128,7 @@ def read_to_a_stale_end(history: History) -> Iterator[None]:
                 await consumer.stop()
             return await super().load(numbers)
 
-        async def _read_changelogs(self, numbers: list[int]) -> dict[TopicPartition, State]:
+        async def _read_changelogs(self, stores: dict[int, LoadedStore], ids: Mapping[str, str]) -> tuple[Counts, int]:
             opens = self._open_consumer
 
             async def ends(_: Any) -> Any:
@@ -138,7 +141,7 @@ def read_to_a_stale_end(history: History) -> Iterator[None]:
 
             self._open_consumer = opened
             try:
-                return await super()._read_changelogs(numbers)
+                return await super()._read_changelogs(stores, ids)
             finally:
                 self._open_consumer = opens
 

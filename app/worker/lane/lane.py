@@ -15,6 +15,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from app.core.join.shard import Shard
+from app.core.join.store import StoreError
 from app.core.rules import Rulebook
 from app.core.stats import Stats
 from app.core.wire.partitioning import partition_of
@@ -29,6 +30,7 @@ from app.worker.lane.inputs import Inputs
 from app.worker.lane.loading import AskIds, Loader
 from app.worker.lane.partition import Partition
 from app.worker.lane.upkeep import Upkeep, pauses
+from app.worker.store.stores import MemoryStores, Stores
 from app.worker.troubles import Troubles
 
 log = logging.getLogger(__name__)
@@ -74,6 +76,7 @@ class Lane:
         open_producer: OpenProducer = open_producer,
         sizes: Sizes | None = None,
         clock: Clock | None = None,
+        stores: Stores | None = None,
     ) -> None:
         self.settings = settings
         self.partitions = partitions
@@ -97,6 +100,7 @@ class Lane:
             open_producer=open_producer,
             sizes=self._sizes,
             wall=self.clock.now,
+            stores=MemoryStores() if stores is None else stores,
         )
         self.upkeep = Upkeep(self._loader.load, self._take_loaded, fail, self.troubles)
         self.recovery = self._loader.recovery
@@ -306,6 +310,9 @@ class Lane:
         name = f"Reading partition {part.number}"
         try:
             moved = await self._read_partition(part)
+        except StoreError as error:
+            part.lose(error)
+            return False
         except KafkaError as error:
             places = ", ".join(f"{topic} at {part.shard.offsets.get(topic, 0)}" for topic in self.settings.topics)
             self.troubles.begin(name, f"Partition {part.number} cannot be read on ({places}): {named(error)}.")
@@ -405,7 +412,7 @@ class Lane:
                 clock = self._settled_clock(part)
                 if clock is not None and part.swept != int(clock // self.settings.pane_seconds):
                     part.swept = int(clock // self.settings.pane_seconds)
-                    part.shard.expire(clock)
+                    part.expire(clock)
                 if self._due(part):
                     part.start_epoch(clock)
                 self.upkeep.look(part)
