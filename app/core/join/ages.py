@@ -22,11 +22,12 @@ class Ages:
         """
         found: list[tuple[int, bytes]] = []
         for hour in sorted(hour for hour in self.by_hour if (hour + 1) * HOUR <= edge):
-            keys = self.by_hour[hour]
-            taken = keys[len(found) - most :]  # from the end of the list, where it costs nothing
-            del keys[len(found) - most :]
-            found += [((hour + 1) * HOUR, key) for key in taken]
-            if keys:
+            room = most - len(found)
+            if not room:
                 break
-            del self.by_hour[hour]
+            keys = self.by_hour[hour]
+            found += [((hour + 1) * HOUR, key) for key in keys[-room:]]  # from the end, where it costs nothing
+            del keys[-room:]
+            if not keys:
+                del self.by_hour[hour]
         return found

@@ -90,6 +90,7 @@ class Lane:
         self._sizes = Sizes() if sizes is None else sizes
         self.clock = clock if clock is not None else Clock()
         self.troubles = Troubles()
+        self._stores = MemoryStores() if stores is None else stores
         self._loader = Loader(
             settings,
             partitions,
@@ -100,7 +101,7 @@ class Lane:
             open_producer=open_producer,
             sizes=self._sizes,
             wall=self.clock.now,
-            stores=MemoryStores() if stores is None else stores,
+            stores=self._stores,
         )
         self.upkeep = Upkeep(self._loader.load, self._take_loaded, fail, self.troubles)
         self.recovery = self._loader.recovery
@@ -161,6 +162,10 @@ class Lane:
     def unanswered(self, seconds: float) -> list[str]:
         """The topics of which a partition has been asked for so long in vain."""
         return self._inputs.consumer.unanswered(seconds) if self._inputs is not None else []
+
+    def store_bytes(self) -> dict[str, int]:
+        """How many bytes the stores on disk have, by where: memory, disk."""
+        return self._stores.sizes()
 
     def longest_epoch(self) -> float:
         """For how many seconds the oldest epoch on its way has been waiting."""
