@@ -4,7 +4,7 @@ Each puts a small change into the lane of one history.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -21,6 +21,7 @@ from app.worker.kafka.producer import close_producer
 from app.worker.lane import lane, loading
 from app.worker.lane.loading import Counts, Loaded, Loader
 from app.worker.lane.partition import Partition
+from app.worker.store.rocks import STANDS, RocksStore
 from tests.simulation.history import History, Mistake
 
 
@@ -165,6 +166,40 @@ def believe_the_clock(history: History) -> Iterator[None]:
     ):
         yield
 
+
+@contextmanager
+def keep_before_it_commits(history: History) -> Iterator[None]:
+    """What is cut goes to the disk at once: it is there also where the epoch never commits."""
+
+    class Hasty(Partition):
+        async def _write(self, cut: Cut) -> int:
+            assert isinstance(self.shard.store, RocksStore)
+            ages, count = self.shard.store._sealed or ([], 0)
+            self.shard.store.database.write([*cut.exchanges, *ages, (STANDS, b"[%d,%d,0]" % (self._end, count))])
+            self._end = await super()._write(cut)
+            return self._end
+
+        _end = 0
+
+    with patch.object(loading, "Partition", Hasty):
+        yield
+
+
+@contextmanager
+def stand_too_far(history: History) -> Iterator[None]:
+    """The disk is taken to reach further than it does: of the changelog some is never read."""
+    keep = RocksStore.keep
+
+    async def too_far(self: RocksStore, changes: Sequence[tuple[bytes, bytes | None]], place: int) -> None:
+        await keep(self, changes[1:] if len(changes) > 2 else changes, place)
+
+    with patch.object(RocksStore, "keep", too_far):
+        yield
+
+
+MISTAKES_ON_DISK: Final[dict[str, Mistake]] = {
+    mistake.__name__: mistake for mistake in (keep_before_it_commits, stand_too_far)
+}
 
 MISTAKES: Final[dict[str, Mistake]] = {
     mistake.__name__: mistake

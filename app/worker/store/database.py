@@ -82,7 +82,8 @@ class Database:
         options.set_stats_dump_period_sec(0)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            self._rocks = Rdict(str(folder), options)
+            # Else rocksdict takes what it finds in the folder for the options of the records: no filter, another cache.
+            self._rocks = Rdict(str(folder), options, {"default": options})
         except Exception as error:  # noqa: BLE001 - the library has no class of its own for its errors
             kind = LockedError if any(words in str(error) for words in _LOCKED) else StoreError
             raise kind(f"the database in {folder} cannot be opened ({_told(error)})") from None

@@ -55,13 +55,14 @@ class DiskStores:
 
     def sizes(self) -> dict[str, int]:
         """How many bytes all stores have: about, in memory; and in files."""
-        stores = self._living()
+        stores = self.open_stores()
         return {
             "memory": self._memory.bytes() + sum(store.memory_bytes() for store in stores),
             "disk": sum(store.disk_bytes() for store in stores),
         }
 
-    def _living(self) -> list[RocksStore]:
+    def open_stores(self) -> list[RocksStore]:
+        """The stores that are not closed."""
         self._open = [store for store in self._open if not store.database.closed]
         return self._open
 
@@ -95,7 +96,7 @@ class DiskStores:
         return self._take(database)
 
     def _take(self, database: Database) -> RocksStore:
-        stores = [*self._living(), RocksStore(database, 0)]
+        stores = [*self.open_stores(), RocksStore(database, 0)]
         for store in stores:
             store.most_bytes = self._hot_bytes // len(stores)
         self._open = stores

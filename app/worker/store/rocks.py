@@ -11,10 +11,9 @@ from typing import Any, Final
 
 import orjson
 
-from app.core.join.ages import HOUR
 from app.core.join.exchange import decode_age
 from app.core.join.store import NUL, LoadedStore, StoreError
-from app.worker.store.ages import KeptAges, Row, age_key
+from app.worker.store.ages import KeptAges, Row
 from app.worker.store.database import Database
 
 ABOUT: Final = b"\0\1about"
@@ -36,10 +35,10 @@ class RocksStore(LoadedStore):
     ages: KeptAges
 
     def __init__(self, database: Database, most_bytes: int) -> None:
-        self.ages = KeptAges(database)
         self.database = database
         self.most_bytes = most_bytes
-        self.place, self._count = self._stands()
+        self.place, self._count, serial = self._stands()
+        self.ages = KeptAges(database, serial)
         self.was_kept = self.place > 0
         self._changed: dict[bytes, bytes | None] = {}  # and not written; None is what is gone
         self._young: dict[bytes, bytes | None] = {}  # written, or read, last; None is what is not there
@@ -48,14 +47,14 @@ class RocksStore(LoadedStore):
         self._sealed: tuple[list[Row], int] | None = None  # ages, how many exchanges
         self._broken: Exception | None = None
 
-    def _stands(self) -> tuple[int, int]:
-        """The offset that the database reaches, and how many exchanges it has."""
+    def _stands(self) -> tuple[int, int, int]:
+        """The offset that the database reaches, how many exchanges it has, and the serial of its ages."""
         (stands,) = self.database.read([STANDS])
         try:
-            place, count = (0, 0) if stands is None else orjson.loads(stands)
+            place, count, serial = (0, 0, 0) if stands is None else orjson.loads(stands)
         except (TypeError, ValueError):
             raise StoreError("nobody can read where it stands") from None
-        return place, count
+        return place, count, serial
 
     # -- a mapping ----------------------------------------------------------------------------------------------------
 
@@ -139,7 +138,7 @@ class RocksStore(LoadedStore):
 
     async def _write(self, rows: list[Row], place: int, count: int) -> None:
         self.place = max(place, self.place)
-        rows.append((STANDS, orjson.dumps((self.place, count))))
+        rows.append((STANDS, orjson.dumps((self.place, count, self.ages.serial))))
         while not self.database.write(rows):  # noqa: ASYNC110 - RocksDB tells nobody when it can go on
             await asyncio.sleep(_STALL_SECONDS)
 
@@ -147,20 +146,21 @@ class RocksStore(LoadedStore):
 
     async def load(self, changes: Mapping[bytes, bytes | None], place: int) -> None:
         """Take the newest records before an offset, by key; None is what is gone. Raises StoreError."""
-        rows: list[Row] = [*changes.items()]
         keys = [key for key in changes if key[:1] != NUL]
+        add = self.ages.add
         for key, known in zip(keys, self.database.read(keys), strict=True):
             value = changes[key]
             if value is None:
                 self._count -= known is not None
             elif known is None:
                 self._count += 1
-                rows.append((age_key(self._hour(value), key), b""))
-        await self._write(rows, place, self._count)
+                add(key, self._newest(value))
+        ages = self.ages.seal()
+        await self._write([*changes.items(), *ages], place, self._count)
 
-    def _hour(self, raw: bytes) -> int:
+    def _newest(self, raw: bytes) -> int:
         try:
-            return decode_age(raw).newest // HOUR
+            return decode_age(raw).newest
         except Exception as error:  # noqa: BLE001 - there are as many errors as ways to write what is no exchange
             self._broken = error
             return 0
