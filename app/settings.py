@@ -229,8 +229,8 @@ class Settings(BaseSettings):
     @field_validator("store_memory")
     @classmethod
     def _store_memory(cls, value: int) -> int:
-        if not 16 << 20 <= value <= 1 << 40:
-            raise ValueError("must be between 16MiB and 1048576MiB")
+        if not 4 << 20 <= value <= 1 << 40:
+            raise ValueError("must be between 4MiB and 1048576MiB")
         return value
 
     @field_validator("session_timeout")
