@@ -348,7 +348,7 @@ class Shard:
         self.counts.retire(clock)
         retention = self._limits.retention_seconds
         old = self.store.ages.take(clock - retention, _MOST_LOOKED_AT)
-        self._looks_on = len(old) == _MOST_LOOKED_AT
+        self._looks_on = len(old) >= _MOST_LOOKED_AT
         self.store.fetch(key for _, key in old)
         for later, key in old:
             exchange = self.get(key)
