@@ -99,6 +99,14 @@ class RocksStore(LoadedStore):
                 yield key
         yield from (key for key, value in changed.items() if value is not None)
 
+    def __reversed__(self) -> Iterator[bytes]:
+        """What is in memory first, the newest of it before all; then the others, in any order."""
+        hot = {**self._old, **self._young, **self._changed}
+        yield from (key for key in reversed(hot) if hot[key] is not None)
+        for key, _ in self._all(_EXCHANGES, _END):
+            if key not in hot:
+                yield key
+
     def _all(self, first: bytes, before: bytes) -> Iterator[tuple[bytes, bytes]]:
         while page := self.database.pairs(first, before, _PAGE):
             yield from page

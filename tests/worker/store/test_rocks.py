@@ -91,7 +91,21 @@ def test_it_holds_what_a_dict_holds_and_opened_again_what_was_durable(
                     changed.clear()
             assert len(store) == len(wanted)
         assert dict(store) == wanted
+        assert sorted([*reversed(store)]) == sorted(wanted)
         store.close()
+
+
+def test_the_newest_come_first_backwards(tmp_path: Path) -> None:
+    store = a_store(tmp_path)
+    for epoch, keys in enumerate((b"fa", b"eb", b"dc"), 1):
+        for key in keys:
+            store[bytes([key])] = b"x"
+        store.seal()
+        finish(store.keep([(bytes([key]), store[bytes([key])]) for key in keys], epoch))
+    store[b"g"] = b"x"
+    assert b"".join(reversed(store)) == b"gcdbeaf"
+    store.close()
+    assert {*reversed(a_store(tmp_path))} == {b"%c" % letter for letter in b"abcdef"}
 
 
 def test_a_crash_leaves_the_state_of_an_earlier_epoch_whole(tmp_path: Path) -> None:
