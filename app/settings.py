@@ -122,7 +122,15 @@ class Settings(BaseSettings):
     window_retention: Duration = Field(
         25 * 3600.0, description="how long the panes of long windows are kept: as long as the longest window at least"
     )
-    data_dir: Path | None = Field(None, description="scratch folder (a temporary one when unset)")
+    data_dir: Path | None = Field(
+        None, description="folder of the store on disk, and for scratch files (a temporary one when unset)"
+    )
+    store: Literal["memory", "rocksdb"] = Field(
+        "memory", description="where exchanges are kept: memory, or rocksdb, which is on disk in TALLY_DATA_DIR"
+    )
+    store_memory: Annotated[int, BeforeValidator(parse_size)] = Field(
+        256 << 20, description="memory of the store on disk; some bytes for each exchange come on top"
+    )
     max_body: Annotated[int, BeforeValidator(parse_size)] = Field(1 << 20, description="largest event")
     max_classes: int = Field(200, ge=2, description="classes of a model that are exported; the rest are `other`")
     max_segment_values: int = Field(
@@ -227,6 +235,13 @@ class Settings(BaseSettings):
             raise ValueError("must be between 1 and 1024MiB")
         return value
 
+    @field_validator("store_memory")
+    @classmethod
+    def _store_memory(cls, value: int) -> int:
+        if not 4 << 20 <= value <= 1 << 40:
+            raise ValueError("must be between 4MiB and 1048576MiB")
+        return value
+
     @field_validator("session_timeout")
     @classmethod
     def _session(cls, value: float) -> float:
@@ -310,6 +325,8 @@ class Settings(BaseSettings):
             yield "TALLY_ELASTICSEARCH_API_KEY and TALLY_ELASTICSEARCH_USERNAME exclude each other"
         if self.data_dir is not None and self.data_dir.exists() and not self.data_dir.is_dir():
             yield f"TALLY_DATA_DIR: {self.data_dir} is a file and must be a folder"
+        if self.store == "rocksdb" and self.data_dir is None:
+            yield "TALLY_STORE=rocksdb needs TALLY_DATA_DIR, a folder for its databases that outlives the worker"
 
     @property
     def topics(self) -> tuple[str, str, str]:

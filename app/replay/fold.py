@@ -4,12 +4,13 @@ Nothing is written to Kafka. What the lane would write to `<app>-panes` is kept 
 """
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from app.core.join.exchange import Exchange, decode
 from app.core.join.shard import Shard
+from app.core.join.store import Store
 from app.core.letters import REKEYED
 from app.core.limits import Limits
 from app.core.rules import Rulebook
@@ -72,7 +73,7 @@ class Fold:
         partition: int,
         partitions: int,
         *,
-        store: MutableMapping[bytes, bytes] | None = None,
+        store: Store | None = None,
         alone: bool = False,
         joined: Callable[[bytes], None] | None = None,
     ) -> None:

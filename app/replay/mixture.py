@@ -1,6 +1,6 @@
 """Records of any topics in any dialect, folded as one partition: as the intake and then the join would."""
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from itertools import groupby
 from typing import Final
@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 
 from app.core.dialects.rekeying import Rekeying
 from app.core.events import Kind
+from app.core.join.store import Store
 from app.core.stats import Stats
 from app.core.wire.records import Record, pack_headers
 from app.replay.fold import Counting, Fold, Folded
@@ -22,7 +23,7 @@ _TOGETHER: Final = 300
 class Mixture:
     """Folds records as they come. Those of the canonical topics are taken as the join takes them."""
 
-    def __init__(self, counting: Counting, store: MutableMapping[bytes, bytes]) -> None:
+    def __init__(self, counting: Counting, store: Store) -> None:
         self._fold = Fold(counting, 0, 1, store=store, alone=True)
         requests, responses, feedback = self._canonical = counting.settings.topics
         self._topics: Mapping[Kind, str] = {

@@ -3,21 +3,24 @@
 import contextlib
 import sqlite3
 import tempfile
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from app.core.join.store import Store
 
 #: So many exchanges are in memory at most, half of them for long.
 _MOST_IN_MEMORY: Final = 300_000
 
 
-class SpillingStore(MutableMapping[bytes, bytes]):
+class SpillingStore(Store):
     """Exchanges by request id, those of the last while in memory and all others in SQLite.
 
     The file is made when it is needed. It survives nothing: a replay that is interrupted begins again.
     """
 
     def __init__(self, file: Path, most: int = _MOST_IN_MEMORY) -> None:
+        super().__init__()
         self._file = file
         self._half = max(1, most // 2)
         self._young: dict[bytes, bytes] = {}

@@ -37,6 +37,7 @@ from app.worker.monitors.reloading import has_monitors
 from app.worker.monitors.supervisor import watch_monitors
 from app.worker.references import References
 from app.worker.running import Running
+from app.worker.store.stores import MemoryStores, Stores
 
 _WATCH_SECONDS: Final = 0.2
 #: How often a worker that its group refuses tries again.
@@ -56,7 +57,7 @@ class Worker(faust.App):  # type: ignore[misc]
         return Pages(self)
 
     def _create_directories(self) -> None:
-        """All state is in memory and in Kafka: no folder is needed."""
+        """Faust needs no folder: what is on disk is the store's."""
 
     async def on_start(self) -> None:
         """Check the topics, then start what reads and writes; Faust's services (group membership first) follow."""
@@ -108,6 +109,7 @@ class Worker(faust.App):  # type: ignore[misc]
             ask_ids=watch.ask_ids,
             sizes=self.sizes,
             clock=clock,
+            stores=_stores(settings),
         )
         read = (*settings.topics, *(name for name in (settings.log_topic,) if name and settings.elasticsearch_url))
         lane.stats.expect(read=read, changelogs=(settings.exchanges_topic, settings.panes_topic))
@@ -201,6 +203,18 @@ class Pages(Web):  # type: ignore[misc]
             setting = "TALLY_WEB_PORT" if error.errno == errno.EADDRINUSE else "TALLY_WEB_HOST and TALLY_WEB_PORT"
             where = f"{self.app.conf.web_bind}:{self.app.conf.web_port}"
             give_up(SetupError(f"{setting}: cannot listen on {where} ({error.strerror})."))
+
+
+def _stores(settings: Settings) -> Stores:
+    """Where exchanges are kept. Raises `SettingsError` where that cannot be had."""
+    if settings.store == "memory":
+        return MemoryStores()
+    try:
+        from app.worker.store.disk import DiskStores
+    except ImportError:
+        raise SettingsError("TALLY_STORE=rocksdb needs rocksdict: `pip install 'tally[rocksdb]'`.") from None
+    assert settings.data_dir is not None, "the settings have been checked"
+    return DiskStores(settings, settings.data_dir, settings.store_memory)
 
 
 def _credentials(settings: Settings) -> Any:

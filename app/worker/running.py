@@ -111,6 +111,7 @@ class Running:
             lag_events=lag_events,
             lag_seconds=lag_seconds,
             open_exchanges=sum(part.shard.open_exchanges for part in parts),
+            store_bytes=lane.store_bytes(),
             ready=len(parts),
             loading=max(0, len(lane.assigned or ()) - len(parts) - len(lane.upkeep.damaged)),
             failed=len(lane.upkeep.damaged),

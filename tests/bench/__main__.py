@@ -12,7 +12,21 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.bench import beside, custom, documents, drift, growth, idle, load, peer_runs, posts, replays, scrapes, weeks
+from tests.bench import (
+    beside,
+    custom,
+    documents,
+    drift,
+    growth,
+    idle,
+    load,
+    peer_runs,
+    posts,
+    replays,
+    scrapes,
+    store,
+    weeks,
+)
 from tests.bench.peer_runs import PEERS, NotInstalled
 from tests.bench.table import INTAKE, ONE, TWO, Row, text
 from tests.bench.tally_runs import Tally
@@ -27,6 +41,7 @@ OWN: Final[Mapping[str, tuple[str, Callable[[Tally], list[Row]]]]] = {
     "documents": (documents.DOCUMENTS, documents.run),
     "recovery": ("recovery", Tally.recovery),
     "memory": ("memory of an open exchange", Tally.memory),
+    "store": (store.STORE, store.run),
     "weeks": (weeks.WEEKS, weeks.run),
     "latency": ("event to /metrics, idle", Tally.latency),
     "idle": (idle.IDLE, idle.run),

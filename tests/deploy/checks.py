@@ -18,7 +18,7 @@ from tests.live.servers import ELASTICSEARCH_VERSION, KAFKA_VERSION
 Check = Callable[[Path], Iterator[str]]
 OLDEST_KUBERNETES: Final = "1.31"
 #: Built and applied one by one.
-KUSTOMIZATIONS: Final = ("k8s", "k8s/monitoring", "k8s/overlays/strimzi", "k8s/overlays/keda")
+KUSTOMIZATIONS: Final = ("k8s", "k8s/monitoring", "k8s/overlays/strimzi", "k8s/overlays/keda", "k8s/overlays/disk")
 #: Settings that nobody else may see.
 SECRETS: Final = frozenset(
     f"TALLY_{name.upper()}" for name in Settings.model_fields if re.search("password|api_key|token", name)
@@ -124,7 +124,7 @@ def settings_exist(root: Path) -> Iterator[str]:
 def secrets_are_secret(root: Path) -> Iterator[str]:
     """A secret comes from a Secret; the worker can have each of them, and the Job those of Kafka."""
     objects = documents(root, "k8s/base")
-    for folder in ("base", "overlays/strimzi", "overlays/keda", "monitoring"):
+    for folder in ("base", "overlays/strimzi", "overlays/keda", "overlays/disk", "monitoring"):
         for file in sorted((root / "k8s" / folder).glob("*.yaml")):
             for name in sorted(SECRETS):
                 if re.search(rf"^\s*(- )?{name}:|name: {name}, value|-e {name}=", file.read_text(), re.MULTILINE):

@@ -68,6 +68,8 @@ def test_all_is_as_it_must_be(check: Check) -> None:
         (kubernetes_accepts, "k8s/base/network.yaml", "policyTypes", "policyType"),
         (kustomize_builds, "k8s/base/kustomization.yaml", "worker.yaml", "workers.yaml"),
         (kustomize_builds, "k8s/overlays/strimzi/certificates.yaml", "value: kafka", "value: models"),
+        (kustomize_builds, "k8s/overlays/disk/kustomization.yaml", "$patch: delete", "$patch: remove"),
+        (settings_exist, "k8s/overlays/disk/kustomization.yaml", "TALLY_STORE_MEMORY", "TALLY_STORE_BYTES"),
         (kustomizations_list_all_files, "k8s/base/kustomization.yaml", "  - network.yaml\n", ""),
         (kustomizations_list_all_files, "k8s/dashboards/kustomization.yaml", "binary.json", "overview.json"),
         (compose_accepts, "docker-compose.yml", "depends_on", "depend_on"),

@@ -98,6 +98,7 @@ def some_numbers() -> WorkerNumbers:
         lag_events={"asked": 15, "answered": 0, "told": 16},
         lag_seconds=0.25,
         open_exchanges=17,
+        store_bytes={"memory": 1_000, "disk": 2_000},
         ready=3,
         loading=1,
         failed=22,

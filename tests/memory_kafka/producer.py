@@ -21,6 +21,7 @@ from aiokafka.errors import (
     ProducerClosed,
     ProducerFenced,
 )
+from aiokafka.structs import RecordMetadata
 
 from app.core.wire.records import Record, pack_headers
 from tests.memory_kafka.broker import BATCH_HEADER, Broker, record_size
@@ -384,7 +385,7 @@ class MemoryProducer:
                 if isinstance(outcome, KafkaError):
                     sent.future.set_exception(copy.copy(outcome))
                 else:
-                    sent.future.set_result(outcome)
+                    sent.future.set_result(RecordMetadata(*tp, tp, outcome, -1, 0, 0))
         self._flying = []
         if again:
             self._queue.extendleft(reversed(again))

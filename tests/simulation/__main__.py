@@ -13,7 +13,7 @@ import traceback
 
 from tests.simulation.history import HistoryError, run_histories, run_history
 from tests.simulation.loop import current_process
-from tests.simulation.mistakes import MISTAKES
+from tests.simulation.mistakes import MISTAKES, MISTAKES_ON_DISK
 
 
 class Teller(logging.Formatter):
@@ -30,9 +30,12 @@ def main() -> int:
     arguments = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     arguments.add_argument("seed", type=int)
     arguments.add_argument("last", type=int, nargs="?", help="run all seeds up to this one, and tell nothing of them")
-    arguments.add_argument("--mistake", choices=sorted(MISTAKES), help="put this mistake into the lane")
+    arguments.add_argument("--on-disk", action="store_true", help="let workers keep their exchanges on disk")
+    arguments.add_argument(
+        "--mistake", choices=sorted({**MISTAKES, **MISTAKES_ON_DISK}), help="put this mistake into the lane"
+    )
     given = arguments.parse_args()
-    mistake = MISTAKES[given.mistake] if given.mistake else None
+    mistake = {**MISTAKES, **MISTAKES_ON_DISK}[given.mistake] if given.mistake else None
     began = time.perf_counter()
     if given.last is None:
         handler = logging.StreamHandler(sys.stdout)
@@ -40,14 +43,14 @@ def main() -> int:
         logging.basicConfig(level=logging.DEBUG, handlers=[handler])
         logging.getLogger("asyncio").setLevel(logging.INFO)
         try:
-            print(run_history(given.seed, mistake))
+            print(run_history(given.seed, mistake, on_disk=given.on_disk))
         except HistoryError as error:
             traceback.print_exception(error.__cause__, file=sys.stdout)
             print(error)
             return 1
         return 0
     logging.disable()
-    failed = list(run_histories(range(given.seed, given.last + 1), mistake))
+    failed = list(run_histories(range(given.seed, given.last + 1), mistake, on_disk=given.on_disk))
     count, seconds = given.last + 1 - given.seed, time.perf_counter() - began
     for failure in failed:
         print(failure)

@@ -10,6 +10,8 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple, Protocol
 from unittest.mock import patch
 
@@ -21,11 +23,13 @@ from app.worker.kafka import watch as watch_module
 from app.worker.lane import inputs as inputs_module
 from app.worker.lane import lane as lane_module
 from app.worker.lane import partition as partition_module
+from app.worker.store.disk import DiskStores
 from tests.builders import START
 from tests.memory_kafka import MemoryKafka
 from tests.memory_kafka.groups import Assignor
 from tests.memory_kafka.log import ProducerSequence
 from tests.simulation.checks import check, unrest
+from tests.simulation.disks import Disks, full_at_times
 from tests.simulation.faults import make_topic_anew, turn_a_clock, write_as_stranger
 from tests.simulation.loop import RUNNING, SimulatedLoop
 from tests.simulation.story import Told, a_story
@@ -64,8 +68,9 @@ class Outcome(NamedTuple):
 class HistoryError(AssertionError):
     """A history did not end as it must."""
 
-    def __init__(self, seed: int, mistake: Mistake | None, error: BaseException) -> None:
+    def __init__(self, seed: int, mistake: Mistake | None, error: BaseException, *, on_disk: bool = False) -> None:
         again = f"{seed} --mistake {mistake.__name__}" if mistake is not None else f"{seed}"
+        again += " --on-disk" * on_disk
         super().__init__(f"history {seed}: {type(error).__name__}: {error}\nagain: python -m tests.simulation {again}")
         self.seed = seed
 
@@ -87,7 +92,7 @@ def _settings(epoch_ms: int, *, documents: bool, days: bool) -> Settings:
 class History:
     """The world of one history."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, folder: Path | None = None) -> None:
         rng = self.rng = random.Random(seed)
         self.loop = SimulatedLoop(rng)
         self.partitions = rng.randint(1, 3)
@@ -100,6 +105,7 @@ class History:
         for topic in sorted(self.settings.own_topics):
             self.broker.create(topic, self.partitions)
         self.workers: list[Worker] = []
+        self.disks = None if folder is None else Disks(folder, seed, self.settings)
         self.expired = False  # whether all exchanges, and all panes but days, are so old that they are kept no more
         self._unwritten = list(reversed(self.story.told))
         self.written: list[Told] = []
@@ -147,6 +153,8 @@ class History:
         """Nothing goes wrong any more; wait until all has been read and written."""
         self.weather.calm = True
         self.weather.away = False
+        if self.disks is not None:
+            self.disks.full = False
         self._busy_until = 0.0
         for worker in self.workers:
             worker.process.fuse = 0
@@ -194,7 +202,15 @@ class History:
         if len(self.living()) < _MOST_WORKERS:
             name = f"worker {len(self.workers) + 1}"
             log.info("%s starts", name)
-            self.workers.append(Worker(self.loop, name, self.kafka, self.settings, self.partitions, self.wall))
+            stores = None if self.disks is None else self._mount(self.disks)
+            self.workers.append(Worker(self.loop, name, self.kafka, self.settings, self.partitions, self.wall, stores))
+
+    def _mount(self, disks: Disks) -> DiskStores:
+        for worker in self.workers:
+            if not worker.lives and worker.stores is not None:
+                disks.crash(worker.stores)
+        disks.full = not self.weather.calm and self.loop.time() % 1 < 0.5
+        return disks.mount()
 
     def replace_worker(self) -> None:
         """A rolling restart, a process at a time."""
@@ -351,22 +367,32 @@ def _small(rng: random.Random, *, misplaced: bool) -> Iterator[None]:
         yield
 
 
-def run_histories(seeds: Iterable[int], mistake: Mistake | None = None) -> Iterator[HistoryError]:
+def run_histories(
+    seeds: Iterable[int], mistake: Mistake | None = None, *, on_disk: bool = False
+) -> Iterator[HistoryError]:
     """Run some histories, and give the errors of those that did not end as they must."""
     for number, seed in enumerate(seeds):
         try:
-            run_history(seed, mistake)
+            run_history(seed, mistake, on_disk=on_disk)
         except HistoryError as error:
             yield error
         if number % 100 == 99:
             gc.collect()  # a lane switches collection off
 
 
-def run_history(seed: int, mistake: Mistake | None = None) -> Outcome:
-    """Run one history, with a mistake in the lane if one is given. Raises HistoryError."""
-    history = History(seed)
-    loop = history.loop
+def run_history(seed: int, mistake: Mistake | None = None, *, on_disk: bool = False) -> Outcome:
+    """Run one history, with a mistake in the lane if one is given. Raises HistoryError.
+
+    On disk workers keep their exchanges in folders, of which some outlive them.
+    """
+    with TemporaryDirectory(prefix="tally-simulation-") if on_disk else nullcontext(None) as folder:
+        return _run(History(seed, None if folder is None else Path(folder)), seed, mistake)
+
+
+def _run(history: History, seed: int, mistake: Mistake | None) -> Outcome:
+    loop, disks = history.loop, history.disks
     with (
+        nullcontext() if disks is None else full_at_times(disks),
         _small(history.rng, misplaced=history.story.misplaced),
         mistake(history) if mistake is not None else nullcontext(),
     ):
@@ -374,9 +400,11 @@ def run_history(seed: int, mistake: Mistake | None = None) -> Outcome:
             loop.run(history.run(), most_steps=MOST_STEPS)
             return Outcome(loop.trace, loop.steps, loop.time())
         except Exception as error:
-            raise HistoryError(seed, mistake, error) from error
+            raise HistoryError(seed, mistake, error, on_disk=disks is not None) from error
         finally:
             history.weather.away = True
             loop.bury()
+            if disks is not None:
+                disks.close()
             gc.unfreeze()  # the lane has frozen what there was when it started, and switched collection off
             gc.enable()

@@ -4,7 +4,7 @@ Each puts a small change into the lane of one history.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -13,13 +13,15 @@ from unittest.mock import patch
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from app.core.join.cut import Cut
+from app.core.join.store import LoadedStore, MemoryStore
 from app.settings import Settings
 from app.worker import clock
 from app.worker.kafka.consumer import RecordConsumer
 from app.worker.kafka.producer import close_producer
 from app.worker.lane import lane, loading
-from app.worker.lane.loading import Loaded, Loader, State
+from app.worker.lane.loading import Counts, Loaded, Loader
 from app.worker.lane.partition import Partition
+from app.worker.store.rocks import STANDS, RocksStore
 from tests.simulation.history import History, Mistake
 
 
@@ -28,10 +30,10 @@ def offsets_before_state(history: History) -> Iterator[None]:
     """Where reading goes on is committed first, and then what has been read: in between it can be lost."""
 
     class Split(Partition):
-        async def _write(self, cut: Cut) -> None:
+        async def _write(self, cut: Cut) -> int:
             *exchanges, position = cut.exchanges
             await super()._write(replace(cut, exchanges=[position], panes=[], joined=[], dead=[], astray=[]))
-            await super()._write(replace(cut, exchanges=exchanges, offsets={}))
+            return await super()._write(replace(cut, exchanges=exchanges, offsets={}))
 
     with patch.object(loading, "Partition", Split):
         yield
@@ -43,10 +45,12 @@ def fence_after_reading(history: History) -> Iterator[None]:
 
     class Late(Loader):
         async def load(self, numbers: list[int]) -> Loaded:
-            self._known = await super()._read_changelogs(numbers)
+            self._read: dict[int, LoadedStore] = {number: MemoryStore() for number in numbers}
+            self._known = await super()._read_changelogs(self._read, {})
             return await super().load(numbers)
 
-        async def _read_changelogs(self, numbers: list[int]) -> dict[TopicPartition, State]:
+        async def _read_changelogs(self, stores: dict[int, LoadedStore], ids: Mapping[str, str]) -> tuple[Counts, int]:
+            stores |= self._read
             return self._known
 
     with patch.object(lane, "Loader", Late):
@@ -125,7 +129,7 @@ def read_to_a_stale_end(history: History) -> Iterator[None]:
                 await consumer.stop()
             return await super().load(numbers)
 
-        async def _read_changelogs(self, numbers: list[int]) -> dict[TopicPartition, State]:
+        async def _read_changelogs(self, stores: dict[int, LoadedStore], ids: Mapping[str, str]) -> tuple[Counts, int]:
             opens = self._open_consumer
 
             async def ends(_: Any) -> Any:
@@ -138,7 +142,7 @@ def read_to_a_stale_end(history: History) -> Iterator[None]:
 
             self._open_consumer = opened
             try:
-                return await super()._read_changelogs(numbers)
+                return await super()._read_changelogs(stores, ids)
             finally:
                 self._open_consumer = opens
 
@@ -162,6 +166,40 @@ def believe_the_clock(history: History) -> Iterator[None]:
     ):
         yield
 
+
+@contextmanager
+def keep_before_it_commits(history: History) -> Iterator[None]:
+    """What is cut goes to the disk at once: it is there also where the epoch never commits."""
+
+    class Hasty(Partition):
+        async def _write(self, cut: Cut) -> int:
+            assert isinstance(self.shard.store, RocksStore)
+            ages, count = self.shard.store._sealed or ([], 0)
+            self.shard.store.database.write([*cut.exchanges, *ages, (STANDS, b"[%d,%d,0]" % (self._end, count))])
+            self._end = await super()._write(cut)
+            return self._end
+
+        _end = 0
+
+    with patch.object(loading, "Partition", Hasty):
+        yield
+
+
+@contextmanager
+def stand_too_far(history: History) -> Iterator[None]:
+    """The disk is taken to reach further than it does: of the changelog some is never read."""
+    keep = RocksStore.keep
+
+    async def too_far(self: RocksStore, changes: Sequence[tuple[bytes, bytes | None]], place: int) -> None:
+        await keep(self, changes[1:] if len(changes) > 2 else changes, place)
+
+    with patch.object(RocksStore, "keep", too_far):
+        yield
+
+
+MISTAKES_ON_DISK: Final[dict[str, Mistake]] = {
+    mistake.__name__: mistake for mistake in (keep_before_it_commits, stand_too_far)
+}
 
 MISTAKES: Final[dict[str, Mistake]] = {
     mistake.__name__: mistake

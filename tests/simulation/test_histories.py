@@ -14,11 +14,14 @@ from typing import Final
 import pytest
 
 from tests.simulation.history import HistoryError, Mistake, run_histories, run_history
-from tests.simulation.mistakes import MISTAKES
+from tests.simulation.mistakes import MISTAKES, MISTAKES_ON_DISK
 from tests.soak import SOAK
 
 HISTORIES: Final = 100_000 if SOAK else 2_000
 _AT_ONCE: Final = 500
+#: A database costs ten times as much as a dict does here.
+HISTORIES_ON_DISK: Final = HISTORIES // 10
+_AT_ONCE_ON_DISK: Final = 100
 #: Among so many histories are several that find a mistake: of the rarest one in two hundred.
 _ENOUGH_TO_FIND: Final = 1_500
 
@@ -44,6 +47,19 @@ def test_every_history_ends_as_a_straight_pass(part: int, first_seed: int) -> No
     first = first_seed + part * _AT_ONCE
     failed = list(run_histories(range(first, first + _AT_ONCE)))
     assert not failed, "\n".join(map(str, failed))
+
+
+@pytest.mark.parametrize("part", range(HISTORIES_ON_DISK // _AT_ONCE_ON_DISK))
+def test_every_history_of_workers_with_disks_ends_as_well(part: int, first_seed: int) -> None:
+    """Which are another's, or gone, or full, or as a crash has left them."""
+    first = first_seed + part * _AT_ONCE_ON_DISK
+    failed = list(run_histories(range(first, first + _AT_ONCE_ON_DISK), on_disk=True))
+    assert not failed, "\n".join(map(str, failed))
+
+
+@pytest.mark.parametrize("mistake", MISTAKES_ON_DISK.values(), ids=MISTAKES_ON_DISK)
+def test_a_mistake_with_a_disk_is_found(mistake: Mistake) -> None:
+    assert next(run_histories(range(_ENOUGH_TO_FIND), mistake, on_disk=True), None) is not None
 
 
 @pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)

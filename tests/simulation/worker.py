@@ -18,6 +18,7 @@ from app.worker.kafka.sizes import Sizes
 from app.worker.kafka.watch import TopicWatch
 from app.worker.lane.feed import Feed
 from app.worker.lane.lane import Lane
+from app.worker.store.disk import DiskStores
 from tests.memory_kafka import MemoryKafka
 from tests.simulation.loop import KILLED, Process, SimulatedLoop
 from tests.simulation.story import RULES
@@ -66,8 +67,10 @@ class Worker:
         settings: Settings,
         partitions: int,
         wall: Callable[[], float],
+        stores: DiskStores | None = None,
     ) -> None:
         self.process: Process = loop.process(name)
+        self.stores = stores
         self.state = STARTING
         self.jump = 0.0  # by how many seconds its clock is wrong
         self.errors: list[BaseException] = []
@@ -83,6 +86,7 @@ class Worker:
             open_consumer=kafka.open_consumer,
             open_producer=kafka.open_producer,
             clock=Clock(lambda: wall() + self.jump, wall),
+            stores=stores,
         )
         self.feed = Feed(
             self.view, settings, partitions, self.lane.stats, self.lane.clock, open_consumer=kafka.open_consumer

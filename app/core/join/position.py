@@ -69,18 +69,21 @@ def is_position(raw: bytes) -> bool:
         return False
 
 
-def known_position(exchanges: Mapping[bytes, bytes], counts: int, changelog_ids: Mapping[str, str]) -> Position | None:
+def known_position(
+    marks: Mapping[bytes, bytes], exchanges: int, counts: int, changelog_ids: Mapping[str, str]
+) -> Position | None:
     """Where a partition stands by the newest records of its exchanges' changelog, None where nothing was ever written.
 
-    `counts` says how many records the other changelog has, `changelog_ids` which topics both are now. Raises StateError
-    where these do not belong together.
+    Of that `marks` are those that are no exchanges; `exchanges` says how many there are, and `counts` how many records
+    the other changelog has; `changelog_ids` which topics both are now. Raises StateError where these do not belong
+    together.
     """
-    if POSITION_KEY not in exchanges:
-        if exchanges or counts:
-            what = "exchanges" if exchanges else "counts"
+    if POSITION_KEY not in marks:
+        if marks or exchanges or counts:
+            what = "exchanges" if marks or exchanges else "counts"
             raise StateError(f"there are {what}, and no mark that says where they stand; {AFRESH}")
         return None
-    position = read_position(exchanges[POSITION_KEY])
+    position = read_position(marks[POSITION_KEY])
     if position.panes and not counts:
         raise StateError(f"there are exchanges, and no counts; {AFRESH}")
     for topic, known in position.changelogs.items():

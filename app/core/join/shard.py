@@ -4,8 +4,9 @@ Empty shard, `absorb` batch after batch, `cut` the changes of an epoch. The chan
 and the offsets that it reaches are one value, so that a shell can make them durable together.
 """
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -18,12 +19,11 @@ from app.core.counts.rows import owner_key
 from app.core.events import Reason, RefusedError
 from app.core.join import notes
 from app.core.join.addressing import LENT_ROW, NO_ROW, row_of, unusable
-from app.core.join.ages import Ages
 from app.core.join.bulky import Bulky, has_many_parts
 from app.core.join.cut import Cut
 from app.core.join.delta import Delta
 from app.core.join.description import describe
-from app.core.join.exchange import Exchange, decode, decode_age, encode
+from app.core.join.exchange import Exchange, decode, encode
 from app.core.join.joined import Joining
 from app.core.join.judging import Judging
 from app.core.join.metrics import CustomMetrics, Pending
@@ -34,6 +34,7 @@ from app.core.join.putting import NEWS, NOTHING
 from app.core.join.segmenting import EventReaders, Segmenting, ValueNumbers
 from app.core.join.settling import Settling
 from app.core.join.statements import LENT, waits
+from app.core.join.store import LoadedStore, MemoryStore, Store, StoreError
 from app.core.letters import AstrayError
 from app.core.limits import Limits
 from app.core.measures.verdict import is_labelled
@@ -42,6 +43,10 @@ from app.core.stats import Stats
 from app.core.wire.records import Record
 
 _AHEAD_US: Final = 300 * 1_000_000
+#: So many exchanges are looked at once whether they are too old; the others follow with the next epochs.
+_MOST_LOOKED_AT: Final = 20_000
+
+_key_of: Final = attrgetter("key")
 
 
 class Shard:
@@ -70,7 +75,7 @@ class Shard:
         )
         self.counts = Counts(partition, clock, self.numbers)
         self.stats = stats
-        self.store: MutableMapping[bytes, bytes] = {}
+        self.store: Store = MemoryStore()
         self.offsets: dict[str, int] = {}
         self.newest: dict[str, int] = {}
         #: The ids of the topics that this state belongs to, for the position.
@@ -86,12 +91,12 @@ class Shard:
         self._delta = Delta(self.numbers, self._settling.amounts_of)
         self._limits = limits
         self._outgoing = Outgoing(partition, Joining(self.numbers, self.judging, self.segmenting), limits, stats)
-        self._ages = Ages()
         readers = EventReaders(rulebook, self.judging, self._values, limits.body_bytes)
         self._parts = Parts(self.numbers, self.judging, limits, stats, readers, self._metrics, logs=logs)
         self._events = 0
         self._notes: list[str] = []
         self._moved = False
+        self._looks_on = False  # more exchanges may be too old
         self.limit(limits)
 
     def limit(self, limits: Limits) -> None:
@@ -127,7 +132,7 @@ class Shard:
     @property
     def has_news(self) -> bool:
         """Whether a cut would hold anything."""
-        return self._moved or bool(self._changed) or self.counts.changed
+        return self._moved or self._looks_on or bool(self._changed) or self.counts.changed
 
     @property
     def open_exchanges(self) -> int:
@@ -158,14 +163,18 @@ class Shard:
     # -- folding ------------------------------------------------------------------------------------------------------
 
     def absorb(self, topic: str, records: Sequence[Record], partition_of: Callable[[bytes], int] | None = None) -> None:
-        """Fold the records of one topic, in their order. `partition_of` is given where every key must be checked."""
+        """Fold the records of one topic, in their order. `partition_of` is given where every key must be checked.
+
+        Raises StoreError: then what has been folded is not whole.
+        """
         if not records:
             return
         limits = self._limits
         largest, longest, retention = limits.body_bytes, limits.puid_bytes, limits.retention_seconds
         bulky_bytes, many, suspicious = self._bulky.bytes, self._bulky.parts, self._bulky.suspicious
         live, bulky, store, parts = self._live, self._bulky.exchanges, self.store, self._parts
-        outgoing, tell, ages = self._outgoing, self._outgoing.tell, self._ages
+        outgoing, tell, ages = self._outgoing, self._outgoing.tell, store.ages
+        store.fetch(map(_key_of, records))
         open_envelope, put, joined_part = parts.open, parts.put, parts.joined_part
         read = [0] * len(KINDS)
         newest = self.newest.get(topic, 0)
@@ -233,6 +242,8 @@ class Shard:
                     outgoing.bring(topic, record, astray)
             except RefusedError as refused:
                 outgoing.refuse(topic, record, refused.reason, refused.detail)
+            except StoreError:
+                raise
             except Exception as error:  # noqa: BLE001 - a bug must not stop a partition at one event for ever
                 outgoing.refuse(topic, record, Reason.UNEXPECTED, f"{type(error).__name__}: {error}")
         if parts.rewritten:
@@ -341,16 +352,22 @@ class Shard:
     # -- epochs -------------------------------------------------------------------------------------------------------
 
     def expire(self, clock: float) -> None:
-        """Forget exchanges whose newest part is older than the retention, and panes that are no longer kept."""
+        """Forget exchanges whose newest part is older than the retention, and panes that are no longer kept.
+
+        Raises StoreError.
+        """
         self._settle_all()
         self.counts.retire(clock)
         retention = self._limits.retention_seconds
-        for later, key in self._ages.take(clock - retention):
+        old = self.store.ages.take(clock - retention, _MOST_LOOKED_AT)
+        self._looks_on = len(old) >= _MOST_LOOKED_AT
+        self.store.fetch(key for _, key in old)
+        for later, key in old:
             exchange = self.get(key)
             if exchange is None:
                 continue
             if exchange.newest + retention > clock:
-                self._ages.add(key, max(exchange.newest, later))
+                self.store.ages.add(key, max(exchange.newest, later))
             else:
                 self._expire(key, exchange)
 
@@ -379,7 +396,7 @@ class Shard:
 
     def cut(self, clock: float | None) -> Cut:
         """The changes since the last cut. They are the shard's own from now on: a shell that cannot make them durable
-        must drop the shard.
+        must drop the shard. Raises StoreError.
         """
         if clock is not None:
             self.expire(clock)
@@ -412,6 +429,7 @@ class Shard:
             self._events,
             self._notes,
         )
+        self.store.seal()
         self.numbers.unwritten = []
         self._changed = {}
         self._events = 0
@@ -435,34 +453,35 @@ class Shard:
             self.counts.epoch,
         )
 
-    def recover(self, exchanges: Mapping[bytes, bytes], panes: Mapping[bytes, bytes]) -> Position | None:
-        """Take the state from the newest records of both changelogs, by key. Returns the position, if there is one.
+    def recover(self, exchanges: Mapping[bytes, bytes] | LoadedStore, panes: Mapping[bytes, bytes]) -> Position | None:
+        """Take the state from the newest records of both changelogs, by key; a store that holds those of the exchanges
+        is kept. Returns the position, if there is one.
 
-        Raises StateError, and DamagedError where it is this partition's state alone that is not whole.
+        Raises StateError, and DamagedError where it is this partition's state alone that is not whole; and StoreError.
         """
+        store = self.store = exchanges if isinstance(exchanges, LoadedStore) else MemoryStore(exchanges)
+        marks = store.take_marks()
         counts = len(panes) - (owner_key(self.partition) in panes)
-        position = known_position(exchanges, counts, self.changelog_ids)
+        position = known_position(marks, len(store), counts, self.changelog_ids)
         if position is None:
             return None
         try:
-            self._take_state(exchanges, panes)
+            self._take_state(store, marks, panes)
         except Exception as error:  # noqa: BLE001 - there are as many errors as ways to write what is no state
             raise DamagedError(f"its state cannot be read ({type(error).__name__}: {error}); {AFRESH}") from None
-        check_whole(position, exchanges=len(exchanges) - 1, counts=counts, epoch=self.counts.epoch)
+        check_whole(position, exchanges=len(store) + len(marks) - 1, counts=counts, epoch=self.counts.epoch)
         self.offsets = dict(position.offsets)
         self.newest = dict(position.newest)
         self.counts.latest = position.clock
         return position
 
-    def _take_state(self, exchanges: Mapping[bytes, bytes], panes: Mapping[bytes, bytes]) -> None:
-        store = self.store
-        store.update(exchanges)
-        del store[POSITION_KEY]
-        words = [(key, store.pop(key)) for key in [key for key in store if key[0] == 0 and is_number_key(key)]]
+    def _take_state(self, store: LoadedStore, marks: Mapping[bytes, bytes], panes: Mapping[bytes, bytes]) -> None:
+        words = [(key, value) for key, value in marks.items() if key != POSITION_KEY]
+        if not all(is_number_key(key) for key, _ in words):
+            raise ValueError("a key is none of an exchange, and none of a word")
         self.numbers.recover(iter(words))
         self.counts.recover(panes.items())
         self._settling.recover()
         self._values.recover()
         self._metrics.recover()
-        for key, raw in store.items():
-            self._ages.add(key, decode_age(raw).newest)
+        store.note_ages()

@@ -49,6 +49,7 @@ class WorkerNumbers:
     lag_events: Mapping[str, float]  # by canonical topic; NaN while that is not known
     lag_seconds: float  # the same
     open_exchanges: int
+    store_bytes: Mapping[str, int]  # by where; none where exchanges are kept in memory
     ready: int  # partitions
     loading: int  # partitions
     failed: int  # partitions
@@ -215,6 +216,12 @@ WORKER: tuple[WorkerSeries[WorkerNumbers], ...] = (
         lambda worker: [((), worker.open_exchanges)],
     ),
     WorkerSeries(
+        "tally_store_bytes", "gauge", ("where",),
+        "Bytes of the store on disk (TALLY_STORE=rocksdb): about, in memory, which TALLY_STORE_MEMORY bounds but for a "
+        "few bytes an exchange; and in files.",
+        lambda worker: sorted(_each(worker.store_bytes)),
+    ),
+    WorkerSeries(
         "tally_partitions", "gauge", ("state",),
         "Partitions of this worker, by state.",
         lambda worker: [(("ready",), worker.ready), (("loading",), worker.loading), (("failed",), worker.failed)],
@@ -236,7 +243,7 @@ WORKER: tuple[WorkerSeries[WorkerNumbers], ...] = (
     ),
     WorkerSeries(
         "tally_recovered_records", "gauge", (),
-        "Changelog records that the last loading of partitions kept.",
+        "Changelog records that the last loading of partitions took in.",
         lambda worker: [((), worker.recovered_records)],
     ),
     WorkerSeries(

@@ -120,7 +120,7 @@ class _Sent(NamedTuple):
     topic: str
     size: int
     records: int
-    future: "asyncio.Future[object]"
+    future: "asyncio.Future[Any]"
 
 
 class Sending:
@@ -134,6 +134,7 @@ class Sending:
         self._producer = producer
         self._sizes = sizes
         self._sent: list[_Sent] = []
+        self._last: dict[str, _Sent] = {}  # of each topic, of those that are settled
 
     async def send(self, batch: Any, topic: str, partition: int) -> None:
         """Hand a batch over. Raises RefusedBatchError where one before it was refused, or what else goes wrong."""
@@ -150,7 +151,17 @@ class Sending:
         """Wait until the brokers have answered all. Raises RefusedBatchError, else what else went wrong first."""
         await asyncio.gather(*(sent.future for sent in self._sent), return_exceptions=True)
         self._raise(self._sent, only_refused=False)
+        self._last.update((sent.topic, sent) for sent in self._sent)
         self._sent = []
+
+    def end(self, topic: str) -> int:
+        """The offset behind the last batch of a topic that is settled; -1 where brokers have not told it.
+
+        They do not of a batch that has come to them twice, when they no longer know the first time.
+        """
+        last = self._last.get(topic)
+        offset: int = -1 if last is None else last.future.result().offset
+        return offset if last is None or offset < 0 else offset + last.records
 
     def _raise(self, answered: list[_Sent], *, only_refused: bool) -> None:
         failed = [(sent, error) for sent in answered if (error := _error_of(sent)) is not None]

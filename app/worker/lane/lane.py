@@ -15,6 +15,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from app.core.join.shard import Shard
+from app.core.join.store import StoreError
 from app.core.rules import Rulebook
 from app.core.stats import Stats
 from app.core.wire.partitioning import partition_of
@@ -29,6 +30,7 @@ from app.worker.lane.inputs import Inputs
 from app.worker.lane.loading import AskIds, Loader
 from app.worker.lane.partition import Partition
 from app.worker.lane.upkeep import Upkeep, pauses
+from app.worker.store.stores import MemoryStores, Stores
 from app.worker.troubles import Troubles
 
 log = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ class Lane:
         open_producer: OpenProducer = open_producer,
         sizes: Sizes | None = None,
         clock: Clock | None = None,
+        stores: Stores | None = None,
     ) -> None:
         self.settings = settings
         self.partitions = partitions
@@ -89,6 +92,7 @@ class Lane:
         self._sizes = Sizes() if sizes is None else sizes
         self.clock = clock if clock is not None else Clock()
         self.troubles = Troubles()
+        self._stores = MemoryStores() if stores is None else stores
         self._loader = Loader(
             settings,
             partitions,
@@ -99,6 +103,7 @@ class Lane:
             open_producer=open_producer,
             sizes=self._sizes,
             wall=self.clock.now,
+            stores=self._stores,
         )
         self.upkeep = Upkeep(self._loader.load, self._take_loaded, fail, self.troubles)
         self.recovery = self._loader.recovery
@@ -167,6 +172,10 @@ class Lane:
     def unanswered(self, seconds: float) -> list[str]:
         """The topics of which a partition has been asked for so long in vain."""
         return self._inputs.consumer.unanswered(seconds) if self._inputs is not None else []
+
+    def store_bytes(self) -> dict[str, int]:
+        """How many bytes the stores on disk have, by where: memory, disk."""
+        return self._stores.sizes()
 
     def longest_epoch(self) -> float:
         """For how many seconds the oldest epoch on its way has been waiting."""
@@ -316,6 +325,9 @@ class Lane:
         name = f"Reading partition {part.number}"
         try:
             moved = await self._read_partition(part)
+        except StoreError as error:
+            part.lose(error)
+            return False
         except KafkaError as error:
             places = ", ".join(f"{topic} at {part.shard.offsets.get(topic, 0)}" for topic in self.settings.topics)
             self.troubles.begin(name, f"Partition {part.number} cannot be read on ({places}): {named(error)}.")
@@ -415,7 +427,7 @@ class Lane:
                 clock = self._settled_clock(part)
                 if clock is not None and part.swept != int(clock // self.settings.pane_seconds):
                     part.swept = int(clock // self.settings.pane_seconds)
-                    part.shard.expire(clock)
+                    part.expire(clock)
                 if self._due(part):
                     part.start_epoch(clock)
                 self.upkeep.look(part)

@@ -1,7 +1,7 @@
 """Loading partitions: fence the last owner, read both changelogs to their end, find where the inputs go on.
 
 The order is what makes a state exact: the producer first (its start fences, and aborts what was left open), then the
-ends of the changelogs, then a read_committed read up to them.
+ends of the changelogs, then a read_committed read up to them. What a store on disk holds already is not read again.
 """
 
 import asyncio
@@ -15,21 +15,23 @@ from aiokafka.structs import OffsetAndMetadata
 
 from app.core.join.position import POSITION_KEY, DamagedError, Position, StateError, is_position
 from app.core.join.shard import Shard
+from app.core.join.store import LoadedStore, take_changes
 from app.core.stats import Stats
 from app.core.wire.records import Record
 from app.settings import Settings
 from app.worker.kafka.client import SetupError
-from app.worker.kafka.consumer import OpenConsumer, Stranger
+from app.worker.kafka.consumer import OpenConsumer, RecordConsumer, Stranger
 from app.worker.kafka.producer import OpenProducer, close_producer
 from app.worker.kafka.sizes import Sizes
 from app.worker.lane.partition import COMMITTED_BY_TALLY, Partition
+from app.worker.store.stores import Stores
 
 log = logging.getLogger(__name__)
 
 #: So many strangers' records of a topic are named in the log; all are counted.
 _MOST_NAMED: Final = 20
-#: The newest value of each key of a changelog.
-State = dict[bytes, bytes]
+#: By partition what the changelog of the counts holds, by key.
+Counts = dict[int, dict[bytes, bytes]]
 #: What a group has committed, and what stands beside it.
 Commits = Mapping[TopicPartition, OffsetAndMetadata | None]
 #: Gives the ids of topics by name, as far as brokers know them.
@@ -65,6 +67,7 @@ class Loader:
         open_producer: OpenProducer,
         sizes: Sizes,
         wall: Callable[[], float],
+        stores: Stores,
     ) -> None:
         self.recovery = Recovery()
         self._settings = settings
@@ -76,13 +79,15 @@ class Loader:
         self._open_producer = open_producer
         self._sizes = sizes
         self._wall = wall
+        self._stores = stores
 
     async def load(self, numbers: list[int]) -> Loaded:
         """Load partitions. On an error, and when it is cancelled, none: all producers are closed.
 
-        Raises SetupError where no partition of this app can be loaded.
+        Raises SetupError where no partition of this app can be loaded, and StoreError.
         """
         producers: dict[int, AIOKafkaProducer] = {}
+        stores: dict[int, LoadedStore] = {}
 
         async def fence(number: int) -> None:
             producers[number] = await self._open_producer(self._settings, number)
@@ -92,32 +97,42 @@ class Loader:
                 if isinstance(outcome, BaseException):
                     raise outcome
             commits = await self._read_commits(numbers)
-            loaded = await self._recover(producers)
+            loaded = await self._recover(producers, stores)
             await self._find_starts(loaded.partitions, commits)
         except BaseException:
+            for store in stores.values():
+                store.close()
             await asyncio.gather(*map(close_producer, producers.values()), return_exceptions=True)
             raise
+        for number in loaded.damaged:
+            stores[number].close()
         await asyncio.gather(*(close_producer(producers[number]) for number in loaded.damaged))
         return loaded
 
-    async def _recover(self, producers: dict[int, AIOKafkaProducer]) -> Loaded:
-        """Partitions as their changelogs say, now that nobody else can write these."""
+    async def _recover(self, producers: dict[int, AIOKafkaProducer], stores: dict[int, LoadedStore]) -> Loaded:
+        """Partitions as their changelogs say, which nobody else can write now; `stores` are those that are open."""
         settings = self._settings
         loop = asyncio.get_running_loop()
         began = loop.time()
         ids = await self._ask_ids()
-        states = await self._read_changelogs(sorted(producers))
+        for number in sorted(producers):
+            stores[number] = self._stores.open(number, ids.get(settings.exchanges_topic))
+            await asyncio.sleep(0)
+        panes, records = await self._read_changelogs(stores, ids)
         loaded = Loaded([], {})
         anew: defaultdict[str, list[int]] = defaultdict(list)
         for number, producer in sorted(producers.items()):
-            shard = self._new_shard(number)
-            changelogs = (settings.exchanges_topic, settings.panes_topic)
-            shard.changelog_ids = {topic: ids[topic] for topic in changelogs if topic in ids}
             try:
-                position = shard.recover(
-                    states[TopicPartition(settings.exchanges_topic, number)],
-                    states[TopicPartition(settings.panes_topic, number)],
-                )
+                try:
+                    shard, position = self._recovered(number, stores[number], panes[number], ids)
+                except StateError as error:
+                    if not stores[number].was_kept:
+                        raise
+                    # What is on disk may be older than what the changelog remembers of what was taken out.
+                    self._begin_anew(number, stores, ids, str(error))
+                    panes_again, more = await self._read_changelogs({number: stores[number]}, ids)
+                    records += more
+                    shard, position = self._recovered(number, stores[number], panes_again[number], ids)
             except DamagedError as error:
                 loaded.damaged[number] = (
                     f"Partition {number} is not counted, its state in {settings.exchanges_topic} and "
@@ -140,12 +155,26 @@ class Loader:
         for topic, parts in sorted(anew.items()):
             log.warning("topic=%s partitions=%s has been made anew: it is read from its beginning", topic, parts)
         recovery = self.recovery
-        recovery.records, recovery.seconds = sum(map(len, states.values())), loop.time() - began
+        recovery.records, recovery.seconds = records, loop.time() - began
         log.info(
             "loaded partitions=%s records=%d seconds=%.2f",
             [part.number for part in loaded.partitions], recovery.records, recovery.seconds,
         )  # fmt: skip
         return loaded
+
+    def _recovered(
+        self, number: int, store: LoadedStore, panes: dict[bytes, bytes], ids: Mapping[str, str]
+    ) -> tuple[Shard, Position | None]:
+        """A shard with the state that has been read, and where it stands. Raises StateError."""
+        changelogs = (self._settings.exchanges_topic, self._settings.panes_topic)
+        shard = self._new_shard(number)
+        shard.changelog_ids = {topic: ids[topic] for topic in changelogs if topic in ids}
+        return shard, shard.recover(store, panes)
+
+    def _begin_anew(self, number: int, stores: dict[int, LoadedStore], ids: Mapping[str, str], why: str) -> None:
+        """Put an empty store in the place of one that does not fit its changelog."""
+        topic_id = ids.get(self._settings.exchanges_topic)
+        stores[number] = self._stores.open_anew(number, topic_id, stores[number], why)
 
     def _check_position(self, position: Position) -> None:
         """Whether the state is of these topics. Raises SetupError."""
@@ -163,8 +192,10 @@ class Loader:
                 "TALLY_APP_ID."
             )
 
-    async def _read_changelogs(self, numbers: list[int]) -> dict[TopicPartition, State]:
-        """What both changelogs of these partitions hold. Records that no worker has written are left out."""
+    async def _read_changelogs(self, stores: dict[int, LoadedStore], ids: Mapping[str, str]) -> tuple[Counts, int]:
+        """Read what stores lack of their changelog into them. Returns what the changelog of the counts holds, and how
+        many records were kept. Records that no worker has written are left out.
+        """
         settings = self._settings
         consumer = await self._open_consumer(
             settings,
@@ -175,18 +206,20 @@ class Loader:
         )
         try:
             tps = [
-                TopicPartition(topic, n) for topic in (settings.exchanges_topic, settings.panes_topic) for n in numbers
+                TopicPartition(topic, n) for topic in (settings.exchanges_topic, settings.panes_topic) for n in stores
             ]
             consumer.assign(tps)
             await consumer.seek_to_beginning(*tps)
             ends = await consumer.end_offsets(tps)
-            states: dict[TopicPartition, State] = {tp: {} for tp in tps}
+            await self._skip_kept(consumer, stores, ends, ids)
+            panes: Counts = {number: {} for number in stores}
+            kept = 0
             copied: set[TopicPartition] = set()  # where somebody else has written a mark
             left = tps
             while left := [tp for tp in left if (consumer.next_offset(tp) or 0) < ends[tp]]:
                 await consumer.wait_for_records(left, 0.2)
                 for tp in left:
-                    state = states[tp]
+                    changes: dict[bytes, bytes | None] = {}
                     # In short lists, so that the records' own objects take up little memory at any time.
                     while records := consumer.take(tp, 500):
                         for record in records:
@@ -195,20 +228,41 @@ class Loader:
                                 if tp.topic == settings.exchanges_topic:  # those of the counts are told by the feed
                                     report_stranger(self._stats, tp, record)
                                     copied |= {tp} if key == POSITION_KEY and is_position(value or b"") else set()
-                            elif value is None:
-                                state.pop(key or b"", None)
                             elif key:
-                                state[key] = value
+                                changes[key] = value
+                    kept += len(changes)
+                    if tp.topic == settings.panes_topic:
+                        take_changes(panes[tp.partition], changes)
+                    elif changes:
+                        await stores[tp.partition].load(changes, consumer.next_offset(tp) or 0)
                     await asyncio.sleep(0)
         finally:
             await consumer.stop()
         for tp in copied:
-            if not states[tp]:
+            if not stores[tp.partition] and not stores[tp.partition].place:
                 raise SetupError(
                     f"Topic {tp.topic} has been copied from elsewhere: its records are not of workers' transactions, "
                     "and do not say whether they are whole. Start afresh with another TALLY_APP_ID."
                 )
-        return states
+        return panes, kept
+
+    async def _skip_kept(
+        self,
+        consumer: RecordConsumer,
+        stores: dict[int, LoadedStore],
+        ends: Mapping[TopicPartition, int],
+        ids: Mapping[str, str],
+    ) -> None:
+        """Read on from where stores stand. One that stands where its changelog has nothing is begun anew."""
+        topic = self._settings.exchanges_topic
+        kept = {TopicPartition(topic, number): store for number, store in stores.items() if store.place}
+        begins = await consumer.beginning_offsets(list(kept)) if kept else {}
+        for tp, store in kept.items():
+            if begins[tp] <= store.place <= ends[tp]:
+                consumer.seek(tp, store.place)
+            else:
+                why = f"it stands at offset {store.place}, and {topic} goes from {begins[tp]} to {ends[tp]}"
+                self._begin_anew(tp.partition, stores, ids, why)
 
     async def _read_commits(self, numbers: list[int]) -> Commits:
         """The group's offsets. Before the changelogs are read: what has been committed by now these hold as well."""

@@ -28,6 +28,7 @@ from app.core.counts.rows import Owner, owner_key
 from app.core.events import Reason, shown
 from app.core.join.cut import Cut
 from app.core.join.shard import Shard
+from app.core.join.store import StoreError
 from app.core.letters import Astray, DeadLetter, OutRecord, letter_record
 from app.core.stats import Stats
 from app.core.wire.partitioning import partition_of
@@ -57,7 +58,7 @@ _REFUSALS = (
 class LostError(Exception):
     """The partition cannot go on; the message says why in a few words.
 
-    `refused`: the brokers refuse what is written, and nobody else has taken the partition.
+    `refused`: what is written is refused, by brokers or by the disk, and nobody else has taken the partition.
     """
 
     def __init__(self, message: str, *, refused: bool = False) -> None:
@@ -130,7 +131,11 @@ class Partition:
         loop = asyncio.get_running_loop()
         self.cut_at = loop.time()
         self.shard.limit(self._sizes.limits(self._settings))
-        cut = self.shard.cut(clock)
+        try:
+            cut = self.shard.cut(clock)
+        except StoreError as error:
+            self.lose(error)
+            return
         self._seen = self.shard.stats.take()
         for note in cut.notes:
             log.warning("%s", note)
@@ -159,18 +164,33 @@ class Partition:
             self._commit.cancel()
             await asyncio.wait([self._commit])
         await close_producer(self._producer)
+        self.shard.store.close()
+
+    def lose(self, error: StoreError) -> None:
+        """The store does not work any more: what the shard knows is dropped, and the partition is still ours."""
+        self.lost = LostError(str(error), refused=True)
+
+    def expire(self, clock: float) -> None:
+        """Forget what is too old at a clock."""
+        try:
+            self.shard.expire(clock)
+        except StoreError as error:
+            self.lose(error)
 
     async def _commit_epoch(self, cut: Cut) -> None:
         try:
             async with asyncio.timeout(self._settings.session_timeout):
-                await self._write(cut)
+                place = await self._write(cut)
             self.committed = cut.offsets
             self._stats.add(self._seen)
+            await self.shard.store.keep(cut.exchanges, place)
         except asyncio.CancelledError:
             self.lost = LostError("given away while an epoch was on its way")
             raise
         except LostError as error:
             self.lost = error
+        except StoreError as error:
+            self.lose(error)
         except RefusedBatchError as error:
             self.lost = LostError(str(error), refused=True)
         except (ProducerFenced, IllegalOperation, AssertionError) as error:
@@ -184,8 +204,9 @@ class Partition:
             log.exception("unexpected error in an epoch partition=%d", self.number)
             self.lost = LostError(f"an epoch did not commit: {error!r}")
 
-    async def _write(self, cut: Cut) -> None:
-        """Make an epoch durable: one transaction, so that all of it holds or nothing.
+    async def _write(self, cut: Cut) -> int:
+        """Make an epoch durable: one transaction, so that all of it holds or nothing. Returns the offset behind the
+        last of its exchanges; -1 where brokers do not tell.
 
         1. Begin the transaction. Its producer is that of the loading: a new one would take the partition back from
            whoever has been given it since, with a state that is no longer true.
@@ -217,6 +238,7 @@ class Partition:
         if offsets:
             await producer.send_offsets_to_transaction(offsets, settings.app_id)
         await producer.commit_transaction()
+        return sending.end(settings.exchanges_topic)
 
     async def _send(
         self,

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from app.core.join.store import StoreError
 from app.worker.ending import named
 from app.worker.kafka.client import SetupError
 from app.worker.lane.loading import Loaded
@@ -80,7 +81,7 @@ class Upkeep:
             except SetupError as error:
                 self._fail(error)
                 return
-            except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+            except (KafkaError, StoreError, OSError, TimeoutError, AssertionError) as error:
                 silent = isinstance(error, KafkaConnectionError | OSError | TimeoutError)
                 if len(numbers) > 1 and not silent:
                     self._troubles.forget(name)

@@ -20,6 +20,7 @@ NONE = WorkerNumbers(
     lag_events={"asked": 0},
     lag_seconds=0,
     open_exchanges=0,
+    store_bytes={"memory": 0},
     ready=0,
     loading=0,
     failed=0,

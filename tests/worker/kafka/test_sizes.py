@@ -13,6 +13,7 @@ from aiokafka.errors import (
     RecordTooLargeError,
 )
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -133,9 +134,9 @@ def test_a_usual_topic_bounds_nothing_more_than_the_settings_do() -> None:
 
 
 class Producer:
-    """One whose brokers answer as it is told."""
+    """One whose brokers answer as it is told: with an offset, None or an error."""
 
-    def __init__(self, *answers: Exception | None) -> None:
+    def __init__(self, *answers: Exception | int | None) -> None:
         self.answers = list(answers)
         self.broken: Exception | None = None
 
@@ -144,7 +145,10 @@ class Producer:
             raise self.broken
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         answer = self.answers.pop(0)
-        future.set_result(None) if answer is None else future.set_exception(answer)
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(None if answer is None else RecordMetadata(topic, 0, None, answer, -1, 0, 0))
         return future
 
 
@@ -176,6 +180,18 @@ def test_of_batches_that_are_refused_for_their_size_all_are_learnt_from(error: t
     assert sizes.largest("t1") == BATCH_BYTES
     assert 20_000 < sizes.of("t2") == sizes.largest("t2") < 20_100
     assert sizes.of("t3") == BATCH_BYTES
+
+
+def test_the_offset_behind_what_was_sent_is_known_where_the_broker_told_it() -> None:
+    async def send() -> None:
+        producer: Any = Producer(7, 10, 3, 20, -1)
+        sending = Sending(producer, Sizes())
+        for topic, records in (("a", 3), ("a", 2), ("b", 1), ("c", 4), ("c", 4)):
+            await sending.send(a_batch(records), topic, 0)
+        await sending.settle()
+        assert [sending.end(topic) for topic in "abcd"] == [12, 4, -1, -1]
+
+    asyncio.run(send())
 
 
 def test_a_refused_batch_is_learnt_from_also_where_the_producer_breaks_by_it() -> None:

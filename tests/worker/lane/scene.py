@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Final
 
 from aiokafka import TopicPartition
@@ -11,6 +12,7 @@ from app.core.wire.records import Record as Read
 from app.settings import Settings, load_settings
 from app.worker.clock import Clock
 from app.worker.lane.lane import Lane
+from app.worker.store.disk import DiskStores
 from tests.builders import START, Record
 from tests.memory_kafka import Fate, MemoryKafka, Weather
 from tests.memory_kafka.network import Client
@@ -35,7 +37,8 @@ class Trouble(Weather):
 class Scene:
     """A lane of a worker that nobody else disturbs."""
 
-    def __init__(self, partitions: int = 1) -> None:
+    def __init__(self, partitions: int = 1, folder: Path | None = None) -> None:
+        self.folder = folder
         self.trouble = Trouble()
         topics = dict.fromkeys(SETTINGS.own_topics, partitions)
         self.kafka = MemoryKafka(topics, self.trouble)
@@ -57,6 +60,7 @@ class Scene:
             open_producer=self.kafka.open_producer,
             ask_ids=self.kafka.ask_ids,
             clock=Clock(lambda: START + loop.time(), loop.time),
+            stores=None if self.folder is None else DiskStores(settings, self.folder, 16 << 20),
         )
 
     def _rejoin(self) -> None:
@@ -91,10 +95,10 @@ class Scene:
         return sum(client.name == "producer" and not client.closed for client in self.kafka.clients)
 
 
-def play(act: Callable[[Scene], Awaitable[Any]], partitions: int = 1) -> None:
-    """Run a scene. Its time passes at once."""
+def play(act: Callable[[Scene], Awaitable[Any]], partitions: int = 1, folder: Path | None = None) -> None:
+    """Run a scene. Its time passes at once. With a folder its exchanges are on disk there."""
 
     async def whole() -> None:
-        await act(Scene(partitions))
+        await act(Scene(partitions, folder))
 
     run_virtually(whole())

@@ -1,0 +1,1 @@
+"""The store on disk: exchanges that outgrow memory, a database a partition."""

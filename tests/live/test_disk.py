@@ -1,0 +1,86 @@
+"""Exchanges on disk, with real workers: killed in the middle, restarted on their own folder, on another's, on none, and
+with a disk that is full.
+"""
+
+import resource
+import shutil
+import threading
+import uuid
+from pathlib import Path
+
+from tests.live.seeds import seed
+from tests.live.servers import Kafka
+from tests.live.story import expected, traffic
+from tests.live.test_exactness import COMMON
+from tests.live.workers import Fleet, Worker, assert_counts, produce, topic_settings, wait_for
+from tests.soak import SOAK
+
+PUIDS = 200_000 if SOAK else 12_000
+
+
+def settings_for(kafka: Kafka) -> dict[str, str]:
+    settings = topic_settings(kafka.bootstrap, f"disk-{uuid.uuid4().hex[:8]}") | COMMON
+    return settings | {"PARTITIONS": "2", "STORE": "rocksdb", "STORE_MEMORY": "4MiB"}
+
+
+def test_kills_and_restarts_on_every_sort_of_folder(kafka: Kafka, tmp_path: Path) -> None:
+    """What is counted is that of a quiet pass, and a restart reads of the changelog what is new alone."""
+    events = traffic(PUIDS, seed(31))
+    settings = settings_for(kafka)
+    one, other = tmp_path / "one", tmp_path / "other"
+    with Fleet(tmp_path, settings) as fleet:
+        worker = fleet.start(DATA_DIR=str(one))
+        wait_for("the worker is ready", worker.ready)
+        producer = threading.Thread(target=produce, args=(settings, events, len(events) / 14))
+        producer.start()
+        for folder in (one, other, one):
+            worker = kill_and_start(fleet, worker, folder)
+        worker.stop()
+        swap_partitions(one / settings["APP_ID"])
+        worker = kill_and_start(fleet, worker, one)
+        assert worker.log.read_text().count("is built anew from") == 2
+        shutil.rmtree(one)  # under its feet
+        producer.join()
+        assert_counts(fleet, expected(events), 120)
+        fleet.stop()
+        fleet.start(DATA_DIR=str(other))
+        assert_counts(fleet, expected(events), 60)
+        before = fleet.total("tally_recovered_records")
+        fleet.stop()
+        worker = fleet.start(DATA_DIR=str(other))
+        assert_counts(fleet, expected(events), 60)
+        assert fleet.total("tally_recovered_records") < before / 2
+        assert "built anew" not in worker.log.read_text()
+
+
+def kill_and_start(fleet: Fleet, worker: Worker, folder: Path) -> Worker:
+    """Another worker, once the one before is in the middle of its work."""
+    read = fleet.total("tally_events_total")
+    wait_for("events are read", lambda: fleet.total("tally_events_total") > read + 1_000 or not fleet.running())
+    worker.kill()
+    worker = fleet.start(DATA_DIR=str(folder))
+    wait_for("the next one is ready", worker.ready)
+    return worker
+
+
+def swap_partitions(folder: Path) -> None:
+    """The volume of one partition in the place of another's."""
+    (folder / "0").rename(folder / "aside")
+    (folder / "1").rename(folder / "0")
+    (folder / "aside").rename(folder / "1")
+
+
+def test_a_full_disk_loses_nothing_and_is_named(kafka: Kafka, tmp_path: Path) -> None:
+    """As for a process of which no file may grow any more. Where there is room again all is well."""
+    events = traffic(PUIDS, seed(32))
+    settings = settings_for(kafka)
+    with Fleet(tmp_path, settings) as fleet:
+        worker = fleet.start(DATA_DIR=str(tmp_path / "disk"))
+        wait_for("the worker is ready", worker.ready)
+        limits = resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+        produce(settings, events)
+        wait_for("it says what is wrong", lambda: "cannot be written" in worker.log.read_text())
+        resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, limits)
+        assert_counts(fleet, expected(events), 120)
+        wait_for("all is well again", lambda: worker.ready() and not worker.problems())
+        assert worker.process.poll() is None
