@@ -21,6 +21,7 @@ from app.core.measures.measure import OF_CLASS, OF_MODEL, RANKS, Family, Histogr
 from app.core.measures.reading import Reading
 from app.core.outputs.comparisons import quantities
 from app.core.outputs.series import (
+    CHANGE,
     COMPARISON,
     DRIFT,
     DRIFTED,
@@ -36,6 +37,7 @@ from app.core.outputs.series import (
 )
 from app.core.rules import Rules
 from app.core.scores.catalogue import less_is_better, scored, scored_shares
+from app.core.scores.changes import changes_of
 from app.core.scores.comparison import Comparison
 from app.core.scores.score import wilson
 from app.exporters.packing import Packed, Packer
@@ -244,6 +246,11 @@ class Lines:
             self.add_rows(FEATURE_ROWS.name, FEATURE_ROWS.labels[:-1], features, counts, OF_CLASS, window)
             if found.counts:
                 self.add(DRIFTED.name, DRIFTED.labels, [[window]], [found.share])
+
+    def add_changes(self, total: Reading) -> None:
+        """Add when scores have changed."""
+        *labels, times = zip(*changes_of(total), strict=True)
+        self.add(CHANGE.name, CHANGE.labels, labels, times)
 
     def add_histogram(self, name: str, labels: str, histogram: Histogram) -> None:
         """Add a histogram."""

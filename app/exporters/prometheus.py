@@ -15,6 +15,7 @@ from app.core.measures.measure import OF_CLASS, OF_MODEL, RANKS, Histogram
 from app.core.measures.reading import Reading
 from app.core.outputs.http_series import HTTP, HttpNumbers
 from app.core.outputs.series import (
+    CHANGE,
     COMPARISON,
     COUNTS,
     DRIFT,
@@ -52,7 +53,7 @@ _OPTIONAL: Final = frozenset(
     series.name
     for series in (
         *(*SELDON, SCORE_LIMIT, SCORE_LOW, SCORE_HIGH, ERROR, ERROR_SAMPLES, COMPARISON),
-        *(DRIFT, FEATURE_SHARE, FEATURE_ROWS, DRIFTED),
+        *(DRIFT, FEATURE_SHARE, FEATURE_ROWS, DRIFTED, CHANGE),
         *(SEGMENT_SCORE, SEGMENT_SCORE_SAMPLES, SEGMENT_ROWS, FAIRNESS, FAIRNESS_SAMPLES),
     )
 )
@@ -152,6 +153,8 @@ class ModelText:
                 lines.add_histogram(name, label_text(family.labels, labels), histogram)
         lines.add_comparisons(compared)
         lines.add_drift({TOTAL: total, **dict(predicted)})
+        if rules.changes:
+            lines.add_changes(total)
         for series, names, rows, values, rank, window in segment_lines(readings, rules):
             lines.add_rows(series.name, names, rows, values, rank, window)
         lines.add(INFO.name, INFO.labels, [[total.nature.task]], [1])

@@ -29,6 +29,7 @@ class Reading(NamedTuple):
     by_labels: bool = False  # whether it is of the labels and rewards that came then, not of the predictions
     segments: "Mapping[tuple[str, str], Reading]" = MappingProxyType({})  # of each (segment, value) that is shown
     folded_values: int = 0  # how many values of its segments are shown as `other`
+    history: tuple[tuple[int, int, int], ...] = ()  # of closed panes the beginning (s), rows judged, and those right
 
 
 def class_order(text: str) -> tuple[int, float, str]:

@@ -10,7 +10,7 @@ from app.core.counts.panes import TOTAL, Window
 from app.core.counts.view import View
 from app.core.events import Identity
 from app.core.measures.catalogue import MEASURES
-from app.core.measures.confusion import CONFUSION, nature_of
+from app.core.measures.confusion import CONFUSION, judged_and_right, nature_of
 from app.core.measures.exchanges import ASKED_OR_ANSWERED, EXCHANGES
 from app.core.measures.paired import NAME as PAIRED
 from app.core.measures.paired import PairedReading
@@ -46,6 +46,7 @@ class ModelSums(NamedTuple):
     whole: Mapping[str, Sums]
     segments: Mapping[tuple[str, str], Mapping[str, Sums]]
     folded_values: int = 0
+    history: tuple[tuple[int, int, int], ...] = ()  # as of a `Reading`
 
     @property
     def cells(self) -> int:
@@ -117,7 +118,7 @@ class Readings:
         if found is None:
             return None
         segments = {own: _copies(windows) for own, windows in found.segments.items()}
-        return ModelSums(_copies(found.whole), segments, found.folded_values)
+        return found._replace(whole=_copies(found.whole), segments=segments)
 
     def of_sums(self, identity: Identity, sums: ModelSums) -> dict[str, Reading]:
         """What a model's sums say, in total and in windows. The view is not asked."""
@@ -131,6 +132,8 @@ class Readings:
             }
             own = read(whole, nature, by_labels=by_labels)
             readings[name] = own._replace(segments=segments, folded_values=sums.folded_values) if segments else own
+        if sums.history:
+            readings[TOTAL] = readings[TOTAL]._replace(history=sums.history)
         return readings
 
     def _sums(self, identity: Identity, now: float) -> ModelSums | None:
@@ -144,7 +147,17 @@ class Readings:
             accounts.setdefault(shown, []).append(own)
         segments = {shown: self._windows(identity, owns, now) for shown, owns in accounts.items()}
         folded = len(values) - sum(slice_of(*shown) in owns for shown, owns in accounts.items())
-        return ModelSums(self._windows(identity, [""], now), segments, folded)
+        history = self._history(identity, now) if self.rulebook.of(identity.leg).changes else ()
+        return ModelSums(self._windows(identity, [""], now), segments, folded, tuple(history))
+
+    def history_version(self, identity: Identity, now: float) -> int:
+        """Something that changes when another pane of the history of a model closes."""
+        return self.view.open_pane(now) if self.rulebook.of(identity.leg).changes else 0
+
+    def _history(self, identity: Identity, now: float) -> Iterator[tuple[int, int, int]]:
+        """Of each closed pane when it begins, the rows judged, and those that are right."""
+        for begin, sums in self.view.history(Account(identity), now):
+            yield begin, *judged_and_right(sums.get(CONFUSION.name, {}))
 
     def _windows(self, identity: Identity, segments: Sequence[str], now: float) -> dict[str, Sums]:
         """What some segments of a model have counted together, in total and in windows; "" is the whole."""

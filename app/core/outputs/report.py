@@ -14,6 +14,7 @@ from app.core.measures.reading import Reading
 from app.core.measures.readings import Readings
 from app.core.rules import Rulebook, Rules
 from app.core.scores.catalogue import less_is_better, scores_of
+from app.core.scores.changes import changes_of
 from app.core.scores.fairness import fairness_of
 from app.core.scores.own import MeanCost
 from app.core.scores.score import Score
@@ -43,6 +44,7 @@ def report_of(
         "limits": {_score_name(score, of_class): limit for score, of_class, limit in rules.limits},
         **(of_model := fields_of(readings[TOTAL], MODEL)),
         "notes": [*of_model["notes"], *_unknown(readings[TOTAL], rules), *_missed(scores, rules)],
+        **({"changes": [change._asdict() for change in changes_of(readings[TOTAL])]} if rules.changes else {}),
         "windows": {window: _window(reading, scores[window], rules) for window, reading in readings.items()},
     }
 

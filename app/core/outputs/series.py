@@ -82,6 +82,12 @@ DRIFTED: Final = Series(
     "Share of the features that have drifted, of those with enough rows; NaN where none has.",
     ("window",),
 )
+CHANGE: Final = Series(
+    "tally_change",
+    "gauge",
+    "When a score has changed last, by a detector, as a Unix time; NaN where it has not in the last day.",
+    ("score", "detector"),
+)
 SEGMENT_SCORE: Final = Series(
     "tally_segment_score",
     "gauge",
@@ -129,6 +135,7 @@ OTHERS: Final = (
     FEATURE_SHARE,
     FEATURE_ROWS,
     DRIFTED,
+    CHANGE,
     SEGMENT_SCORE,
     SEGMENT_SCORE_SAMPLES,
     SEGMENT_ROWS,
