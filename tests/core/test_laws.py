@@ -396,6 +396,16 @@ def test_the_feedback_part_is_counted_once_for_each_puid_and_model(
     assert written(ledger, is_feedback_part) == by_rows(recount(records, rules), is_feedback_part)
 
 
+@pytest.mark.parametrize("first", [None, 0])
+def test_of_a_batch_and_a_row_alone_that_say_the_same_at_the_same_time_the_row_alone_holds(first: int | None) -> None:
+    same = [a_feedback(0, puid="q", row=row) for row in (first, None if first == 0 else 0)]
+    assert written(run(same, [], rules=()), is_feedback_part) == by_rows(recount(same, ()), is_feedback_part) == {}
+    records = [a_request(puid="q"), *same]
+    assert (
+        written(run(records, [], rules=()), is_feedback_part) == by_rows(recount(records, ()), is_feedback_part) != {}
+    )
+
+
 # -- order, repetition, batches, partitions, restarts -----------------------------------------------------------------
 
 

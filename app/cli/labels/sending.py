@@ -18,7 +18,7 @@ import orjson
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from rich.markup import escape
 
-from app.cli.client import ACLS_HINT, require_topic, run
+from app.cli.client import require_topic, run
 from app.cli.ends import InputError
 from app.cli.labels.found import Sample, ask, sentence
 from app.cli.labels.statements import COLUMNS, LEG, Stated, Statements
@@ -28,7 +28,7 @@ from app.core.clock import parse_time
 from app.core.dialects.plain import Event
 from app.core.wire.partitioning import partitions_of
 from app.settings import Settings, load_settings
-from app.worker.kafka.client import SetupError, unreachable
+from app.worker.kafka.client import ACLS_HINT, SetupError, unreachable
 from app.worker.kafka.metadata import TopicFacts
 from app.worker.kafka.producer import close_producer, open_producer
 from app.worker.kafka.sizes import RefusedBatchError, Sending, Sizes, size_alone

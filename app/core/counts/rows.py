@@ -93,9 +93,8 @@ def whole_value(rows: Rows) -> bytes:
 def parse_rows(row: str, raw: bytes) -> dict[str, dict[str, Any]]:
     """The rows of a record with a key of this row."""
     value = orjson.loads(raw)
-    if row == WHOLE:
-        return {name: parse_cells(columns) for name, columns in value.items()}
-    return {row: parse_cells(value)}
+    rows: dict[str, dict[str, Any]] = value if row == WHOLE else {row: value}
+    return {name: parse_cells(columns) for name, columns in rows.items()}
 
 
 def owner_key(partition: int) -> bytes:

@@ -21,6 +21,9 @@ from app.core.counts.rows import Note, Owner, RowKey, parse_key, parse_rows
 from app.core.events import Identity
 
 _Place = tuple[str, int]  # a level and a pane of it
+_Columns = Mapping[str, Any]
+_Rows = dict[str, dict[str, Any]]  # by row and column
+_NO_COLUMNS: Final[_Columns] = {}
 #: So many changed cells are added in one step of `prepare`: a few milliseconds.
 _PART: Final = 4000
 
@@ -35,8 +38,8 @@ class View:
     def __init__(self, clock: PaneClock, windows: tuple[Window, ...]) -> None:
         self.windows = windows
         self._clock = clock
-        #: Of each record by partition: its cells by (row, column).
-        self._records: dict[bytes, dict[int, Cells]] = {}
+        #: Of each record by partition: its rows.
+        self._records: dict[bytes, dict[int, _Rows]] = {}
         self._keys: dict[bytes, RowKey] = {}
         self._measures: dict[str, str] = {}
         self._books: dict[Account, Book] = {}
@@ -44,7 +47,7 @@ class View:
         self._segments: dict[Subject, set[str]] = {}
         #: What has changed in each pane since the account was read.
         self._unread: dict[Account, dict[_Place, Cells]] = {}
-        self._waiting: dict[int, dict[bytes, tuple[RowKey, Cells]]] = {}  # of the epoch whose end has not come yet
+        self._waiting: dict[int, dict[bytes, tuple[RowKey, _Rows]]] = {}  # of the epoch whose end has not come yet
         self._begun: set[int] = set()  # partitions of which an epoch has been taken; before, nobody reads
         self._versions: defaultdict[Account, int] = defaultdict(int)
         self.owners: dict[int, Owner] = {}
@@ -74,8 +77,8 @@ class View:
                 self._replace(partition, raw_key, key, said or {})
         elif key is Note.END:
             self._begun.add(partition)
-            for changed, (row, cells) in self._waiting.pop(partition, {}).items():
-                self._replace(partition, changed, row, cells)
+            for changed, (row, rows) in self._waiting.pop(partition, {}).items():
+                self._replace(partition, changed, row, rows)
         elif value is not None and key is Note.OWNER:
             self.owners[partition] = said
         elif value is not None and isinstance(key, tuple):
@@ -87,9 +90,8 @@ class View:
         assert isinstance(key, RowKey)
         self._replace(partition, raw_key, key, {} if value is None else _parse(key, value))
 
-    def _replace(self, partition: int, raw_key: bytes, key: RowKey, new: Cells) -> None:
+    def _replace(self, partition: int, raw_key: bytes, key: RowKey, new: _Rows) -> None:
         """Put a record in the place of the one before it, and note by how much cells differ."""
-        latest = any(type(cell) is Latest for cell in new.values())
         self._keys[raw_key] = key
         records = self._records.setdefault(raw_key, {})
         old = records.pop(partition, {})
@@ -102,14 +104,14 @@ class View:
         if account not in self._unread and account not in self._books:
             self._segments.setdefault(account.subject, set()).add(account.segment)
         changes = self._unread.setdefault(account, {}).setdefault(place, {})
-        for cell, amount in new.items():
-            if type(amount) is int:
-                difference = amount - old.get(cell, 0)
-                if difference:
-                    changes[cell] = changes.get(cell, 0) + difference
-        for cell, amount in old.items():
-            if cell not in new and type(amount) is int:
-                changes[cell] = changes.get(cell, 0) - amount
+        latest = False
+        for row, columns in new.items():
+            before = old.get(row, _NO_COLUMNS)
+            if columns != before:
+                latest = _note_changes(changes, row, before, columns) or latest
+        for row, columns in old.items():
+            if row not in new:
+                _note_changes(changes, row, columns, _NO_COLUMNS)
         if latest:
             self._book(account).latest.setdefault(place, set()).add(raw_key)
             if self._touched is not None:
@@ -339,23 +341,36 @@ class View:
         for (of, pane), raw_keys in book.latest.items():
             if any(holder == level and (level == TOTAL or own in panes) for holder, own in self._places(of, pane)):
                 for raw_key in raw_keys:
-                    for records in self._records[raw_key].values():
-                        for cell, value in records.items():
-                            if type(value) is Latest:
-                                cells = found.setdefault(self._measure(cell[0]), {})
-                                cells[cell] = later(cells.get(cell), value)
+                    for rows in self._records[raw_key].values():
+                        for row, columns in rows.items():
+                            for column, value in columns.items():
+                                if type(value) is Latest:
+                                    cells = found.setdefault(self._measure(row), {})
+                                    cells[row, column] = later(cells.get((row, column)), value)
         return found
+
+
+def _note_changes(changes: Cells, row: str, before: _Columns, after: _Columns) -> bool:
+    """Note by how much the sums of a row differ. Returns whether it has latest values."""
+    latest = False
+    for column, amount in after.items():
+        if type(amount) is not int:
+            latest = True
+            continue
+        difference = amount - before.get(column, 0)
+        if difference:
+            changes[row, column] = changes.get((row, column), 0) + difference
+    for column, amount in before.items():
+        if column not in after and type(amount) is int:
+            changes[row, column] = changes.get((row, column), 0) - amount
+    return latest
 
 
 def _parse(key: RowKey | Subject | Note, value: bytes) -> Any:
     """What a record says, by its key."""
     match key:
         case RowKey():
-            return {
-                (row, column): cell
-                for row, columns in parse_rows(key.row, value).items()
-                for column, cell in columns.items()
-            }
+            return parse_rows(key.row, value)
         case Note.OWNER:
             return msgspec.json.decode(value, type=Owner)
         case _:

@@ -133,13 +133,15 @@ def _put_labels(exchange: Exchange, new: Feedback, legs: list[Leg]) -> int:
 
 
 def _compete_with_rows(exchange: Exchange, new: Feedback, rank: Rank, blocks: list[RowLabels], legs: list[Leg]) -> None:
-    """Keep of each row the newer of what a batch says, and what a feedback for that row alone says."""
+    """Keep of each row the newer of what a batch says, and what a feedback for that row alone says; of two of one rank
+    the latter.
+    """
     for block in blocks:
         for row, label in [*block.rows.items()]:
             at = rank_of(label, legs, block.named)
-            if at > rank:
+            if at >= rank:
                 _leave_alone(new, row)
-            elif at < rank and _speaks_of(new, row):
+            elif _speaks_of(new, row):
                 del block.rows[row]
     exchange.rows = [block for block in row_labels(exchange) if block.rows]
 
@@ -207,7 +209,7 @@ def put_row_label(exchange: Exchange, named: int, row: int, label: RowLabel, leg
         blocks.append(home)
     home.rows[row] = label
     for batch in batches:
-        if rank_of(batch, legs) < rank:
+        if rank_of(batch, legs) <= rank:
             _leave_alone(batch, row)
     if len(blocks) > 1:
         exchange.rows = [block for block in blocks if block.rows]

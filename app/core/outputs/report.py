@@ -42,8 +42,9 @@ def report_of(
         "scored_model": rules.scored_model,
         "shadow": identity.predictor in rules.shadow,
         "limits": {_score_name(score, of_class): limit for score, of_class, limit in rules.limits},
+        "least_count": rules.least_count,
         **(of_model := fields_of(readings[TOTAL], MODEL)),
-        "notes": [*of_model["notes"], *_unknown(readings[TOTAL], rules), *_missed(scores, rules)],
+        "notes": [*of_model["notes"], *_unknown(readings[TOTAL], rules), *missed_limits(scores, rules)],
         **({"changes": [change._asdict() for change in changes_of(readings[TOTAL])]} if rules.changes else {}),
         "windows": {window: _window(reading, scores[window], rules) for window, reading in readings.items()},
     }
@@ -69,7 +70,7 @@ def _unknown(total: Reading, rules: Rules) -> Iterator[str]:
                 yield f"scores: {own.name} names classes that have not occurred yet: {', '.join(sorted(named))}."
 
 
-def _missed(scores: Mapping[str, list[Score]], rules: Rules) -> Iterator[str]:
+def missed_limits(scores: Mapping[str, list[Score]], rules: Rules) -> Iterator[str]:
     """The scores that miss their limits, in total or in a window, where they rest on enough rows."""
     limits = {(score, of_class): limit for score, of_class, limit in rules.limits}
     for window, of_window in scores.items() if limits else ():

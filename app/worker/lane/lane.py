@@ -46,9 +46,11 @@ _CHANGES_PER_EPOCH = 10_000
 _FAR_BEHIND = 5_000
 _LONGER = 5
 #: What a changed pane costs the worker that writes it and those that read it is a tenth of a millisecond: they take no
-#: more than a fifth of the time, however many models there are. But an epoch is never longer than so because of them.
+#: more than a fifth of the time, however many models there are. But an epoch is never longer than so because of them,
+#: and than so where much is unread.
 _SECONDS_A_PANE = 0.0005
 _LONGEST_SECONDS = 2.0
+_LONGEST_FAR_BEHIND_SECONDS = 5.0
 
 _READING = "Reading"
 _RETRY_SECONDS = 0.5
@@ -149,6 +151,14 @@ class Lane:
             if clock is not None:
                 seconds = max(seconds, self.now() - clock)
         return events, math.nan if any(map(math.isnan, events.values())) else seconds
+
+    def lags(self) -> dict[int, float]:
+        """How many events each partition that is loaded here is behind; NaN where that is not known."""
+        inputs, topics = self._inputs, self.settings.topics
+        return {
+            number: math.nan if inputs is None else sum(inputs.known_unread(part, topic) for topic in topics)
+            for number, part in self.running.items()
+        }
 
     def fetch_age(self) -> float:
         """Seconds since a broker last answered a fetch; NaN while nothing is fetched."""
@@ -412,11 +422,11 @@ class Lane:
 
     def _due(self, part: Partition) -> bool:
         """Whether it is time for the partition's next epoch, and there is something in it."""
-        length = max(self.settings.epoch_ms / 1000, len(self.running) * 0.025)
+        length, longest = max(self.settings.epoch_ms / 1000, len(self.running) * 0.025), _LONGEST_SECONDS
         if self._inputs is not None and self._inputs.unread_in_all(part) > _FAR_BEHIND:
-            length *= _LONGER
+            length, longest = length * _LONGER, _LONGEST_FAR_BEHIND_SECONDS
         panes = part.shard.changed_panes * self.partitions  # of all partitions, if theirs change as many
-        length = max(length, min(panes * _SECONDS_A_PANE, _LONGEST_SECONDS))
+        length = max(length, min(panes * _SECONDS_A_PANE, longest))
         waited = asyncio.get_running_loop().time() - part.cut_at
         return not (self._held or part.committing or part.lost is not None or waited < length) and part.has_news
 
