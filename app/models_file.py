@@ -201,6 +201,7 @@ class ModelEntry(BaseModel):
     scores: Annotated[dict[str, ScoreEntry], Field(max_length=_MOST_OWN)] = {}
     limits: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
     intervals: bool = False
+    changes: bool = False
     redact: list[str] = []
     reference: Annotated[ReferenceEntry | None, BeforeValidator(_path_alone)] = None
     monitors: Annotated[dict[str, MonitorEntry], Field(max_length=MOST_MONITORS), AfterValidator(check_names)] = {}

@@ -92,6 +92,7 @@ class Rules:
     scores: tuple[OwnScore, ...] = ()
     limits: tuple[tuple[str, str, float], ...] = ()  # (score, class or "", what it should reach)
     intervals: bool = False  # whether scores that are shares are shown with their intervals
+    changes: bool = False  # whether it is said when the accuracy has changed
     reference: Watched | None = None  # what is asked, answered and right is compared with it
     monitors: tuple[Monitor, ...] = ()
     probabilities: bool | None = None  # None: those that are no bare 0 or 1

@@ -24,6 +24,7 @@ from app.core.measures.reading import Reading
 from app.core.monitors import words_of
 from app.core.outputs.comparisons import quantities
 from app.core.outputs.series import (
+    CHANGE,
     COMPARISON,
     DRIFT,
     DRIFTED,
@@ -43,6 +44,7 @@ from app.core.outputs.series import (
 from app.core.payloads.metrics import names_of
 from app.core.rules import Rules
 from app.core.scores.catalogue import less_is_better, scored, scored_shares
+from app.core.scores.changes import changes_of
 from app.core.scores.comparison import Comparison
 from app.core.scores.score import wilson
 from app.exporters.packing import Packed, Packer
@@ -273,6 +275,11 @@ class Lines:
                 condition = [*own, [spec.when.comparison]]
                 self.add(MONITOR_THRESHOLD.name, MONITOR_THRESHOLD.labels, condition, [spec.when.threshold])
                 self.add(MONITOR_ALERTING.name, MONITOR_ALERTING.labels, own, [int(alerting)])
+
+    def add_changes(self, total: Reading) -> None:
+        """Add when scores have changed."""
+        *labels, times = zip(*changes_of(total), strict=True)
+        self.add(CHANGE.name, CHANGE.labels, labels, times)
 
     def add_histogram(self, name: str, labels: str, histogram: Histogram) -> None:
         """Add a histogram."""

@@ -19,6 +19,7 @@ from app.core.measures.measure import OF_CLASS, OF_MODEL, RANKS, Histogram
 from app.core.measures.reading import Reading
 from app.core.outputs.http_series import HTTP, HttpNumbers
 from app.core.outputs.series import (
+    CHANGE,
     COMPARISON,
     COUNTS,
     DRIFT,
@@ -61,7 +62,7 @@ _OPTIONAL: Final = frozenset(("tally_monitor_rows", "tally_window_monitor_rows")
     series.name
     for series in (
         *(*SELDON, SCORE_LIMIT, SCORE_LOW, SCORE_HIGH, ERROR, ERROR_SAMPLES, COMPARISON),
-        *(DRIFT, FEATURE_SHARE, FEATURE_ROWS, DRIFTED),
+        *(DRIFT, FEATURE_SHARE, FEATURE_ROWS, DRIFTED, CHANGE),
         *(MONITOR_VALUE, MONITOR_THRESHOLD, MONITOR_ALERTING),
         *(SEGMENT_SCORE, SEGMENT_SCORE_SAMPLES, SEGMENT_ROWS, FAIRNESS, FAIRNESS_SAMPLES),
     )
@@ -166,6 +167,8 @@ class ModelText:
         lines.add_comparisons(compared)
         lines.add_drift({TOTAL: total, **dict(predicted)})
         lines.add_monitors({TOTAL: total, **dict(predicted)})
+        if rules.changes:
+            lines.add_changes(total)
         for series, names, rows, values, rank, window in segment_lines(readings, rules):
             lines.add_rows(series.name, names, rows, values, rank, window)
         lines.add(INFO.name, INFO.labels, [[total.nature.task]], [1])

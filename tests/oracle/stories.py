@@ -56,10 +56,12 @@ _RULES: Final[tuple[tuple[Rule, ...], ...]] = (
     (Rule("*", task="binary", classes=("no", "yes"), threshold=0.3),),
     (Rule("*", task="multiclass", classes=("a", "b", "c")),),
     (Rule("*", classes=("0", "1")),),
+)  # fmt: skip
+_WATCHED: Final[tuple[tuple[Rule, ...], ...]] = (
     (Rule("*", watch=WATCH),),
     (Rule("*/shadow/*", positive="1", watch=WATCH), Rule("*/m", task="regression", watch=WATCH)),
     (Rule("*", classes=("no", "yes"), scored_model="n", watch=WATCH),),
-)  # fmt: skip
+)
 
 _LEGS: Final[tuple[Fields, ...]] = (
     {}, {}, {"model": "n"}, {"model": "x"}, {"predictor": "shadow"}, {"predictor": "shadow", "model": "n"},
@@ -101,6 +103,9 @@ class _Teller:
         self.sort = random.choice([*_SORTS])
         self.labels = random.sample(_LABELS, 4)
         self.names = random.choice(_SORTS[self.sort][1])
+        self.rules = random.choice(_WATCHED if random.random() < 0.2 else _RULES)
+        #: Models with a reference are asked more than once.
+        self.asked = ["request"] * (6 if self.rules in _WATCHED else 0)
 
     def story(self) -> Story:
         random = self.random
@@ -116,7 +121,7 @@ class _Teller:
         if not in_order:
             records += [self.again(random.choice(records)) for _ in range(random.choice([0, 0, 1, 3]))]
         now = times[-1] + random.choice(_NOWS) if in_order else random.choice(_NOWS)
-        return Story(records, random.choice(_RULES), now, in_order)
+        return Story(records, self.rules, now, in_order)
 
     def event(self, at: float, *, in_order: bool) -> Record:
         random = self.random
@@ -129,7 +134,7 @@ class _Teller:
                 fields["stamp"] = at + random.choice([0.5, 3600])
             elif random.random() < 0.05:
                 fields["at"], fields["stamp"] = None, at
-        kinds = ["request", "response", "response", "label", "label", "row", "reward", "both", "carried"]
+        kinds = [*self.asked, "request", "response", "response", "label", "label", "row", "reward", "both", "carried"]
         kind = random.choice(kinds)
         fields |= random.choice(self.legs)
         if kind in ("request", "response"):

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from app.cli.replayed_files import replay_files
 from app.commands.tally import main
-from app.core.rules import Rulebook, Rules
+from app.core.rules import Rulebook
 from app.replay.fold import Counting
 from app.replay.outcome import outcome_of, prometheus
 from app.replay.stretch import parse_bound
@@ -23,7 +23,7 @@ from tests.builders import START, Record, a_feedback, a_request, a_response, kin
 from tests.oracle.events import event_of
 from tests.oracle.exposition import WINDOWS, samples_of
 from tests.oracle.stories import a_story
-from tests.oracle.test_oracle import differences, parsed
+from tests.oracle.test_oracle import differences, parsed, rules_of
 
 TOPICS = {"request": "inference-requests", "response": "inference-responses", "feedback": "inference-feedback"}
 STORY = [
@@ -89,7 +89,7 @@ def test_a_story_gives_what_the_oracle_says(seed: int, tmp_path: Path) -> None:
     windows = {"windows": ",".join(WINDOWS), "window_retention": "8d"}
     settings = Settings.model_validate({"now": float(START + story.now), **windows})
     bounds = (parse_bound("--from", "earliest", 0.0), parse_bound("--to", "latest", 0.0))
-    rulebook = Rulebook(tuple(Rules(**rule._asdict()) for rule in story.rules))
+    rulebook = Rulebook(tuple(map(rules_of, story.rules)))
     counting = Counting(settings, rulebook, settings.limits)
     folded = replay_files(counting, [str(file)], *bounds)
     found = parsed(prometheus(outcome_of(counting, folded, settings.now)))

@@ -16,7 +16,7 @@ from app.core.counts.accounts import BY_LABELS, METRICS, Account, Pair, Subject
 from app.core.counts.atoms import measure_of
 from app.core.counts.book import Book, Cells, Sums, accumulate
 from app.core.counts.cells import Latest, later
-from app.core.counts.panes import TOTAL, PaneClock, Window
+from app.core.counts.panes import COARSE, TOTAL, PaneClock, Window
 from app.core.counts.rows import Note, Owner, RowKey, parse_key, parse_rows
 from app.core.events import Identity
 
@@ -332,6 +332,20 @@ class View:
             for level, panes in book.panes.items():
                 for pane in panes:
                     yield level, pane
+
+    def open_pane(self, now: float) -> int:
+        """The coarse pane that is open."""
+        return int(now // self._clock.length(COARSE))
+
+    def history(self, account: Account, now: float) -> Iterator[tuple[int, Sums]]:
+        """The coarse panes of an account that are kept whole and closed, in order: when each begins, in seconds, and
+        what it holds.
+        """
+        self._bring_up(account)
+        book, length = self._books.get(account), self._clock.length(COARSE)
+        for pane in sorted(() if book is None else book.panes[COARSE]):
+            if (pane + 1) * length <= now and not self._clock.retired(COARSE, pane, now):
+                yield pane * length, self.panes(account, COARSE, range(pane, pane + 1))
 
     def first_seen(self, subject: Subject) -> int:
         """The start of the earliest pane, in seconds, in which a subject was counted; 0 where it is unknown."""

@@ -55,6 +55,16 @@ _LONG: Final = {"type": "long"}
 Confusion = dict[tuple[str, str], int]
 
 
+def judged_and_right(cells: Cells) -> tuple[int, int]:
+    """How many rows are judged, and how many of them are right."""
+    judged = right = 0
+    for (row, predicted), rows in cells.items():
+        if row.startswith(ACTUAL):
+            judged += rows
+            right += rows * (row[len(ACTUAL) :] == predicted)
+    return judged, right
+
+
 class Outcomes(NamedTuple):
     """Rows of one class against the rest."""
 

@@ -41,6 +41,7 @@ class Reading(NamedTuple):
     segments: "Mapping[tuple[str, str], Reading]" = MappingProxyType({})  # of each (segment, value) that is shown
     folded_values: int = 0  # how many values of its segments are shown as `other`
     monitors: tuple[Alerting, ...] = ()  # of the whole model, in total
+    history: tuple[tuple[int, int, int], ...] = ()  # of closed panes the beginning (s), rows judged, and those right
 
 
 def class_order(text: str) -> tuple[int, float, str]:

@@ -12,7 +12,7 @@ from app.core.counts.panes import FINE_KEPT, TOTAL, Window
 from app.core.counts.view import View
 from app.core.events import Identity
 from app.core.measures.catalogue import MEASURES
-from app.core.measures.confusion import CONFUSION, nature_of
+from app.core.measures.confusion import CONFUSION, judged_and_right, nature_of
 from app.core.measures.custom import CUSTOM, settled
 from app.core.measures.exchanges import ASKED_OR_ANSWERED, EXCHANGES
 from app.core.measures.monitors import MONITORS, alerts_atom
@@ -54,6 +54,7 @@ class ModelSums(NamedTuple):
     #: Of each monitor the rows that were alerts in each fine pane, and how many of these panes the shortest window has.
     alerts: Mapping[str, Sequence[int]] = MappingProxyType({})
     panes_of_alert: int = 1
+    history: tuple[tuple[int, int, int], ...] = ()  # as of a `Reading`
 
     @property
     def cells(self) -> int:
@@ -155,6 +156,8 @@ class Readings:
             if nature.monitors and name == TOTAL:
                 own = own._replace(monitors=tuple(_alerting(spec, sums) for spec in nature.monitors))
             readings[name] = own._replace(segments=segments, folded_values=sums.folded_values) if segments else own
+        if sums.history:
+            readings[TOTAL] = readings[TOTAL]._replace(history=sums.history)
         return readings
 
     def _sums(self, identity: Identity, now: float) -> ModelSums | None:
@@ -170,6 +173,8 @@ class Readings:
         whole = self._windows(identity, [""], now)
         whole[TOTAL] = total
         found = ModelSums(whole, segments, folded)
+        if self.rulebook.of(identity.leg).changes:
+            found = found._replace(history=tuple(self._history(identity, now)))
         specs, view = self._monitors(identity), self.view
         if not specs or not view.windows:
             return found
@@ -189,6 +194,15 @@ class Readings:
         """What is counted of a model in total, its custom metrics among it."""
         total, metrics = self.view.total(Account(identity)), self.view.total(Account(identity, METRICS))
         return {**total, **metrics} if metrics else total
+
+    def history_version(self, identity: Identity, now: float) -> int:
+        """Something that changes when another pane of the history of a model closes."""
+        return self.view.open_pane(now) if self.rulebook.of(identity.leg).changes else 0
+
+    def _history(self, identity: Identity, now: float) -> Iterator[tuple[int, int, int]]:
+        """Of each closed pane when it begins, the rows judged, and those that are right."""
+        for begin, sums in self.view.history(Account(identity), now):
+            yield begin, *judged_and_right(sums.get(CONFUSION.name, {}))
 
     def metric_families(self) -> set[tuple[str, str]]:
         """Those (type, key) of custom metrics that can be shown together, over all models."""

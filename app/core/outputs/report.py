@@ -15,6 +15,7 @@ from app.core.measures.reading import Alerting, Reading
 from app.core.measures.readings import Readings
 from app.core.rules import Rulebook, Rules
 from app.core.scores.catalogue import less_is_better, scores_of
+from app.core.scores.changes import changes_of
 from app.core.scores.fairness import fairness_of
 from app.core.scores.own import MeanCost
 from app.core.scores.score import Score
@@ -57,6 +58,7 @@ def report_of(
             *notes_of(CUSTOM.of(readings[TOTAL]), families),
         ],
         **({"monitors": [_monitor(one) for one in readings[TOTAL].monitors]} if rules.monitors else {}),
+        **({"changes": [change._asdict() for change in changes_of(readings[TOTAL])]} if rules.changes else {}),
         "windows": {window: _window(reading, scores[window], rules) for window, reading in readings.items()},
     }
 

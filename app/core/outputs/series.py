@@ -100,6 +100,12 @@ MONITOR_ALERTING: Final = Series(
     "Whether a monitor alerts: 1 from so many alerts within the shortest window as `hold` says, to `clear` or fewer.",
     ("monitor", "monitor_version"),
 )
+CHANGE: Final = Series(
+    "tally_change",
+    "gauge",
+    "When a score has changed last, by a detector, as a Unix time; NaN where it has not in the last day.",
+    ("score", "detector"),
+)
 SEGMENT_SCORE: Final = Series(
     "tally_segment_score",
     "gauge",
@@ -150,6 +156,7 @@ OTHERS: Final = (
     MONITOR_VALUE,
     MONITOR_THRESHOLD,
     MONITOR_ALERTING,
+    CHANGE,
     SEGMENT_SCORE,
     SEGMENT_SCORE_SAMPLES,
     SEGMENT_ROWS,

@@ -155,7 +155,8 @@ class Exposition:
         accounts = self._accounts_of(identity)
         for pair in self._pairs.get(identity, ()):
             accounts += self._readings.accounts_of_pair(pair)
-        return view.first_seen(identity), *(view.version(account, now) for account in accounts)
+        of_history = self._readings.history_version(identity, now)
+        return view.first_seen(identity), of_history, *(view.version(account, now) for account in accounts)
 
     def _accounts_of(self, identity: Identity) -> list[Account]:
         """Those whose windows are shown."""
