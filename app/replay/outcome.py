@@ -46,7 +46,7 @@ def outcome_of(counting: Counting, folded: Iterable[Folded], now: float | None, 
     settings = counting.settings
     return Outcome(
         counting,
-        Readings(view, counting.rulebook, settings.max_classes),
+        Readings(view, counting.rulebook, settings.max_classes, settings.max_segment_values, settings.most_metrics),
         newest if now is None else now,
         stats,
         sum(one.events for one in folded),
