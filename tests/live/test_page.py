@@ -164,6 +164,23 @@ def test_the_numbers_of_a_model_are_those_of_the_api(see: Callable[[str], Visit]
         assert cells == [[known.get((actual, predicted), 0) for predicted in "01"] for actual in "01"]
 
 
+def test_monitors_and_metrics_of_its_own_show_where_a_model_has_them(
+    see: Callable[[str], Visit], worker: Worker
+) -> None:
+    model = asked(worker, f"api/models/{CANCER}")
+    monitor = {"monitor": "odd rows", "version": "3", "alert_when": "value > 0.5", "alerting": True}
+    model["monitors"] = [monitor]
+    model["windows"]["1h"]["monitors"] = [{"monitor": "odd rows", "version": "3", "ok": 7, "alert": 1234, "mean": 0.75}]
+    model["custom_metrics"] = [{"key": "<b>cache</b>", "type": "COUNTER", "tags": {"site": "a"}, "value": 12.0}]
+    seen = see("#/worker")
+    seen.page.route(f"**/api/models/{CANCER}", lambda route: route.fulfill(json=model))
+    seen.go(f"#/model/{CANCER}?window=1h", until=".figures")
+    monitors = seen.page.get_by_role("table", name="Monitors")
+    expect(monitors.locator("tbody tr")).to_have_text("odd rows3value > 0.5yes71,2340.750")
+    metrics = seen.page.get_by_role("table", name="Metrics of its own")
+    expect(metrics.locator("tbody tr")).to_have_text("<b>cache</b>COUNTERsite=a12")
+
+
 # -- what one can do --------------------------------------------------------------------------------------------------
 
 
@@ -248,6 +265,19 @@ def test_feedback_from_the_page_is_counted(see: Callable[[str], Visit], worker: 
     seen.page.get_by_role("textbox", name="Label").fill("null")  # taken back, so that no other test sees it
     seen.page.get_by_role("button", name="Send").click()
     expect(seen.page.locator(".facts")).to_contain_text("not known yet")
+
+
+def test_why_a_dead_letter_cannot_be_sent_again_stands_on_the_page(see: Callable[[str], Visit]) -> None:
+    seen = see("#/letters")
+    seen.page.get_by_role("checkbox", name="Send again: not-finite").first.check()
+    seen.page.get_by_role("button", name="Send 1 again").click()
+    expect(seen.page.locator("main")).to_contain_text("0 letters sent again. 1 letter not: Such letters are of no use")
+
+
+def test_what_tally_check_says_stands_on_the_page(see: Callable[[str], Visit]) -> None:
+    seen = see("#/worker")
+    seen.page.get_by_role("button", name="Run tally check").click()
+    expect(seen.page.locator("main pre")).to_contain_text("partitions", timeout=60_000)
 
 
 def test_a_request_that_is_not_known_is_said_in_a_sentence(browser: Browser, worker: Worker) -> None:

@@ -69,7 +69,7 @@ export function withGaps(points, step) {
 // A value over time with its interval. `limit`, `fellAt` and `zero` are lines across, where they are given.
 export function TimePlot({ points, name, label, file, limit = null, fellAt = null, zero = false }) {
   const tops = points.map(({ value, high }) => high ?? value ?? 0);
-  const isShare = !zero && tops.every(top => top <= 1) && Math.max(...tops) > 0.75;
+  const isShare = tops.every(top => top <= 1) && Math.max(...tops) > 0.75;
   const make = colours => {
     const xy = field => points.map(point => ({ x: point.start, y: point[field] ?? null }));
     const line = { borderWidth: 2, pointHitRadius: 12, pointRadius: points.length > 80 ? 0 : 2.5, borderColor: colours.accent, backgroundColor: colours.accent };

@@ -5,7 +5,11 @@ import { count, score } from "./say.js";
 import { Table } from "./tables.js";
 import { heading, term } from "./words.js";
 
-const said = value => (typeof value === "number" ? score(value) : value === null ? null : typeof value === "object" ? JSON.stringify(value) : String(value));
+function said(value) {
+  if (value === null || typeof value === "number") return value === null ? null : Number.isInteger(value) ? count(value) : score(value);
+  if (value === true || value === false) return value ? "yes" : "no";
+  return typeof value === "object" ? Object.entries(value).map(([name, one]) => `${name}=${one}`).join(", ") : value;
+}
 
 function Any({ word, title, content, file }) {
   const rows = anyRows(content);
@@ -13,13 +17,23 @@ function Any({ word, title, content, file }) {
   const names = [...new Set(rows.flatMap(row => Object.keys(row)))];
   const columns = names.map(name => ({
     title: name, value: row => (typeof row[name] === "object" ? JSON.stringify(row[name]) : row[name]), cell: row => said(row[name] ?? null),
-    is: rows.every(row => typeof (row[name] ?? 0) === "number") ? "number" : name === "name" ? "name" : "",
+    is: rows.every(row => typeof (row[name] ?? 0) === "number") ? "number" : name === names[0] ? "name" : "",
   }));
   return h("section", null, heading("h2", word, title), h(Table, { name: `${file} ${word}`, label: title, columns, rows }));
 }
 
-export const More = ({ model, file }) => [
-  h(Any, { key: "monitors", word: "monitors", title: "Monitors", content: model.monitors, file }),
+// What is set of each monitor, with what it has said in the window.
+function monitorsOf(model, reading) {
+  const found = new Map();
+  for (const one of [...(model.monitors ?? []), ...(reading.monitors ?? [])]) {
+    const key = JSON.stringify([one.monitor, one.version]);
+    found.set(key, { ...found.get(key), ...one });
+  }
+  return [...found.values()].sort((one, other) => (other.alerting === true) - (one.alerting === true));
+}
+
+export const More = ({ model, reading, file }) => [
+  h(Any, { key: "monitors", word: "monitors", title: "Monitors", content: monitorsOf(model, reading), file }),
   h(Any, { key: "custom_metrics", word: "custom_metrics", title: "Metrics of its own", content: model.custom_metrics, file }),
 ];
 
