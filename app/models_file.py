@@ -24,9 +24,11 @@ from pydantic import (
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from app.core.drift.live import Live, Watched
+from app.core.drift.reference import Reference
 from app.core.rules import Column, Fairness, OwnScore, Rulebook, Rules, Schema
 from app.core.scores.catalogue import SCORES
 from app.core.scores.own import MeanCost
+from app.features_file import FeatureEntry, declared_of
 from app.own_scores import Function, OwnFunction, check_on_example, function_of
 from app.reference_file import ReferenceFileError, place_of, read_reference
 from app.segments_file import FairnessEntry, check_fairness, check_redaction, segments_of
@@ -199,6 +201,7 @@ class ModelEntry(BaseModel):
     intervals: bool = False
     redact: list[str] = []
     reference: Annotated[ReferenceEntry | None, BeforeValidator(_path_alone)] = None
+    features: dict[str, FeatureEntry] = {}
     segments: dict[str, Any] = {}
     fairness: FairnessEntry | None = None
     probabilities: bool | None = None
@@ -250,6 +253,12 @@ class ModelEntry(BaseModel):
                 raise ValueError(f"{score} is 1 at most")
         return limits
 
+    @field_validator("features")
+    @classmethod
+    def _are_features(cls, features: dict[str, FeatureEntry]) -> dict[str, FeatureEntry]:
+        declared_of(features)
+        return features
+
     @field_validator("segments")
     @classmethod
     def _are_segments(cls, segments: dict[str, Any]) -> dict[str, Any]:
@@ -270,6 +279,18 @@ class ModelEntry(BaseModel):
     def _fairness(self) -> Fairness | None:
         return None if self.fairness is None else self.fairness.rules()
 
+    def watched(self, folder: Path) -> Watched | None:
+        """Its reference as it is now, and what it declares of features. Raises ReferenceFileError."""
+        declared = declared_of(self.features)
+        columns = tuple(name for column in self._schema().requests for name in column.names)
+        if self.reference is None:
+            return Watched("", Live(Reference(()), self.least_count, declared, columns)) if declared else None
+        own = place_of(folder / self.reference.path)
+        try:
+            return Watched(str(own), Live(read_reference(own), self.least_count, declared, columns))
+        except ReferenceFileError as error:
+            raise ReferenceFileError(f"{own}{error}") from None
+
     def rules(self, reference: Watched | None = None) -> Rules:
         """The entry as the core takes it, with its reference as it was read."""
         lists: dict[str, Any] = {name: tuple(getattr(self, name)) for name in ("classes", "shadow", "redact")}
@@ -279,7 +300,7 @@ class ModelEntry(BaseModel):
         lists["fairness"] = self._fairness()
         lists["segments"] = check_fairness(segments_of(self.segments), self._fairness())
         others = {"prediction_schema": self._schema(), "reference": reference}
-        return Rules(**{**self.model_dump(), **lists, **others})
+        return Rules(**{**self.model_dump(exclude={"features"}), **lists, **others})
 
 
 class ConfigFile(BaseModel):
@@ -295,6 +316,7 @@ _BELOW: Final[Mapping[str, type[BaseModel]]] = {
     "": ConfigFile,
     "models": ModelEntry,
     "reference": ReferenceEntry,
+    "features": FeatureEntry,
     "prediction_schema": SchemaEntry,
     "fairness": FairnessEntry,
     "requests": SchemaColumn,
@@ -345,14 +367,10 @@ def _references(path: Path, models: Sequence[ModelEntry]) -> tuple[list[Watched 
     found: list[Watched | None] = []
     wrong: list[str] = []
     for place, entry in enumerate(models):
-        if entry.reference is None:
-            found.append(None)
-            continue
-        own = place_of(path.parent / entry.reference.path)
         try:
-            found.append(Watched(str(own), Live(read_reference(own), entry.least_count)))
+            found.append(entry.watched(path.parent))
         except ReferenceFileError as error:
-            wrong.append(f"models[{place}].reference: {own}{error}.")
+            wrong.append(f"models[{place}].reference: {error}.")
     return found, wrong
 
 
@@ -363,7 +381,8 @@ def _sentence_about(place: str, fault: ErrorDetails) -> str:
         return "must hold `models:`, and below it a list of entries."
     if kind == "extra_forbidden":
         *above, key = (word for word in fault["loc"] if isinstance(word, str))
-        below = _BELOW["scores" if "scores" in above else above[-1] if above else ""]  # names of scores are the user's
+        # What stands below scores and features are names of the user's.
+        below = _BELOW[next((key for key in ("scores", "features") if key in above), above[-1] if above else "")]
         known = [field.alias or name for name, field in below.model_fields.items()]
         meant = get_close_matches(key, known, n=1, cutoff=_ALIKE)
         return f"{place}: unknown; " + (f"did you mean {meant[0]}?" if meant else f"known are {', '.join(known)}.")

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from pydantic.fields import FieldInfo
+
 from app.core.counts.panes import Window
 
 _UNITS: Final[Mapping[str, float]] = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -163,3 +165,29 @@ def check_text(value: str) -> str:
 
 def _is_port(digits: str) -> bool:
     return 0 < int(digits) <= 65535
+
+
+def shown_value(value: Any, field: FieldInfo) -> str:
+    """A setting's value as it would be written; of a secret only that it is set."""
+    if value is None:
+        return "unset"
+    if not field.repr:
+        return "set"
+    if any(getattr(rule, "func", None) is parse_duration for rule in field.metadata):
+        return _duration(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):  # the other floats are moments
+        return datetime.fromtimestamp(value, UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, tuple):
+        if not value:
+            return "unset"
+        return ",".join(part.name if isinstance(part, Window) else str(part) for part in value)
+    return str(value)
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        if seconds >= length and seconds % length == 0:
+            return f"{seconds / length:g}{unit}"
+    return f"{seconds * 1000:g}ms"

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from app.core.drift.declared import Declared
+from app.core.drift.reference import Reference
 from app.core.events import Leg
 from app.core.rules import DEFAULT_RULES, Rulebook, Rules
 from app.models_file import ModelEntry, load_rulebook
@@ -272,3 +274,53 @@ def test_the_digest_tells_files_apart_that_mean_something_else(tmp_path: Path) -
         assert rulebook_of(tmp_path, WHOLE.replace(old, new)).digest != digest
     two = "models: [{match: a*}, {match: b*}]"
     assert rulebook_of(tmp_path, two).digest != rulebook_of(tmp_path, "models: [{match: b*}, {match: a*}]").digest
+
+
+def test_features_are_declared_with_a_reference_or_without(tmp_path: Path) -> None:
+    (tmp_path / "histogram.prom").write_text(COUNTS)
+    declared = "features: {age: {min: 0, max: 120}, country: {one_of: [DE, 1, true, 2.5]}}"
+    schema = (
+        "prediction_schema: {requests: [{name: id}, {name: kind, type: ONE_HOT, schema: [{name: a}, {name: age}]}]}"
+    )
+    book = rulebook_of(
+        tmp_path,
+        f"models:\n- {{match: 'a/*', {declared}, {schema}}}\n- {{match: 'b/*', {declared}, reference: histogram.prom}}",
+    )
+    wanted = (Declared("age", 0.0, 120.0), Declared("country", one_of=("DE", "1", "1", "2.5")))
+    alone, beside = (entry.reference for entry in book.entries)
+    assert alone is not None
+    assert (alone.path, alone.live.declared, alone.live.reference) == ("", wanted, Reference(()))
+    assert alone.live.columns([1, 2, 3], None).places == (2, None)
+    assert beside is not None
+    assert (beside.live.declared, beside.live.reference) == (wanted, read_reference(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("5", "features: must hold keys, each with its value (got 5)."),
+        ("[age]", "features: must hold keys, each with its value (got ['age'])."),
+        ("{age: 5}", "features.age: must hold keys, each with its value (got 5)."),
+        ("{age: {}}", "features.age: must have either min, max or both, or one_of (got {{}})."),
+        ("{age: {min: 1, one_of: [1]}}", "features.age: must have either min, max or both, or one_of "),
+        ("{age: {min: 2, max: 1}}", "features.age: has min 2 above max 1 "),
+        ("{age: {min: a}}", "features.age.min: must be a number (got 'a')."),
+        ("{age: {min: .nan}}", "features.age.min: input should be a finite number (got nan)."),
+        ("{age: {max: .inf}}", "features.age.max: input should be a finite number (got inf)."),
+        ("{age: {least: 1}}", "features.age.least: unknown; known are min, max, one_of."),
+        ("{age: {mn: 1}}", "features.age.mn: unknown; did you mean min?"),
+        ("{age: {one_of: []}}", "features.age: must have 1 to 1,000 values in one_of; it has 0 "),
+        ("{age: {one_of: a}}", "features.age.one_of: must be a list like [a, b] (got 'a')."),
+        ("{age: {one_of: [a, null]}}", "features.age: has None in one_of, which is no text or number"),
+        ("{age: {one_of: [[a]]}}", "features.age: has ['a'] in one_of, which is no text or number"),
+        ("{age: {one_of: ['']}}", "features.age: has '' in one_of, which is no text or number"),
+        ("{' age': {min: 1}}", "features: ' age' is no name of a column"),
+        ("{'(row)': {min: 1}}", "features: '(row)' is no name of a column"),
+        ("{5: {min: 1}}", "features.5: must be a text: put it in quotes (got 5)."),
+    ],
+)
+def test_a_wrong_declaration_of_features_is_named_in_a_sentence(tmp_path: Path, written: str, said: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        rulebook_of(tmp_path, f"models: [{{match: '*', features: {written}}}]")
+    whole = f"TALLY_CONFIG: {tmp_path / 'tally.yaml'}: models[0].{said.format()}"
+    assert [line for line in str(error.value).splitlines() if line.startswith(whole)], str(error.value)

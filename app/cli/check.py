@@ -1,11 +1,8 @@
 """`tally check`: settings, rules, brokers, topics and the groups on one screen, with a verdict at its end."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
-from pydantic.fields import FieldInfo
 from rich.console import Console
 
 from app.cli.client import run
@@ -23,10 +20,9 @@ from app.cli.groups import (
 from app.cli.letters.reasons import refused_sentence
 from app.cli.screen import counted, screen, table
 from app.cli.workers import ask_workers, problems_of
-from app.core.counts.panes import Window
 from app.exporters.elasticsearch.templates import index_patterns
 from app.models_file import load_rulebook
-from app.setting_values import parse_duration
+from app.setting_values import shown_value
 from app.settings import Settings, SettingsError, load_settings
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.topics import (
@@ -79,34 +75,8 @@ def _print_settings(console: Console, settings: Settings) -> None:
     rows = table("Settings", "name", "value", "from")
     for name, field in Settings.model_fields.items():
         source = "environment" if name in settings.model_fields_set else "default"
-        rows.add_row(f"TALLY_{name.upper()}", shown(getattr(settings, name), field), source)
+        rows.add_row(f"TALLY_{name.upper()}", shown_value(getattr(settings, name), field), source)
     console.print(rows)
-
-
-def shown(value: Any, field: FieldInfo) -> str:
-    """A setting's value as it would be written; of a secret only that it is set."""
-    if value is None:
-        return "unset"
-    if not field.repr:
-        return "set"
-    if any(getattr(rule, "func", None) is parse_duration for rule in field.metadata):
-        return _duration(value)
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):  # the other floats are moments
-        return datetime.fromtimestamp(value, UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, tuple):
-        if not value:
-            return "unset"
-        return ",".join(part.name if isinstance(part, Window) else str(part) for part in value)
-    return str(value)
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        if seconds >= length and seconds % length == 0:
-            return f"{seconds / length:g}{unit}"
-    return f"{seconds * 1000:g}ms"
 
 
 def _print_rules(console: Console, settings: Settings) -> None:

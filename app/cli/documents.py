@@ -6,10 +6,10 @@ from typing import Final
 
 from aiokafka import TopicPartition
 
-from app.cli.groups import reader
 from app.cli.screen import counted
 from app.exporters.elasticsearch import client
 from app.settings import Settings
+from app.worker.kafka.reading import open_offsets_reader
 
 #: A request of so many ms before the first joined record is taken for one that has a joined record.
 _FIRST_MS: Final = 600_000
@@ -37,7 +37,7 @@ async def older_sentence(settings: Settings, partitions: Mapping[str, int]) -> s
         [TopicPartition(topic, number) for number in range(partitions[topic])]
         for topic in (settings.log_topic, settings.request_topic)
     )
-    async with reader(settings) as consumer:
+    async with open_offsets_reader(settings) as consumer:
         beginnings = await consumer.beginning_offsets(joined)
         firsts = await consumer.offsets_for_times(dict.fromkeys(joined, 0))
         times = [first.timestamp for first in firsts.values() if first is not None]

@@ -8,13 +8,14 @@ from typing import Any
 import orjson
 from aiokafka.errors import KafkaError
 
-from app.cli.client import open_producer, require_topic, run
+from app.cli.client import require_topic, run
 from app.cli.ends import InputError
 from app.cli.labels.sending import Options, feedback_file
 from app.cli.labels.statements import COLUMNS, LEG
 from app.core.dialects.plain import Event, base_puid, canonical_feedback
 from app.settings import Settings, load_settings
 from app.worker.kafka.client import unreachable
+from app.worker.kafka.writing import open_producer
 
 _UNSAID = object()
 #: Options that are of one feedback and of a file alike.

@@ -3,19 +3,19 @@
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, for_code
 
 from app.cli.screen import counted
 from app.settings import Settings
-from app.worker.kafka.client import client_options, forbid_topic_creation
+from app.worker.kafka.reading import open_offsets_reader
 from app.worker.lane.partition import COMMITTED_BY_TALLY
 
 #: For so long a group is watched: its readers commit several times a second while there is something to read.
@@ -114,24 +114,12 @@ async def empty_changelogs(settings: Settings, group: Group, changelogs: Mapping
     tps = [TopicPartition(topic, n) for topic, count in changelogs.items() for n in group.counted if n < count]
     if not tps:
         return []
-    async with reader(settings) as consumer:
+    async with open_offsets_reader(settings) as consumer:
         beginnings, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
     return [
         f"Topic {topic} is empty, and {group.name} has counted: start afresh with another TALLY_APP_ID."
         for topic in sorted({tp.topic for tp in tps if ends[tp] == beginnings[tp]})
     ]
-
-
-@contextlib.asynccontextmanager
-async def reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer of no group, for questions about offsets."""
-    consumer = AIOKafkaConsumer(**client_options(settings), enable_auto_commit=False)
-    forbid_topic_creation(consumer._client)
-    await consumer.start()
-    try:
-        yield consumer
-    finally:
-        await consumer.stop()
 
 
 def standstill(group: Group, role: str, *, moves: bool) -> Iterator[str]:
@@ -180,7 +168,7 @@ async def _lag(
     tps = [TopicPartition(topic, number) for topic, count in partitions.items() for number in range(count)]
     if not committed.keys() & set(tps):
         return None
-    async with reader(settings) as consumer:
+    async with open_offsets_reader(settings) as consumer:
         beginnings, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
     lag = dict.fromkeys(partitions, 0)
     for tp in tps:

@@ -1,10 +1,10 @@
 """`tally reference`: make a reference of training data, and draw one."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from rich.text import Text
 
@@ -20,17 +20,30 @@ _WIDTH_OF_A_BAR: Final = 40
 _PLAIN: Final = (str, bool, int, float, type(None), list, dict)
 
 
+class Choice(NamedTuple):
+    """What is to be made of columns: which are features, of which kinds, and in how many bins."""
+
+    features: Sequence[str]
+    exclude: Sequence[str]
+    categorical: Sequence[str]
+    continuous: Sequence[str]
+    bins: int
+    categories: int
+
+
+class Data(NamedTuple):
+    """Columns, and where they are, for sentences."""
+
+    where: str
+    columns: Sequence[str]
+
+
 def build(
     training: str,
     output: str,
+    choice: Choice,
     *,
     own: dict[str, str | None],
-    features: Sequence[str],
-    exclude: Sequence[str],
-    categorical: Sequence[str],
-    continuous: Sequence[str],
-    bins: int,
-    categories: int,
     form: str | None,
     delimiter: str | None,
 ) -> None:
@@ -38,39 +51,39 @@ def build(
     if training == "-":
         raise InputError("TRAINING must name a file: standard input does not say what it is.")
     rows = open_table(training, form, delimiter)
-    chosen = _chosen(rows, own, features, exclude)
-    named = {"--categorical": categorical, "--continuous": continuous}
-    kinds: dict[str, Kind] = dict.fromkeys(categorical, "categorical")
-    for name in continuous:
-        if name in kinds:
-            raise InputError(f"--continuous {name}: it is --categorical too; it can be one of both.")
-        kinds[name] = "continuous"
-    wanted = [*chosen, *(name for name in own.values() if name is not None)]
-    for option, names in named.items():
-        _demand(rows, option, names)
-        for name in names:
-            if name not in wanted:
-                raise InputError(f"{option} {name}: this column is left out, so it has no kind.")
-    values = _values(rows, list(dict.fromkeys(wanted)))
+    data = Data(str(rows.path), rows.columns)
+    for option, name in own.items():
+        _demand(data, f"--{option}", [name] if name is not None else [])
+    columns = {name for name in own.values() if name is not None}
+    chosen = chosen_features(data, choice, columns)
+    if not chosen and not columns:
+        raise InputError(f"{rows.path} has no column left that could be a feature.")
+    wanted = list(dict.fromkeys([*chosen, *columns]))
+    kinds = kinds_of(data, choice, wanted)
+    values = _values(rows, wanted)
     if not any(values.values()):
         raise InputError(f"{training} has no rows: a reference is made of at least one.")
 
-    def made(column: str, name: str) -> Distribution:
-        return distribution_of(name, values[column], kinds.get(column), bins=bins, categories=categories)
+    def made(column: str | None, name: str) -> Distribution | None:
+        return None if column is None else distribution(name, values[column], kinds.get(column), choice)
 
-    others = {
-        what: None if column is None else made(column, name)
-        for what, column, name in (
-            ("prediction", own["prediction"], PREDICTION),
-            ("score", own["score"], SCORE),
-            ("label", own["label"], LABEL),
-        )
-    }
-    reference = Reference(tuple(made(name, name.strip()) for name in chosen), **others)
-    path = place_of(Path(output))
+    features = [distribution(name.strip(), values[name], kinds.get(name), choice) for name in chosen]
+    prediction, score, label = own["prediction"], own["score"], own["label"]
+    reference = Reference(tuple(features), made(prediction, PREDICTION), made(score, SCORE), made(label, LABEL))
+    write(Path(output), reference)
+
+
+def distribution(name: str, values: Sequence[Any], kind: Kind | None, choice: Choice) -> Distribution:
+    """The distribution of a column."""
+    return distribution_of(name, values, kind, bins=choice.bins, categories=choice.categories)
+
+
+def write(output: Path, reference: Reference) -> None:
+    """Write a reference, read it as a worker will, and say what it is. Raises InputError."""
+    path = place_of(output)
     try:
         write_reference(path, reference)
-        reference = read_reference(path)  # as a worker will
+        reference = read_reference(path)
     except OSError as error:
         raise InputError(f"--output {path} cannot be written ({error.strerror or error}).") from None
     except ReferenceFileError as error:
@@ -79,34 +92,45 @@ def build(
     screen().print(f"Written to {path}: name it as `reference:` of the model in the YAML file, beside a worker.")
 
 
-def _chosen(rows: LabelTable, own: dict[str, str | None], features: Sequence[str], exclude: Sequence[str]) -> list[str]:
-    """The columns of features, in their order."""
-    for option, name in own.items():
-        _demand(rows, f"--{option}", [name] if name is not None else [])
-    _demand(rows, "--feature", features)
-    _demand(rows, "--exclude", exclude)
-    for name in features:
-        if name in exclude:
+def chosen_features(data: Data, choice: Choice, own: Collection[str] = ()) -> list[str]:
+    """The columns of features, in their order; `own` are taken for something else. Raises InputError."""
+    _demand(data, "--feature", choice.features)
+    _demand(data, "--exclude", choice.exclude)
+    for name in choice.features:
+        if name in choice.exclude:
             raise InputError(f"--exclude {name}: it is a --feature too; it can be one of both.")
-    left_out = {*exclude, *own.values()}
-    chosen = [*dict.fromkeys(features)] or [name for name in rows.columns if name not in left_out]
-    if not chosen and not any(own.values()):
-        raise InputError(f"{rows.path} has no column left that could be a feature.")
+    chosen = [*dict.fromkeys(choice.features)]
+    chosen = chosen or [name for name in data.columns if name not in own and name not in choice.exclude]
     if len(chosen) > MOST_FEATURES:
         raise InputError(
-            f"{rows.path} has {len(chosen):,} columns, and at most {MOST_FEATURES:,} are watched: name those that "
+            f"{data.where} has {len(chosen):,} columns, and at most {MOST_FEATURES:,} are watched: name those that "
             "matter most with --feature."
         )
     double = next((name for name, times in Counter(map(str.strip, chosen)).items() if times > 1), None)
     if double is not None:
-        raise InputError(f"{rows.path} has two columns named {double!r}: give each its own name.")
+        raise InputError(f"{data.where} has two columns named {double!r}: give each its own name.")
     return chosen
 
 
-def _demand(rows: LabelTable, option: str, names: Sequence[str]) -> None:
+def kinds_of(data: Data, choice: Choice, wanted: Sequence[str]) -> dict[str, Kind]:
+    """The kinds that are asked for, by column. Raises InputError."""
+    kinds: dict[str, Kind] = dict.fromkeys(choice.categorical, "categorical")
+    for name in choice.continuous:
+        if name in kinds:
+            raise InputError(f"--continuous {name}: it is --categorical too; it can be one of both.")
+        kinds[name] = "continuous"
+    for option, names in (("--categorical", choice.categorical), ("--continuous", choice.continuous)):
+        _demand(data, option, names)
+        for name in names:
+            if name not in wanted:
+                raise InputError(f"{option} {name}: this column is left out, so it has no kind.")
+    return kinds
+
+
+def _demand(data: Data, option: str, names: Sequence[str]) -> None:
     for name in names:
-        if name not in rows.columns:
-            raise InputError(f"{option} {name}: {rows.path} has no such column; it has {shown_columns(rows)}.")
+        if name not in data.columns:
+            raise InputError(f"{option} {name}: {data.where} has no such column; it has {shown_columns(data.columns)}.")
 
 
 def _values(rows: LabelTable, wanted: Sequence[str]) -> dict[str, list[Any]]:

@@ -13,6 +13,7 @@ from app.cli.client import run
 from app.cli.ends import InputError
 from app.cli.replayed import print_report
 from app.cli.replayed_files import replay_files
+from app.cli.replayed_history import replay_history
 from app.cli.screen import counted, progress_bar
 from app.cli.what_if import print_differences, print_sweeps
 from app.core.rules import Rulebook
@@ -40,6 +41,7 @@ class Asked:
     end: str = "latest"
     topics: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    indices: tuple[str, ...] = ()
     model: str | None = None
     form: str = "text"
     config: Path | None = None
@@ -76,8 +78,9 @@ def _copy(settings: Settings, rulebook: Rulebook, asked: Asked) -> None:
     """Write the documents of a stretch, and say what became of them."""
     if asked.prefix is not None and asked.repair:
         raise InputError("--to-elasticsearch and --repair exclude each other.")
-    if asked.files or asked.topics:
-        raise InputError("--to-elasticsearch and --repair are for the canonical topics: leave FILE and --topic out.")
+    if asked.files or asked.topics or asked.indices:
+        others = "FILE, --topic and --from-elasticsearch"
+        raise InputError(f"--to-elasticsearch and --repair are for the canonical topics: leave {others} out.")
     if settings.elasticsearch_url is None:
         raise InputError("TALLY_ELASTICSEARCH_URL is not set: name the Elasticsearch that documents are written to.")
     copies = Copies(None) if asked.prefix is None else parse_prefix(asked.prefix)
@@ -123,17 +126,19 @@ def _fold(
     present = time.time() if settings.now is None else settings.now
     begin, end = parse_bound("--from", asked.begin, present), parse_bound("--to", asked.end, present)
     check_order(begin, end)
-    if asked.files and asked.topics:
-        raise InputError("--topic is for topics: leave it out where files are replayed.")
+    if sum(map(bool, (asked.files, asked.topics, asked.indices))) > 1:
+        raise InputError("FILE, --topic and --from-elasticsearch exclude each other.")
+    counting = Counting(settings, rulebook, settings.limits, thresholds)
     if asked.files:
-        counting = Counting(settings, rulebook, settings.limits, thresholds)
         folded = replay_files(counting, asked.files, begin, end)
+    elif asked.indices:
+        folded = replay_history(counting, asked.indices, begin, end)
     elif asked.topics:
         counting, folded = _replay_sources(settings, rulebook, asked, begin, end, thresholds)
     else:
         counting, folded = _replay_topics(settings, rulebook, asked, begin, end, thresholds, copies)
     if not any(one.events for one in folded):
-        raise nothing_between(asked.files or asked.topics or settings.topics, begin, end)
+        raise nothing_between(asked.files or asked.topics or asked.indices or settings.topics, begin, end)
     return counting, folded, moment_of(settings, end, None if asked.files else present)
 
 

@@ -33,6 +33,11 @@ def table(title: str, *columns: str) -> Table:
     return made
 
 
+def printable(text: str) -> str:
+    """A text from outside, without what a terminal would take for more than a text."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
 def counted(number: int, thing: str) -> str:
     """`1 event`, `2 events`."""
     return f"{number} {thing}{'' if number == 1 else 's'}"

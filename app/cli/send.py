@@ -26,15 +26,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from app.cli.client import ACLS_HINT, open_producer, require_topic, run
+from app.cli.client import require_topic, run
 from app.cli.ends import InputError
 from app.cli.lines import ReadError, Source
 from app.cli.screen import counted
 from app.core.dialects.dating import younger
 from app.core.dialects.understand import Arrival
 from app.settings import Settings, load_settings
-from app.worker.kafka.client import SetupError, unreachable
+from app.worker.kafka.client import ACLS_HINT, SetupError, unreachable
 from app.worker.kafka.metadata import RETENTION
+from app.worker.kafka.writing import open_producer
 
 _LARGEST_RECORD_BYTES = 16 << 20  # what the brokers take is for them to say
 _BATCH_BYTES = 1 << 17

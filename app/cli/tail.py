@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from app.cli.client import run
-from app.cli.reading import Placed, open_reader, printable
-from app.cli.screen import counted, screen, table
+from app.cli.screen import counted, printable, screen, table
 from app.core.clock import format_time, parse_time
 from app.core.counts.panes import PaneClock
 from app.core.dialects.origins import Dialect
@@ -26,6 +25,7 @@ from app.core.wire.records import Record, pack_headers
 from app.setting_values import is_pattern
 from app.settings import Settings, load_settings
 from app.worker.kafka.client import SetupError
+from app.worker.kafka.reading import Placed, open_reader
 from app.worker.kafka.topics import admin_client, describe_cluster, find_sources
 
 _COLUMNS = ("time", "place", "dialect", "kind", "form", "puid", "who", "what")

@@ -128,6 +128,14 @@ def report(checked: Sequence[Checked], sample: float) -> None:
         )
     else:
         console.print("The topics hold all since the workers began.", soft_wrap=True)
+    references = sorted({digest for one in checked for digest in one.references})
+    if references:
+        console.print(
+            "Drift is not compared: some was counted by references that are no longer in force "
+            f"({', '.join(references)}). What is read again counts anew, and the topics do not hold what was "
+            "before.",
+            soft_wrap=True,
+        )
     if sample < 1:
         console.print("Counts are not compared: they are of all request ids.", soft_wrap=True)
 

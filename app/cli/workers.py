@@ -10,10 +10,10 @@ import aiohttp
 import msgspec
 import orjson
 
-from app.cli.reading import open_reader
 from app.core.counts.rows import Owner, owner_key
 from app.settings import Settings
 from app.worker.kafka.client import SetupError
+from app.worker.kafka.reading import open_reader
 
 _READING_SECONDS: Final = 15.0
 _ANSWER_SECONDS: Final = 3.0

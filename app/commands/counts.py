@@ -18,12 +18,17 @@ Examples:
   tally replay --from inference-requests:0:1200,inference-requests:1:900
   tally replay --topic seldon                       a source, in any dialect
   tally replay events.jsonl.gz                      a file; no Kafka is asked
+  tally replay --from-elasticsearch "inference-log-*"
+                                                    what a request logger has written
   tally replay --config other.yaml                  what other rules would have said
   tally replay --sweep threshold=0.1:0.9:0.05 --cost "1,0=100;0,1=5"
 """,
 )
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 @click.option("--topic", "topics", multiple=True, metavar="NAME", help="This source instead; may be given again.")
+@click.option(
+    "--from-elasticsearch", "indices", multiple=True, metavar="INDEX", help="These documents instead; may be repeated."
+)
 @click.option("--from", "begin", default="earliest", show_default=True, metavar="WHERE", help="Where it begins.")
 @click.option("--to", "end", default="latest", show_default=True, metavar="WHERE", help="Before what it ends.")
 @click.option("--model", metavar="PATTERN", help="Only models like namespace/service/predictor/model[@version].")
@@ -46,6 +51,7 @@ Examples:
 def replay(
     files: tuple[str, ...],
     topics: tuple[str, ...],
+    indices: tuple[str, ...],
     begin: str,
     end: str,
     model: str | None,
@@ -60,7 +66,8 @@ def replay(
     """Count what the canonical topics hold between two places, as the workers would, and print it.
 
     With --topic, other topics in any dialect, as the intake would read them. With FILE, the events of files as `kcat -C
-    -J` prints them, of any topics; they may be compressed (.gz, .zst); - is standard input.
+    -J` prints them, of any topics; they may be compressed (.gz, .zst); - is standard input. With --from-elasticsearch,
+    the documents of a request logger, Seldon's or Tally's; a time is their @timestamp then.
 
     WHERE is earliest, latest, a time like 2026-11-21T07:00:00Z, a duration ago like 2h, or a comma list of
     topic:partition:offset. A time is that of a record. Partitions without an offset begin at their beginning and end at
@@ -74,7 +81,7 @@ def replay(
     from app.cli.replay import Asked
     from app.cli.replay import replay as run
 
-    run(Asked(begin, end, topics, files, model, form, config, sweep, cost, prefix, repair, processes))
+    run(Asked(begin, end, topics, files, indices, model, form, config, sweep, cost, prefix, repair, processes))
 
 
 @click.command(

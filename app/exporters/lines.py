@@ -234,7 +234,9 @@ class Lines:
             self.add(COMPARISON.name, COMPARISON.labels, labels, values)
 
     def add_drift(self, readings: Mapping[str, Reading]) -> None:
-        """Add how far features are from the reference of the model, by window; nothing where it has none."""
+        """Add how far features are from the reference of the model, and how valid, by window; nothing where it has
+        neither.
+        """
         for window, reading in readings.items():
             found = OF_DRIFT.of(reading)
             if not found.drifts:
@@ -247,7 +249,8 @@ class Lines:
             features = [(feature,) for feature in values]
             counts = [drift.rows for drift in found.drifts.values()]
             self.add_rows(FEATURE_ROWS.name, FEATURE_ROWS.labels[:-1], features, counts, OF_CLASS, window)
-            self.add(DRIFTED.name, DRIFTED.labels, [[window]], [found.share])
+            if found.counts:
+                self.add(DRIFTED.name, DRIFTED.labels, [[window]], [found.share])
 
     def add_histogram(self, name: str, labels: str, histogram: Histogram) -> None:
         """Add a histogram."""

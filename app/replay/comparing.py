@@ -14,9 +14,12 @@ from app.core.counts.numbers import Numbers, is_number_key
 from app.core.counts.panes import COARSE, COARSE_PANES, TOTAL, PaneClock
 from app.core.counts.rows import RowKey, parse_key, parse_rows
 from app.core.join.exchange import Exchange, decode, row_labels
+from app.core.join.features import OF_FEATURES
 from app.core.join.position import POSITION_KEY
 from app.core.join.shard import Shard
 from app.core.join.statements import Statement
+from app.core.measures.drift import digest_in
+from app.core.rules import Rulebook
 
 #: Of a partition so many differences are told in full.
 MOST_TOLD: Final = 20
@@ -66,10 +69,11 @@ def exchanges_of(state: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
 class Exchanges:
     """Compares exchanges: those of a changelog, whose words `theirs` has, with those of a shard. `edge` is the time (s)
     before which the newest record of an exchange lies that has expired, and `reach` that (µs) from which the topics
-    hold all.
+    hold all. Without `drift` it does not matter what is counted by references.
     """
 
-    def __init__(self, shard: Shard, theirs: Shard, edge: float, reach: int | None) -> None:
+    def __init__(self, shard: Shard, theirs: Shard, edge: float, reach: int | None, *, drift: bool = True) -> None:
+        self._drift = drift
         self._shard = shard
         self._theirs = theirs
         self._edge = edge
@@ -113,7 +117,9 @@ class Exchanges:
         if ours is None:
             return False
         try:
-            return bool(_normal(decode(theirs), self._theirs.numbers) == _normal(decode(ours), self._shard.numbers))
+            both = ((theirs, self._theirs), (ours, self._shard))
+            one, other = (_normal(decode(raw), shard.numbers, drift=self._drift) for raw, shard in both)
+            return bool(one == other)
         except (msgspec.MsgspecError, LookupError, ValueError):
             return False
 
@@ -181,13 +187,15 @@ def _amounts(metrics: Mapping[int, int] | None, numbers: Numbers) -> list[Any]:
     return sorted((numbers.atoms[number], amount) for number, amount in (metrics or {}).items())
 
 
-def _normal(exchange: Exchange, numbers: Numbers) -> Any:
+def _normal(exchange: Exchange, numbers: Numbers, *, drift: bool) -> Any:
     """An exchange without what depends on the order in which its parts came."""
     asdict = msgspec.structs.asdict
+    without = {} if drift else {"evidence": None}
     legs = {
         numbers.legs[leg.leg]: asdict(leg)
         | {"leg": 0, "identity": numbers.identities[leg.identity], "classes": numbers.classes[leg.classes]}
         | {"metrics": _amounts(leg.metrics, numbers)}
+        | without
         for leg in exchange.legs
     }
     feedbacks = sorted(
@@ -199,6 +207,11 @@ def _normal(exchange: Exchange, numbers: Numbers) -> Any:
     for one in exchange.counted:
         entry = asdict(one) | {"account": 0, "atoms": 0, "amounts": _atoms(one, numbers), "values": sorted(one.values)}
         entry["also"] = sorted(numbers.accounts[account] for account in one.also)
+        if not drift:
+            entry["amounts"] = {atom: n for atom, n in entry["amounts"].items() if not digest_in(atom.row)}
+            entry["values"] = [values for values in entry["values"] if values[0] not in OF_FEATURES]
+            if not entry["amounts"] and not entry["values"]:
+                continue
         counted.setdefault((numbers.accounts[one.account], one.pane), []).append(entry)
     detections = sorted(
         (one.kind, numbers.legs[one.leg], one.time, one.digest, _amounts(one.metrics, numbers))
@@ -245,6 +258,17 @@ def _add(cells: Cells, cell: tuple[Account, str, int, str, str], amount: Any) ->
         cells[cell] = later(old, amount)
     else:
         cells[cell] = (old or 0) + amount
+
+
+def outdated(cells: Cells, rulebook: Rulebook) -> list[str]:
+    """The digests of references by which something is counted, and that are no longer in force."""
+    known = {entry.reference.live.digest for entry in rulebook.entries if entry.reference is not None}
+    return sorted({digest_in(row) for _, _, _, row, _ in cells} - known - {""})
+
+
+def without_drift(cells: Cells) -> Cells:
+    """What is counted by no reference."""
+    return {cell: amount for cell, amount in cells.items() if not digest_in(cell[3])}
 
 
 def compare_cells(theirs: Cells, ours: Cells, pane_seconds: int) -> tuple[int, list[Difference]]:

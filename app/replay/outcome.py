@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from importlib import resources
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -17,6 +16,7 @@ from app.core.outputs.comparisons import comparisons_report
 from app.core.outputs.report import reports_of
 from app.core.stats import Stats
 from app.replay.fold import Counting, Folded, Rows
+from app.replay.page import one_file
 from app.replay.stretch import StretchError, moment_text
 from app.worker.http.exposition import Exposition
 
@@ -142,10 +142,7 @@ def as_html(outcome: Outcome) -> str:
         "api/models": {"models": data["models"]},
         "api/comparisons": {"comparisons": data["comparisons"]},
     }
-    text = orjson.dumps(answers).decode().replace("<", "\\u003c")  # no text of an event ends the script
-    page = resources.files("app.worker.http").joinpath("page", "index.html").read_text()
-    head, tag, rest = page.partition("<script>")
-    return f"{head}<script>window.TALLY = {text};</script>\n{tag}{rest}"
+    return one_file(answers)
 
 
 def as_json(outcome: Outcome) -> str:

@@ -21,6 +21,8 @@ from app.replay.comparing import (
     cells_of,
     compare_cells,
     exchanges_of,
+    outdated,
+    without_drift,
     words_of,
 )
 from app.replay.fold import Counting, Fold, Rows, quick
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 _CHANGELOG: Final[Mapping[str, Any]] = {"auto_offset_reset": "earliest", "max_partition_fetch_bytes": 4 << 20}
 #: The parts into which puids fall for a sample.
-_PARTS: Final = 1_000_000
+PARTS: Final = 1_000_000
 
 
 class Check(NamedTuple):
@@ -56,6 +58,8 @@ class Checked(NamedTuple):
     """What came of it. `reach` is the time (ms) from which the topics hold all, None where they do from the beginning.
 
     `cells` is how many counts were compared, by the topics or, where these do not reach back, by the exchanges.
+    `references` are the digests of those that are no longer in force and by which something is counted: drift is not
+    compared then, since nobody has them any more.
     """
 
     partition: int
@@ -69,6 +73,7 @@ class Checked(NamedTuple):
     differing_cells: int
     told: list[Difference]
     documents: OfPartition | None = None
+    references: tuple[str, ...] = ()
 
     @property
     def differing(self) -> int:
@@ -211,13 +216,13 @@ async def _starts(consumer: Any, begin: Bound, beginnings: Mapping[TopicPartitio
 
 
 def _sampled(records: list[Record], share: float) -> list[Record]:
-    most = round(share * _PARTS)
+    most = round(share * PARTS)
     return [record for record in records if record.key and is_sampled(record.key, most)]
 
 
 def is_sampled(puid: bytes, most: int) -> bool:
     """Whether a puid is in a sample of so many of a million parts."""
-    return xxh3_64_intdigest(puid) % _PARTS < most
+    return xxh3_64_intdigest(puid) % PARTS < most
 
 
 def _counted_by_exchanges(check: Check, marked: Marked) -> Rows:
@@ -233,19 +238,23 @@ def _compare(check: Check, marked: Marked, fold: Fold, theirs: Shard, reach: int
     """Compare what the changelogs hold with what the topics have given."""
     settings, position = check.counting.settings, marked.position
     edge = position.clock - settings.exchange_retention
-    most = round(check.sample * _PARTS)
+    most = round(check.sample * PARTS)
     state = (one for one in exchanges_of(marked.exchanges) if check.sample >= 1 or is_sampled(one[0], most))
-    found = Exchanges(fold.shard, theirs, edge, None if reach is None else reach * 1000).compare(state)
+    live = cells_of(marked.panes, settings.clock, position.clock)
+    references = outdated(live, check.counting.rulebook)
+    edge_of_topics = None if reach is None else reach * 1000
+    found = Exchanges(fold.shard, theirs, edge, edge_of_topics, drift=not references).compare(state)
     cells = differing = 0
     told: list[Difference] = []
     if check.sample >= 1:
         clock = settings.clock
-        live = cells_of(marked.panes, clock, position.clock)
         if reach is None:
             ours = cells_of(fold.rows, clock, position.clock)
         else:  # panes that are kept hold no exchange that is not: they are the sum of what these have counted
             ours = cells_of(_counted_by_exchanges(check, marked), clock, position.clock)
             live, ours = ({at: n for at, n in some.items() if at[1] != "total"} for some in (live, ours))
+        if references:
+            live, ours = without_drift(live), without_drift(ours)
         cells = len(live)
         differing, told = compare_cells(live, ours, settings.pane_seconds)
     return Checked(
@@ -259,4 +268,5 @@ def _compare(check: Check, marked: Marked, fold: Fold, theirs: Shard, reach: int
         found.differing,
         differing,
         [*found.told, *told],
+        references=tuple(references),
     )

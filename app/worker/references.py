@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import Final
 
-from app.core.drift.live import Live, Watched
+from app.core.drift.live import Watched
 from app.core.rules import Rulebook
 from app.reference_file import ReferenceFileError, place_of, read_reference
 from app.worker.troubles import Troubles
@@ -23,7 +23,7 @@ class References:
     """
 
     def __init__(self, rulebook: Rulebook, notes: Troubles) -> None:
-        self._watched = [entry.reference for entry in rulebook.entries if entry.reference is not None]
+        self._watched = [one for entry in rulebook.entries if (one := entry.reference) is not None and one.path]
         self._notes = notes
         self._stamps: dict[Watched, _Stamp | None] = {}
 
@@ -51,9 +51,9 @@ class References:
             )
             return
         self._notes.note(f"reference {watched.path}", None)
-        if reference.digest != watched.live.digest:
+        if reference.digest != watched.live.reference.digest:
             log.info("%s has changed: drift is counted anew, by reference %s", watched.path, reference.digest)
-            watched.live = Live(reference, watched.live.least_count)
+            watched.live = watched.live.with_reference(reference)
 
 
 def _stamp(path: str) -> _Stamp | None:

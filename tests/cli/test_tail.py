@@ -7,7 +7,7 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 
-from app.cli.reading import Placed, printable
+from app.cli.screen import printable
 from app.cli.tail import Line, Tailed, brought, lines_of
 from app.commands.tally import main
 from app.core.events import TYPE_OF, Kind, Reason
@@ -15,6 +15,7 @@ from app.core.limits import Limits
 from app.core.payloads.forms import FORMS
 from app.core.payloads.table import Form
 from app.core.wire.records import Record, pack_headers
+from app.worker.kafka.reading import Placed
 from tests.builders import START, a_feedback, a_request, a_response
 
 SOURCE: Final = Tailed("seldon", 8, canonical=False)

@@ -125,6 +125,27 @@ def unseen(share: str, rows: str = "100x90") -> dict[str, str]:
     }
 
 
+def invalid(share: str, rows: str = "100x90", feature: str = "age") -> dict[str, str]:
+    labels = f'feature="{feature}",window="1h"'
+    return {
+        of_model("tally_feature_share", f'{labels},kind="invalid"'): share,
+        of_model("tally_feature_rows", labels): rows,
+    }
+
+
+def missing(day: str, hour: str, rows: str = "100x150") -> dict[str, str]:
+    labels = 'feature="age",kind="missing",window='
+    return {
+        of_model("tally_feature_share", labels + '"24h"'): day,
+        of_model("tally_feature_share", labels + '"1h"'): hour,
+        of_model("tally_feature_rows", 'feature="age",window="1h"'): rows,
+    }
+
+
+def share_drifted(share: str) -> dict[str, str]:
+    return {of_model("tally_drifted_share", 'window="1h"'): share}
+
+
 def lossy(name: str, more: str, values: str) -> dict[str, str]:
     return {of_worker(name, more): values}
 
@@ -139,6 +160,7 @@ UNDER, OVER, FELL = "TallyScoreUnderLimit", "TallyErrorOverLimit", "TallyScoreFe
 BETTER, COVERAGE, STOPPED = "TallyShadowBetter", "TallyCoverageLow", "TallyLabelsStopped"
 REWARD = "TallyRewardUnderLimit"
 DRIFTED, UNSEEN = "TallyFeatureDrifted", "TallyFeatureUnseen"
+INVALID, MISSING, MODEL_DRIFTED = "TallyFeatureInvalid", "TallyFeatureMissing", "TallyModelDrifted"
 NONE, DOWN, NOT_READY = "TallyNoWorker", "TallyWorkerDown", "TallyPartitionNotReady"
 LAG, SILENT, STALLED = "TallyLag", "TallyKafkaSilent", "TallyIntakeStalled"
 LOST, REFUSED, BEHIND = "TallyEventsLost", "TallyEventsRefused", "TallyDocumentsBehind"
@@ -252,6 +274,32 @@ OF_MODELS: Final = [
     Case(UNSEEN, "too few rows", rules() | unseen("0.1x90", "99x90"), 40, fires=False),
     Case(UNSEEN, "no traffic", rules() | unseen("NaNx90", "0x90"), 40, fires=False),
     Case(UNSEEN, "a takeover", taken_over(rules() | unseen("0.1x90")), 60, minutes=46),
+    Case(
+        INVALID, "one in ten", rules() | invalid("0.1x90"), 40,
+        summary="fraud/default/clf: 10% of age are not what is declared",
+    ),
+    Case(INVALID, "just one in twenty", rules() | invalid("0.05x90"), 40, fires=False),
+    Case(INVALID, "too few rows", rules() | invalid("0.1x90", "99x90"), 40, fires=False),
+    Case(INVALID, "no traffic", rules() | invalid("NaNx90", "0x90"), 40, fires=False),
+    Case(INVALID, "the rows as a whole", rules() | invalid("0.1x90", feature="(row)"), 40, fires=False),
+    Case(INVALID, "a takeover", taken_over(rules() | invalid("0.1x90")), 60, minutes=46),
+    Case(
+        MISSING, "one in ten more than the day before", rules("0.9x150") | missing("0.25x150", "0.35x150"), 120,
+        summary="fraud/default/clf: age is missing in 10% more of the rows",
+    ),
+    Case(MISSING, "as many as the day before", rules("0.9x150") | missing("0.5x150", "0.5x150"), 120, fires=False),
+    Case(MISSING, "too few rows", rules("0.9x150") | missing("0x150", "1x150", "99x150"), 120, False),
+    Case(MISSING, "no traffic", rules("0.9x150") | missing("NaNx150", "NaNx150", "0x150"), 120, False),
+    Case(MISSING, "there is no day before", rules("0.9x150") | missing("_x40 0.1x150", "_x40 1x150"), 90, False),
+    Case(MISSING, "a takeover", taken_over(rules("0.9x150") | missing("0x150", "0.5x150")), 150, minutes=76),
+    Case(
+        MODEL_DRIFTED, "half of the features", share_drifted("0.5x90"), 60,
+        summary="fraud/default/clf: 50% of its features have drifted",
+    ),
+    Case(MODEL_DRIFTED, "less than half", share_drifted("0.49x90"), 60, False),
+    Case(MODEL_DRIFTED, "no traffic, or too few rows", share_drifted("NaNx90"), 60, False),
+    Case(MODEL_DRIFTED, "for a quarter of an hour only", share_drifted("0x9 1x15 0x60"), 40, False, 0),
+    Case(MODEL_DRIFTED, "a takeover", taken_over(share_drifted("1x90")), 70, minutes=41),
     Case(REWARD, "a takeover", taken_over(REWARDED | score("0.4x9", "100x9", "reward_mean")), 60, minutes=56),
 ]  # fmt: skip
 

@@ -29,7 +29,21 @@ def known() -> set[str]:
 def names(expression: str) -> set[str]:
     """The series that it asks for."""
     bare = re.sub(r'"[^"]*"|\{[^}]*\}|(by|on|without|ignoring) \([^)]*\)', "", expression)
-    functions = {"and", "sum", "max", "count", "rate", "increase", "vector", "or", "bottomk", "group_left", "by", "on"}
+    functions = {
+        "and",
+        "sum",
+        "max",
+        "count",
+        "rate",
+        "increase",
+        "vector",
+        "or",
+        "bottomk",
+        "topk",
+        "group_left",
+        "by",
+        "on",
+    }
     return {
         name
         for name in re.findall(r"[a-zA-Z_]\w+", re.sub(r"\[[^\]]*\]|\$\w+", "", bare))

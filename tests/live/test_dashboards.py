@@ -10,8 +10,11 @@ from typing import Any, Final
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from app.core.drift.distribution import Distribution
+from app.core.drift.reference import LABEL, PREDICTION, Reference
 from app.demo.recordings import load_recordings
 from app.demo.traffic import Traffic
+from app.reference_file import write_reference
 from k8s.dashboards.words import SELECTED
 from tests.deploy.boards import Asked, asked, boards, filled_in, variables
 from tests.deploy.promtool import ALERTS
@@ -35,8 +38,20 @@ models:
     limits: &limits {accuracy: 1.0, precision: 1.0, recall: 1.0, recall/1: 1.0, precision/1: 1.0, f1/1: 1.0,
       specificity: 1.0, specificity/1: 1.0, reward_mean: 1.0, coverage: 1.0}
   - {match: demo/iris/*, intervals: true, limits: *limits}
-  - {match: bank/price/*, limits: {coverage: 1.0, mae: 0.1, rmse: 0.1, bias: 0.1, r2: 1.0}}
+  - match: bank/price/*
+    limits: {coverage: 1.0, mae: 0.1, rmse: 0.1, bias: 0.1, r2: 1.0}
+    reference: histogram.prom
+    features: {size: {max: 30}}
 """
+REFERENCE: Final = Reference(
+    (
+        Distribution("size", "continuous", (5.0, 10.0, 20.0), (), (1, 50, 49)),
+        Distribution("land", "categorical", (), ("DE", "FR"), (50, 50)),
+    ),
+    Distribution(PREDICTION, "continuous", (5.0, 20.0), (), (1, 99)),
+    None,
+    Distribution(LABEL, "continuous", (5.0, 20.0), (), (1, 99)),
+)
 #: All models, where a dashboard lets none be chosen.
 MODELS: Final = dict.fromkeys(("namespace", "service", "predictor", "model", "version"), ".*")
 #: What has no data while all is well, or where nothing was set: each is empty rightly here, in some value at least.
@@ -59,7 +74,7 @@ def demo() -> Iterator[Event]:
     leg = ("bank", "price", "default", "forest")
     for number in range(40):
         puid, asked_at = uuid.uuid4().hex, int((begin + number) * 1_000_000)
-        yield an_event("request", puid, leg, asked_at, {"data": {"ndarray": [[number]]}})
+        yield an_event("request", puid, leg, asked_at, {"data": {"ndarray": [[number, "DE"]]}})
         yield an_event("response", puid, leg, asked_at, {"data": {"ndarray": [number + 0.5]}})
         yield an_event("feedback", puid, leg, asked_at, {"truth": {"data": {"ndarray": [number + 0.25]}}})
     yield an_event("request", "x", leg, int(begin * 1_000_000), {})._replace(value=b"no JSON")
@@ -112,6 +127,7 @@ def choices(url: str, board: dict[str, Any]) -> list[dict[str, str]]:
 def test_every_panel_shows_what_it_should(kafka: Kafka, tmp_path: Path) -> None:
     name = f"boards-{uuid.uuid4().hex[:8]}"
     (tmp_path / "tally.yaml").write_text(RULES)
+    write_reference(tmp_path / "histogram.prom", REFERENCE)
     settings = topic_settings(kafka.bootstrap, name) | {
         "PARTITIONS": "4", "SESSION_TIMEOUT": "3s", "SCRAPE_INTERVAL": "1s", "CONFIG": str(tmp_path / "tally.yaml"),
         # Canonical events are read from a topic of any name; where documents would go nobody answers.

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from sklearn.datasets import load_diabetes
 
+from app.core.drift.building import distribution_of
 from app.reference_file import read_reference, write_reference
 from tests.cli.test_cli import tally
 from tests.live.servers import Kafka
@@ -100,6 +101,15 @@ def test_the_shifted_feature_alone_has_drifted_and_every_row_is_counted_once(kaf
         for column, one in enumerate(read_reference(reference).features):
             assert live(found[one.name]) == brute_force(one, asked[:, column]), one.name
         assert [name for name, one in found.items() if one["drifted"]] == [SHIFTED]
+        past = tmp_path / "past.prom"
+        environment = {f"TALLY_{name}": value for name, value in settings.items()}
+        done = tally("reference", "build", "--from-topics", "--model", "/".join(LEG), "--output", past, **environment)
+        assert done.exit_code == 0, done.output
+        verified = tally("verify", **environment).output
+        assert "difference 0\n" in verified
+        assert "Drift is not compared" not in verified
+        for column, one in enumerate(read_reference(past).features):
+            assert one == distribution_of(one.name, asked[:, column].tolist()), one.name
         wait_for("the series are there", lambda: exporter(fleet) is not None)
         worker = exporter(fleet)
         assert worker is not None
@@ -111,6 +121,9 @@ def test_the_shifted_feature_alone_has_drifted_and_every_row_is_counted_once(kaf
         assert shares["total"] == 1 / len(names)
         write_reference(reference, read_reference(reference)._replace(features=read_reference(reference).features[:1]))
         wait_for("the file is read again", lambda: "drift is counted anew" in fleet.logs(), 30)
+        verified = tally("verify", **environment).output
+        assert "Drift is not compared: some was counted by references that are no longer in force" in verified
+        assert "difference 0\n" in verified
 
 
 def brute_force(one: Any, values: Any) -> list[int]:

@@ -18,12 +18,13 @@ import pytest
 from elastic_transport import ConnectionTimeout
 from elasticsearch import AsyncElasticsearch, Elasticsearch
 from elasticsearch.helpers import bulk
+from prometheus_client.parser import text_string_to_metric_families
 
 from app.cli.import_ import import_documents
 from tests.live import servers
 from tests.live.story import NOW, TYPES, Event
 from tests.live.test_cli import Tally
-from tests.live.workers import Fleet, Series, assert_counts, produce, topic_settings, wait_for
+from tests.live.workers import COUNT_SERIES, Fleet, Series, assert_counts, produce, topic_settings, wait_for
 from tests.soak import SOAK
 
 DOCUMENTS = 50_000 if SOAK else 5_000
@@ -233,6 +234,38 @@ def test_an_import_counts_as_a_direct_run_killed_and_run_again_the_same(
         wait_for("all that came again is read", lambda: fleet.total("tally_duplicates_total") >= again)
         assert fleet.counts() == wanted
         assert fleet.total("tally_rejected_total") == 0
+    assert replayed(tally, elasticsearch, history.old, history.new, history.shadow) == wanted
+
+
+def replayed(tally: Tally, elasticsearch: servers.Elasticsearch, *indices: str) -> Series:
+    """What a replay of the same documents counts, of which no Kafka is asked."""
+    named = [word for index in indices for word in ("--from-elasticsearch", index)]
+    nowhere = f"127.0.0.1:{servers.free_port()}"
+    said = tally.says(
+        "replay", *named, "--format", "prometheus",
+        ELASTICSEARCH_URL=elasticsearch.url, KAFKA_BOOTSTRAP_SERVERS=nowhere,
+    )  # fmt: skip
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(said)
+        for sample in family.samples
+        if sample.name in COUNT_SERIES and sample.value
+    }
+
+
+def test_a_replay_of_documents_is_bounded_by_their_times(tally: Tally, index: str) -> None:
+    second, third = ((NOW + timedelta(days=days)).isoformat() for days in (1, 2))
+    command = ("replay", "--from-elasticsearch", index, "--format", "json")
+    of_one = json.loads(tally.says(*command, "--from", second, "--to", third))
+    assert of_one["events"] == 1
+    assert tally.refuses(*command, "--from", "x:0:1").startswith("--from must be a time where documents are replayed")
+    assert tally.refuses(*command, "--topic", "x") == "FILE, --topic and --from-elasticsearch exclude each other."
+    assert tally.refuses(*command, "--repair").startswith(
+        "--to-elasticsearch and --repair are for the canonical topics"
+    )
+    assert tally.refuses(*command, "--to", "2020-01-01") == f"{index} hold no events from earliest to 2020-01-01."
+    del tally.settings["ELASTICSEARCH_URL"]
+    assert tally.refuses(*command).startswith("TALLY_ELASTICSEARCH_URL is not set:")
 
 
 # -- what goes wrong --------------------------------------------------------------------------------------------------
@@ -395,7 +428,7 @@ def test_a_snapshot_that_is_lost_is_taken_again(
     url = tally.settings["ELASTICSEARCH_URL"]
     for name, value in tally.environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("app.cli.import_.connect", lambda _: Forgetful(url))
+    monkeypatch.setattr("app.exporters.elasticsearch.history.connect", lambda _: Forgetful(url))
     import_documents([index], since=None, until=None, state=str(tmp_path / "state.json"))
     client.indices.delete(index=index)
     assert sorted(int(record[1] or b"") for record in tally.records(tally.requests)) == list(range(count))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from tests.oracle.classes import Chances, Value, chances_of, number_of, predicted_class, row_counts_as
+from tests.oracle.classes import Chances, Value, chances_of, labelled_class, number_of, predicted_class, row_counts_as
 from tests.oracle.events import Answer, Event, answer_of, is_label, labels_of
 from tests.oracle.rules import Leg, Rule, rule_of
 
@@ -163,7 +163,7 @@ class _Exchange:
             if leg in self.answers:
                 yield from self._answered(leg)
             else:
-                yield Fact(self.who(leg), self.requests[leg].pane_time // PANE, ("part", "request"))
+                yield from self._asked(leg, self.requests[leg].pane_time // PANE)
         yield from self._pairs()
         told: dict[Leg, list[int]] = {}  # of which leg there is feedback, and the pane times of what it says
         for event in self._holding():
@@ -261,12 +261,19 @@ class _Exchange:
         home = homes.pop() if len(homes) == 1 and not name.service else name.home
         return Leg(*home, "", "")
 
+    def _asked(self, leg: Leg, pane: int) -> Iterator[Fact]:
+        """A request, and its features, where it does not come with a feedback."""
+        event, watch = self.requests[leg], self.rule(leg).watch
+        yield Fact(self.who(leg), pane, ("part", "request"))
+        if watch is not None and event.kind == "request":
+            yield from (Fact(self.who(leg), pane, ("features", row)) for row in watch.rows(event.body))
+
     def _answered(self, leg: Leg) -> Iterator[Fact]:
         event, answer = self.answers[leg]
         who, pane, rule = self.who(leg), event.pane_time // PANE, self.rule(leg)
         yield Fact(who, pane, ("part", "response"))
         if leg in self.requests:
-            yield Fact(who, pane, ("part", "request"))
+            yield from self._asked(leg, pane)
             yield Fact(who, self.requests[leg].pane_time // PANE, ("seen",))
         if answer.classes:
             yield Fact(who, pane, ("classes", answer.classes))
@@ -280,6 +287,10 @@ class _Exchange:
             label = None if claim is None else claim.label
             what = row_counts_as(row, label, answer.classes, rule)
             yield Fact(who, pane, what)
+            if rule.watch is not None and row is not None:
+                yield Fact(who, pane, ("predicted", predicted_class(row, answer.classes, rule)))
+                if label is not None:
+                    yield Fact(who, pane, ("labelled", labelled_class(label, answer.classes, rule)))
             numbers = number_of(row), number_of(label)
             whats: list[tuple[Any, ...]] = [what]
             if what == ("measured",) and None not in numbers:

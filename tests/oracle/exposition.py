@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from scipy import stats
 
+from tests.oracle import drift
 from tests.oracle.classes import Chances, number_of
 from tests.oracle.events import Event, is_label
 from tests.oracle.exchange import Fact, Identity, facts_of
@@ -140,6 +141,9 @@ class _Model:
                 for name, score, samples in _probability_scores([what[1] for what in facts if what[0] == "chances"]):
                     put("tally_score", score, score=name, class_="", window=span)
                     put("tally_score_samples", samples, score=name, class_="", window=span)
+            if self.rule.watch is not None and not of_labels:
+                for name, found_out, labels in drift.samples(self.rule.watch, facts):
+                    put(f"tally_{name}", found_out, **labels, window=span)
             shadows = {what[1] for what in self.spans["total"] if what[0] == "pair"}
             for shadow in shadows:
                 together = [what[2:] for what in facts if what[:2] == ("pair", shadow)]

@@ -3,6 +3,8 @@
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from tests.oracle.drift import Watch
+
 
 class Leg(NamedTuple):
     """Who answers, or whom a feedback names: a word that it does not name is empty."""
@@ -34,6 +36,7 @@ class Rule(NamedTuple):
     classes: tuple[str, ...] = ()
     scored_model: str | None = None
     shadow: tuple[str, ...] = ("shadow",)
+    watch: Watch | None = None
 
     @property
     def pair(self) -> tuple[str, ...]:

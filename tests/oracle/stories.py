@@ -4,6 +4,7 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 from tests.builders import Fields, Record, a_feedback, a_request, a_response
+from tests.oracle.drift import ASKED, WATCH
 from tests.oracle.rules import Rule
 
 DAY: Final = 86400
@@ -55,6 +56,9 @@ _RULES: Final[tuple[tuple[Rule, ...], ...]] = (
     (Rule("*", task="binary", classes=("no", "yes"), threshold=0.3),),
     (Rule("*", task="multiclass", classes=("a", "b", "c")),),
     (Rule("*", classes=("0", "1")),),
+    (Rule("*", watch=WATCH),),
+    (Rule("*/shadow/*", positive="1", watch=WATCH), Rule("*/m", task="regression", watch=WATCH)),
+    (Rule("*", classes=("no", "yes"), scored_model="n", watch=WATCH),),
 )  # fmt: skip
 
 _LEGS: Final[tuple[Fields, ...]] = (
@@ -132,7 +136,8 @@ class _Teller:
             if random.random() < 0.08:  # as a function of the time, so that equal events have equal versions
                 fields["headers"] = {"ce_modelversion": b"h%d" % (int(at) % 3)}
             if kind == "request":
-                return a_request({"data": {"ndarray": [[1, random.choice([2, 3])]]}}, **fields)
+                # As a function of the time, too: of two requests of one time and leg it is open which one counts.
+                return a_request(ASKED[int(2 * at) % len(ASKED)], **fields)
             if not in_order and random.random() < 0.35:
                 mirrored: Fields = {**fields, "predictor": "shadow"}
                 self.mirrored.append(a_response(body=self.answer(puid), **mirrored))

@@ -7,12 +7,18 @@ from random import Random, SystemRandom
 import pytest
 
 from app.core.counts.panes import PaneClock, Window
+from app.core.drift.declared import Declared
+from app.core.drift.distribution import Distribution, Kind
+from app.core.drift.live import Live, Watched
+from app.core.drift.reference import Reference
 from app.core.outputs.comparisons import compared_with
 from app.core.rules import Rules
 from app.exporters.prometheus import ModelText
 from tests.builders import START, Ledger, Record
+from tests.oracle.drift import LEAST, Known
 from tests.oracle.events import event_of
 from tests.oracle.exposition import WINDOWS, Samples, samples_of
+from tests.oracle.rules import Rule
 from tests.oracle.stories import DAY, Story, a_story
 from tests.soak import SOAK
 
@@ -91,13 +97,30 @@ def _is_same(key: tuple[str, tuple[tuple[str, str], ...]], own: float, other: fl
         return math.isnan(own) and math.isnan(other)
     if dict(labels).get("error", "") in ("error_p50", "error_p90", "error_p99", "max_error"):
         return math.isclose(own, other, rel_tol=1 / 64, abs_tol=1e-12)
-    rough = 1e-9 if name in ("tally_error", "tally_score", "tally_comparison") else 0.0
+    rough = 1e-9 if name in ("tally_error", "tally_score", "tally_comparison", "tally_drift") else 0.0
     return math.isclose(own, other, rel_tol=1e-12, abs_tol=rough)
+
+
+def rules_of(rule: Rule) -> Rules:
+    """A rule as the core takes it."""
+    fields = rule._asdict()
+    watch = fields.pop("watch")
+    if watch is None:
+        return Rules(**fields)
+    *features, prediction, label = map(_distribution, (*watch.features, watch.prediction, watch.label))
+    declared = tuple(Declared(name, *bounds) for name, bounds in watch.bounds.items())
+    reference = Reference(tuple(features), prediction, None, label)
+    return Rules(**fields, reference=Watched("", Live(reference, LEAST, declared)))
+
+
+def _distribution(known: Known) -> Distribution:
+    kind: Kind = "continuous" if known.edges else "categorical"
+    return Distribution(known.name, kind, known.edges, known.categories, known.counts, known.missing)
 
 
 def told(story: Story, random: Random | None = None) -> Ledger:
     """The ledger of a story: all at once, or in any order, batches, partitions, and with restarts."""
-    rules = tuple(Rules(**rule._asdict()) for rule in story.rules)
+    rules = tuple(map(rules_of, story.rules))
     records = sorted(story.records, key=lambda record: record.timestamp) if story.in_order else list(story.records)
     if random is None:
         return Ledger(*rules, windows=VIEWED, clock=CLOCK).absorb(*records).cut()

@@ -170,7 +170,7 @@ def test_the_report_shows_totals_classes_windows_by_both_clocks_and_comparisons(
         ([line(STORY[0])], ("--to", "2020-01-01"), r".* hold no events from earliest to 2020-01-01\."),
         ([line(STORY[0])], ("--from", "inference-requests:0:1"), r"--from must be a time where files are replayed .*"),
         ([line(STORY[0])], ("--from", "1h", "--to", "2h"), r"--to 2h is not after --from 1h: nothing lies between\."),
-        ([line(STORY[0])], ("--topic", "seldon"), r"--topic is for topics: leave it out where files are replayed\."),
+        ([line(STORY[0])], ("--topic", "seldon"), r"FILE, --topic and --from-elasticsearch exclude each other\."),
         ([line(STORY[0])], ("--from", "soon"), r"--from must be earliest, latest, a time .*"),
         ([line(one) for one in STORY], ("--model", "x/*"), r"--model x/\* fits none of the models: ns/svc/default/m\."),
     ],

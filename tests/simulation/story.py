@@ -12,6 +12,10 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from app.core.drift.declared import Declared
+from app.core.drift.distribution import Distribution
+from app.core.drift.live import Live, Watched
+from app.core.drift.reference import LABEL, PREDICTION, Reference
 from app.core.letters import REKEYED
 from app.core.rules import Rules
 from app.core.segments import FEATURES, HEADERS, Segment
@@ -20,8 +24,17 @@ from tests.builders import Fields, Record, a_feedback, a_request, a_response, ki
 from tests.core.test_laws import BODIES, LABELS, LEGS, NAMED, REWARDS, TIMES, later, of_one_mind
 
 _KINDS: Final = ("request", "response", "response", "label", "row", "reward", "both", "carried")
-#: All models have segments: of a header, and of a feature that single rows may have values of their own of.
-RULES: Final = (Rules(segments=(Segment("tier", HEADERS, "x-tier"), Segment("age", FEATURES, "age", (30.0,)))),)
+#: All models have a reference and a declared feature.
+_REFERENCE: Final = Reference(
+    (Distribution("age", "continuous", (18.0, 30.0, 65.0), (), (1, 60, 39)),),
+    Distribution(PREDICTION, "categorical", (), ("0", "1"), (80, 20)),
+    None,
+    Distribution(LABEL, "categorical", (), ("0", "1"), (90, 10)),
+)
+_WATCHED: Final = Watched("", Live(_REFERENCE, 1, (Declared("age", 0.0, 45.0),)))
+#: All have segments: of a header, and of a feature that single rows may have values of their own of.
+_SEGMENTS: Final = (Segment("tier", HEADERS, "x-tier"), Segment("age", FEATURES, "age", (30.0,)))
+RULES: Final = (Rules(segments=_SEGMENTS, reference=_WATCHED),)
 _TIERS: Final = (b"gold", b"free", b"")
 _REQUESTS: Final = ([[20]], [[40]], [[20], [40]], [[20], [20], [50]])
 _AHEAD: Final = 300.75  # seconds by which an event's clock is ahead of Kafka's

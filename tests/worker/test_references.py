@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from app.core.drift.declared import Declared
 from app.core.drift.distribution import Distribution
 from app.core.drift.live import Live, Watched
 from app.core.drift.reference import Reference
@@ -60,3 +61,24 @@ def test_what_was_written_between_the_start_and_the_first_look_is_found(tmp_path
     write_reference(file, OTHER)
     asyncio.run(References(Rulebook((Rules(reference=watched),)), Troubles()).look())
     assert watched.live.reference == OTHER
+
+
+def test_another_file_leaves_what_is_declared_and_declarations_without_file_are_no_file(tmp_path: Path) -> None:
+    file, declared = tmp_path / "histogram.prom", (Declared("b", 0.0),)
+    write_reference(file, ONE)
+    watched = Watched(str(file), Live(read_reference(file), 7, declared))
+    alone = Watched("", Live(Reference(()), 7, declared))
+    notes = Troubles()
+    watch = References(Rulebook((Rules(reference=watched), Rules(reference=alone))), notes)
+    before = watched.live, alone.live
+
+    async def story() -> None:
+        await watch.look()
+        assert (watched.live, alone.live) == before
+        write_reference(file, OTHER)
+        await watch.look()
+
+    asyncio.run(story())
+    assert (watched.live.reference, watched.live.declared, watched.live.least_count) == (OTHER, declared, 7)
+    assert alone.live is before[1]
+    assert not [*notes]

@@ -1,6 +1,7 @@
 """What `/ready`, `/metrics` and `/api` are told of what runs. The parts are stand-ins."""
 
 import asyncio
+import math
 from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
@@ -64,6 +65,7 @@ def a_running(told: list[str] | None = None, **changes: Any) -> Running:
             recovery=SimpleNamespace(records=9, seconds=0.5),
             now=lambda: START + 30.0,
             lag=lambda: ({"asked": 4}, 1.5),
+            lags=lambda: {3: 4.0, 1: math.nan},
             upkeep=SimpleNamespace(damaged={0: "Partition 0 is not counted."}),
             clock=SimpleNamespace(offset=2.5),
             problems=lambda: iter(problems),

@@ -18,7 +18,7 @@ import orjson
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from rich.markup import escape
 
-from app.cli.client import ACLS_HINT, require_topic, run
+from app.cli.client import require_topic, run
 from app.cli.ends import InputError
 from app.cli.labels.found import Sample, ask, sentence
 from app.cli.labels.statements import COLUMNS, LEG, Stated, Statements
@@ -28,7 +28,7 @@ from app.core.clock import parse_time
 from app.core.dialects.plain import Event
 from app.core.wire.partitioning import partitions_of
 from app.settings import Settings, load_settings
-from app.worker.kafka.client import SetupError, unreachable
+from app.worker.kafka.client import ACLS_HINT, SetupError, unreachable
 from app.worker.kafka.metadata import TopicFacts
 from app.worker.kafka.producer import close_producer, open_producer
 from app.worker.kafka.sizes import RefusedBatchError, Sending, Sizes, size_alone
@@ -92,7 +92,9 @@ def _columns(source: LabelTable, options: Options) -> dict[str, str]:
     for what, name in options.columns.items():
         if source.columns.count(name) != 1 and not (name not in source.columns and source.sparse):
             many = "several columns" if name in source.columns else "no column"
-            raise InputError(f"{source.path} has {many} {name} (--{what}-column); it has {shown_columns(source)}.")
+            raise InputError(
+                f"{source.path} has {many} {name} (--{what}-column); it has {shown_columns(source.columns)}."
+            )
     for what in LEG:
         if what in options.columns and what in options.leg:
             raise InputError(f"Give --{what} or --{what}-column, not both.")
@@ -104,12 +106,12 @@ def _columns(source: LabelTable, options: Options) -> dict[str, str]:
     columns = defaults | dict(options.columns)
     if "puid" not in columns:
         raise InputError(
-            f"{source.path} has no column puid: name it with --puid-column; it has {shown_columns(source)}."
+            f"{source.path} has no column puid: name it with --puid-column; it has {shown_columns(source.columns)}."
         )
     if "label" not in columns and "reward" not in columns:
         raise InputError(
             f"{source.path} has no column label and none reward: name one with --label-column or --reward-column; "
-            f"it has {shown_columns(source)}."
+            f"it has {shown_columns(source.columns)}."
         )
     for what, name in columns.items():
         if source.columns.count(name) > 1:

@@ -248,7 +248,7 @@ def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0][:200].rstrip(".")
 
 
-def shown_columns(table: LabelTable) -> str:
+def shown_columns(columns: Sequence[str]) -> str:
     """The names of a table's columns, for a sentence."""
-    names = [ascii(name)[1:-1] for name in table.columns[:_SHOWN]]
-    return ", ".join(names) + (f" and {len(table.columns) - _SHOWN} more" if len(table.columns) > _SHOWN else "")
+    names = [ascii(name)[1:-1] for name in columns[:_SHOWN]]
+    return ", ".join(names) + (f" and {len(columns) - _SHOWN} more" if len(columns) > _SHOWN else "")

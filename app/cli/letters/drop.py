@@ -11,16 +11,17 @@ import click
 from aiokafka.admin.records_to_delete import RecordsToDelete
 from aiokafka.errors import KafkaError, PolicyViolationError, TopicAuthorizationFailedError
 
-from app.cli.client import ACLS_HINT, run
+from app.cli.client import run
 from app.cli.ends import InputError
-from app.cli.letters.box import LetterBox, Selection, Survey, parse_selection, topic_facts
-from app.cli.letters.resend import open_writing
-from app.cli.reading import open_reader
+from app.cli.letters.selecting import parse_selection
 from app.cli.screen import counted
 from app.core.letters import DROPPED
 from app.settings import Settings, load_settings
-from app.worker.kafka.client import SetupError
+from app.worker.kafka.client import ACLS_HINT, SetupError
+from app.worker.kafka.reading import open_reader
 from app.worker.kafka.topics import admin_client
+from app.worker.letters.box import LetterBox, Selection, Survey, topic_facts
+from app.worker.letters.resending import open_writing
 
 
 def drop(ids: Sequence[str], reason: str | None, since: str | None, *, everything: bool, yes: bool) -> None:

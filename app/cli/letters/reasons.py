@@ -4,12 +4,12 @@ import asyncio
 from collections import Counter
 from typing import Final
 
-from app.cli.letters.box import LetterBox
-from app.cli.reading import open_reader
 from app.core.events import Reason
 from app.settings import Settings
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.metadata import TopicFacts
+from app.worker.kafka.reading import open_reader
+from app.worker.letters.box import LetterBox
 
 _SECONDS: Final = 20.0
 #: So many of the newest offsets of each partition are looked at.

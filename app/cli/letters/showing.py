@@ -6,13 +6,14 @@ from typing import Final
 import orjson
 
 from app.cli.client import run
-from app.cli.letters.box import LetterBox, Place, Shown, parse_id, parse_selection, topic_facts
-from app.cli.reading import open_reader, printable
-from app.cli.screen import counted, screen, table
+from app.cli.letters.selecting import parse_selection
+from app.cli.screen import counted, printable, screen, table
 from app.core.clock import format_time
 from app.core.events import REASONS, Reason
 from app.core.letters import Letter
 from app.settings import Settings, load_settings
+from app.worker.kafka.reading import open_reader
+from app.worker.letters.box import LetterBox, Place, Shown, parse_id, topic_facts
 
 _COLUMNS: Final = ("id", "put aside", "reason", "detail", "topic", "partition", "offset", "key")
 _UNKNOWN: Final = "-"

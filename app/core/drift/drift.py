@@ -9,6 +9,7 @@ Of several features p is held against the limit of Benjamini and Hochberg.
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from app.core.drift.declared import Validity
 from app.core.drift.distances import chi2_p, js, ks, ks_p, psi, rejected
 from app.core.drift.distribution import BELOW, FIRST, MISSING, UNSEEN, Distribution
 
@@ -30,12 +31,14 @@ class Drift(NamedTuple):
     below: float | None = None  # of numbers
     above: float | None = None  # of numbers
     unseen: float | None = None  # of categories
+    invalid: float | None = None  # of declared features
+    invalid_rows: int | None = None
     drifted: bool | None = None  # None below the least count
 
 
 #: The measures of `tally_drift`, and the kinds of `tally_feature_share`.
 MEASURES: Final = ("psi", "js", "ks", "ks_p", "chi2_p")
-KINDS: Final = ("missing", "below", "above", "unseen")
+KINDS: Final = ("missing", "below", "above", "unseen", "invalid")
 
 
 def drift_of(
@@ -64,6 +67,12 @@ def drift_of(
             ks_p=ks_p(distance, sum(known), sum(came)),
         )
     return found._replace(drifted=_has_drifted(found) if rows >= least_count else None)
+
+
+def with_validity(found: Drift | None, of: Validity) -> Drift:
+    """What a reference says of a feature, if one has it, and what its declaration says."""
+    found = found or Drift(of.rows, missing=of.missing / of.rows if of.rows else None)
+    return found._replace(invalid=of.invalid / of.rows if of.rows else None, invalid_rows=of.invalid)
 
 
 def _has_drifted(found: Drift) -> bool:

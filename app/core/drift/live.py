@@ -1,16 +1,23 @@
-"""A reference in use: the bins of what requests, answers and labels bring.
+"""A reference in use, and what is declared of features: the bins of what requests, answers and labels bring.
+
+Bins of a row are those of the reference's features, in its order; then of each declared feature whether its value is
+missing, invalid or valid, and whether the row is.
 
 The bins of a request are kept as bytes, so that they can be taken back:
 
-    flags (1: two bytes a bin; 2: several rows), digest (4 bytes), of several rows the number of features (2 bytes),
-    then the bins by row and feature, little-endian
+    flags (1: two bytes a bin; 2: several rows), digest (4 bytes), of several rows the number of places (2 bytes),
+    then the bins by row and place, little-endian
 """
 
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import msgspec
+from xxhash import xxh3_64_hexdigest
+
+from app.core.drift.declared import INVALID, MISSING, ROW, VALID, Declared, Validity, checking
 from app.core.drift.distribution import binning
 from app.core.drift.reference import Reference
 
@@ -20,6 +27,8 @@ MOST_BINS: Final = 4096
 MOST_BYTES: Final = 2 * MOST_BINS + 7
 
 _WIDE, _SEVERAL = 1, 2
+#: Not bins, but the values themselves (`app.core.drift.recording`).
+VALUES: Final = 4
 _HEAD: Final = struct.Struct("<B4s")
 _FEATURES: Final = struct.Struct("<H")
 #: So many ways to name columns are remembered.
@@ -36,24 +45,49 @@ class Columns(NamedTuple):
 
 
 class Live:
-    """A reference, and how to find the bins of values. `least_count` rows are needed for a judgement."""
+    """A reference and declared features, and how to find the bins of values. A judgement needs `least_count` rows.
 
-    def __init__(self, reference: Reference, least_count: int = 100) -> None:
+    `columns` are the names of a request's columns where it does not say them; without them they are the reference's
+    features. Another reference has another digest, and so has another declaration.
+    """
+
+    def __init__(
+        self,
+        reference: Reference,
+        least_count: int = 100,
+        declared: tuple[Declared, ...] = (),
+        columns: tuple[str, ...] = (),
+    ) -> None:
         self.reference = reference
         self.least_count = least_count
-        self.digest = reference.digest
+        self.declared = declared
+        self.digest = _digest(reference, declared)
         self.names = tuple(feature.name for feature in reference.features)
         #: All of them, and their counts by bin.
         self.distributions = [*reference.distributions()]
         self.by_bin = [one.by_bin() for one in self.distributions]
         self._finders = [binning(feature) for feature in reference.features]
+        self._checks = [checking(one) for one in declared]
+        self._wanted = (*self.names, *(one.name for one in declared))
+        self._unnamed = self.names or columns
+        #: How many bins a row has.
+        self.places = len(self._wanted) + bool(declared)
         self._wide = any(feature.size > 256 for feature in reference.features)
         self._digest = bytes.fromhex(self.digest)
         self._head = _HEAD.pack(_WIDE if self._wide else 0, self._digest)
         self._columns: dict[Any, Columns] = {}
+        self._given = columns
         self.prediction, self.score, self.label = (
             None if one is None else binning(one) for one in (reference.prediction, reference.score, reference.label)
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Other processes find the bins by functions of their own."""
+        return Live, (self.reference, self.least_count, self.declared, self._given)
+
+    def with_reference(self, reference: Reference) -> "Live":
+        """The same with another reference."""
+        return Live(reference, self.least_count, self.declared, self._given)
 
     def columns(self, row: Any, names: Sequence[str] | None) -> Columns:
         """Where the features are in rows like this one, whose columns may have names."""
@@ -71,31 +105,33 @@ class Live:
         return known
 
     def _find(self, key: Any, *, of_object: bool = False) -> Columns:
-        if type(key) is not int and not set(key).isdisjoint(self.names):
-            by_name = {name: place for place, name in enumerate(key)}
-            lacking = [name for name in self.names if name not in by_name]
-            trouble = ""
-            if lacking:
-                more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
-                trouble = f"requests have no {', '.join(lacking[:_NAMED])}{more}, which count as missing"
-            return Columns(tuple(by_name.get(name) for name in self.names), trouble, key == self.names)
-        if of_object:
-            return Columns((), "requests have none of its features: none is compared")
-        width = key if type(key) is int else len(key)
-        if width != len(self.names):
-            return Columns(
-                (), f"requests have {width} columns, and it has {len(self.names)} features: none is compared"
-            )
-        return Columns(tuple(range(width)), "", straight=True)
+        named = type(key) is not int and not set(key).isdisjoint(self._wanted)
+        if not named:
+            if of_object:
+                return Columns((), "requests have none of its features: none is compared")
+            if not self._unnamed:
+                return Columns((), "requests do not name their columns, and no prediction_schema does: none is checked")
+            width = key if type(key) is int else len(key)
+            if width != len(self._unnamed):
+                known = f"{'it' if self.names else 'the prediction_schema'} has {len(self._unnamed)} features"
+                return Columns((), f"requests have {width} columns, and {known}: none is compared")
+        by_name = {name: place for place, name in enumerate(key if named else self._unnamed)}
+        lacking = [name for name in dict.fromkeys(self._wanted) if name not in by_name]
+        trouble = ""
+        if lacking:
+            more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+            trouble = f"requests have no {', '.join(lacking[:_NAMED])}{more}, which count as missing"
+        straight = not self.declared and (not named or key == self.names)
+        return Columns(tuple(by_name.get(name) for name in self._wanted), trouble, straight)
 
     def bins(self, rows: Any, names: Sequence[str] | None) -> tuple[bytes | None, str]:
         """The bins of a request's rows as bytes, None where they fit no feature; and, as a sentence, what does not."""
-        if type(rows) is not list or not self.names:
+        if type(rows) is not list or not self._wanted:
             return None, ""
         trouble = ""
         finders = self._finders
         found: list[int] = []
-        for row in rows[: max(1, MOST_BINS // len(finders))]:
+        for row in rows[: max(1, MOST_BINS // self.places)]:
             columns = self.columns(row, names)
             trouble = trouble or columns.trouble
             if not columns.places:
@@ -108,16 +144,36 @@ class Live:
                 cells = [row]
             if columns.straight:
                 found += [find(cell) for find, cell in zip(finders, cells, strict=True)]
-            else:
-                found += [
-                    find(None if place is None else cells[place])
-                    for find, place in zip(finders, columns.places, strict=True)
-                ]
+                continue
+            values = [None if place is None else cells[place] for place in columns.places]
+            found += [find(value) for find, value in zip(finders, values, strict=False)]
+            if self.declared:
+                checked = [check(value) for check, value in zip(self._checks, values[len(finders) :], strict=True)]
+                found += checked
+                found.append(INVALID if INVALID in checked else VALID)
         packed = array("H", found).tobytes() if self._wide else bytes(found)
         if len(rows) == 1:
             return self._head + packed, trouble
         flags = self._head[0] | _SEVERAL
-        return _HEAD.pack(flags, self._digest) + _FEATURES.pack(len(finders)) + packed, trouble
+        return _HEAD.pack(flags, self._digest) + _FEATURES.pack(self.places) + packed, trouble
+
+    def validities(self, counts: Mapping[int, Mapping[int, int]]) -> dict[str, Validity]:
+        """How valid declared features are, then the rows, by name; `counts` are the rows by place and bin."""
+        names = [one.name for one in self.declared]
+        if names:
+            names.append(ROW)
+        found = {}
+        for place, name in enumerate(names, len(self.names)):
+            rows = counts.get(place, {})
+            found[name] = Validity(sum(rows.values()), rows.get(MISSING, 0), rows.get(INVALID, 0))
+        return found
+
+
+def _digest(reference: Reference, declared: tuple[Declared, ...]) -> str:
+    """That of the reference alone where nothing is declared."""
+    if not declared:
+        return reference.digest
+    return xxh3_64_hexdigest(msgspec.msgpack.encode((reference.digest, declared)))[:8]
 
 
 def digest_of(kept: bytes) -> str:
@@ -133,6 +189,8 @@ def single(kept: bytes) -> bytes | None:
 def places_and_bins(kept: bytes) -> list[tuple[int, int]]:
     """The bins of a request again: of each row the places of features, and the number of the bin of each."""
     flags = kept[0]
+    if flags & VALUES:
+        return []
     begin = _HEAD.size + (_FEATURES.size if flags & _SEVERAL else 0)
     bins: Sequence[int] = kept[begin:]
     if flags & _WIDE:
@@ -142,8 +200,16 @@ def places_and_bins(kept: bytes) -> list[tuple[int, int]]:
 
 
 class Watched:
-    """The reference of a model: the file that it is in, and what that said when it was last read."""
+    """The reference of a model: the file that it is in, and what that said when it was last read.
+
+    The path is empty where features are declared, and there is no file.
+    """
 
     def __init__(self, path: str, live: Live) -> None:
         self.path = path
         self.live = live
+
+    @property
+    def words(self) -> str:
+        """What to call it in a sentence."""
+        return f"the reference {self.path}" if self.path else "the declaration of `features:`"

@@ -62,7 +62,9 @@ class Features:
 
     def _find(self, kept: bytes) -> list[int]:
         digest, found = digest_of(kept), places_and_bins(kept)
-        known = self._by_digest.setdefault(kept[1:5], [{} for _ in range(1 + max(place for place, _ in found))])
+        known = self._by_digest.setdefault(
+            kept[1:5], [{} for _ in range(1 + max((place for place, _ in found), default=-1))]
+        )
         numbers = []
         for place, bin_ in found:
             number = known[place].get(bin_)

@@ -14,8 +14,8 @@ def without_class(found: Iterable[tuple[int, str]], numbers: Numbers) -> list[st
 
 
 def unfit(found: Iterable[tuple[int, str]], numbers: Numbers) -> list[str]:
-    """Which requests do not fit the reference of their model, and how."""
-    return [f"requests of {numbers.legs[leg]}: the reference {why}" for leg, why in found]
+    """Which requests do not fit the reference of their model, or what is declared of it, and how."""
+    return [f"requests of {numbers.legs[leg]}: {why}" for leg, why in found]
 
 
 def mixed(legs: Iterable[int], puid: bytes, numbers: Numbers) -> list[str]:

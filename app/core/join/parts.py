@@ -162,7 +162,7 @@ class Parts:
         evidence, trouble = live.bins(data.ndarray, data.names)
         if trouble and (leg, live.digest) not in self._unfit:
             self._unfit.add((leg, live.digest))
-            self.unfit.append((leg, f"{watched.path} does not fit: {trouble}"))
+            self.unfit.append((leg, f"{watched.words} does not fit: {trouble}"))
         return evidence
 
     def _response(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:

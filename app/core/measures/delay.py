@@ -2,10 +2,10 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from app.core.counts.atoms import Atom
-from app.core.measures.measure import Cells, Evidence, Family, Histogram, Measure
+from app.core.measures.measure import MODEL, Cells, Evidence, Family, Field, Histogram, Measure
 from app.core.measures.reading import Nature
 
 #: In seconds; what is longer is in a last bucket.
@@ -14,6 +14,13 @@ BUCKETS: Final = (1, 10, 60, 300, 1800, 3600, 21600, 86400, 259200, 604800, 2592
 _BOUNDS_US: Final = [bound * 1_000_000 for bound in BUCKETS]
 _BUCKET_ATOMS: Final = tuple(Atom("delay", str(bucket)) for bucket in range(len(BUCKETS) + 1))
 _TOTAL: Final = Atom("delay", "us")
+
+
+def _fields(histogram: Histogram) -> dict[str, Any] | None:
+    """As JSON: labels by bucket, up to a bound in seconds (null: the rest), and their mean; None without any."""
+    labels = sum(histogram.counts)
+    buckets = [[bound, rows] for bound, rows in zip((*histogram.bounds, None), histogram.counts, strict=True)]
+    return {"buckets": buckets, "mean_seconds": histogram.total / labels} if labels else None
 
 
 class DelayMeasure(Measure[Histogram]):
@@ -30,6 +37,7 @@ class DelayMeasure(Measure[Histogram]):
             windows=False,
         ),
     )
+    fields = (Field("delay", _fields, (MODEL,), optional=True),)
 
     def amounts(self, evidence: Evidence) -> Iterable[tuple[Atom, int]]:
         """The bucket, and the delay itself in µs."""

@@ -4,7 +4,9 @@ drift=<digest>     {"<place>:<bin>": rows}
 
 Places are those of the reference's distributions: features from 0, then "p" (predictions), "s" (scores) and "l"
 (labels). The digest is that of the reference, so that a new one counts anew and no bin changes its meaning.
-Features are counted where the request is known, the others where the answer is; labels once for each row.
+Features are counted where the request is known, the others where the answer is; labels once for each row. After the
+features of the reference come the places of declared features, then that of the rows as a whole; their bins are 0
+missing, 1 invalid, 2 valid (`app.core.drift.live`).
 """
 
 from collections import Counter
@@ -14,7 +16,7 @@ from struct import unpack_from
 from typing import Any, Final, NamedTuple
 
 from app.core.counts.atoms import Atom
-from app.core.drift.drift import KINDS, MEASURES, Drift, drift_of, share_drifted
+from app.core.drift.drift import KINDS, MEASURES, Drift, drift_of, share_drifted, with_validity
 from app.core.drift.live import Live, digest_of, places_and_bins
 from app.core.measures.errors import number_of
 from app.core.measures.measure import DOCUMENT, WINDOW, Cells, Evidence, Field, Measure
@@ -36,6 +38,7 @@ _MAPPING: Final = {
         "feature": {"type": "keyword"},
         "rows": {"type": "long"},
         "drifted": {"type": "boolean"},
+        "invalid_rows": {"type": "long"},
         **dict.fromkeys((*MEASURES, *KINDS), _DOUBLE),
         "bins": {"type": "object", "enabled": False},
     },
@@ -43,7 +46,7 @@ _MAPPING: Final = {
 
 
 class DriftReading(NamedTuple):
-    """What is read of a model that has a reference: of each distribution by its name, features first."""
+    """What is read of a model that has a reference or declared features: of each by its name, distributions first."""
 
     drifts: dict[str, Drift]
     share: float | None  # of the features that have drifted
@@ -51,15 +54,19 @@ class DriftReading(NamedTuple):
     live: Live | None  # the reference
 
     def bins(self, name: str) -> list[tuple[str, int, int]]:
-        """Of each bin of a distribution what it is called, the rows of the reference, and those that came."""
+        """Of each bin of a distribution what it is called, the rows of the reference, and those that came. What is
+        declared alone has none.
+        """
         assert self.live is not None
+        if name not in self.counts:
+            return []
         place = [one.name for one in self.live.distributions].index(name)
         names = self.live.distributions[place].names_of_bins()
         return [*zip(names, self.live.by_bin[place], self.counts[name], strict=True)]
 
 
 def _documents(reading: DriftReading) -> list[dict[str, Any]] | None:
-    """As JSON, a distribution each; None without a reference."""
+    """As JSON, a distribution or declared feature each; None where there is none."""
     if not reading.drifts:
         return None
     return [
@@ -78,6 +85,11 @@ def _documents(reading: DriftReading) -> list[dict[str, Any]] | None:
 def atom_of(digest: str, place: int | str, number: int) -> Atom:
     """That of a bin of a distribution, by the digest of its reference."""
     return Atom(_ROW + digest, f"{place}:{number}")
+
+
+def digest_in(row: str) -> str:
+    """The digest of the reference by which a row is counted; empty where it is none of this measure."""
+    return row.removeprefix(_ROW) if row.startswith(_ROW) else ""
 
 
 class DriftMeasure(Measure[DriftReading]):
@@ -140,7 +152,11 @@ class DriftMeasure(Measure[DriftReading]):
                 rows[bin_] = amount
             rows_of[distribution.name] = rows
             drifts[distribution.name] = drift_of(distribution, rows, live.least_count, by_bin)
-        return DriftReading(drifts, share_drifted(drifts[name] for name in live.names), rows_of, live)
+        share = share_drifted(drifts[name] for name in live.names)
+        by_place = {int(place): rows for place, rows in counts.items() if place.isdigit()}
+        for name, of in live.validities(by_place).items():
+            drifts[name] = with_validity(drifts.get(name), of)
+        return DriftReading(drifts, share, rows_of, live)
 
 
 def _of_rows(live: Live, evidence: Evidence) -> Iterator[tuple[str, int]]:
@@ -161,6 +177,38 @@ def _of_rows(live: Live, evidence: Evidence) -> Iterator[tuple[str, int]]:
         label = evidence.labels[row] if evidence.labels is not None else None
         if live.label is not None and label is not None:
             yield _LABEL, live.label(number_of(label) if labels_numbers else label_text(label, classes, rules))
+
+
+class Answered(NamedTuple):
+    """One row of an answer: the class and the number that it may be, the probability, and what was right."""
+
+    predicted: str | None
+    number: float | None
+    score: float | None
+    label: str | None
+    label_number: float | None
+    has_label: bool
+    measures: bool  # it is a measurement
+
+
+def answered(evidence: Evidence) -> Iterator[Answered]:
+    """What the rows of an answer say, as distributions of predictions, scores and labels have it."""
+    rules, classes = evidence.rules, evidence.classes
+    for row, mark in enumerate(evidence.marks):
+        if mark is None:
+            continue
+        score = _score(evidence, row)
+        predicted = predicted_text(mark, classes, rules)
+        label = evidence.labels[row] if evidence.labels is not None else None
+        yield Answered(
+            predicted,
+            _number(mark, classes, score),
+            score,
+            None if label is None else label_text(label, classes, rules),
+            None if label is None else number_of(label),
+            label is not None,
+            rules.task == "regression" or predicted is None,
+        )
 
 
 def _score(evidence: Evidence, row: int) -> float | None:

@@ -25,13 +25,13 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from app.core.counts.atoms import Atom
-from app.core.measures.measure import Cells, Evidence, Measure
+from app.core.measures.measure import WINDOW, Cells, Evidence, Field, Measure
 from app.core.measures.reading import Nature
 from app.core.measures.verdict import is_score, label_text, poles
 from app.core.payloads.marks import Mark
@@ -229,6 +229,15 @@ def _of_bare(column: str) -> tuple[tuple[Atom, int], ...]:
     return tuple((atom, amount) for _, atom, amount in added(of_row(value), [[2 * label + 1]]))
 
 
+def _calibration(it: Probabilities) -> list[dict[str, Any]] | None:
+    """As JSON, of each bin with rows: its mean confidence, and the share that turned out so; None without any."""
+    return [
+        {"confidence": one.confidence / (one.rows << UNIT_BITS), "right": one.right / one.rows, "rows": one.rows}
+        for one in it.bins
+        if one.rows
+    ] or None
+
+
 class ProbabilitiesMeasure(Measure[Probabilities]):
     """Probabilities of labelled rows. Settling keeps less of them than `values` (`app.core.join.chances`)."""
 
@@ -236,6 +245,7 @@ class ProbabilitiesMeasure(Measure[Probabilities]):
     by_labels = True
     of_rows = True
     letter = b"p"
+    fields = (Field("calibration", _calibration, (WINDOW,), optional=True),)
 
     def cells(self, mark: Mark, label: Mark, classes: tuple[str, ...], rules: Rules) -> Iterable[Atom]:
         """A row that is just 0 or 1."""

@@ -48,11 +48,12 @@ def report_of(
         "scored_model": rules.scored_model,
         "shadow": identity.predictor in rules.shadow,
         "limits": {_score_name(score, of_class): limit for score, of_class, limit in rules.limits},
+        "least_count": rules.least_count,
         **(of_model := fields_of(readings[TOTAL], MODEL)),
         "notes": [
             *of_model["notes"],
             *_unknown(readings[TOTAL], rules),
-            *_missed(scores, rules),
+            *missed_limits(scores, rules),
             *notes_of(CUSTOM.of(readings[TOTAL]), families),
         ],
         "windows": {window: _window(reading, scores[window], rules) for window, reading in readings.items()},
@@ -79,7 +80,7 @@ def _unknown(total: Reading, rules: Rules) -> Iterator[str]:
                 yield f"scores: {own.name} names classes that have not occurred yet: {', '.join(sorted(named))}."
 
 
-def _missed(scores: Mapping[str, list[Score]], rules: Rules) -> Iterator[str]:
+def missed_limits(scores: Mapping[str, list[Score]], rules: Rules) -> Iterator[str]:
     """The scores that miss their limits, in total or in a window, where they rest on enough rows."""
     limits = {(score, of_class): limit for score, of_class, limit in rules.limits}
     for window, of_window in scores.items() if limits else ():

@@ -70,11 +70,11 @@ DRIFT: Final = Series(
 FEATURE_SHARE: Final = Series(
     "tally_feature_share",
     "gauge",
-    "Share of the rows whose value is missing, below or above all of the reference, or unseen in it.",
+    "Share of the rows whose value is missing, below or above all of the reference, unseen in it, or invalid.",
     ("feature", "kind", "window"),
 )
 FEATURE_ROWS: Final = Series(
-    "tally_feature_rows", "gauge", "Rows that are compared with the reference.", ("feature", "window")
+    "tally_feature_rows", "gauge", "Rows that are compared with the reference, or checked.", ("feature", "window")
 )
 DRIFTED: Final = Series(
     "tally_drifted_share",

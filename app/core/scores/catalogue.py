@@ -66,3 +66,14 @@ def scores_of(reading: Reading) -> list[Score]:
             found = by_class.setdefault(of_class, []) if of_class else whole
             found.append(Score(formula.name, of_class, value, samples))
     return whole + [score for found in by_class.values() for score in found]
+
+
+def score_of(reading: Reading, name: str, of_class: str = "") -> Score | None:
+    """One score of a reading, of the whole model or of one class; None where it has none of that name."""
+    own = map(formula_of, reading.nature.own_scores)
+    for formula in chain(_formulas(reading.nature.task, by_labels=reading.by_labels), own):
+        if formula.name == name and reading.nature.task in formula.tasks:
+            for found, value, samples in formula.values(reading):
+                if found == of_class:
+                    return Score(name, of_class, value, samples)
+    return None

@@ -16,7 +16,7 @@ from app.core.measures.reading import Reading
 from app.core.scores.score import Formula, Value
 
 
-def _errors(reading: Reading) -> Errors:
+def errors_of(reading: Reading) -> Errors:
     """Those of all labelled rows: where both are whole numbers, a row has been judged like classes."""
     pairs = []
     for (actual, predicted), rows in (CONFUSION.of(reading).as_classes or {}).items():
@@ -28,7 +28,7 @@ def _errors(reading: Reading) -> Errors:
 
 
 def _score(formula: Callable[[Errors], float | None], reading: Reading) -> Iterator[Value]:
-    errors = _errors(reading)
+    errors = errors_of(reading)
     yield "", formula(errors) if errors.rows else None, errors.rows
 
 

@@ -1,37 +1,39 @@
 """The worker's HTTP interface: events and feedback in, metrics, health, and what is known of models and exchanges."""
 
-import asyncio
+import time
 from collections.abc import Callable
-from importlib import resources
 from itertools import chain
-from typing import Any, Final
-from urllib.parse import quote
+from typing import Any
 
-import aiohttp
-import orjson
 from aiohttp import web
 
-from app.core.dialects.plain import base_puid
 from app.core.events import Reason
-from app.core.outputs.comparisons import comparisons_report
-from app.core.outputs.report import report_of
 from app.exporters import prometheus
 from app.exporters.packing import Packer
 from app.settings import Settings
+from app.worker.elasticsearch.search import Search
+from app.worker.http import page_files
 from app.worker.http.answers import AnswerError, json_response
 from app.worker.http.exposition import Exposition, send
 from app.worker.http.guard import Guard
+from app.worker.http.openapi import description
 from app.worker.http.port import PortRunner
 from app.worker.http.publisher import Publisher, make_producer
+from app.worker.http.rate import Rate
 from app.worker.http.receive import Receiver
 from app.worker.http.requests import Requests
+from app.worker.http.routes.comparisons import ComparisonRoutes
+from app.worker.http.routes.examples import ExampleRoutes
+from app.worker.http.routes.exchanges import ExchangeRoutes
+from app.worker.http.routes.letters import LetterRoutes
+from app.worker.http.routes.models import ModelRoutes
+from app.worker.http.routes.overview import OverviewRoutes
+from app.worker.http.routes.route import Route, checked
+from app.worker.http.routes.worker import WorkerRoutes
 from app.worker.kafka.sizes import Sizes
 from app.worker.running import Running
 
 _STARTING = "The worker is starting."
-_FORWARDED = "X-Tally-Forwarded"
-#: For so many seconds the loop is held at most before all others have their turn.
-_TURN_SECONDS: Final = 0.005
 
 
 class Api:
@@ -45,8 +47,21 @@ class Api:
         self._receiver = Receiver(settings, self._publisher)
         self.requests = Requests()
         self._exposition: Exposition | None = None
-        self._session: aiohttp.ClientSession | None = None
-        self._page = resources.files("app.worker.http").joinpath("page", "index.html").read_text()
+        self._search = Search(settings) if settings.elasticsearch_url is not None else None
+        self._rate = Rate()
+        self._overviews = OverviewRoutes(settings, self._started)
+        self._exchanges = ExchangeRoutes(settings, self._started, self._search)
+        self._worker = WorkerRoutes(settings, self._started, self._rate)
+        self._routes = [
+            *self._overviews.routes(),
+            *ExampleRoutes(self._started, self._search).routes(),
+            *ModelRoutes(settings, self._started, self._search).routes(),
+            *ComparisonRoutes(settings, self._started).routes(),
+            *self._exchanges.routes(),
+            *LetterRoutes(settings, self._started).routes(),
+            *self._worker.routes(),
+            Route("GET", "/api/openapi.json", self._openapi, "This description.", dict[str, Any]),
+        ]
 
     def _started(self) -> Running:
         running = self._running()
@@ -61,10 +76,11 @@ class Api:
         routes.add_get("/metrics", self._metrics)
         routes.add_get("/live", self._live)
         routes.add_get("/ready", self._ready)
-        routes.add_get("/api/models", self._models)
-        routes.add_get("/api/comparisons", self._comparisons)
-        routes.add_get("/api/exchanges/{puid:.+}", self._exchange)
-        routes.add_get("/", self._index)
+        for route in self._routes:
+            add = routes.add_get if route.method == "GET" else routes.add_post
+            add(route.path, checked(route))
+        routes.add_get("/", page_files.index)
+        routes.add_get("/page/{file:.+}", page_files.file)
         routes.add_post("/", self._receiver.events)
         routes.add_post("/events", self._receiver.events)
         routes.add_post("/feedback", self._receiver.feedback)
@@ -82,8 +98,10 @@ class Api:
         if self._exposition is not None:
             self._exposition.close()
         self._receiver.close()
-        if self._session is not None:
-            await self._session.close()
+        for routes in (self._overviews, self._exchanges, self._worker):
+            await routes.close()
+        if self._search is not None:
+            await self._search.close()
         await self._publisher.close()
 
     # -- health -------------------------------------------------------------------------------------------------------
@@ -102,10 +120,13 @@ class Api:
     # -- numbers ------------------------------------------------------------------------------------------------------
 
     def watch(self) -> None:
-        """Make the first text of the models as soon as this worker may export, and keep none where it may not; to be
-        called a few times a second.
+        """Note how much is read. Make the first text of the models as soon as this worker may export, and keep none
+        where it may not. To be called a few times a second.
         """
         running = self._running()
+        if running is not None:
+            events = running.lane.stats.events.total()
+            self._rate.note(time.monotonic(), events)
         if running is not None and running.exporting.begun:
             self._texts(running).begin(running.lane.now())
         elif self._exposition is not None:
@@ -140,68 +161,7 @@ class Api:
             ),
         )
 
-    async def _models(self, _: web.Request) -> web.Response:
-        running = self._started()
-        readings, clock = running.readings, asyncio.get_running_loop().time
-        rulebook, first_seen = readings.rulebook, readings.view.first_seen
-        families = readings.metric_families()
-        parts: list[bytes] = []
-        turn = clock()
-        for identity, of_model in readings.of_models(running.lane.now()):
-            model = identity, of_model, first_seen(identity), rulebook, families
-            slow = rulebook.of(identity.leg).run_code
-            parts.append(orjson.dumps(await asyncio.to_thread(report_of, *model) if slow else report_of(*model)))
-            if clock() - turn >= _TURN_SECONDS:
-                await asyncio.sleep(0)
-                turn = clock()
-        body = b'{"models":[%b],"notes":%b}' % (b",".join(parts), orjson.dumps([*running.notes]))
-        return web.Response(body=body, content_type="application/json")
+    # -- what describes the routes ------------------------------------------------------------------------------------
 
-    async def _comparisons(self, _: web.Request) -> web.Response:
-        running = self._started()
-        readings = running.readings
-        return json_response(comparisons_report(readings.of_pairs(running.lane.now()), readings.rulebook))
-
-    # -- exchanges ----------------------------------------------------------------------------------------------------
-
-    async def _exchange(self, request: web.Request) -> web.StreamResponse:
-        puid = request.match_info["puid"]
-        content, status = await self._known(puid, request)
-        base = base_puid(puid)
-        if base != puid and status in (200, 404) and not content.get("legs") and _FORWARDED not in request.headers:
-            of_base, status_of_base = await self._known(base, request)  # it may be the id of a row
-            if status == 404 or of_base.get("legs"):
-                row = {} if "error" in of_base else {"row": int(puid[len(base) + len("-item-") :])}
-                content, status = of_base | row, status_of_base
-        return json_response(content, status)
-
-    async def _known(self, puid: str, request: web.Request) -> tuple[dict[str, Any], int]:
-        """What the owner of a puid knows of it, and the status of that answer."""
-        lane = self._started().lane
-        number = lane.partition_of(puid.encode())
-        part = lane.running.get(number)
-        if part is None:
-            return await self._ask_owner(number, puid, request)
-        known = part.shard.describe(puid)
-        if known is None:
-            return {"error": f"No event with puid {puid} is known; it never came, or has expired."}, 404
-        return known, 200
-
-    async def _ask_owner(self, number: int, puid: str, request: web.Request) -> tuple[dict[str, Any], int]:
-        owner = self._started().readings.view.owners.get(number)
-        if owner is None or _FORWARDED in request.headers or owner.url == self._settings.url:
-            return {"error": f"Partition {number} is being handed over; ask again in a few seconds."}, 503
-        headers = {_FORWARDED: "1"}
-        if "Authorization" in request.headers:
-            headers["Authorization"] = request.headers["Authorization"]
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
-        try:
-            url = f"{owner.url}/api/exchanges/{quote(puid, safe='')}"
-            async with self._session.get(url, headers=headers) as reply:
-                return orjson.loads(await reply.read()), reply.status
-        except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError):
-            return {"error": f"Partition {number} belongs to {owner.url}, which does not answer."}, 503
-
-    async def _index(self, _: web.Request) -> web.Response:
-        return web.Response(text=self._page, content_type="text/html")
+    async def _openapi(self, _: web.Request) -> web.Response:
+        return json_response(description(self._routes))

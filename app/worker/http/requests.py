@@ -11,6 +11,8 @@ from app.core.outputs.http_series import SECONDS, HttpNumbers
 #: The route of what has none: paths that are not there, methods that do not fit, and what is no HTTP.
 OTHER: Final = "other"
 _READ: Final = (200, 401, 403, 500, 503)
+_ASKED: Final = (200, 400, 401, 403, 500, 503)
+_FOUND: Final = (200, 400, 401, 403, 404, 500, 503)
 _TAKEN: Final = (202, 400, 401, 403, 408, 413, 415, 500, 503)
 #: What each route may answer, so that all of it is exported from the start: `increase` sees no first one else.
 KNOWN: Final[Mapping[str, Iterable[int]]] = {
@@ -18,9 +20,22 @@ KNOWN: Final[Mapping[str, Iterable[int]]] = {
     "/events": _TAKEN,
     "/feedback": _TAKEN,
     "/seldon/{namespace}/{service}/api/v1.0/feedback": _TAKEN,
-    "/api/models": _READ,
-    "/api/comparisons": _READ,
-    "/api/exchanges/{puid}": sorted({404, *_READ}),
+    "/api/overview": _ASKED,
+    "/api/models": _ASKED,
+    "/api/models/{key}": _FOUND,
+    "/api/models/{key}/history": _FOUND,
+    "/api/models/{key}/examples": _FOUND,
+    "/api/comparisons": _ASKED,
+    "/api/comparisons/history": _FOUND,
+    "/api/comparisons/examples": _FOUND,
+    "/api/exchanges/{puid}": _FOUND,
+    "/api/exchanges/{puid}/documents": _FOUND,
+    "/api/letters": _ASKED,
+    "/api/letters/resend": sorted({413, *_FOUND}),
+    "/api/worker": _ASKED,
+    "/api/worker/check": _ASKED,
+    "/api/openapi.json": _ASKED,
+    "/page/{file}": sorted({304, 404, *_READ}),
     "/metrics": (200, 403, 500, 503),
     "/ready": (200, 403, 503),
     "/live": (200, 403),

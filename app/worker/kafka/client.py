@@ -6,13 +6,16 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from app.settings import Settings
+
+#: Where a user may not do what is needed.
+ACLS_HINT: Final = "`tally topics` lists the ACLs that are needed"
 
 
 class SetupError(Exception):

@@ -152,6 +152,14 @@ class Lane:
                 seconds = max(seconds, self.now() - clock)
         return events, math.nan if any(map(math.isnan, events.values())) else seconds
 
+    def lags(self) -> dict[int, float]:
+        """How many events each partition that is loaded here is behind; NaN where that is not known."""
+        inputs, topics = self._inputs, self.settings.topics
+        return {
+            number: math.nan if inputs is None else sum(inputs.known_unread(part, topic) for topic in topics)
+            for number, part in self.running.items()
+        }
+
     def fetch_age(self) -> float:
         """Seconds since a broker last answered a fetch; NaN while nothing is fetched."""
         return self._inputs.consumer.fetch_age() if self._inputs is not None and self.running else math.nan

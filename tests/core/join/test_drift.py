@@ -1,16 +1,18 @@
 """Drift of what is asked, answered and right: counted once, moved, replaced and taken back like all that is counted."""
 
+import pickle
 from typing import Any, Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.core.drift.declared import Declared
 from app.core.drift.distribution import FIRST, MISSING, Distribution
 from app.core.drift.live import MOST_BINS, Live, Watched, digest_of, places_and_bins
 from app.core.drift.reference import LABEL, PREDICTION, SCORE, Reference
 from app.core.measures.drift import DRIFT, DriftReading
-from app.core.rules import Rules
+from app.core.rules import Rulebook, Rules
 from app.core.segments import Segment
 from tests.builders import MODEL, Ledger, Record, a_feedback, a_request, a_response, a_shard, absorb, run, tell, ways
 
@@ -256,6 +258,15 @@ def test_the_bins_of_a_request_are_read_as_they_were_kept(rows: list[tuple[Any, 
     assert [place for place, _ in found] == [0, 1] * len(rows)
     assert all(bin_ < (AGE if place == 0 else one.reference.features[1]).size for place, bin_ in found)
     assert len(kept) <= (2 if wide else 1) * 2 * len(rows) + 7
+
+
+def test_rules_with_a_reference_are_given_to_other_processes() -> None:
+    own = Rules(reference=Watched("here", Live(WHOLE, 7, (Declared("age", 0.0),), ("age",))))
+    (other,) = pickle.loads(pickle.dumps(Rulebook((own,), "d"))).entries  # noqa: S301 - it is this test's own
+    assert own.reference is not None
+    assert (other.reference.path, other.reference.live.reference) == ("here", WHOLE)
+    assert other.reference.live.declared == own.reference.live.declared
+    assert other.reference.live.bins([[70, "DE"]], None) == own.reference.live.bins([[70, "DE"]], None)
 
 
 def test_a_feature_of_a_request_takes_a_byte() -> None:

@@ -4,9 +4,9 @@ from contextlib import AsyncExitStack, aclosing
 
 from aiokafka import TopicPartition
 
-from app.cli.reading import Reader, open_reader
 from app.core.letters import Letter, is_original
 from app.settings import Settings
+from app.worker.kafka.reading import Reader, open_reader
 from app.worker.kafka.topics import admin_client, describe_cluster
 
 

@@ -7,13 +7,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import NamedTuple
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
-from app.cli.client import ACLS_HINT
 from app.core.wire.records import Record
 from app.settings import Settings
-from app.worker.kafka.client import SetupError, client_options, unreachable
+from app.worker.kafka.client import ACLS_HINT, SetupError, client_options, forbid_topic_creation, unreachable
 from app.worker.kafka.consumer import RecordConsumer
 
 #: After so long without a record that must be there, something is wrong.
@@ -27,11 +26,6 @@ class Placed(NamedTuple):
     topic: str
     partition: int
     record: Record
-
-
-def printable(text: str) -> str:
-    """A text from outside, without what a terminal would take for more than a text."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 class Reader:
@@ -153,5 +147,17 @@ async def open_reader(settings: Settings) -> AsyncIterator[Reader]:
         raise SetupError(f"This user of {where} may not read {topics}: {ACLS_HINT}.") from None
     except (KafkaError, OSError, TimeoutError) as error:
         raise unreachable(settings, error) from None
+    finally:
+        await consumer.stop()
+
+
+@contextlib.asynccontextmanager
+async def open_offsets_reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of no group, for questions about offsets."""
+    consumer = AIOKafkaConsumer(**client_options(settings), enable_auto_commit=False)
+    forbid_topic_creation(consumer._client)
+    await consumer.start()
+    try:
+        yield consumer
     finally:
         await consumer.stop()

@@ -11,12 +11,11 @@ from typing import Final, Protocol
 
 from aiokafka import TopicPartition
 
-from app.cli.groups import reader as offsets_reader
-from app.cli.letters.returning import Out
-from app.cli.reading import open_reader
 from app.core.letters import RESENT, RESENT_BACK, Letter
 from app.core.wire.records import Record
 from app.settings import Settings
+from app.worker.kafka.reading import open_offsets_reader, open_reader
+from app.worker.letters.returning import Out
 
 #: How often it is looked for what was written while the last of it was on its way.
 _LOOKS: Final = 10
@@ -71,7 +70,7 @@ class LogLetters:
         self, starts: Mapping[TopicPartition, int], first: Mapping[tuple[int, bytes | None], int]
     ) -> tuple[dict[TopicPartition, int], dict[int, list[Record]]]:
         """Where the log ends, and what it says of these puids after the first offset of each, in its order."""
-        async with offsets_reader(self._settings) as consumer:
+        async with open_offsets_reader(self._settings) as consumer:
             ends = await consumer.end_offsets([*starts])
             beginnings = await consumer.beginning_offsets([*starts])
         found: defaultdict[int, list[Record]] = defaultdict(list)

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from app.cli.letters import joined
-from app.cli.letters.joined import LogLetters
-from app.cli.letters.returning import Out
 from app.core.events import Reason
 from app.core.letters import RESENT, RESENT_BACK, DeadLetter, Letter, letter_record, read_letter, sent_back
 from app.core.wire.records import Record, pack_headers
 from app.settings import load_settings
+from app.worker.letters import joined
+from app.worker.letters.joined import LogLetters
+from app.worker.letters.returning import Out
 
 
 class Log:
@@ -72,7 +72,7 @@ def send(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             yield log
 
         monkeypatch.setattr(joined, "open_reader", opened)
-        monkeypatch.setattr(joined, "offsets_reader", opened)
+        monkeypatch.setattr(joined, "open_offsets_reader", opened)
         letters = [_letter(log.records[offset], 70 + offset) for offset in offsets]
         logged = [(one, Out("log", one.key, one.value, sent_back(one), 0, 0)) for one in letters]
         asyncio.run(LogLetters(settings).send(log, logged, {2: [one.offset for one in letters]}))

@@ -6,28 +6,28 @@ from a letter to its end knows all of it.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from aiokafka import TopicPartition
 
-from app.cli.ends import InputError
-from app.cli.groups import reader as offsets_reader
-from app.cli.reading import Reader
-from app.core.events import Reason
 from app.core.letters import Done, Letter, read_done, read_letter
-from app.setting_values import parse_moment
 from app.settings import Settings
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.metadata import RETENTION, TopicFacts
+from app.worker.kafka.reading import Reader, open_offsets_reader
 from app.worker.kafka.topics import admin_client, describe_cluster
 
 _ID: Final = re.compile(r"([0-9]{1,9})-([0-9]{1,18})", re.ASCII)
 
 #: Partition and offset.
 Place = tuple[int, int]
+
+
+class LetterError(Exception):
+    """What is asked of dead letters cannot be done; the message is one sentence that says why."""
 
 
 class Shown(NamedTuple):
@@ -69,24 +69,11 @@ class Survey:
         return sum(map(len, self.waiting.values()))
 
 
-def parse_selection(ids: Iterable[str], reason: str | None, since: str | None = None) -> Selection:
-    """What the arguments and options of a command mean."""
-    places = frozenset(map(parse_id, ids))
-    if reason is not None and reason not in tuple(Reason):
-        raise InputError(f"--reason: {reason} is no reason; the reasons are {', '.join(Reason)}.")
-    if since is None:
-        return Selection(places, reason)
-    try:
-        return Selection(places, reason, parse_moment(since) * 1000)
-    except (ValueError, OverflowError, OSError):
-        raise InputError(f"--since must be a time like 2026-11-21T07:00:00Z (got {since!r}).") from None
-
-
 def parse_id(text: str) -> Place:
     """The partition and the offset of a letter."""
     found = _ID.fullmatch(text)
     if found is None:
-        raise InputError(
+        raise LetterError(
             f"{text!r} is no id of a dead letter: one looks like 3-1042, as `tally dead-letters list` shows it."
         )
     return int(found[1]), int(found[2])
@@ -110,15 +97,19 @@ class LetterBox:
         self._facts = facts
         self._reader = reader
 
-    async def newest(self, count: int, wanted: Callable[[Letter], bool], *, done: bool) -> list[Shown]:
-        """The newest wanted letters without their values, the newest first; with `done` also those that are done."""
+    async def newest(
+        self, count: int, wanted: Callable[[Letter], bool], *, done: bool, value_bytes: int = 0
+    ) -> list[Shown]:
+        """The newest wanted letters with so many bytes of their values, the newest first; with `done` also those that
+        are done.
+        """
         beginnings, ends = await self._reader.span(self._settings.dead_letters_topic, self._facts.partitions)
         found: list[Shown] = []
         left, span = [*ends], 2 * count
         while left:  # any partition may have all of the newest
             starts = {tp: max(beginnings[tp], ends[tp] - span) for tp in left}
             read: defaultdict[TopicPartition, list[Shown]] = defaultdict(list)
-            async for tp, shown in self._letters(starts, ends, wanted, values=False):
+            async for tp, shown in self._letters(starts, ends, wanted, value_bytes):
                 if done or shown.done is None:
                     read[tp].append(shown)
             left = [tp for tp in left if len(read[tp]) < count and starts[tp] > beginnings[tp]]
@@ -134,28 +125,28 @@ class LetterBox:
         beginnings, ends = await self._reader.span(self._settings.dead_letters_topic, self._facts.partitions)
         starts = {tp: max(beginning, ends[tp] - most) for tp, beginning in beginnings.items()}
         found: Counter[str] = Counter()
-        async for _, shown in self._letters(starts, ends, lambda _: True, values=False):
+        async for _, shown in self._letters(starts, ends, lambda _: True, 0):
             if shown.done is None:
                 found[shown.letter.reason] += 1
         return found, starts == beginnings
 
     async def find(self, place: Place) -> Shown:
-        """One letter. Raises `InputError` where it is not there, with the reason."""
+        """One letter. Raises `LetterError` where it is not there, with the reason."""
         number, offset = place
         topic, name = self._settings.dead_letters_topic, f"{number}-{offset}"
         beginnings, ends = await self._reader.span(topic, self._facts.partitions)
         if number >= self._facts.partitions:
-            raise InputError(f"There is no letter {name}: {topic} has {self._facts.partitions} partitions, from 0.")
+            raise LetterError(f"There is no letter {name}: {topic} has {self._facts.partitions} partitions, from 0.")
         tp = TopicPartition(topic, number)
         if offset < beginnings[tp]:
-            raise InputError(
+            raise LetterError(
                 f"Letter {name} is gone: {topic} keeps letters for {self.kept}, "
                 "or `tally dead-letters drop --all` has deleted it."
             )
         if offset < ends[tp]:
             async for _, shown in self._letters({tp: offset}, ends, lambda letter: letter.offset == offset):
                 return shown
-        raise InputError(f"There is no letter {name}: `tally dead-letters list` shows those that there are.")
+        raise LetterError(f"There is no letter {name}: `tally dead-letters list` shows those that there are.")
 
     @property
     def kept(self) -> str:
@@ -170,7 +161,7 @@ class LetterBox:
         """
         topic = self._settings.dead_letters_topic
         beginnings, _ = await self._reader.span(topic, self._facts.partitions)
-        async with offsets_reader(self._settings) as consumer:
+        async with open_offsets_reader(self._settings) as consumer:
             ends = await consumer.end_offsets([*beginnings])
         found = Survey(ends=ends)
         if selection.places:
@@ -200,11 +191,11 @@ class LetterBox:
         return found
 
     def _require(self, selection: Selection, found: Survey, done: Mapping[int, Mapping[int, str]]) -> None:
-        """Raise `InputError` for a letter that was named and that is none."""
+        """Raise `LetterError` for a letter that was named and that is none."""
         for number, offset in sorted(selection.places):
             if offset not in found.waiting.get(number, ()) and offset not in done[number]:
                 what = "no such letter" if selection.reason or selection.since else "no letter"
-                raise InputError(
+                raise LetterError(
                     f"There is {what} {number}-{offset}: `tally dead-letters list` shows those that there are."
                 )
 
@@ -223,17 +214,16 @@ class LetterBox:
         starts: Mapping[TopicPartition, int],
         ends: Mapping[TopicPartition, int],
         wanted: Callable[[Letter], bool],
-        *,
-        values: bool = True,
+        value_bytes: int | None = None,
     ) -> AsyncGenerator[tuple[TopicPartition, Shown], None]:
-        """The wanted letters between two places, once all is known of them."""
+        """The wanted letters between two places, once all is known of them; of their values all, or so many bytes."""
         letters: defaultdict[TopicPartition, dict[int, Letter]] = defaultdict(dict)
         done: defaultdict[TopicPartition, dict[int, Done]] = defaultdict(dict)
         async for tp, one in self._read(starts, ends):
             if isinstance(one, Done):
                 done[tp].update(dict.fromkeys(one.offsets, one))
             elif wanted(one):
-                letters[tp][one.offset] = one if values else one._replace(value=None)
+                letters[tp][one.offset] = one if value_bytes is None else _cut(one, value_bytes)
         for tp, some in letters.items():
             for offset, letter in some.items():
                 yield tp, Shown(letter, done[tp].get(offset))
@@ -247,3 +237,7 @@ class LetterBox:
                     one = read_letter(tp.partition, record) or read_done(record)
                     if one is not None:
                         yield tp, one
+
+
+def _cut(letter: Letter, most: int) -> Letter:
+    return letter._replace(value=letter.value[:most] if letter.value is not None and most else None)

@@ -6,13 +6,13 @@ from typing import Any, Final
 import orjson
 import pytest
 
-from app.cli.letters.returning import Returning, UselessError
 from app.core.events import TYPE_OF, Kind, Reason
 from app.core.letters import REKEYED, RESENT, DeadLetter, Letter, letter_record, read_letter
 from app.core.rules import Rulebook
 from app.core.wire.records import Record, pack_headers
 from app.settings import Settings, load_settings
 from app.worker.kafka.metadata import TopicFacts
+from app.worker.letters.returning import Returning, UselessError
 
 NOW: Final = int(time.time() * 1000)
 SETTINGS: Final = load_settings(app_id="shop", log_topic="log")

@@ -1,0 +1,126 @@
+"""`tally reference build --from-topics`: a reference of what a model was asked and answered in a past stretch."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from app.cli.client import run
+from app.cli.ends import InputError
+from app.cli.reference import Choice, Data, chosen_features, distribution, kinds_of, write
+from app.cli.replay import cores, with_progress
+from app.cli.screen import counted, screen
+from app.cli.verify import parse_share
+from app.core.drift.distribution import Distribution, Kind
+from app.core.drift.recording import Asked
+from app.core.drift.reference import LABEL, PREDICTION, SCORE, Reference
+from app.core.events import Identity
+from app.core.measures.drift import Answered
+from app.models_file import load_rulebook
+from app.replay.recorded import Wanted, record_all
+from app.replay.stretch import check_order, parse_bound
+from app.replay.topics import plan
+from app.settings import load_settings
+
+_SHOWN: Final = 5
+
+
+class Stretched(NamedTuple):
+    """Of which model, and of which stretch and share of the topics."""
+
+    model: str
+    begin: str = "earliest"
+    end: str = "latest"
+    sample: str = "100%"
+
+
+def build_of_topics(asked: Stretched, output: str, choice: Choice) -> None:
+    """Write the reference of what the topics hold of a model. Raises InputError."""
+    settings = load_settings()
+    rulebook = load_rulebook(settings.config)
+    sample = parse_share(asked.sample)
+    present = time.time() if settings.now is None else settings.now
+    begin, end = parse_bound("--from", asked.begin, present), parse_bound("--to", asked.end, present)
+    check_order(begin, end)
+    planned = run(plan(settings, rulebook, begin, end))
+    wanted = [Wanted(share, asked.model, sample) for share in planned.shares]
+    shares = with_progress(planned.stretch.records, lambda progress: record_all(wanted, cores(), progress))
+    _check_models(
+        asked.model, {one for share in shares for one in share.identities}, {it for one in shares for it in one.others}
+    )
+    answered = [one for share in shares for one in share.answered]
+    reference = reference_of([one for share in shares for one in share.asked], answered, choice, asked.model)
+    screen().print(f"{counted(len(answered), 'row')} of {asked.model} from {begin.text} to {end.text}.", soft_wrap=True)
+    write(Path(output), reference)
+
+
+def _check_models(model: str, found: set[Identity], others: set[Identity]) -> None:
+    if not found:
+        there = f"; there are answers of {_listed(others)}" if others else ""
+        raise InputError(f"--model {model}: the stretch has no answer of it{there}.")
+    if len({one.leg for one in found}) > 1:
+        raise InputError(f"--model {model} means several models, {_listed(found)}: name one.")
+
+
+def _listed(identities: set[Identity]) -> str:
+    names = sorted(map(str, identities))
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def reference_of(asked: Sequence[Asked], answered: Sequence[Answered], choice: Choice, model: str) -> Reference:
+    """The reference of rows. Of requests with different columns those count that most rows have. Raises InputError."""
+    columns = _columns(asked)
+    values = _values(asked, columns)
+    data = Data(f"what {model} is asked", columns)
+    chosen = chosen_features(data, choice)
+    kinds = kinds_of(data, choice, chosen)
+    features = tuple(distribution(name.strip(), values[name], kinds.get(name), choice) for name in chosen)
+    measures = 2 * sum(one.measures for one in answered) > len(answered)
+    labelled = [one for one in answered if one.has_label]
+    if measures:
+        prediction = distribution(PREDICTION, [one.number for one in answered], "continuous", choice)
+        label = _known(LABEL, [one.label_number for one in labelled], "continuous", choice)
+        return Reference(features, prediction, None, label)
+    prediction = distribution(PREDICTION, [one.predicted for one in answered], "categorical", choice)
+    label = _known(LABEL, [one.label for one in labelled], "categorical", choice)
+    score = None
+    if any(one.score is not None for one in answered):
+        score = distribution(SCORE, [one.score for one in answered], "continuous", choice)
+    return Reference(features, prediction, score, label)
+
+
+def _known(name: str, values: Sequence[Any], kind: Kind, choice: Choice) -> Distribution | None:
+    return distribution(name, values, kind, choice) if values else None
+
+
+def _columns(asked: Sequence[Asked]) -> list[str]:
+    """The columns that most rows have, in the order that most of these have; numbers where they have no names."""
+    rows: Counter[Any] = Counter()
+    for one in asked:
+        rows[one.columns] += len(one.rows)
+    if not rows:
+        return []
+    together: Counter[Any] = Counter()
+    for columns, count in rows.items():
+        together[_names(columns)] += count
+    most = min(together, key=lambda names: (-together[names], sorted(names)))
+    own = {columns: count for columns, count in rows.items() if _names(columns) == most}
+    columns = min(own, key=lambda one: (-own[one], str(one)))
+    return [str(place) for place in range(columns)] if isinstance(columns, int) else list(columns)
+
+
+def _names(columns: tuple[str, ...] | int) -> frozenset[str]:
+    return frozenset(map(str, range(columns))) if isinstance(columns, int) else frozenset(columns)
+
+
+def _values(asked: Sequence[Asked], columns: Sequence[str]) -> dict[str, list[Any]]:
+    """The values of columns, of the requests that have just these."""
+    values: dict[str, list[Any]] = {name: [] for name in columns}
+    wanted = frozenset(columns)
+    for one in asked:
+        if _names(one.columns) == wanted:
+            names = [*map(str, range(one.columns))] if isinstance(one.columns, int) else one.columns
+            for place, name in enumerate(names):
+                values[name] += [row[place] for row in one.rows]
+    return values

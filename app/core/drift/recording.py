@@ -1,0 +1,72 @@
+"""In the place of a reference: what keeps the values of requests themselves, for whoever makes a reference of them.
+
+They stand where their bins would (`app.core.drift.live`), count as nothing, and are taken back alike:
+
+    flags (4), 4 bytes of no meaning, then as MessagePack the names of the columns or their number, and the rows
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from app.core.drift.distribution import LONGEST
+from app.core.drift.live import MOST_BINS, VALUES, Live
+from app.core.drift.reference import Reference
+
+_HEAD: Final = bytes([VALUES]) + bytes(4)
+_SCALARS: Final = (bool, int, float, type(None))
+
+
+class Asked(NamedTuple):
+    """The rows of a request, and what its columns are called, or how many there are."""
+
+    columns: tuple[str, ...] | int
+    rows: list[list[Any]]
+
+
+class Recorder(Live):
+    """Keeps what requests bring."""
+
+    def __init__(self) -> None:
+        super().__init__(Reference(()))
+
+    def bins(self, rows: Any, names: Sequence[str] | None) -> tuple[bytes | None, str]:
+        """The rows of a request as bytes: of many the first ones. None where they are no table."""
+        if type(rows) is not list or not rows:
+            return None, ""
+        columns: tuple[str, ...] | int = _columns(rows[0], names)
+        width = columns if isinstance(columns, int) else len(columns)
+        if not width:
+            return None, ""
+        kept = []
+        for row in rows[: max(1, MOST_BINS // width)]:
+            if _columns(row, names) != columns:
+                return None, ""
+            cells = [*row.values()] if type(row) is dict else row if type(row) is list else [row]
+            kept.append([_plain(cell) for cell in cells])
+        return _HEAD + msgspec.msgpack.encode(Asked(columns, kept)), ""
+
+
+def _columns(row: Any, names: Sequence[str] | None) -> tuple[str, ...] | int:
+    if type(row) is dict:
+        return tuple(map(str, row))
+    width = len(row) if type(row) is list else 1
+    return tuple(map(str, names)) if names is not None and len(names) == width else width
+
+
+def _plain(cell: Any) -> Any:
+    """Of a list or an object its kind alone counts."""
+    if type(cell) in _SCALARS:
+        return cell
+    if type(cell) is str:
+        return cell[:LONGEST]
+    return [] if type(cell) is list else {}
+
+
+def asked(kept: bytes) -> Asked | None:
+    """What such bytes keep; None where they are those of a reference."""
+    if not kept[0] & VALUES:
+        return None
+    columns, rows = msgspec.msgpack.decode(kept[len(_HEAD) :])
+    return Asked(columns if type(columns) is int else tuple(columns), rows)

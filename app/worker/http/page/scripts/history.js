@@ -1,0 +1,63 @@
+// A score over time, on either clock, with its interval, its limit, and since when it is lower.
+import { h } from "./tree.js";
+import { choose } from "./address.js";
+import { path, want } from "./store.js";
+import { TimePlot, withGaps } from "./charts.js";
+import { Freshness } from "./parts.js";
+import { iso, local, moment, score } from "./say.js";
+import { Table } from "./tables.js";
+import { heading, term } from "./words.js";
+
+const SECONDS = 15;
+const STEPS = { "": "as fits", "1m": "1 min", "10m": "10 min", "1h": "1 h", "1d": "1 d" };
+const SOURCES = { panes: "the counts that workers keep", elasticsearch: "Elasticsearch", both: "the counts that workers keep, and further back Elasticsearch" };
+
+// `recall/cat` of /api/models is `recall{cat}` of a history.
+export const asAsked = name => name.replace(/^([^/]+)\/(.*)$/s, "$1{$2}");
+
+const COLUMNS = [
+  { title: "from", value: point => iso(point.start), cell: point => moment(point.start) },
+  { title: "value", is: "number", value: point => point.value, cell: point => score(point.value) },
+  { title: "low", is: "number", value: point => point.low, cell: point => score(point.low) },
+  { title: "high", is: "number", value: point => point.high, cell: point => score(point.high) },
+  { title: "labelled", word: "labelled", is: "number", value: point => point.labelled },
+  { title: "predictions", word: "predictions", is: "number", value: point => point.predictions },
+];
+
+function ScoreChoice({ model, name }) {
+  const names = Object.keys(model.windows.total.scores).filter(one => one !== "coverage");
+  const whole = names.filter(one => !one.includes("/"));
+  const ofClass = names.filter(one => one.includes("/"));
+  const option = one => h("option", { key: one, value: asAsked(one), selected: asAsked(one) === name }, one.replace("/", " of "));
+  return h("label", { class: "choice" }, term("history", "Score"), " ",
+    h("select", { onChange: event => choose({ score: event.target.value }) },
+      whole.map(option), ofClass.length > 0 && h("optgroup", { label: "of a class" }, ofClass.map(option))));
+}
+
+export function History({ model, at, of, clock, name, file }) {
+  const step = at.of.get("step") ?? "";
+  const answer = want(path(`api/models/${of}/history`, { score: name, clock, step }), SECONDS, `history of ${of}`);
+  const data = answer.content;
+  const points = data?.points ?? [];
+  const known = points.filter(point => point.value !== null);
+  const label = known.length
+    ? `${name} over time, from ${score(known[0].value)} at ${moment(known[0].start)} to ${score(known.at(-1).value)}. ${local(data.fell ?? "")}`
+    : `${name} over time: no labels yet`;
+  return h("section", null,
+    heading("h2", "history", "Over time"),
+    h("div", { class: "choices" },
+      h(ScoreChoice, { model, name }),
+      h("label", { class: "choice" }, term("step", "Step"), " ",
+        h("select", { onChange: event => choose({ step: event.target.value }) },
+          Object.entries(STEPS).map(([value, title]) => h("option", { key: value, value, selected: value === step }, title))))),
+    h(Freshness, { answer }),
+    data?.fell && h("p", { class: "sentences bad" }, local(data.fell)),
+    known.length > 0
+      ? [
+          h(TimePlot, { points: withGaps(points, data.step), name, label, file: `${file} ${name}`, limit: data.limit ?? null, fellAt: data.fell_at ?? null }),
+          h("details", null, h("summary", null, "As a table"),
+            h(Table, { name: `${file} ${name}`, label: `${name} over time`, columns: COLUMNS, rows: [...points].reverse(), most: 60 })),
+          h("p", { class: "soft" }, `From ${SOURCES[data.source] ?? data.source}. ${data.note ?? ""}`),
+        ]
+      : data && !answer.old && h("p", { class: "soft" }, "Nothing to draw yet: no stretch of time that is kept has a label."));
+}

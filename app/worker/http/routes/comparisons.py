@@ -1,0 +1,77 @@
+"""What is known of legs that are compared: all of them, and their difference over time."""
+
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+
+from app.core.counts.accounts import BY_LABELS, Account, Pair
+from app.core.measures.readings import Readings
+from app.core.outputs.comparisons import comparisons_report
+from app.core.outputs.difference_history import differences, history_of
+from app.core.outputs.keys import key_of
+from app.core.outputs.shapes import Comparisons, DifferenceHistory
+from app.settings import Settings
+from app.worker.http.answers import AnswerError, json_response
+from app.worker.http.guard import shortened
+from app.worker.http.routes.asked import by_labels, model_named, needed
+from app.worker.http.routes.models import grid_asked, stretch_asked
+from app.worker.http.routes.route import CLOCK, FROM, STEP, TO, Parameter, Route
+from app.worker.http.turns import Turns
+from app.worker.running import Running
+
+CURRENT: Final = Parameter("current", "The key of the model that is compared with.", needed=True)
+SHADOW: Final = Parameter("shadow", "The key of the model that is compared.", needed=True)
+
+
+class ComparisonRoutes:
+    """The routes."""
+
+    def __init__(self, settings: Settings, started: Callable[[], Running]) -> None:
+        self._settings = settings
+        self._started = started
+
+    def routes(self) -> list[Route]:
+        """The rows."""
+        return [
+            Route("GET", "/api/comparisons", self.comparisons, "All comparisons of two legs.", Comparisons),
+            Route(
+                "GET",
+                "/api/comparisons/history",
+                self.history,
+                "The difference of two legs over time, with its interval.",
+                DifferenceHistory,
+                (CURRENT, SHADOW, STEP, CLOCK, FROM, TO),
+                (400, 404),
+            ),
+        ]
+
+    async def comparisons(self, _: web.Request) -> web.Response:
+        """`GET /api/comparisons`."""
+        running = self._started()
+        readings = running.readings
+        return json_response(comparisons_report(readings.of_pairs(running.lane.now()), readings.rulebook))
+
+    async def history(self, request: web.Request) -> web.Response:
+        """`GET /api/comparisons/history`."""
+        running = self._started()
+        readings, now = running.readings, running.lane.now()
+        pair = pair_asked(request, readings)
+        labels = by_labels(request, readings)
+        accounts = [Account(pair, BY_LABELS if labels else "")]
+        step, begin, end = stretch_asked(request, readings, accounts, self._settings, now)
+        grid = grid_asked(self._settings, step, begin, end, now)
+        turns, points = Turns(), []
+        for point in differences(readings, pair, grid, by_labels=labels):
+            points.append(point)
+            await turns.pause()
+        return json_response(history_of(pair, points, step, by_labels=labels))
+
+
+def pair_asked(request: web.Request, readings: Readings) -> Pair:
+    """The two legs that are asked for."""
+    pair = Pair(*(model_named(needed(request, name), readings) for name in ("current", "shadow")))
+    if pair not in readings.view.pairs():
+        one, other = (shortened(key_of(leg)) for leg in pair)
+        raise AnswerError(404, f"{other} is not compared with {one}; /api/comparisons lists what is.")
+    return pair

@@ -1,0 +1,227 @@
+"""What is known of models at length: all of them, one of them, and its scores over time."""
+
+import asyncio
+from collections.abc import Callable, Collection
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from app.core.counts.accounts import BY_LABELS, Account
+from app.core.counts.panes import Window
+from app.core.events import Identity
+from app.core.measures.reading import Reading
+from app.core.measures.readings import LABELS as LABELS_WINDOW
+from app.core.measures.readings import Readings
+from app.core.outputs.overview import headline
+from app.core.outputs.report import report_of
+from app.core.outputs.score_history import (
+    POINTS,
+    History,
+    ScoreName,
+    history_of,
+    is_score,
+    names_of,
+    parse_score,
+    point_of_document,
+)
+from app.core.outputs.shapes import ModelReport, ModelReports
+from app.core.outputs.slots import LABELS, PREDICTIONS, moment
+from app.core.outputs.trends import Asked, Grid, Point, grid_of, kept_since, point_of, reading_of, step_for, stretches
+from app.core.outputs.windows import INDEX
+from app.settings import Settings
+from app.worker.elasticsearch.search import Search, SearchError
+from app.worker.http.answers import AnswerError, json_response
+from app.worker.http.guard import shortened
+from app.worker.http.routes.asked import by_labels, model_in_path, moment_of, seconds_of
+from app.worker.http.routes.route import CLOCK, FROM, KEY, STEP, TO, Parameter, Route
+from app.worker.http.turns import Turns
+from app.worker.running import Running
+
+#: Points of one answer, at most.
+_MOST_POINTS: Final = 2000
+_SCORE: Final = Parameter(
+    "score",
+    "A name like `accuracy`, of one class `recall{cat}`; by default that by which the overview knows the model.",
+)
+
+
+class ModelRoutes:
+    """The routes. `search` is None where no Elasticsearch is configured."""
+
+    def __init__(self, settings: Settings, started: Callable[[], Running], search: Search | None) -> None:
+        self._settings = settings
+        self._started = started
+        self._search = search
+
+    def routes(self) -> list[Route]:
+        """The rows: longer paths first, since a key may hold anything."""
+        asked = (KEY, _SCORE, STEP, CLOCK, FROM, TO)
+        return [
+            Route("GET", "/api/models", self.models, "All that is known of all models.", ModelReports),
+            Route(
+                "GET",
+                "/api/models/{key:.+}/history",
+                self.history,
+                "A score over time, with its interval, and since when it is worse than before.",
+                History,
+                asked,
+                (400, 404, 503),
+            ),
+            Route(
+                "GET",
+                "/api/models/{key:.+}",
+                self.model,
+                "All that is known of one model.",
+                ModelReport,
+                (KEY,),
+                (400, 404),
+            ),
+        ]
+
+    async def models(self, _: web.Request) -> web.Response:
+        """`GET /api/models`."""
+        running = self._started()
+        turns = Turns()
+        parts: list[bytes] = []
+        families = running.readings.metric_families()
+        for identity, of_model in running.readings.of_models(running.lane.now()):
+            parts.append(await self._report(running, identity, of_model, families))
+            await turns.pause()
+        body = b'{"models":[%b],"notes":%b}' % (b",".join(parts), orjson.dumps([*running.notes]))
+        return web.Response(body=body, content_type="application/json")
+
+    async def model(self, request: web.Request) -> web.Response:
+        """`GET /api/models/{key}`."""
+        running = self._started()
+        identity = model_in_path(request, running.readings)
+        of_model = running.readings.of_model(identity, running.lane.now())
+        assert of_model is not None
+        families = running.readings.metric_families()
+        body = await self._report(running, identity, of_model, families)
+        return web.Response(body=body, content_type="application/json")
+
+    async def _report(
+        self, running: Running, identity: Identity, of_model: dict[str, Reading], families: set[tuple[str, str]]
+    ) -> bytes:
+        rulebook = running.readings.rulebook
+        model = identity, of_model, running.readings.view.first_seen(identity), rulebook, families
+        slow = rulebook.of(identity.leg).run_code
+        return orjson.dumps(await asyncio.to_thread(report_of, *model) if slow else report_of(*model))
+
+    # -- history ------------------------------------------------------------------------------------------------------
+
+    async def history(self, request: web.Request) -> web.Response:
+        """`GET /api/models/{key}/history`."""
+        running, settings = self._started(), self._settings
+        readings, now = running.readings, running.lane.now()
+        identity = model_in_path(request, readings, "/history")
+        rules = readings.rulebook.of(identity.leg)
+        name = self._score(request, running, identity)
+        asked = Asked(*name, by_labels(request, readings))
+        accounts = [Account(identity), *([Account(identity, BY_LABELS)] if asked.by_labels else [])]
+        step, begin, end = stretch_asked(request, readings, accounts, settings, now)
+        window = self._window_behind(step, begin, now)
+        if window is not None:
+            step = window.seconds
+        grid = grid_asked(settings, step, begin, end, now)
+        note, older = None, list[Point]()
+        if window is not None:
+            older, note = await self._older(identity, asked, window, begin, min(end, grid.numbers.start * step))
+        newer = await self._newer(running, identity, grid, asked)
+        return json_response(history_of(identity, rules, asked, step, older, newer, note))
+
+    def _score(self, request: web.Request, running: Running, identity: Identity) -> ScoreName:
+        readings = running.readings
+        rules, nature = readings.rulebook.of(identity.leg), readings.nature(identity)
+        assert nature is not None
+        total = reading_of(readings.view.total(Account(identity)), nature)
+        text = request.query.get("score")
+        if text is None:
+            return ScoreName(headline(total, rules))
+        name = parse_score(text)
+        if name is None or not is_score(name, rules):
+            known = ", ".join(names_of(total))
+            raise AnswerError(
+                400, f"score: {shortened(text)!r} is none of {known}; of one class it is recall{{class}}."
+            )
+        return name
+
+    async def _newer(self, running: Running, identity: Identity, grid: Grid, asked: Asked) -> list[Point]:
+        """The points of panes."""
+        readings, turns = running.readings, Turns()
+        nature = readings.nature(identity)
+        assert nature is not None
+        slow = any(own.name == asked.score and own.function.runs_code for own in nature.own_scores)
+        points = []
+        for stretch in stretches(readings, identity, nature, grid, by_labels=asked.by_labels):
+            points.append(await asyncio.to_thread(point_of, stretch, asked) if slow else point_of(stretch, asked))
+            await turns.pause()
+        return points
+
+    def _window_behind(self, step: int, begin: float, now: float) -> Window | None:
+        """The window whose documents say what was before the panes that are kept; None where nobody asks, or has any:
+        the shortest that is no shorter than a stretch, else the longest.
+        """
+        grid = grid_of(self._settings.clock, step, begin, now, now)
+        if self._search is None or grid is None or begin >= grid.numbers.start * step:
+            return None
+        windows = sorted(self._settings.windows, key=lambda window: window.seconds)
+        return next((window for window in windows if window.seconds >= step), windows[-1] if windows else None)
+
+    async def _older(
+        self, identity: Identity, asked: Asked, window: Window, begin: float, end: float
+    ) -> tuple[list[Point], str | None]:
+        """The points of documents, and why there are none, where that is for a reason."""
+        assert self._search is not None
+        clock = LABELS if asked.by_labels else PREDICTIONS
+        said = {
+            "identity": str(identity),
+            "window": f"{LABELS_WINDOW}{window.name}" if asked.by_labels else window.name,
+            "clock": clock,
+            "segment": "",
+        }
+        filters: list[Any] = [{"term": {field: word}} for field, word in said.items()]
+        filters.append({"range": {"start": {"gte": moment(begin), "lt": moment(end)}}})
+        try:
+            hits = await self._search.find(
+                INDEX, {"bool": {"filter": filters}}, sort=[{"start": {"order": "desc"}}], most=_MOST_POINTS
+            )
+        except SearchError as error:
+            return [], str(error)
+        points = []
+        for hit in reversed(hits):
+            try:
+                points.append(point_of_document(hit.body, asked))
+            except (LookupError, TypeError, ValueError):
+                return [], f"{INDEX} holds what no Tally has written: {hit.place[1]}."
+        return points, None
+
+
+def stretch_asked(
+    request: web.Request, readings: Readings, accounts: Collection[Account], settings: Settings, now: float
+) -> tuple[int, float, float]:
+    """How long stretches of what some accounts have counted are, and between which times they lie."""
+    clock = settings.clock
+    begin = moment_of(request, "from", kept_since(readings, accounts, clock, now))
+    end = moment_of(request, "to", now)
+    if begin > end:
+        raise AnswerError(400, f"from: {begin:.0f} is after `to`, {end:.0f}.")
+    step = seconds_of(request, "step")
+    return step_for(clock, max(1.0, now - begin), POINTS) if step is None else step, begin, end
+
+
+def grid_asked(settings: Settings, step: int, begin: float, end: float, now: float) -> Grid:
+    """The stretches themselves."""
+    clock = settings.clock
+    grid = grid_of(clock, step, begin, end, now)
+    if grid is None:
+        raise AnswerError(
+            400, f"step: {step} s is no multiple of the panes of {clock.pane_seconds} s (TALLY_PANE_SECONDS)."
+        )
+    if len(grid.numbers) > _MOST_POINTS:
+        raise AnswerError(
+            400,
+            f"step: {len(grid.numbers):,} stretches of {step} s are too many: make them longer, or fewer by `from`.",
+        )
+    return grid

@@ -1,0 +1,1 @@
+"""Dead letters, as commands and the web server read them and send them back."""

@@ -1,0 +1,369 @@
+"""A person looks at the page in a real browser: an hour of the demo's models, and hostile names beside."""
+
+import json
+import shlex
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.live import demo_hour
+from tests.live.browsing import DESK, PHONE, Scheme, Visit, chromium, visit
+from tests.live.servers import Kafka
+from tests.live.workers import Fleet, Worker, produce, topic_settings, wait_for
+
+CANCER: Final = "demo/breast-cancer/default/current@1.4"
+SHADOW: Final = "demo/breast-cancer/shadow/shadow@2.0"
+COMPARISON: Final = f"#/comparison?current={CANCER}&shadow={SHADOW}"
+#: Every view, and what stands on it once its numbers are there.
+VIEWS: Final = {
+    "models": ("#/", "td canvas"),
+    "model": (f"#/model/{CANCER}", "figure.time canvas"),
+    "few labels": ("#/model/demo/hello/default/m", ".matrix"),
+    "comparisons": ("#/comparisons", "td a"),
+    "comparison": (COMPARISON, "figure.time canvas"),
+    "request": ("#/request/hello-0", ".level.bad"),
+    "letters": ("#/letters", "main .table td"),
+    "worker": ("#/worker", "main .table td"),
+}
+#: What is meant to break a page, or to look like something else.
+HOSTILE: Final = (
+    "<script>window.hacked = 1</script>",
+    "<img src=x onerror='window.hacked = 1'>",
+    "</script><script>window.hacked = 1</script>",
+    "javascript:alert(1)",
+    '=HYPERLINK("http://example.invalid")',
+    "\u202eright to left\u2066",
+    "🦊 emoji 中文",
+    "a/b@c?d=e&f#g%2F",
+    "w" * 190,
+)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium_binary: str) -> Iterator[Browser]:
+    with chromium(chromium_binary) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def worker(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    folder = tmp_path_factory.mktemp("page")
+    settings = topic_settings(kafka.bootstrap, f"page-{uuid.uuid4().hex[:8]}")
+    settings |= {"PARTITIONS": "2", "CONFIG": str(demo_hour.rules(folder))}
+    with Fleet(folder, settings) as fleet:
+        started = fleet.start()
+        wait_for("the worker is ready", started.ready)
+        events = [*demo_hour.events(time.time(), per_second=0.6)]
+        produce(settings, events)
+        labels = sum(event.kind == "feedback" for event in events)
+        wait_for(f"{labels} feedbacks are counted", lambda: counted(started) >= labels)
+        yield started
+
+
+def asked(worker: Worker, path: str) -> Any:
+    return json.loads(worker.get(f"/{path}"))
+
+
+def counted(worker: Worker) -> int:
+    """The feedback events that the worker has counted, each as often as it stands there."""
+    return int(
+        sum(
+            value
+            for (name, labels), value in worker.series().items()
+            if name == "tally_events_total" and ("kind", "feedback") in labels
+        )
+    )
+
+
+@pytest.fixture
+def see(browser: Browser, worker: Worker) -> Iterator[Callable[[str], Visit]]:
+    """Open a view at a desk. At the end nothing has gone wrong, and nobody else was asked."""
+    with visit(browser, worker.url) as opened:
+
+        def go(view: str) -> Visit:
+            opened.go(view)
+            return opened
+
+        yield go
+        assert opened.errors == []
+        assert opened.foreign == []
+
+
+# -- every view -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_every_view_is_whole_at_a_desk_and_on_a_phone(
+    browser: Browser, worker: Worker, tmp_path: Path, size: tuple[int, int], scheme: Scheme
+) -> None:
+    with visit(browser, worker.url, size, scheme) as seen:
+        for name, (view, there) in VIEWS.items():
+            seen.go(view, until=there)
+            assert seen.sideways() == [], name
+            assert seen.barriers() == [], name
+            assert seen.page.locator("h1").count() == 1
+            seen.shot(tmp_path, name)
+        assert seen.errors == []
+        assert seen.foreign == []
+    assert len([*tmp_path.iterdir()]) == len(VIEWS)
+
+
+def test_every_heading_says_what_it_means(see: Callable[[str], Visit]) -> None:
+    for view, there in VIEWS.values():
+        seen = see(view)
+        seen.page.wait_for_selector(there)
+        silent = seen.page.locator("main :is(h1, h2, h3):not(:has([data-tip]))")
+        assert silent.all_inner_texts() == []
+
+
+# -- numbers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("window", ["5m", "1h", "24h", "total"])
+@pytest.mark.parametrize("clock", ["predictions", "labels"])
+def test_the_numbers_of_all_models_are_those_of_the_api(
+    see: Callable[[str], Visit], worker: Worker, window: str, clock: str
+) -> None:
+    seen = see(f"#/?window={window}&clock={clock}")
+    seen.page.wait_for_selector("tbody tr")
+    models = asked(worker, f"api/overview?window={window}&clock={clock}")["models"]
+    rows = seen.page.locator("tbody tr")
+    assert rows.count() == len(models) == 5
+    for number, model in enumerate(models):
+        text = rows.nth(number).inner_text()
+        assert f"{model['service']}/{model['endpoint']}/{model['model']}" in text
+        assert f"{model['labelled']:,}" in text
+        assert f"of {model['predictions']:,}" in text
+        if model["score"] and model["score"]["value"] is not None:
+            assert f"{model['score']['value']:.3f} {model['score']['name']}" in text
+
+
+def test_which_model_got_worse_stands_first_with_why_and_since_when(see: Callable[[str], Visit]) -> None:
+    seen = see("#/")
+    first = seen.page.locator("tbody tr").first
+    expect(first).to_contain_text("Needs attention")
+    expect(first).to_contain_text("demo/breast-cancer/default/current@1.4")
+    expect(first).to_contain_text("below its limit of 0.9")
+    expect(first).to_contain_text("Since ")
+    first.locator("a").click()
+    expect(seen.page.locator("h1")).to_have_text("demo/breast-cancer/default/current@1.4")
+    expect(seen.page.locator("main")).to_contain_text("accuracy is lower since ")
+    expect(seen.page.locator("main")).to_contain_text("shadow is better (accuracy +")
+
+
+def test_too_few_labels_are_said_in_words(see: Callable[[str], Visit]) -> None:
+    row = see("#/").page.locator("tbody tr", has_text="demo/hello")
+    expect(row).to_contain_text("Too few labels")
+    expect(row).to_contain_text("1 label in the last 1h, need 100")
+
+
+def test_the_numbers_of_a_model_are_those_of_the_api(see: Callable[[str], Visit], worker: Worker) -> None:
+    model = asked(worker, f"api/models/{CANCER}")
+    for name, of_window in (("total", "total"), ("1h", "1h"), ("1h&clock=labels", "labels_1h")):
+        seen = see(f"#/model/{CANCER}?window={name}")
+        reading = model["windows"][of_window]
+        seen.page.wait_for_selector(".figures")
+        figures = dict(text.split("\n")[:2] for text in seen.texts(".figures >> nth=0 >> .figure"))
+        assert figures["accuracy"] == f"{reading['scores']['accuracy']:.3f}"
+        assert figures["labelled"] == f"{reading['samples']:,}"
+        cells = [[int(text) for text in row.split("\t")[1:]] for row in seen.texts(".matrix tbody tr")]
+        known = {(actual, predicted): rows for actual, predicted, rows in reading["confusion"]}
+        assert cells == [[known.get((actual, predicted), 0) for predicted in "01"] for actual in "01"]
+
+
+# -- what one can do --------------------------------------------------------------------------------------------------
+
+
+def test_choices_go_to_the_address_and_come_back_with_it(see: Callable[[str], Visit], worker: Worker) -> None:
+    seen = see("#/")
+    seen.page.get_by_label("Window").select_option("24h")
+    seen.page.get_by_label("Counted").select_option("labels")
+    seen.page.get_by_placeholder("Search models").fill("iris shadow")
+    expect(seen.page.locator("tbody tr")).to_have_count(1)
+    assert seen.page.url == f"{worker.url}/#/?window=24h&clock=labels&q=iris+shadow"
+    seen.page.reload()
+    expect(seen.page.locator("tbody tr")).to_have_count(1)
+    expect(seen.page.get_by_label("Window")).to_have_value("24h")
+    seen.page.get_by_placeholder("Search models").fill("")
+    seen.page.get_by_role("button", name="Fine 3").click()
+    expect(seen.page.locator("tbody tr")).to_have_count(3)
+    seen.page.locator("tbody a").first.click()
+    expect(seen.page.locator("h1")).not_to_have_text("Models")
+    assert "window=24h" in seen.page.url
+    seen.page.go_back()
+    expect(seen.page.locator("tbody tr")).to_have_count(3)
+
+
+def test_a_column_sorts_and_again_the_other_way(see: Callable[[str], Visit]) -> None:
+    seen = see("#/")
+    head = seen.page.locator("th", has_text="Score")
+    order = []
+    for state in ("ascending", "descending"):
+        head.get_by_role("button").click()
+        expect(head).to_have_attribute("aria-sort", state)
+        order.append([float(text.split()[0]) for text in seen.texts("tbody td.wide")])
+    assert order[0] == sorted(order[0])
+    assert order[1] == sorted(order[0], reverse=True)
+
+
+def test_light_and_dark_are_chosen_and_kept(see: Callable[[str], Visit]) -> None:
+    seen = see("#/")
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = seen.page.evaluate(background)
+    seen.page.get_by_label("Light or dark").select_option("dark")
+    dark = seen.page.evaluate(background)
+    seen.page.reload()
+    seen.page.wait_for_selector("tbody tr")
+    assert seen.page.evaluate(background) == dark != light
+
+
+def test_by_keyboard_alone(see: Callable[[str], Visit]) -> None:
+    seen = see("#/")
+    keys = seen.page.keyboard
+    keys.press("Tab")
+    expect(seen.page.locator(":focus")).to_have_text("To the content")
+    keys.press("Enter")
+    keys.press("Tab")  # the heading, which says what it means
+    expect(seen.page.get_by_role("tooltip")).to_contain_text("A model here is one that answered")
+    keys.press("Escape")
+    expect(seen.page.locator("#tip")).to_be_hidden()
+    seen.page.locator("tbody a").first.focus()
+    time.sleep(4)  # the numbers are drawn anew meanwhile, and the focus stays where it is
+    expect(seen.page.locator("tbody a").first).to_be_focused()
+    keys.press("Enter")
+    expect(seen.page.locator("h1")).to_have_text("demo/breast-cancer/default/current@1.4")
+
+
+def test_a_table_and_a_chart_are_taken_along(see: Callable[[str], Visit]) -> None:
+    seen = see(f"#/model/{CANCER}")
+    seen.page.wait_for_selector("figure.time canvas")
+    with seen.page.expect_download() as table:
+        seen.page.get_by_label("Scores by class as CSV").click()
+    assert Path(table.value.path()).read_text().splitlines()[0] == "class,labelled,predicted,recall,precision,f1"
+    with seen.page.expect_download() as chart:
+        seen.page.get_by_label("demo/breast-cancer/default/current@1.4 accuracy as PNG").click()
+    assert Path(chart.value.path()).read_bytes().startswith(b"\x89PNG")
+
+
+def test_feedback_from_the_page_is_counted(see: Callable[[str], Visit], worker: Worker) -> None:
+    seen = see("#/request/hello-3")
+    seen.page.get_by_role("textbox", name="Label").fill("0")
+    seen.page.get_by_role("button", name="Send").click()
+    expect(seen.page.locator("main")).to_contain_text("Taken.")
+    expect(seen.page.locator(".level.bad")).to_have_text("✕ wrong")
+    assert asked(worker, "api/exchanges/hello-3")["label"] == "0"
+    seen.page.get_by_role("textbox", name="Label").fill("null")  # taken back, so that no other test sees it
+    seen.page.get_by_role("button", name="Send").click()
+    expect(seen.page.locator(".facts")).to_contain_text("not known yet")
+
+
+def test_a_request_that_is_not_known_is_said_in_a_sentence(browser: Browser, worker: Worker) -> None:
+    with visit(browser, worker.url) as seen:
+        seen.go("#/request")
+        seen.page.get_by_label("Request id").fill("nobody/?#%2F")
+        seen.page.get_by_role("button", name="Look up").click()
+        expect(seen.page.locator("main")).to_contain_text("No event with puid nobody/?#%2F is known")
+        assert [error for error in seen.errors if "404" not in error] == []
+
+
+def test_a_worker_that_is_away_is_said_and_what_is_shown_is_dated(see: Callable[[str], Visit], worker: Worker) -> None:
+    seen = see("#/")
+    seen.page.wait_for_selector("tbody tr")
+    seen.page.route("**/api/**", lambda route: route.abort())
+    expect(seen.page.locator("main [role=status].warn")).to_contain_text("What is shown is of", timeout=20_000)
+    expect(seen.page.locator("tbody tr")).to_have_count(5)
+    seen.page.unroute("**/api/**")
+    expect(seen.page.locator("main [role=status].warn")).to_have_count(0, timeout=40_000)
+    seen.errors.clear()  # the browser says of each request that it failed
+
+
+# -- what is hostile, and what is empty -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def strange(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
+    """A worker that has no model yet."""
+    folder = tmp_path_factory.mktemp("strange")
+    rules = folder / "tally.yaml"
+    rules.write_text('models: [{match: "*", segments: {tag: tags.tag}}]')
+    settings = topic_settings(kafka.bootstrap, f"strange-{uuid.uuid4().hex[:8]}")
+    settings |= {"PARTITIONS": "1", "CONFIG": str(rules)}
+    with Fleet(folder, settings) as fleet:
+        started = fleet.start()
+        wait_for("the worker is ready", started.ready)
+        yield started
+
+
+def post(url: str, body: bytes) -> int:
+    call = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - http, on loopback
+    with urllib.request.urlopen(call, timeout=10) as reply:  # noqa: S310
+        return int(reply.status)
+
+
+def test_an_empty_system_says_how_to_send_the_first_event(browser: Browser, strange: Worker) -> None:
+    with visit(browser, strange.url) as seen:
+        seen.go("#/")
+        expect(seen.page.locator(".command code")).to_have_count(3)
+        prediction, label, known = (shlex.split(text) for text in seen.texts(".command code"))
+        for command in (prediction, label):
+            assert command[2:4] == ["-H", "Content-Type: application/json"]
+            assert post(command[1], command[command.index("-d") + 1].encode()) == 202
+        expect(seen.page.locator("tbody tr")).to_contain_text("hello", timeout=20_000)
+        wait_for(
+            "its label is known", lambda: asked(strange, known[1].removeprefix(f"{strange.url}/")).get("label") == "yes"
+        )
+        assert seen.errors == []
+
+
+def test_hostile_names_are_texts_and_nothing_else(browser: Browser, strange: Worker, tmp_path: Path) -> None:
+    plain = {"features": [1.5], "service": "hostile", "model": "m"}
+    for number, name in enumerate(HOSTILE):
+        other = HOSTILE[(number + 1) % len(HOSTILE)]
+        pair = plain | {"puid": f"{name}-{number}", "output": name, "label": other, "tags": {"tag": name}}
+        assert post(f"{strange.url}/", json.dumps(pair).encode()) == 202
+        own = plain | {
+            "puid": f"own-{number}",
+            "tags": {"tag": "w" * 10_000},
+            "service": name,
+            "model": name,
+            "output": "1",
+            "label": "1",
+        }
+        assert post(f"{strange.url}/", json.dumps(own).encode()) == 202
+    wait_for("all are counted", lambda: len(asked(strange, "api/overview")["models"]) >= len(HOSTILE) + 1)
+    with visit(browser, strange.url, PHONE) as seen:
+        seen.go("#/", until="tbody tr")
+        shown = " ".join(seen.texts("tbody td.name a"))
+        for name in HOSTILE:
+            assert name in shown
+        assert seen.sideways() == []
+        for number in range(seen.page.locator("tbody td.name a").count()):
+            link = seen.page.locator("tbody td.name a").nth(number)
+            name = link.inner_text()
+            link.click()
+            expect(seen.page.locator("h1")).to_have_text(name)
+            seen.page.wait_for_selector(".figures")
+            assert seen.sideways() == [], name
+            seen.page.go_back()
+            seen.page.wait_for_selector("tbody tr")
+        seen.go("#/model//hostile//m", until=".matrix")
+        assert {*HOSTILE} <= {*seen.texts(".matrix tbody th")}
+        tags = {name if len(name) <= 100 else "(too long)" for name in HOSTILE}
+        assert tags <= {text.split("\n")[0] for text in seen.texts("section:has(h3) tbody td.name")}
+        assert seen.sideways() == []
+        seen.shot(tmp_path, "hostile")
+        for number, name in enumerate(HOSTILE):
+            seen.go("#/request")
+            seen.page.get_by_label("Request id").fill(f"{name}-{number}")
+            seen.page.get_by_role("button", name="Look up").click()
+            expect(seen.page.locator(".facts dd").first).to_have_text(f"{name}-{number}")
+        assert seen.page.evaluate("window.hacked") is None
+        assert seen.errors == []
+        assert seen.foreign == []
