@@ -55,8 +55,10 @@ def an_event(kind: str, puid: str, leg: tuple[str, str, str, str], micros: int, 
     )
 
 
-def traffic(puids: int, seed: int = 7, *, broken: float = 0.02) -> list[Event]:
-    """Shuffled events of `puids` request ids: 5 % twice, 5 % never labelled, 3 % corrected, `broken` unusable."""
+def traffic(puids: int, seed: int = 7, *, broken: float = 0.02, metrics: bool = False) -> list[Event]:
+    """Shuffled events of `puids` request ids: 5 % twice, 5 % never labelled, 3 % corrected, `broken` unusable. With
+    `metrics` answers have custom ones.
+    """
     rng = random.Random(seed)
     now = int(NOW.timestamp() * 1_000_000)
     events: list[Event] = []
@@ -75,7 +77,18 @@ def traffic(puids: int, seed: int = 7, *, broken: float = 0.02) -> list[Event]:
             events.append(an_event("request", puid, leg, asked, {"data": features}))
             output: Any = [rng.random() for _ in range(3)] if many else [round(rng.random(), 6)]
             images = {leg[3]: f"registry/{leg[3]}:1.{rng.randrange(2)}"}
-            meta = {"requestPath": images, "tags": {"country": rng.choice(COUNTRIES)}}
+            meta: dict[str, Any] = {"requestPath": images, "tags": {"country": rng.choice(COUNTRIES)}}
+            if metrics:
+                meta["metrics"] = [
+                    {
+                        "type": "COUNTER",
+                        "key": "searches",
+                        "value": number % 3 / 2,
+                        "tags": {"store": f"s{number % 4}"},
+                    },
+                    {"type": "GAUGE", "key": "queue", "value": number},
+                    {"type": "TIMER", "key": "lookup", "value": number % 97 / 4},
+                ]
             events.append(an_event("response", puid, leg, answered, {"data": {"ndarray": [output]}, "meta": meta}))
         if rng.random() < 0.05:
             continue
@@ -118,7 +131,42 @@ def expected(
     """Every count series of every model: (name, labels) → value; with the rows by segment where that is asked for."""
     counts, told = counted(events)
     found = _series(counts, ("", *WINDOWS), "") | _series(told, WINDOWS, "labels_")
+    found |= _custom(events)
     return {series: value for series, value in found.items() if segments or series[0] != "tally_segment_rows"}
+
+
+def _custom(events: Iterable[Event]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """The custom metrics of answers: counters and times of those that hold, of gauges the latest of all."""
+    events = [event for event in events if event.kind == "response" and b'"metrics"' in event.value]
+    sums: Counter[tuple[tuple[str, ...], str, str]] = Counter()
+    for parts in _winners(events):
+        for (_, leg), (_, _, (body, _)) in parts.items():
+            counter, _, timer = body["meta"]["metrics"]
+            model = _model(leg, body)
+            sums[model, "searches_total", counter["tags"]["store"]] += round(counter["value"] * 10**9)
+            sums[model, "lookup_count", ""] += 10**9
+            sums[model, "lookup_sum", ""] += round(timer["value"] * 10**6)
+    latest: dict[tuple[tuple[str, ...], str, str], tuple[int, int, float]] = {}
+    for event in events:  # each is its own winner
+        for parts in _winners([event]):
+            for (_, leg), (time, digest, (body, _)) in parts.items():
+                said = time, digest, body["meta"]["metrics"][1]["value"]
+                at = _model(leg, body), "queue", ""
+                latest[at] = max(said, latest.get(at, said))
+    values = {at: amount / 10**9 for at, amount in sums.items()} | {at: said[2] for at, said in latest.items()}
+    names = ("model_namespace", "model_service", "predictor", "model", "model_version")
+    return {
+        (
+            name,
+            tuple(sorted({**dict(zip(names, model, strict=True)), "method": "predict", **_store(store)}.items())),
+        ): value
+        for (model, name, store), value in values.items()
+        if value
+    }
+
+
+def _store(store: str) -> dict[str, str]:
+    return {"store": store} if store else {}
 
 
 #: (model, minute, name, labels) → amount

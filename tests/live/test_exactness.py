@@ -64,9 +64,9 @@ def test_two_workers_from_the_start(kafka: Kafka, tmp_path: Path) -> None:
 
 
 def test_kills_lose_and_double_nothing(kafka: Kafka, tmp_path: Path) -> None:
-    """Ten kill -9 in the middle of the input, at random moments: the same totals."""
+    """Ten kill -9 in the middle of the input, at random moments: the same totals, custom metrics among them."""
     kills, rate = (10, 1_500) if SOAK else (5, 1_200)
-    events = traffic(30_000 if SOAK else 8_000, seed(9))
+    events = traffic(30_000 if SOAK else 8_000, seed(9), metrics=True)
     settings = settings_for(kafka, PARTITIONS="8", CONFIG=with_segments(tmp_path))
     rng = random.Random(seed(1))
     with Fleet(tmp_path, settings) as fleet:

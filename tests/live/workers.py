@@ -21,6 +21,7 @@ from tests.live.story import Event
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 COUNT_SERIES = (
     "tally_segment_rows",
+    *("searches_total", "queue", "lookup_count", "lookup_sum"),  # the custom metrics of a story
     *(
         f"tally_{window}{name}"
         for window in ("", "window_")

@@ -11,7 +11,7 @@ import orjson
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from app.core.counts.accounts import Account
+from app.core.counts.accounts import METRICS, Account
 from app.core.counts.atoms import Atom
 from app.core.counts.cells import Latest, later
 from app.core.counts.view import View
@@ -131,7 +131,7 @@ def seen(view: View) -> dict[tuple[Account, str, int], Any]:
     """What a view shows of each model: the total, as pane -1 of no level, and each pane."""
     found: dict[tuple[Account, str, int], Any] = {}
     for identity in view.identities():
-        for account in (Account(identity), *(Account(identity, segment) for segment in view.segments(identity))):
+        for account in (Account(identity, segment) for segment in ("", METRICS, *view.segments(identity))):
             if total := view.total(account):
                 found[account, "", -1] = total
             for level, pane in view.counted_panes(account):

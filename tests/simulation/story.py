@@ -116,6 +116,8 @@ def _of_laws(rng: random.Random, puid: str) -> Record:
     if kind == "request":
         return a_request({"data": {"names": ["age"], "ndarray": rng.choice(_REQUESTS)}}, **fields)
     body = rng.choice(BODIES)
+    if kind in ("response", "carried"):
+        body = body | {"meta": {"metrics": _metrics(TIMES.index(time))}}
     if kind == "response":
         return a_response(body=body, **fields)
     label, reward = rng.choice(LABELS), rng.choice(REWARDS)
@@ -129,6 +131,16 @@ def _of_laws(rng: random.Random, puid: str) -> Record:
     if kind == "carried":
         return a_feedback(label, response=body, request={"data": {"ndarray": [1]}}, **fields)
     return a_feedback(label, **fields)
+
+
+def _metrics(number: int) -> list[dict[str, Any]]:
+    """The custom metrics of an answer of which nothing else is drawn."""
+    metrics = [
+        {"type": "COUNTER", "key": "a", "value": 1 + number % 3},
+        {"type": "GAUGE", "key": "g", "value": number},
+        {"type": "TIMER", "key": "t", "value": number % 5, "tags": {"k": str(number % 2)}},
+    ]
+    return metrics[: number % 4]
 
 
 def _of_documents(rng: random.Random, puid: str) -> list[Record]:

@@ -36,6 +36,7 @@ class ModelReport(LegNames):
     exchanges: dict[str, int]
     rows: dict[str, int]
     classes: list[str]
+    custom_metrics: list[dict[str, Any]]
     windows: dict[str, dict[str, Any]]
 
 
