@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from app.core.measures.confusion import CONFUSION
+from app.core.measures.custom import CUSTOM
 from app.core.measures.delay import DELAY
 from app.core.measures.drift import DRIFT
 from app.core.measures.errors import ERRORS
@@ -23,4 +24,5 @@ MEASURES: Final[tuple[Measure[Any], ...]] = (
     PROBABILITIES,
     DRIFT,
     MONITORS,
+    CUSTOM,
 )
