@@ -100,6 +100,20 @@ def coverage(before: str, now: str, samples: str = "500x3000") -> dict[str, str]
     return score(f"{before}x{DAY} {now}x{DAY}", samples, "coverage", "24h")
 
 
+def alerting(values: str) -> dict[str, str]:
+    """Whether a monitor of the model alerts."""
+    return {of_model("tally_monitor_alerting", 'monitor="outliers",monitor_version="3f2a9c01"'): values}
+
+
+def monitored(ok: str, failed: str) -> dict[str, str]:
+    """The rows of the last hour that a monitor has scored, and those on which it failed."""
+    labels = 'monitor="outliers",monitor_version="3f2a9c01",window="1h",outcome='
+    return {
+        of_model("tally_window_monitor_rows", labels + '"ok"'): ok,
+        of_model("tally_window_monitor_rows", labels + '"failed"'): failed,
+    }
+
+
 def comparison(verdict: str) -> dict[str, str]:
     labels = 'shadow="shadow",window="total",quantity='
     return {
@@ -160,6 +174,7 @@ UNDER, OVER, FELL = "TallyScoreUnderLimit", "TallyErrorOverLimit", "TallyScoreFe
 BETTER, COVERAGE, STOPPED = "TallyShadowBetter", "TallyCoverageLow", "TallyLabelsStopped"
 REWARD = "TallyRewardUnderLimit"
 DRIFTED, UNSEEN = "TallyFeatureDrifted", "TallyFeatureUnseen"
+MONITOR, MONITOR_FAILS = "TallyMonitorAlerts", "TallyMonitorFails"
 INVALID, MISSING, MODEL_DRIFTED = "TallyFeatureInvalid", "TallyFeatureMissing", "TallyModelDrifted"
 NONE, DOWN, NOT_READY = "TallyNoWorker", "TallyWorkerDown", "TallyPartitionNotReady"
 LAG, SILENT, STALLED = "TallyLag", "TallyKafkaSilent", "TallyIntakeStalled"
@@ -300,6 +315,21 @@ OF_MODELS: Final = [
     Case(MODEL_DRIFTED, "no traffic, or too few rows", share_drifted("NaNx90"), 60, False),
     Case(MODEL_DRIFTED, "for a quarter of an hour only", share_drifted("0x9 1x15 0x60"), 40, False, 0),
     Case(MODEL_DRIFTED, "a takeover", taken_over(share_drifted("1x90")), 70, minutes=41),
+    Case(
+        MONITOR, "it alerts", alerting("1x90"), 10,
+        summary="fraud/default/clf: its monitor outliers alerts",
+    ),
+    Case(MONITOR, "it does not", alerting("0x90"), 30, fires=False),
+    Case(MONITOR, "it has ended", alerting("1x20 0x90"), 40, False, 25),
+    Case(MONITOR, "a takeover", taken_over(alerting("1x90")), 60, minutes=60),
+    Case(
+        MONITOR_FAILS, "a fifth of the rows", monitored("80x90", "20x90"), 30,
+        summary="fraud/default/clf: its monitor outliers fails on 20% of the rows",
+    ),
+    Case(MONITOR_FAILS, "a tenth", monitored("90x90", "10x90"), 30, fires=False),
+    Case(MONITOR_FAILS, "no traffic", monitored("0x90", "0x90"), 30, fires=False),
+    Case(MONITOR_FAILS, "for four minutes only", monitored("80x90", "0x10 20x3 0x60"), 40, False, 0),
+    Case(MONITOR_FAILS, "a takeover", taken_over(monitored("0x90", "20x90")), 60, minutes=56),
     Case(REWARD, "a takeover", taken_over(REWARDED | score("0.4x9", "100x9", "reward_mean")), 60, minutes=56),
 ]  # fmt: skip
 
