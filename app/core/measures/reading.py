@@ -23,8 +23,6 @@ class Nature(NamedTuple):
     most_metrics: int = 50  # custom metrics that are shown
     most_metric_series: int = 50  # of each of them, of which the labels have the same names
     monitors: tuple[MonitorSpec, ...] = ()  # that it has
-    most_metrics: int = 50  # custom metrics that are shown
-    most_metric_series: int = 50  # of each of them, of which the labels have the same names
 
 
 class Alerting(NamedTuple):
