@@ -136,6 +136,15 @@ class Settings(BaseSettings):
     max_segment_values: int = Field(
         50, ge=1, le=1000, description="values of a segment of a model that are told apart; the rest are `other`"
     )
+    max_metrics: int = Field(
+        50, ge=0, le=1000, description="custom metrics of a model that are shown; the rest are not. 0 reads none"
+    )
+    max_metric_series: int = Field(
+        50,
+        ge=1,
+        le=1000,
+        description="label sets of one custom metric of a model that are told apart; the rest are `other`",
+    )
     max_series: int = Field(
         5_000_000,
         ge=1,
@@ -371,7 +380,14 @@ class Settings(BaseSettings):
             self.max_models,
             int(self.exchange_retention),
             self.max_segment_values,
+            self.max_metrics,
+            self.max_metric_series,
         )
+
+    @property
+    def most_metrics(self) -> tuple[int, int]:
+        """Of custom metrics what is shown of a model: names, and label sets of each."""
+        return self.max_metrics, self.max_metric_series
 
     @property
     def url(self) -> str:

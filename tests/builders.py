@@ -16,6 +16,7 @@ from app.core import events, ledger
 from app.core.counts.accounts import Account
 from app.core.counts.atoms import measure_of
 from app.core.counts.book import Sums
+from app.core.counts.cells import Latest, later
 from app.core.counts.panes import COARSE, DAY, FINE, TOTAL, PaneClock, Window
 from app.core.counts.rows import RowKey, parse_key, parse_rows
 from app.core.counts.view import View
@@ -348,9 +349,9 @@ class Ledger(ledger.Ledger):
         """Whether anything is known of a puid."""
         return self.shard_of(puid.encode()).get(puid.encode()) is not None
 
-    def rows(self) -> dict[RowKey, dict[str, int]]:
+    def rows(self) -> dict[RowKey, dict[str, Any]]:
         """What is counted in each pane of each level and in total, the sum over partitions, without zeros."""
-        result: dict[RowKey, dict[str, int]] = {}
+        result: dict[RowKey, dict[str, Any]] = {}
         for changelog in self.panes:
             for raw, value in changelog.items():
                 key = parse_key(raw)
@@ -359,7 +360,9 @@ class Ledger(ledger.Ledger):
                         for place in places(key, days=self._clock.days_after > 0):
                             sums = result.setdefault(RowKey(*key.account, *place, row), {})
                             for column, amount in columns.items():
-                                sums[column] = sums.get(column, 0) + amount
+                                known = sums.get(column)
+                                latest = type(amount) is Latest
+                                sums[column] = later(known, amount) if latest else amount + (known or 0)
         return {key: cells for key, row in result.items() if (cells := {name: n for name, n in row.items() if n})}
 
     def totals(self) -> dict[Identity, dict[tuple[str, str], int]]:

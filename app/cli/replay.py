@@ -22,7 +22,8 @@ from app.models_file import load_rulebook
 from app.replay.copying import Copies, parse_prefix
 from app.replay.fold import Counting, Folded, quick
 from app.replay.mixture import Mixture, fold_sources
-from app.replay.outcome import Outcome, as_html, as_json, is_meant, outcome_of, prometheus
+from app.replay.outcome import Outcome, as_json, is_meant, outcome_of, prometheus
+from app.replay.page import as_html
 from app.replay.parallel import Progress, fold_all, in_loop
 from app.replay.store import spilling_store
 from app.replay.stretch import Bound, check_order, parse_bound

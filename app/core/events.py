@@ -43,6 +43,7 @@ class Reason(StrEnum):
     EMPTY = "empty"
     RAGGED = "ragged"
     BAD_REWARD = "bad-reward"
+    BAD_METRIC = "bad-metric"
     LABEL_TOO_LONG = "label-too-long"
     TOO_LARGE = "too-large"
     EXCHANGE_TOO_LARGE = "exchange-too-large"
@@ -66,6 +67,8 @@ REASONS: dict[Reason, str] = {
     Reason.EMPTY: "no body, no rows, or a feedback that brings neither reward nor label nor response",
     Reason.RAGGED: "rows of different lengths",
     Reason.BAD_REWARD: "the reward is not a number, or beyond a thousand million",
+    Reason.BAD_METRIC: "a custom metric in `meta.metrics` has no name, type, value or tags that Prometheus could show; "
+    "all else that the event brings counts",
     Reason.LABEL_TOO_LONG: "a class or label text above `TALLY_MAX_LABEL_LENGTH`",
     Reason.TOO_LARGE: "the value is larger than `TALLY_MAX_BODY`, or than a topic that it must go to takes; the detail "
     "says which, and whether the event counts all the same",

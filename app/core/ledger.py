@@ -103,7 +103,9 @@ class Ledger:
 
     def readings(self) -> Readings:
         """What is read of it."""
-        return Readings(self.view(), self.rulebook, self._most_classes, self._limits.segment_values)
+        limits = self._limits
+        most_metrics = limits.metrics, limits.metric_series
+        return Readings(self.view(), self.rulebook, self._most_classes, limits.segment_values, most_metrics)
 
 
 def _apply(changelog: Changelog, changes: Iterable[tuple[bytes, bytes | None]]) -> None:

@@ -15,6 +15,8 @@ class Limits:
     models: int = 1000
     retention_seconds: int = 7 * 86400
     segment_values: int = 50  # of one segment of a model that are shown
+    metrics: int = 50  # custom metrics of a model that are shown
+    metric_series: int = 50  # label sets of one of them
     exchange_bytes: int = 256_000
     #: Of feedback that waits for its prediction to be joined: more is joined at once.
     held_bytes: int = 64_000

@@ -64,7 +64,7 @@ class Segment(NamedTuple):
             raw = raw[0]
         if self.bins:
             return _bin_of(raw, self.bins, self.labels)
-        return _text_of(raw)
+        return value_text(raw)
 
 
 @lru_cache(maxsize=1024)
@@ -76,7 +76,8 @@ def _labels_of(bins: tuple[float, ...]) -> tuple[str, ...]:
     return (f"<{texts[0]}", *between, f">={texts[-1]}")
 
 
-def _text_of(raw: Any) -> str | None:
+def value_text(raw: Any) -> str | None:
+    """The text of a value as segments have it; None where it says nothing."""
     kind = type(raw)
     if kind is str:
         text = raw.strip()

@@ -16,8 +16,9 @@ from app.core.counts.panes import TOTAL
 from app.core.drift.drift import KINDS
 from app.core.drift.drift import MEASURES as DISTANCES
 from app.core.events import Identity, identity_fields
+from app.core.measures.custom import CustomReading
 from app.core.measures.drift import DRIFT as OF_DRIFT
-from app.core.measures.measure import OF_CLASS, OF_MODEL, RANKS, Family, Histogram
+from app.core.measures.measure import OF_CLASS, OF_MODEL, OF_SEGMENT, RANKS, Family, Histogram
 from app.core.measures.reading import Reading
 from app.core.outputs.comparisons import quantities
 from app.core.outputs.series import (
@@ -34,6 +35,7 @@ from app.core.outputs.series import (
     SCORE_LOW,
     SCORE_SAMPLES,
 )
+from app.core.payloads.metrics import names_of
 from app.core.rules import Rules
 from app.core.scores.catalogue import less_is_better, scored, scored_shares
 from app.core.scores.comparison import Comparison
@@ -60,6 +62,11 @@ def numbers(values: Sequence[Any]) -> Sequence[bytes]:
         return orjson.dumps(values)[1:-1].replace(b"null", b"NaN").split(b",")
     except orjson.JSONEncodeError:  # a whole number beyond 64 bits
         return [number(value).encode() for value in values]
+
+
+def family_name(of_type: str, key: str) -> str:
+    """By what name a block has the lines of a custom metric: no series is called so."""
+    return f"{of_type} {key}"
 
 
 def label_text(names: tuple[str, ...], values: Row) -> str:
@@ -100,14 +107,14 @@ def histogram_lines(name: str, labels: str, histogram: Histogram) -> list[str]:
 
 class Block(NamedTuple):
     """The text of one model, packed: of each series the lines of each rank. `sizes` counts the series of each rank,
-    made or not; `folded_classes` and `folded_values` the classes, and the values of segments, that are shown as one.
+    made or not; `dropped` is what limits keep back, as `worker_series.DROPPED` names it.
     """
 
     lines: Mapping[str, Mapping[int, Packed]]
     sizes: Sizes
-    folded_classes: int
-    folded_values: int
+    dropped: Mapping[str, int]
     ranks: int  # that were made
+    metrics: frozenset[tuple[str, str]] = frozenset()  # the type and key of its custom metrics
 
     def without(self, ranks: int) -> "Block":
         """The same of so many ranks alone."""
@@ -252,11 +259,26 @@ class Lines:
         if self._ranks > OF_MODEL:
             self._parts[name][OF_MODEL].append("".join(lines).encode())
 
-    def block(self, folded_classes: int, folded_values: int) -> Block:
+    def add_custom(self, reading: CustomReading) -> None:
+        """Add the custom metrics, each under the name of its family."""
+        for one in reading.series:
+            of_type, _, key, _ = one.shape
+            labels = self._who + label_text(*one.labels)
+            name = names_of(of_type, key)[0]
+            if isinstance(one.value, Histogram):
+                lines = histogram_lines(name, labels, one.value)
+            else:
+                lines = [f"{name}{{{labels}}} {number(one.value)}\n"]
+            rank = OF_SEGMENT if one.values else OF_MODEL
+            self._sizes[rank] += len(lines)
+            if rank < self._ranks:
+                self._parts[family_name(of_type, key)][rank].append("".join(lines).encode())
+
+    def block(self, dropped: Mapping[str, int], metrics: Iterable[tuple[str, str]]) -> Block:
         """The block of the model."""
         packer = Packer()
         lines = {
             name: {rank: packer.pack(b"".join(parts)) for rank, parts in own.items()}
             for name, own in self._parts.items()
         }
-        return Block(lines, tuple(self._sizes), folded_classes, folded_values, self._ranks)
+        return Block(lines, tuple(self._sizes), dropped, self._ranks, frozenset(metrics))

@@ -3,7 +3,10 @@
 The process's own collectors are left to prometheus_client.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from operator import itemgetter
 from typing import Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
@@ -11,6 +14,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from app.core.counts.panes import TOTAL
 from app.core.events import Identity
 from app.core.measures.confusion import CONFUSION
+from app.core.measures.custom import CUSTOM, settled
 from app.core.measures.measure import OF_CLASS, OF_MODEL, RANKS, Histogram
 from app.core.measures.reading import Reading
 from app.core.outputs.http_series import HTTP, HttpNumbers
@@ -39,12 +43,14 @@ from app.core.outputs.series import (
     seldon_samples,
 )
 from app.core.outputs.worker_series import WORKER, Numbers, WorkerNumbers, WorkerSeries
+from app.core.payloads.metrics import COUNTER, GAUGE, TIMER, names_of
 from app.core.rules import Rulebook
-from app.exporters.lines import Block, Compared, Lines, histogram_lines, label_text, number
+from app.exporters.lines import Block, Compared, Lines, family_name, histogram_lines, label_text, number
 from app.exporters.packing import Packed, Packer, Unpacker
 from app.exporters.segments import segment_lines
 from app.exporters.sharing import Shares, shares
 
+_KINDS: Final = {COUNTER: "counter", GAUGE: "gauge", TIMER: "histogram"}
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 #: Series that stand in the text only where a model has them.
@@ -99,20 +105,23 @@ class ModelText:
         self._series = 0  # of all blocks, shown or not
         self._shares = Shares({}, 0, (0,) * RANKS)
         self._settled = True
+        self._families: set[tuple[str, str]] = set()  # the type and key of the custom metrics that are shown
 
     def _begin(self, name: str, kind: str, text: str) -> str:
         self._heads[name] = Packer().pack(_head(name, kind, text).encode())
         return name
 
     @property
-    def folded_classes(self) -> int:
-        """How many classes are shown as one, over all models."""
-        return sum(block.folded_classes for block in self._blocks.values())
-
-    @property
-    def folded_values(self) -> int:
-        """The same of values of segments."""
-        return sum(block.folded_values for block in self._blocks.values())
+    def dropped(self) -> dict[str, int]:
+        """What is not shown as itself over all models, by what it is (`worker_series.DROPPED`)."""
+        self._decide()
+        found = Counter({"series": self._shares.dropped})
+        families = set[tuple[str, str]]()
+        for block in self._blocks.values():
+            found.update(block.dropped)
+            families |= block.metrics
+        found["metrics"] += len(families - self._families)
+        return dict(found)
 
     @property
     def dropped_series(self) -> int:
@@ -159,7 +168,15 @@ class ModelText:
         for series, columns, values in seldon_samples(identity, total) if self._with_seldon else ():
             rank = OF_CLASS if "class" in series.labels else OF_MODEL
             lines.add(series.name, series.labels, columns, values, rank)
-        return lines.block(CONFUSION.of(total).dropped_classes, total.folded_values)
+        custom = CUSTOM.of(total)
+        lines.add_custom(custom)
+        dropped = {
+            "classes": CONFUSION.of(total).dropped_classes,
+            "segment_values": total.folded_values,
+            "metrics": custom.hidden + bool(custom.dropped),
+            "metric_series": custom.folded,
+        }
+        return lines.block(dropped, custom.families)
 
     def put(self, identity: Identity, block: Block) -> None:
         """Show a model by its block."""
@@ -179,14 +196,18 @@ class ModelText:
         """Decide what is shown of the models that there are. Returns those of which more is to be shown than was made:
         `block` makes it.
         """
-        if not self._settled:
-            self._shares = shares({identity: block.sizes for identity, block in self._blocks.items()}, self._most)
-            self._settled = True
+        self._decide()
         wanted = self._shares.ranks
         for identity, block in self._blocks.items():
             if block.ranks > wanted[identity]:
                 self._blocks[identity] = block.without(wanted[identity])
         return [identity for identity, block in self._blocks.items() if block.ranks < wanted[identity]]
+
+    def _decide(self) -> None:
+        if not self._settled:
+            self._shares = shares({identity: block.sizes for identity, block in self._blocks.items()}, self._most)
+            self._families = settled(chain.from_iterable(block.metrics for block in self._blocks.values()))
+            self._settled = True
 
     def chunks(self) -> Iterator[Packed]:
         """The text in pieces, of the blocks as they are now. Of Seldon's series only those that any model has."""
@@ -199,6 +220,14 @@ class ModelText:
             ]
             if own or name not in _OPTIONAL:
                 yield head
+                yield from own
+        for of_type, key in sorted(self._families, key=itemgetter(1)):
+            name = family_name(of_type, key)
+            own = [
+                text for lines, ranks in blocks if name in lines for rank, text in lines[name].items() if rank < ranks
+            ]
+            if own:
+                yield Packer().pack(_head(names_of(of_type, key)[0], _KINDS[of_type], f"Custom metric {key}.").encode())
                 yield from own
 
     def text(self) -> str:

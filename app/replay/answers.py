@@ -76,8 +76,12 @@ class _Feed:
         self._consumer = consumer
         self._tps = [TopicPartition(settings.panes_topic, number) for number in range(partitions)]
         self._readings = Readings(
-            View(settings.clock, settings.windows), counting.rulebook, settings.max_classes
-        )  # fmt: skip
+            View(settings.clock, settings.windows),
+            counting.rulebook,
+            settings.max_classes,
+            settings.max_segment_values,
+            settings.most_metrics,
+        )
 
     async def begin(self) -> None:
         """Read the topic from its beginning to its end."""

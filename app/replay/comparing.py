@@ -182,6 +182,11 @@ def _atoms(one: Any, numbers: Numbers) -> Counter[Any]:
     return found
 
 
+def _amounts(metrics: Mapping[int, int] | None, numbers: Numbers) -> list[Any]:
+    """The amounts of custom metrics, by atom."""
+    return sorted((numbers.atoms[number], amount) for number, amount in (metrics or {}).items())
+
+
 def _normal(exchange: Exchange, numbers: Numbers, *, drift: bool) -> Any:
     """An exchange without what depends on the order in which its parts came."""
     asdict = msgspec.structs.asdict
@@ -189,6 +194,7 @@ def _normal(exchange: Exchange, numbers: Numbers, *, drift: bool) -> Any:
     legs = {
         numbers.legs[leg.leg]: asdict(leg)
         | {"leg": 0, "identity": numbers.identities[leg.identity], "classes": numbers.classes[leg.classes]}
+        | {"metrics": _amounts(leg.metrics, numbers)}
         | without
         for leg in exchange.legs
     }
@@ -207,7 +213,10 @@ def _normal(exchange: Exchange, numbers: Numbers, *, drift: bool) -> Any:
             if not entry["amounts"] and not entry["values"]:
                 continue
         counted.setdefault((numbers.accounts[one.account], one.pane), []).append(entry)
-    detections = sorted((one.kind, numbers.legs[one.leg], one.time, one.digest) for one in exchange.detections)
+    detections = sorted(
+        (one.kind, numbers.legs[one.leg], one.time, one.digest, _amounts(one.metrics, numbers))
+        for one in exchange.detections
+    )
     return legs, feedbacks, rows, counted, detections
 
 
@@ -286,5 +295,6 @@ def _cell(cell: tuple[Account, str, int, str, str], pane_seconds: int) -> str:
 def _subject(account: Account) -> str:
     subject = account.subject
     name = f"{subject.first} against {subject.second}" if isinstance(subject, Pair) else str(subject) or "no model"
-    segment = account.segment.replace("\0labels", "by labels").replace("\0", " ")
+    segment = account.segment.replace("\0labels", "by labels").replace("\0metrics", "custom metrics")
+    segment = segment.replace("\0", " ")
     return f"{name} {segment}" if segment else name

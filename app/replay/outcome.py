@@ -16,7 +16,6 @@ from app.core.outputs.comparisons import comparisons_report
 from app.core.outputs.report import reports_of
 from app.core.stats import Stats
 from app.replay.fold import Counting, Folded, Rows
-from app.replay.page import one_file
 from app.replay.stretch import StretchError, moment_text
 from app.worker.http.exposition import Exposition
 
@@ -47,7 +46,7 @@ def outcome_of(counting: Counting, folded: Iterable[Folded], now: float | None, 
     settings = counting.settings
     return Outcome(
         counting,
-        Readings(view, counting.rulebook, settings.max_classes),
+        Readings(view, counting.rulebook, settings.max_classes, settings.max_segment_values, settings.most_metrics),
         newest if now is None else now,
         stats,
         sum(one.events for one in folded),
@@ -131,18 +130,6 @@ def as_data(outcome: Outcome) -> dict[str, Any]:
         **comparisons_report(readings.of_pairs(now), readings.rulebook),
         "notes": [*outcome.notes],
     }
-
-
-def as_html(outcome: Outcome) -> str:
-    """The page of a worker with its answers in it: one file that asks nobody."""
-    data = as_data(outcome)
-    answers = {
-        "now": data["now"],
-        "ready": {"problems": [], "notes": data["notes"]},
-        "api/models": {"models": data["models"]},
-        "api/comparisons": {"comparisons": data["comparisons"]},
-    }
-    return one_file(answers)
 
 
 def as_json(outcome: Outcome) -> str:

@@ -6,11 +6,32 @@ declared behind `export`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import orjson
 
+from app.core.counts.accounts import BY_LABELS, Account
+from app.core.events import Identity
+from app.core.outputs import score_history
+from app.core.outputs.keys import key_of
+from app.core.outputs.overview import (
+    Choice,
+    Overview,
+    OverviewModel,
+    clocks_of,
+    gather,
+    headline,
+    in_order,
+    line_of,
+    notes_of,
+    usual_window,
+    windows_of,
+)
+from app.core.outputs.slots import LABELS
+from app.core.outputs.trends import Asked, grid_of, kept_since, point_of, reading_of, step_for, stretches
+from app.replay.outcome import Outcome, as_data
 from app.worker.http.page_files import page_files
 
 _IMPORT: Final = re.compile(r'^import (\{[^}]*\}) from "\./(\w+\.js)";$', re.MULTILINE)
@@ -19,6 +40,84 @@ _STYLE: Final = re.compile(r'<link rel="stylesheet" href="page/([^"]+)">')
 _ICON: Final = re.compile(r'<link rel="icon"[^>]*>\n')
 _SCRIPT: Final = re.compile(r'<script src="page/([^"]+)"([^>]*)></script>\n')
 _FOLDER: Final = "scripts/"
+#: The names of a model in `/api/models`.
+_NAMES: Final = ("model_namespace", "model_service", "predictor", "model", "model_version")
+#: The scores whose history is in the file, beside the one by which a model is known.
+_SCORES: Final = ("accuracy", "mae", "reward_mean")
+
+
+def as_html(outcome: Outcome) -> str:
+    """The page with what a replay says in it."""
+    data, readings = as_data(outcome), outcome.readings
+    models = readings.view.identities()
+    answers: dict[str, Any] = {
+        "now": data["now"],
+        # What the page asks for where nothing is chosen.
+        "usual": {"window": usual_window(readings), "clock": clocks_of(readings)[0]},
+        "api/comparisons": {"comparisons": data["comparisons"]},
+    }
+    for model in data["models"]:
+        answers[f"api/models/{key_of(Identity(*(model[name] for name in _NAMES)))}"] = model
+    answers.update(_overviews(outcome, models))
+    answers.update(one for identity in models for one in _histories(outcome, identity))
+    return one_file(answers)
+
+
+def _overviews(outcome: Outcome, models: list[Identity]) -> Iterator[tuple[str, Overview]]:
+    """The overview by each window and clock, as the page asks for them."""
+    readings = outcome.readings
+    notes = [*outcome.notes, *notes_of(readings, models)]
+    for clock in clocks_of(readings):
+        for window in windows_of(readings):
+            choice = Choice(window, by_labels=clock == LABELS)
+            lines = in_order(line for line in (_line(outcome, one, models, choice) for one in models) if line)
+            yield (
+                f"api/overview?{urlencode({'window': window, 'clock': clock})}",
+                {
+                    "now_at": outcome.now,
+                    "window": window,
+                    "windows": windows_of(readings),
+                    "clock": "labels" if choice.by_labels else "predictions",
+                    "clocks": clocks_of(readings),
+                    "stale": None,
+                    "notes": notes,
+                    "events_per_second": sum(line["events_per_second"] for line in lines),
+                    "models": lines,
+                },
+            )
+
+
+def _line(outcome: Outcome, identity: Identity, models: list[Identity], choice: Choice) -> OverviewModel | None:
+    steps = gather(outcome.readings, outcome.counting.settings.clock, identity, models, choice, outcome.now)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return None if end.value is None else line_of(end.value, choice.window)
+
+
+def _histories(outcome: Outcome, identity: Identity) -> Iterator[tuple[str, score_history.History]]:
+    """The history of the scores that a model is known by, on each clock, as the page asks for them."""
+    readings, now, clock = outcome.readings, outcome.now, outcome.counting.settings.clock
+    nature = readings.nature(identity)
+    if nature is None:
+        return
+    rules = readings.rulebook.of(identity.leg)
+    total = reading_of(readings.view.total(Account(identity)), nature)
+    limited = (name for name, of_class, _ in rules.limits if not of_class)
+    for name in dict.fromkeys((headline(total, rules), *limited, *_SCORES)):
+        for by_clock in clocks_of(readings):
+            asked = Asked(name, by_labels=by_clock == LABELS)
+            accounts = [Account(identity), *([Account(identity, BY_LABELS)] if asked.by_labels else [])]
+            begin = kept_since(readings, accounts, clock, now)
+            step = step_for(clock, max(1.0, now - begin), score_history.POINTS)
+            grid = grid_of(clock, step, begin, now, now)
+            assert grid is not None  # the step is one of panes
+            found = stretches(readings, identity, nature, grid, by_labels=asked.by_labels)
+            points = [point_of(stretch, asked) for stretch in found]
+            named = urlencode({"score": name, "clock": by_clock})
+            history = score_history.history_of(identity, rules, asked, step, [], points)
+            yield f"api/models/{key_of(identity)}/history?{named}", history
 
 
 def one_file(answers: Mapping[str, Any]) -> str:

@@ -91,7 +91,7 @@ class Worker(faust.App):  # type: ignore[misc]
         partitions = topics[settings.request_topic].partitions
         self.sizes.update(topics)
         view = View(settings.clock, settings.windows)
-        readings = Readings(view, rulebook, settings.max_classes, settings.max_segment_values)
+        readings = Readings(view, rulebook, settings.max_classes, settings.max_segment_values, settings.most_metrics)
         clock = Clock()
         watch = TopicWatch(settings, topics, self.sizes, self._begin_anew, give_up)
         lane = Lane(

@@ -1,6 +1,6 @@
 """What runs in this worker, from its start to its end: `/ready`, `/metrics` and `/api` ask it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from app.core.measures.readings import Readings
@@ -97,16 +97,14 @@ class Running:
         view, rules = self.readings.view, self.readings.rulebook.digest
         return {number: owner.url for number, owner in sorted(view.owners.items()) if owner.rules != rules}
 
-    def numbers(self, folded_classes: int, dropped_series: int, folded_values: int = 0) -> WorkerNumbers:
-        """What the worker knows of its own work; of the models that it exports it is told."""
+    def numbers(self, dropped: Mapping[str, int]) -> WorkerNumbers:
+        """What the worker knows of its own work; of the models that it exports it is told what limits keep back."""
         lane, intake, documents = self.lane, self.intake, self.documents
         parts = list(lane.running.values())
         lag_events, lag_seconds = lane.lag()
         return WorkerNumbers(
             stats=lane.stats,
-            folded_classes=folded_classes,
-            dropped_series=dropped_series,
-            folded_values=folded_values,
+            dropped=dropped,
             score_failures=dict(self.readings.rulebook.score_failures()),
             documents=documents.numbers() if documents is not None else None,
             intake=IntakeNumbers(intake.events, intake.lag(), intake.stalled()) if intake is not None else None,

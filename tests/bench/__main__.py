@@ -12,7 +12,21 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from tests.bench import beside, documents, drift, growth, idle, load, peer_runs, posts, replays, scrapes, store, weeks
+from tests.bench import (
+    beside,
+    custom,
+    documents,
+    drift,
+    growth,
+    idle,
+    load,
+    peer_runs,
+    posts,
+    replays,
+    scrapes,
+    store,
+    weeks,
+)
 from tests.bench.peer_runs import PEERS, NotInstalled
 from tests.bench.table import INTAKE, ONE, TWO, Row, text
 from tests.bench.tally_runs import Tally
@@ -36,6 +50,7 @@ OWN: Final[Mapping[str, tuple[str, Callable[[Tally], list[Row]]]]] = {
     **{name: (it.figure, partial(scrapes.run, name)) for name, it in scrapes.SCRAPES.items()},
     "posts": (posts.POSTS, posts.run),
     "drift": (drift.DRIFT, drift.run),
+    "metrics": (custom.CUSTOM, custom.run),
     "replay": (replays.REPLAY, replays.replay),
     "verify": (replays.VERIFY, replays.verify),
 }

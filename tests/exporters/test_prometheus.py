@@ -33,6 +33,8 @@ EXPECTED_OF_WORKER = Path(__file__).parent / "worker.txt"
 HOUR = 3600
 #: Where the Seldon-compatible series begin.
 SELDON_BEGINS = "# HELP correct_total"
+#: Where the custom metrics do.
+CUSTOM_BEGINS = "# HELP lookup_seconds"
 
 
 def of(service: str, puid: str, at: float) -> Fields:
@@ -64,7 +66,10 @@ def some_models() -> Ledger:
     house: Fields = {"namespace": "", "service": "house", "predictor": "main", "model": "price", "at": HOUR}
     later: Fields = {**house, "at": HOUR + 1}
     other: Fields = {**house, "puid": "q"}
-    ledger.absorb(a_response(2.5, **house), a_feedback(2, **later), a_response(3, **other))
+    own = [("COUNTER", "rooms", 3, {"floor": "1"}), ("GAUGE", "queue", 2.5, {}), ("TIMER", "lookup_seconds", 20.2, {})]
+    metrics = [{"type": of, "key": key, "value": value, "tags": tags} for of, key, value, tags in own]
+    body = {"data": {"ndarray": [2.5]}, "meta": {"metrics": metrics}}
+    ledger.absorb(a_response(body=body, **house), a_feedback(2, **later), a_response(3, **other))
     return ledger.cut()
 
 
@@ -84,9 +89,7 @@ def some_numbers() -> WorkerNumbers:
     )
     return WorkerNumbers(
         stats=stats,
-        folded_classes=11,
-        folded_values=12,
-        dropped_series=25,
+        dropped={"classes": 11, "segment_values": 12, "series": 25, "metrics": 27, "metric_series": 28},
         score_failures={"cost": 26},
         documents=DocumentNumbers({"written": 19, "unchanged": 0, "refused": 20}, backlog=21, oldest_seconds=2.0),
         intake=IntakeNumbers(Counter({"seldon": 12, 'a-"b"': 13}), lag=14, stalled=0.5),
@@ -149,8 +152,8 @@ def test_the_whole_text() -> None:
 
 
 def test_without_the_seldon_series_the_rest_is_the_same() -> None:
-    whole, _, _ = EXPECTED.read_text().partition(SELDON_BEGINS)
-    assert text_of(some_models(), seldon=False) == whole
+    before, _, rest = EXPECTED.read_text().partition(SELDON_BEGINS)
+    assert text_of(some_models(), seldon=False) == before + rest[rest.index(CUSTOM_BEGINS) :]
 
 
 def test_what_the_text_says_in_figures_worked_out_by_hand() -> None:
@@ -221,7 +224,7 @@ def test_no_sample_comes_twice_and_every_family_is_in_one_piece() -> None:
 def test_every_sample_carries_the_identity_and_nothing_that_grows_with_traffic() -> None:
     identity = {"model_namespace", "model_service", "predictor", "model", "model_version"}
     known = {"part", "verdict", "actual", "predicted", "class", "outcome", "window", "score", "le", "task"}
-    known |= {"error", "shadow", "quantity"}
+    known |= {"error", "shadow", "quantity", "method", "floor"}
     for sample in samples(EXPECTED.read_text()):
         assert identity <= sample.labels.keys()
         assert sample.labels.keys() - identity <= known | {"app", "seldon_app"}

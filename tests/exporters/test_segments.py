@@ -70,7 +70,7 @@ def test_how_many_values_are_shown_as_one() -> None:
     for number in range(60):
         body = {"data": {"ndarray": [1]}, "meta": {"tags": {"country": f"v{number}"}}}
         ledger.absorb(a_response(body=body, puid=f"p{number}"))
-    assert text_of(ledger.cut()).folded_values == 10
+    assert text_of(ledger.cut()).dropped["segment_values"] == 10
 
 
 def test_the_report_has_them_by_window() -> None:

@@ -50,6 +50,12 @@ class Visit:
         self.page.goto(f"{self.address}/{view}")
         self.page.wait_for_selector(until)
 
+    def answer(self, view: str, path: str) -> Any:
+        """Open a view, and what the worker answered to it on a path: windows move on between two answers."""
+        with self.page.expect_response(f"{self.address}/{path}") as got:
+            self.page.goto(f"{self.address}/{view}")
+        return got.value.json()
+
     def text(self, selector: str = "main") -> str:
         """What a person reads there."""
         return self.page.locator(selector).first.inner_text()

@@ -5,7 +5,7 @@ reference of its first phase; nobody has labelled the model `hello` of a third s
 """
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ from app.demo.recordings import Recording, load_recordings
 from app.demo.traffic import Traffic
 from tests.cli.test_cli import tally
 from tests.live.story import Event, an_event
+from tests.live.workers import Worker
 
 HOUR: Final = 3600.0
 #: Of the hour the last minutes are left alone: labels come up to 20 s later.
@@ -64,3 +65,14 @@ def events(now: float, *, per_second: float = 1.0, seed: int = 11) -> Iterator[E
         yield an_event("response", puid, hello, micros + 10, {"data": {"ndarray": [number % 2]}})
     yield an_event("feedback", "hello-0", hello, micros + 20, {"truth": {"data": {"ndarray": [1]}}})
     yield an_event("response", "broken", hello, micros, {"data": {"ndarray": [float("nan")]}})
+
+
+def is_counted(worker: Worker, events: Iterable[Event]) -> bool:
+    """Whether a worker has counted the feedback among these events."""
+    feedbacks = sum(event.kind == "feedback" for event in events)
+    counted = (
+        value
+        for (name, labels), value in worker.series().items()
+        if name == "tally_events_total" and ("kind", "feedback") in labels
+    )
+    return sum(counted) >= feedbacks

@@ -1,13 +1,14 @@
 """A browser opens the page of a worker: by an address with user and password where the worker has a token."""
 
 import json
-import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, expect
 
+from tests.live.browsing import chromium, visit
 from tests.live.servers import Kafka
 from tests.live.test_http import TOKEN, ask
 from tests.live.test_replay import tally
@@ -41,37 +42,54 @@ def worker(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
         yield started
 
 
-def page(chromium: str, folder: Path, address: str) -> str:
-    """What the browser shows at an address after some seconds of its own time, as HTML."""
-    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}"]
-    command += ["--virtual-time-budget=5000", "--dump-dom", address]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+@pytest.fixture(scope="module")
+def browser(chromium_binary: str) -> Iterator[Browser]:
+    with chromium(chromium_binary) as started:
+        yield started
 
 
-def test_the_page_by_an_address_with_user_and_password(worker: Worker, chromium_binary: str, tmp_path: Path) -> None:
-    shown = page(chromium_binary, tmp_path, f"http://anybody:{TOKEN}@127.0.0.1:{worker.port}/")
-    assert ">3 models, as of " in shown
-    assert "<p>Against iris: not enough shared labels (1, need 100)</p>" in shown
-    assert "<h2>iris<" in shown
-    assert "<th>accuracy</th>" in shown
-    assert "<th>country</th>" in shown
-    assert "<td>DE</td>" in shown
+def test_the_page_by_an_address_with_user_and_password(browser: Browser, worker: Worker) -> None:
+    with visit(browser, f"http://anybody:{TOKEN}@127.0.0.1:{worker.port}") as seen:
+        seen.go("", until="tbody tr")
+        assert len(seen.texts("tbody tr")) == 3
+        seen.page.get_by_role("link", name="Comparisons").click()
+        expect(seen.page.locator("tbody tr")).to_contain_text("not enough shared labels (1, need 100)")
+        seen.page.goto(f"http://anybody:{TOKEN}@127.0.0.1:{worker.port}/#/model//iris//")
+        expect(seen.page.locator("h1")).to_have_text("iris")
+        expect(seen.page.locator("h3", has_text="country")).to_be_visible()
+        expect(seen.page.locator("td.name", has_text="DE")).to_be_visible()
+        assert seen.errors == []
 
 
-def test_what_is_no_model_is_no_card(worker: Worker, chromium_binary: str, tmp_path: Path) -> None:
-    shown = page(chromium_binary, tmp_path, f"http://anybody:{TOKEN}@127.0.0.1:{worker.port}/")
-    assert "1 with feedback that names no model which has answered: irsi<" in shown
-    assert ">0 requests, 1 responses, 0 with feedback; 1 more without an answer, whose version is not known<" in shown
-    assert shown.count("<h2>") == 3
-    assert "<h2>iris/m@7<" in shown
+def test_a_token_lets_the_page_send_feedback_and_another_site_does_not(browser: Browser, worker: Worker) -> None:
+    with visit(browser, worker.url, token=TOKEN) as seen:
+        seen.go("#/request/p", until="section form")
+        seen.page.get_by_role("textbox", name="Reward").fill("1")
+        seen.page.get_by_role("button", name="Send").click()
+        expect(seen.page.locator("main")).to_contain_text("Taken.")
+        assert seen.errors == []
+        status = seen.page.evaluate(
+            "fetch('feedback', {method: 'POST', credentials: 'omit', body: '{}'}).then(it => it.status)"
+        )
+        assert status == 401
 
 
-def test_the_page_without_the_password_shows_nothing(worker: Worker, chromium_binary: str, tmp_path: Path) -> None:
-    shown = page(chromium_binary, tmp_path, f"http://anybody:wrong@127.0.0.1:{worker.port}/")
-    assert "Tally" not in shown
+def test_what_is_no_model_is_no_line(browser: Browser, worker: Worker) -> None:
+    with visit(browser, worker.url, token=TOKEN) as seen:
+        seen.go("", until="tbody tr")
+        assert {text.split("\n")[0] for text in seen.texts("tbody td.name a")} == {"iris", "iris/shadow", "iris/m@7"}
+        expect(seen.page.locator("main")).to_contain_text(
+            "Feedback of /irsi on 1 request id names no model which has answered"
+        )
 
 
-def test_a_replay_as_a_page_opens_from_a_file(chromium_binary: str, tmp_path: Path) -> None:
+def test_the_page_without_the_password_shows_nothing(browser: Browser, worker: Worker) -> None:
+    with visit(browser, worker.url, token="wrong") as seen:  # noqa: S106
+        seen.page.goto(worker.url)
+        assert "Tally" not in seen.text("body")
+
+
+def test_a_replay_as_a_page_opens_from_a_file(browser: Browser, tmp_path: Path) -> None:
     lines = []
     for more in ({}, {"endpoint": "shadow"}):
         pair = {"puid": "p", "service": "iris</script>", "features": [5.1], "output": "setosa", "label": "setosa"}
@@ -80,8 +98,17 @@ def test_a_replay_as_a_page_opens_from_a_file(chromium_binary: str, tmp_path: Pa
     replayed = tally({}, "replay", str(tmp_path / "events.jsonl"), "--format", "html")
     file = tmp_path / "replay.html"
     file.write_text(replayed.stdout)
-    shown = page(chromium_binary, tmp_path / "profile", file.as_uri())
-    assert ">2 models, as of 2026-11-21T07:00:00Z<" in shown, replayed.stderr
-    assert "<h2>iris&lt;/script&gt;<" in shown
-    assert "<p>Against iris" in shown
-    assert "<th>accuracy</th>" in shown
+    with visit(browser, file.as_uri()) as seen:
+        seen.page.goto(file.as_uri())
+        expect(seen.page.locator("tbody tr")).to_have_count(2)
+        assert "A replay, of 2026-11-21T07:00:00Z." in seen.text(), replayed.stderr
+        assert {*seen.texts("tbody td.name a")} == {"iris</script>", "iris</script>/shadow"}
+        assert seen.texts("nav a") == ["Models", "Comparisons"]
+        for window in ("5m", "total"):
+            seen.page.get_by_label("Window").select_option(window)
+            expect(seen.page.locator("tbody tr")).to_have_count(2)
+        seen.page.locator("tbody a").first.click()
+        expect(seen.page.locator("figure.time canvas")).to_be_visible()
+        expect(seen.page.locator(".matrix tbody th")).to_have_text("setosa")
+        assert seen.errors == []
+        assert seen.foreign == []

@@ -61,24 +61,12 @@ def worker(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
         wait_for("the worker is ready", started.ready)
         events = [*demo_hour.events(time.time(), per_second=0.6)]
         produce(settings, events)
-        labels = sum(event.kind == "feedback" for event in events)
-        wait_for(f"{labels} feedbacks are counted", lambda: counted(started) >= labels)
+        wait_for("all of it is counted", lambda: demo_hour.is_counted(started, events))
         yield started
 
 
 def asked(worker: Worker, path: str) -> Any:
     return json.loads(worker.get(f"/{path}"))
-
-
-def counted(worker: Worker) -> int:
-    """The feedback events that the worker has counted, each as often as it stands there."""
-    return int(
-        sum(
-            value
-            for (name, labels), value in worker.series().items()
-            if name == "tally_events_total" and ("kind", "feedback") in labels
-        )
-    )
 
 
 @pytest.fixture
@@ -98,8 +86,7 @@ def see(browser: Browser, worker: Worker) -> Iterator[Callable[[str], Visit]]:
 # -- every view -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize(("size", "scheme"), [(DESK, "light"), (PHONE, "dark")], ids=["desk, light", "phone, dark"])
 def test_every_view_is_whole_at_a_desk_and_on_a_phone(
     browser: Browser, worker: Worker, tmp_path: Path, size: tuple[int, int], scheme: Scheme
 ) -> None:
@@ -126,14 +113,13 @@ def test_every_heading_says_what_it_means(see: Callable[[str], Visit]) -> None:
 # -- numbers ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("window", ["5m", "1h", "24h", "total"])
-@pytest.mark.parametrize("clock", ["predictions", "labels"])
-def test_the_numbers_of_all_models_are_those_of_the_api(
-    see: Callable[[str], Visit], worker: Worker, window: str, clock: str
-) -> None:
-    seen = see(f"#/?window={window}&clock={clock}")
-    seen.page.wait_for_selector("tbody tr")
-    models = asked(worker, f"api/overview?window={window}&clock={clock}")["models"]
+@pytest.mark.parametrize(
+    "choice", ["window=5m&clock=predictions", "window=1h&clock=predictions", "window=24h&clock=labels", "window=total"]
+)
+def test_the_numbers_of_all_models_are_those_of_the_api(see: Callable[[str], Visit], choice: str) -> None:
+    seen = see("#/worker")
+    models = seen.answer(f"#/?{choice}", f"api/overview?{choice}")["models"]
+    seen.page.wait_for_selector("tbody td.trend")
     rows = seen.page.locator("tbody tr")
     assert rows.count() == len(models) == 5
     for number, model in enumerate(models):
@@ -164,10 +150,10 @@ def test_too_few_labels_are_said_in_words(see: Callable[[str], Visit]) -> None:
     expect(row).to_contain_text("1 label in the last 1h, need 100")
 
 
-def test_the_numbers_of_a_model_are_those_of_the_api(see: Callable[[str], Visit], worker: Worker) -> None:
-    model = asked(worker, f"api/models/{CANCER}")
+def test_the_numbers_of_a_model_are_those_of_the_api(see: Callable[[str], Visit]) -> None:
     for name, of_window in (("total", "total"), ("1h", "1h"), ("1h&clock=labels", "labels_1h")):
-        seen = see(f"#/model/{CANCER}?window={name}")
+        seen = see("#/worker")
+        model = seen.answer(f"#/model/{CANCER}?window={name}", f"api/models/{CANCER}")
         reading = model["windows"][of_window]
         seen.page.wait_for_selector(".figures")
         figures = dict(text.split("\n")[:2] for text in seen.texts(".figures >> nth=0 >> .figure"))

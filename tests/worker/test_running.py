@@ -154,11 +154,9 @@ def test_the_loaded_partitions_are_told_in_their_order() -> None:
 
 
 def test_the_numbers_of_all_parts() -> None:
-    assert a_running().numbers(3, 4, 5) == WorkerNumbers(
+    assert a_running().numbers({"classes": 3}) == WorkerNumbers(
         stats=Stats(late=2),
-        folded_classes=3,
-        folded_values=5,
-        dropped_series=4,
+        dropped={"classes": 3},
         score_failures={},
         documents=DocumentNumbers({"written": 3}, 2, 0.25),
         intake=IntakeNumbers({"seldon": 6}, 8, 0.75),
@@ -180,12 +178,12 @@ def test_the_numbers_of_all_parts() -> None:
 
 
 def test_what_does_not_run_has_no_numbers() -> None:
-    numbers = a_running(intake=None, documents=None, windows=None).numbers(0, 0)
-    assert numbers == replace(a_running().numbers(0, 0), intake=None, documents=None)
+    numbers = a_running(intake=None, documents=None, windows=None).numbers({})
+    assert numbers == replace(a_running().numbers({}), intake=None, documents=None)
 
 
 @pytest.mark.parametrize(("assigned", "loading"), [(None, 0), (set(), 0), ({0, 1, 3}, 0), ({0, 1, 2, 3}, 1)])
 def test_partitions_are_loading_that_were_given_and_are_not_loaded(assigned: set[int] | None, loading: int) -> None:
     running = a_running()
     running.lane.assigned = assigned
-    assert running.numbers(0, 0).loading == loading
+    assert running.numbers({}).loading == loading

@@ -6,6 +6,8 @@ from app.core.events import Identity
 
 #: The segment of what is counted by the time at which labels and rewards came, not by that of the prediction.
 BY_LABELS: Final = "\0labels"
+#: The segment of a model's custom metrics. They count in total alone, so they have no panes.
+METRICS: Final = "\0metrics"
 
 
 class Pair(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from app.core.counts.accounts import Account, Subject
+from app.core.counts.accounts import METRICS, Account, Subject
 from app.core.counts.atoms import Atom
 from app.core.counts.cells import Latest, later
 from app.core.counts.numbers import Numbers
@@ -178,6 +178,8 @@ class Counts:
 
     def _pane_for(self, account: int, fine: int) -> tuple[_Pane, bool]:
         """Where what falls in a fine pane is counted, and whether that is in the total alone."""
+        if self._numbers.accounts[account].segment == METRICS:
+            return self._pane((account, TOTAL, 0)), True
         self.see(account, fine)
         level, number = FINE, fine
         while self._clock.retired(level, number, self.latest):

@@ -18,8 +18,8 @@ _NUL: Final = b"\0"
 
 
 class Numbers:
-    """Eight tables of words: legs, identities, accounts, atoms, bundles of atoms, lists of class names, and the classes
-    and the values of segments of each leg that are told apart.
+    """Nine tables of words: legs, identities, accounts, atoms, bundles of atoms, lists of class names, and the classes,
+    the values of segments and the series of custom metrics of each leg that are told apart.
 
     A bundle is named by a negative number: -1 is the first. An exchange of the common shape keeps one number for all
     that it counts once.
@@ -35,6 +35,7 @@ class Numbers:
         self.told_apart: list[tuple[int, str]] = []  # number of a leg, class
         #: Number of a leg, segment, value; the first is none.
         self.segment_values: list[tuple[int, str, str]] = [(0, "", "")]
+        self.metric_series: list[tuple[int, str]] = []  # number of a leg, row
         self._tables: dict[str, list[Any]] = {
             "l": self.legs,
             "i": self.identities,
@@ -44,6 +45,7 @@ class Numbers:
             "b": self.bundles,
             "t": self.told_apart,
             "g": self.segment_values,
+            "m": self.metric_series,
         }
         self._numbers: dict[str, dict[Any, int]] = {
             kind: {word: number for number, word in enumerate(table)} for kind, table in self._tables.items()
@@ -103,6 +105,10 @@ class Numbers:
         """Note a class of a leg, so that it is told apart from now on."""
         self._number("t", (leg, text))
 
+    def tell_metric(self, leg: int, row: str) -> None:
+        """Note a series of a leg's custom metrics, so that it is told apart from now on."""
+        self._number("m", (leg, row))
+
     def segment_value(self, leg: int, segment: str, value: str) -> int:
         """The number of a value of a leg's segment, which is told apart from now on."""
         return self._number("g", (leg, segment, value))
@@ -152,7 +158,7 @@ def _word(kind: str, words: list[Any]) -> Any:
         case _:
             leg, *texts = words
             if len(texts) != (2 if kind == "g" else 1):
-                raise ValueError("no class or value of a leg")
+                raise ValueError("no class, value or series of a leg")
             return *_all([leg], int), *_all(texts, str)
 
 
@@ -168,4 +174,4 @@ def _key(kind: str, number: int) -> bytes:
 
 def is_number_key(key: bytes) -> bool:
     """Whether a changelog key holds a word and its number."""
-    return key[:1] == _NUL and key[1:2] in b"lisacbtg" and len(key) > 2
+    return key[:1] == _NUL and key[1:2] in b"lisacbtgm" and len(key) > 2

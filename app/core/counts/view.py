@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from app.core.counts.accounts import BY_LABELS, Account, Pair, Subject
+from app.core.counts.accounts import BY_LABELS, METRICS, Account, Pair, Subject
 from app.core.counts.atoms import measure_of
 from app.core.counts.book import Book, Cells, Sums, accumulate
 from app.core.counts.cells import Latest, later
@@ -223,9 +223,13 @@ class View:
         return self._clock.by_labels
 
     def identities(self) -> list[Identity]:
-        """All models of which anything is counted as a whole, or was, in order."""
+        """All models of which anything is counted as a whole, or was, or that have custom metrics, in order."""
         known = self._segments.items()
-        return sorted(subject for subject, segments in known if isinstance(subject, Identity) and "" in segments)
+        return sorted(
+            subject
+            for subject, segments in known
+            if isinstance(subject, Identity) and ("" in segments or METRICS in segments)
+        )
 
     def pairs(self) -> list[Pair]:
         """All pairs of legs of which anything is counted, or was, in order."""
@@ -234,12 +238,14 @@ class View:
 
     def segments(self, identity: Identity) -> list[str]:
         """The segments of a model in which anything is counted, or was, with those by labels, in order."""
-        return sorted(self._segments.get(identity, set()) - {"", BY_LABELS})
+        return sorted(self._segments.get(identity, set()) - {"", BY_LABELS, METRICS})
 
     def version(self, account: Account, now: float) -> tuple[Any, ...]:
         """Something that changes with what an account has counted, and with what its windows that end now hold."""
         book = self._books.get(account)
         version: list[Any] = [self._versions[account]]
+        if account.segment == METRICS:  # which has no windows
+            return tuple(version)
         for window in self.windows:
             level, lo, hi = self._clock.span(window, now)
             span = None if book is None or book.latest else book.spans[window.name]

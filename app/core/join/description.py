@@ -123,6 +123,7 @@ def describe(
         "detections": [
             {"kind": tuple(Kind)[found.kind], "leg": str(numbers.legs[found.leg]), "time": format_time(found.time)}
             for found in sorted(exchange.detections, key=lambda found: (found.kind, numbers.legs[found.leg]))
+            if tuple(Kind)[found.kind] is not Kind.FEEDBACK
         ],
         "note": _note(exchange, judging),
     }

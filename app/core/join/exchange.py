@@ -54,6 +54,7 @@ class LegState(msgspec.Struct, array_like=True, gc=False):
     #: Of each row those of all classes, as 64-bit floats. What is counted of them names them (`chances`).
     probabilities: bytes | None = None
     segments: SegmentValues | None = None  # None where its model has none
+    metrics: dict[int, int] | None = None  # what the response's custom metrics count; None where it has none
 
     @property
     def request_pane_time(self) -> int:
@@ -89,12 +90,22 @@ def once_and_more(atoms: Iterable[int]) -> tuple[list[int], dict[int, int]]:
 
 
 class Detection(msgspec.Struct, array_like=True, gc=False):
-    """That a detector (of outliers, of drift) spoke of the request. What it said is in the record of the exchange."""
+    """That a detector (of outliers, of drift) spoke of the request, or that a feedback brought custom metrics.
+
+    `metrics` are what is counted of it. What else a detector said is in the record of the exchange.
+    """
 
     kind: int
     leg: int
     time: int
     digest: int
+    metrics: dict[int, int] | None = None
+    ahead: int = 0
+
+    @property
+    def pane_time(self) -> int:
+        """The µs by which it falls in a pane."""
+        return self.time - self.ahead * 1000
 
 
 class Exchange(msgspec.Struct, array_like=True, gc=False):

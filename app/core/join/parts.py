@@ -18,6 +18,8 @@ from app.core.join.chances import keep_counted
 from app.core.join.exchange import REQUEST_IN_FEEDBACK, RESPONSE_IN_FEEDBACK, Detection, Exchange, LegState
 from app.core.join.joined import part, part_prefix
 from app.core.join.judging import Judging
+from app.core.join.metrics import FEEDBACK as WITH_FEEDBACK
+from app.core.join.metrics import PREDICT, CustomMetrics
 from app.core.join.putting import (
     CORRECTED,
     NEWS,
@@ -84,6 +86,7 @@ class Parts:
         limits: Limits,
         stats: Stats,
         segments: EventReaders,
+        metrics: CustomMetrics,
         *,
         logs: bool = False,
     ) -> None:
@@ -93,8 +96,8 @@ class Parts:
         self._logs = logs
         #: Of bodies that are not JSON as they stand, their JSON; until the batch that brought them is over.
         self.rewritten: dict[bytes, bytes] | None = {} if logs else None
-        #: Requests that feedbacks carried and that count as none: the feedback's body, and why.
-        self.refused_requests: list[tuple[bytes, Reason, str]] = []
+        #: Parts of events that do not count while all the rest does, as custom metrics: the body, and why.
+        self.refused_parts: list[tuple[bytes, Reason, str]] = []
         #: Models whose answers were first seen to name no class, and why.
         self.without_class: list[tuple[int, str]] = []
         self._classless: set[int] = set()
@@ -113,6 +116,7 @@ class Parts:
         )
         self._numbers = numbers
         self._segments = segments
+        self._metrics = metrics
         self._judging = judging
         self.limits = limits
         self._stats = stats
@@ -131,6 +135,8 @@ class Parts:
         values that its rows have in segments.
         """
         segments = source.segments
+        if source.kind >= OUTLIER:
+            return 500 + 30 * length
         if source.kind == REQUEST:
             return MOST_BYTES + (100 if segments is None else 500 + segments.request_growth * length)
         growth = 100 + length if row >= 0 else 500 + 8 * MOST_PROBABILITIES * (length > 40) + 9 * length
@@ -164,11 +170,12 @@ class Parts:
         keeps = self._keeps[source.leg]
         output = read_response(value, limits.label_length, limits.body_bytes, self.rewritten, keeps=keeps)
         segments = source.segments
-        if segments is None:
-            return self._answer(exchange, source, time, ahead, xxh3_64_intdigest(value), output)
-        done = self._answer(exchange, source, time, ahead, segments.digest(value), output)
-        if done:
+        digest = xxh3_64_intdigest(value) if segments is None else segments.digest(value)
+        done = self._answer(exchange, source, time, ahead, digest, output)
+        if done and segments is not None:
             segments.put_answer(leg_state(exchange, source.leg), value)
+        if done and output.metrics is not None:
+            self._refuse_metrics(value, "answer")
         return done
 
     def _answer(
@@ -187,6 +194,11 @@ class Parts:
         if identity is None:
             identity = self._new_identity(leg, version)
         classes = self._class_list(output, leg) if 0 < output.width <= WIDEST else 0
+        metrics = None
+        if output.metrics is not None:
+            metrics = self._metrics.read(
+                leg, identity, PREDICT, output.metrics, time - ahead * 1000, digest, gauges=not in_feedback
+            )
         legs = exchange.legs
         state = legs[0] if len(legs) == 1 and legs[0].leg == leg else leg_state(exchange, leg)
         if state.time and not wins_response(state, time, digest, ahead, in_feedback):
@@ -198,11 +210,16 @@ class Parts:
         state.ahead = ahead
         if state.flags or in_feedback:
             state.flags = state.flags & ~RESPONSE_IN_FEEDBACK | in_feedback
+        if state.metrics is not None:
+            self._metrics.count(state.identity, state.metrics, -1)
         state.identity = identity
         state.classes = classes
         state.marks = output.marks
         state.scores = output.scores
         state.probabilities = output.probabilities
+        state.metrics = metrics
+        if metrics is not None:
+            self._metrics.count(identity, metrics)
         if output.marks and output.marks[0] is None:
             self._stats.failed += 1
         if output.no_class and leg not in self._classless:
@@ -235,6 +252,8 @@ class Parts:
         done = NOTHING
         if body.output is not None and row == NO_ROW:  # the response to a row alone is none of the batch
             done = self._carried(exchange, source, time, ahead, digest, value, body)
+        if body.metrics:
+            done = max(done, self._with_feedback(exchange, leg, time, ahead, row, value, digest, body.metrics))
         if single is not None:
             done = max(done, put_row_label(exchange, leg, row, single, self._numbers.legs))
         if feedback.flags:
@@ -261,17 +280,75 @@ class Parts:
             if segments is not None:
                 segments.put_carried_request(leg_state(exchange, source.leg), carried.get("request"), digest)
         elif body.refused_request is not None:
-            self.refused_requests.append((value, *body.refused_request))
+            reason, detail = body.refused_request
+            self.refused_parts.append((value, reason, f"the feedback counts without its request: {detail}"))
+        if done and body.output.metrics is not None:
+            self._refuse_metrics(value, "answer that the feedback carries")
         return done
+
+    def _with_feedback(
+        self, exchange: Exchange, leg: int, time: int, ahead: int, row: int, value: bytes, digest: int,
+        given: tuple[Any, ...],
+    ) -> int:  # fmt: skip
+        """The custom metrics of a feedback: those of the newest one that names a leg count, for the leg at no version.
+
+        They are of a puid, so a feedback for a row alone brings none.
+        """
+        if row != NO_ROW:
+            if row != LENT_ROW:
+                self.refused_parts.append(
+                    (value, Reason.BAD_METRIC, "a feedback for a row alone counts without custom metrics")
+                )
+            return NOTHING
+        identity = self._judging.unversioned(leg)
+        amounts: dict[int, int] = {}
+        troubles = []
+        for one in given:
+            found = self._metrics.read(leg, identity, WITH_FEEDBACK, one, time - ahead * 1000, digest)
+            for number, amount in (found or {}).items():
+                amounts[number] = amounts.get(number, 0) + amount
+            troubles.append(self._metrics.trouble)
+        news = self._put_detection(exchange, Detection(FEEDBACK, leg, time, digest, amounts or None, ahead))
+        self._metrics.trouble = next(filter(None, troubles), "")
+        if news:
+            self._refuse_metrics(value, "feedback")
+        return NEWS if news else NOTHING
+
+    def _refuse_metrics(self, value: bytes, what: str) -> None:
+        """Put an event aside that counts without a part of its custom metrics."""
+        if self._metrics.trouble:
+            self.refused_parts.append(
+                (value, Reason.BAD_METRIC, f"the {what} counts, but for this: {self._metrics.trouble}")
+            )
 
     def _detection(
         self, kind: int, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes
     ) -> int:
-        """What a detector said of the request: kept beside it, never judged."""
-        if type(parse(value, self.rewritten)) is not dict:
+        """What a detector said of the request: kept beside it, never judged. Its numbers count as custom metrics."""
+        body = parse(value, self.rewritten)
+        if type(body) is not dict:
             raise RefusedError(Reason.NOT_AN_OBJECT, "what a detector says is not a JSON object")
-        news = put_detection(exchange, Detection(kind, source.leg, time, xxh3_64_intdigest(value)))
-        return NEWS if news else NOTHING
+        leg, digest, method = source.leg, xxh3_64_intdigest(value), KINDS[kind]
+        found = self._metrics.read_detection(
+            leg, self._judging.unversioned(leg), method, body, time - ahead * 1000, digest
+        )
+        if not self._put_detection(exchange, Detection(kind, leg, time, digest, found, ahead)):
+            return NOTHING
+        self._refuse_metrics(value, f"{method} event")
+        return NEWS
+
+    def _put_detection(self, exchange: Exchange, new: Detection) -> bool:
+        """Put what was said beside the answers, and count its custom metrics. Returns whether anything changed."""
+        identity = self._judging.unversioned(new.leg)
+        if new.metrics is not None:
+            self._metrics.pending.see(self._metrics.account(identity), new.pane_time)
+        before = [one.metrics for one in exchange.detections if (one.kind, one.leg) == (new.kind, new.leg)]
+        if not put_detection(exchange, new):
+            return False
+        for metrics in before:
+            self._metrics.count(identity, metrics, -1)
+        self._metrics.count(identity, new.metrics)
+        return True
 
     # -- the joined record --------------------------------------------------------------------------------------------
 

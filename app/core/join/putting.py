@@ -219,10 +219,12 @@ def put_row_label(exchange: Exchange, named: int, row: int, label: RowLabel, leg
 
 
 def put_detection(exchange: Exchange, new: Detection) -> bool:
-    """State what a detector said, one of each kind and leg. Returns whether anything changed."""
+    """State what a detector said, or the custom metrics of a feedback, one of each kind and leg. Returns whether
+    anything changed.
+    """
     for index, old in enumerate(exchange.detections):
         if (old.kind, old.leg) == (new.kind, new.leg):
-            if (new.time, new.digest) <= (old.time, old.digest):
+            if (new.time, new.digest, new.ahead) <= (old.time, old.digest, old.ahead):
                 return False
             exchange.detections[index] = new
             return True

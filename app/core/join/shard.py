@@ -26,6 +26,7 @@ from app.core.join.description import describe
 from app.core.join.exchange import Exchange, decode, encode
 from app.core.join.joined import Joining
 from app.core.join.judging import Judging
+from app.core.join.metrics import CustomMetrics, Pending
 from app.core.join.outgoing import Outgoing
 from app.core.join.parts import FEEDBACK, KINDS, REQUEST, Parts, Source
 from app.core.join.position import AFRESH, FORMAT, POSITION_KEY, DamagedError, Position, check_whole, known_position
@@ -68,6 +69,7 @@ class Shard:
         self.judging = Judging(self.numbers, rulebook)
         self._values = ValueNumbers(self.numbers, self.judging, limits.segment_values)
         self.segmenting = Segmenting(self.numbers, self.judging, self._values)
+        self._metrics = CustomMetrics(self.numbers, self.judging, limits, clock.pane_seconds)
         self._settling = Settling(
             self.numbers, self.judging, self.segmenting, clock.pane_seconds, by_labels=clock.by_labels
         )
@@ -90,7 +92,7 @@ class Shard:
         self._limits = limits
         self._outgoing = Outgoing(partition, Joining(self.numbers, self.judging, self.segmenting), limits, stats)
         readers = EventReaders(rulebook, self.judging, self._values, limits.body_bytes)
-        self._parts = Parts(self.numbers, self.judging, limits, stats, readers, logs=logs)
+        self._parts = Parts(self.numbers, self.judging, limits, stats, readers, self._metrics, logs=logs)
         self._events = 0
         self._notes: list[str] = []
         self._moved = False
@@ -252,20 +254,20 @@ class Shard:
         if parts.unfit:
             self._notes += notes.unfit(parts.unfit, self.numbers)
             parts.unfit.clear()
-        if parts.refused_requests:
-            self._refuse_carried_requests(topic, records)
+        if parts.refused_parts:
+            self._refuse_parts(topic, records)
         self._events += len(records)
         self.stats.events.update(dict(zip(KINDS, read, strict=True)))
         self.newest[topic] = newest
         self.offsets[topic] = records[-1].offset + 1
         self._moved = True
 
-    def _refuse_carried_requests(self, topic: str, records: Sequence[Record]) -> None:
-        """Put feedbacks aside whose own request cannot be read; all else that they bring counts."""
-        for value, reason, detail in self._parts.refused_requests:
+    def _refuse_parts(self, topic: str, records: Sequence[Record]) -> None:
+        """Put events aside of which a part does not count; all else that they bring does."""
+        for value, reason, detail in self._parts.refused_parts:
             record = next(record for record in records if record.value == value)
-            self._outgoing.refuse(topic, record, reason, f"the feedback counts without its request: {detail}")
-        self._parts.refused_requests.clear()
+            self._outgoing.refuse(topic, record, reason, detail)
+        self._parts.refused_parts.clear()
 
     def skip(self, topic: str, next_offset: int) -> None:
         """Move on over offsets that hold no records (transaction markers, compaction)."""
@@ -296,7 +298,16 @@ class Shard:
                 exchange = self._anew(key, exchange)
         put = partial(self._parts.put[source.kind], source=source, time=time, ahead=ahead, row=row, value=value)
         growth = self._parts.growth(source, row, len(value))
-        exchange, done = self._bulky.put(key, exchange, put, growth, len(value))
+        refused, before, self._metrics.pending = len(self._parts.refused_parts), self._metrics.pending, Pending()
+        try:
+            exchange, done = self._bulky.put(key, exchange, put, growth, len(value))
+        except RefusedError:  # what has no room leaves no trace
+            del self._parts.refused_parts[refused:]
+            self._metrics.pending = Pending()
+            raise
+        finally:
+            before.merge(self._metrics.pending)
+            self._metrics.pending = before
         if key in self._bulky.exchanges and self._live.pop(key, None) is not None:
             self._bulky.touch(key)  # it has changed before it was bulky
         return exchange, done
@@ -336,6 +347,7 @@ class Shard:
             exchange = decode(raw)
             self._delta.add(exchange, exchange.counted, 1)
             self._delta.keep_small()
+            self._metrics.count_kept(exchange)
 
     # -- epochs -------------------------------------------------------------------------------------------------------
 
@@ -389,9 +401,12 @@ class Shard:
         if clock is not None:
             self.expire(clock)
         self._settle_all()
-        late = self.counts.add(self._delta.take())
+        metrics = self._metrics.take()
+        late = self.counts.add(self._delta.take() | metrics.sums)
         self.stats.late += sum(amount for atom, amount in late.items() if is_labelled(atom))
-        for account, pane in self._settling.seen.items():
+        for account, latest in metrics.latest.items():
+            self.counts.note(account, 0, latest)
+        for account, pane in (*self._settling.seen.items(), *metrics.seen.items()):
             self.counts.see(account, pane)
         self._settling.seen.clear()
         outgoing, self._outgoing = self._outgoing, self._outgoing.next()
@@ -468,4 +483,5 @@ class Shard:
         self.counts.recover(panes.items())
         self._settling.recover()
         self._values.recover()
+        self._metrics.recover()
         store.note_ages()

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from app.core.measures.confusion import CONFUSION
+from app.core.measures.custom import CUSTOM
 from app.core.measures.delay import DELAY
 from app.core.measures.drift import DRIFT
 from app.core.measures.errors import ERRORS
@@ -21,4 +22,5 @@ MEASURES: Final[tuple[Measure[Any], ...]] = (
     ERRORS,
     PROBABILITIES,
     DRIFT,
+    CUSTOM,
 )

@@ -19,6 +19,8 @@ class Nature(NamedTuple):
     positive: str = "1"
     own_scores: tuple[OwnScore, ...] = ()  # that the user has added
     reference: Live | None = None  # with which drift is measured
+    most_metrics: int = 50  # custom metrics that are shown
+    most_metric_series: int = 50  # of each of them, of which the labels have the same names
 
 
 class Reading(NamedTuple):

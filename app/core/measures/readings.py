@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from app.core.counts.accounts import BY_LABELS, Account, Pair
+from app.core.counts.accounts import BY_LABELS, METRICS, Account, Pair
 from app.core.counts.book import Sums
 from app.core.counts.cells import Latest, later
 from app.core.counts.panes import TOTAL, Window
@@ -11,6 +11,7 @@ from app.core.counts.view import View
 from app.core.events import Identity
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.confusion import CONFUSION, nature_of
+from app.core.measures.custom import CUSTOM, settled
 from app.core.measures.exchanges import ASKED_OR_ANSWERED, EXCHANGES
 from app.core.measures.paired import NAME as PAIRED
 from app.core.measures.paired import PairedReading
@@ -88,14 +89,23 @@ def _together(several: Iterable[Sums]) -> Sums:
 
 class Readings:
     """Reads a view by the user's rules. More classes than `most_classes` are shown as one, and so are more values of a
-    segment than `most_values`.
+    segment than `most_values`; of custom metrics as many are shown as `most_metrics` says: names, and label sets of
+    each.
     """
 
-    def __init__(self, view: View, rulebook: Rulebook, most_classes: int, most_values: int = 50) -> None:
+    def __init__(
+        self,
+        view: View,
+        rulebook: Rulebook,
+        most_classes: int,
+        most_values: int = 50,
+        most_metrics: tuple[int, int] = (50, 50),
+    ) -> None:
         self.view = view
         self.rulebook = rulebook
         self._most_classes = most_classes
         self._most_values = most_values
+        self._most_metrics = most_metrics
 
     def of_models(self, now: float) -> Iterator[tuple[Identity, dict[str, Reading]]]:
         """Of each model what is read of it: "total", then each window that ends now."""
@@ -134,8 +144,7 @@ class Readings:
         return readings
 
     def _sums(self, identity: Identity, now: float) -> ModelSums | None:
-        view = self.view
-        total = view.total(Account(identity))
+        total = self._total(identity)
         if not is_shown(total):
             return None
         accounts: dict[tuple[str, str], list[str]] = {}
@@ -144,7 +153,23 @@ class Readings:
             accounts.setdefault(shown, []).append(own)
         segments = {shown: self._windows(identity, owns, now) for shown, owns in accounts.items()}
         folded = len(values) - sum(slice_of(*shown) in owns for shown, owns in accounts.items())
-        return ModelSums(self._windows(identity, [""], now), segments, folded)
+        whole = self._windows(identity, [""], now)
+        whole[TOTAL] = total
+        return ModelSums(whole, segments, folded)
+
+    def _total(self, identity: Identity) -> Sums:
+        """What is counted of a model in total, its custom metrics among it."""
+        total, metrics = self.view.total(Account(identity)), self.view.total(Account(identity, METRICS))
+        return {**total, **metrics} if metrics else total
+
+    def metric_families(self) -> set[tuple[str, str]]:
+        """Those (type, key) of custom metrics that can be shown together, over all models."""
+        found: set[tuple[str, str]] = set()
+        for identity in self.view.identities():
+            cells = self.view.total(Account(identity, METRICS)).get(CUSTOM.name)
+            if cells:
+                found |= CUSTOM.read(cells, self._limited(Nature("unknown"))).families
+        return settled(found)
 
     def _windows(self, identity: Identity, segments: Sequence[str], now: float) -> dict[str, Sums]:
         """What some segments of a model have counted together, in total and in windows; "" is the whole."""
@@ -166,7 +191,7 @@ class Readings:
     def accounts(self, identity: Identity) -> list[Account]:
         """All accounts of which `snapshot` reads windows."""
         segments = ["", *self.segments(identity)]
-        found = [Account(identity, segment) for segment in segments]
+        found = [Account(identity, segment) for segment in (*segments, METRICS)]
         if self.view.by_labels:
             found += [Account(identity, BY_LABELS + segment) for segment in segments]
         return found
@@ -213,7 +238,7 @@ class Readings:
 
     def nature(self, identity: Identity) -> Nature | None:
         """As what a model is read; None where nothing is counted of it."""
-        total = self.view.total(Account(identity))
+        total = self._total(identity)
         return self._nature(identity, total) if is_shown(total) else None
 
     def of_panes(self, account: Account, level: str, panes: range) -> Reading | None:
@@ -249,5 +274,9 @@ class Readings:
 
     def _nature(self, identity: Identity, total: Sums) -> Nature:
         rules = self.rulebook.of(identity.leg)
-        nature = nature_of(total.get(CONFUSION.name, {}), rules, self._most_classes)
+        nature = self._limited(nature_of(total.get(CONFUSION.name, {}), rules, self._most_classes))
         return nature if rules.reference is None else nature._replace(reference=rules.reference.live)
+
+    def _limited(self, nature: Nature) -> Nature:
+        metrics, series = self._most_metrics
+        return nature._replace(most_metrics=metrics, most_metric_series=series)

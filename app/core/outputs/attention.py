@@ -34,12 +34,13 @@ class Known(NamedTuple):
     least_count: int
 
 
-def attention_of(known: Known, missed_since: float | None) -> Attention:
-    """What of all that is most worth knowing. `missed_since` is when the first missed limit began to be."""
+def attention_of(known: Known, since: float | None) -> Attention:
+    """What of all that is most worth knowing. `since` is when the score began to miss its limit, None where that is not
+    known, or it misses none.
+    """
     fall = known.fall
     name = known.score.name if known.score is not None else ""
     if known.missed:
-        since = fall.at if fall is not None else missed_since
         return Attention("bad", " ".join(known.missed), since)
     if fall is not None:
         return Attention("warn", fall_sentence(name, fall), fall.at)

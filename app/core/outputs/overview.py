@@ -213,7 +213,11 @@ def line_of(known: Gathered, window: str) -> OverviewModel:
     missed = [*missed_limits({window: [one for one in limited if one is not None]}, rules)]
     limit = next((limit for name, of_class, limit in rules.limits if (name, of_class) == (known.name, "")), None)
     upwards = less_is_better(known.name, rules)
-    since = None if limit is None else missed_since(known.points, limit, upwards=upwards)
+    value = None if score is None else score.value
+    since: float | None = None
+    if limit is not None and value is not None and (value > limit if upwards else value < limit):
+        fall = known.fall
+        since = fall.at if fall is not None else missed_since(known.points, limit, upwards=upwards)
     attention = attention_of(
         Known(window, score, known.labelled, known.predictions, missed, known.fall, known.last, rules.least_count),
         since,

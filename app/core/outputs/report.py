@@ -1,6 +1,6 @@
 """The answer of `/api/models`: every model with its task, and what measures and scores say of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
@@ -9,6 +9,7 @@ from typing import Any
 from app.core.counts.panes import TOTAL
 from app.core.events import Identity, identity_fields
 from app.core.measures.catalogue import MEASURES
+from app.core.measures.custom import CUSTOM, notes_of
 from app.core.measures.measure import MODEL, WINDOW
 from app.core.measures.reading import Reading
 from app.core.measures.readings import Readings
@@ -21,14 +22,20 @@ from app.core.scores.score import Score
 
 def reports_of(readings: Readings, now: float) -> Iterator[dict[str, Any]]:
     """Of each model what `/api/models` says of it then, by identity, one after the other: there may be very many."""
+    families = readings.metric_families()
     for identity, by_window in readings.of_models(now):
-        yield report_of(identity, by_window, readings.view.first_seen(identity), readings.rulebook)
+        yield report_of(identity, by_window, readings.view.first_seen(identity), readings.rulebook, families)
 
 
 def report_of(
-    identity: Identity, readings: Mapping[str, Reading], first_seen: int, rulebook: Rulebook
+    identity: Identity,
+    readings: Mapping[str, Reading],
+    first_seen: int,
+    rulebook: Rulebook,
+    families: Collection[tuple[str, str]] | None = None,
 ) -> dict[str, Any]:
-    """What `/api/models` says of a model that was first seen then, in seconds.
+    """What `/api/models` says of a model that was first seen then, in seconds. `families` are the custom metrics, by
+    type and key, that are exported of all models; None asks this one alone.
 
     Scores that are undefined are null; those of one class are named `score/class`.
     """
@@ -43,7 +50,12 @@ def report_of(
         "limits": {_score_name(score, of_class): limit for score, of_class, limit in rules.limits},
         "least_count": rules.least_count,
         **(of_model := fields_of(readings[TOTAL], MODEL)),
-        "notes": [*of_model["notes"], *_unknown(readings[TOTAL], rules), *missed_limits(scores, rules)],
+        "notes": [
+            *of_model["notes"],
+            *_unknown(readings[TOTAL], rules),
+            *missed_limits(scores, rules),
+            *notes_of(CUSTOM.of(readings[TOTAL]), families),
+        ],
         "windows": {window: _window(reading, scores[window], rules) for window, reading in readings.items()},
     }
 

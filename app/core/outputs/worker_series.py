@@ -5,7 +5,7 @@ A row reads one `WorkerNumbers`, so a number that is missing or renamed is seen 
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from app.core.events import Kind, Reason
 from app.core.measures.measure import Histogram
@@ -33,14 +33,16 @@ class IntakeNumbers:
     stalled: float  # seconds without progress while something waits
 
 
+#: What limits keep from being shown.
+DROPPED: Final = ("classes", "segment_values", "metrics", "metric_series", "series")
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerNumbers:
     """What a worker knows of its own work. `documents` and `intake` are None where it writes or reads none."""
 
     stats: Stats
-    folded_classes: int  # of the models that this worker exports
-    dropped_series: int  # of these models
-    folded_values: int  # of their segments
+    dropped: Mapping[str, int]  # what limits keep from being shown of the models that this worker exports, by `DROPPED`
     score_failures: Mapping[str, int]  # by the name of a score that is the user's own code
     documents: DocumentNumbers | None
     intake: IntakeNumbers | None
@@ -148,13 +150,10 @@ WORKER: tuple[WorkerSeries[WorkerNumbers], ...] = (
     WorkerSeries(
         "tally_dropped_total", "counter", ("what",),
         "What a limit keeps from being exported, on the worker that exports the models: classes that are shown as "
-        '"other" (TALLY_MAX_CLASSES), values of segments that are (TALLY_MAX_SEGMENT_VALUES), and series '
-        "(TALLY_MAX_SERIES).",
-        lambda worker: [
-            (("classes",), worker.folded_classes),
-            (("segment_values",), worker.folded_values),
-            (("series",), worker.dropped_series),
-        ],
+        '"other" (TALLY_MAX_CLASSES), values of segments that are (TALLY_MAX_SEGMENT_VALUES), custom metrics '
+        "(TALLY_MAX_METRICS, or since a name comes with two types), label sets of these that are shown as "
+        '"other" (TALLY_MAX_METRIC_SERIES), and series (TALLY_MAX_SERIES).',
+        lambda worker: [((what,), worker.dropped.get(what, 0)) for what in DROPPED],
     ),
     WorkerSeries(
         "tally_score_failures_total", "counter", ("score",),

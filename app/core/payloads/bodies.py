@@ -37,6 +37,7 @@ class Output(msgspec.Struct, gc=False):
     version: str = ""  # the V2 `model_version`
     images: Any = None  # `meta.requestPath`: model → image
     no_class: str = ""  # why its rows hold no class, as a sentence
+    metrics: Any = None  # `meta.metrics`, for `metrics_of`
 
 
 class FeedbackBody(msgspec.Struct, gc=False):
@@ -52,6 +53,7 @@ class FeedbackBody(msgspec.Struct, gc=False):
     output: Output | None  # of a response that it carries
     has_request: bool
     refused_request: tuple[Reason, str] | None = None  # why the request that it carries counts as none
+    metrics: tuple[Any, ...] = ()  # its own `meta.metrics` and that of its truth, for `metrics_of`
 
 
 class _NoNumbersError(RefusedError):
@@ -109,13 +111,18 @@ def read_response(
             if type(rows) is list and rows:
                 first = rows[0]
                 meta = body.meta
-                images = meta.requestPath if meta is not None else None
+                images = metrics = None
+                if meta is not None:
+                    images = meta.requestPath
+                    metrics = meta.metrics
                 version = version_text(body.model_version) if body.model_version is not None else ""
                 if type(first) is list and len(first) > 1:
-                    return _vectors(rows, body.data.names, version, images, keeps=keeps)
+                    output = _vectors(rows, body.data.names, version, images, keeps=keeps)
+                    output.metrics = metrics
+                    return output
                 names = body.data.names  # more than one are those of the values
                 if len(rows) == 1 and (not names or len(names) == 1) and (type(first) is not str or len(first) < SHORT):
-                    return Output([_scalar(first, longest)], None, None, (), 0, version, images)
+                    return Output([_scalar(first, longest)], None, None, (), 0, version, images, "", metrics)
         except _NOT_COMMON:
             pass
     return output_of(body_of(value, Kind.RESPONSE, largest, rewritten), longest, keeps=keeps)
@@ -136,9 +143,14 @@ def read_feedback(
             rows = body.truth.data.ndarray
             if type(rows) is list and rows and body.response is None:
                 labels = _label_marks(rows, body.truth.data.names, longest)
-                if body.reward is UNSET:
-                    return FeedbackBody(True, labels, False, None, None, False)
-                return FeedbackBody(True, labels, True, parse_reward(body.reward), None, False)
+                states = body.reward is not UNSET
+                reward = parse_reward(body.reward) if states else None
+                said = FeedbackBody(True, labels, states, reward, None, False)
+                own = body.meta.metrics if body.meta is not None else None
+                of_truth = body.truth.meta.metrics if body.truth.meta is not None else None
+                if own is not None or of_truth is not None:
+                    said.metrics = tuple(one for one in (own, of_truth) if one is not None)
+                return said
         except _NOT_COMMON:
             pass
     return feedback_of(body_of(value, Kind.FEEDBACK, largest, rewritten), longest, keeps=keeps)
@@ -176,6 +188,17 @@ def output_of(body: Any, longest: int = 200, *, keeps: bool = True) -> Output:
 
     An error in the place of rows is one failed prediction.
     """
+    output = _output_of(body, longest, keeps=keeps)
+    output.metrics = _metrics_of(body)
+    return output
+
+
+def _metrics_of(body: Any) -> Any:
+    meta = body.get("meta") if type(body) is dict else None
+    return meta.get("metrics") if type(meta) is dict else None
+
+
+def _output_of(body: Any, longest: int, *, keeps: bool) -> Output:
     if type(body) is list:
         return _output(body, longest, "", None, keeps=keeps)
     if type(body) is not dict:
@@ -279,11 +302,12 @@ def feedback_of(body: Any, longest: int = 200, *, keeps: bool = True) -> Feedbac
     answers = bool(response) and (carries(response) or "status" in response or "error" in response)
     output = output_of(response, longest, keeps=keeps) if answers else None
     refused = _refusal_of_request(request) if request and output is not None else None
-    if not has_label and not has_reward and output is None:
+    metrics = tuple(one for one in (_metrics_of(body), _metrics_of(truth)) if one is not None)
+    if not has_label and not has_reward and output is None and not metrics:
         detail = "its labels are all null" if all_null else "it has neither reward nor label nor response"
         raise RefusedError(Reason.EMPTY, f"the feedback brings nothing: {detail}")
     has_request = output is not None and bool(request) and refused is None
-    return FeedbackBody(has_label, labels, has_reward, reward, output, has_request, refused)
+    return FeedbackBody(has_label, labels, has_reward, reward, output, has_request, refused, metrics)
 
 
 def _refusal_of_request(request: Any) -> tuple[Reason, str] | None:

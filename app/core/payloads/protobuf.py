@@ -119,6 +119,9 @@ def _seldon(message: Any, what: str) -> dict[str, Any]:
     for field in ("status", "meta"):
         if message.HasField(field):
             body[field] = MessageToDict(getattr(message, field), preserving_proto_field_name=True)
+    for metric in body.get("meta", {}).get("metrics", ()):  # on the wire the first type and 0 are left out
+        metric.setdefault("type", "COUNTER")
+        metric.setdefault("value", 0.0)
     form = message.WhichOneof("choice")
     if form == "data":
         body[form] = _seldon_data(message.data, what)

@@ -12,6 +12,7 @@ import msgspec
 
 from app.core.events import Reason, RefusedError
 from app.core.payloads.blanking import Redaction, blank_row, blank_rows
+from app.core.payloads.metrics import Metric
 from app.core.payloads.table import Form, Table, rows_table
 from app.core.payloads.tensorflow import tftensor_rows
 from app.core.payloads.tensors import shape_of, shaped
@@ -34,6 +35,11 @@ class _Request(msgspec.Struct, gc=False):
 
 class _Meta(msgspec.Struct, gc=False):
     requestPath: dict[str, str] | None = None  # noqa: N815 - the field's name
+    metrics: list[Metric] | None = None
+
+
+class _OfFeedback(msgspec.Struct, gc=False):
+    metrics: list[Metric] | None = None
 
 
 class _Response(msgspec.Struct, gc=False):
@@ -44,6 +50,7 @@ class _Response(msgspec.Struct, gc=False):
 
 class _Truth(msgspec.Struct, gc=False):
     data: Data
+    meta: _OfFeedback | None = None
 
 
 class _Feedback(msgspec.Struct, gc=False):
@@ -51,6 +58,7 @@ class _Feedback(msgspec.Struct, gc=False):
     reward: Any = UNSET
     response: Any = None
     request: Any = None
+    meta: _OfFeedback | None = None
 
 
 decode_request = msgspec.json.Decoder(_Request).decode

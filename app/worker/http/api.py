@@ -148,8 +148,9 @@ class Api:
             await texts.refresh(running.lane.now())
             models = texts.text if running.exporting.exports() else None
         running.notes.note("TALLY_MAX_SERIES", models.trouble if models else None)
-        dropped = (models.folded_classes, models.dropped_series, models.folded_values) if models else (0, 0, 0)
-        own = prometheus.worker_text(running.numbers(*dropped)) + prometheus.http_text(self.requests.numbers())
+        own = prometheus.worker_text(running.numbers(models.dropped if models else {})) + prometheus.http_text(
+            self.requests.numbers()
+        )
         packer = Packer()
         return await send(
             request,

@@ -1,8 +1,15 @@
-"""Turns: long work on the worker's loop, a few milliseconds at a time."""
+"""Turns: long work on the worker's loop, a few milliseconds at a time; and work that several who ask wait for."""
 
 import asyncio
-from collections.abc import Generator, Iterable
+import logging
+from collections.abc import Coroutine, Generator, Iterable
+from functools import partial
 from typing import Any, Final, TypeVar
+
+from app.worker.ending import named
+from app.worker.http.answers import AnswerError
+
+log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
@@ -37,3 +44,16 @@ class Turns:
                 found: Result = end.value
                 return found
             await self.pause()
+
+
+def begun(what: str, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+    """Work that is done for all who ask, also when all of them have hung up: then nobody else fetches its error."""
+    making = asyncio.create_task(work)
+    making.add_done_callback(partial(_report, what))
+    return making
+
+
+def _report(what: str, making: "asyncio.Task[Any]") -> None:
+    error = None if making.cancelled() else making.exception()
+    if error is not None and not isinstance(error, AnswerError):
+        log.error("%s could not be made (%s)", what, named(error))

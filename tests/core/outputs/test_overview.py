@@ -125,6 +125,13 @@ def test_a_missed_limit_says_since_when() -> None:
     assert (low["level"], low["since_at"]) == ("bad", START)
 
 
+def test_since_when_another_score_misses_its_limit_is_not_said() -> None:
+    limit = Rules(limits=(("recall", "cat", 0.9),), least_count=50)
+    missed = line(a_story(["dog"] * 600 + ["cat"] * 120, said="dog"), limit)["attention"]
+    assert (missed["level"], missed["since_at"]) == ("bad", None)
+    assert missed["why"].startswith("recall/cat is 0, below its limit of 0.9 ")
+
+
 def test_a_model_that_is_asked_no_more_is_quiet_and_says_since_when() -> None:
     found = line(a_story([1] * 200), now=20_000.0)["attention"]
     assert (found["level"], found["since_at"]) == ("quiet", START + 600)  # the coarse pane is all that is kept

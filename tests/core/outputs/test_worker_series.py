@@ -13,9 +13,7 @@ from app.core.stats import Stats
 
 NONE = WorkerNumbers(
     stats=Stats(),
-    folded_classes=0,
-    dropped_series=0,
-    folded_values=0,
+    dropped={},
     score_failures={"cost": 0},
     documents=DocumentNumbers({"written": 0}, backlog=0, oldest_seconds=0),
     intake=IntakeNumbers({"seldon": 0}, lag=0, stalled=0),
@@ -35,7 +33,14 @@ NONE = WorkerNumbers(
     heartbeat_age=0,
 )
 #: What a number that is not nothing looks like, by the word that the row shows it with.
-OF_WORD = {"events": "request", "rejected": "bad-json", "duplicates": "request", "lost": "asked", "results": "written"}
+OF_WORD = {
+    "events": "request",
+    "rejected": "bad-json",
+    "duplicates": "request",
+    "lost": "asked",
+    "results": "written",
+    "dropped": "classes",
+}
 
 
 def more(holder: Any, name: str) -> Any:
@@ -68,12 +73,9 @@ def test_each_number_is_shown_by_one_series(name: str, numbers: WorkerNumbers) -
     assert list(not_zero(numbers).values()) == [1]
 
 
-def test_no_two_numbers_are_shown_by_one_series_but_states_of_partitions_and_what_limits_drop() -> None:
+def test_no_two_numbers_are_shown_by_one_series_but_states_of_partitions() -> None:
     shown = Counter(series for _, numbers in each_alone() for series in not_zero(numbers))
-    assert shown == dict.fromkeys((series.name for series in WORKER), 1) | {
-        "tally_partitions": 3,
-        "tally_dropped_total": 3,
-    }
+    assert shown == dict.fromkeys((series.name for series in WORKER), 1) | {"tally_partitions": 3}
 
 
 def test_each_sample_has_a_value_for_each_label() -> None:
@@ -96,6 +98,8 @@ def test_every_reason_and_kind_is_there_from_the_start() -> None:
     assert {name[1] for name in samples if name[0] == "tally_dropped_total"} == {
         "classes",
         "segment_values",
+        "metrics",
+        "metric_series",
         "series",
     }
 

@@ -89,7 +89,7 @@ SELDON: Final[dict[str, tuple[str, dict[str, Any]]]] = {
                 "routing": {"ab": 1},
                 "requestPath": {"clf": "repo/clf:1.4"},
                 "metrics": [
-                    {"key": "c", "value": 1.0},
+                    {"key": "c", "type": "COUNTER", "value": 1.0},
                     {"key": "t", "type": "TIMER", "value": 0.1, "tags": {"x": "y"}},
                 ],
             },

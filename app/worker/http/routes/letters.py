@@ -76,7 +76,7 @@ class LetterRoutes:
 
     async def letters(self, request: web.Request) -> web.Response:
         """`GET /api/letters`."""
-        self._started()
+        running = self._started()
         limit, reason = count_of(request, "limit", 50, _MOST_SHOWN), request.query.get("reason")
         if reason is not None and reason not in tuple(Reason):
             raise AnswerError(400, f"reason: {shortened(reason)!r} is none of {', '.join(Reason)}.")
@@ -84,11 +84,13 @@ class LetterRoutes:
         async with self._one_at_a_time:
             at, found = self._read.get(asked, (0.0, None))
             if found is None or time.monotonic() - at > _KEPT_SECONDS:
-                found = await self._letters(asked)
+                # A letter is of any model, and the value is as it came: what is kept back somewhere may be in it.
+                redacts = any(entry.redact for entry in running.readings.rulebook.entries)
+                found = await self._letters(asked, 0 if redacts else _PREVIEW_BYTES)
                 self._read = {asked: (time.monotonic(), found)}
         return json_response(found)
 
-    async def _letters(self, asked: _Asked) -> Letters:
+    async def _letters(self, asked: _Asked, preview_bytes: int) -> Letters:
         limit, reason = asked
         settings = self._settings
         try:
@@ -101,18 +103,24 @@ class LetterRoutes:
                         limit,
                         lambda letter: reason is None or letter.reason == reason,
                         done=False,
-                        value_bytes=_PREVIEW_BYTES,
+                        value_bytes=preview_bytes,
                     )
         except (SetupError, TimeoutError) as error:
             raise AnswerError(503, _sentence(error, settings)) from None
         reasons: Counter[str] = Counter()
         for word, number in counts.items():
             reasons[word if word in tuple(Reason) else "other"] += number
-        part = f"Counted are the newest {_NEWEST:,} offsets of each partition of {settings.dead_letters_topic}."
+        notes = []
+        if not whole:
+            notes.append(
+                f"Counted are the newest {_NEWEST:,} offsets of each partition of {settings.dead_letters_topic}."
+            )
+        if not preview_bytes:
+            notes.append("Values are not shown: `redact` keeps some back. `tally dead-letters show` shows them.")
         return {
             "reasons": dict(reasons),
             "letters": [_line(one.letter) for one in shown],
-            "note": None if whole else part,
+            "note": " ".join(notes) or None,
         }
 
     async def resend(self, request: web.Request) -> web.Response:

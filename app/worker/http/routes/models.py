@@ -83,9 +83,10 @@ class ModelRoutes:
         """`GET /api/models`."""
         running = self._started()
         turns = Turns()
+        families = running.readings.metric_families()
         parts: list[bytes] = []
         for identity, of_model in running.readings.of_models(running.lane.now()):
-            parts.append(await self._report(running, identity, of_model))
+            parts.append(await self._report(running, identity, of_model, families))
             await turns.pause()
         body = b'{"models":[%b],"notes":%b}' % (b",".join(parts), orjson.dumps([*running.notes]))
         return web.Response(body=body, content_type="application/json")
@@ -96,11 +97,14 @@ class ModelRoutes:
         identity = model_in_path(request, running.readings)
         of_model = running.readings.of_model(identity, running.lane.now())
         assert of_model is not None
-        return web.Response(body=await self._report(running, identity, of_model), content_type="application/json")
+        report = await self._report(running, identity, of_model, running.readings.metric_families())
+        return web.Response(body=report, content_type="application/json")
 
-    async def _report(self, running: Running, identity: Identity, of_model: dict[str, Reading]) -> bytes:
+    async def _report(
+        self, running: Running, identity: Identity, of_model: dict[str, Reading], families: Collection[tuple[str, str]]
+    ) -> bytes:
         rulebook = running.readings.rulebook
-        model = identity, of_model, running.readings.view.first_seen(identity), rulebook
+        model = identity, of_model, running.readings.view.first_seen(identity), rulebook, families
         slow = rulebook.of(identity.leg).run_code
         return orjson.dumps(await asyncio.to_thread(report_of, *model) if slow else report_of(*model))
 

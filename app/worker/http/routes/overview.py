@@ -24,7 +24,7 @@ from app.core.outputs.slots import LABELS, PREDICTIONS
 from app.settings import Settings
 from app.worker.http.routes.asked import by_labels, window_of
 from app.worker.http.routes.route import CLOCK, WINDOW, Route
-from app.worker.http.turns import Turns
+from app.worker.http.turns import Turns, begun
 from app.worker.running import Running
 
 #: An answer is given again for so many seconds, or for four times as long as it took to make, up to the second.
@@ -72,7 +72,7 @@ class OverviewRoutes:
         if made is None or asyncio.get_running_loop().time() >= made.until:
             making = self._making.get(choice)
             if making is None or making.done():
-                making = self._making[choice] = asyncio.create_task(self._make(choice))
+                making = self._making[choice] = begun("the overview", self._make(choice))
             body = await asyncio.shield(making)  # others wait for it, too
         else:
             body = made.body

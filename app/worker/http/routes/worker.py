@@ -17,6 +17,7 @@ from app.settings import Settings, version
 from app.worker.http.answers import AnswerError, json_response
 from app.worker.http.rate import Rate
 from app.worker.http.routes.route import Route
+from app.worker.http.turns import begun
 from app.worker.running import Running
 
 _CHECK_SECONDS: Final = 60.0
@@ -100,7 +101,7 @@ class WorkerRoutes:
             )
         )
         if checking is None or is_old:
-            checking = self._checking = asyncio.create_task(_checked())
+            checking = self._checking = begun("the check", _checked())
         return json_response(await asyncio.shield(checking))
 
 

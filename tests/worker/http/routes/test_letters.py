@@ -10,6 +10,7 @@ from aiokafka import TopicPartition
 
 from app.core.events import TYPE_OF, Kind, Reason
 from app.core.letters import DeadLetter, done_record, letter_record
+from app.core.rules import Rules
 from app.core.wire.records import Record, pack_headers
 from app.settings import load_settings
 from app.worker.http.routes import letters
@@ -103,6 +104,21 @@ def test_the_letters_that_wait_are_told_the_newest_first(serve: Callable[[Topic]
         "preview": "{",
     }
     assert large["preview"] == "�x" * 250
+
+
+def test_values_are_not_shown_where_any_are_kept_back(serve: Callable[[Topic], None]) -> None:
+    serve(Topic(a_letter(0, Reason.BAD_JSON, b'{"name": "Jane"')))
+    found = get("/api/letters", a_worker(rules=(Rules("other/*", redact=("name",)),))).content
+    assert (found["letters"][0]["preview"], found["letters"][0]["kind"]) == ("", "feedback")
+    assert found["note"] == "Values are not shown: `redact` keeps some back. `tally dead-letters show` shows them."
+
+
+def test_only_so_many_offsets_are_counted(serve: Callable[[Topic], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    serve(Topic(*(a_letter(at, Reason.EMPTY) for at in range(6))))
+    monkeypatch.setattr(letters, "_NEWEST", 4)
+    found = get("/api/letters").content
+    assert (found["reasons"], len(found["letters"])) == ({"empty": 4}, 6)
+    assert found["note"] == "Counted are the newest 4 offsets of each partition of tally-dead-letters."
 
 
 def test_letters_of_one_reason_and_so_many(serve: Callable[[Topic], None]) -> None:

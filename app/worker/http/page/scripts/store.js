@@ -11,9 +11,10 @@ const newest = new Map(); // name of a resource → the path that was last answe
 let wanted = new Map(); // path → {seconds, name}
 let redraw = () => {};
 
-// A path with its query. Choices that are empty are left to the worker.
+// A path with its query. Choices that are empty are left to the worker; a replay says what is usual.
 export function path(place, choices = {}) {
-  const of = Object.entries(choices).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const usual = held?.usual ?? {};
+  const of = Object.entries(choices).map(([name, value]) => [name, value ?? usual[name]]).filter(([, value]) => value !== null && value !== undefined && value !== "");
   return of.length ? `${place}?${new URLSearchParams(of)}` : place;
 }
 
