@@ -45,7 +45,7 @@ class Numbers:
             "b": self.bundles,
             "t": self.told_apart,
             "g": self.segment_values,
-            "m": self.metric_series,
+            "o": self.metric_series,
         }
         self._numbers: dict[str, dict[Any, int]] = {
             kind: {word: number for number, word in enumerate(table)} for kind, table in self._tables.items()
@@ -107,7 +107,7 @@ class Numbers:
 
     def tell_metric(self, leg: int, row: str) -> None:
         """Note a series of a leg's custom metrics, so that it is told apart from now on."""
-        self._number("m", (leg, row))
+        self._number("o", (leg, row))
 
     def segment_value(self, leg: int, segment: str, value: str) -> int:
         """The number of a value of a leg's segment, which is told apart from now on."""
@@ -174,4 +174,4 @@ def _key(kind: str, number: int) -> bytes:
 
 def is_number_key(key: bytes) -> bool:
     """Whether a changelog key holds a word and its number."""
-    return key[:1] == _NUL and key[1:2] in b"lisacbtgm" and len(key) > 2
+    return key[:1] == _NUL and key[1:2] in b"lisacbtgo" and key[2:].isdigit()
