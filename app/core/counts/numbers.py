@@ -174,4 +174,4 @@ def _key(kind: str, number: int) -> bytes:
 
 def is_number_key(key: bytes) -> bool:
     """Whether a changelog key holds a word and its number."""
-    return key[:1] == _NUL and key[1:2] in b"lisacbtgm" and len(key) > 2
+    return key[:1] == _NUL and key[1:2] in b"lisacbtgm" and key[2:].isdigit()
