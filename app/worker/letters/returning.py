@@ -3,7 +3,7 @@
 - A letter of a canonical topic is written there again: the event as it came, under its key and with its time.
 - One of another source is read as the intake reads it, and its events go to the canonical topics. Nothing is written to
   the source: others may read it, and would take the event for a new one.
-- One of the log of joined records is written to the log again (`app.cli.letters.joined`).
+- One of the log of joined records is written to the log again (`app.worker.letters.joined`).
 
 What this version refuses whatever the settings are is not sent: it would only be refused again.
 """
