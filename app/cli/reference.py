@@ -1,15 +1,14 @@
 """`tally reference`: make a reference of training data, and draw one."""
 
-from collections import Counter
 from collections.abc import Collection, Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from rich.text import Text
 
+from app.cli.columns import Data, chosen_columns, demand, refuse_doubles, values_of
 from app.cli.ends import InputError
-from app.cli.labels.tables import LabelTable, open_table, shown_columns
+from app.cli.labels.tables import open_table
 from app.cli.screen import counted, screen, table
 from app.core.drift.building import distribution_of
 from app.core.drift.distribution import Distribution, Kind
@@ -17,7 +16,6 @@ from app.core.drift.reference import LABEL, MOST_FEATURES, PREDICTION, SCORE, Re
 from app.reference_file import ReferenceFileError, place_of, read_reference, write_reference
 
 _WIDTH_OF_A_BAR: Final = 40
-_PLAIN: Final = (str, bool, int, float, type(None), list, dict)
 
 
 class Choice(NamedTuple):
@@ -29,13 +27,6 @@ class Choice(NamedTuple):
     continuous: Sequence[str]
     bins: int
     categories: int
-
-
-class Data(NamedTuple):
-    """Columns, and where they are, for sentences."""
-
-    where: str
-    columns: Sequence[str]
 
 
 def build(
@@ -53,14 +44,14 @@ def build(
     rows = open_table(training, form, delimiter)
     data = Data(str(rows.path), rows.columns)
     for option, name in own.items():
-        _demand(data, f"--{option}", [name] if name is not None else [])
+        demand(data, f"--{option}", [name] if name is not None else [])
     columns = {name for name in own.values() if name is not None}
     chosen = chosen_features(data, choice, columns)
     if not chosen and not columns:
         raise InputError(f"{rows.path} has no column left that could be a feature.")
     wanted = list(dict.fromkeys([*chosen, *columns]))
     kinds = kinds_of(data, choice, wanted)
-    values = _values(rows, wanted)
+    values = values_of(rows, wanted)
     if not any(values.values()):
         raise InputError(f"{training} has no rows: a reference is made of at least one.")
 
@@ -94,21 +85,13 @@ def write(output: Path, reference: Reference) -> None:
 
 def chosen_features(data: Data, choice: Choice, own: Collection[str] = ()) -> list[str]:
     """The columns of features, in their order; `own` are taken for something else. Raises InputError."""
-    _demand(data, "--feature", choice.features)
-    _demand(data, "--exclude", choice.exclude)
-    for name in choice.features:
-        if name in choice.exclude:
-            raise InputError(f"--exclude {name}: it is a --feature too; it can be one of both.")
-    chosen = [*dict.fromkeys(choice.features)]
-    chosen = chosen or [name for name in data.columns if name not in own and name not in choice.exclude]
+    chosen = chosen_columns(data, choice.features, choice.exclude, own)
     if len(chosen) > MOST_FEATURES:
         raise InputError(
             f"{data.where} has {len(chosen):,} columns, and at most {MOST_FEATURES:,} are watched: name those that "
             "matter most with --feature."
         )
-    double = next((name for name, times in Counter(map(str.strip, chosen)).items() if times > 1), None)
-    if double is not None:
-        raise InputError(f"{data.where} has two columns named {double!r}: give each its own name.")
+    refuse_doubles(data, chosen)
     return chosen
 
 
@@ -120,34 +103,11 @@ def kinds_of(data: Data, choice: Choice, wanted: Sequence[str]) -> dict[str, Kin
             raise InputError(f"--continuous {name}: it is --categorical too; it can be one of both.")
         kinds[name] = "continuous"
     for option, names in (("--categorical", choice.categorical), ("--continuous", choice.continuous)):
-        _demand(data, option, names)
+        demand(data, option, names)
         for name in names:
             if name not in wanted:
                 raise InputError(f"{option} {name}: this column is left out, so it has no kind.")
     return kinds
-
-
-def _demand(data: Data, option: str, names: Sequence[str]) -> None:
-    for name in names:
-        if name not in data.columns:
-            raise InputError(f"{option} {name}: {data.where} has no such column; it has {shown_columns(data.columns)}.")
-
-
-def _values(rows: LabelTable, wanted: Sequence[str]) -> dict[str, list[Any]]:
-    values: dict[str, list[Any]] = {name: [] for name in wanted}
-    for piece in rows.pieces(wanted):
-        for number, why in piece.bad:
-            raise InputError(f"{rows.path}, line {number} {why}: mend it, or take it out.")
-        for name in wanted:
-            values[name] += map(_plain, piece.columns[name])
-    return values
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON would have it: Parquet has others."""
-    if isinstance(value, _PLAIN):
-        return value
-    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 # -- showing ----------------------------------------------------------------------------------------------------------

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from app.cli.client import run
+from app.cli.columns import Data
 from app.cli.ends import InputError
-from app.cli.reference import Choice, Data, chosen_features, distribution, kinds_of, write
+from app.cli.reference import Choice, chosen_features, distribution, kinds_of, write
 from app.cli.replay import cores, with_progress
 from app.cli.screen import counted, screen
 from app.cli.verify import parse_share

@@ -4,7 +4,7 @@ from typing import Any, NoReturn
 
 import click
 
-from app.commands import counts, events, letters, operating, references
+from app.commands import counts, events, letters, monitors, operating, references
 
 _EPILOG = """\b
 Exit codes:
@@ -104,5 +104,6 @@ for command in (
     counts.verify,
     counts.compare,
     references.reference,
+    monitors.monitor,
 ):
     main.add_command(command)

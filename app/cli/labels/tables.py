@@ -67,8 +67,8 @@ class LabelTable(ABC):
         """The lines, from the first. Raises `InputError` where the file cannot be read on."""
 
 
-def open_table(file: str, form: str | None, delimiter: str | None) -> LabelTable:
-    """The table in a file. Without a form it is that of the name's end. Raises `InputError`."""
+def open_table(file: str, form: str | None, delimiter: str | None, *, option: str = "--format") -> LabelTable:
+    """The table in a file. Without a form (which `option` gives) it is that of the name's end. Raises `InputError`."""
     path = Path(file)
     if file == "-":
         raise InputError("--file must name a file: it is read twice, and standard input cannot be.")
@@ -76,7 +76,7 @@ def open_table(file: str, form: str | None, delimiter: str | None) -> LabelTable
     compressed = bool(ends) and ends[-1] == "gz"
     form = form or _FORMS.get((ends[:-1] if compressed else ends)[-1] if ends[compressed:] else "")
     if form is None:
-        raise InputError(f"{file} does not say by its name what it is: give --format {'|'.join(FORMS)}.")
+        raise InputError(f"{file} does not say by its name what it is: give {option} {'|'.join(FORMS)}.")
     if delimiter is not None and form != "csv":
         raise InputError(f"--delimiter is for CSV, and {file} is {form}.")
     try:

@@ -26,6 +26,10 @@ class ProcessError(Exception):
     """The process has failed; the message says how, as a part of a sentence."""
 
 
+class LoadingError(ProcessError):
+    """The code has not even been loaded, so no row was scored."""
+
+
 class MonitorProcess:
     """The process that runs one version of a monitor's code."""
 
@@ -44,14 +48,18 @@ class MonitorProcess:
         if time.monotonic() < self._retry_at:
             return _failed(asked, f"{self._trouble}; it is started again within {self._pause:.0f} s")
         try:
-            found = await asyncio.to_thread(self._ask, asked)
+            found = await asyncio.to_thread(self.ask, asked)
         except ProcessError as error:
             self._fail(str(error))
             return _failed(asked, str(error))
         self._pause = _FIRST_PAUSE
         return found
 
-    def _ask(self, asked: Sequence[Asked]) -> list[list[Value]]:
+    def ask(self, asked: Sequence[Asked]) -> list[list[Value]]:
+        """What is said of the rows of each answer, by a process that is started where there is none.
+
+        Raises ProcessError where it fails; then close it before it is asked again.
+        """
         if self._connection is None:
             self._start()
         found: list[list[Value]] = self._reply(self._code.timeout, asked)
@@ -67,9 +75,12 @@ class MonitorProcess:
         process.start()
         theirs.close()
         self._process, self._connection = process, ours
-        said = self._reply(_LOADING_SECONDS)
+        try:
+            said = self._reply(_LOADING_SECONDS)
+        except ProcessError as error:
+            raise LoadingError(str(error)) from None
         if said != READY:
-            raise ProcessError(str(said))
+            raise LoadingError(str(said))
 
     def _reply(self, seconds: float, asked: Sequence[Asked] | None = None) -> Any:
         """What the process says, after it was asked something."""

@@ -64,12 +64,13 @@ def serve(connection: Connection, code: Code) -> None:
 
 
 def _prepare() -> None:
-    """End with the runner, take one core, and leave the terminal's signals to it."""
+    """End with whoever started it, take one core, leave the terminal's signals and the standard output to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
     for name in _ONE_THREAD:
         os.environ.setdefault(name, "1")
+    os.dup2(2, 1)  # what the code prints is no output of a command
 
 
 def _limit(memory: int) -> None:

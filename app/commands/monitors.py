@@ -1,0 +1,64 @@
+"""Commands on monitors of the user's own."""
+
+import click
+
+
+@click.group(short_help="Try a monitor of your own on a file.")
+def monitor() -> None:
+    """Functions of your own that give each answered row a number, and models that do."""
+
+
+@monitor.command(
+    name="test",
+    short_help="Run one over a file, and draw its values.",
+    epilog="""\b
+Examples:
+  tally monitor test history.parquet --name outliers     as TALLY_CONFIG has it
+  tally monitor test history.csv --file outliers.py --answer prediction --alert-when "> 0.97"
+  tally monitor test history.csv --model outliers.joblib --digest 9f2c... --alert-when "< 0" --format json
+""",
+)
+@click.argument("file", metavar="FILE")
+@click.option("--name", metavar="NAME", help="The monitor of this name in the YAML file of TALLY_CONFIG.")
+@click.option("--match", metavar="PATTERN", help="With --name: that of the entry with this `match`.")
+@click.option("--file", "code", metavar="F.py", help="A Python file with predict or score.")
+@click.option("--call", type=click.Choice(["predict", "score"]), help="With --file: which of both is called.")
+@click.option("--model", metavar="FILE", help="A model that joblib wrote.")
+@click.option(
+    "--digest", metavar="SHA256", help="With --model: its SHA-256. To load a model runs code: trust it first."
+)
+@click.option(
+    "--alert-when", metavar="CONDITION", help="When a value is an alert, like '> 0.97'; else as the YAML says."
+)
+@click.option("--feature", "features", multiple=True, metavar="COLUMN", help="An input; else all other columns are.")
+@click.option("--exclude", multiple=True, metavar="COLUMN", help="A column that is no input, like an id.")
+@click.option("--answer", "answers", multiple=True, metavar="COLUMN", help="What the model answered: an output.")
+@click.option("--data-format", type=click.Choice(["csv", "jsonl", "parquet"]), help="Where its name does not say.")
+@click.option("--delimiter", metavar="C", help="Between the fields of CSV; else the likeliest of , ; | and tab.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def test_monitor(
+    file: str,
+    name: str | None,
+    match: str | None,
+    code: str | None,
+    call: str | None,
+    model: str | None,
+    digest: str | None,
+    alert_when: str | None,
+    features: tuple[str, ...],
+    exclude: tuple[str, ...],
+    answers: tuple[str, ...],
+    data_format: str | None,
+    delimiter: str | None,
+    form: str,
+) -> None:
+    """Run a monitor over the rows of FILE (CSV with a header, JSON lines, Parquet), and draw how its values are spread.
+
+    It runs as beside a worker: in a process of its own, with its time-out and its memory. Where the YAML file has a
+    prediction_schema, that says which columns are inputs and outputs, and in which order.
+    """
+    from app.cli.monitors.trying import Choice, Wanted, try_on
+
+    wanted = Wanted(name, match, code, call, model, digest, alert_when)
+    choice = Choice(features, exclude, answers)
+    try_on(file, wanted, choice, form=data_format, delimiter=delimiter, as_json=form == "json")
