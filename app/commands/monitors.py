@@ -2,8 +2,10 @@
 
 import click
 
+from app.commands.options import required_number
 
-@click.group(short_help="Try a monitor of your own on a file.")
+
+@click.group(short_help="Try a monitor of your own on a file, or fit one.")
 def monitor() -> None:
     """Functions of your own that give each answered row a number, and models that do."""
 
@@ -62,3 +64,57 @@ def test_monitor(
     wanted = Wanted(name, match, code, call, model, digest, alert_when)
     choice = Choice(features, exclude, answers)
     try_on(file, wanted, choice, form=data_format, delimiter=delimiter, as_json=form == "json")
+
+
+@monitor.command(
+    name="fit",
+    short_help="Fit a detector of outliers to training data.",
+    epilog="""\b
+Examples:
+  tally monitor fit training.parquet --kind isolation-forest --exclude id --output outliers.joblib
+  tally monitor fit training.csv --kind isolation-forest --feature age --feature amount --contamination 0.01
+                                 --output outliers.joblib > outliers.yaml
+""",
+)
+@click.argument("training")
+@click.option(
+    "--kind",
+    type=click.Choice(["isolation-forest", "ecod"]),
+    required=True,
+    help="isolation-forest is scikit-learn's, ecod that of pyod.",
+)
+@click.option("--output", required=True, metavar="FILE", help="Where to write the model.")
+@click.option(
+    "--contamination",
+    type=click.FloatRange(0, 0.5, min_open=True),
+    default=0.03,
+    show_default=True,
+    callback=required_number,
+    help="The share of the training rows that are outliers: so many alert.",
+)
+@click.option("--feature", "features", multiple=True, metavar="COLUMN", help="A feature; else all other columns are.")
+@click.option("--exclude", multiple=True, metavar="COLUMN", help="A column that is no feature, like an id.")
+@click.option("--name", default="outliers", show_default=True, metavar="NAME", help="Of the monitor.")
+@click.option("--format", "form", type=click.Choice(["csv", "jsonl", "parquet"]), help="Where its name does not say.")
+@click.option("--delimiter", metavar="C", help="Between the fields of CSV; else the likeliest of , ; | and tab.")
+def fit_monitor(
+    training: str,
+    kind: str,
+    output: str,
+    contamination: float,
+    features: tuple[str, ...],
+    exclude: tuple[str, ...],
+    name: str,
+    form: str | None,
+    delimiter: str | None,
+) -> None:
+    """Fit a detector of outliers to TRAINING (CSV with a header, JSON lines, Parquet), and print its lines of the YAML
+    file: the model, the digest by which it is trusted, and when it alerts.
+
+    Columns must be numbers. They stand in the order of the file, or of --feature: it must be that of the model's
+    requests, and of its answers behind them where these are features too. Rows that lack a value are left out.
+    """
+    from app.cli.monitors.fitting import Fitting
+    from app.cli.monitors.fitting import fit as run
+
+    run(training, output, Fitting(kind, features, exclude, contamination), name, form=form, delimiter=delimiter)
