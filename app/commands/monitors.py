@@ -5,7 +5,7 @@ import click
 from app.commands.options import required_number
 
 
-@click.group(short_help="Try a monitor of your own on a file, or fit one.")
+@click.group(short_help="Try a monitor of your own on a file, fit or import one.")
 def monitor() -> None:
     """Functions of your own that give each answered row a number, and models that do."""
 
@@ -118,3 +118,25 @@ def fit_monitor(
     from app.cli.monitors.fitting import fit as run
 
     run(training, output, Fitting(kind, features, exclude, contamination), name, form=form, delimiter=delimiter)
+
+
+@monitor.command(
+    name="import",
+    short_help="Take over Hydrosphere's definitions.",
+    epilog="""\b
+Examples:
+  tally monitor import serving.yaml
+  curl https://hydrosphere/api/v2/monitoring/metricspec/modelversion/7 > specs.json
+  tally monitor import serving.yaml specs.json > tally.yaml
+""",
+)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+def import_monitor(files: tuple[str, ...]) -> None:
+    """Print what Hydrosphere's FILEs mean as lines of the YAML file: of a serving.yaml inputs and outputs as
+    prediction_schema and its metrics as monitors, of MetricSpecs (.json) the monitors.
+
+    A metric's threshold and comparison say when it is healthy there; alert_when has the opposite.
+    """
+    from app.cli.monitors.hydrosphere import take_over
+
+    take_over(files)

@@ -2,7 +2,7 @@
 
 Hydrosphere's MetricSpec says when a model is *healthy*: `value OP threshold`, so its alert is the opposite comparison.
 Its operators, as its SDK names them (`hydrosdk/monitoring.py`) and as its proto does (`ThresholdConfig.ComparisonOp`):
-Eq, NotEq, Greater, GreaterEq, Less, LessEq, which its code compares as IEEE 754 says.
+Eq, NotEq, Greater, GreaterEq, Less, LessEq, which its code compares as IEEE 754 says. Its `serving.yaml` has the signs.
 """
 
 import math
@@ -21,7 +21,8 @@ COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "<": operator.lt,
 }
 _OPPOSITES: Final = {"==": "!=", "!=": "==", ">": "<=", ">=": "<", "<": ">=", "<=": ">"}
-_HEALTHY: Final = {"eq": "==", "noteq": "!=", "greater": ">", "greatereq": ">=", "less": "<", "lesseq": "<="}
+_WORDS: Final = {"eq": "==", "noteq": "!=", "greater": ">", "greatereq": ">=", "less": "<", "lesseq": "<="}
+_HEALTHY: Final = _WORDS | {sign: sign for sign in COMPARISONS}
 _CONDITION: Final = re.compile(r"\s*(==|!=|>=|<=|>|<)\s*(\S+)\s*")
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
@@ -37,7 +38,7 @@ class AlertWhen(NamedTuple):
         return COMPARISONS[self.comparison](value, self.threshold)
 
     def __str__(self) -> str:
-        return f"{self.comparison} {self.threshold:.15g}"
+        return f"{self.comparison} {repr(self.threshold).removesuffix('.0')}"
 
 
 class MonitorSpec(NamedTuple):
@@ -114,7 +115,8 @@ def alert_unless_healthy(comparison: Any, threshold: Any) -> AlertWhen:
     healthy = _HEALTHY.get(str(word).replace("_", "").lower())
     if healthy is None:
         raise ValueError(
-            f"thresholdCmpOperator is {word!r}, and must be one of Eq, NotEq, Greater, GreaterEq, Less, LessEq"
+            f"thresholdCmpOperator is {word!r}, and must be one of Eq, NotEq, Greater, GreaterEq, Less, LessEq, "
+            "or a sign like <="
         )
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not math.isfinite(threshold):
         raise ValueError(f"threshold is {threshold!r}, and must be a finite number")

@@ -24,8 +24,8 @@ def test_a_metric_spec_alerts_wherever_hydrosphere_finds_a_row_unhealthy() -> No
             assert alert_unless_healthy(case["operator"], case["threshold"])(value) == case["alarm"], case
 
 
-@pytest.mark.parametrize("kind", ["LessEq", "LESS_EQ", {"kind": "LessEq"}])
-def test_the_operator_of_a_metric_spec_has_three_spellings(kind: Any) -> None:
+@pytest.mark.parametrize("kind", ["LessEq", "LESS_EQ", {"kind": "LessEq"}, "<="])
+def test_the_operator_of_a_metric_spec_has_four_spellings(kind: Any) -> None:
     assert alert_unless_healthy(kind, 0.97) == AlertWhen(">", 0.97)
 
 
@@ -53,6 +53,8 @@ def test_a_metric_spec_that_says_no_comparison_is_refused(operator: Any, thresho
         ("<= 0", AlertWhen("<=", 0)),
         ("== 1", AlertWhen("==", 1)),
         ("!= 1", AlertWhen("!=", 1)),
+        ("> 0.30000000000000004", AlertWhen(">", 0.1 + 0.2)),
+        ("<= -1e-300", AlertWhen("<=", -1e-300)),
     ],
 )
 def test_a_condition_is_a_comparison_and_a_number(text: str, found: AlertWhen) -> None:

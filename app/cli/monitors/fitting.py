@@ -16,7 +16,7 @@ from app.cli.feedback import read_value
 from app.cli.labels.tables import LabelTable, open_table
 from app.cli.monitors.entries import entry, print_entry
 from app.cli.screen import counted, printable
-from app.core.monitors import NAME, AlertWhen, Code, alert_when
+from app.core.monitors import NAME, AlertWhen, Code
 from app.monitors_file import MonitorFileError, version_of
 
 #: So that the same rows give the same file, and with it the same digest.
@@ -151,7 +151,7 @@ def _ecod() -> Callable[[Any, float], _Fitted]:
     def fitted(rows: Any, contamination: float) -> _Fitted:
         model = ECOD(contamination=contamination).fit(rows)
         model.n_features_in_ = rows.shape[1]  # by which a worker knows what it scores; ECOD does not say it
-        when = alert_when(str(AlertWhen(">", float(model.threshold_))))  # with the digits that the YAML file has
+        when = AlertWhen(">", float(model.threshold_))
         return _Fitted(model, model.decision_scores_, when, "pyod")
 
     return fitted

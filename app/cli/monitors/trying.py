@@ -191,7 +191,8 @@ def _tried(rows: LabelTable, monitor: _Found, inputs: list[str], outputs: list[s
     if not values and not failed:
         raise InputError(f"{rows.path} has no rows: a monitor is tried on at least one.")
     reasons = [(why, count, first[why]) for why, count in failed.most_common()]
-    return Tried(monitor.name, monitor.when, str(rows.path), inputs, outputs, values, reasons)
+    named, others = ([*map(printable, names)] for names in (inputs, outputs))
+    return Tried(printable(monitor.name), monitor.when, printable(str(rows.path)), named, others, values, reasons)
 
 
 def _scored(

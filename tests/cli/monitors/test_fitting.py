@@ -117,8 +117,8 @@ def test_an_ecod_alerts_above_its_own_threshold_and_says_how_many_columns_it_has
     model = joblib.load(tmp_path / "outliers.joblib")
     assert model.n_features_in_ == 5
     said = tried(tmp_path)
-    assert said["alert_when"] == f"> {model.threshold_:.15g}"
-    assert said["alert"] == int((model.decision_scores_ > float(f"{model.threshold_:.15g}")).sum()) == 23
+    assert said["alert_when"] == f"> {float(model.threshold_)!r}"
+    assert said["alert"] == int((model.decision_scores_ > model.threshold_).sum()) == 23
     for name in [name for name in sys.modules if name.partition(".")[0] == "pyod"]:
         del sys.modules[name]
 

@@ -310,5 +310,16 @@ def test_files_that_cannot_be_used_are_said_in_a_sentence(
     assert_sentence(tally("monitor", "test", tmp_path / name, "--file", code), sentence)
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_names_and_cells_that_are_no_utf_8_are_shown_as_such(tmp_path: Path, form: str) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_bytes(b"gr\xf6\xdfe\n1\n\xfc\n")
+    code = own(tmp_path, "def predict(**fields):\n    return float(*fields.values())\n")
+    result = tally("monitor", "test", file, "--file", code, "--format", form)
+    assert result.exit_code == 0, result.output
+    assert "gr\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}e" in result.stdout
+    assert "could not convert string to float: '\\udcfc'" in result.stdout.replace("\\\\", "\\")
+
+
 def test_standard_input_is_refused(tmp_path: Path) -> None:
     assert_sentence(tally("monitor", "test", "-", "--file", own(tmp_path)), "FILE must name a file: .*")
