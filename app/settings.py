@@ -89,8 +89,13 @@ class Settings(BaseSettings):
         "127.0.0.1", description="where the worker's web server listens"
     )
     web_port: int = Field(6066, ge=1, le=65535, description="its port")
+    web_cert_file: Path | None = Field(
+        None,
+        description="certificate that it shows (PEM, with its chain): then it speaks TLS; read again on change",
+    )
+    web_key_file: Path | None = Field(None, description="its key (PEM), where that is not in the same file")
     advertised_url: Annotated[str, AfterValidator(check_url)] | None = Field(
-        None, description="where other workers reach it (http://host:port when unset)"
+        None, description="where other workers reach it (http:// or https://host:port when unset)"
     )
     request_topic: Topic = Field("inference-requests", description="canonical topic of requests")
     response_topic: Topic = Field("inference-responses", description="canonical topic of responses")
@@ -325,6 +330,8 @@ class Settings(BaseSettings):
             yield "TALLY_ELASTICSEARCH_API_KEY and TALLY_ELASTICSEARCH_USERNAME exclude each other"
         if self.data_dir is not None and self.data_dir.exists() and not self.data_dir.is_dir():
             yield f"TALLY_DATA_DIR: {self.data_dir} is a file and must be a folder"
+        if self.web_key_file is not None and self.web_cert_file is None:
+            yield "TALLY_WEB_KEY_FILE needs TALLY_WEB_CERT_FILE, the certificate that the key is of"
         if self.store == "rocksdb" and self.data_dir is None:
             yield "TALLY_STORE=rocksdb needs TALLY_DATA_DIR, a folder for its databases that outlives the worker"
 
@@ -398,7 +405,8 @@ class Settings(BaseSettings):
     def url(self) -> str:
         """Where other workers reach this one."""
         host = f"[{self.web_host}]" if ":" in self.web_host else self.web_host
-        return (self.advertised_url or f"http://{host}:{self.web_port}").rstrip("/")
+        scheme = "http" if self.web_cert_file is None else "https"
+        return (self.advertised_url or f"{scheme}://{host}:{self.web_port}").rstrip("/")
 
 
 def load_settings(**changes: Any) -> Settings:

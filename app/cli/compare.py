@@ -38,6 +38,11 @@ _UNDEFINED: Final = "-"
 Legs = Mapping[str, str]
 
 
+def _of_this_machine(settings: Settings) -> str:
+    """The address of its worker: with TLS the one that its certificate is for."""
+    return f"http://127.0.0.1:{settings.web_port}" if settings.web_cert_file is None else settings.url
+
+
 def compare(
     current: str, shadow: str, *, window: str, url: str | None, elasticsearch: str | None, as_json: bool
 ) -> int:
@@ -51,9 +56,7 @@ def compare(
     settings = load_settings(**({"elasticsearch_url": elasticsearch} if elasticsearch else {}))
     if elasticsearch is None:
         source = "the worker"
-        known = asyncio.run(
-            of_worker((url or f"http://127.0.0.1:{settings.web_port}").rstrip("/"), settings.http_token)
-        )
+        known = asyncio.run(of_worker((url or _of_this_machine(settings)).rstrip("/"), settings))
     else:
         if settings.elasticsearch_url is None:
             raise InputError("TALLY_ELASTICSEARCH_URL is not set: set it, or give --elasticsearch an address.")

@@ -15,6 +15,7 @@ from app.core.counts.panes import TOTAL
 from app.core.outputs.compared import INDEX
 from app.exporters.elasticsearch.client import connect, sentence
 from app.settings import Settings
+from app.worker.asking import session
 
 _SECONDS: Final = 10.0
 #: Documents of one answer.
@@ -29,15 +30,11 @@ class Kept(NamedTuple):
     written: str = ""
 
 
-async def of_worker(address: str, token: str | None) -> list[Kept]:
+async def of_worker(address: str, settings: Settings) -> list[Kept]:
     """All comparisons that a worker knows. Raises InputError where it does not say them."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    timeout = aiohttp.ClientTimeout(total=_SECONDS)
+    token = settings.http_token
     try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(f"{address}/api/comparisons", headers=headers) as reply,
-        ):
+        async with session(settings, _SECONDS) as asks, asks.get(f"{address}/api/comparisons") as reply:
             if reply.status == HTTPStatus.UNAUTHORIZED:
                 what = "is not" if token else "is missing here: set it to"
                 raise InputError(f"TALLY_HTTP_TOKEN {what} that of the worker at {address}.")

@@ -12,6 +12,7 @@ import orjson
 
 from app.core.counts.rows import Owner, owner_key
 from app.settings import Settings
+from app.worker.asking import session
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.reading import open_reader
 
@@ -38,10 +39,8 @@ async def ask_workers(settings: Settings, partitions: int, members: Collection[s
             urls = members or await addresses(settings, partitions)
     except (SetupError, TimeoutError):
         return []
-    timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
-    headers = {"Authorization": f"Bearer {settings.http_token}"} if settings.http_token else {}
-    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
-        return list(await asyncio.gather(*(_ask(session, url) for url in sorted(urls))))
+    async with session(settings, _ANSWER_SECONDS) as asks:
+        return list(await asyncio.gather(*(_ask(asks, url) for url in sorted(urls))))
 
 
 def problems_of(said: Iterable[Said]) -> list[str]:

@@ -16,6 +16,8 @@ from app.replay.comparing import Difference
 from app.replay.fold import Counting
 from app.replay.reading import open_reader
 from app.replay.stretch import StretchError
+from app.settings import Settings
+from app.worker.asking import session
 
 _SECONDS: Final = 30.0
 #: A worker is asked so often before a model that changes all the while is given up.
@@ -47,7 +49,7 @@ async def check_answers(counting: Counting, partitions: int, url: str) -> Answer
         right: set[str] = set()
         for _ in range(_LOOKS):
             before = feed.reports()
-            answer = {_name(model): model for model in await _ask(url, settings.http_token)}
+            answer = {_name(model): model for model in await _ask(url, settings)}
             await feed.read()
             after = feed.reports()
             names = answer.keys() | after.keys()
@@ -126,14 +128,9 @@ def _short(value: Any) -> str:
     return text if len(text) <= 200 else text[:200] + "…"
 
 
-async def _ask(url: str, token: str | None) -> Iterator[Mapping[str, Any]]:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    timeout = aiohttp.ClientTimeout(total=_SECONDS)
+async def _ask(url: str, settings: Settings) -> Iterator[Mapping[str, Any]]:
     try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(f"{url.rstrip('/')}/api/models", headers=headers) as reply,
-        ):
+        async with session(settings, _SECONDS) as asks, asks.get(f"{url.rstrip('/')}/api/models") as reply:
             status, answer = reply.status, orjson.loads(await reply.read())
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise StretchError(

@@ -22,6 +22,7 @@ from app.worker.elasticsearch.writer import DocumentWriter
 from app.worker.ending import fail, give_up, guarded, on_unhandled
 from app.worker.exporting import Exporting
 from app.worker.http.api import Api
+from app.worker.http.certificate import PortCertificate, certificate_of
 from app.worker.intake.intake import Intake
 from app.worker.kafka.client import SetupError, client_options, ssl_context
 from app.worker.kafka.contact import Contact
@@ -51,6 +52,7 @@ class Worker(faust.App):  # type: ignore[misc]
     rulebook: Rulebook
     client_options: dict[str, Any]
     sizes: Sizes  # of the topics; nothing is known before it starts
+    certificate: PortCertificate | None = None  # where its port speaks TLS
     running: Running | None = None  # None until it starts
 
     def _new_web(self) -> Web:
@@ -171,6 +173,8 @@ class Worker(faust.App):  # type: ignore[misc]
                 return  # the parts are being stopped
             running.watch()
             self.web.api.watch()
+            if self.certificate is not None:
+                running.notes.note("TALLY_WEB_CERT_FILE", self.certificate.look())
             member = self.consumer._thread
             for what, error in running.failures():
                 fail(what, error)
@@ -233,6 +237,7 @@ def _credentials(settings: Settings) -> Any:
 
 def build(settings: Settings, rulebook: Rulebook) -> Worker:
     """A worker that is not started yet. Each call gives one of its own."""
+    certificate = certificate_of(settings)
     scratch = settings.data_dir or Path(tempfile.gettempdir()) / settings.app_id
     worker = Worker(
         settings.app_id,
@@ -251,10 +256,12 @@ def build(settings: Settings, rulebook: Rulebook) -> Worker:
         web_bind=settings.web_host,
         web_host=settings.web_host,
         web_port=settings.web_port,
+        web_ssl_context=None if certificate is None else certificate.context,
         canonical_url=URL(settings.url),
         TableManager=DeclaredTables,
     )
     worker.settings = settings
+    worker.certificate = certificate
     worker.rulebook = rulebook
     worker.sizes = Sizes()
     worker.client_options = client_options(settings)

@@ -1,9 +1,11 @@
 """TLS: a worker and commands reach a broker by it, and each fault names the setting, the certificate or the port."""
 
 import contextlib
+import json
 import re
 import socket
 import ssl
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -108,6 +110,32 @@ def test_a_worker_and_the_demo_show_a_certificate_where_brokers_ask_for_one(
     for own in (by_tls, by_tls | {"KAFKA_SSL_CERTFILE": str(files.good), "KAFKA_SSL_KEYFILE": ""}):
         broker = find_broker(load_settings(**{name.lower(): value for name, value in own.items() if value}))
         assert broker.address == secure.mutual
+
+
+def test_workers_with_a_certificate_are_asked_over_tls_by_each_other_and_by_commands(
+    secure: Secure, files: Certificates, tmp_path: Path
+) -> None:
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(files.good.read_bytes() + files.ca.read_bytes())
+    events = traffic(60, seed=43, broken=0)
+    settings = topic_settings(secure.plain, "page") | COMMON | {"PARTITIONS": "4", "WEB_CERT_FILE": str(chain)}
+    with Fleet(tmp_path, settings) as fleet:
+        first, second = fleet.start(), fleet.start()
+        wait_for("both have partitions", lambda: all(worker.readiness()[1] for worker in (first, second)))
+        wait_for("both are ready", lambda: first.ready() and second.ready())
+        produce(settings, events)
+        assert_counts(fleet, expected(events))
+        for worker in (first, second):  # of some puids the other one knows
+            for puid in {event.key.decode() for event in events[:40] if event.key}:
+                assert json.loads(worker.get(f"/api/exchanges/{puid}"))["legs"]
+        tally = Tally(secure.plain)
+        tally.settings = settings | {"WEB_PORT": str(first.port)}
+        checked = tally.says("check")
+        assert first.url in checked
+        assert second.url in checked
+        assert tally.says("verify", "--url", first.url).rstrip().endswith("difference 0")
+        with pytest.raises(OSError, match=r"refused|reset|closed|disconnect|EOF"):
+            urllib.request.urlopen(first.url.replace("https", "http") + "/live", timeout=5)  # noqa: S310 - as made above
 
 
 def test_a_broker_that_asks_for_a_certificate_is_told_from_one_that_does_not_take_it(

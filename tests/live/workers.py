@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -35,7 +36,9 @@ class Worker:
 
     def __init__(self, settings: dict[str, str], log: Path) -> None:
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        shown = settings.get("WEB_CERT_FILE")
+        self.url = f"{'http' if shown is None else 'https'}://127.0.0.1:{self.port}"
+        self._trust = None if shown is None else ssl.create_default_context(cafile=shown)
         self.log = log
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
         environment |= {f"TALLY_{name}": value for name, value in settings.items()} | {"TALLY_WEB_PORT": str(self.port)}
@@ -45,7 +48,8 @@ class Worker:
             )
 
     def get(self, path: str, timeout: float = 10) -> str:
-        with urllib.request.urlopen(self.url + path, timeout=timeout) as reply:  # noqa: S310 - http, as made above
+        asked = urllib.request.urlopen(self.url + path, timeout=timeout, context=self._trust)  # noqa: S310 - as made above
+        with asked as reply:
             return str(reply.read().decode())
 
     def readiness(self) -> tuple[bool, list[int]]:

@@ -19,6 +19,7 @@ from xxhash import xxh3_64_intdigest
 from app.cli.workers import addresses
 from app.core.scores.score import wilson
 from app.settings import Settings
+from app.worker.asking import session
 from app.worker.kafka.client import SetupError
 
 #: So many puids are asked for.
@@ -78,11 +79,9 @@ async def ask(settings: Settings, partitions: int, sample: Sample) -> Found | st
             urls = sorted(await addresses(settings, partitions))
     except (SetupError, TimeoutError):
         urls = []
-    token = {"Authorization": f"Bearer {settings.http_token}"} if settings.http_token else {}
-    timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
-    async with aiohttp.ClientSession(timeout=timeout, headers=token) as session:
+    async with session(settings, _ANSWER_SECONDS) as asks:
         for url in urls or [settings.url]:
-            found = await _ask_one(session, url, sample.puids)
+            found = await _ask_one(asks, url, sample.puids)
             if isinstance(found, Found):
                 return found
     return found

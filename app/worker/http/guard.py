@@ -14,7 +14,7 @@ from aiohttp import web
 
 from app.core.events import Reason
 from app.settings import Settings
-from app.worker.http.answers import AnswerError, error_response
+from app.worker.http.answers import AnswerError, error_response, pack
 from app.worker.http.requests import OTHER, Requests
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ class Guard:
         resource = request.match_info.route.resource
         route = OTHER if resource is None else resource.canonical
         self._requests.note(route, reply.status, time.perf_counter() - begun)
+        pack(request, reply)
         return reply
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -1,10 +1,7 @@
 """How every client of this worker reaches Kafka, and what it says when it cannot."""
 
 import ssl
-import time
-from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any, Final
 
@@ -13,9 +10,11 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from app.settings import Settings
+from app.worker.certificates import CertificateError, Names, Shown, reason_of, show
 
 #: Where a user may not do what is needed.
 ACLS_HINT: Final = "`tally topics` lists the ACLs that are needed"
+_NAMES: Final = Names("TALLY_KAFKA_SSL_CERTFILE", "TALLY_KAFKA_SSL_KEYFILE", "TALLY_KAFKA_SSL_KEY_PASSWORD")
 
 
 class SetupError(Exception):
@@ -72,73 +71,15 @@ def ssl_context(settings: Settings) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
     except OSError as error:
         raise SetupError(
-            f"TALLY_KAFKA_SSL_CAFILE: {settings.kafka_ssl_cafile} cannot be used ({_reason(error)})."
+            f"TALLY_KAFKA_SSL_CAFILE: {settings.kafka_ssl_cafile} cannot be used ({reason_of(error)})."
         ) from None
     if settings.kafka_ssl_certfile is not None:
-        _show_certificate(context, settings, settings.kafka_ssl_certfile)
+        shown = Shown(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile, _NAMES, settings.kafka_ssl_key_password)
+        try:
+            show(context, shown)
+        except CertificateError as error:
+            raise SetupError(str(error)) from None
     return context
-
-
-def _show_certificate(context: ssl.SSLContext, settings: Settings, certificate: Path) -> None:
-    """Let a context show our certificate to whoever asks for it."""
-    key = settings.kafka_ssl_keyfile
-    _check_certificate(certificate)
-    if key is not None:
-        _read(key, "TALLY_KAFKA_SSL_KEYFILE")
-    holder = f"TALLY_KAFKA_SSL_CERTFILE: {certificate}" if key is None else f"TALLY_KAFKA_SSL_KEYFILE: {key}"
-    asked = []
-
-    def password() -> str:  # without it OpenSSL would ask at the terminal
-        asked.append(True)
-        return settings.kafka_ssl_key_password or ""
-
-    try:
-        context.load_cert_chain(certificate, key, password)
-    except (ssl.SSLError, ValueError) as error:
-        if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
-            what = f"is not the key of TALLY_KAFKA_SSL_CERTFILE={certificate}" if key else "holds another's key"
-        elif asked and settings.kafka_ssl_key_password is None:
-            what = "holds a key with a password: set TALLY_KAFKA_SSL_KEY_PASSWORD"
-        elif asked:
-            what = "holds a key that TALLY_KAFKA_SSL_KEY_PASSWORD does not open"
-        elif key is None:
-            what = "holds no key: name its file in TALLY_KAFKA_SSL_KEYFILE"
-        else:
-            what = "holds no key in PEM"
-        raise SetupError(f"{holder} {what}.") from None
-
-
-def _check_certificate(file: Path) -> None:
-    """See that a file begins with a certificate that holds now."""
-    _read(file, "TALLY_KAFKA_SSL_CERTFILE")
-    try:
-        # Python reads a certificate's times nowhere else unless it is a peer's.
-        certificate = ssl._ssl._test_decode_cert(str(file))  # type: ignore[attr-defined]
-    except ssl.SSLError:
-        raise SetupError(f"TALLY_KAFKA_SSL_CERTFILE: {file} holds no certificate in PEM.") from None
-    begins, ends = (ssl.cert_time_to_seconds(certificate[name]) for name in ("notBefore", "notAfter"))
-    if time.time() > ends:
-        raise SetupError(f"TALLY_KAFKA_SSL_CERTFILE: {file} has expired, {_day(ends)}: renew it, then start again.")
-    if time.time() < begins:
-        raise SetupError(
-            f"TALLY_KAFKA_SSL_CERTFILE: {file} is not valid before {_day(begins)}: is this machine's clock right?"
-        )
-
-
-def _read(file: Path, setting: str) -> None:
-    try:
-        file.read_bytes()
-    except OSError as error:
-        raise SetupError(f"{setting}: {file} cannot be read ({_reason(error)}).") from None
-
-
-def _reason(error: OSError) -> str:
-    """Why a file cannot be used: the system's word, or OpenSSL's."""
-    return str(getattr(error, "reason", None) or error.strerror or error).replace("_", " ").lower()
-
-
-def _day(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def unreachable(settings: Settings, error: Exception) -> SetupError:

@@ -14,6 +14,7 @@ from app.settings import load_settings
 from app.worker.http.api import Api
 from app.worker.running import Running
 from tests.builders import Ledger, a_feedback, a_response
+from tests.worker.http.serving import Served, serve
 from tests.worker.test_running import a_running
 
 STARTING = {"error": "The worker is starting."}
@@ -47,6 +48,21 @@ def get(path: str, running: Running | None) -> tuple[int, str, Mapping[str, str]
 def test_before_the_start(path: str, status: int, content: Any) -> None:
     found, text, _ = get(path, None)
     assert (found, json.loads(text)) == (status, content)
+
+
+def test_a_long_answer_is_packed_for_who_takes_gzip() -> None:
+    _, text, headers = get("/api/openapi.json", None)
+    assert headers["Content-Encoding"] == "gzip"
+    assert int(headers["Content-Length"]) < len(text) / 2
+    assert "paths" in json.loads(text)
+    assert "Content-Encoding" not in get("/live", None)[2], "a short one is not"
+
+    async def story(served: Served) -> None:
+        plain = await served.ask("GET", "/api/openapi.json")
+        assert "Content-Encoding" not in plain.headers
+        assert plain.content == json.loads(text)
+
+    serve(story)
 
 
 def test_the_page_needs_nothing_that_runs() -> None:

@@ -80,7 +80,7 @@ def test_a_certificate_that_cannot_be_shown_is_named(
 
 
 def test_a_certificate_of_the_future_is_named(files: Certificates, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.worker.kafka.client.time.time", lambda: 86400.0)
+    monkeypatch.setattr("app.worker.certificates.time.time", lambda: 86400.0)
     with pytest.raises(
         SetupError, match=r"good\.pem is not valid before 2\d{3}-.* UTC: is this machine's clock right\?"
     ):

@@ -11,6 +11,7 @@ from aiohttp import web
 from app.core.dialects.plain import base_puid
 from app.core.outputs.shapes import ExchangeDocuments, ExchangeReport
 from app.settings import Settings
+from app.worker.asking import session
 from app.worker.elasticsearch.search import Search, SearchError
 from app.worker.http.answers import AnswerError, json_response
 from app.worker.http.routes.route import Parameter, Route
@@ -90,7 +91,7 @@ class ExchangeRoutes:
         if "Authorization" in request.headers:
             headers["Authorization"] = request.headers["Authorization"]
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
+            self._session = session(self._settings, 5, with_token=False)
         try:
             url = f"{owner.url}/api/exchanges/{quote(puid, safe='')}"
             async with self._session.get(url, headers=headers) as reply:

@@ -31,7 +31,7 @@ from app.core.outputs.trends import Asked, Grid, Point, grid_of, kept_since, poi
 from app.core.outputs.windows import INDEX
 from app.settings import Settings
 from app.worker.elasticsearch.search import Search, SearchError
-from app.worker.http.answers import AnswerError, json_response
+from app.worker.http.answers import AnswerError, json_bytes, json_response
 from app.worker.http.guard import shortened
 from app.worker.http.routes.asked import by_labels, model_in_path, moment_of, seconds_of
 from app.worker.http.routes.route import CLOCK, FROM, KEY, STEP, TO, Parameter, Route
@@ -89,7 +89,7 @@ class ModelRoutes:
             parts.append(await self._report(running, identity, of_model, families))
             await turns.pause()
         body = b'{"models":[%b],"notes":%b}' % (b",".join(parts), orjson.dumps([*running.notes]))
-        return web.Response(body=body, content_type="application/json")
+        return json_bytes(body)
 
     async def model(self, request: web.Request) -> web.Response:
         """`GET /api/models/{key}`."""
@@ -98,7 +98,7 @@ class ModelRoutes:
         of_model = running.readings.of_model(identity, running.lane.now())
         assert of_model is not None
         report = await self._report(running, identity, of_model, running.readings.metric_families())
-        return web.Response(body=report, content_type="application/json")
+        return json_bytes(report)
 
     async def _report(
         self, running: Running, identity: Identity, of_model: dict[str, Reading], families: Collection[tuple[str, str]]

@@ -22,6 +22,7 @@ from app.core.outputs.overview import (
 )
 from app.core.outputs.slots import LABELS, PREDICTIONS
 from app.settings import Settings
+from app.worker.http.answers import json_bytes
 from app.worker.http.routes.asked import by_labels, window_of
 from app.worker.http.routes.route import CLOCK, WINDOW, Route
 from app.worker.http.turns import Turns, begun
@@ -76,7 +77,7 @@ class OverviewRoutes:
             body = await asyncio.shield(making)  # others wait for it, too
         else:
             body = made.body
-        return web.Response(body=body, content_type="application/json")
+        return json_bytes(body)
 
     async def _make(self, choice: Choice) -> bytes:
         running, clock = self._started(), asyncio.get_running_loop().time
