@@ -11,8 +11,8 @@ from app.core.counts.panes import Window
 
 _UNITS: Final[Mapping[str, float]] = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)")
-_SIZES: Final[Mapping[str, int]] = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20}
-_SIZE: Final = re.compile(r"([0-9]{1,12})(B|KiB|MiB)?")
+_SIZES: Final[Mapping[str, int]] = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SIZE: Final = re.compile(r"([0-9]{1,12})(B|KiB|MiB|GiB)?")
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]*")
 #: A comma between names; between braces it belongs to a pattern.
@@ -34,12 +34,12 @@ def parse_duration(value: Any) -> float:
 
 
 def parse_size(value: Any) -> int:
-    """Bytes of a size like `300000`, `64KiB`, `1MiB`."""
+    """Bytes of a size like `300000`, `64KiB`, `1MiB`, `2GiB`."""
     if isinstance(value, int):
         return value
     match = _SIZE.fullmatch(str(value))
     if match is None:
-        raise ValueError("must be a size like 300000, 64KiB or 1MiB")
+        raise ValueError("must be a size like 300000, 64KiB, 1MiB or 2GiB")
     return int(match[1]) * _SIZES[match[2] or ""]
 
 

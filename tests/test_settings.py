@@ -428,6 +428,6 @@ def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize(("text", "size"), [("5", 5), ("5B", 5), ("2KiB", 2048), ("1MiB", 1 << 20)])
+@pytest.mark.parametrize(("text", "size"), [("5", 5), ("5B", 5), ("2KiB", 2048), ("1MiB", 1 << 20), ("2GiB", 2 << 30)])
 def test_sizes(text: str, size: int) -> None:
     assert parse_size(text) == size
