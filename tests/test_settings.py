@@ -240,7 +240,7 @@ def test_all_that_is_wrong_is_told_at_once_each_in_its_own_sentence(monkeypatch:
         ("STORE", "rocksdb"),
         ("STORE", ""),
         ("STORE_MEMORY", "3MiB"),
-        ("STORE_MEMORY", "1GiB"),
+        ("STORE_MEMORY", "1TiB"),
         ("STORE_MEMORY", "-1"),
         ("STORE_MEMORY", "1048577MiB"),
         ("KAFKA_SECURITY_PROTOCOL", "TLS"),

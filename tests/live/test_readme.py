@@ -80,6 +80,7 @@ def test_json_and_settings_are_whole(tmp_path: Path) -> None:
         json.loads(block)
     file = tmp_path / "tally.yaml"
     write_reference(tmp_path / "histogram.prom", Reference((distribution_of("age", [18, 30, 65]),)))
+    (tmp_path / "outliers.py").write_text("def score(inputs, outputs):\n    return [0.0 for _ in inputs]\n")
     for settings in blocks("yaml"):
         file.write_text(settings)
         assert load_rulebook(file)
