@@ -32,7 +32,9 @@ ELSEWHERE: Final = {
     "make demo": "tests/live/test_demo.py",
     "make test": ".ci/run",
     "tally worker": "tests/live/workers.py",
-    "TALLY_STORE=rocksdb TALLY_DATA_DIR=/var/lib/tally TALLY_STORE_MEMORY=512MiB tally worker": "tests/live/test_disk.py",
+    "TALLY_STORE=rocksdb TALLY_DATA_DIR=/var/lib/tally TALLY_STORE_MEMORY=512MiB tally worker": (
+        "tests/live/test_disk.py"
+    ),
     "python3 -m venv ~/tally": "pyproject.toml",
     "~/tally/bin/pip install .": "pyproject.toml",
     "~/tally/bin/tally --version": "pyproject.toml",
