@@ -22,6 +22,8 @@ from app.core.rules import Column, Rulebook
 
 #: How long an answer waits for its request, in seconds of the log's own time.
 WAIT_SECONDS: Final = 60
+#: Of so many failed rows of an answer the result says why: where very many fail, all do for one reason.
+_MOST_REASONS: Final = 100
 _NO_REQUEST: Final = f"its request has not come within {WAIT_SECONDS} s"
 
 
@@ -149,7 +151,8 @@ def result_event(answered: Answered, spec: MonitorSpec, values: Iterable[float |
     why: dict[str, str] = {}
     for row, value in enumerate(values):
         if isinstance(value, str):
-            why[str(row)] = value
+            if len(why) < _MOST_REASONS:
+                why[str(row)] = value
             shown.append(None)
             outcomes.append("failed")
         else:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import MessageSizeTooLargeError
 
 from app.core.dialects.plain import Event
 from app.core.events import RefusedError
@@ -106,7 +107,7 @@ class Runner:
                 answered = [] if taken is None else self._answers(taken)
                 read = dict(self._read)  # of a rebalance meanwhile nothing is left
                 if answered:
-                    await _send(producer, topic, partitions, await self._results(answered))
+                    await send(producer, topic, partitions, await self._results(answered))
                 if self._read and (answered or time.monotonic() - self._committed_at >= _COMMIT_SECONDS):
                     self._committed_at = time.monotonic()
                     await group.commit(
@@ -176,13 +177,18 @@ def _batches(answered: Sequence[Answered]) -> list[list[Answered]]:
     return found
 
 
-async def _send(producer: AIOKafkaProducer, topic: str, partitions: int, events: Sequence[Event]) -> None:
+async def send(producer: AIOKafkaProducer, topic: str, partitions: int, events: Sequence[Event]) -> None:
     """Write events, each to the partition of its key, until the brokers hold them."""
     numbers = partitions_of([event.key for event in events], partitions)
-    sent = [
-        await producer.send(topic, event.value, event.key, partition, headers=[*event.headers])
-        for event, partition in zip(events, numbers, strict=True)
-    ]
+    sent = []
+    for event, partition in zip(events, numbers, strict=True):
+        try:
+            sent.append(await producer.send(topic, event.value, event.key, partition, headers=[*event.headers]))
+        except MessageSizeTooLargeError:  # of tens of thousands of rows
+            puid, size = event.key.decode(errors="replace"), len(event.value)
+            log.warning(
+                "puid=%s: the result of a monitor has %d bytes, more than can be sent: it is left out", puid, size
+            )
     await asyncio.gather(*sent)
 
 

@@ -88,6 +88,12 @@ def test_what_is_no_joined_record_is_refused() -> None:
         Pairs(Rulebook((RULES,))).take(0, 0, b"{")
 
 
+def test_of_very_many_failed_rows_some_say_why() -> None:
+    (one,) = answers(*log_of([a_request(BODY), a_response(1, 0, 1, 0)]))
+    said: dict[str, Any] = orjson.loads(result_event(one, SPEC, ["it hung"] * 5000).value)
+    assert (said["outcomes"], len(said["why"])) == (["failed"] * 5000, 100)
+
+
 def test_a_result_is_an_event_that_the_join_counts_with_its_answer() -> None:
     records = [a_request(BODY), a_response(1, 0, 1, 0, version="7")]
     body = {"data": {"ndarray": [[1, 2]] * 4}}
