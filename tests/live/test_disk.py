@@ -43,11 +43,12 @@ def test_kills_and_restarts_on_every_sort_of_folder(kafka: Kafka, tmp_path: Path
         producer.join()
         assert_counts(fleet, expected(events), 120)
         fleet.stop()
-        fleet.start(DATA_DIR=str(other))
+        none_yet = tmp_path / "none yet"
+        fleet.start(DATA_DIR=str(none_yet))
         assert_counts(fleet, expected(events), 60)
         before = fleet.total("tally_recovered_records")
         fleet.stop()
-        worker = fleet.start(DATA_DIR=str(other))
+        worker = fleet.start(DATA_DIR=str(none_yet))
         assert_counts(fleet, expected(events), 60)
         assert fleet.total("tally_recovered_records") < before / 2
         assert "built anew" not in worker.log.read_text()
