@@ -186,6 +186,11 @@ class Readings:
         }
         return found._replace(alerts=alerts, panes_of_alert=hi - lo)
 
+    def rules_in_force(self, identity: Identity) -> tuple[MonitorSpec | str, ...]:
+        """What of a model's rules may change while a worker runs: its monitors, and the digest of its reference."""
+        reference = self.rulebook.of(identity.leg).reference
+        return *self._monitors(identity), "" if reference is None else reference.live.digest
+
     def _monitors(self, identity: Identity) -> tuple[MonitorSpec, ...]:
         """The monitors of a model, as they are in force."""
         return tuple(monitor.spec for monitor in self.rulebook.of(identity.leg).monitors)

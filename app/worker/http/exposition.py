@@ -155,8 +155,8 @@ class Exposition:
         accounts = self._accounts_of(identity)
         for pair in self._pairs.get(identity, ()):
             accounts += self._readings.accounts_of_pair(pair)
-        of_history = self._readings.history_version(identity, now)
-        return view.first_seen(identity), of_history, *(view.version(account, now) for account in accounts)
+        others = self._readings.history_version(identity, now), self._readings.rules_in_force(identity)
+        return view.first_seen(identity), *others, *(view.version(account, now) for account in accounts)
 
     def _accounts_of(self, identity: Identity) -> list[Account]:
         """Those whose windows are shown."""

@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from app.core.counts.panes import Window
 from app.core.counts.rows import RowKey, row_key
 from app.core.events import Identity
+from app.core.monitors import AlertWhen, Code, Monitor, MonitorSpec
 from app.core.rules import OwnScore, Rules
 from app.exporters.packing import Packer
 from app.exporters.prometheus import ModelText
@@ -70,6 +71,16 @@ class Kept:
         for identity, readings in self.readings.of_models(START + now):
             text.put(identity, text.block(identity, readings, self.readings.view.first_seen(identity)))
         return text.text()
+
+
+def test_a_threshold_that_has_changed_shows_without_another_event() -> None:
+    monitor = Monitor(MonitorSpec("odd", "v1", AlertWhen(">", 0.5)), Code("function", "m:f"))
+    kept = Kept("a", rules=Rules(monitors=(monitor,)))
+    kept.refresh()
+    assert kept.refresh(40.0) == []
+    monitor.spec = monitor.spec._replace(when=AlertWhen(">", 0.75))
+    assert kept.refresh(41.0) == ["a"]
+    assert 'comparison=">"} 0.75\n' in kept.exposition.text.text()
 
 
 def test_a_comparison_changes_with_either_leg() -> None:

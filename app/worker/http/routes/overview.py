@@ -92,7 +92,8 @@ class OverviewRoutes:
                 await turns.through(readings.view.prepare(account, now))
             # Also with each pane: a fall may have gone from those that are kept.
             pane = int(now // self._settings.pane_seconds)
-            version = pane, *(readings.view.version(account, now) for account in accounts)
+            versions = (readings.view.version(account, now) for account in accounts)
+            version = pane, readings.rules_in_force(identity), *versions
             known = before.get(identity)
             if known is None or known[0] != version:
                 known = version, await self._line(running, identity, identities, choice, now, turns)
