@@ -220,6 +220,27 @@ def _estimated(score: Any, actual: Any, later: Any) -> tuple[Estimate, ...]:
     return estimates.estimates
 
 
+#: What NannyML 0.13.1 says of the answers of the test below (`CBPE`, calibrated by the first 10,000), by shift.
+NANNYML: Final[dict[float, tuple[float, ...]]] = {
+    # accuracy, precision, recall, specificity, f1, roc_auc
+    0.0: (0.777534, 0.772174, 0.773442, 0.781453, 0.772808, 0.861071),
+    0.5: (0.779916, 0.800638, 0.828856, 0.711507, 0.814503, 0.858136),
+    1.0: (0.794356, 0.817104, 0.880115, 0.635818, 0.847440, 0.865050),
+    -1.0: (0.793120, 0.740980, 0.636795, 0.878468, 0.684948, 0.862304),
+    2.0: (0.840409, 0.864973, 0.940023, 0.503090, 0.900938, 0.874297),
+}
+
+
+def test_estimates_are_those_of_nannyml() -> None:
+    """Within 0.0015: it takes probabilities as they are where we have 562 bins."""
+    random = np.random.default_rng(2024)
+    score, actual = _answers(random, 10_000, shift=0.0)
+    for shift, theirs in NANNYML.items():
+        later, _ = _answers(random, 2000, shift=shift)
+        ours = {one.score: one.value for one in _estimated(score, actual, later)}
+        assert [ours[name] for name in ESTIMATED] == pytest.approx(theirs, abs=0.0015), shift
+
+
 def _realised(score: str, scores: Any, actual: Any) -> float:
     predicted = scores >= 0.5
     if score == "roc_auc":
