@@ -13,7 +13,8 @@ from tests.worker.lane.scene import Scene, play
 
 
 async def read(scene: Scene, first: int, count: int) -> None:
-    """Write some requests, and let the lane make them durable."""
+    """Write some requests, and let the lane make them durable, on the disk too."""
+    store_of(scene).most_waiting = 0
     scene.write(*(a_request(puid=f"p{number}") for number in range(first, first + count)))
     await scene.until(lambda: scene.lane.running[0].shard.open_exchanges == first + count and scene.is_quiet())
 
