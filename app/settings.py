@@ -374,10 +374,9 @@ class Settings(BaseSettings):
         """The consumer group that writes the joined records to Elasticsearch."""
         return f"{self.app_id}-documents"
 
-    @property
-    def monitors_group(self) -> str:
-        """The consumer group that scores the joined records with the user's monitors."""
-        return f"{self.app_id}-monitors"
+    def monitors_group(self, name: str = "") -> str:
+        """The consumer group that scores the joined records with the user's monitors of a name; or how all begin."""
+        return f"{self.app_id}-monitors-{name}"
 
     @property
     def clock(self) -> PaneClock:

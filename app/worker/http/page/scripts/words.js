@@ -60,6 +60,7 @@ const WORDS = {
   confidence: "Mean probability that the model gave, in this bin.",
   right: "Share of these rows that turned out so.",
   monitors: "Scoring functions of your own, with a threshold each.",
+  monitor_history: "Mean and quantiles (p50, p95) of the values in each stretch of time, with the threshold they are compared with.",
   custom_metrics: "Metrics that the model itself sends with its answers (`meta.metrics`).",
   others: "All other scores of the window.",
   // comparison
