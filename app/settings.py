@@ -159,8 +159,8 @@ class Settings(BaseSettings):
     max_series: int = Field(
         5_000_000,
         ge=1,
-        description="model series that are exported; beyond, cells of confusions are left out first, then segments, "
-        "then what is of single classes, then whole models, the last by name first",
+        description="model series that are exported; beyond, cells of confusions and boxkite's bins are left out "
+        "first, then segments, then what is of single classes, then whole models, the last by name first",
     )
     max_models: int = Field(1000, ge=1, description="models that a partition may know")
     max_label_length: int = Field(200, ge=1, description="characters of a class text")
@@ -176,6 +176,9 @@ class Settings(BaseSettings):
     )
     http_token: str | None = Field(None, description="bearer token that POST, /api and / ask for", repr=False)
     seldon_series: bool = Field(default=True, description="export the Seldon-compatible series too")
+    boxkite_series: bool = Field(
+        default=False, description="export boxkite's series of features and predictions too: a series for each bin"
+    )
     scrape_interval: Duration = Field(
         2.0, description="how long a new exporter waits, so that no series is scraped twice"
     )

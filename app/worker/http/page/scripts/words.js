@@ -11,7 +11,7 @@ const WORDS = {
   // columns and choices
   window: "The stretch of time that is counted: the full minutes of its length and the open one. Total is everything.",
   clock: "By predictions: what was predicted in the window, and what is known of it by now. By labels: the labels that came in the window, whenever their predictions were.",
-  attention: "A score under its limit or one that fell comes first, then what is worth a look, then models with too few labels to judge.",
+  attention: "A score under its limit comes first, then what is worth a look (a score that fell, inputs that have drifted, a monitor that alerts), then models with too few labels to judge.",
   model: "Namespace, service, predictor and model, with the version behind the @.",
   trend: "The score over the window, one point for each stretch of time. Gaps are stretches without labels.",
   coverage: "The share of answered rows that have a label. A score rests on these rows alone.",
