@@ -62,6 +62,9 @@ class LoadedStore(Store):
     async def loaded(self) -> None:
         """All of the changelog has been taken. Raises StoreError."""
 
+    async def tidy(self, edge: float) -> None:
+        """Forget the ages of what is gone, of exchanges from before an edge, in seconds. Raises StoreError."""
+
     @abstractmethod
     def take_marks(self) -> dict[bytes, bytes]:
         """Take the records out that are no exchanges. Raises StoreError."""

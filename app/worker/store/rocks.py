@@ -237,7 +237,7 @@ class RocksStore(LoadedStore):
 
     async def loaded(self) -> None:
         """All of the changelog has been taken. Raises StoreError."""
-        if not (self._is_new and self.place):
+        if not self._is_new:
             return
         first = _EXCHANGES
         while page := self.database.pairs(first, _END, _PAGE):
@@ -250,7 +250,20 @@ class RocksStore(LoadedStore):
             await asyncio.sleep(0)
         await self._write_loaded(())
         self._is_new = False
-        self.database.end_loading()
+        if self.place:
+            self.database.end_loading()
+
+    async def tidy(self, edge: float) -> None:
+        """Forget the ages of what is gone, of exchanges from before an edge, in seconds. Raises StoreError.
+
+        Where exchanges come from the changelog alone it is done by nobody else: who expires them takes their ages.
+        """
+        old = self.ages.take(edge, _WRITTEN_TOGETHER)
+        for (later, key), raw in zip(old, self.database.read([key for _, key in old]), strict=True):
+            if raw is not None:
+                self.ages.add(key, max(later, self._newest(raw)))
+        if old:
+            await self._write_loaded(())
 
     async def _write_ages(self) -> None:
         ages = self.ages.seal()

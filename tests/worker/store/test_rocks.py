@@ -79,7 +79,7 @@ def test_it_holds_what_a_dict_holds_and_opened_again_what_was_durable(
                     store.fetch([key, None, b""])
                 case "epoch" if on_its_way is None:
                     store.seal()
-                    on_its_way = [(one, store.get(one)) for one in changed], dict(wanted)
+                    on_its_way = [*((one, store.get(one)) for one in changed), (b"\0mark", b"1")], dict(wanted)
                     changed.clear()
                 case "epoch":
                     assert on_its_way is not None
@@ -256,6 +256,24 @@ def test_times_that_no_clock_shows_are_taken_as_well(tmp_path: Path, seconds: in
     store.seal()
     finish(store.keep([], 1))
     assert [key for _, key in store.ages.take(1e12, 10)] == ([b"a"] if seconds < 0 else [])
+    store.close()
+
+
+def test_a_store_that_is_only_loaded_forgets_the_ages_of_what_is_gone(tmp_path: Path) -> None:
+    store = a_store(tmp_path)
+    values = [encode(Exchange(hour * HOUR, [], [], [])) for hour in range(4)]
+    finish(store.load({b"%d" % number: values[0] for number in range(6)}, 1))
+    finish(store.loaded())
+    finish(store.load({b"0": None, b"1": None, b"2": values[3]}, 2))
+    finish(store.tidy(HOUR))
+    finish(store.tidy(HOUR))
+    assert store.ages.take(HOUR, 100) == []
+    assert sorted(store.ages.take(9 * HOUR, 100)) == [
+        (2 * HOUR, b"3"),
+        (2 * HOUR, b"4"),
+        (2 * HOUR, b"5"),
+        (4 * HOUR, b"2"),
+    ]
     store.close()
 
 
