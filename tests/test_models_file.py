@@ -198,13 +198,17 @@ def test_an_empty_file_has_no_rules(tmp_path: Path, text: str) -> None:
         ("models: [{match: '*', estimate: 'yes'}]", "models[0].estimate: must be true or false (got 'yes')."),
         (
             "models: [{match: '*', probabilities: false, estimate: true}]",
-            "models[0].estimate: is made of probabilities, and probabilities: false keeps none: take one of them out "
-            "(got True).",
+            (
+                "models[0].estimate: is made of probabilities, and probabilities: false keeps none: take one of them out "
+                "(got True)."
+            ),
         ),
         (
             "models: [{match: '*', task: regression, estimate: true}]",
-            "models[0].estimate: is made of probabilities, and with task: regression there are none: take one of them "
-            "out (got True).",
+            (
+                "models[0].estimate: is made of probabilities, and with task: regression there are none: take one of them "
+                "out (got True)."
+            ),
         ),
         ("models: [{match: '*', estimates: true}]", "models[0].estimates: unknown; did you mean estimate?"),
         ("models: [{match: '*', probability: true}]", "models[0].probability: unknown; did you mean probabilities?"),
