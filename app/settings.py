@@ -136,6 +136,12 @@ class Settings(BaseSettings):
     store_memory: Annotated[int, BeforeValidator(parse_size)] = Field(
         256 << 20, description="memory of the store on disk; some bytes for each exchange come on top"
     )
+    standbys: int = Field(
+        0,
+        ge=0,
+        le=3,
+        description="how many other workers keep the exchanges of each partition ready, with a store on disk",
+    )
     max_body: Annotated[int, BeforeValidator(parse_size)] = Field(1 << 20, description="largest event")
     max_classes: int = Field(200, ge=2, description="classes of a model that are exported; the rest are `other`")
     max_segment_values: int = Field(
@@ -337,6 +343,8 @@ class Settings(BaseSettings):
             yield "TALLY_WEB_KEY_FILE needs TALLY_WEB_CERT_FILE, the certificate that the key is of"
         if self.store == "rocksdb" and self.data_dir is None:
             yield "TALLY_STORE=rocksdb needs TALLY_DATA_DIR, a folder for its databases that outlives the worker"
+        if self.standbys and self.store == "memory":
+            yield "TALLY_STANDBYS needs TALLY_STORE=rocksdb: what others own is kept ready on disk"
 
     @property
     def topics(self) -> tuple[str, str, str]:
@@ -374,10 +382,9 @@ class Settings(BaseSettings):
         """The consumer group that writes the joined records to Elasticsearch."""
         return f"{self.app_id}-documents"
 
-    @property
-    def monitors_group(self) -> str:
-        """The consumer group that scores the joined records with the user's monitors."""
-        return f"{self.app_id}-monitors"
+    def monitors_group(self, name: str = "") -> str:
+        """The consumer group that scores the joined records with the user's monitors of a name; or how all begin."""
+        return f"{self.app_id}-monitors-{name}"
 
     @property
     def clock(self) -> PaneClock:

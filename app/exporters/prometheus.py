@@ -26,6 +26,8 @@ from app.core.outputs.series import (
     DRIFTED,
     ERROR,
     ERROR_SAMPLES,
+    ESTIMATE_LABELS,
+    ESTIMATE_ROWS,
     FAIRNESS,
     FAIRNESS_SAMPLES,
     FEATURE_ROWS,
@@ -37,6 +39,9 @@ from app.core.outputs.series import (
     MONITOR_THRESHOLD,
     MONITOR_VALUE,
     OTHERS,
+    SCORE_ESTIMATE,
+    SCORE_ESTIMATE_HIGH,
+    SCORE_ESTIMATE_LOW,
     SCORE_HIGH,
     SCORE_LIMIT,
     SCORE_LOW,
@@ -63,6 +68,7 @@ _OPTIONAL: Final = frozenset(("tally_monitor_rows", "tally_window_monitor_rows")
     series.name
     for series in (
         *(*SELDON, SCORE_LIMIT, SCORE_LOW, SCORE_HIGH, ERROR, ERROR_SAMPLES, COMPARISON),
+        *(SCORE_ESTIMATE, SCORE_ESTIMATE_LOW, SCORE_ESTIMATE_HIGH, ESTIMATE_ROWS, ESTIMATE_LABELS),
         *(DRIFT, FEATURE_SHARE, FEATURE_ROWS, DRIFTED, CHANGE),
         *(MONITOR_VALUE, MONITOR_THRESHOLD, MONITOR_ALERTING),
         *(SEGMENT_SCORE, SEGMENT_SCORE_SAMPLES, SEGMENT_ROWS, FAIRNESS, FAIRNESS_SAMPLES),
@@ -162,6 +168,7 @@ class ModelText:
         lines.add(LEAST_SAMPLES.name, (), [()], [rules.least_count])
         if rules.intervals:
             lines.add_intervals(readings)
+        lines.add_estimates({TOTAL: total, **dict(predicted)})
         for measure, family, name in self._histograms:
             for labels, histogram in family.samples(measure.of(total)):
                 assert isinstance(histogram, Histogram)

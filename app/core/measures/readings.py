@@ -14,6 +14,7 @@ from app.core.events import Identity
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.confusion import CONFUSION, judged_and_right, nature_of
 from app.core.measures.custom import CUSTOM, settled
+from app.core.measures.estimates import ESTIMATES, learnt
 from app.core.measures.exchanges import ASKED_OR_ANSWERED, EXCHANGES
 from app.core.measures.monitors import MONITORS, alerts_atom
 from app.core.measures.paired import NAME as PAIRED
@@ -144,7 +145,7 @@ class Readings:
 
     def of_sums(self, identity: Identity, sums: ModelSums) -> dict[str, Reading]:
         """What a model's sums say, in total and in windows. The view is not asked."""
-        nature = self._nature(identity, sums.whole[TOTAL])
+        nature = self._with_learnt(self._nature(identity, sums.whole[TOTAL]), identity, sums.whole[TOTAL])
         of_segments = nature._replace(reference=None)  # features do not count in segments
         readings = {}
         for name, whole in sums.whole.items():
@@ -317,6 +318,7 @@ class Readings:
         nature = self.nature(identity) if sums else None
         if nature is None:
             return None
+        nature = self._with_learnt(nature, identity, self.view.total(Account(identity)))
         of_segments = nature._replace(reference=None)
         reading = read(sums, of_segments if own else nature, by_labels=bool(clock))
         if own or rule is None:
@@ -341,6 +343,15 @@ class Readings:
         if rules.monitors:
             nature = nature._replace(monitors=self._monitors(identity))
         return nature if rules.reference is None else nature._replace(reference=rules.reference.live)
+
+    def _with_learnt(self, nature: Nature, identity: Identity, total: Sums) -> Nature:
+        """The same with what the labels of a model say of its probabilities: another label may change that, and not as
+        what it is read.
+        """
+        rules = self.rulebook.of(identity.leg)
+        if not rules.estimate:
+            return nature
+        return nature._replace(learnt=learnt(total.get(ESTIMATES.name, {}), rules.least_count))
 
     def _limited(self, nature: Nature) -> Nature:
         metrics, series = self._most_metrics

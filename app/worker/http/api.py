@@ -27,6 +27,7 @@ from app.worker.http.routes.examples import ExampleRoutes
 from app.worker.http.routes.exchanges import ExchangeRoutes
 from app.worker.http.routes.letters import LetterRoutes
 from app.worker.http.routes.models import ModelRoutes
+from app.worker.http.routes.monitors import MonitorRoutes
 from app.worker.http.routes.overview import OverviewRoutes
 from app.worker.http.routes.route import Route, checked
 from app.worker.http.routes.worker import WorkerRoutes
@@ -55,6 +56,7 @@ class Api:
         self._routes = [
             *self._overviews.routes(),
             *ExampleRoutes(self._started, self._search).routes(),
+            *MonitorRoutes(settings, self._started, self._search).routes(),
             *ModelRoutes(settings, self._started, self._search).routes(),
             *ComparisonRoutes(settings, self._started).routes(),
             *self._exchanges.routes(),

@@ -19,6 +19,7 @@ const WORDS = {
   predictions: "Rows answered.",
   speed: "Answers counted in each second, of late.",
   limit: "What the YAML file asks for, as `limits`.",
+  estimate: "What the score most likely is, from the answers' own probabilities and no label of these rows: earlier labels say how far the probabilities are right. Behind it where the score will lie with 95 %.",
   interval: "Where the true score lies with 95 % confidence: the fewer labels, the wider.",
   step: "How much time each point holds.",
   history: "The score of each stretch of time, with its 95 % interval, its limit, and the moment from which on it is lower than before beyond chance.",
@@ -59,6 +60,7 @@ const WORDS = {
   confidence: "Mean probability that the model gave, in this bin.",
   right: "Share of these rows that turned out so.",
   monitors: "Scoring functions of your own, with a threshold each.",
+  monitor_history: "Mean and quantiles (p50, p95) of the values in each stretch of time, with the threshold they are compared with.",
   custom_metrics: "Metrics that the model itself sends with its answers (`meta.metrics`).",
   others: "All other scores of the window.",
   // comparison
@@ -67,6 +69,7 @@ const WORDS = {
   verdict: "Whether the shadow is better. It may be looked at as often as one likes.",
   only_right: "Rows that this one alone has right. Only these tell the two apart.",
   agreement: "Share of rows for which both said the same.",
+  answers_psi: "How far the classes that the shadow names are from those of the current model, on the same rows (PSI); it needs no label.",
   p: "How surprising the difference is if both are equally good. It holds however often one looks.",
   detectable: "The smallest difference that would most likely have been found with so many rows.",
   // request
