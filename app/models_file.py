@@ -209,6 +209,7 @@ class ModelEntry(BaseModel):
     segments: dict[str, Any] = {}
     fairness: FairnessEntry | None = None
     probabilities: bool | None = None
+    estimate: bool = False
     prediction_schema: SchemaEntry = SchemaEntry()
 
     @field_validator("scores")
@@ -268,6 +269,15 @@ class ModelEntry(BaseModel):
     def _are_segments(cls, segments: dict[str, Any]) -> dict[str, Any]:
         segments_of(segments)
         return segments
+
+    @field_validator("estimate")
+    @classmethod
+    def _has_probabilities(cls, estimate: bool, info: ValidationInfo) -> bool:
+        if estimate and info.data.get("probabilities") is False:
+            raise ValueError("is made of probabilities, and probabilities: false keeps none: take one of them out")
+        if estimate and info.data.get("task") == "regression":
+            raise ValueError("is made of probabilities, and with task: regression there are none: take one of them out")
+        return estimate
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

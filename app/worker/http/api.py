@@ -137,9 +137,14 @@ class Api:
 
     def _texts(self, running: Running) -> Exposition:
         if self._exposition is None:
-            rest = self._settings.scrape_interval
-            seldon, most = self._settings.seldon_series, self._settings.max_series
-            self._exposition = Exposition(running.readings, seldon=seldon, most=most, longest_rest=rest)
+            settings = self._settings
+            self._exposition = Exposition(
+                running.readings,
+                seldon=settings.seldon_series,
+                boxkite=settings.boxkite_series,
+                most=settings.max_series,
+                longest_rest=settings.scrape_interval,
+            )
         return self._exposition
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
