@@ -189,7 +189,7 @@ def test_monitors_and_metrics_of_its_own_show_where_a_model_has_them(
     seen.go(f"#/model/{CANCER}?window=1h", until=".figures")
     monitors = seen.page.get_by_role("table", name="Monitors")
     expect(monitors.locator("tbody tr")).to_have_text("odd rows3value > 0.5yes71,2340.750")
-    expect(seen.page.get_by_label("Monitor", exact=True)).to_have_value("odd rows")
+    expect(seen.page.get_by_role("combobox", name="Monitor")).to_have_value("odd rows")
     drawn = seen.page.get_by_label("odd rows over time, mean 0.250 at")
     expect(drawn).to_have_attribute("aria-label", re.compile("to 0.750; a row alerts where its value is > 0.500"))
     metrics = seen.page.get_by_role("table", name="Metrics of its own")
