@@ -308,6 +308,13 @@ class Lines:
         if self._ranks > OF_MODEL:
             self._parts[name][OF_MODEL].append("".join(lines).encode())
 
+    def add_lines(self, family: str, lines: Sequence[tuple[str, str, Any]], rank: int) -> None:
+        """Add lines of one family: of each its name, its labels behind those of the model, and its value."""
+        self._sizes[rank] += len(lines)
+        if rank < self._ranks:
+            texts = [f"{name}{{{self._who}{labels}}} {number(value)}\n" for name, labels, value in lines]
+            self._parts[family][rank].append("".join(texts).encode())
+
     def add_custom(self, reading: CustomReading) -> None:
         """Add the custom metrics, each under the name of its family."""
         for one in reading.series:

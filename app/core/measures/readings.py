@@ -176,16 +176,32 @@ class Readings:
         found = ModelSums(whole, segments, folded)
         if self.rulebook.of(identity.leg).changes:
             found = found._replace(history=tuple(self._history(identity, now)))
+        alerts, panes = self._alerts(identity, now)
+        return found._replace(alerts=alerts, panes_of_alert=panes) if alerts else found
+
+    def _alerts(self, identity: Identity, now: float) -> tuple[dict[str, Sequence[int]], int]:
+        """Of each monitor the rows that were alerts in each fine pane, and how many of these the shortest window has;
+        nothing where the model has no monitors.
+        """
         specs, view = self._monitors(identity), self.view
         if not specs or not view.windows:
-            return found
+            return {}, 1
         level, lo, hi = view.span(min(view.windows, key=attrgetter("seconds")), now)
         panes = range(hi - FINE_KEPT, hi)
-        alerts = {
+        alerts: dict[str, Sequence[int]] = {
             spec.key: view.amounts(Account(identity), level, panes, (MONITORS.name, alerts_atom(spec.key)))
             for spec in specs
         }
-        return found._replace(alerts=alerts, panes_of_alert=hi - lo)
+        return alerts, hi - lo
+
+    def alerting_monitors(self, identity: Identity, now: float) -> list[str]:
+        """The names of a model's monitors that alert now."""
+        alerts, panes = self._alerts(identity, now)
+        return [
+            spec.name
+            for spec in self._monitors(identity)
+            if is_alerting(alerts.get(spec.key, ()), panes, spec.hold, spec.clear)
+        ]
 
     def rules_in_force(self, identity: Identity) -> tuple[MonitorSpec | str, ...]:
         """What of a model's rules may change while a worker runs: its monitors, and the digest of its reference."""

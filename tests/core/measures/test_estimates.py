@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from sklearn import metrics
 from sklearn.isotonic import IsotonicRegression
 
-from app.core.counts.atoms import Atom
 from app.core.counts.panes import PaneClock
 from app.core.measures.calibration import curve_of
 from app.core.measures.estimates import ESTIMATES, learnt
@@ -208,10 +207,10 @@ def _answers(random: np.random.Generator, rows: int, shift: float) -> tuple[Any,
 
 def _estimated(score: Any, actual: Any, later: Any) -> tuple[Estimate, ...]:
     """What is estimated of later scores by labels of earlier ones."""
-    cells: Counter[Atom] = Counter()
+    cells: Counter[tuple[str, str]] = Counter()
     for scores, labels in ((score, actual.astype(int).tolist()), (later, None)):
         evidence = Evidence(rules=BINARY, response=True, marks=scores.tolist(), labels=labels)
-        now = Counter(dict(ESTIMATES.amounts(evidence)))
+        now: Counter[tuple[str, str]] = Counter(dict(ESTIMATES.amounts(evidence)))
         cells.update(now)
     nature = Nature("binary", learnt=learnt(cells, 2))
     reading = Reading(nature, {"estimates": ESTIMATES.read(now, nature)})

@@ -8,6 +8,7 @@ import { Drift } from "./drift.js";
 import { Labels } from "./labels.js";
 import { Choice, clockTitle, Figure, Freshness, Nothing, Sentences } from "./parts.js";
 import { count, moment, plural, score, share } from "./say.js";
+import { MonitorHistory } from "./monitors.js";
 import { More, OtherScores } from "./more.js";
 import { History } from "./history.js";
 import { Segments } from "./segments.js";
@@ -99,6 +100,7 @@ export function Model({ at }) {
     h(Segments, { ...shared, name }),
     h(Drift, shared),
     h(Calibration, shared),
+    h(MonitorHistory, { ...shared, of: key }),
     h(More, shared),
     h(OtherScores, shared),
   ];

@@ -11,7 +11,7 @@ const WORDS = {
   // columns and choices
   window: "The stretch of time that is counted: the full minutes of its length and the open one. Total is everything.",
   clock: "By predictions: what was predicted in the window, and what is known of it by now. By labels: the labels that came in the window, whenever their predictions were.",
-  attention: "A score under its limit or one that fell comes first, then what is worth a look, then models with too few labels to judge.",
+  attention: "A score under its limit comes first, then what is worth a look (a score that fell, inputs that have drifted, a monitor that alerts), then models with too few labels to judge.",
   model: "Namespace, service, predictor and model, with the version behind the @.",
   trend: "The score over the window, one point for each stretch of time. Gaps are stretches without labels.",
   coverage: "The share of answered rows that have a label. A score rests on these rows alone.",
@@ -60,6 +60,7 @@ const WORDS = {
   confidence: "Mean probability that the model gave, in this bin.",
   right: "Share of these rows that turned out so.",
   monitors: "Scoring functions of your own, with a threshold each.",
+  monitor_history: "Mean and quantiles (p50, p95) of the values in each stretch of time, with the threshold they are compared with.",
   custom_metrics: "Metrics that the model itself sends with its answers (`meta.metrics`).",
   others: "All other scores of the window.",
   // comparison
@@ -68,6 +69,7 @@ const WORDS = {
   verdict: "Whether the shadow is better. It may be looked at as often as one likes.",
   only_right: "Rows that this one alone has right. Only these tell the two apart.",
   agreement: "Share of rows for which both said the same.",
+  answers_psi: "How far the classes that the shadow names are from those of the current model, on the same rows (PSI); it needs no label.",
   p: "How surprising the difference is if both are equally good. It holds however often one looks.",
   detectable: "The smallest difference that would most likely have been found with so many rows.",
   // request
