@@ -14,8 +14,9 @@ demo: environment-demo ## two models, one getting worse, on a broker in memory; 
 test: check ## the checks, then all tests, with a real Kafka, Elasticsearch and Prometheus
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-soak: environment-dev ## the live tests in full size (200,000 request ids, ten kills, a minute without broker); 100,000 histories; 20,000 stories; fresh seeds
-	TALLY_TEST_SOAK=1 $(BIN)/python -m pytest tests/live -v
+soak: environment-dev ## faults under traffic for MINUTES=30, with a table; then all live tests in full size; 100,000 histories; 20,000 stories; fresh seeds
+	TALLY_TEST_SOAK=1 TALLY_TEST_SOAK_MINUTES=$(or $(MINUTES),30) $(BIN)/python -m pytest tests/live/faults -v --timeout=7200
+	TALLY_TEST_SOAK=1 $(BIN)/python -m pytest tests/live -v --ignore tests/live/faults
 	TALLY_TEST_SOAK=1 $(BIN)/python -m pytest tests/simulation tests/oracle tests/core -s --timeout=3600 --hypothesis-seed=$(shell date +%N)
 
 check: environment-dev ## format, lint, types, layer contracts

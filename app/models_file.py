@@ -212,6 +212,7 @@ class ModelEntry(BaseModel):
     fairness: FairnessEntry | None = None
     probabilities: bool | None = None
     probability_field: str | None = None
+    estimate: bool = False
     prediction_schema: SchemaEntry = SchemaEntry()
 
     @field_validator("scores")
@@ -285,6 +286,15 @@ class ModelEntry(BaseModel):
     def _are_segments(cls, segments: dict[str, Any]) -> dict[str, Any]:
         segments_of(segments)
         return segments
+
+    @field_validator("estimate")
+    @classmethod
+    def _has_probabilities(cls, estimate: bool, info: ValidationInfo) -> bool:
+        if estimate and info.data.get("probabilities") is False:
+            raise ValueError("is made of probabilities, and probabilities: false keeps none: take one of them out")
+        if estimate and info.data.get("task") == "regression":
+            raise ValueError("is made of probabilities, and with task: regression there are none: take one of them out")
+        return estimate
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

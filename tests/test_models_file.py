@@ -215,6 +215,23 @@ def test_an_empty_file_has_no_rules(tmp_path: Path, text: str) -> None:
             "models: [{match: '*', probabilities: [true]}]",
             "models[0].probabilities: must be true or false (got [True]).",
         ),
+        ("models: [{match: '*', estimate: 1}]", "models[0].estimate: must be true or false (got 1)."),
+        ("models: [{match: '*', estimate: 'yes'}]", "models[0].estimate: must be true or false (got 'yes')."),
+        (
+            "models: [{match: '*', probabilities: false, estimate: true}]",
+            (
+                "models[0].estimate: is made of probabilities, and probabilities: false keeps none: take one of them out "
+                "(got True)."
+            ),
+        ),
+        (
+            "models: [{match: '*', task: regression, estimate: true}]",
+            (
+                "models[0].estimate: is made of probabilities, and with task: regression there are none: take one of them "
+                "out (got True)."
+            ),
+        ),
+        ("models: [{match: '*', estimates: true}]", "models[0].estimates: unknown; did you mean estimate?"),
         ("models: [{match: '*', probability: true}]", "models[0].probability: unknown; did you mean probabilities?"),
         ("models: [{match: '*', limits: {roc_auc: 2}}]", "models[0].limits: roc_auc is 1 at most"),
         ("models: [{match: '*', least_count: 0}]", "models[0].least_count: "),

@@ -8,10 +8,20 @@ from typing import Any
 import pytest
 
 from tests.live import seeds, servers
+from tests.live.faults.ledger import Entry, table
 
 
 def pytest_report_header() -> list[str]:
     return seeds.header()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reports = [it for kind in ("passed", "failed") for it in terminalreporter.stats.get(kind, ())]
+    entries = [Entry(*value) for it in reports for name, value in it.user_properties if name == "fault"]
+    if entries:
+        terminalreporter.section("faults, and what differs from a brute-force count after them")
+        for line in table(entries):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ The count shares no code with `app`: it keeps every event, sorts, and says what 
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -212,7 +212,23 @@ def compared(events: Iterable[Event]) -> tuple[Shared, Shared]:
     return found, told
 
 
+def answers(events: Iterable[Event]) -> Iterator[tuple[tuple[str, ...], Any, tuple[str, str], str | None]]:
+    """Each answer that holds: its model, the body of its request, its puid and class, and the label."""
+    for puid, parts in _winners_by_puid(events).items():
+        feedback = parts.get(("feedback", ()))
+        for (kind, leg), (_, _, (body, _)) in parts.items():
+            if kind == "response":
+                request = parts.get(("request", leg))
+                asked = None if request is None else request[2][0]
+                actual = None if feedback is None else _actual(feedback[2][0])
+                yield _model(leg, body), asked, (puid, _predicted(body)), actual
+
+
 def _winners(events: Iterable[Event]) -> Iterable[dict[Any, Any]]:
+    return _winners_by_puid(events).values()
+
+
+def _winners_by_puid(events: Iterable[Event]) -> dict[str, dict[Any, Any]]:
     """Of each request id what holds: (kind, leg) → (time, digest, (body, leg))."""
     best: dict[tuple[str, str, tuple[str, ...]], tuple[int, int, Any]] = {}
     for event in events:
@@ -237,7 +253,7 @@ def _winners(events: Iterable[Event]) -> Iterable[dict[Any, Any]]:
     by_puid: dict[str, dict[tuple[str, tuple[str, ...]], tuple[int, int, Any]]] = defaultdict(dict)
     for (puid, kind, leg), winner in best.items():
         by_puid[puid][kind, leg] = winner
-    return by_puid.values()
+    return by_puid
 
 
 def _model(leg: tuple[str, ...], body: Any) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from sklearn.ensemble import IsolationForest
 
 from tests.live.servers import Kafka
 from tests.live.story import Event, an_event
-from tests.live.workers import Fleet, produce, topic_settings, wait_for
+from tests.live.workers import Fleet, produce, said_in_total, topic_settings, wait_for
 
 LEG: Final = ("clinic", "tumour", "default", "forest")
 #: How each of these fails. Other ways, and what is said of rows: tests/worker/monitors.
@@ -36,15 +36,7 @@ def events(rows: Any, predicted: Any, start: int, beginning: int) -> list[Event]
 
 
 def monitors(fleet: Fleet) -> dict[str, dict[str, Any]]:
-    """What a worker says of each monitor, in total."""
-    for worker in fleet.running():
-        try:
-            models = json.loads(worker.get("/api/models"))["models"]
-        except OSError:
-            continue
-        if models:
-            return {one["monitor"]: one for one in models[0]["windows"]["total"].get("monitors", ())}
-    return {}
+    return said_in_total(fleet, "monitors", "monitor")
 
 
 def test_each_row_is_scored_once_and_a_monitor_that_fails_is_counted_as_that(kafka: Kafka, tmp_path: Path) -> None:

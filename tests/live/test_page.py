@@ -1,6 +1,7 @@
 """A person looks at the page in a real browser: an hour of the demo's models, and hostile names beside."""
 
 import json
+import re
 import shlex
 import time
 import urllib.request
@@ -172,11 +173,21 @@ def test_monitors_and_metrics_of_its_own_show_where_a_model_has_them(
     model["monitors"] = [monitor]
     model["windows"]["1h"]["monitors"] = [{"monitor": "odd rows", "version": "3", "ok": 7, "alert": 1234, "mean": 0.75}]
     model["custom_metrics"] = [{"key": "<b>cache</b>", "type": "COUNTER", "tags": {"site": "a"}, "value": 12.0}]
+    point = {"version": "3", "ok": 6, "alert": 1, "failed": 0, "p50": 0.5, "p95": 0.875}
+    history = {
+        "key": CANCER, "monitor": "odd rows", "version": "3", "comparison": ">", "threshold": 0.5, "step": 60,
+        "points": [{**point, "start": at, "mean": mean} for at, mean in ((1_795_000_020, 0.25), (1_795_000_080, 0.75))],
+        "source": "panes", "note": None,
+    }  # fmt: skip
     seen = see("#/worker")
     seen.page.route(f"**/api/models/{CANCER}", lambda route: route.fulfill(json=model))
+    seen.page.route("**/monitor-history?*", lambda route: route.fulfill(json=history))
     seen.go(f"#/model/{CANCER}?window=1h", until=".figures")
     monitors = seen.page.get_by_role("table", name="Monitors")
     expect(monitors.locator("tbody tr")).to_have_text("odd rows3value > 0.5yes71,2340.750")
+    expect(seen.page.get_by_label("Monitor", exact=True)).to_have_value("odd rows")
+    drawn = seen.page.get_by_label("odd rows over time, mean 0.250 at")
+    expect(drawn).to_have_attribute("aria-label", re.compile("to 0.750; a row alerts where its value is > 0.500"))
     metrics = seen.page.get_by_role("table", name="Metrics of its own")
     expect(metrics.locator("tbody tr")).to_have_text("<b>cache</b>COUNTERsite=a12")
 

@@ -217,6 +217,7 @@ class _Exchange:
             named = [None if value is None else predicted_class(value, names, rule) for value, names, rule in asked]
             if None not in named:
                 yield shared, ("agree" if named[0] == named[1] else "differ",)
+                yield shared, ("named", *named)
             whats = [row_counts_as(value, label, names, rule) for value, names, rule in asked]
             if [what[0] for what in whats] == ["judged", "judged"]:
                 yield shared, ("judged", whats[0][1], *(what[1] == what[2] for what in whats))

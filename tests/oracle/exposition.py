@@ -374,6 +374,16 @@ def _compared(facts: list[tuple[Any, ...]]) -> Iterator[tuple[str, float | None]
             yield f"brier_{name}", like_errors[name]
         for end in ("", "_low", "_high", "_low_always", "_high_always"):
             yield f"brier_difference{end}", like_errors[f"error_difference{end}"]
+    named = [what[1:] for what in facts if what[0] == "named"]
+    if named:
+        firsts = Counter(first for first, _ in named)
+        classes = sorted({name for both in named for name in both})
+        codes = {name: f"c{number}" for number, name in enumerate(classes)}
+        known = drift.Known("", tuple(firsts[name] for name in classes), categories=tuple(codes.values()))
+        found = drift.against(known, [codes[second] for _, second in named])
+        yield "prediction_rows", len(named)
+        for measure in ("psi", "js", "chi2_p"):
+            yield f"prediction_{measure}", found.get(measure)
 
 
 class _Outcomes(NamedTuple):

@@ -8,11 +8,16 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 
 from app.core.join.store import StoreError
 from app.worker.ending import named
-from app.worker.kafka.client import SetupError
+from app.worker.kafka.client import ACLS_HINT, SetupError
 from app.worker.lane.loading import Loaded
 from app.worker.lane.partition import Partition
 from app.worker.troubles import Troubles
@@ -87,7 +92,9 @@ class Upkeep:
                     self._troubles.forget(name)
                     await asyncio.gather(*(self._load([number]) for number in numbers))
                     return
-                self._troubles.begin(name, f"{name} cannot be loaded yet; it is tried again ({named(error)}).")
+                self._troubles.begin(
+                    name, f"{name} cannot be loaded yet; it is tried again ({named(error)}){_hint(error)}."
+                )
                 pause = next(waits)
                 # Nobody is troubled by a question that nobody hears; and all waits for the answer.
                 await asyncio.sleep(min(pause, _SILENT_SECONDS) if silent else pause)
@@ -145,6 +152,12 @@ def pauses(losses: int) -> Iterator[float]:
     while True:
         yield pause
         pause = min(max(2 * pause, 1.0), _LONGEST_PAUSE)
+
+
+def _hint(error: BaseException) -> str:
+    """What to do where the brokers forbid it."""
+    forbidden = isinstance(error, TransactionalIdAuthorizationFailed | TopicAuthorizationFailedError)
+    return f": {ACLS_HINT}" if forbidden else ""
 
 
 def _named(numbers: list[int]) -> str:
