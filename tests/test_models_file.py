@@ -220,15 +220,15 @@ def test_an_empty_file_has_no_rules(tmp_path: Path, text: str) -> None:
         (
             "models: [{match: '*', probabilities: false, estimate: true}]",
             (
-                "models[0].estimate: is made of probabilities, and probabilities: false keeps none: take one of them out "
-                "(got True)."
+                "models[0].estimate: is made of probabilities, and probabilities: false keeps none: take one of them "
+                "out (got True)."
             ),
         ),
         (
             "models: [{match: '*', task: regression, estimate: true}]",
             (
-                "models[0].estimate: is made of probabilities, and with task: regression there are none: take one of them "
-                "out (got True)."
+                "models[0].estimate: is made of probabilities, and with task: regression there are none: take one of "
+                "them out (got True)."
             ),
         ),
         ("models: [{match: '*', estimates: true}]", "models[0].estimates: unknown; did you mean estimate?"),

@@ -21,6 +21,7 @@ from tests.bench import (
     idle,
     large,
     load,
+    merge,
     peer_runs,
     posts,
     replays,
@@ -53,6 +54,7 @@ OWN: Final[Mapping[str, tuple[str, Callable[[Tally], list[Row]]]]] = {
     "posts": (posts.POSTS, posts.run),
     "drift": (drift.DRIFT, drift.run),
     "metrics": (custom.CUSTOM, custom.run),
+    "merge": (merge.MERGE, merge.run),
     "replay": (replays.REPLAY, replays.replay),
     "verify": (replays.VERIFY, replays.verify),
 }

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from tests.bench import load
+from tests.bench.growth import SESSION_SECONDS
 from tests.bench.load import ORDINARY, Event, Topics
 from tests.bench.store import on_disk, restart
 from tests.bench.table import RATE, Row
@@ -31,7 +32,8 @@ def run(tally: Tally) -> list[Row]:
     app_id = f"{bench.prefix}-large"
     volume = bench.folder / f"{app_id}-volume"
     topics = bench.empty("large")
-    with worker(topics, app_id, bench.folder, **on_disk(volume)) as started:
+    settings = on_disk(volume) | {"TALLY_SESSION_TIMEOUT": f"{SESSION_SECONDS}s"}
+    with worker(topics, app_id, bench.folder, **settings) as started:
         bench.ready(started)
         _write(topics, _requests(exchanges))
         begun, done = time.monotonic(), total(started.metrics(), "tally_open_exchanges")

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from sklearn import metrics
 from sklearn.isotonic import IsotonicRegression
 
-from app.core.counts.atoms import Atom
 from app.core.counts.panes import PaneClock
 from app.core.measures.calibration import curve_of
 from app.core.measures.estimates import ESTIMATES, learnt

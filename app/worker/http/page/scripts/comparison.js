@@ -31,7 +31,7 @@ export function Comparisons() {
     { title: "verdict", word: "verdict", is: "state", value: one => one.verdict, cell: one => h(Verdict, { verdict: one.verdict }) },
     { title: "shadow", word: "shadow", is: "name", value: one => nameOf(one.shadow),
       cell: one => [h("a", { href: link("comparison", "", { current: keyOf(one.current), shadow: keyOf(one.shadow) }) }, nameOf(one.shadow)), h("small", { class: "why" }, one.sentence)] },
-    { title: "against", word: "current", is: "name", value: one => nameOf(one.current) },
+    { title: "against", word: "current", is: "other", value: one => nameOf(one.current) },
     { title: "difference", word: "interval", is: "number", value: one => total(one)[differenceOf(total(one))], cell: one => [h("b", null, signed(total(one)[differenceOf(total(one))])), h("small", null, range(total(one)))] },
     { title: "shared labels", word: "labelled", is: "number", value: one => total(one).samples, cell: one => [count(total(one).samples), h("small", null, `need ${count(one.least_count)}`)] },
   ];
