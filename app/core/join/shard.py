@@ -251,6 +251,9 @@ class Shard:
         if parts.without_class:
             self._notes += notes.without_class(parts.without_class, self.numbers)
             parts.without_class.clear()
+        if parts.without_probabilities:
+            self._notes += notes.without_probabilities(parts.without_probabilities, self.numbers)
+            parts.without_probabilities.clear()
         if parts.unfit:
             self._notes += notes.unfit(parts.unfit, self.numbers)
             parts.unfit.clear()

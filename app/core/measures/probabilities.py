@@ -166,7 +166,8 @@ def added(probabilities: bytes, codes: Sequence[list[int]]) -> Added:
         error = confidence - right
         brier = error * error
     else:
-        confidence, right = vectors.max(axis=1), bit
+        # A class beside the probabilities may be another than the likeliest one, which the confidence is of.
+        confidence, right = vectors.max(axis=1), vectors.argmax(axis=1) == label
         missed = vectors.copy()
         missed[every, label] -= 1
         brier = np.cumsum(missed * missed, axis=1)[:, -1]  # one after the other, so in the same order everywhere
