@@ -61,7 +61,7 @@ def _estimated(
     block = np.searchsorted(levels, fitted.round(12))
     rows, true = np.bincount(block), np.bincount(block, y)
     places = np.array([row.place for row in here])
-    positive = np.array([row.positive for row in here])
+    positive = np.array([row.positive for row in here], float)
 
     def shares(of_block: Values) -> Values:
         found: Values = np.interp(places, x[order], of_block[block][order])
@@ -76,13 +76,16 @@ def _estimated(
             found: float | None = formula(share, positive, places)
             return found
 
+        def of_shares(of_block: Values, value: Callable[[Values], float | None] = value) -> float | None:
+            return value(shares(of_block))
+
         own, middle = value(shares(true / rows)), value(shares(careful))
         if own is None or middle is None:
             yield name, None, None, None
             continue
         base = shares(true / rows)
-        of_rows = [_slope(lambda by, at=at, base=base: value(_raised(base, at, by))) for at in range(len(here))]
-        of_blocks = [_slope(lambda by, at=at: value(shares(_raised(true / rows, at, by)))) for at in range(len(rows))]
+        of_rows = _slopes(value, base)
+        of_blocks = _slopes(of_shares, true / rows)
         spread = shares(careful)
         variance = np.dot(np.square(of_rows), spread * (1 - spread))
         variance += np.dot(np.square(of_blocks), careful * (1 - careful) / rows)
@@ -94,17 +97,17 @@ def _estimated(
         yield name, own, low, high
 
 
-def _raised(values: Values, at: int, by: float) -> Values:
-    found = values.copy()
-    found[at] += by
+def _slopes(value: Callable[[Values], float | None], at: Values) -> list[float]:
+    """By how much a value grows with each of the numbers that it is of."""
+    found = []
+    for place in range(len(at)):
+        step = np.zeros(len(at))
+        step[place] = _STEP
+        above, below = value(at + step), value(at - step)
+        assert above is not None
+        assert below is not None
+        found.append((above - below) / (2 * _STEP))
     return found
-
-
-def _slope(value: Callable[[float], float | None]) -> float:
-    above, below = value(_STEP), value(-_STEP)
-    assert above is not None
-    assert below is not None
-    return (above - below) / (2 * _STEP)
 
 
 def _wilson(share: float, rows: float) -> tuple[float, float]:
@@ -124,10 +127,10 @@ def _area(share: Values, _: Values, places: Values) -> float | None:
 
 
 _FORMULAS: Final[dict[str, Callable[[Values, Values, Values], float | None]]] = {
-    "accuracy": lambda q, yes, _: float(np.where(yes, q, 1 - q).mean()),
-    "precision": lambda q, yes, _: _part(q[yes].sum(), yes.sum()),
-    "recall": lambda q, yes, _: _part(q[yes].sum(), q.sum()),
-    "specificity": lambda q, yes, _: _part((1 - q)[~yes].sum(), (1 - q).sum()),
-    "f1": lambda q, yes, _: _part(2 * q[yes].sum(), yes.sum() + q.sum()),
+    "accuracy": lambda q, yes, _: float(np.where(yes > 0, q, 1 - q).mean()),
+    "precision": lambda q, yes, _: _part(float(q @ yes), yes.sum()),
+    "recall": lambda q, yes, _: _part(float(q @ yes), q.sum()),
+    "specificity": lambda q, yes, _: _part(float((1 - q) @ (1 - yes)), (1 - q).sum()),
+    "f1": lambda q, yes, _: _part(float(2 * q @ yes), yes.sum() + q.sum()),
     "roc_auc": _area,
 }
