@@ -41,6 +41,8 @@ from app.yaml_file import YamlError, read_yaml
 _MOST_OWN: Final = 20
 _SCORE_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _LARGEST_COST: Final = 1e15
+#: Characters of `probability_field`.
+_LONGEST_FIELD: Final = 200
 _FOLDER: Final = "folder"  # of the YAML file: validators find it there
 #: How like a key another must be to be taken for it, as difflib measures it.
 _ALIKE: Final = 0.65
@@ -209,6 +211,8 @@ class ModelEntry(BaseModel):
     segments: dict[str, Any] = {}
     fairness: FairnessEntry | None = None
     probabilities: bool | None = None
+    probability_field: str | None = None
+    estimate: bool = False
     prediction_schema: SchemaEntry = SchemaEntry()
 
     @field_validator("scores")
@@ -257,6 +261,20 @@ class ModelEntry(BaseModel):
                 raise ValueError(f"{score} is 1 at most")
         return limits
 
+    @field_validator("probability_field")
+    @classmethod
+    def _is_a_path(cls, field: str | None, info: ValidationInfo) -> str | None:
+        if field is not None:
+            if not field.strip() or len(field) > _LONGEST_FIELD or not all(field.split(".")):
+                raise ValueError(f"must be a column or a dotted path of up to {_LONGEST_FIELD} characters, like proba")
+            if field.count("*") > 1 or ("*" in field and "." in field) or field == "*":
+                raise ValueError("may have one * for the class, in the name of a column like proba_*")
+            if info.data.get("probabilities") is False:
+                raise ValueError("says where probabilities are, and `probabilities: false` keeps none: take one out")
+            if info.data.get("task") == "regression":
+                raise ValueError("is for models of classes, and with task: regression there are none")
+        return field
+
     @field_validator("features")
     @classmethod
     def _are_features(cls, features: dict[str, FeatureEntry]) -> dict[str, FeatureEntry]:
@@ -268,6 +286,15 @@ class ModelEntry(BaseModel):
     def _are_segments(cls, segments: dict[str, Any]) -> dict[str, Any]:
         segments_of(segments)
         return segments
+
+    @field_validator("estimate")
+    @classmethod
+    def _has_probabilities(cls, estimate: bool, info: ValidationInfo) -> bool:
+        if estimate and info.data.get("probabilities") is False:
+            raise ValueError("is made of probabilities, and probabilities: false keeps none: take one of them out")
+        if estimate and info.data.get("task") == "regression":
+            raise ValueError("is made of probabilities, and with task: regression there are none: take one of them out")
+        return estimate
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

@@ -136,6 +136,12 @@ class Settings(BaseSettings):
     store_memory: Annotated[int, BeforeValidator(parse_size)] = Field(
         256 << 20, description="memory of the store on disk; some bytes for each exchange come on top"
     )
+    standbys: int = Field(
+        0,
+        ge=0,
+        le=3,
+        description="how many other workers keep the exchanges of each partition ready, with a store on disk",
+    )
     max_body: Annotated[int, BeforeValidator(parse_size)] = Field(1 << 20, description="largest event")
     max_classes: int = Field(200, ge=2, description="classes of a model that are exported; the rest are `other`")
     max_segment_values: int = Field(
@@ -153,8 +159,8 @@ class Settings(BaseSettings):
     max_series: int = Field(
         5_000_000,
         ge=1,
-        description="model series that are exported; beyond, cells of confusions are left out first, then segments, "
-        "then what is of single classes, then whole models, the last by name first",
+        description="model series that are exported; beyond, cells of confusions and boxkite's bins are left out "
+        "first, then segments, then what is of single classes, then whole models, the last by name first",
     )
     max_models: int = Field(1000, ge=1, description="models that a partition may know")
     max_label_length: int = Field(200, ge=1, description="characters of a class text")
@@ -170,6 +176,9 @@ class Settings(BaseSettings):
     )
     http_token: str | None = Field(None, description="bearer token that POST, /api and / ask for", repr=False)
     seldon_series: bool = Field(default=True, description="export the Seldon-compatible series too")
+    boxkite_series: bool = Field(
+        default=False, description="export boxkite's series of features and predictions too: a series for each bin"
+    )
     scrape_interval: Duration = Field(
         2.0, description="how long a new exporter waits, so that no series is scraped twice"
     )
@@ -334,6 +343,8 @@ class Settings(BaseSettings):
             yield "TALLY_WEB_KEY_FILE needs TALLY_WEB_CERT_FILE, the certificate that the key is of"
         if self.store == "rocksdb" and self.data_dir is None:
             yield "TALLY_STORE=rocksdb needs TALLY_DATA_DIR, a folder for its databases that outlives the worker"
+        if self.standbys and self.store == "memory":
+            yield "TALLY_STANDBYS needs TALLY_STORE=rocksdb: what others own is kept ready on disk"
 
     @property
     def topics(self) -> tuple[str, str, str]:
@@ -371,10 +382,9 @@ class Settings(BaseSettings):
         """The consumer group that writes the joined records to Elasticsearch."""
         return f"{self.app_id}-documents"
 
-    @property
-    def monitors_group(self) -> str:
-        """The consumer group that scores the joined records with the user's monitors."""
-        return f"{self.app_id}-monitors"
+    def monitors_group(self, name: str = "") -> str:
+        """The consumer group that scores the joined records with the user's monitors of a name; or how all begin."""
+        return f"{self.app_id}-monitors-{name}"
 
     @property
     def clock(self) -> PaneClock:

@@ -21,7 +21,7 @@ def rulebook_of(folder: Path, text: str | bytes) -> Rulebook:
 
 
 #: Keys of the design whose features are not built yet.
-NOT_BUILT = ("label_field", "probability_field")
+NOT_BUILT = ("label_field",)
 #: A thousand million values in a few lines.
 BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
     f"{name}: &{name} [{','.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
@@ -166,6 +166,27 @@ def test_an_empty_file_has_no_rules(tmp_path: Path, text: str) -> None:
             "models[0].threshold: input should be less than or equal to 1 (got 1.5)",
         ),
         ("models: [{match: '*', threshold: -0.1}]", "models[0].threshold: "),
+        ("models: [{match: '*', probability_field: 3}]", "models[0].probability_field: must be a text"),
+        ("models: [{match: '*', probability_field: [a]}]", "models[0].probability_field: must be a text"),
+        *(
+            (
+                f"models: [{{match: '*', probability_field: {field}}}]",
+                "models[0].probability_field: must be a column or",
+            )
+            for field in ("''", "' '", "a..b", "'.a'", "'a.'", "a" * 201)
+        ),
+        *(
+            (f"models: [{{match: '*', probability_field: '{field}'}}]", "models[0].probability_field: may have one *")
+            for field in ("*", "p_*_*", "a.p_*")
+        ),
+        (
+            "models: [{match: '*', probabilities: false, probability_field: p}]",
+            "models[0].probability_field: says where probabilities are, and `probabilities: false` keeps none",
+        ),
+        (
+            "models: [{match: '*', task: regression, probability_field: p}]",
+            "models[0].probability_field: is for models of classes",
+        ),
         ("models: [{match: '*', threshold: .nan}]", "models[0].threshold: "),
         ("models: [{match: '*', threshold: .inf}]", "models[0].threshold: "),
         ("models: [{match: '*', threshold: high}]", "models[0].threshold: must be a number (got 'high')."),
@@ -194,6 +215,23 @@ def test_an_empty_file_has_no_rules(tmp_path: Path, text: str) -> None:
             "models: [{match: '*', probabilities: [true]}]",
             "models[0].probabilities: must be true or false (got [True]).",
         ),
+        ("models: [{match: '*', estimate: 1}]", "models[0].estimate: must be true or false (got 1)."),
+        ("models: [{match: '*', estimate: 'yes'}]", "models[0].estimate: must be true or false (got 'yes')."),
+        (
+            "models: [{match: '*', probabilities: false, estimate: true}]",
+            (
+                "models[0].estimate: is made of probabilities, and probabilities: false keeps none: take one of them "
+                "out (got True)."
+            ),
+        ),
+        (
+            "models: [{match: '*', task: regression, estimate: true}]",
+            (
+                "models[0].estimate: is made of probabilities, and with task: regression there are none: take one of "
+                "them out (got True)."
+            ),
+        ),
+        ("models: [{match: '*', estimates: true}]", "models[0].estimates: unknown; did you mean estimate?"),
         ("models: [{match: '*', probability: true}]", "models[0].probability: unknown; did you mean probabilities?"),
         ("models: [{match: '*', limits: {roc_auc: 2}}]", "models[0].limits: roc_auc is 1 at most"),
         ("models: [{match: '*', least_count: 0}]", "models[0].least_count: "),

@@ -1,6 +1,6 @@
 """`tally check`: settings, rules, brokers, topics and the groups on one screen, with a verdict at its end."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aiokafka.admin import AIOKafkaAdminClient
 from rich.console import Console
@@ -42,13 +42,14 @@ def check() -> bool:
     settings = load_settings()
     console = screen()
     problems = []
+    monitors: list[str] = []
     _print_settings(console, settings)
     try:
-        _print_rules(console, settings)
+        monitors = _print_rules(console, settings)
     except SettingsError as error:
         problems += str(error).splitlines()
     try:
-        problems += run(_check_kafka(console, settings))
+        problems += run(_check_kafka(console, settings, monitors))
     except SetupError as error:
         problems += str(error).splitlines()
     if settings.elasticsearch_url is not None:
@@ -79,15 +80,17 @@ def _print_settings(console: Console, settings: Settings) -> None:
     console.print(rows)
 
 
-def _print_rules(console: Console, settings: Settings) -> None:
+def _print_rules(console: Console, settings: Settings) -> list[str]:
+    """Print what the YAML file is. Returns the names of its monitors. Raises SettingsError."""
     if settings.config is None:
-        return
+        return []
     rulebook = load_rulebook(settings.config)
     entries = f"{len(rulebook.entries)} entr{'y' if len(rulebook.entries) == 1 else 'ies'} for models"
     console.print(f"Rules:   {settings.config}, {entries}, digest {rulebook.digest}", soft_wrap=True)
+    return [*dict.fromkeys(monitor.spec.name for entry in rulebook.entries for monitor in entry.monitors)]
 
 
-async def _check_kafka(console: Console, settings: Settings) -> list[str]:
+async def _check_kafka(console: Console, settings: Settings, monitors: Sequence[str]) -> list[str]:
     """Print what Kafka says, and return the sentences of what is not as it must be."""
     wanted = topics_of(settings)
     problems = []
@@ -134,6 +137,12 @@ async def _check_kafka(console: Console, settings: Settings) -> list[str]:
                 older = await older_sentence(settings, cluster.partitions)
                 if older is not None:
                     console.print(f"Note:    {older}", soft_wrap=True)
+        if monitors and settings.log_topic in cluster.partitions:
+            console.print(f"Scored:  {settings.log_topic}, by monitors", soft_wrap=True)
+            scored = {settings.log_topic: cluster.partitions[settings.log_topic]}
+            for name in monitors:
+                group_of = settings.monitors_group(name)
+                problems += await _check_reader(console, admin, settings, f"the monitor {name}", group_of, scored)
         panes = cluster.partitions.get(settings.panes_topic)
         if isinstance(group, Group) and not group.members:
             console.print("Worker:  none runs: start one with `tally worker`", soft_wrap=True)

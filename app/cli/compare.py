@@ -13,7 +13,7 @@ import orjson
 
 from app.cli.comparisons import Kept, of_elasticsearch, of_worker
 from app.cli.ends import InputError
-from app.cli.screen import screen, table
+from app.cli.screen import counted, screen, table
 from app.core.clock import parse_time
 from app.core.outputs.compared import INDEX
 from app.settings import Settings, load_settings
@@ -123,6 +123,14 @@ def _print(one: Mapping[str, Any], window: str) -> None:
     console.print(rows)
     said = one["sentence"] if window == "total" else f"{window}: {one['windows'][window]['verdict']}"
     console.print(said[:1].upper() + said[1:])
+    numbers = one["windows"][window]
+    if numbers.get("prediction_psi") is not None:  # an older worker does not say it
+        console.print(
+            f"What they answer, on {counted(numbers['prediction_rows'], 'row')} whether labelled or not: PSI "
+            f"{numbers['prediction_psi']:.3g}, Jensen-Shannon {numbers['prediction_js']:.3g}, p "
+            f"{_shown(numbers['prediction_chi2_p'], '.2g')} (chi-square).",
+            soft_wrap=True,
+        )
 
 
 def _row(of: str, numbers: Mapping[str, Any]) -> Iterator[str]:

@@ -1,4 +1,6 @@
-"""`tally replay --from-elasticsearch`: the documents of a request logger, counted without any Kafka."""
+"""`--from-elasticsearch` of `tally replay` and `tally reference build`: the documents of a request logger, folded
+without any Kafka.
+"""
 
 import logging
 import sys
@@ -26,7 +28,15 @@ from app.settings import Settings
 
 
 def replay_history(counting: Counting, names: Sequence[str], begin: Bound, end: Bound) -> list[Folded]:
-    """Fold what the documents of some indices say, of which `begin` and `end` bound the @timestamp.
+    """Count what the documents of some indices say, of which `begin` and `end` bound the @timestamp."""
+    with quick(), spilling_store(counting.settings.data_dir) as store:
+        mixture = Mixture(counting, store)
+        fold_history(counting, mixture, names, begin, end)
+        return [mixture.finish()]
+
+
+def fold_history(counting: Counting, mixture: Mixture, names: Sequence[str], begin: Bound, end: Bound) -> None:
+    """Fold what the documents of some indices say.
 
     The records have the present time, as imported ones have: with the old one they would be forgotten at once.
     """
@@ -37,10 +47,7 @@ def replay_history(counting: Counting, names: Sequence[str], begin: Bound, end: 
         raise InputError("TALLY_ELASTICSEARCH_URL is not set: name the Elasticsearch that has the documents.")
     logging.getLogger("elastic_transport").setLevel(logging.CRITICAL)
     warnings.simplefilter("ignore", ElasticsearchWarning)
-    with quick(), spilling_store(counting.settings.data_dir) as store:
-        mixture = Mixture(counting, store)
-        run(_fold(counting, mixture, names, _text(begin), _text(end)))
-        return [mixture.finish()]
+    run(_fold(counting.settings, mixture, names, _text(begin), _text(end)))
 
 
 def _text(bound: Bound) -> str | None:
@@ -48,16 +55,15 @@ def _text(bound: Bound) -> str | None:
 
 
 async def _fold(
-    counting: Counting, mixture: Mixture, names: Sequence[str], since: str | None, until: str | None
+    settings: Settings, mixture: Mixture, names: Sequence[str], since: str | None, until: str | None
 ) -> None:
-    settings = counting.settings
     left_out: Counter[LeftOut] = Counter()
     async with opened(settings) as client:
         history = History(settings, client, since, until)
         indices = await history.find(names)
         with progress_bar(rate=True) as bar:
             for index in indices:
-                task = bar.add_task(f"replaying {escape(index.name)}", total=await history.count(index))
+                task = bar.add_task(f"reading {escape(index.name)}", total=await history.count(index))
                 async with aclosing(history.portions(index)) as portions:
                     async for _, groups in portions:
                         left_out += _take(settings, mixture, groups)

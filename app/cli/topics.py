@@ -120,7 +120,7 @@ def show() -> None:
     if settings.elasticsearch_url and settings.log_topic:
         console.print(f"Document writer's group:   {settings.documents_group}", soft_wrap=True)
     if settings.config and settings.log_topic:
-        console.print(f"Group of monitors:         {settings.monitors_group}", soft_wrap=True)
+        console.print(f"Groups of monitors:        {settings.monitors_group('NAME')}", soft_wrap=True)
     if settings.elasticsearch_url:
         console.print(f"Indices of Elasticsearch:  {', '.join(index_patterns())}", soft_wrap=True)
     ids_of_workers = f"{ids[0]}" + (f" to {ids[-1]}" if len(ids) > 1 else "")

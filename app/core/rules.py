@@ -96,6 +96,8 @@ class Rules:
     reference: Watched | None = None  # what is asked, answered and right is compared with it
     monitors: tuple[Monitor, ...] = ()
     probabilities: bool | None = None  # None: those that are no bare 0 or 1
+    probability_field: str | None = None  # where in an answer they stand, if they are not the answer itself
+    estimate: bool = False  # whether scores are estimated from probabilities, before labels come
     redact: tuple[str, ...] = ()
     segments: tuple[Segment, ...] = ()
     fairness: Fairness | None = None

@@ -20,6 +20,7 @@ from app.demo.correction import correct, sentences_about
 from app.demo.counts import Counts, comparison, counted_in, is_counted, leg_of
 from app.demo.guard import Guard
 from app.demo.recordings import load_recordings
+from app.demo.rules import write_rules
 from app.demo.screen import LAST, Report, Screen
 from app.demo.traffic import Mistake, Sent, Traffic
 from app.demo.workers import WorkerProcess, choose_port, stop_workers, worker_environment
@@ -81,6 +82,7 @@ def _run(stack: ExitStack, screen: Screen, ending: "Ending", seconds: float | No
             guard.tell("topic", topic)
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tally-demo-", ignore_cleanup_errors=True))
     guard.tell("folder", folder)
+    environment["TALLY_CONFIG"] = str(write_rules(Path(folder), load_recordings()))
     workers: list[WorkerProcess] = []
     stack.callback(stop_workers, workers, lambda: ending.is_urgent)
     ports = [port, choose_port(given.web_host, 0, insist=False)] if real else [port]
@@ -282,7 +284,8 @@ class Demo:
             self._drift_said = True
             self._screen.say(
                 "From now on breast-cancer's first input arrives in a wrong scale: "
-                "its current model fails, the shadow does not mind."
+                "its current model fails, the shadow does not mind. Labels come later: "
+                "the page shows first that the input has drifted."
             )
         for name, worse in self._looks.worse().items():
             if name not in self._said_worse:

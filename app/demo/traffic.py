@@ -23,6 +23,8 @@ TAG = {CURRENT: "1.4", SHADOW: "2.0"}
 
 LABELLED_SHARE = 0.95
 LABEL_DELAY_SECONDS = (2.0, 20.0)
+#: Of what has drifted labels take longer, as it goes: long enough that its inputs show it first.
+DRIFTED_DELAY_SECONDS = (20.0, 40.0)
 MIRRORED_SHARE = 0.2
 #: What the machine slept through is left out: a gap, not a flood.
 MOST_BEHIND_SECONDS = 2.0
@@ -88,7 +90,9 @@ class Traffic:
         round_, place = divmod(self._turn, len(self._recordings))
         self._turn += 1
         recording = self._recordings[place]
-        phase = recording["phases"][-1 if at >= self.drift_at else 0]
+        phases = recording["phases"]
+        phase = phases[-1 if at >= self.drift_at else 0]
+        delays = LABEL_DELAY_SECONDS if phase is phases[0] else DRIFTED_DELAY_SECONDS
         row = phase["rows"][round_ % len(phase["rows"])]
         puid = self._uuid()
         # The gateway mirrors the request to the shadow.
@@ -97,7 +101,7 @@ class Traffic:
             self._plan(asked, Kind.REQUEST, leg, puid, _request(recording, row))
             self._plan(asked + self._chance.uniform(0.002, 0.01), Kind.RESPONSE, leg, puid, _response(leg, answer))
         if self._chance.random() < LABELLED_SHARE:
-            self._label(at + self._chance.uniform(*LABEL_DELAY_SECONDS), recording, row, puid)
+            self._label(at + self._chance.uniform(*delays), recording, row, puid)
 
     def _label(self, at: float, recording: Recording, row: Row, puid: str) -> None:
         predicted = _best(row["current"])

@@ -30,12 +30,17 @@ from app.core.outputs.series import (
     DRIFTED,
     ERROR,
     ERROR_SAMPLES,
+    ESTIMATE_LABELS,
+    ESTIMATE_ROWS,
     FEATURE_ROWS,
     FEATURE_SHARE,
     MONITOR_ALERTING,
     MONITOR_THRESHOLD,
     MONITOR_VALUE,
     SCORE,
+    SCORE_ESTIMATE,
+    SCORE_ESTIMATE_HIGH,
+    SCORE_ESTIMATE_LOW,
     SCORE_HIGH,
     SCORE_LIMIT,
     SCORE_LOW,
@@ -46,6 +51,7 @@ from app.core.rules import Rules
 from app.core.scores.catalogue import less_is_better, scored, scored_shares
 from app.core.scores.changes import changes_of
 from app.core.scores.comparison import Comparison
+from app.core.scores.estimates import estimates_of
 from app.core.scores.score import wilson
 from app.exporters.packing import Packed, Packer
 from app.exporters.sharing import Sizes
@@ -228,6 +234,20 @@ class Lines:
                 self.add(SCORE_LOW.name, SCORE.labels, labels, lows, rank)
                 self.add(SCORE_HIGH.name, SCORE.labels, labels, highs, rank)
 
+    def add_estimates(self, readings: Mapping[str, Reading]) -> None:
+        """Add what is estimated of scores before labels come, by window; nothing where no estimates are asked for."""
+        for window, reading in readings.items():
+            found = estimates_of(reading)
+            if found is None:
+                continue
+            if window == TOTAL:
+                self.add(ESTIMATE_LABELS.name, (), (), [found.labels])
+            self.add(ESTIMATE_ROWS.name, ESTIMATE_ROWS.labels, [[window]], [found.rows])
+            rows = [(one.score, "") for one in found.estimates]
+            for series, place in ((SCORE_ESTIMATE, 1), (SCORE_ESTIMATE_LOW, 2), (SCORE_ESTIMATE_HIGH, 3)):
+                values = [one[place] for one in found.estimates]
+                self.add_rows(series.name, SCORE.labels[:-1], rows, values, OF_MODEL, window)
+
     def add_comparisons(self, compared: Compared) -> None:
         """Add the comparisons with other legs, by window."""
         found = [
@@ -287,6 +307,13 @@ class Lines:
         self._sizes[OF_MODEL] += len(lines)
         if self._ranks > OF_MODEL:
             self._parts[name][OF_MODEL].append("".join(lines).encode())
+
+    def add_lines(self, family: str, lines: Sequence[tuple[str, str, Any]], rank: int) -> None:
+        """Add lines of one family: of each its name, its labels behind those of the model, and its value."""
+        self._sizes[rank] += len(lines)
+        if rank < self._ranks:
+            texts = [f"{name}{{{self._who}{labels}}} {number(value)}\n" for name, labels, value in lines]
+            self._parts[family][rank].append("".join(texts).encode())
 
     def add_custom(self, reading: CustomReading) -> None:
         """Add the custom metrics, each under the name of its family."""

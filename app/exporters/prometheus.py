@@ -26,6 +26,8 @@ from app.core.outputs.series import (
     DRIFTED,
     ERROR,
     ERROR_SAMPLES,
+    ESTIMATE_LABELS,
+    ESTIMATE_ROWS,
     FAIRNESS,
     FAIRNESS_SAMPLES,
     FEATURE_ROWS,
@@ -37,6 +39,9 @@ from app.core.outputs.series import (
     MONITOR_THRESHOLD,
     MONITOR_VALUE,
     OTHERS,
+    SCORE_ESTIMATE,
+    SCORE_ESTIMATE_HIGH,
+    SCORE_ESTIMATE_LOW,
     SCORE_HIGH,
     SCORE_LIMIT,
     SCORE_LOW,
@@ -49,6 +54,7 @@ from app.core.outputs.series import (
 from app.core.outputs.worker_series import WORKER, Numbers, WorkerNumbers, WorkerSeries
 from app.core.payloads.metrics import COUNTER, GAUGE, TIMER, names_of
 from app.core.rules import Rulebook
+from app.exporters.boxkite import BoxkiteSeries, head_of, is_family
 from app.exporters.lines import Block, Compared, Lines, family_name, histogram_lines, label_text, number
 from app.exporters.packing import Packed, Packer, Unpacker
 from app.exporters.segments import segment_lines
@@ -62,6 +68,7 @@ _OPTIONAL: Final = frozenset(("tally_monitor_rows", "tally_window_monitor_rows")
     series.name
     for series in (
         *(*SELDON, SCORE_LIMIT, SCORE_LOW, SCORE_HIGH, ERROR, ERROR_SAMPLES, COMPARISON),
+        *(SCORE_ESTIMATE, SCORE_ESTIMATE_LOW, SCORE_ESTIMATE_HIGH, ESTIMATE_ROWS, ESTIMATE_LABELS),
         *(DRIFT, FEATURE_SHARE, FEATURE_ROWS, DRIFTED, CHANGE),
         *(MONITOR_VALUE, MONITOR_THRESHOLD, MONITOR_ALERTING),
         *(SEGMENT_SCORE, SEGMENT_SCORE_SAMPLES, SEGMENT_ROWS, FAIRNESS, FAIRNESS_SAMPLES),
@@ -79,7 +86,7 @@ class ModelText:
     At most so many series are shown: which, says `app.exporters.sharing`.
     """
 
-    def __init__(self, *, seldon: bool, most: int, rulebook: Rulebook | None = None) -> None:
+    def __init__(self, *, seldon: bool, most: int, rulebook: Rulebook | None = None, boxkite: bool = False) -> None:
         self._rulebook = rulebook or Rulebook()
         #: The head of each series, in the order of the text.
         self._heads: dict[str, Packed] = {}
@@ -105,6 +112,7 @@ class ModelText:
         for series in (*OTHERS, *SELDON):
             self._begin(series.name, series.kind, series.help)
         self._with_seldon = seldon
+        self._boxkite = BoxkiteSeries() if boxkite else None
         self._blocks: dict[Identity, Block] = {}
         self._most = most
         self._series = 0  # of all blocks, shown or not
@@ -160,6 +168,7 @@ class ModelText:
         lines.add(LEAST_SAMPLES.name, (), [()], [rules.least_count])
         if rules.intervals:
             lines.add_intervals(readings)
+        lines.add_estimates({TOTAL: total, **dict(predicted)})
         for measure, family, name in self._histograms:
             for labels, histogram in family.samples(measure.of(total)):
                 assert isinstance(histogram, Histogram)
@@ -176,6 +185,8 @@ class ModelText:
         for series, columns, values in seldon_samples(identity, total) if self._with_seldon else ():
             rank = OF_CLASS if "class" in series.labels else OF_MODEL
             lines.add(series.name, series.labels, columns, values, rank)
+        if self._boxkite is not None:
+            self._boxkite.add(lines, identity, total)
         custom = CUSTOM.of(total)
         lines.add_custom(custom)
         dropped = {
@@ -188,13 +199,18 @@ class ModelText:
 
     def put(self, identity: Identity, block: Block) -> None:
         """Show a model by its block."""
-        self.drop(identity)
+        self._take_out(identity)
         self._blocks[identity] = block
         self._series += sum(block.sizes)
         self._settled = False
 
     def drop(self, identity: Identity) -> None:
         """Show a model no more."""
+        self._take_out(identity)
+        if self._boxkite is not None:
+            self._boxkite.forget(identity)
+
+    def _take_out(self, identity: Identity) -> None:
         old = self._blocks.pop(identity, None)
         if old is not None:
             self._series -= sum(old.sizes)
@@ -223,24 +239,34 @@ class ModelText:
         shown = self._shares.ranks
         blocks = [(block.lines, shown[identity]) for identity, block in sorted(self._blocks.items())]
         for name, head in self._heads.items():
-            own = [
-                text for lines, ranks in blocks if name in lines for rank, text in lines[name].items() if rank < ranks
-            ]
+            own = _shown_texts(blocks, name)
             if own or name not in _OPTIONAL:
                 yield head
                 yield from own
+        taken: set[str] = set()
         for of_type, key in sorted(self._families, key=itemgetter(1)):
-            name = family_name(of_type, key)
-            own = [
-                text for lines, ranks in blocks if name in lines for rank, text in lines[name].items() if rank < ranks
-            ]
+            own = _shown_texts(blocks, family_name(of_type, key))
             if own:
-                yield Packer().pack(_head(names_of(of_type, key)[0], _KINDS[of_type], f"Custom metric {key}.").encode())
+                names = names_of(of_type, key)
+                taken.update(names)
+                yield Packer().pack(_head(names[0], _KINDS[of_type], f"Custom metric {key}.").encode())
                 yield from own
+        if self._boxkite is not None:
+            families = {name for lines, _ in blocks for name in lines if is_family(name)}
+            for name in sorted(families - taken):  # a custom metric of that name is there already
+                own = _shown_texts(blocks, name)
+                if own:
+                    yield Packer().pack(_head(name, *head_of(name)).encode())
+                    yield from own
 
     def text(self) -> str:
         """The whole text."""
         return Unpacker().unpack(b"".join(chunk.data for chunk in self.chunks())).decode()
+
+
+def _shown_texts(blocks: Iterable[tuple[Mapping[str, Mapping[int, Packed]], int]], name: str) -> list[Packed]:
+    """The lines of a family that are shown: of each block those of its first ranks."""
+    return [text for lines, ranks in blocks if name in lines for rank, text in lines[name].items() if rank < ranks]
 
 
 def worker_text(told: WorkerNumbers) -> str:

@@ -110,7 +110,12 @@ def prometheus(outcome: Outcome) -> str:
     """The text of the model series, as a worker exports it that has read the same."""
     settings = outcome.counting.settings
     exposition = Exposition(
-        outcome.readings, seldon=settings.seldon_series, most=settings.max_series, longest_rest=0.0, patience=_PATIENCE
+        outcome.readings,
+        seldon=settings.seldon_series,
+        boxkite=settings.boxkite_series,
+        most=settings.max_series,
+        longest_rest=0.0,
+        patience=_PATIENCE,
     )
     asyncio.run(exposition.refresh(outcome.now))
     return exposition.text.text()

@@ -247,7 +247,7 @@ def build(settings: Settings, rulebook: Rulebook) -> Worker:
         autodiscover=False,
         topic_disable_leader=True,
         topic_allow_declare=False,
-        table_standby_replicas=0,
+        table_standby_replicas=settings.standbys,
         broker_credentials=_credentials(settings),
         broker_session_timeout=settings.session_timeout,
         broker_heartbeat_interval=settings.session_timeout / 10,

@@ -72,6 +72,7 @@ class Running:
         self.exporting.watch()
         self.contact.watch()
         self.notes.note("The clock", self.lane.clock.trouble())
+        self.notes.note("TALLY_STANDBYS", self.lane.standbys.trouble)
         missing = sorted(self.intake.missing) if self.intake is not None else ()
         self.notes.note("TALLY_INTAKE_TOPICS", " ".join(map(missing_sentence, missing)) or None)
         others = ", ".join(sorted(set(self.other_rules.values())))
@@ -112,6 +113,8 @@ class Running:
             lag_seconds=lag_seconds,
             open_exchanges=sum(part.shard.open_exchanges for part in parts),
             store_bytes=lane.store_bytes(),
+            standbys=len(lane.standbys.lags),
+            standby_lag=sum(lane.standbys.lags.values()),
             ready=len(parts),
             loading=max(0, len(lane.assigned or ()) - len(parts) - len(lane.upkeep.damaged)),
             failed=len(lane.upkeep.damaged),

@@ -8,7 +8,7 @@ from typing import Final
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from k8s.dashboards import inputs, kinds, models, workers
+from k8s.dashboards import inputs, kinds, models, monitors, workers
 
 FOLDER: Final = Path(__file__).parent
 DASHBOARDS: Final[tuple[Callable[[], dashboard.Dashboard], ...]] = (
@@ -20,6 +20,7 @@ DASHBOARDS: Final[tuple[Callable[[], dashboard.Dashboard], ...]] = (
     models.segments,
     models.labels,
     inputs.drift,
+    monitors.monitors,
     workers.worker,
     workers.documents,
     workers.seldon,

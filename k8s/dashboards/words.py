@@ -68,6 +68,7 @@ def lines(
     unit: str = SHARE,
     span: int = HALF,
     limit: str | None = None,
+    limit_legend: str = f"{{{{bound}}}} limit {MODEL} {{{{class}}}}",
 ) -> timeseries.Panel:
     """Lines over time: expressions by their legends. A limit is a dashed red line."""
     panel = timeseries.Panel().line_width(2).fill_opacity(4).show_points(common.VisibilityMode.NEVER)
@@ -84,7 +85,7 @@ def lines(
     for name, (legend, expression) in zip("ABCDEFGH", queries.items(), strict=False):
         panel.with_target(prometheus.Dataquery().expr(expression).legend_format(legend).range().ref_id(name))
     if limit is not None:
-        name = "limit" if limit.startswith("vector") else f"{{{{bound}}}} limit {MODEL} {{{{class}}}}"
+        name = "limit" if limit.startswith("vector") else limit_legend
         panel.with_target(prometheus.Dataquery().expr(limit).legend_format(name).range().ref_id("L"))
         dashed = {"fill": "dash", "dash": [10, 10]}
         panel.override_by_query(

@@ -19,7 +19,9 @@ from tests.bench import (
     drift,
     growth,
     idle,
+    large,
     load,
+    merge,
     peer_runs,
     posts,
     replays,
@@ -42,6 +44,7 @@ OWN: Final[Mapping[str, tuple[str, Callable[[Tally], list[Row]]]]] = {
     "recovery": ("recovery", Tally.recovery),
     "memory": ("memory of an open exchange", Tally.memory),
     "store": (store.STORE, store.run),
+    "large": (large.LARGE, large.run),
     "weeks": (weeks.WEEKS, weeks.run),
     "latency": ("event to /metrics, idle", Tally.latency),
     "idle": (idle.IDLE, idle.run),
@@ -51,6 +54,7 @@ OWN: Final[Mapping[str, tuple[str, Callable[[Tally], list[Row]]]]] = {
     "posts": (posts.POSTS, posts.run),
     "drift": (drift.DRIFT, drift.run),
     "metrics": (custom.CUSTOM, custom.run),
+    "merge": (merge.MERGE, merge.run),
     "replay": (replays.REPLAY, replays.replay),
     "verify": (replays.VERIFY, replays.verify),
 }
@@ -65,7 +69,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tally-bench-", ignore_cleanup_errors=True) as name, broker() as bootstrap:
         folder = Path(name)
         probes = 20 if arguments.quick else 200
-        tally = Tally(Bench(bootstrap, prefix, folder, arguments.partitions, puids, probes))
+        tally = Tally(Bench(bootstrap, prefix, folder, arguments.partitions, puids, probes, arguments.exchanges))
         try:
             rows = [row for run in arguments.only for row in measured(run, tally, prefix, folder)]
         finally:
@@ -76,10 +80,14 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     runs = [*OWN, *PEERS]
+    usual = [name for name in runs if name != "large"]
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--events", type=int, default=load.PUIDS, metavar="PUIDS", help="puids; each has three events")
     parser.add_argument("--partitions", type=int, default=8, help="of every topic (%(default)s)")
-    parser.add_argument("--only", nargs="+", choices=runs, default=runs, metavar="NAME", help=f"of {', '.join(runs)}")
+    parser.add_argument("--only", nargs="+", choices=runs, default=usual, metavar="NAME", help=f"of {', '.join(runs)}")
+    parser.add_argument(
+        "--exchanges", type=int, default=5_000_000, help="open on disk, with --only large (%(default)s)"
+    )
     parser.add_argument("--quick", action="store_true", help="30,000 puids: shows that it runs, no figure to quote")
     return parser.parse_args()
 

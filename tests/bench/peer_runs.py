@@ -93,6 +93,10 @@ def python(name: str, needs: str, _folder: Path) -> list[str]:
 PEERS: Final = {
     "kafka-streams": Peer(KAFKA_STREAMS, java),
     "kafka-streams-exactly-once": Peer("Kafka Streams, exactly_once_v2", java, mode=("exactly_once_v2",)),
+    "kafka-streams-rocksdb": Peer("Kafka Streams, RocksDB", java, mode=("at_least_once", "rocksdb")),
+    "kafka-streams-exactly-once-rocksdb": Peer(
+        "Kafka Streams, exactly_once_v2, RocksDB", java, mode=("exactly_once_v2", "rocksdb")
+    ),
     "quix": Peer("Quix Streams", functools.partial(python, "quix", "quixstreams")),
     "plain-faust": Peer(PLAIN_FAUST, functools.partial(python, "plain_faust", "faust"), events_max=90_000),
 }

@@ -6,9 +6,10 @@ import uuid
 from pathlib import Path
 from typing import Final
 
+from tests.bench.load import Topics
 from tests.bench.table import RATE, Row
 from tests.bench.tally_runs import Tally
-from tests.bench.workers import exported, total, watch, worker
+from tests.bench.workers import Bench, exported, total, watch, worker
 
 STORE: Final = "exchanges on disk"
 #: How long a worker may take to load all of its changelog.
@@ -46,9 +47,9 @@ def run(tally: Tally) -> list[Row]:
         Row(f"{STORE}: tally_store_bytes in memory", total(text, "tally_store_bytes", where="memory") / 1e6, "MB"),
         Row(f"{STORE}: tally_store_bytes on disk", total(text, "tally_store_bytes", where="disk") / 1e6, "MB"),
     ]
-    rows += _restart(tally, app_id, "restart with its folder", volume)
+    rows += restart(bench, topics, app_id, "restart with its folder", volume)
     shutil.rmtree(volume)
-    return rows + _restart(tally, app_id, "restart without a folder", volume)
+    return rows + restart(bench, topics, app_id, "restart without a folder", volume)
 
 
 def on_disk(volume: Path) -> dict[str, str]:
@@ -56,10 +57,10 @@ def on_disk(volume: Path) -> dict[str, str]:
     return {"TALLY_STORE": "rocksdb", "TALLY_DATA_DIR": str(volume)}
 
 
-def _restart(tally: Tally, app_id: str, figure: str, volume: Path) -> list[Row]:
-    bench = tally.bench
+def restart(bench: Bench, topics: Topics, app_id: str, figure: str, volume: Path) -> list[Row]:
+    """A worker that starts on a folder."""
     start = time.monotonic()
-    with worker(tally.topics, app_id, bench.folder, **on_disk(volume)) as restarted:
+    with worker(topics, app_id, bench.folder, **on_disk(volume)) as restarted:
         text = restarted.wait_until(
             f"{bench.partitions} partitions ready",
             lambda text: total(text, "tally_partitions", state="ready") == bench.partitions,

@@ -131,7 +131,7 @@ class Bench:
     """Where the runs happen, and how large they are.
 
     `prefix` begins the name of every topic and app id, so that all can be removed. `puids` is the size of the ordinary
-    load, `probes` how often what is measured one by one is repeated.
+    load, `probes` how often what is measured one by one is repeated, `exchanges` how many are open on disk at a time.
     """
 
     bootstrap: str
@@ -140,6 +140,7 @@ class Bench:
     partitions: int
     puids: int
     probes: int
+    exchanges: int
 
     def part(self, of: int) -> int:
         """So many where the ordinary load has its usual size; in proportion to it where it is smaller."""

@@ -31,7 +31,8 @@ OUTCOMES: Final = {
 
 def a_report(shared: Shared, *, model: str = "m") -> dict[str, Any]:
     pair = Pair(Identity("ns", "svc", "default", model, ""), Identity("ns", "svc", "shadow", model, "2"))
-    reading = PairedReading({"0": shared}, shared, sum(shared) - shared.first - shared.second, 0)
+    agree = sum(shared) - shared.first - shared.second
+    reading = PairedReading({"0": shared}, shared, agree, 0, named={"0": (80, 20), "1": (30, 90)})
     return comparison_report(pair, {"total": reading, "5m": PairedReading({}, Shared(), 0, 0)}, Rulebook())
 
 
@@ -113,6 +114,9 @@ def test_both_ways_give_the_same(verdict: str, more: tuple[str, ...], server: Se
         assert json.loads(given.stdout) == report
     else:
         assert verdict in given.stdout
+        assert re.search(
+            r"^What they answer, on 110 rows whether labelled or not: PSI \d\.\d+, ", given.stdout, re.MULTILINE
+        )
 
 
 def test_the_window_that_is_named_gives_the_exit_code(server: Server) -> None:

@@ -99,6 +99,8 @@ def some_numbers() -> WorkerNumbers:
         lag_seconds=0.25,
         open_exchanges=17,
         store_bytes={"memory": 1_000, "disk": 2_000},
+        standbys=2,
+        standby_lag=42,
         ready=3,
         loading=1,
         failed=22,

@@ -16,7 +16,7 @@ from tests.live.story import Event, an_event
 from tests.live.workers import Worker
 
 HOUR: Final = 3600.0
-#: Of the hour the last minutes are left alone: labels come up to 20 s later.
+#: Of the hour the last minutes are left alone: labels come up to 40 s later.
 _SECONDS: Final = HOUR - 300.0
 _STEP: Final = 1.0
 

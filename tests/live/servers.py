@@ -253,10 +253,11 @@ def alertmanager(folder: Path, config_text: str) -> Iterator[Alertmanager]:
         yield server
 
 
-def query(url: str, expression: str) -> list[tuple[dict[str, str], float]]:
-    """Ask a Prometheus for an instant vector: the labels and the value of each series."""
+def query(url: str, expression: str, at: float | None = None) -> list[tuple[dict[str, str], float]]:
+    """Ask a Prometheus for an instant vector, of now or of then: the labels and the value of each series."""
+    asked = urllib.parse.urlencode({"query": expression} if at is None else {"query": expression, "time": at})
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(f"{url}/api/v1/query?{urllib.parse.urlencode({'query': expression})}", timeout=10) as reply:
+    with direct.open(f"{url}/api/v1/query?{asked}", timeout=10) as reply:
         data = json.load(reply)["data"]
     if data["resultType"] != "vector":
         raise ValueError(f"{expression} is a {data['resultType']}, not an instant vector")

@@ -99,11 +99,11 @@ def pager() -> Iterator[tuple[str, list[dict[str, Any]]]]:
             thread.join()
 
 
-def routes(page: str) -> str:
-    """The shipped configuration, with the pager in the place that waits for one."""
+def routes(page: str, receiver: str = "page") -> str:
+    """The shipped configuration, with the pager in a place that waits for one."""
     config = yaml.safe_load(quick(ROOT / "k8s/alertmanager.yml"))
     receivers = {receiver["name"]: receiver for receiver in config["receivers"]}
-    receivers["page"]["webhook_configs"] = [{"url": page, "send_resolved": True}]
+    receivers[receiver]["webhook_configs"] = [{"url": page, "send_resolved": True}]
     return yaml.safe_dump(config)
 
 

@@ -42,6 +42,7 @@ models:
     limits: {coverage: 1.0, mae: 0.1, rmse: 0.1, bias: 0.1, r2: 1.0}
     reference: histogram.prom
     features: {size: {max: 30}}
+    monitors: {price: {file: price.py, alert_when: "> 30"}}
 """
 REFERENCE: Final = Reference(
     (
@@ -127,6 +128,7 @@ def choices(url: str, board: dict[str, Any]) -> list[dict[str, str]]:
 def test_every_panel_shows_what_it_should(kafka: Kafka, tmp_path: Path) -> None:
     name = f"boards-{uuid.uuid4().hex[:8]}"
     (tmp_path / "tally.yaml").write_text(RULES)
+    (tmp_path / "price.py").write_text("def predict(output, **inputs):\n    return output\n")
     write_reference(tmp_path / "histogram.prom", REFERENCE)
     settings = topic_settings(kafka.bootstrap, name) | {
         "PARTITIONS": "4", "SESSION_TIMEOUT": "3s", "SCRAPE_INTERVAL": "1s", "CONFIG": str(tmp_path / "tally.yaml"),
@@ -144,6 +146,7 @@ def test_every_panel_shows_what_it_should(kafka: Kafka, tmp_path: Path) -> None:
             produce(source, demo())
             wait_for("all is counted", lambda: caught_up(fleet), 180)
             wait_for("models are scraped", lambda: len(query(server.url, "tally_model_info")) == 5)
+            wait_for("rows are scored", lambda: len(query(server.url, "tally_monitor_rows > 0")) == 2)
             time.sleep(3)
             wrong, tried = [], 0
             for board, content in boards().items():

@@ -1,7 +1,6 @@
 """Drift of a real data set through real workers: a feature is shifted, a worker is killed, requests are replaced."""
 
 import csv
-import json
 import time
 import uuid
 from collections import Counter
@@ -17,7 +16,7 @@ from app.reference_file import read_reference, write_reference
 from tests.cli.test_cli import tally
 from tests.live.servers import Kafka
 from tests.live.story import Event, an_event
-from tests.live.workers import Fleet, Worker, produce, topic_settings, wait_for
+from tests.live.workers import Fleet, Worker, produce, said_in_total, topic_settings, wait_for
 
 LEG: Final = ("clinic", "diabetes", "default", "ridge")
 SHIFTED: Final = "bmi"
@@ -51,15 +50,7 @@ def events(names: list[str], rows: Any, start: int) -> list[Event]:
 
 
 def drift(fleet: Fleet) -> dict[str, dict[str, Any]]:
-    """What a worker says of each feature, in total."""
-    for worker in fleet.running():
-        try:
-            models = json.loads(worker.get("/api/models"))["models"]
-        except OSError:
-            continue
-        if models:
-            return {one["feature"]: one for one in models[0]["windows"]["total"].get("drift", ())}
-    return {}
+    return said_in_total(fleet, "drift", "feature")
 
 
 def live(one: dict[str, Any]) -> list[int]:

@@ -21,6 +21,9 @@ from elasticsearch.helpers import bulk
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.cli.import_ import import_documents
+from app.core.drift.building import distribution_of
+from app.core.drift.reference import PREDICTION
+from app.reference_file import read_reference
 from tests.live import servers
 from tests.live.story import NOW, TYPES, Event
 from tests.live.test_cli import Tally
@@ -266,6 +269,38 @@ def test_a_replay_of_documents_is_bounded_by_their_times(tally: Tally, index: st
     assert tally.refuses(*command, "--to", "2020-01-01") == f"{index} hold no events from earliest to 2020-01-01."
     del tally.settings["ELASTICSEARCH_URL"]
     assert tally.refuses(*command).startswith("TALLY_ELASTICSEARCH_URL is not set:")
+
+
+def test_a_reference_is_made_of_what_the_documents_say_of_a_model(
+    tally: Tally, client: Elasticsearch, tmp_path: Path
+) -> None:
+    made = History(f"reference-{uuid.uuid4().hex[:8]}", 400)
+    made.store(client)
+    tally.settings["KAFKA_BOOTSTRAP_SERVERS"] = f"127.0.0.1:{servers.free_port()}"
+    indices = [word for index in (made.old, made.new) for word in ("--from-elasticsearch", index)]
+    output = tmp_path / "past.prom"
+    command: tuple[str | Path, ...] = ("reference", "build", *indices, "--output", output, "--model")
+    tally.says(*command, "demo/iris/default/forest")
+    rows: dict[str, list[Any]] = {
+        kind: [
+            row
+            for event in made.events
+            if event.kind == kind and {("ce_modelid", b"forest"), ("ce_endpoint", b"default")} <= {*event.headers}
+            for row in json.loads(event.value)["data"]["ndarray"]
+        ]
+        for kind in ("request", "response")
+    }
+    found = read_reference(output)
+    asked = zip(*rows["request"], strict=True)
+    assert found.features == tuple(distribution_of(name, values) for name, values in zip("ab", asked, strict=True))
+    predicted = [str(row.index(max(row))) for row in rows["response"]]
+    assert found.prediction == distribution_of(PREDICTION, predicted, "categorical")
+    assert tally.refuses(*command, "demo/iris/default/forest", "--to", "2020-01-01").endswith(" has no answer of it.")
+    other = tally.refuses(*command, "demo/iris/default/tree")
+    assert other.startswith(
+        "--model demo/iris/default/tree: the stretch has no answer of it; there are answers of demo/"
+    )
+    client.indices.delete(index=[made.old, made.new, made.shadow])
 
 
 # -- what goes wrong --------------------------------------------------------------------------------------------------

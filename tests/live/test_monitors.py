@@ -12,9 +12,10 @@ import numpy as np
 from sklearn.datasets import load_breast_cancer
 from sklearn.ensemble import IsolationForest
 
+from tests.cli.test_cli import tally
 from tests.live.servers import Kafka
 from tests.live.story import Event, an_event
-from tests.live.workers import Fleet, produce, topic_settings, wait_for
+from tests.live.workers import Fleet, produce, said_in_total, topic_settings, wait_for
 
 LEG: Final = ("clinic", "tumour", "default", "forest")
 #: How each of these fails. Other ways, and what is said of rows: tests/worker/monitors.
@@ -36,15 +37,7 @@ def events(rows: Any, predicted: Any, start: int, beginning: int) -> list[Event]
 
 
 def monitors(fleet: Fleet) -> dict[str, dict[str, Any]]:
-    """What a worker says of each monitor, in total."""
-    for worker in fleet.running():
-        try:
-            models = json.loads(worker.get("/api/models"))["models"]
-        except OSError:
-            continue
-        if models:
-            return {one["monitor"]: one for one in models[0]["windows"]["total"].get("monitors", ())}
-    return {}
+    return said_in_total(fleet, "monitors", "monitor")
 
 
 def test_each_row_is_scored_once_and_a_monitor_that_fails_is_counted_as_that(kafka: Kafka, tmp_path: Path) -> None:
@@ -100,6 +93,11 @@ def test_each_row_is_scored_once_and_a_monitor_that_fails_is_counted_as_that(kaf
             assert found[name]["mean"] is None
             results = json.loads(second.get("/api/exchanges/p0"))["monitors"]
             assert [row["outcome"] for one in results if one["monitor"] == name for row in one["rows"]] == ["failed"]
+        environment = {f"TALLY_{name}": value for name, value in settings.items()}
+        checked = tally("check", **environment)
+        assert checked.exit_code == 0, checked.output
+        for name in ("forest", *FAILING):
+            assert f"{settings['APP_ID']}-monitors-{name}, Stable, 1 member; 0 events behind" in checked.output, name
         config.write_text(config.read_text().replace("alert_when: '< 0'", "alert_when: '< -9'"))
         name = "tally_monitor_threshold"
         wait_for(

@@ -1,6 +1,7 @@
 """A person looks at the page in a real browser: an hour of the demo's models, and hostile names beside."""
 
 import json
+import re
 import shlex
 import time
 import urllib.request
@@ -15,6 +16,7 @@ from playwright.sync_api import Browser, expect
 from tests.live import demo_hour
 from tests.live.browsing import DESK, PHONE, Scheme, Visit, chromium, visit
 from tests.live.servers import Kafka
+from tests.live.story import an_event
 from tests.live.workers import Fleet, Worker, produce, topic_settings, wait_for
 
 CANCER: Final = "demo/breast-cancer/default/current@1.4"
@@ -52,11 +54,14 @@ def browser(chromium_binary: str) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def worker(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    folder = tmp_path_factory.mktemp("page")
-    settings = topic_settings(kafka.bootstrap, f"page-{uuid.uuid4().hex[:8]}")
-    settings |= {"PARTITIONS": "2", "CONFIG": str(demo_hour.rules(folder))}
-    with Fleet(folder, settings) as fleet:
+def settings(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    rules = demo_hour.rules(tmp_path_factory.mktemp("page"))
+    return topic_settings(kafka.bootstrap, f"page-{uuid.uuid4().hex[:8]}") | {"PARTITIONS": "2", "CONFIG": str(rules)}
+
+
+@pytest.fixture(scope="module")
+def worker(settings: dict[str, str]) -> Iterator[Worker]:
+    with Fleet(Path(settings["CONFIG"]).parent, settings) as fleet:
         started = fleet.start()
         wait_for("the worker is ready", started.ready)
         events = [*demo_hour.events(time.time(), per_second=0.6)]
@@ -172,11 +177,21 @@ def test_monitors_and_metrics_of_its_own_show_where_a_model_has_them(
     model["monitors"] = [monitor]
     model["windows"]["1h"]["monitors"] = [{"monitor": "odd rows", "version": "3", "ok": 7, "alert": 1234, "mean": 0.75}]
     model["custom_metrics"] = [{"key": "<b>cache</b>", "type": "COUNTER", "tags": {"site": "a"}, "value": 12.0}]
+    point = {"version": "3", "ok": 6, "alert": 1, "failed": 0, "p50": 0.5, "p95": 0.875}
+    history = {
+        "key": CANCER, "monitor": "odd rows", "version": "3", "comparison": ">", "threshold": 0.5, "step": 60,
+        "points": [{**point, "start": at, "mean": mean} for at, mean in ((1_795_000_020, 0.25), (1_795_000_080, 0.75))],
+        "source": "panes", "note": None,
+    }  # fmt: skip
     seen = see("#/worker")
     seen.page.route(f"**/api/models/{CANCER}", lambda route: route.fulfill(json=model))
+    seen.page.route("**/monitor-history?*", lambda route: route.fulfill(json=history))
     seen.go(f"#/model/{CANCER}?window=1h", until=".figures")
     monitors = seen.page.get_by_role("table", name="Monitors")
     expect(monitors.locator("tbody tr")).to_have_text("odd rows3value > 0.5yes71,2340.750")
+    expect(seen.page.get_by_role("combobox", name="Monitor")).to_have_value("odd rows")
+    drawn = seen.page.get_by_label("odd rows over time, mean 0.250 at")
+    expect(drawn).to_have_attribute("aria-label", re.compile("to 0.750; a row alerts where its value is > 0.500"))
     metrics = seen.page.get_by_role("table", name="Metrics of its own")
     expect(metrics.locator("tbody tr")).to_have_text("<b>cache</b>COUNTERsite=a12")
 
@@ -272,6 +287,26 @@ def test_why_a_dead_letter_cannot_be_sent_again_stands_on_the_page(see: Callable
     seen.page.get_by_role("checkbox", name="Send again: not-finite").first.check()
     seen.page.get_by_role("button", name="Send 1 again").click()
     expect(seen.page.locator("main")).to_contain_text("0 letters sent again. 1 letter not: Such letters are of no use")
+
+
+def test_a_dead_letter_is_sent_again_from_the_page(
+    see: Callable[[str], Visit], worker: Worker, settings: dict[str, str]
+) -> None:
+    """Its label is still too long, so that it comes back as another letter, which says that it was read again."""
+
+    def waiting() -> list[str]:
+        return [one["id"] for one in asked(worker, "api/letters")["letters"] if one["reason"] == "label-too-long"]
+
+    leg = ("demo", "hello", "default", "m")  # over HTTP such a label would be refused at once
+    truth = {"truth": {"data": {"ndarray": ["l" * 201]}}}
+    produce(settings, [an_event("feedback", "hello-5", leg, time.time_ns() // 1000, truth)])
+    wait_for("it is refused", lambda: len(waiting()) == 1)
+    (before,) = waiting()
+    seen = see("#/letters")
+    seen.page.get_by_role("checkbox", name="Send again: label-too-long").check()
+    seen.page.get_by_role("button", name="Send 1 again").click()
+    expect(seen.page.locator("main")).to_contain_text("1 letter sent again.", timeout=30_000)
+    wait_for("it is refused again", lambda: len(waiting()) == 1 and waiting() != [before])
 
 
 def test_what_tally_check_says_stands_on_the_page(see: Callable[[str], Visit]) -> None:

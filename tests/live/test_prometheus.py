@@ -3,14 +3,18 @@
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
+from app.core.drift.distribution import Distribution
+from app.core.drift.reference import PREDICTION, Reference
 from app.core.events import Reason
+from app.reference_file import write_reference
 from tests.live.servers import Kafka, prometheus, query
-from tests.live.story import Event, expected, traffic
+from tests.live.story import Event, an_event, expected, traffic
 from tests.live.test_bad_input import BAD
 from tests.live.test_exactness import COMMON
 from tests.live.workers import Fleet, Series, assert_counts, produce, topic_settings, wait_for
@@ -23,6 +27,32 @@ scrape_configs:
 """
 
 VERSION = "1.0"
+
+
+#: What boxkite's dashboard asks of a class, and of a number: examples/grafana-prometheus/metrics/dashboards/model.json
+DIVERGENCE = """sum(
+(sum(F_baseline_total) by (bin) + 1) / ignoring (bin) group_left() (sum(F_baseline_total) + count(sum(F_baseline_total) by (bin))) * ln(
+((sum(F_baseline_total) by (bin) + 1) / ignoring (bin) group_left() (sum(F_baseline_total) + count(sum(F_baseline_total) by (bin)))) /
+((sum(increase(F_total[1m])) by (bin) + 1) / ignoring (bin) group_left() (sum(increase(F_total[1m])) + count(sum(F_total) by (bin))))
+)) + sum(
+(sum(increase(F_total[1m])) by (bin) + 1) / ignoring (bin) group_left() (sum(increase(F_total[1m])) + count(sum(F_total) by (bin))) * ln(
+((sum(increase(F_total[1m])) by (bin) + 1) / ignoring (bin) group_left() (sum(increase(F_total[1m])) + count(sum(F_total) by (bin)))) /
+((sum(F_baseline_total) by (bin) + 1) / ignoring (bin) group_left() (sum(F_baseline_total) + count(sum(F_baseline_total) by (bin))))
+))""".replace("F", "inference_value")  # noqa: E501
+DISTANCE = """topk(1, abs(
+sum(F_baseline_bucket) by (le) / ignoring(le) group_left max(sum(F_baseline_bucket) by (le)) -
+sum(increase(F_bucket[1m])) by (le) / ignoring(le) group_left max(sum(increase(F_bucket[1m])) by (le))
+))""".replace("F", "feature_0_value")
+BOXKITE: Final = ("boxkite", "ages", "default", "clf")
+AGES = Distribution("age", "continuous", (18.0, 30.0, 65.0), (), (10, 50, 40))
+ANSWERS = Distribution(PREDICTION, "categorical", (), ("0", "1"), (70, 30))
+
+
+def _asked(begin: int, ages: Iterable[int], answer: int) -> Iterator[Event]:
+    now = time.time_ns() // 1000
+    for number, age in enumerate(ages, begin):
+        yield an_event("request", f"age-{number}", BOXKITE, now, {"data": {"ndarray": [[age]]}})
+        yield an_event("response", f"age-{number}", BOXKITE, now, {"data": {"ndarray": [answer]}})
 
 
 def _plain(events: Iterable[Event]) -> list[Event]:
@@ -47,7 +77,10 @@ def _outcomes(wanted: Series, service: str, of_class: str, outcome: str) -> floa
 def test_seed_expressions(kafka: Kafka, tmp_path: Path) -> None:
     events = _plain(traffic(3_000, seed=15))
     wanted = expected(events)
+    write_reference(tmp_path / "histogram.prom", Reference((AGES,), ANSWERS))
+    (tmp_path / "tally.yaml").write_text("models: [{match: 'boxkite/*', reference: histogram.prom}, {match: '*'}]")
     settings = topic_settings(kafka.bootstrap, f"prometheus-{uuid.uuid4().hex[:8]}") | COMMON | {"PARTITIONS": "4"}
+    settings |= {"CONFIG": str(tmp_path / "tally.yaml"), "BOXKITE_SERIES": "true"}
     with Fleet(tmp_path, settings) as fleet:
         workers = [fleet.start(), fleet.start()]
         wait_for("both are ready", lambda: all(worker.ready() for worker in workers))
@@ -112,6 +145,24 @@ def test_seed_expressions(kafka: Kafka, tmp_path: Path) -> None:
                 values = {f"class_{one}iris-default": formula(*counts) for one, counts in classes.items()}
                 assert ask(expression) == pytest.approx(values), expression
             assert not any(math.isnan(value) for _, value in query(server.url, "score_TP"))
+
+            # boxkite's: what came before the first scrape has no increase.
+            produce(settings, _asked(0, [20], 0))
+            wait_for("boxkite's series arrive", lambda: bool(query(server.url, "feature_0_value_count offset 2s")))
+            produce(settings, [*_asked(1, [20] * 20 + [40] * 60 + [70] * 20, 1)])
+            wait_for("all are scraped twice", lambda: ask("feature_0_value_count offset 1s") == {"": 101})
+            # Up to 30 there are 60 % of the reference and 20 % of what came, but for what `increase` reckons besides.
+            assert ask(DISTANCE) == pytest.approx({"": 0.4}, abs=0.02)
+            at = time.time()
+            increased, divergence = (
+                query(server.url, expression, at) for expression in ("increase(inference_value_total[1m])", DIVERGENCE)
+            )
+            came = {labels["bin"]: value for labels, value in increased}
+            assert came["0.0"] == 0
+            assert 99 < came["1.0"] < 130  # it reckons what came in the whole of the minute
+            p, q = (71 / 102, 31 / 102), (1 / (came["1.0"] + 2), (came["1.0"] + 1) / (came["1.0"] + 2))
+            psi = sum((one - other) * math.log(one / other) for one, other in zip(p, q, strict=True))
+            assert [value for _, value in divergence] == [pytest.approx(psi, rel=1e-9)]
 
 
 @pytest.mark.usefixtures("prometheus_binary")

@@ -157,6 +157,18 @@ class Fleet:
         )
 
 
+def said_in_total(fleet: Fleet, field: str, name: str) -> dict[str, dict[str, Any]]:
+    """What a worker says of the first model in total, in a field of `/api/models` that is a list, by a name in each."""
+    for worker in fleet.running():
+        try:
+            models = json.loads(worker.get("/api/models"))["models"]
+        except OSError:
+            continue
+        if models:
+            return {one[name]: one for one in models[0]["windows"]["total"].get(field, ())}
+    return {}
+
+
 def wait_for(what: str, ready: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until something holds, or fail saying what did not."""
     end = time.monotonic() + seconds

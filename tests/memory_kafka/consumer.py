@@ -257,8 +257,11 @@ class MemoryConsumer:
             "committed", self._broker.commits, self._group_id, list(tps)
         )
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Commit offsets for the group. Raises CommitFailedError where its generation is over."""
+    async def commit(self, offsets: Mapping[TopicPartition, int | tuple[int, str]]) -> None:
+        """Commit offsets for the group; notes beside them are not kept.
+
+        Raises CommitFailedError where its generation is over.
+        """
         if self._group_id is None:
             raise IllegalOperation("Requires group_id")
         if self._states is None:
@@ -269,7 +272,11 @@ class MemoryConsumer:
         member, generation = ("", -1) if self._membership is None else self._membership.names
         try:
             await self._persist(
-                "commit offsets", self._broker.group(self._group_id).commit, member, generation, dict(offsets)
+                "commit offsets",
+                self._broker.group(self._group_id).commit,
+                member,
+                generation,
+                {tp: offset[0] if isinstance(offset, tuple) else offset for tp, offset in offsets.items()},
             )
         except (UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError) as error:
             if self._membership is not None:
@@ -436,6 +443,11 @@ class MemoryConsumer:
         """The high watermark as the last fetch saw it."""
         state = (self._states or {}).get(tp)
         return state.end if state is not None else None
+
+    def known_end(self, tp: TopicPartition, seconds: float) -> int | None:
+        """The end of a partition: as if a fetch had just seen it."""
+        end: int = self._broker.log_of(tp).stable
+        return end
 
     def next_offset(self, tp: TopicPartition) -> int | None:
         """The offset after the last record taken and the markers behind it."""

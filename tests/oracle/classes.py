@@ -4,6 +4,7 @@ import math
 import re
 from typing import Any, Final, NamedTuple
 
+from tests.oracle.estimates import Said
 from tests.oracle.rules import Rule
 
 _TRUE: Final = ("true", "True", "TRUE")
@@ -153,6 +154,35 @@ def chances_of(
     assert number is not None
     number = min(max(number, 0.0), 1.0)
     return Chances((1 - number, number), _poles(own, rule).index(actual), 1, isinstance(predicted, str))
+
+
+def said_of(
+    predicted: Value, vector: list[float] | None, label: Value, names: tuple[str, ...], rule: Rule
+) -> Said | None:
+    """The probability of a row, labelled or not; None where it has none."""
+    if predicted is None or rule.task == "regression":
+        return None
+    actual = None if label is None else labelled_class(label, names, rule)
+    says = predicted_class(predicted, names, rule)
+    if vector is not None:
+        if min(vector) < 0 or abs(math.fsum(vector) - 1) > ROUNDING:
+            return None
+        if len(vector) != 2:
+            return Said(
+                max(vector), two=False, positive=True, true=None if actual is None else actual == says, bare=False
+            )
+        value = vector[0 if _poles(names, rule)[1] == names[0] else 1]
+    elif _is_score(predicted, names or rule.classes, rule):
+        number = _number(predicted)
+        assert number is not None
+        value = min(max(number, 0.0), 1.0)
+    else:
+        return None
+    poles = _poles(names or rule.classes, rule)
+    true = actual == poles[1] if actual in poles else None
+    return Said(
+        value, two=True, positive=says == poles[1], true=true, bare=vector is None and isinstance(predicted, str)
+    )
 
 
 def row_counts_as(predicted: Value, label: Value, names: tuple[str, ...], rule: Rule) -> tuple[str, ...]:

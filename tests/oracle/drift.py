@@ -85,7 +85,7 @@ def samples(watch: Watch, facts: Sequence[tuple[Any, ...]]) -> Iterator[tuple[st
     tested = []
     for place, known in enumerate(watch.features):
         values = [row[place] for row in rows]
-        found = _against(known, values)
+        found = against(known, values)
         if known.name in watch.bounds and values:
             least, most = watch.bounds[known.name]
             invalid = [_is_invalid(value, least, most) for value in values]
@@ -104,7 +104,7 @@ def samples(watch: Watch, facts: Sequence[tuple[Any, ...]]) -> Iterator[tuple[st
         yield "feature_share", 0.0, {"feature": "(row)", "kind": "missing"}
     for known, kind in ((watch.prediction, "predicted"), (watch.label, "labelled")):
         values = [what[1] for what in facts if what[0] == kind]
-        yield from _shown(known.name, len(values), _against(known, values))
+        yield from _shown(known.name, len(values), against(known, values))
     share = None
     if tested:
         corrected = stats.false_discovery_control([found["chi2_p"] for found in tested])
@@ -129,7 +129,7 @@ def _shown(name: str, rows: int, found: dict[str, float]) -> Iterator[tuple[str,
             yield "drift", value, {"feature": name, "measure": what}
 
 
-def _against(known: Known, values: Sequence[Any]) -> dict[str, float]:
+def against(known: Known, values: Sequence[Any]) -> dict[str, float]:
     """All that is said of values; nothing where there are none."""
     if not values:
         return {}

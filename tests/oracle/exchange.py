@@ -3,7 +3,16 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from tests.oracle.classes import Chances, Value, chances_of, labelled_class, number_of, predicted_class, row_counts_as
+from tests.oracle.classes import (
+    Chances,
+    Value,
+    chances_of,
+    labelled_class,
+    number_of,
+    predicted_class,
+    row_counts_as,
+    said_of,
+)
 from tests.oracle.events import Answer, Event, answer_of, is_label, labels_of
 from tests.oracle.rules import Leg, Rule, rule_of
 
@@ -217,6 +226,7 @@ class _Exchange:
             named = [None if value is None else predicted_class(value, names, rule) for value, names, rule in asked]
             if None not in named:
                 yield shared, ("agree" if named[0] == named[1] else "differ",)
+                yield shared, ("named", *named)
             whats = [row_counts_as(value, label, names, rule) for value, names, rule in asked]
             if [what[0] for what in whats] == ["judged", "judged"]:
                 yield shared, ("judged", whats[0][1], *(what[1] == what[2] for what in whats))
@@ -291,6 +301,9 @@ class _Exchange:
                 yield Fact(who, pane, ("predicted", predicted_class(row, answer.classes, rule)))
                 if label is not None:
                     yield Fact(who, pane, ("labelled", labelled_class(label, answer.classes, rule)))
+            vector = answer.vectors[number] if answer.vectors else None
+            if rule.estimate and (said := said_of(row, vector, label, answer.classes, rule)) is not None:
+                yield Fact(who, pane, ("said", said))
             numbers = number_of(row), number_of(label)
             whats: list[tuple[Any, ...]] = [what]
             if what == ("measured",) and None not in numbers:

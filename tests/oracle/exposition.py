@@ -12,6 +12,7 @@ from scipy import stats
 
 from tests.oracle import drift
 from tests.oracle.classes import Chances, number_of
+from tests.oracle.estimates import estimates
 from tests.oracle.events import Event, is_label
 from tests.oracle.exchange import Fact, Identity, facts_of
 from tests.oracle.rules import Leg, Rule, rule_of
@@ -141,10 +142,13 @@ class _Model:
                 for name, score, samples in _probability_scores([what[1] for what in facts if what[0] == "chances"]):
                     put("tally_score", score, score=name, class_="", window=span)
                     put("tally_score_samples", samples, score=name, class_="", window=span)
+            if self.rule.estimate and not of_labels:
+                self._put_estimates(put, facts, span)
             if self.rule.watch is not None and not of_labels:
                 for name, found_out, labels in drift.samples(self.rule.watch, facts):
                     put(f"tally_{name}", found_out, **labels, window=span)
-            shadows = {what[1] for what in self.spans["total"] if what[0] == "pair"}
+            # Rules that ask for estimates compare nothing here: their least count is not that of verdicts.
+            shadows = {what[1] for what in self.spans["total"] if what[0] == "pair" and not self.rule.estimate}
             for shadow in shadows:
                 together = [what[2:] for what in facts if what[:2] == ("pair", shadow)]
                 beside = f"{shadow[2]}/{shadow[3]}" + (f"@{shadow[4]}" if shadow[4] else "")
@@ -160,9 +164,19 @@ class _Model:
         put("tally_feedback_delay_seconds_count", len(delays))
         put("tally_feedback_delay_seconds_sum", sum(delays) / 1e6)
         put("tally_model_info", 1, task=self.task)
-        put("tally_least_samples", 100)
+        put("tally_least_samples", 100)  # the text is made without the rules
         put("tally_model_first_seen_timestamp_seconds", self.seen)
         self._put_seldon(put)
+
+    def _put_estimates(self, put: Callable[..., None], facts: list[tuple[Any, ...]], span: str) -> None:
+        total, here = ([what[1] for what in of if what[0] == "said"] for of in (self.spans["total"], facts))
+        rows, labels, found = estimates(total, here, self.task, self.rule.least_count)
+        put("tally_estimate_rows", rows, window=span)
+        if span == "total":
+            put("tally_estimate_labels", labels)
+        for name, value, low, high in found if self.task != "regression" else ():
+            for ending, one in (("", value), ("_low", low), ("_high", high)):
+                put(f"tally_score_estimate{ending}", one, score=name, class_="", window=span)
 
     def _cells(self, facts: list[tuple[Any, ...]]) -> _Cells:
         if self.task == "regression":
@@ -374,6 +388,16 @@ def _compared(facts: list[tuple[Any, ...]]) -> Iterator[tuple[str, float | None]
             yield f"brier_{name}", like_errors[name]
         for end in ("", "_low", "_high", "_low_always", "_high_always"):
             yield f"brier_difference{end}", like_errors[f"error_difference{end}"]
+    named = [what[1:] for what in facts if what[0] == "named"]
+    if named:
+        firsts = Counter(first for first, _ in named)
+        classes = sorted({name for both in named for name in both})
+        codes = {name: f"c{number}" for number, name in enumerate(classes)}
+        known = drift.Known("", tuple(firsts[name] for name in classes), categories=tuple(codes.values()))
+        found = drift.against(known, [codes[second] for _, second in named])
+        yield "prediction_rows", len(named)
+        for measure in ("psi", "js", "chi2_p"):
+            yield f"prediction_{measure}", found.get(measure)
 
 
 class _Outcomes(NamedTuple):

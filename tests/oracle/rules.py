@@ -37,6 +37,8 @@ class Rule(NamedTuple):
     scored_model: str | None = None
     shadow: tuple[str, ...] = ("shadow",)
     watch: Watch | None = None
+    estimate: bool = False
+    least_count: int = 100
 
     @property
     def pair(self) -> tuple[str, ...]:

@@ -57,6 +57,13 @@ _RULES: Final[tuple[tuple[Rule, ...], ...]] = (
     (Rule("*", task="multiclass", classes=("a", "b", "c")),),
     (Rule("*", classes=("0", "1")),),
 )  # fmt: skip
+_ESTIMATED: Final[tuple[tuple[Rule, ...], ...]] = (
+    (Rule("*", estimate=True, least_count=1),),
+    (Rule("*", task="binary", positive="1", estimate=True, least_count=2),),
+    (Rule("*", classes=("no", "yes"), positive="no", estimate=True, least_count=1),),
+)
+#: Sorts of answers that have probabilities.
+_PROBABLE: Final = ("scores", "pairs", "triples")
 _WATCHED: Final[tuple[tuple[Rule, ...], ...]] = (
     (Rule("*", watch=WATCH),),
     (Rule("*/shadow/*", positive="1", watch=WATCH), Rule("*/m", task="regression", watch=WATCH)),
@@ -104,6 +111,10 @@ class _Teller:
         self.labels = random.sample(_LABELS, 4)
         self.names = random.choice(_SORTS[self.sort][1])
         self.rules = random.choice(_WATCHED if random.random() < 0.2 else _RULES)
+        if random.random() < 0.25:
+            self.rules, self.sort = random.choice(_ESTIMATED), random.choice(_PROBABLE)
+            self.names = random.choice(_SORTS[self.sort][1])
+            self.labels = random.sample((0, 1, 0, 1, 2, "no", "yes", "a", "b"), 4)
         #: Models with a reference are asked more than once.
         self.asked = ["request"] * (6 if self.rules in _WATCHED else 0)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 
 from app.cli.ends import InputError
 from app.cli.reference import Choice
-from app.cli.reference_of_topics import reference_of
+from app.cli.reference_of_past import reference_of
 from app.core.drift.live import Live, Watched
 from app.core.drift.recording import Asked, Recorder, asked
 from app.core.drift.reference import Reference
@@ -152,7 +152,7 @@ def test_columns_that_are_not_there_are_named(choice: Choice, sentence: str) -> 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ((), "Name TRAINING, or --from-topics: .*"),
+        ((), "Name TRAINING, --from-topics or --from-elasticsearch: .*"),
         (
             ("x.csv", "--from-topics", "--model", "m"),
             "TRAINING and --from-topics exclude each other: leave one out: .*",
@@ -160,10 +160,24 @@ def test_columns_that_are_not_there_are_named(choice: Choice, sentence: str) -> 
         (("--from-topics", "--label", "a", "--model", "m"), "--label and --from-topics exclude each other: .*"),
         (("--from-topics", "--format", "csv", "--model", "m"), "--format and --from-topics exclude each other: .*"),
         (("--from-topics",), "--from-topics needs --model: whose requests and answers.*"),
-        (("x.csv", "--model", "m"), "--model is for --from-topics: leave it out: .*"),
-        (("x.csv", "--from", "2h"), "--from is for --from-topics: leave it out: .*"),
-        (("x.csv", "--to", "2h"), "--to is for --from-topics: leave it out: .*"),
-        (("x.csv", "--sample", "1%"), "--sample is for --from-topics: leave it out: .*"),
+        (("x.csv", "--model", "m"), "--model is for --from-topics and --from-elasticsearch: leave it out: .*"),
+        (("x.csv", "--from", "2h"), "--from is for --from-topics and --from-elasticsearch: leave it out: .*"),
+        (("x.csv", "--to", "2h"), "--to is for --from-topics and --from-elasticsearch: leave it out: .*"),
+        (("x.csv", "--sample", "1%"), "--sample is for --from-topics and --from-elasticsearch: leave it out: .*"),
+        (
+            ("--from-topics", "--from-elasticsearch", "log", "--model", "m"),
+            "--from-topics and --from-elasticsearch exclude each other: leave one out: .*",
+        ),
+        (
+            ("x.csv", "--from-elasticsearch", "log", "--model", "m"),
+            "TRAINING and --from-elasticsearch exclude each other: leave one out: .*",
+        ),
+        (("--from-elasticsearch", "log"), "--from-elasticsearch needs --model: whose requests and answers.*"),
+        (("--from-elasticsearch", "log", "--model", "m"), "TALLY_ELASTICSEARCH_URL is not set: .*"),
+        (
+            ("--from-elasticsearch", "log", "--model", "m", "--from", "x:0:1"),
+            "--from must be a time where documents are replayed .*",
+        ),
         (("--from-topics", "--model", "m", "--sample", "2"), r"--sample must be a share like .* \(got '2'\)\."),
         (("--from-topics", "--model", "m", "--from", "soon"), r"--from must be earliest, .* \(got 'soon'\)\."),
         (("--from-topics", "--model", "m", "--from", "1h", "--to", "2h"), "--to 2h is not after --from 1h: .*"),

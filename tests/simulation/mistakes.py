@@ -174,7 +174,7 @@ def keep_before_it_commits(history: History) -> Iterator[None]:
     class Hasty(Partition):
         async def _write(self, cut: Cut) -> int:
             assert isinstance(self.shard.store, RocksStore)
-            ages, count = self.shard.store._sealed or ([], 0)
+            _, ages, count = self.shard.store._sealed or ({}, [], 0)
             self.shard.store.database.write([*cut.exchanges, *ages, (STANDS, b"[%d,%d,0]" % (self._end, count))])
             self._end = await super()._write(cut)
             return self._end

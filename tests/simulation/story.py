@@ -32,9 +32,9 @@ _REFERENCE: Final = Reference(
     Distribution(LABEL, "categorical", (), ("0", "1"), (90, 10)),
 )
 _WATCHED: Final = Watched("", Live(_REFERENCE, 1, (Declared("age", 0.0, 45.0),)))
-#: All have segments: of a header, and of a feature that single rows may have values of their own of.
+#: All have estimates, and segments: of a header, and of a feature that single rows may have values of their own of.
 _SEGMENTS: Final = (Segment("tier", HEADERS, "x-tier"), Segment("age", FEATURES, "age", (30.0,)))
-RULES: Final = (Rules(segments=_SEGMENTS, reference=_WATCHED),)
+RULES: Final = (Rules(segments=_SEGMENTS, reference=_WATCHED, estimate=True),)
 _TIERS: Final = (b"gold", b"free", b"")
 _REQUESTS: Final = ([[20]], [[40]], [[20], [40]], [[20], [20], [50]])
 _AHEAD: Final = 300.75  # seconds by which an event's clock is ahead of Kafka's

@@ -6,7 +6,7 @@ any drift (of 20 bins and 100 rows nearly all do where empty bins are filled up)
 Of several features p is held against the limit of Benjamini and Hochberg.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from app.core.drift.declared import Validity
@@ -82,11 +82,19 @@ def _has_drifted(found: Drift) -> bool:
 def share_drifted(drifts: Iterable[Drift]) -> float | None:
     """The share of features that have drifted, of those with enough rows; None where none has."""
     judged = [one for one in drifts if one.drifted is not None]
-    if not judged:
-        return None
+    return sum(_have_drifted(judged)) / len(judged) if judged else None
+
+
+def drifted_names(drifts: Mapping[str, Drift]) -> list[str]:
+    """What has drifted, corrected for how many are judged: the farthest first."""
+    judged = {name: one for name, one in drifts.items() if one.drifted is not None}
+    drifted = [name for name, has in zip(judged, _have_drifted([*judged.values()]), strict=True) if has]
+    return sorted(drifted, key=lambda name: -(judged[name].psi or 0))
+
+
+def _have_drifted(judged: Sequence[Drift]) -> list[bool]:
     significant = rejected([one.chi2_p for one in judged], P_LIMIT)
-    return sum(map(_both, judged, significant)) / len(judged)
-
-
-def _both(one: Drift, significant: bool) -> bool:
-    return significant and one.psi is not None and one.psi > PSI_LIMIT
+    return [
+        certain and one.psi is not None and one.psi > PSI_LIMIT
+        for one, certain in zip(judged, significant, strict=True)
+    ]

@@ -13,6 +13,11 @@ def without_class(found: Iterable[tuple[int, str]], numbers: Numbers) -> list[st
     ]
 
 
+def without_probabilities(found: Iterable[tuple[int, str]], numbers: Numbers) -> list[str]:
+    """Of which models answers have no probabilities where `probability_field` says, and why."""
+    return [f"answers of {numbers.legs[leg]} have no probabilities that count: {why}" for leg, why in found]
+
+
 def unfit(found: Iterable[tuple[int, str]], numbers: Numbers) -> list[str]:
     """Which requests do not fit the reference of their model, or what is declared of it, and how."""
     return [f"requests of {numbers.legs[leg]}: {why}" for leg, why in found]

@@ -46,6 +46,7 @@ from app.core.payloads.bodies import (
     version_of,
 )
 from app.core.payloads.decoding import body_of, parse
+from app.core.payloads.probability_field import ProbabilityField
 from app.core.payloads.seldon import Data
 from app.core.stats import Stats
 from app.core.wire.headers import Envelopes
@@ -123,7 +124,10 @@ class Parts:
         self.limits = limits
         self._stats = stats
         self._is_shadow: dict[int, bool] = {}
-        self._keeps: dict[int, bool] = {}  # whether probabilities are kept
+        self._keeps: dict[int, bool | ProbabilityField] = {}  # whether probabilities are kept, and from where
+        #: Models whose answers were first seen to have no probabilities where the user says, and why.
+        self.without_probabilities: list[tuple[int, str]] = []
+        self._without: set[int] = set()
         self._models: dict[int, str] = {}
         self._positions: dict[int, dict[int, tuple[str, ...]]] = {}  # by width: the names that the user gives positions
         self._identities: dict[tuple[int, str], int] = {}
@@ -227,6 +231,9 @@ class Parts:
         if output.no_class and leg not in self._classless:
             self._classless.add(leg)
             self.without_class.append((leg, output.no_class))
+        if output.no_probabilities and leg not in self._without:
+            self._without.add(leg)
+            self.without_probabilities.append((leg, output.no_probabilities))
         return NEWS
 
     def _feedback(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
@@ -381,7 +388,10 @@ class Parts:
         watched = self._judging.rules(number).reference
         if watched is not None:
             self._watched[number] = watched
-        self._keeps[number] = self._judging.rules(number).probabilities is not False
+        rules = self._judging.rules(number)
+        self._keeps[number] = rules.probabilities is not False
+        if rules.probability_field is not None:
+            self._keeps[number] = ProbabilityField(rules.probability_field, rules.classes, rules.positive)
         self._models[number] = leg.model
         classes = self._judging.rules(number).classes
         self._positions[number] = {len(classes): classes} if classes else {}

@@ -87,7 +87,7 @@ class Shard:
         self._bulky = Bulky(
             self._settling.counted, limits.exchange_bytes
         )  # the same of exchanges that are settled when they are cut
-        self._changed: dict[bytes, None] = {}  # settled, not cut
+        self._changed: dict[bytes, bytes | None] = {}  # settled, not cut; None is what is gone
         self._delta = Delta(self.numbers, self._settling.amounts_of)
         self._limits = limits
         self._outgoing = Outgoing(partition, Joining(self.numbers, self.judging, self.segmenting), limits, stats)
@@ -174,7 +174,7 @@ class Shard:
         bulky_bytes, many, suspicious = self._bulky.bytes, self._bulky.parts, self._bulky.suspicious
         live, bulky, store, parts = self._live, self._bulky.exchanges, self.store, self._parts
         outgoing, tell, ages = self._outgoing, self._outgoing.tell, store.ages
-        store.fetch(map(_key_of, records))
+        kept = store.fetch(map(_key_of, records))
         open_envelope, put, joined_part = parts.open, parts.put, parts.joined_part
         read = [0] * len(KINDS)
         newest = self.newest.get(topic, 0)
@@ -202,7 +202,7 @@ class Shard:
                     self.stats.clock_ahead += 1
                 exchange = live.get(key)
                 if exchange is None and key not in bulky:
-                    raw = store.get(key)
+                    raw = kept(key)
                     if raw is None:
                         if len(key) > longest:
                             raise RefusedError(Reason.TOO_LARGE, f"the puid has {len(key)} bytes; at most {longest}")
@@ -251,6 +251,9 @@ class Shard:
         if parts.without_class:
             self._notes += notes.without_class(parts.without_class, self.numbers)
             parts.without_class.clear()
+        if parts.without_probabilities:
+            self._notes += notes.without_probabilities(parts.without_probabilities, self.numbers)
+            parts.without_probabilities.clear()
         if parts.unfit:
             self._notes += notes.unfit(parts.unfit, self.numbers)
             parts.unfit.clear()
@@ -323,7 +326,7 @@ class Shard:
         self._live.clear()
 
     def _settle(self, exchanges: Iterable[tuple[bytes, Exchange]]) -> None:
-        count, store, changed = self._settling.counted, self.store, self._changed
+        count, settled = self._settling.counted, dict[bytes, bytes]()
         for key, exchange in exchanges:
             counted = count(exchange)
             if self._settling.mixed:
@@ -333,8 +336,9 @@ class Shard:
             if counted != old:
                 self._delta.change(exchange, old, counted)
                 exchange.counted = counted
-            store[key] = encode(exchange)
-            changed[key] = None
+            settled[key] = encode(exchange)
+        self.store.put(settled)
+        self._changed.update(settled)
         self._delta.keep_small()
 
     def _settle_all(self) -> None:
@@ -411,9 +415,8 @@ class Shard:
         self._settling.seen.clear()
         outgoing, self._outgoing = self._outgoing, self._outgoing.next()
         for key, exchange in outgoing.join(self.get):
-            self.store[key] = encode(exchange)
-        get = self.store.get
-        exchanges: list[tuple[bytes, bytes | None]] = [(key, get(key)) for key in self._changed]
+            self.store[key] = self._changed[key] = encode(exchange)
+        exchanges: list[tuple[bytes, bytes | None]] = list(self._changed.items())
         exchanges.extend(self.numbers.unwritten)
         panes = list(self.counts.changes(self._limits.row_bytes))
         exchanges.append((POSITION_KEY, msgspec.json.encode(self._position())))

@@ -5,7 +5,7 @@ may have grown too old. What has been cut is the store's to keep once it is dura
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from typing import Final
 
 from app.core.join.ages import Ages
@@ -25,8 +25,13 @@ class Store(MutableMapping[bytes, bytes]):
     def __init__(self) -> None:
         self.ages = Ages()
 
-    def fetch(self, keys: Iterable[bytes | None]) -> None:
-        """Have these at hand: they are asked for next. Raises StoreError."""
+    def fetch(self, keys: Iterable[bytes | None]) -> Callable[[bytes], bytes | None]:
+        """Have these at hand, and give what they are looked up by until the next `seal`. Raises StoreError."""
+        return self.get
+
+    def put(self, exchanges: Mapping[bytes, bytes]) -> None:
+        """Keep these exchanges, in the place of what was kept. Raises StoreError."""
+        self.update(exchanges)
 
     def seal(self) -> None:
         """All that has changed until now belongs to the epoch that has just been cut."""
@@ -53,6 +58,12 @@ class LoadedStore(Store):
     @abstractmethod
     async def load(self, changes: Mapping[bytes, bytes | None], place: int) -> None:
         """Take the newest records before an offset, by key; None is what is gone. Raises StoreError."""
+
+    async def loaded(self) -> None:
+        """All of the changelog has been taken. Raises StoreError."""
+
+    async def tidy(self, edge: float) -> None:
+        """Forget the ages of what is gone, of exchanges from before an edge, in seconds. Raises StoreError."""
 
     @abstractmethod
     def take_marks(self) -> dict[bytes, bytes]:

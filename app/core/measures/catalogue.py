@@ -7,6 +7,7 @@ from app.core.measures.custom import CUSTOM
 from app.core.measures.delay import DELAY
 from app.core.measures.drift import DRIFT
 from app.core.measures.errors import ERRORS
+from app.core.measures.estimates import ESTIMATES
 from app.core.measures.exchanges import EXCHANGES
 from app.core.measures.measure import Measure
 from app.core.measures.mismatches import MISMATCHES
@@ -22,6 +23,7 @@ MEASURES: Final[tuple[Measure[Any], ...]] = (
     DELAY,
     ERRORS,
     PROBABILITIES,
+    ESTIMATES,
     DRIFT,
     CUSTOM,
     MONITORS,

@@ -9,7 +9,7 @@ A leg has `MOST_CLASSES` classes that are told apart, those of the lowest `class
 shown. The rest counts as one class. Whether two of the rest were right about each other is still known.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from heapq import nsmallest
@@ -159,6 +159,15 @@ def task_of(cells: Cells, rules: Rules) -> Task | Literal["unknown"]:
     if not known:
         return "unknown"
     return "binary" if known <= {"0", "1"} else "multiclass"
+
+
+def named_classes(cells: Cells) -> Counter[str]:
+    """How many rows each class was named for, with a label or without; those that are not told apart are one."""
+    found: Counter[str] = Counter()
+    for (row, column), amount in cells.items():
+        if amount and (row == UNLABELLED or row.startswith(ACTUAL)):
+            found[OTHER if column == ANOTHER else column] += amount
+    return found
 
 
 def _amount(cells: Cells, beginning: str) -> int:

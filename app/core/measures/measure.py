@@ -43,12 +43,16 @@ class Evidence(msgspec.Struct, gc=False, kw_only=True):
     reward: int | None = None  # in units of 1e-9
 
     def part(self, rows: Sequence[int]) -> "Evidence":
-        """The marks and labels of some rows alone."""
+        """The marks, probabilities and labels of some rows alone."""
+        size = len(self.probabilities or b"") // max(1, len(self.marks))
         return Evidence(
             rules=self.rules,
             classes=self.classes,
             marks=[self.marks[row] for row in rows],
             labels=None if self.labels is None else [self.labels[row] for row in rows],
+            probabilities=None
+            if self.probabilities is None
+            else b"".join(self.probabilities[row * size : (row + 1) * size] for row in rows),
         )
 
 

@@ -2,6 +2,8 @@
 
 paired=<actual>     {"both", "first", "second", "neither": labelled rows by who was right}
 paired              {"agree", "differ": rows by whether both named the same class}
+paired/first        {class: the same rows by the class that the first named}, without the rows that one named none for
+paired/second       the same by the class that the second named
 paired/errors       {"rows", and sums of the difference of their errors without sign (the second's less the first's),
                     and of its square}
 paired/brier        the same of the Brier scores of rows to whose label both gave a probability
@@ -12,6 +14,7 @@ The sums of differences are whole numbers of 2^-80, of squares 2^-160, like thos
 
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from app.core.counts.atoms import Atom
@@ -26,6 +29,8 @@ from app.core.rules import Rules
 NAME: Final = "paired"
 _RIGHT: Final = "paired="
 _ERRORS: Final = "paired/errors"
+_FIRST: Final = "paired/first"
+_SECOND: Final = "paired/second"
 _AGREE: Final = Atom(NAME, "agree")
 _DIFFER: Final = Atom(NAME, "differ")
 _ROWS, _DIFFERENCE, _SQUARE = (Atom(_ERRORS, name) for name in ("rows", "difference", "square"))
@@ -77,12 +82,15 @@ class PairedReading(NamedTuple):
     difference: float = 0.0  # mean of the differences
     variance: float = 0.0  # of the differences
     brier: Differences = Differences()
+    named: Mapping[str, tuple[int, int]] = MappingProxyType({})  # class → rows that the first, and the second named it
 
 
 def row_atoms(marks: tuple[Mark, Mark], label: Mark, sides: tuple[Side, Side]) -> list[Atom]:
     """What one row counts as, once each."""
     first, second = (predicted_text(mark, side.classes, side.rules) for mark, side in zip(marks, sides, strict=True))
-    atoms = [] if first is None or second is None else [_AGREE if first == second else _DIFFER]
+    atoms = []
+    if first is not None and second is not None:
+        atoms = [_AGREE if first == second else _DIFFER, Atom(_FIRST, first), Atom(_SECOND, second)]
     if label is not None:
         one, other = (judge(mark, label, side.classes, side.rules) for mark, side in zip(marks, sides, strict=True))
         if one.row.startswith(ACTUAL) and other.row.startswith(ACTUAL):
@@ -93,6 +101,8 @@ def row_atoms(marks: tuple[Mark, Mark], label: Mark, sides: tuple[Side, Side]) -
 
 def bounded(atom: Atom, fold: Callable[[str], str]) -> Atom:
     """The same atom, its class as `fold` gives it."""
+    if atom.row in (_FIRST, _SECOND):
+        return Atom(atom.row, fold(atom.column))
     return Atom(_RIGHT + fold(atom.row[len(_RIGHT) :]), atom.column) if atom.row.startswith(_RIGHT) else atom
 
 
@@ -164,6 +174,8 @@ def read(cells: Cells) -> PairedReading:
         _differences([cells.get(Atom(row, name), 0) for name in ("rows", "difference", "square")], bits)
         for row, bits in ((_ERRORS, UNIT_BITS), (_BRIER, BRIER_BITS))
     )
+    names = sorted({column for (row, column), rows in cells.items() if rows and row in (_FIRST, _SECOND)})
+    named = {name: (cells.get((_FIRST, name), 0), cells.get((_SECOND, name), 0)) for name in names}
     return PairedReading(
         by_class,
         whole,
@@ -171,4 +183,5 @@ def read(cells: Cells) -> PairedReading:
         cells.get(_DIFFER, 0),
         *errors,
         brier,
+        named,
     )

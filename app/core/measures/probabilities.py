@@ -21,6 +21,7 @@ An answer that is just 0 or 1 is a class as often as a probability: unless the u
 where the same model gives other probabilities too.
 """
 
+import math
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -165,7 +166,8 @@ def added(probabilities: bytes, codes: Sequence[list[int]]) -> Added:
         error = confidence - right
         brier = error * error
     else:
-        confidence, right = vectors.max(axis=1), bit
+        # A class beside the probabilities may be another than the likeliest one, which the confidence is of.
+        confidence, right = vectors.max(axis=1), vectors.argmax(axis=1) == label
         missed = vectors.copy()
         missed[every, label] -= 1
         brier = np.cumsum(missed * missed, axis=1)[:, -1]  # one after the other, so in the same order everywhere
@@ -220,6 +222,37 @@ def fine_bins(values: Vectors) -> Amounts:
     bins = np.where(smaller < 2.0**-_HIGHEST, low, np.floor(smaller * _STEP) + _FINE_OF_LOW)
     found: Amounts = np.where(values > 0.5, FINE_BINS - 1 - bins, bins).astype(np.int64)
     return found
+
+
+def fine_bin(value: float) -> int:
+    """The fine bin of one probability."""
+    smaller = min(value, 1 - value)
+    if smaller < 2.0**-_LOWEST:
+        low = 0
+    elif smaller < 2.0**-_HIGHEST:
+        mantissa, exponent = math.frexp(smaller)
+        low = (exponent + _LOWEST) * _PARTS + int((2 * mantissa - 1) * _PARTS)
+    else:
+        low = int(smaller * _STEP) + _FINE_OF_LOW
+    return FINE_BINS - 1 - low if value > 0.5 else low
+
+
+@lru_cache(maxsize=FINE_BINS)
+def middle_of(bin_: int) -> float:
+    """The probability in the middle of a fine bin."""
+    if bin_ > _FINE_OF_HALF:
+        return 1 - middle_of(FINE_BINS - 1 - bin_)
+    if bin_ == _FINE_OF_HALF:  # that of 1/2 alone
+        return 0.5
+    if bin_ >= _FINE_OF_LOW + (_STEP >> _HIGHEST):
+        return (bin_ - _FINE_OF_LOW + 0.5) / _STEP
+    exponent, part = divmod(bin_, _PARTS)
+    # The first one goes from 0 on.
+    return (
+        math.ldexp(_PARTS + part + 0.5, exponent - _LOWEST - 1 - (_PARTS.bit_length() - 1))
+        if bin_
+        else 2.0 ** (-_LOWEST - 1)
+    )
 
 
 @lru_cache

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from app.core.drift.live import Live
+from app.core.measures.calibration import Learnt
 from app.core.monitors import MonitorSpec
 from app.core.rules import OwnScore, Task
 
@@ -23,6 +24,7 @@ class Nature(NamedTuple):
     most_metrics: int = 50  # custom metrics that are shown
     most_metric_series: int = 50  # of each of them, of which the labels have the same names
     monitors: tuple[MonitorSpec, ...] = ()  # that it has
+    learnt: Learnt | None = None  # of its probabilities by its labels, where scores are estimated
 
 
 class Alerting(NamedTuple):

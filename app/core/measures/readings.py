@@ -14,6 +14,7 @@ from app.core.events import Identity
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.confusion import CONFUSION, judged_and_right, nature_of
 from app.core.measures.custom import CUSTOM, settled
+from app.core.measures.estimates import ESTIMATES, learnt
 from app.core.measures.exchanges import ASKED_OR_ANSWERED, EXCHANGES
 from app.core.measures.monitors import MONITORS, alerts_atom
 from app.core.measures.paired import NAME as PAIRED
@@ -144,7 +145,7 @@ class Readings:
 
     def of_sums(self, identity: Identity, sums: ModelSums) -> dict[str, Reading]:
         """What a model's sums say, in total and in windows. The view is not asked."""
-        nature = self._nature(identity, sums.whole[TOTAL])
+        nature = self._with_learnt(self._nature(identity, sums.whole[TOTAL]), identity, sums.whole[TOTAL])
         of_segments = nature._replace(reference=None)  # features do not count in segments
         readings = {}
         for name, whole in sums.whole.items():
@@ -175,16 +176,32 @@ class Readings:
         found = ModelSums(whole, segments, folded)
         if self.rulebook.of(identity.leg).changes:
             found = found._replace(history=tuple(self._history(identity, now)))
+        alerts, panes = self._alerts(identity, now)
+        return found._replace(alerts=alerts, panes_of_alert=panes) if alerts else found
+
+    def _alerts(self, identity: Identity, now: float) -> tuple[dict[str, Sequence[int]], int]:
+        """Of each monitor the rows that were alerts in each fine pane, and how many of these the shortest window has;
+        nothing where the model has no monitors.
+        """
         specs, view = self._monitors(identity), self.view
         if not specs or not view.windows:
-            return found
+            return {}, 1
         level, lo, hi = view.span(min(view.windows, key=attrgetter("seconds")), now)
         panes = range(hi - FINE_KEPT, hi)
-        alerts = {
+        alerts: dict[str, Sequence[int]] = {
             spec.key: view.amounts(Account(identity), level, panes, (MONITORS.name, alerts_atom(spec.key)))
             for spec in specs
         }
-        return found._replace(alerts=alerts, panes_of_alert=hi - lo)
+        return alerts, hi - lo
+
+    def alerting_monitors(self, identity: Identity, now: float) -> list[str]:
+        """The names of a model's monitors that alert now."""
+        alerts, panes = self._alerts(identity, now)
+        return [
+            spec.name
+            for spec in self._monitors(identity)
+            if is_alerting(alerts.get(spec.key, ()), panes, spec.hold, spec.clear)
+        ]
 
     def rules_in_force(self, identity: Identity) -> tuple[MonitorSpec | str, ...]:
         """What of a model's rules may change while a worker runs: its monitors, and the digest of its reference."""
@@ -301,6 +318,7 @@ class Readings:
         nature = self.nature(identity) if sums else None
         if nature is None:
             return None
+        nature = self._with_learnt(nature, identity, self.view.total(Account(identity)))
         of_segments = nature._replace(reference=None)
         reading = read(sums, of_segments if own else nature, by_labels=bool(clock))
         if own or rule is None:
@@ -325,6 +343,15 @@ class Readings:
         if rules.monitors:
             nature = nature._replace(monitors=self._monitors(identity))
         return nature if rules.reference is None else nature._replace(reference=rules.reference.live)
+
+    def _with_learnt(self, nature: Nature, identity: Identity, total: Sums) -> Nature:
+        """The same with what the labels of a model say of its probabilities: another label may change that, and not as
+        what it is read.
+        """
+        rules = self.rulebook.of(identity.leg)
+        if not rules.estimate:
+            return nature
+        return nature._replace(learnt=learnt(total.get(ESTIMATES.name, {}), rules.least_count))
 
     def _limited(self, nature: Nature) -> Nature:
         metrics, series = self._most_metrics

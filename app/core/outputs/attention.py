@@ -1,8 +1,10 @@
 """How much a model needs somebody's attention, and why, in a sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
+from app.core.drift.drift import Drift, drifted_names
 from app.core.outputs.falls import Fall
 from app.core.outputs.slots import moment
 from app.core.outputs.trends import Point
@@ -11,6 +13,10 @@ from app.core.scores.score import Score
 Level = Literal["bad", "warn", "few", "quiet", "fine"]
 #: From what needs it most to what needs none.
 LEVELS: Final[tuple[Level, ...]] = ("bad", "warn", "few", "quiet", "fine")
+
+#: So many features are named, by so many characters each.
+_NAMED: Final = 3
+_LONGEST: Final = 60
 
 
 class Attention(NamedTuple):
@@ -32,6 +38,8 @@ class Known(NamedTuple):
     fall: Fall | None
     last: float | None
     least_count: int
+    drifts: Mapping[str, Drift] = MappingProxyType({})  # how far what came is from the reference
+    alerting: Sequence[str] = ()  # the monitors that alert
 
 
 def attention_of(known: Known, since: float | None) -> Attention:
@@ -40,10 +48,13 @@ def attention_of(known: Known, since: float | None) -> Attention:
     """
     fall = known.fall
     name = known.score.name if known.score is not None else ""
+    noticed = [*_drift_sentences(known), *_monitor_sentences(known)]
     if known.missed:
-        return Attention("bad", " ".join(known.missed), since)
+        return Attention("bad", " ".join([*known.missed, *noticed]), since)
     if fall is not None:
-        return Attention("warn", fall_sentence(name, fall), fall.at)
+        return Attention("warn", " ".join([fall_sentence(name, fall), *noticed]), fall.at)
+    if noticed:
+        return Attention("warn", " ".join(noticed))
     if not known.predictions:
         where = "of what is kept" if known.last is None else f"since {moment(known.last)}"
         return Attention("quiet", f"No prediction in {_where(known.window)}; none {where}.", known.last)
@@ -55,6 +66,26 @@ def attention_of(known: Known, since: float | None) -> Attention:
     return Attention(
         "fine", f"{name} is {known.score.value:.4g} in {_where(known.window)} ({known.score.samples:,} rows)."
     )
+
+
+def _drift_sentences(known: Known) -> Iterator[str]:
+    drifted = drifted_names(known.drifts)
+    if drifted:
+        far = f"PSI {'up to ' if len(drifted) > 1 else ''}{known.drifts[drifted[0]].psi:.2g}"
+        yield f"{_listed(drifted)} drifted from the reference in {_where(known.window)} ({far})."
+
+
+def _monitor_sentences(known: Known) -> Iterator[str]:
+    if known.alerting:
+        names = ", ".join(known.alerting)
+        yield f"Its monitor {names} alerts." if len(known.alerting) == 1 else f"Its monitors {names} alert."
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…" for name in names[:_NAMED]]
+    if len(names) > _NAMED:
+        shown.append(f"{len(names) - _NAMED} more")
+    return f"{shown[0]} has" if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]} have"
 
 
 def _where(window: str) -> str:

@@ -7,7 +7,7 @@ In windows that are aligned to the epoch, restated while labels come like those 
      "shadow": {the same}, "segment": "", "window": "5m", "clock": "predictions", "start", "end", "least_count",
      "measures", "samples", "agreement", "only_current_right", "only_shadow_right", "verdict", "sentence",
      "accuracy_difference", "…_low", "…_high", "…_low_always", "…_high_always", "p_value", "p_value_always",
-     "detectable",
+     "detectable", "prediction_rows", "prediction_psi", "prediction_js", "prediction_chi2_p",
      "classes": [{"class", and the same numbers}, …]}
 
 Names and numbers are those of `/api/comparisons`: where the legs measure, the difference is that of their errors.
@@ -25,6 +25,7 @@ from typing import Any, Final, NamedTuple
 
 from app.core.counts.accounts import Pair, Subject
 from app.core.counts.panes import TOTAL
+from app.core.drift.drift import Drift
 from app.core.events import Identity, identity_fields
 from app.core.measures.paired import PairedReading
 from app.core.measures.readings import Readings
@@ -48,7 +49,7 @@ def _of_numbers() -> dict[str, Any]:
     """The mapping of a comparison's numbers: what nothing has been compared for is a number too."""
     found: dict[str, Any] = {"measures": {"type": "boolean"}}
     of_errors = Comparison(measures=True, samples=0)
-    for one in (of_errors, Comparison(measures=False, samples=0, brier=of_errors)):
+    for one in (of_errors, Comparison(measures=False, samples=0, brier=of_errors, predictions=Drift(0))):
         for name, value in quantities(one).items():
             found[name] = {"type": "long" if type(value) is int else "double"}
     return found | {"verdict": _KEYWORD}

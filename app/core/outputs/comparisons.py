@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from app.core.counts.accounts import Pair
 from app.core.counts.panes import TOTAL
+from app.core.drift.drift import Drift
 from app.core.events import Identity, identity_fields
 from app.core.measures.paired import PairedReading
 from app.core.rules import Rulebook
@@ -70,6 +71,7 @@ def quantities(it: Comparison) -> dict[str, float | None]:
         "p_value_always": it.p_value_always,
         "detectable": it.detectable,
         **({} if it.brier is None else _of_brier(it.brier)),
+        **({} if it.predictions is None else _of_predictions(it.predictions)),
     }
 
 
@@ -83,6 +85,15 @@ def _of_brier(it: Comparison) -> dict[str, float | None]:
         "brier_difference_high_always": it.high_always,
         "brier_p_value": it.p_value,
         "brier_p_value_always": it.p_value_always,
+    }
+
+
+def _of_predictions(it: Drift) -> dict[str, float | None]:
+    return {
+        "prediction_rows": it.rows,
+        "prediction_psi": it.psi,
+        "prediction_js": it.js,
+        "prediction_chi2_p": it.chi2_p,
     }
 
 

@@ -4,12 +4,14 @@ What is known of a model is gathered step by step, since there may be hundreds: 
 others their turn in between. What is made of it may run code of the user's own, and may be done elsewhere.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, TypedDict
 
 from app.core.counts.accounts import BY_LABELS, Account
 from app.core.counts.panes import TOTAL, PaneClock
+from app.core.drift.drift import Drift
 from app.core.events import Identity
+from app.core.measures.drift import DRIFT
 from app.core.measures.exchanges import EXCHANGES
 from app.core.measures.reading import Nature, Reading
 from app.core.measures.readings import Readings, read
@@ -134,6 +136,8 @@ class Gathered(NamedTuple):
     predictions: int
     rate: float
     last: float | None
+    drifts: Mapping[str, Drift]
+    alerting: Sequence[str]
 
 
 def headline(reading: Reading, rules: Rules) -> str:
@@ -163,8 +167,10 @@ def gather(
     # What runs code of the user's own is made elsewhere, while the sums go on.
     reading = (read if rules.run_code else reading_of)(sums, nature, by_labels=by_labels)
     labelled, predictions = rows_of(reading)
+    asked_and_answered = reading
     if window is not None and choice.by_labels:
-        predictions = rows_of(reading_of(view.window(account, window, now), nature))[1]
+        asked_and_answered = reading_of(view.window(account, window, now), nature)
+        predictions = rows_of(asked_and_answered)[1]
     name = headline(reading, rules)
     asked = Asked(name, "", choice.by_labels)
     since = kept_since(readings, {account, own}, clock, now)
@@ -194,7 +200,11 @@ def gather(
     if shortest is not None:
         parts = EXCHANGES.of(reading_of(view.window(account, shortest, now), nature))
         rate = sum(parts.values()) / (shortest.seconds + now % clock.pane_seconds)
-    return Gathered(identity, rules, reading, name, trends[0][-POINTS:], fall, labelled, predictions, rate, last)
+    return Gathered(
+        identity, rules, reading, name, trends[0][-POINTS:], fall, labelled, predictions, rate, last,
+        {} if rules.reference is None else DRIFT.of(asked_and_answered).drifts,
+        readings.alerting_monitors(identity, now),
+    )  # fmt: skip
 
 
 def fall_in(points: Iterable[Point], name: str, rules: Rules) -> Fall | None:
@@ -218,10 +228,11 @@ def line_of(known: Gathered, window: str) -> OverviewModel:
     if limit is not None and value is not None and (value > limit if upwards else value < limit):
         fall = known.fall
         since = fall.at if fall is not None else missed_since(known.points, limit, upwards=upwards)
-    attention = attention_of(
-        Known(window, score, known.labelled, known.predictions, missed, known.fall, known.last, rules.least_count),
-        since,
-    )
+    of_window = Known(
+        window, score, known.labelled, known.predictions, missed, known.fall, known.last, rules.least_count,
+        known.drifts, known.alerting,
+    )  # fmt: skip
+    attention = attention_of(of_window, since)
     coverage = score_of(reading, "coverage")
     low, high = interval_of(None if score is None else moments_of(score, reading)) or (None, None)
     return {

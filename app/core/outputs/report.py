@@ -16,6 +16,7 @@ from app.core.measures.readings import Readings
 from app.core.rules import Rulebook, Rules
 from app.core.scores.catalogue import less_is_better, scores_of
 from app.core.scores.changes import changes_of
+from app.core.scores.estimates import estimates_of
 from app.core.scores.fairness import fairness_of
 from app.core.scores.own import MeanCost
 from app.core.scores.score import Score
@@ -55,6 +56,7 @@ def report_of(
             *of_model["notes"],
             *_unknown(readings[TOTAL], rules),
             *missed_limits(scores, rules),
+            *_not_estimated(readings[TOTAL]),
             *notes_of(CUSTOM.of(readings[TOTAL]), families),
         ],
         **({"monitors": [_monitor(one) for one in readings[TOTAL].monitors]} if rules.monitors else {}),
@@ -96,6 +98,13 @@ def _unknown(total: Reading, rules: Rules) -> Iterator[str]:
                 yield f"scores: {own.name} names classes that have not occurred yet: {', '.join(sorted(named))}."
 
 
+def _not_estimated(total: Reading) -> Iterator[str]:
+    """Why nothing is estimated, where that is asked for."""
+    found = estimates_of(total)
+    if found is not None and found.lacking:
+        yield f"No score is estimated yet, as `estimate: true` asks for: {found.lacking}."
+
+
 def missed_limits(scores: Mapping[str, list[Score]], rules: Rules) -> Iterator[str]:
     """The scores that miss their limits, in total or in a window, where they rest on enough rows."""
     limits = {(score, of_class): limit for score, of_class, limit in rules.limits}
@@ -110,6 +119,25 @@ def missed_limits(scores: Mapping[str, list[Score]], rules: Rules) -> Iterator[s
                 name = _score_name(score.name, score.of_class)
                 where = f"({window}, {score.samples:,} rows)"
                 yield f"{name} is {score.value:.4g}, {beyond} its limit of {limit:g} {where}."
+
+
+def estimate_fields(reading: Reading) -> dict[str, Any]:
+    """What is estimated, where the rules ask for it: on how many rows, by how many labels, each score and its interval.
+
+    Undefined is null; without estimates there are no scores.
+    """
+    found = estimates_of(reading)
+    if found is None or not found.rows:
+        return {}
+    return {
+        "estimate": {
+            "rows": found.rows,
+            "labels": found.labels,
+            "scores": {one.score: one.value for one in found.estimates},
+            "low": {one.score: one.low for one in found.estimates},
+            "high": {one.score: one.high for one in found.estimates},
+        }
+    }
 
 
 def fairness_fields(reading: Reading, rules: Rules) -> dict[str, Any]:
@@ -143,6 +171,7 @@ def _numbers(reading: Reading, scores: list[Score]) -> dict[str, Any]:
         **fields_of(reading, WINDOW),
         "scores": {_score_name(score.name, score.of_class): score.value for score in scores},
         "score_samples": {_score_name(score.name, score.of_class): score.samples for score in scores},
+        **estimate_fields(reading),
     }
 
 

@@ -50,6 +50,28 @@ SCORE_LOW: Final = Series(
     "tally_score_low", "gauge", "Lower end of a score's 95 % interval, where the YAML file asks for it.", SCORE.labels
 )
 SCORE_HIGH: Final = Series("tally_score_high", "gauge", "Its upper end.", SCORE.labels)
+SCORE_ESTIMATE: Final = Series(
+    "tally_score_estimate",
+    "gauge",
+    "Score that is estimated from the calibrated probabilities of all rows, without their labels; NaN where undefined.",
+    SCORE.labels,
+)
+SCORE_ESTIMATE_LOW: Final = Series(
+    "tally_score_estimate_low",
+    "gauge",
+    "Lower end of where the score will lie with 95 %, once these rows have labels.",
+    SCORE.labels,
+)
+SCORE_ESTIMATE_HIGH: Final = Series("tally_score_estimate_high", "gauge", "Its upper end.", SCORE.labels)
+ESTIMATE_ROWS: Final = Series(
+    "tally_estimate_rows", "gauge", "Rows with a probability, on which estimates rest.", ("window",)
+)
+ESTIMATE_LABELS: Final = Series(
+    "tally_estimate_labels",
+    "gauge",
+    "Labels by which the probabilities are calibrated; with fewer than tally_least_samples nothing is estimated.",
+    (),
+)
 ERROR: Final = Series(
     "tally_error", "gauge", "Score of a regression that has the unit of its labels; NaN where undefined.",
     ("error", "window"),
@@ -146,6 +168,11 @@ OTHERS: Final = (
     LEAST_SAMPLES,
     SCORE_LOW,
     SCORE_HIGH,
+    SCORE_ESTIMATE,
+    SCORE_ESTIMATE_LOW,
+    SCORE_ESTIMATE_HIGH,
+    ESTIMATE_ROWS,
+    ESTIMATE_LABELS,
     ERROR,
     ERROR_SAMPLES,
     COMPARISON,

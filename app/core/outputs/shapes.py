@@ -59,10 +59,23 @@ class Comparison(TypedDict):
     windows: dict[str, dict[str, Any]]
 
 
+class VersionShift(TypedDict):
+    """The classes that the newest version of a model names (in each window) against those of the one before (in
+    total), by the measures of drift; undefined is null.
+    """
+
+    before: LegNames
+    after: LegNames
+    least_count: int
+    rows_before: int
+    windows: dict[str, dict[str, Any]]
+
+
 class Comparisons(TypedDict):
-    """All comparisons."""
+    """All comparisons, and the newest two versions of each model that has several."""
 
     comparisons: list[Comparison]
+    versions: list[VersionShift]
 
 
 class ExchangeLeg(LegNames):

@@ -22,6 +22,9 @@ counted of two legs that are compared has its documents in another index: `compa
 Of a segment there is a document for each value that is shown, with "value" besides. Where fairness is asked for, those
 of the whole have "fairness": [{"attribute", "value", "scores", "score_samples"}, …], that of all others together first.
 
+Where estimates are asked for, those by the time of predictions have "estimate": {"rows", "labels", "scores", "low",
+"high"}, calibrated by the labels that had come when the document was written: labels of other windows restate none.
+
 A window is the union of its panes, so it can be stated while all of them are kept: windows of whole days as long as
 these, where they are counted, windows of whole coarse panes as long as those, smaller ones for two hours (120 fine
 panes). Once the first of them goes, the document stays as it is.
@@ -42,10 +45,11 @@ from app.core.measures.measure import DOCUMENT
 from app.core.measures.reading import Nature, Reading
 from app.core.measures.readings import Readings, clock_and_segment
 from app.core.outputs import compared
-from app.core.outputs.report import fairness_fields, fields_of
+from app.core.outputs.report import estimate_fields, fairness_fields, fields_of
 from app.core.outputs.slots import Slot, document_id
 from app.core.rules import Rules
 from app.core.scores.catalogue import SHARES, scores_of
+from app.core.scores.estimates import ESTIMATED
 from app.core.scores.score import Score, wilson
 from app.core.segments import parts_of, slice_of
 
@@ -87,6 +91,13 @@ MAPPINGS: Final[dict[str, Any]] = {
             if field.mapping is not None
         },
         **_SCORES,
+        "estimate": {
+            "dynamic": False,
+            "properties": {
+                **dict.fromkeys(("rows", "labels"), _LONG),
+                **{name: {"properties": dict.fromkeys(ESTIMATED, _DOUBLE)} for name in ("scores", "low", "high")},
+            },
+        },
         "fairness": {
             "type": "nested",
             "dynamic": False,
@@ -299,6 +310,7 @@ def _body(slot: Slot, identity: Identity, reading: Reading, rules: Rules) -> dic
         "task": reading.nature.task,
         **fields_of(reading, DOCUMENT),
         **_scores(by_class[""], rules),
+        **estimate_fields(reading),
         **({} if slot.segment else fairness_fields(reading, rules)),
         "classes": [
             {"class": name, "tp": one.tp, "fp": one.fp, "fn": one.fn, "tn": one.tn}

@@ -50,6 +50,8 @@ class WorkerNumbers:
     lag_seconds: float  # the same
     open_exchanges: int
     store_bytes: Mapping[str, int]  # by where; none where exchanges are kept in memory
+    standbys: int  # partitions that this worker stands by for
+    standby_lag: int  # records that it lacks of these
     ready: int  # partitions
     loading: int  # partitions
     failed: int  # partitions
@@ -220,6 +222,16 @@ WORKER: tuple[WorkerSeries[WorkerNumbers], ...] = (
         "Bytes of the store on disk (TALLY_STORE=rocksdb): about, in memory, which TALLY_STORE_MEMORY bounds but for a "
         "few bytes an exchange; and in files.",
         lambda worker: sorted(_each(worker.store_bytes)),
+    ),
+    WorkerSeries(
+        "tally_standby_partitions", "gauge", (),
+        "Partitions of other workers whose exchanges this worker keeps ready (TALLY_STANDBYS).",
+        lambda worker: [((), worker.standbys)],
+    ),
+    WorkerSeries(
+        "tally_standby_lag_records", "gauge", (),
+        "Changelog records of these partitions that this worker has not taken in yet.",
+        lambda worker: [((), worker.standby_lag)],
     ),
     WorkerSeries(
         "tally_partitions", "gauge", ("state",),

@@ -18,8 +18,16 @@ from app.core.events import Kind, Reason, RefusedError
 from app.core.payloads.decoding import body_of
 from app.core.payloads.forms import carries, table_of
 from app.core.payloads.marks import Mark, class_text, given_names, index_mark, mark_of
-from app.core.payloads.predictions import NOTHING, SHORT, predictions
+from app.core.payloads.predictions import NOTHING, SHORT, Predictions, predictions
+from app.core.payloads.probability_field import (
+    NoProbabilityError,
+    ProbabilityField,
+    by_columns,
+    place_of,
+    probabilities_of,
+)
 from app.core.payloads.seldon import UNSET, Data, decode_feedback, decode_request, decode_response
+from app.core.payloads.table import Table
 from app.core.payloads.unwrapping import MOST_INFLATED
 from app.core.payloads.versions import tag_of, version_text
 
@@ -37,6 +45,7 @@ class Output(msgspec.Struct, gc=False):
     version: str = ""  # the V2 `model_version`
     images: Any = None  # `meta.requestPath`: model → image
     no_class: str = ""  # why its rows hold no class, as a sentence
+    no_probabilities: str = ""  # why the field that the user names holds none, as a sentence
     metrics: Any = None  # `meta.metrics`, for `metrics_of`
 
 
@@ -98,13 +107,13 @@ def read_response(
     largest: int = MOST_INFLATED,
     rewritten: dict[bytes, bytes] | None = None,
     *,
-    keeps: bool = True,
+    keeps: bool | ProbabilityField = True,
 ) -> Output:
     """The predictions of a response: the argmax of vectors, else the scalars themselves.
 
-    Of vectors that are probabilities these are kept, if `keeps` says so.
+    Of vectors that are probabilities these are kept, if `keeps` says so; or those that stand where it says.
     """
-    if value.isascii():
+    if type(keeps) is bool and value.isascii():
         try:
             body = decode_response(value)
             rows = body.data.ndarray
@@ -122,7 +131,7 @@ def read_response(
                     return output
                 names = body.data.names  # more than one are those of the values
                 if len(rows) == 1 and (not names or len(names) == 1) and (type(first) is not str or len(first) < SHORT):
-                    return Output([_scalar(first, longest)], None, None, (), 0, version, images, "", metrics)
+                    return Output([_scalar(first, longest)], None, None, (), 0, version, images, metrics=metrics)
         except _NOT_COMMON:
             pass
     return output_of(body_of(value, Kind.RESPONSE, largest, rewritten), longest, keeps=keeps)
@@ -134,7 +143,7 @@ def read_feedback(
     largest: int = MOST_INFLATED,
     rewritten: dict[bytes, bytes] | None = None,
     *,
-    keeps: bool = True,
+    keeps: bool | ProbabilityField = True,
 ) -> FeedbackBody:
     """What a feedback states: absent leaves alone, null takes back."""
     if value.isascii():
@@ -183,7 +192,7 @@ def _check_rows(rows: Any) -> None:
                 raise RefusedError(Reason.RAGGED, "the request's rows have different lengths")
 
 
-def output_of(body: Any, longest: int = 200, *, keeps: bool = True) -> Output:
+def output_of(body: Any, longest: int = 200, *, keeps: bool | ProbabilityField = True) -> Output:
     """The predictions of a decoded response body: of each row what `predictions` finds, None where it alone has none.
 
     An error in the place of rows is one failed prediction.
@@ -198,7 +207,7 @@ def _metrics_of(body: Any) -> Any:
     return meta.get("metrics") if type(meta) is dict else None
 
 
-def _output_of(body: Any, longest: int, *, keeps: bool) -> Output:
+def _output_of(body: Any, longest: int, *, keeps: bool | ProbabilityField) -> Output:
     if type(body) is list:
         return _output(body, longest, "", None, keeps=keeps)
     if type(body) is not dict:
@@ -216,15 +225,63 @@ def _output_of(body: Any, longest: int, *, keeps: bool) -> Output:
         raise
 
 
-def _output(body: Any, longest: int, version: str, images: Any, *, keeps: bool) -> Output:
+def _output(body: Any, longest: int, version: str, images: Any, *, keeps: bool | ProbabilityField) -> Output:
     try:
         return _read_output(body, longest, version, images, keeps=keeps)
     except OverflowError:
         raise RefusedError(Reason.NOT_FINITE, "a number in the response is too large") from None
 
 
-def _read_output(body: Any, longest: int, version: str, images: Any, *, keeps: bool) -> Output:
-    found = predictions(table_of(body, "response"))
+def _read_output(body: Any, longest: int, version: str, images: Any, *, keeps: bool | ProbabilityField) -> Output:
+    table = table_of(body, "response")
+    if isinstance(keeps, ProbabilityField):
+        table = by_columns(keeps, table)
+        return _with_field(keeps, predictions(table), table, body, longest, version, images)
+    return _of_predictions(predictions(table), longest, version, images, keeps=keeps)
+
+
+def _with_field(
+    field: ProbabilityField, found: Predictions, table: Table, body: Any, longest: int, version: str, images: Any
+) -> Output:
+    """What the answer predicts, and the probabilities that it has in the field; where nothing else is its class, they
+    say which it is.
+    """
+    plain = _of_predictions(found, longest, version, images, keeps=False)
+    try:
+        vectors, classes, raws = probabilities_of(field, table, body)
+    except NoProbabilityError as error:
+        plain.no_probabilities = str(error)
+        return plain
+    width = next(len(vector) for vector in vectors if vector is not None)
+    if len(vectors) * width > MOST_PROBABILITIES or any(len(name) > longest for name in classes):
+        return plain
+    alone = bool(found.no_class) or found.values == raws  # nothing but the probabilities says the class
+    if alone and all(type(raw) in (int, float) for raw in raws):  # single scores, which the threshold reads
+        return Output([_scalar(raw, longest) for raw in raws], version=version, images=images)
+    nothing = [float("nan")] * width
+    places: list[int | None]
+    if alone:
+        places = [None if vector is None else _argmax(vector, width, "response") for vector in vectors]
+    elif plain.marks and type(found.values[0]) is list and len(found.values[0]) > 1:
+        return plain  # the answer is a vector of scores itself
+    else:
+        values = [value[0] if type(value) is list and len(value) == 1 else value for value in found.values]
+        places = [place_of(value, classes, width, longest) for value in values]
+        if None in places:
+            plain.no_probabilities = f"{field.name} has no probability of the class that is predicted"
+            return plain
+    kept = [vector if vector is not None and _sums_to_one(vector) else nothing for vector in vectors]
+    marks: list[Mark] = [None if place is None else index_mark(place) for place in places]
+    probabilities = b"".join(_PACK[width](*vector) for vector in kept)
+    return Output(marks, None, probabilities, classes, width, version, images)
+
+
+def _sums_to_one(vector: list[Any]) -> bool:
+    total: float = sum(vector)
+    return min(vector) >= 0 and _LOW <= total < _HIGHEST
+
+
+def _of_predictions(found: Predictions, longest: int, version: str, images: Any, *, keeps: bool) -> Output:
     if found.no_class:
         return Output([], version=version, images=images, no_class=f"the answer's {found.no_class}")
     _check_values(found.values, "response")
@@ -284,7 +341,7 @@ def _check_values(values: list[Any], what: str) -> None:
                 raise RefusedError(Reason.NOT_FINITE, f"row {row} of the {what} has {word} in the place of a class")
 
 
-def feedback_of(body: Any, longest: int = 200, *, keeps: bool = True) -> FeedbackBody:
+def feedback_of(body: Any, longest: int = 200, *, keeps: bool | ProbabilityField = True) -> FeedbackBody:
     """What a decoded feedback body states."""
     if type(body) is not dict:
         raise RefusedError(Reason.NOT_AN_OBJECT, "the feedback is not a JSON object")

@@ -13,13 +13,20 @@ For classes that is a Beta(2, 2) over the share of the rows that only the second
 distribution over the standardised difference, which holds from some hundred rows on. With it the chance that any look
 ever tells two equal models apart is at most 5 %, and that it calls the second better 2.5 % (Ville's inequality; Ramdas
 et al. 2023, "Game-theoretic statistics and safe anytime-valid inference").
+
+Beside that the classes that the second names against those that the first does, on the same rows, labelled or not, by
+the measures of drift: they tell before any label comes that the two answer differently as a whole.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
 from scipy import special
 
+from app.core.drift.distribution import Distribution
+from app.core.drift.drift import Drift, drift_of
+from app.core.drift.reference import PREDICTION
 from app.core.measures.paired import Differences, PairedReading, Shared
 
 Verdict = Literal["better", "worse", "no difference", "not enough"]
@@ -58,6 +65,7 @@ class Comparison(NamedTuple):
     detectable: float | None = None  # the difference that the verdict would have found in 80 of 100 cases
     verdict: Verdict = "not enough"
     brier: "Comparison | None" = None  # of the Brier scores, where both give probabilities: a negative one is better
+    predictions: Drift | None = None  # the classes that the second named against those that the first did
 
 
 def compare(reading: PairedReading, least_count: int) -> Comparison:
@@ -69,7 +77,16 @@ def compare(reading: PairedReading, least_count: int) -> Comparison:
     found = found._replace(agreement=reading.agree / named if named else None)
     if reading.brier.rows:
         found = found._replace(brier=_of_differences(reading.brier))
+    if reading.named:
+        found = found._replace(predictions=_drift_of(reading.named, least_count))
     return found._replace(verdict=_verdict(found, least_count))
+
+
+def _drift_of(named: Mapping[str, tuple[int, int]], least_count: int) -> Drift:
+    """How far the second's classes are from the first's."""
+    first, second = zip(*named.values(), strict=True)
+    distribution = Distribution(PREDICTION, "categorical", (), tuple(named), first)
+    return drift_of(distribution, [0, 0, *second], least_count)
 
 
 def by_class(reading: PairedReading, least_count: int) -> dict[str, Comparison]:

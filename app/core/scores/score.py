@@ -36,7 +36,7 @@ class Score(NamedTuple):
     samples: int  # the rows that the value rests on: its denominator
 
 
-def wilson(share: float, rows: int) -> tuple[float, float]:
+def wilson(share: float, rows: float) -> tuple[float, float]:
     """The 95 % interval of a share of so many rows (Wilson 1927), which holds near 0 and 1 and for few rows too."""
     middle = share + _Z**2 / (2 * rows)
     width = _Z * math.sqrt(share * (1 - share) / rows + (_Z / (2 * rows)) ** 2)

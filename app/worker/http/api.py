@@ -27,6 +27,7 @@ from app.worker.http.routes.examples import ExampleRoutes
 from app.worker.http.routes.exchanges import ExchangeRoutes
 from app.worker.http.routes.letters import LetterRoutes
 from app.worker.http.routes.models import ModelRoutes
+from app.worker.http.routes.monitors import MonitorRoutes
 from app.worker.http.routes.overview import OverviewRoutes
 from app.worker.http.routes.route import Route, checked
 from app.worker.http.routes.worker import WorkerRoutes
@@ -55,6 +56,7 @@ class Api:
         self._routes = [
             *self._overviews.routes(),
             *ExampleRoutes(self._started, self._search).routes(),
+            *MonitorRoutes(settings, self._started, self._search).routes(),
             *ModelRoutes(settings, self._started, self._search).routes(),
             *ComparisonRoutes(settings, self._started).routes(),
             *self._exchanges.routes(),
@@ -135,9 +137,14 @@ class Api:
 
     def _texts(self, running: Running) -> Exposition:
         if self._exposition is None:
-            rest = self._settings.scrape_interval
-            seldon, most = self._settings.seldon_series, self._settings.max_series
-            self._exposition = Exposition(running.readings, seldon=seldon, most=most, longest_rest=rest)
+            settings = self._settings
+            self._exposition = Exposition(
+                running.readings,
+                seldon=settings.seldon_series,
+                boxkite=settings.boxkite_series,
+                most=settings.max_series,
+                longest_rest=settings.scrape_interval,
+            )
         return self._exposition
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:

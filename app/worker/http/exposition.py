@@ -54,10 +54,11 @@ class Exposition:
         seldon: bool,
         most: int,
         longest_rest: float,
+        boxkite: bool = False,
         patience: float = _PATIENCE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.text = ModelText(seldon=seldon, most=most, rulebook=readings.rulebook)
+        self.text = ModelText(seldon=seldon, most=most, rulebook=readings.rulebook, boxkite=boxkite)
         self._readings = readings
         self._longest_rest = longest_rest
         self._patience = patience

@@ -24,6 +24,7 @@ KNOWN: Final[Mapping[str, Iterable[int]]] = {
     "/api/models": _ASKED,
     "/api/models/{key}": _FOUND,
     "/api/models/{key}/history": _FOUND,
+    "/api/models/{key}/monitor-history": _FOUND,
     "/api/models/{key}/examples": _FOUND,
     "/api/comparisons": _ASKED,
     "/api/comparisons/history": _FOUND,

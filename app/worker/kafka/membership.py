@@ -167,7 +167,9 @@ class DeclaredTables(TableManager):  # type: ignore[misc]
         self, assigned: set[Any], revoked: set[Any], newly_assigned: set[Any], generation_id: int = 0
     ) -> None:
         """A rebalance is over."""
-        await self.app.lane.assign(_whole_partitions(assigned, self.app.settings.topics))
+        topics = self.app.settings.topics
+        standbys = self.app.assignor.assigned_standbys()
+        await self.app.lane.assign(_whole_partitions(assigned, topics), _whole_partitions(standbys, topics))
         self.on_actives_ready()
         self.on_standbys_ready()
         self.app.on_rebalance_end()

@@ -128,7 +128,7 @@ def acls_of(settings: Settings) -> list[Acl]:
     if settings.elasticsearch_url and settings.log_topic:
         worker.append(Acl("worker", "group", settings.documents_group, "literal", _READ))
     if settings.config and settings.log_topic:
-        worker.append(Acl("worker", "group", settings.monitors_group, "literal", _READ))
+        worker.append(Acl("worker", "group", settings.monitors_group(), "prefixed", _READ))
     sender = [Acl("sender", "topic", name, "literal", _WRITE) for name in settings.topics]
     operator = [  # what a letter has only the beginning of is read where it came from
         Acl("operator", "topic", name, "literal", _BOTH) for name in (*settings.topics, settings.log_topic) if name

@@ -9,7 +9,7 @@ import contextlib
 import gc
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
@@ -29,6 +29,7 @@ from app.worker.kafka.sizes import Sizes
 from app.worker.lane.inputs import Inputs
 from app.worker.lane.loading import AskIds, Loader
 from app.worker.lane.partition import Partition
+from app.worker.lane.standbys import Standbys
 from app.worker.lane.upkeep import Upkeep, pauses
 from app.worker.store.stores import MemoryStores, Stores
 from app.worker.troubles import Troubles
@@ -105,6 +106,7 @@ class Lane:
             wall=self.clock.now,
             stores=self._stores,
         )
+        self.standbys = Standbys(settings, self._stores, ask_ids=ask_ids, open_consumer=open_consumer, now=self.now)
         self.upkeep = Upkeep(self._loader.load, self._take_loaded, fail, self.troubles)
         self.recovery = self._loader.recovery
         self._inputs: Inputs | None = None  # None before the start
@@ -204,6 +206,7 @@ class Lane:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.standbys.keep(set())
         await self._drop(list(self.running.values()))
         if self._inputs is not None:
             await self._inputs.consumer.stop()
@@ -213,7 +216,7 @@ class Lane:
         for task in self._tasks:
             if task.done() and not task.cancelled() and task.exception() is not None:
                 return task.exception()
-        return self.upkeep.failure()
+        return self.upkeep.failure() or self.standbys.failure()
 
     # -- ownership ----------------------------------------------------------------------------------------------------
 
@@ -230,13 +233,14 @@ class Lane:
             self.upkeep.note_loss(part)
         await self._drop(lost)
 
-    async def assign(self, numbers: set[int]) -> None:
-        """A rebalance is over: keep what is still ours, drop what is not, load what is new."""
+    async def assign(self, numbers: set[int], standbys: Collection[int] = ()) -> None:
+        """A rebalance is over: keep what is still ours, drop what is not, load what is new; stand by for others."""
         for number in range(self.partitions):
             if number not in numbers:
                 self.upkeep.disown(number)
         self.assigned = numbers
         await self._drop([part for number, part in self.running.items() if number not in numbers])
+        await self.standbys.keep({*standbys} - numbers)
         self._held = False
         self._point()
         self.upkeep.begin(numbers - set(self.running))

@@ -236,6 +236,8 @@ class Loader:
                     elif changes:
                         await stores[tp.partition].load(changes, consumer.next_offset(tp) or 0)
                     await asyncio.sleep(0)
+            for store in stores.values():
+                await store.loaded()
         finally:
             await consumer.stop()
         for tp in copied:

@@ -18,15 +18,17 @@ async def _run() -> int:
     rulebook = load_rulebook(settings.config)
     ended = asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), ended.set)
-    runner = Runner(settings, rulebook)
+    names = dict.fromkeys(monitor.spec.name for entry in rulebook.entries for monitor in entry.monitors)
+    runners = [Runner(settings, rulebook, name) for name in names]
     reloading = Reloading(settings.config, rulebook, lambda sentence: log.debug("%s", sentence) if sentence else None)
     watch = loop.create_task(reloading.run())
-    runner.start()
-    assert runner.task is not None
+    for runner in runners:
+        runner.start()
+    tasks = [watch, *(runner.task for runner in runners if runner.task is not None)]
     end = loop.create_task(ended.wait())
-    await asyncio.wait([end, runner.task, watch], return_when=asyncio.FIRST_COMPLETED)
-    failed = runner.task.done() or watch.done()
-    await runner.stop()
+    await asyncio.wait([end, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    failed = any(task.done() for task in tasks)
+    await asyncio.gather(*(runner.stop() for runner in runners))
     watch.cancel()
     return 3 if failed else 0
 

@@ -4,11 +4,13 @@ import asyncio
 import logging
 import multiprocessing
 import time
+from collections import deque
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from app.core.monitors import Code
+from app.core.outputs.scoring import Columns
 from app.worker.monitors.scorer import READY, Asked, Value, serve
 
 log = logging.getLogger(__name__)
@@ -18,6 +20,13 @@ _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
 #: Loading may take longer than scoring: libraries are imported.
 _LOADING_SECONDS: Final = 60.0
+
+#: In so many parts a batch is asked again on which the process has failed, and each of these that fails row by row: so
+#: a row on which it fails is found by three failures, and takes no other with it.
+_PARTS: Final = 32
+#: So often the process may fail with nothing scored between, and so often over one batch: then what is left fails.
+_MOST_IN_A_ROW: Final = 4
+_MOST_FAILURES: Final = 16
 
 _spawn = multiprocessing.get_context("spawn")
 
@@ -47,13 +56,45 @@ class MonitorProcess:
         """What is said of the rows of each answer; where the process fails, why. It never raises, and ends in time."""
         if time.monotonic() < self._retry_at:
             return _failed(asked, f"{self._trouble}; it is started again within {self._pause:.0f} s")
-        try:
-            found = await asyncio.to_thread(self.ask, asked)
-        except ProcessError as error:
-            self._fail(str(error))
-            return _failed(asked, str(error))
-        self._pause = _FIRST_PAUSE
-        return found
+        values: list[Value] = []
+        pieces = deque([[*asked]])
+        failures = in_a_row = 0
+        trouble = ""
+        while pieces:
+            piece = pieces.popleft()
+            try:
+                found = await asyncio.to_thread(self.ask, piece)
+            except ProcessError as error:
+                trouble = str(error)
+                self.close()
+                self.restarts += 1
+                failures, in_a_row = failures + 1, in_a_row + 1
+                if isinstance(error, LoadingError) or in_a_row == _MOST_IN_A_ROW or failures == _MOST_FAILURES:
+                    pieces.appendleft(piece)
+                    values += [trouble] * sum(map(_rows, pieces))
+                    break
+                if _rows(piece) == 1:
+                    values.append(trouble)
+                else:
+                    pieces.extendleft(reversed(_parts(piece)))
+            else:
+                in_a_row = 0
+                values += [value for one in found for value in one]
+        self._settle(trouble, failures, in_a_row)
+        each = iter(values)
+        return [[next(each) for _ in inputs.rows] for inputs, _ in asked]
+
+    def _settle(self, trouble: str, failures: int, in_a_row: int) -> None:
+        """After a batch: the process pauses where it has not scored since it failed last, or has failed too often."""
+        if not in_a_row and failures < _MOST_FAILURES:
+            self._pause = _FIRST_PAUSE
+            if failures:
+                log.warning("monitor=%s: it failed %d times over a batch: %s", self._name, failures, trouble)
+            return
+        self._trouble = trouble
+        self._retry_at = time.monotonic() + self._pause
+        log.warning("monitor=%s: %s; it is started again in %.0f s", self._name, trouble, self._pause)
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
     def ask(self, asked: Sequence[Asked]) -> list[list[Value]]:
         """What is said of the rows of each answer, by a process that is started where there is none.
@@ -101,14 +142,6 @@ class MonitorProcess:
         code = self._process.exitcode
         return "nobody knows how" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"
 
-    def _fail(self, trouble: str) -> None:
-        self.close()
-        self.restarts += 1
-        self._trouble = trouble
-        self._retry_at = time.monotonic() + self._pause
-        log.warning("monitor=%s: %s; it is started again in %.0f s", self._name, trouble, self._pause)
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-
     def close(self) -> None:
         """End the process at once."""
         if self._connection is not None:
@@ -120,3 +153,18 @@ class MonitorProcess:
 
 def _failed(asked: Sequence[Asked], why: str) -> list[list[Value]]:
     return [[why] * len(inputs.rows) for inputs, _ in asked]
+
+
+def _rows(asked: Sequence[Asked]) -> int:
+    return sum(len(inputs.rows) for inputs, _ in asked)
+
+
+def _parts(asked: Sequence[Asked]) -> list[list[Asked]]:
+    """The rows of these answers, each as an answer of its own, in so many parts."""
+    rows: list[Asked] = [
+        (Columns(inputs.names, [row]), Columns(outputs.names, [other]))
+        for inputs, outputs in asked
+        for row, other in zip(inputs.rows, outputs.rows, strict=True)
+    ]
+    size = -(-len(rows) // _PARTS)
+    return [rows[begin : begin + size] for begin in range(0, len(rows), size)]

@@ -1,8 +1,9 @@
 """The runner: joined records in, results of monitors out, as events of the response topic.
 
-A group of its own reads the log of joined records. What is read is scored in batches, the results are sent, and when
-the brokers hold them the offsets are committed: after a crash some rows are scored again, and their results replace
-themselves. While it is away, records wait in the log; so do answers for their requests (`app.core.outputs.scoring`).
+The monitors of one name read the log of joined records in a group of their own, so that a slow one holds up no other.
+What is read is scored in batches, the results are sent, and when the brokers hold them the offsets are committed: after
+a crash some rows are scored again, and their results replace themselves. While it is away, records wait in the log; so
+do answers for their requests (`app.core.outputs.scoring`).
 """
 
 import asyncio
@@ -11,10 +12,9 @@ import math
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import MessageSizeTooLargeError
 
 from app.core.dialects.plain import Event
 from app.core.events import RefusedError
@@ -27,6 +27,7 @@ from app.worker.kafka.consumer import OpenConsumer, open_consumer
 from app.worker.kafka.group import GroupReader, Taken
 from app.worker.kafka.group_consumer import GroupConsumer
 from app.worker.kafka.producer import OpenProducer, close_producer, open_producer
+from app.worker.kafka.sizes import Sending, Sizes
 from app.worker.monitors.process import MonitorProcess
 from app.worker.monitors.scorer import Value
 
@@ -41,12 +42,13 @@ _COMMIT_SECONDS: Final = 1.0
 
 
 class Runner:
-    """Scores the answers of the models of a rulebook that have monitors. Build it in the loop that it runs in."""
+    """Scores answers by the monitors of a rulebook that have this name. Build it in the loop that it runs in."""
 
     def __init__(
         self,
         settings: Settings,
         rulebook: Rulebook,
+        name: str,
         *,
         open_consumer: OpenConsumer = open_consumer,
         open_producer: OpenProducer = open_producer,
@@ -55,6 +57,8 @@ class Runner:
         self.lost: Counter[str] = Counter()
         self._settings = settings
         self._rulebook = rulebook
+        self._name = name
+        self._sizes = Sizes()
         self._log_topic = settings.log_topic
         self._open_producer = open_producer
         self._pairs: dict[TopicPartition, Pairs] = {}
@@ -63,8 +67,8 @@ class Runner:
         self._committed_at = 0.0
         self._group = GroupReader(
             settings,
-            settings.monitors_group,
-            "the runner of monitors",
+            settings.monitors_group(name),
+            f"the monitor {name}",
             open_consumer,
             session=self._session,
             flush=self._flush,
@@ -95,21 +99,23 @@ class Runner:
         self._read.clear()
 
     async def _session(self) -> None:
-        group, topic = self._group, self._settings.response_topic
+        group, topic, loop = self._group, self._settings.response_topic, asyncio.get_running_loop()
         producer = await self._open_producer(self._settings, None)
         self._pairs.clear()
         self._read.clear()
         try:
-            partitions = (await group.describe([topic]))[topic].partitions
+            facts = await group.describe([topic])
+            self._sizes.update(facts)
+            partitions = facts[topic].partitions
             await group.subscribe([self._log_topic])
             while True:
                 taken = await group.read(_LIST, _WAIT_SECONDS)
                 answered = [] if taken is None else self._answers(taken)
                 read = dict(self._read)  # of a rebalance meanwhile nothing is left
                 if answered:
-                    await send(producer, topic, partitions, await self._results(answered))
-                if self._read and (answered or time.monotonic() - self._committed_at >= _COMMIT_SECONDS):
-                    self._committed_at = time.monotonic()
+                    await send(producer, topic, partitions, await self._results(answered), self._sizes)
+                if self._read and (answered or loop.time() - self._committed_at >= _COMMIT_SECONDS):
+                    self._committed_at = loop.time()
                     await group.commit(
                         {tp: self._pairs[tp].first_offset(offset) for tp, offset in read.items() if tp in self._read}
                     )
@@ -133,11 +139,12 @@ class Runner:
         return found
 
     async def _results(self, answered: Sequence[Answered]) -> list[Event]:
-        """The results of all monitors of these answers. Monitors score beside each other."""
+        """The results of these answers. Monitors of several models that have one name score beside each other."""
         by_monitor: dict[Monitor, list[Answered]] = {}
         for one in answered:
             for monitor in self._rulebook.of(one.identity.leg).monitors:
-                by_monitor.setdefault(monitor, []).append(one)
+                if monitor.spec.name == self._name:
+                    by_monitor.setdefault(monitor, []).append(one)
         found = await asyncio.gather(*(self._of_monitor(*one) for one in by_monitor.items()))
         return [event for events in found for event in events]
 
@@ -177,19 +184,33 @@ def _batches(answered: Sequence[Answered]) -> list[list[Answered]]:
     return found
 
 
-async def send(producer: AIOKafkaProducer, topic: str, partitions: int, events: Sequence[Event]) -> None:
-    """Write events, each to the partition of its key, until the brokers hold them."""
-    numbers = partitions_of([event.key for event in events], partitions)
-    sent = []
-    for event, partition in zip(events, numbers, strict=True):
-        try:
-            sent.append(await producer.send(topic, event.value, event.key, partition, headers=[*event.headers]))
-        except MessageSizeTooLargeError:  # of tens of thousands of rows
+async def send(producer: AIOKafkaProducer, topic: str, partitions: int, events: Sequence[Event], sizes: Sizes) -> None:
+    """Write events, each to the partition of its key, until the brokers hold them. One that the topic cannot take, of
+    tens of thousands of rows, is left out, and said.
+
+    Raises RefusedBatchError where the topic takes less than it said: `sizes` know it then, so the next time all goes.
+    """
+    sending = Sending(producer, sizes)
+    batches: dict[int, Any] = {}
+    stamp = int(time.time() * 1000)
+    for event, partition in zip(events, partitions_of([event.key for event in events], partitions), strict=True):
+        fields = {"timestamp": stamp, "key": event.key, "value": event.value, "headers": [*event.headers]}
+        batch = batches.get(partition)
+        if batch is not None and batch.append(**fields) is not None:
+            continue
+        if not sizes.fits(topic, event.key, event.value, event.headers):
             puid, size = event.key.decode(errors="replace"), len(event.value)
             log.warning(
-                "puid=%s: the result of a monitor has %d bytes, more than can be sent: it is left out", puid, size
+                "puid=%s: the result of a monitor has %d bytes: it is left out. %s", puid, size, sizes.sentence(topic)
             )
-    await asyncio.gather(*sent)
+            continue
+        if batch is not None:
+            await sending.send(batch, topic, partition)
+        batch = batches[partition] = producer.create_batch(sizes.of(topic))
+        batch.append(**fields)
+    for partition, batch in batches.items():
+        await sending.send(batch, topic, partition)
+    await sending.settle()
 
 
 async def _first_offset(consumer: GroupConsumer, tp: TopicPartition) -> int:

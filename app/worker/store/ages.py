@@ -1,5 +1,6 @@
 """The ages of exchanges in a database: lists of puids, whose keys lie in the order of the hours, the oldest first."""
 
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -31,37 +32,53 @@ class KeptAges(Ages):
         super().__init__()
         self.serial = serial
         self._database = database
-        self._taken_to = _PREFIX  # what lies before this key has been taken
+        self._rows: dict[bytes, bytes | None] = {}  # those that differ from the database's; None is what was taken
+        self._looked_to = _PREFIX  # nothing is left before this key
         self._taken: list[Row] = []
 
     def take(self, edge: float, most: int) -> list[tuple[int, bytes]]:
         """Take out so many keys of hours that have ended at an edge, or somewhat more. Raises StoreError."""
         found = super().take(edge, most)
         end = _from(int(edge // HOUR))
-        while len(found) < most and self._taken_to < end:
-            for row, puids in self._database.pairs(self._taken_to, end, 1):
-                self._taken.append((row, None))
-                self._taken_to = row + b"\0"
-                later = (int.from_bytes(row[len(_PREFIX) : _HOUR_END]) + 1) * HOUR
+        lists = self._lists(end)
+        while len(found) < most and self._looked_to < end:
+            self._looked_to, puids = next(lists, (end, None))
+            if puids is not None:
+                self._taken.append((self._looked_to, None))
+                self._rows[self._looked_to] = None
+                later = (int.from_bytes(self._looked_to[len(_PREFIX) : _HOUR_END]) + 1) * HOUR
                 found += [(later, puid) for puid in _decode(puids)]
-                break
-            else:
-                self._taken_to = end
         return found
+
+    def _lists(self, before: bytes) -> Iterator[Row]:
+        """The lists before a key from where has been looked to, in their order, whether they are written or not."""
+        rows, written = self._rows, self._looked_to
+        waiting = sorted(key for key, puids in rows.items() if puids and written <= key < before)
+        for key in (*waiting, before):
+            while pairs := self._database.pairs(written, key, 1):
+                written = pairs[0][0] + b"\0"
+                if pairs[0][0] not in rows:
+                    yield pairs[0]
+            if key != before:
+                yield key, rows[key]
 
     def seal(self) -> list[Row]:
         """What is to be written of all that has been added and taken until now."""
-        rows = self._taken
+        sealed, self._taken = self._taken, []
         for hour, puids in self.by_hour.items():
             self.serial += 1
-            rows.append((_from(hour) + self.serial.to_bytes(_SERIAL_BYTES), _encode(puids)))
-        self._taken = []
+            key = _from(hour) + self.serial.to_bytes(_SERIAL_BYTES)
+            sealed.append((key, _encode(puids)))
+            self._looked_to = min(self._looked_to, key)
+        self._rows.update(sealed)
         self.by_hour.clear()
-        return rows
+        return sealed
 
-    def written(self, rows: list[Row]) -> None:
-        """Know that these are written: what lies before where has been looked is looked for again."""
-        self._taken_to = min([self._taken_to, *(row for row, value in rows if value is not None)])
+    def written(self, rows: dict[bytes, bytes | None]) -> None:
+        """Know that these are written."""
+        for key, puids in rows.items():
+            if key in self._rows and self._rows[key] is puids:  # else it has been taken since
+                del self._rows[key]
 
 
 def _from(hour: int) -> bytes:

@@ -32,7 +32,20 @@ _FILTER_SHARE: Final = 0.05
 _BLOCK_BYTES: Final = 8 << 10
 #: A table has so many bytes: 20 M exchanges are some 40 tables, each an open file.
 _TABLE_BYTES: Final = 64 << 20
+#: What is written first is soon written again: only what lies deeper is compressed.
+_COMPRESSED_FROM: Final = 2
 _MIB: Final = 1 << 20
+#: While a database is filled from nothing its files are left as they come.
+_LOADING: Final = {
+    "disable_auto_compactions": "true",
+    "level0_slowdown_writes_trigger": "100000",
+    "level0_stop_writes_trigger": "100000",
+}
+_LOADED: Final = {
+    "disable_auto_compactions": "false",
+    "level0_slowdown_writes_trigger": "20",
+    "level0_stop_writes_trigger": "36",
+}
 #: What RocksDB says where another process, or this one, has a database open.
 _LOCKED: Final = ("While lock file", "lock hold by current process")
 
@@ -76,6 +89,7 @@ class Database:
         options.create_if_missing(True)
         options.set_block_based_table_factory(tables)
         options.set_compression_type(DBCompressionType.lz4())
+        options.set_min_level_to_compress(_COMPRESSED_FROM)
         options.set_write_buffer_manager(memory.buffers)
         options.set_write_buffer_size(memory.buffer_bytes)
         # Most puids that are asked for are new: by a filter that is known at a tenth of the cost.
@@ -146,6 +160,14 @@ class Database:
             self.spoilt |= text.startswith("Corruption")
             raise StoreError(f"the database in {self.folder} cannot be written ({text})") from None
         return True
+
+    def begin_loading(self) -> None:
+        """Much is written from now on, and nothing read."""
+        self._rocks.set_options(_LOADING)
+
+    def end_loading(self) -> None:
+        """Put the files in order from now on."""
+        self._rocks.set_options(_LOADED)
 
     def size(self, name: str) -> int:
         """A number of RocksDB's own, of bytes."""

@@ -43,7 +43,10 @@ class DiskStores:
                 return self._begin(database, about)
             why = self._misfit(found, about)
             if why is None:
-                return self._take(database)
+                store = self._take(database)
+                if not store.is_half_loaded:
+                    return store
+                why = "it was not filled to the end"
         except StoreError as error:
             why = str(error)
         return self._build_anew(number, about, database, why)

@@ -57,12 +57,26 @@ def test_a_correction_and_a_later_answer_count_anew() -> None:
 
 def test_a_label_that_is_taken_back_leaves_whether_they_agree() -> None:
     ledger = tell(*both("a", 1, 0, 1), a_feedback(None, puid="a", at=100))
-    assert the_pair(ledger) == PairedReading({}, Shared(), 0, 1)
+    assert the_pair(ledger) == PairedReading({}, Shared(), 0, 1, named={"0": (0, 1), "1": (1, 0)})
+
+
+def test_the_classes_that_both_name_are_counted_of_the_rows_that_both_name_one_for() -> None:
+    records = [*both("a", [1, 0, 2], [1, 1, 2]), *both("b", 1, 2), *both("c", 1, None), a_response(1, puid="d", at=1)]
+    assert the_pair(tell(*records)).named == {"0": (1, 0), "1": (2, 2), "2": (1, 2)}
+    corrected = tell(*records, a_response(0, puid="b", at=100, **SHADOW))  # type: ignore[arg-type]
+    assert the_pair(corrected).named == {"0": (1, 1), "1": (2, 2), "2": (1, 1)}
+    assert the_pair(tell(*both("a", 1.5, 2.5, 2.25))).named == {}
 
 
 def test_rows_of_a_batch_count_each() -> None:
     ledger = tell(*both("a", [1, 0, 2], [1, 1, 2], [1, None, 0]))
-    assert the_pair(ledger) == PairedReading({"0": Shared(neither=1), "1": Shared(both=1)}, Shared(1, 0, 0, 1), 2, 1)
+    assert the_pair(ledger) == PairedReading(
+        {"0": Shared(neither=1), "1": Shared(both=1)},
+        Shared(1, 0, 0, 1),
+        2,
+        1,
+        named={"0": (1, 0), "1": (1, 2), "2": (1, 1)},
+    )
 
 
 @pytest.mark.parametrize(("first", "second"), [([1, 0], 1), ([1], [1, 0, 1])])
@@ -89,8 +103,12 @@ def test_windows_by_labels_go_by_the_label_of_each_row() -> None:
     records = both("a", [1, 0, 2], [1, 1, 2], [1, None, None])
     late = a_feedback(0, puid="a", row=1, at=9000)
     ledger = Ledger(clock=PaneClock(by_labels=True)).absorb(*records, late).cut()
-    assert the_pair(ledger, "labels_5m", now=100) == PairedReading({"1": Shared(both=1)}, Shared(both=1), 1, 0)
-    assert the_pair(ledger, "labels_5m", now=9001) == PairedReading({"0": Shared(first=1)}, Shared(first=1), 0, 1)
+    assert the_pair(ledger, "labels_5m", now=100) == PairedReading(
+        {"1": Shared(both=1)}, Shared(both=1), 1, 0, named={"1": (1, 1)}
+    )
+    assert the_pair(ledger, "labels_5m", now=9001) == PairedReading(
+        {"0": Shared(first=1)}, Shared(first=1), 0, 1, named={"0": (1, 0), "1": (0, 1)}
+    )
     assert the_pair(ledger, "labels_24h", now=9001).whole == Shared(both=1, first=1)
     assert the_pair(ledger, "24h", now=9001).agree == 2
     taken_back = ledger.absorb(a_feedback(None, puid="a", row=1, at=9100)).cut()
@@ -173,4 +191,6 @@ def test_classes_of_either_leg_go_by_its_own_names() -> None:
     assert found.brier.rows == 1
     assert found.brier.mean == pytest.approx(0.9**2 - 0.1**2, abs=1e-12)
     none = Differences()
-    assert found._replace(brier=none) == PairedReading({"yes": Shared(first=1)}, Shared(first=1), 0, 1, brier=none)
+    assert found._replace(brier=none) == PairedReading(
+        {"yes": Shared(first=1)}, Shared(first=1), 0, 1, brier=none, named={"no": (0, 1), "yes": (1, 0)}
+    )

@@ -16,6 +16,7 @@ from app.core.counts.rows import parse_rows, whole_value
 from app.core.drift.distribution import Distribution
 from app.core.drift.live import Live, Watched
 from app.core.drift.reference import Reference
+from app.core.measures.calibration import Learnt
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.measure import DOCUMENT, MODEL, WINDOW, Evidence, Histogram, Measure
 from app.core.measures.reading import Nature
@@ -31,6 +32,8 @@ RULES = (
     Rules(task="regression"),
     Rules(classes=("a", "b", "c")),
     Rules(reference=Watched("here", LIVE)),
+    Rules(estimate=True),
+    Rules(estimate=True, task="binary", positive="yes"),
     Rules(reference=Watched("there", NUMBERS), task="regression"),
 )
 features = st.none() | st.lists(st.tuples(st.sampled_from([17, 20, None]), st.sampled_from([0, "no"])), min_size=1).map(
@@ -46,6 +49,7 @@ natures = st.builds(
     st.sampled_from(["1", "yes"]),
     st.sampled_from([1, 2, 200]),
     reference=st.sampled_from([None, LIVE, NUMBERS]),
+    learnt=st.sampled_from([None, Learnt(), Learnt(bare=True)]),
     own_scores=st.just(()),
 )
 each_measure = pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.name)

@@ -6,6 +6,10 @@ from typing import Any
 import pytest
 
 from app.core.counts.panes import PaneClock
+from app.core.drift.distribution import Distribution
+from app.core.drift.live import Live, Watched
+from app.core.drift.reference import Reference
+from app.core.monitors import AlertWhen, Code, Monitor, MonitorSpec
 from app.core.outputs.overview import (
     Choice,
     OverviewModel,
@@ -18,7 +22,7 @@ from app.core.outputs.overview import (
     windows_of,
 )
 from app.core.rules import Rules
-from tests.builders import START, WINDOWS, Ledger, Record, a_feedback, a_request, a_response
+from tests.builders import START, WINDOWS, Ledger, Record, a_feedback, a_request, a_response, a_result
 
 CLOCK = PaneClock()
 
@@ -115,6 +119,78 @@ def test_what_needs_attention_is_said_in_a_sentence(
 ) -> None:
     attention = line(records, *rules)["attention"]
     assert (attention["level"], attention["why"]) == (level, why)
+
+
+AGE = Distribution("age", "continuous", (18.0, 30.0, 65.0), (), (1, 60, 39))
+COUNTRY = Distribution("country", "categorical", (), ("DE", "FR"), (70, 30))
+
+
+def watched(*features: Distribution, **others: Any) -> Rules:
+    return Rules(reference=Watched("histogram.prom", Live(Reference(features), 100)), **others)
+
+
+def a_shifted_story(row: list[Any], rows: int = 200, right: Any = None) -> list[Record]:
+    """What is asked is always the same, and so is far from a reference."""
+    asked = [a_request({"data": {"ndarray": [row]}}, puid=f"m-{number}", at=number) for number in range(rows)]
+    return [*asked, *a_story([right] * rows)]
+
+
+@pytest.mark.parametrize("by_labels", [False, True])
+@pytest.mark.parametrize(
+    ("features", "row", "why"),
+    [
+        ([AGE], [70], "age has drifted from the reference in the last 1h (PSI 9)."),
+        (
+            [AGE, COUNTRY],
+            [70, "DE"],
+            "age and country have drifted from the reference in the last 1h (PSI up to 9).",
+        ),
+        (
+            [COUNTRY._replace(name=name) for name in "abcde"],
+            ["DE"] * 5,
+            "a, b, c and 2 more have drifted from the reference in the last 1h (PSI up to 1.3).",
+        ),
+    ],
+)
+def test_inputs_that_drift_need_attention_before_a_label_comes(
+    features: list[Distribution], row: list[Any], why: str, *, by_labels: bool
+) -> None:
+    attention = line(a_shifted_story(row), watched(*features), by_labels=by_labels)["attention"]
+    assert (attention["level"], attention["why"]) == ("warn", why)
+
+
+def test_few_rows_and_those_like_the_reference_have_not_drifted() -> None:
+    assert line(a_shifted_story([70], rows=99), watched(AGE))["attention"]["level"] == "few"
+    alike = [a_request({"data": {"ndarray": [["DE" if number % 10 < 7 else "FR"]]}}, puid=f"m-{number}", at=number)
+             for number in range(200)]  # fmt: skip
+    assert line([*alike, *a_story([1] * 200)], watched(COUNTRY))["attention"]["level"] == "fine"
+
+
+def test_a_monitor_that_alerts_needs_attention_as_long_as_it_does() -> None:
+    odd, even = (
+        Monitor(MonitorSpec(name, "v1", AlertWhen(">", 0.5), hold=2), Code("function", "m:f"))
+        for name in ("odd", "even")
+    )
+    records = [
+        *a_story([1] * 200, every=1.0),
+        *(a_result(0.75, name=name, puid=f"m-{number}", at=number)
+          for number, name in ((198, "odd"), (199, "odd"), (199, "even"))),
+    ]  # fmt: skip
+    attention = line(records, Rules(monitors=(odd, even)), now=250.0)["attention"]
+    assert (attention["level"], attention["why"]) == ("warn", "Its monitor odd alerts.")
+    assert line(records, Rules(monitors=(odd, even)), now=900.0)["attention"]["level"] == "fine"
+    both = [*records, a_result(0.75, name="even", puid="m-197", at=197)]
+    assert line(both, Rules(monitors=(odd, even)), now=250.0)["attention"]["why"] == "Its monitors odd, even alert."
+
+
+def test_a_missed_limit_comes_first_and_what_may_be_its_cause_behind_it() -> None:
+    limited = watched(AGE, limits=(("accuracy", "", 0.9),))
+    attention = line(a_shifted_story([70], right=0), limited)["attention"]
+    assert attention["level"] == "bad"
+    assert attention["why"] == (
+        "accuracy is 0, below its limit of 0.9 (1h, 200 rows). "
+        "age has drifted from the reference in the last 1h (PSI 9)."
+    )
 
 
 def test_a_missed_limit_says_since_when() -> None:

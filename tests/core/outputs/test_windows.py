@@ -513,6 +513,6 @@ def test_the_mappings_know_every_field() -> None:
     records = [a_request({"data": {"ndarray": [[1]]}}), a_response(1), a_result(0.25), a_feedback(1)]
     body = bodies(History(rules).tell(*records))["5m/07:00:00Z"]
     properties = MAPPINGS["properties"]
-    assert body.keys() | {"value", "fairness"} == properties.keys()  # which documents of segments have besides
+    assert body.keys() | {"value", "fairness", "estimate"} == properties.keys()  # which others have besides
     for name in ("rows", "exchanges"):
         assert body[name].keys() == properties[name]["properties"].keys()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from app.core.drift.distances import chi2_p, js, psi
 from app.core.measures.paired import Differences, PairedReading, Shared
 from app.core.outputs.comparisons import quantities
 from app.core.scores.comparison import always_valid, by_class, compare, mcnemar, sentence
@@ -32,6 +33,23 @@ def test_mcnemar_is_exact_below_25_and_corrected_above(first: int, second: int) 
     else:
         expected = stats.chi2.sf(max(0, abs(first - second) - 1) ** 2 / rows, 1)
     assert math.isclose(mcnemar(first, second), expected, rel_tol=1e-9)
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), st.tuples(counts, counts).filter(any), min_size=1))
+def test_what_both_answer_is_told_apart_by_the_measures_of_drift(named: dict[str, tuple[int, int]]) -> None:
+    rows = [*map(sum, zip(*named.values(), strict=True))]
+    more = max(rows) - rows[1], max(rows) - rows[0]  # both have answered all rows
+    named = {**named, "e": (more[1], more[0])} if any(more) else named
+    found = quantities(compare(PairedReading({}, Shared(), 0, 0, named=named), 1))
+    first, second = zip(*named.values(), strict=True)
+    assert found["prediction_rows"] == sum(second)
+    assert found["prediction_psi"] == psi(first, second)
+    assert found["prediction_js"] == js(first, second)
+    assert found["prediction_chi2_p"] == chi2_p(first, second)
+
+
+def test_legs_of_which_none_names_a_class_are_not_told_apart_so() -> None:
+    assert not [name for name in quantities(compare(a_reading(1), 1)) if name.startswith("prediction")]
 
 
 @pytest.mark.parametrize(

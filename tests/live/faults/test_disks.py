@@ -5,6 +5,7 @@ with a disk that is full.
 import resource
 import shutil
 import threading
+import time
 import uuid
 from pathlib import Path
 
@@ -52,6 +53,29 @@ def test_kills_and_restarts_on_every_sort_of_folder(kafka: Kafka, tmp_path: Path
         assert_counts(fleet, expected(events), 60)
         assert fleet.total("tally_recovered_records") < before / 2
         assert "built anew" not in worker.log.read_text()
+
+
+def test_a_standby_takes_over_within_seconds_and_reads_next_to_nothing(kafka: Kafka, tmp_path: Path) -> None:
+    """However many exchanges there are: it has them; and none is counted twice."""
+    events = traffic(PUIDS, seed(33))
+    settings = settings_for(kafka) | {"STANDBYS": "1"}
+    with Fleet(tmp_path, settings) as fleet:
+        workers = [fleet.start(DATA_DIR=str(tmp_path / name)) for name in ("one", "other")]
+        wait_for("each has a partition", lambda: all(len(worker.readiness()[1]) == 1 for worker in workers))
+        produce(settings, events[: len(events) // 2])
+        wait_for("they have read half of it", lambda: fleet.total("tally_events_total") > len(events) // 2 - 1_000)
+        wait_for("they have read all of it", lambda: fleet.total("tally_lag_events") == 0)
+        wait_for("both stand by", lambda: fleet.total("tally_standby_partitions") == 2)
+        wait_for("they lack nothing", lambda: fleet.total("tally_standby_lag_records") == 0)
+        workers[0].kill()
+        killed = time.monotonic()
+        produce(settings, events[len(events) // 2 :])
+        wait_for("the other has both", lambda: workers[1].readiness() == (True, [0, 1]))
+        assert time.monotonic() - killed < float(settings["SESSION_TIMEOUT"].rstrip("s")) + 5
+        read = fleet.total("tally_recovered_records")  # the counts, and what was written last
+        assert read < fleet.total("tally_open_exchanges") / 5
+        assert_counts(fleet, expected(events), 60)
+        assert "built anew" not in workers[1].log.read_text()
 
 
 def kill_and_start(fleet: Fleet, worker: Worker, folder: Path) -> Worker:

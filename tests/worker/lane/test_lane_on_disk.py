@@ -13,7 +13,8 @@ from tests.worker.lane.scene import Scene, play
 
 
 async def read(scene: Scene, first: int, count: int) -> None:
-    """Write some requests, and let the lane make them durable."""
+    """Write some requests, and let the lane make them durable, on the disk too."""
+    store_of(scene).most_waiting = 0
     scene.write(*(a_request(puid=f"p{number}") for number in range(first, first + count)))
     await scene.until(lambda: scene.lane.running[0].shard.open_exchanges == first + count and scene.is_quiet())
 
@@ -66,6 +67,58 @@ def test_what_another_worker_has_written_meanwhile_is_read(tmp_path: Path) -> No
         await scene.begin(0)
         assert 5 < scene.lane.recovery.records < 30
         assert len(exchanges(scene)) == 35
+
+    play(act, folder=tmp_path / "here")
+
+
+def test_who_stands_by_reads_what_commits_and_takes_over_without_reading_it_again(tmp_path: Path) -> None:
+    """Also what has gone is gone there, its age too; and what comes while nobody owns the partition is counted then."""
+
+    async def act(scene: Scene) -> None:
+        await scene.begin(0)
+        await read(scene, 0, 30)
+        scene.folder = tmp_path / "there"
+        there = scene.new_lane()
+        await there.start()
+        await there.assign(set(), {0})
+        await scene.until(lambda: there.standbys.lags == {0: 0})
+        await read(scene, 30, 20)
+        await scene.until(lambda: there.standbys.lags == {0: 0})
+        await scene.lane.stop()
+        scene.write(*(a_request(puid=f"p{number}") for number in range(50, 55)))
+        scene.lane = there
+        await there.assign({0})
+        assert there.standbys.lags == {}
+        await scene.until(lambda: there.ready and scene.is_quiet() and len(exchanges(scene)) == 55)
+        assert there.recovery.records < 20
+        assert len(there.running[0].shard.store.ages.take(9e9, 1000)) == 55
+
+    play(act, folder=tmp_path / "here")
+
+
+def test_what_goes_wrong_with_a_standby_is_said_tried_again_and_keeps_nobody_from_counting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act(scene: Scene) -> None:
+        await scene.begin(0)
+        await read(scene, 0, 5)
+        scene.folder = tmp_path / "there"
+        there = scene.new_lane()
+        await there.start()
+        load = RocksStore.load
+
+        async def fails(*_: object) -> None:
+            raise StoreError("the database in /x cannot be written (No space left on device)")
+
+        monkeypatch.setattr(RocksStore, "load", fails)
+        await there.assign(set(), {0})
+        await scene.until(lambda: there.standbys.trouble is not None)
+        assert "TALLY_STANDBYS) of partitions 0 are not kept up to date" in (there.standbys.trouble or "")
+        assert "No space left on device" in (there.standbys.trouble or "")
+        assert (there.ready, [*there.problems()], there.standbys.lags) == (True, [], {})
+        monkeypatch.setattr(RocksStore, "load", load)
+        await scene.until(lambda: there.standbys.lags == {0: 0} and there.standbys.trouble is None)
+        await there.stop()
 
     play(act, folder=tmp_path / "here")
 

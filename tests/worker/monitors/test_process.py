@@ -113,6 +113,57 @@ def test_one_answer_on_which_the_code_fails_takes_no_other_with_it(
     assert ran(processes, tmp_path, code)(TWO, ONE) == [[1.0, 3.0], ["it failed (AssertionError)"]]
 
 
+def many(rows: int) -> list[Asked]:
+    """So many answers of one row, whose first input is the number of the row."""
+    return [(Columns(("a",), [[float(row)]]), Columns(("output",), [[0.0]])) for row in range(rows)]
+
+
+DYING = "import os, time\nimport numpy as np\ndef score(inputs, outputs):\n"
+
+
+def test_a_row_on_which_the_process_dies_takes_no_other_with_it(
+    tmp_path: Path, processes: list[MonitorProcess]
+) -> None:
+    monitor = ran(processes, tmp_path, DYING + "    if 70.0 in inputs:\n        os._exit(3)\n    return inputs[:, 0]\n")
+    expected = [[float(row) if row != 70 else "its process ended (exit code 3)"] for row in range(200)]
+
+    async def both() -> tuple[list[list[Value]], list[list[Value]]]:
+        return await monitor.process.score(many(200)), await monitor.process.score([ONE])
+
+    assert asyncio.run(both()) == (expected, [[5.0]])  # the other batch at once
+    assert monitor.process.restarts == 3  # the batch, a part of it, the row
+
+
+def test_of_an_answer_with_many_rows_that_row_alone_fails(tmp_path: Path, processes: list[MonitorProcess]) -> None:
+    monitor = ran(processes, tmp_path, DYING + "    if 3.0 in inputs:\n        os._exit(3)\n    return inputs[:, 0]\n")
+    assert monitor(TWO, ONE) == [[1.0, "its process ended (exit code 3)"], [5.0]]
+
+
+def test_a_batch_that_takes_too_long_as_a_whole_is_scored_in_parts(
+    tmp_path: Path, processes: list[MonitorProcess]
+) -> None:
+    code = DYING + "    time.sleep(0.02 * len(inputs))\n    return inputs[:, 0]\n"
+    monitor = ran(processes, tmp_path, code, timeout=1.0)
+    assert monitor(*many(64)) == [[float(row)] for row in range(64)]
+    assert monitor.process.restarts == 1
+
+
+def test_a_process_that_always_dies_is_soon_given_up(tmp_path: Path, processes: list[MonitorProcess]) -> None:
+    monitor = ran(processes, tmp_path, DYING + "    os._exit(3)\n")
+    assert monitor(*many(1000)) == [["its process ended (exit code 3)"]] * 1000
+    assert monitor.process.restarts == 4
+    assert monitor(ONE) == [["its process ended (exit code 3); it is started again within 2 s"]]
+
+
+def test_a_batch_with_very_many_such_rows_is_given_up_as_well(tmp_path: Path, processes: list[MonitorProcess]) -> None:
+    code = DYING + "    if (inputs % 2 == 1).any():\n        os._exit(3)\n    return inputs[:, 0]\n"
+    monitor = ran(processes, tmp_path, code)
+    values = [value for (value,) in monitor(*many(64))]
+    assert monitor.process.restarts == 16
+    assert values[:14:2] == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0]
+    assert set(values[14:]) == {"its process ended (exit code 3)"}
+
+
 def test_after_a_failure_it_is_started_again_and_rows_do_not_wait_for_that(
     tmp_path: Path, processes: list[MonitorProcess]
 ) -> None:

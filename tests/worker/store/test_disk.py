@@ -20,10 +20,16 @@ def stores_of(folder: Path, app_id: str = "tally") -> DiskStores:
     return DiskStores(load_settings(app_id=app_id), folder, 16 << 20)
 
 
+async def load(store: LoadedStore, changes: dict[bytes, bytes | None], place: int) -> None:
+    """All of a changelog."""
+    await store.load(changes, place)
+    await store.loaded()
+
+
 def filled(folder: Path, number: int = NUMBER, topic_id: str | None = TOPIC_ID, app_id: str = "tally") -> None:
     """A database that holds something."""
     store = stores_of(folder, app_id).open(number, topic_id)
-    asyncio.run(store.load({b"\0mark": b"1"}, 5))
+    asyncio.run(load(store, {b"\0mark": b"1"}, 5))
     store.close()
 
 
@@ -59,6 +65,13 @@ def without_its_files(folder: Path) -> None:
         file.unlink()
 
 
+def without_the_end_of_its_loading(folder: Path) -> None:
+    shutil.rmtree(folder / "tally" / "3")
+    store = a_database(folder)
+    asyncio.run(store.load({b"\0mark": b"1"}, 5))
+    store.close()
+
+
 def with_broken_files(folder: Path) -> None:
     for file in (folder / "tally" / "3").glob("MANIFEST*"):
         file.write_bytes(b"?" * 100)
@@ -88,6 +101,7 @@ def test_a_database_that_was_closed_is_there_again(tmp_path: Path, caplog: pytes
         (of_another_partition, "it is of partition 4 of tally-exchanges"),
         (of_another_app, "it is of partition 3 of other-exchanges"),
         (without_its_files, "cannot be opened"),
+        (without_the_end_of_its_loading, "it was not filled to the end"),
         (with_broken_files, "cannot be opened"),
         (with_other_contents, "cannot be"),
         (a_file, "cannot be opened"),
@@ -114,7 +128,7 @@ def test_a_database_that_does_not_fit_is_built_anew_and_the_sentence_says_why(
     assert "Partition 3" in sentence
     assert f"{tmp_path}/tally/3" in sentence
     assert "built anew from tally-exchanges" in sentence
-    asyncio.run(store.load({b"\0mark": b"2"}, 7))
+    asyncio.run(load(store, {b"\0mark": b"2"}, 7))
     store.close()
     assert stores_of(tmp_path).open(NUMBER, TOPIC_ID).place == 7
 
@@ -131,7 +145,7 @@ def test_who_finds_a_database_open_uses_another_one(tmp_path: Path, caplog: pyte
     stores: list[LoadedStore] = []
     for place in (1, 2, 3):
         stores.append(stores_of(tmp_path).open(NUMBER, TOPIC_ID))
-        asyncio.run(stores[-1].load({b"\0mark": b"%d" % place}, place))
+        asyncio.run(load(stores[-1], {b"\0mark": b"%d" % place}, place))
     assert [store.place for store in stores] == [1, 2, 3]
     assert {path.name for path in (tmp_path / "tally").iterdir()} == {"3", "3-2", "3-3"}
     assert all("another one is used" in message for message in caplog.messages)
@@ -153,7 +167,7 @@ def test_all_stores_share_what_is_allowed_of_memory_and_tell_their_bytes(tmp_pat
     shares = [store.most_bytes for store in opened if isinstance(store, RocksStore)]
     assert shares == [(16 << 20) // 4 // 4] * 4
     for number, store in enumerate(opened):
-        asyncio.run(store.load({b"\0l%d" % word: bytes(100) for word in range(5000)}, number + 1))
+        asyncio.run(load(store, {b"\0l%d" % word: bytes(100) for word in range(5000)}, number + 1))
     assert 2_000_000 < stores.sizes()["memory"] < 16 << 20
     for store in opened[1:]:
         store.close()

@@ -34,8 +34,11 @@ STEPS = st.lists(
 ONE_MIB = 1 << 20
 
 
-def a_store(folder: Path, most_bytes: int = ONE_MIB) -> RocksStore:
-    return RocksStore(Database(folder / "db", Memory(ONE_MIB)), most_bytes)
+def a_store(folder: Path, most_bytes: int = ONE_MIB, most_waiting: int = 0) -> RocksStore:
+    """A store that writes so many durable changes together; each epoch at once where it is 0."""
+    store = RocksStore(Database(folder / "db", Memory(ONE_MIB)), most_bytes)
+    store.most_waiting = most_waiting
+    return store
 
 
 def finish(work: Awaitable[None]) -> None:
@@ -48,13 +51,13 @@ def finish(work: Awaitable[None]) -> None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(STEPS, st.sampled_from([0, 1_000, ONE_MIB]))
+@given(STEPS, st.sampled_from([0, 1_000, ONE_MIB]), st.sampled_from([0, 5, 1_000]))
 def test_it_holds_what_a_dict_holds_and_opened_again_what_was_durable(
-    steps: list[tuple[str, bytes, bytes | None]], most_bytes: int
+    steps: list[tuple[str, bytes, bytes | None]], most_bytes: int, most_waiting: int
 ) -> None:
     """However little of it is in memory; what is on its way to be durable may change meanwhile."""
     with TemporaryDirectory() as folder:
-        store = a_store(Path(folder), most_bytes)
+        store = a_store(Path(folder), most_bytes, most_waiting)
         wanted: dict[bytes, bytes] = {}
         durable: dict[bytes, bytes] = {}
         changed: dict[bytes, None] = {}
@@ -76,7 +79,7 @@ def test_it_holds_what_a_dict_holds_and_opened_again_what_was_durable(
                     store.fetch([key, None, b""])
                 case "epoch" if on_its_way is None:
                     store.seal()
-                    on_its_way = [(one, store.get(one)) for one in changed], dict(wanted)
+                    on_its_way = [*((one, store.get(one)) for one in changed), (b"\0mark", b"1")], dict(wanted)
                     changed.clear()
                 case "epoch":
                     assert on_its_way is not None
@@ -85,7 +88,7 @@ def test_it_holds_what_a_dict_holds_and_opened_again_what_was_durable(
                     durable, on_its_way = on_its_way[1], None
                 case _:
                     store.close()
-                    store = a_store(Path(folder), most_bytes)
+                    store = a_store(Path(folder), most_bytes, most_waiting)
                     assert store.place == epochs
                     wanted, on_its_way = dict(durable), None
                     changed.clear()
@@ -106,6 +109,37 @@ def test_the_newest_come_first_backwards(tmp_path: Path) -> None:
     assert b"".join(reversed(store)) == b"gcdbeaf"
     store.close()
     assert {*reversed(a_store(tmp_path))} == {b"%c" % letter for letter in b"abcdef"}
+
+
+def test_what_changes_again_soon_is_written_once_and_a_clean_end_writes_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    writes = Database.write
+
+    def write(self: Database, rows: list[tuple[bytes, bytes | None]]) -> bool:
+        written.append(len(rows))
+        return writes(self, rows)
+
+    monkeypatch.setattr(Database, "write", write)
+    store = a_store(tmp_path, most_waiting=7)
+    for epoch in range(1, 5):
+        changes: Changes = [
+            (b"puid-%d" % (epoch // 2), b"%d" % epoch),
+            (b"puid-0", b"%d" % epoch),
+            (b"\0p", b"%d" % epoch),
+        ]
+        for key, value in changes[:2]:
+            store[key] = value or b""
+        store.seal()
+        finish(store.keep(changes, epoch))
+    assert (written, store.place) == ([], 0)
+    assert dict(store) == {b"puid-0": b"4", b"puid-1": b"3", b"puid-2": b"4"}
+    store.close()
+    assert written == [5]
+    store = a_store(tmp_path)
+    assert (store.place, dict(store)) == (4, {b"puid-0": b"4", b"puid-1": b"3", b"puid-2": b"4"})
+    store.close()
 
 
 def test_a_crash_leaves_the_state_of_an_earlier_epoch_whole(tmp_path: Path) -> None:
@@ -154,12 +188,15 @@ def test_a_crash_leaves_the_state_of_an_earlier_epoch_whole(tmp_path: Path) -> N
             st.tuples(st.just("epoch"), st.just(b""), st.just(0)),
         ),
         max_size=40,
-    )
+    ),
+    st.sampled_from([0, 3]),
 )
-def test_ages_in_a_database_are_taken_like_those_in_memory(steps: list[tuple[str, bytes, int]]) -> None:
+def test_ages_in_a_database_are_taken_like_those_in_memory(
+    steps: list[tuple[str, bytes, int]], most_waiting: int
+) -> None:
     """In parts, whatever is written meanwhile: nothing is left, and nothing comes too early."""
     with TemporaryDirectory() as folder:
-        store, ages, hour = a_store(Path(folder)), Ages(), 0
+        store, ages, hour = a_store(Path(folder), most_waiting=most_waiting), Ages(), 0
         wanted: set[tuple[int, bytes]] = set()
         found: set[tuple[int, bytes]] = set()
         for step, key, number in steps:
@@ -175,7 +212,7 @@ def test_ages_in_a_database_are_taken_like_those_in_memory(steps: list[tuple[str
                     wanted |= set(ages.take(hour * HOUR, 1000))
                 case _:
                     store.seal()
-                    finish(store.keep([], 1))
+                    finish(store.keep([(b"\0mark", b"1")], 1))
         found |= set(store.ages.take(hour * HOUR, 1000))
         wanted |= set(ages.take(hour * HOUR, 1000))
         assert found == wanted
@@ -222,10 +259,29 @@ def test_times_that_no_clock_shows_are_taken_as_well(tmp_path: Path, seconds: in
     store.close()
 
 
+def test_a_store_that_is_only_loaded_forgets_the_ages_of_what_is_gone(tmp_path: Path) -> None:
+    store = a_store(tmp_path)
+    values = [encode(Exchange(hour * HOUR, [], [], [])) for hour in range(4)]
+    finish(store.load({b"%d" % number: values[0] for number in range(6)}, 1))
+    finish(store.loaded())
+    finish(store.load({b"0": None, b"1": None, b"2": values[3]}, 2))
+    finish(store.tidy(HOUR))
+    finish(store.tidy(HOUR))
+    assert store.ages.take(HOUR, 100) == []
+    assert sorted(store.ages.take(9 * HOUR, 100)) == [
+        (2 * HOUR, b"3"),
+        (2 * HOUR, b"4"),
+        (2 * HOUR, b"5"),
+        (4 * HOUR, b"2"),
+    ]
+    store.close()
+
+
 # -- loading ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_changelog_is_taken_in_from_where_it_stands_and_once_more(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first_load", [0, 1, 2])
+def test_a_changelog_is_taken_in_from_where_it_stands_and_once_more(tmp_path: Path, first_load: int) -> None:
     """A part of it may come again: what an epoch has written stands at the offset of one before, where that is all that
     is known.
     """
@@ -238,6 +294,8 @@ def test_a_changelog_is_taken_in_from_where_it_stands_and_once_more(tmp_path: Pa
     ]
     for part, place in ((0, 3), (1, 6), (0, 3), (1, 6), (2, 9)):
         finish(store.load(parts[part], place))
+        if part == first_load:
+            finish(store.loaded())
     for again in (False, True):
         assert (dict(store), len(store), store.place) == ({b"b": values[3], b"c": values[2]}, 2, 9)
         assert store.take_marks() == {b"\0mark": b"2", b"\0l1": b"word"}
@@ -253,6 +311,7 @@ def test_a_changelog_is_taken_in_from_where_it_stands_and_once_more(tmp_path: Pa
 def test_what_is_no_exchange_is_told_when_all_is_loaded_and_the_database_goes(tmp_path: Path) -> None:
     store = a_store(tmp_path)
     finish(store.load({b"a": b"?"}, 1))
+    finish(store.loaded())
     with pytest.raises(Exception, match=r"MessagePack|malformed|Expected"):
         store.note_ages()
     store.close()

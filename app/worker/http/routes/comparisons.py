@@ -11,6 +11,7 @@ from app.core.outputs.comparisons import comparisons_report
 from app.core.outputs.difference_history import differences, history_of
 from app.core.outputs.keys import key_of
 from app.core.outputs.shapes import Comparisons, DifferenceHistory
+from app.core.outputs.versions import versions_report
 from app.settings import Settings
 from app.worker.http.answers import AnswerError, json_response
 from app.worker.http.guard import shortened
@@ -34,7 +35,13 @@ class ComparisonRoutes:
     def routes(self) -> list[Route]:
         """The rows."""
         return [
-            Route("GET", "/api/comparisons", self.comparisons, "All comparisons of two legs.", Comparisons),
+            Route(
+                "GET",
+                "/api/comparisons",
+                self.comparisons,
+                "All comparisons of two legs, and of the newest two versions.",
+                Comparisons,
+            ),
             Route(
                 "GET",
                 "/api/comparisons/history",
@@ -50,7 +57,9 @@ class ComparisonRoutes:
         """`GET /api/comparisons`."""
         running = self._started()
         readings = running.readings
-        return json_response(comparisons_report(readings.of_pairs(running.lane.now()), readings.rulebook))
+        now = running.lane.now()
+        found = comparisons_report(readings.of_pairs(now), readings.rulebook)
+        return json_response({**found, "versions": versions_report(readings, now)})
 
     async def history(self, request: web.Request) -> web.Response:
         """`GET /api/comparisons/history`."""

@@ -2,16 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from aiohttp import web
 
 from app.core.counts.accounts import BY_LABELS, Account
-from app.core.counts.panes import Window
 from app.core.events import Identity
 from app.core.measures.reading import Reading
-from app.core.measures.readings import LABELS as LABELS_WINDOW
 from app.core.measures.readings import Readings
 from app.core.outputs.overview import headline
 from app.core.outputs.report import report_of
@@ -26,20 +24,17 @@ from app.core.outputs.score_history import (
     point_of_document,
 )
 from app.core.outputs.shapes import ModelReport, ModelReports
-from app.core.outputs.slots import LABELS, PREDICTIONS, moment
 from app.core.outputs.trends import Asked, Grid, Point, grid_of, kept_since, point_of, reading_of, step_for, stretches
-from app.core.outputs.windows import INDEX
 from app.settings import Settings
-from app.worker.elasticsearch.search import Search, SearchError
+from app.worker.elasticsearch.search import Search
 from app.worker.http.answers import AnswerError, json_bytes, json_response
 from app.worker.http.guard import shortened
 from app.worker.http.routes.asked import by_labels, model_in_path, moment_of, seconds_of
+from app.worker.http.routes.older import MOST_POINTS, Older
 from app.worker.http.routes.route import CLOCK, FROM, KEY, STEP, TO, Parameter, Route
 from app.worker.http.turns import Turns
 from app.worker.running import Running
 
-#: Points of one answer, at most.
-_MOST_POINTS: Final = 2000
 _SCORE: Final = Parameter(
     "score",
     "A name like `accuracy`, of one class `recall{cat}`; by default that by which the overview knows the model.",
@@ -52,7 +47,7 @@ class ModelRoutes:
     def __init__(self, settings: Settings, started: Callable[[], Running], search: Search | None) -> None:
         self._settings = settings
         self._started = started
-        self._search = search
+        self._older = Older(settings, search)
 
     def routes(self) -> list[Route]:
         """The rows: longer paths first, since a key may hold anything."""
@@ -120,13 +115,16 @@ class ModelRoutes:
         asked = Asked(*name, by_labels(request, readings))
         accounts = [Account(identity), *([Account(identity, BY_LABELS)] if asked.by_labels else [])]
         step, begin, end = stretch_asked(request, readings, accounts, settings, now)
-        window = self._window_behind(step, begin, now)
+        window = self._older.window(step, begin, now)
         if window is not None:
             step = window.seconds
         grid = grid_asked(settings, step, begin, end, now)
         note, older = None, list[Point]()
         if window is not None:
-            older, note = await self._older(identity, asked, window, begin, min(end, grid.numbers.start * step))
+            older, note = await self._older.read(
+                identity, window, begin, min(end, grid.numbers.start * step),
+                lambda body: point_of_document(body, asked), by_labels=asked.by_labels,
+            )  # fmt: skip
         newer = await self._newer(running, identity, grid, asked)
         return json_response(history_of(identity, rules, asked, step, older, newer, note))
 
@@ -158,44 +156,6 @@ class ModelRoutes:
             await turns.pause()
         return points
 
-    def _window_behind(self, step: int, begin: float, now: float) -> Window | None:
-        """The window whose documents say what was before the panes that are kept; None where nobody asks, or has any:
-        the shortest that is no shorter than a stretch, else the longest.
-        """
-        grid = grid_of(self._settings.clock, step, begin, now, now)
-        if self._search is None or grid is None or begin >= grid.numbers.start * step:
-            return None
-        windows = sorted(self._settings.windows, key=lambda window: window.seconds)
-        return next((window for window in windows if window.seconds >= step), windows[-1] if windows else None)
-
-    async def _older(
-        self, identity: Identity, asked: Asked, window: Window, begin: float, end: float
-    ) -> tuple[list[Point], str | None]:
-        """The points of documents, and why there are none, where that is for a reason."""
-        assert self._search is not None
-        clock = LABELS if asked.by_labels else PREDICTIONS
-        said = {
-            "identity": str(identity),
-            "window": f"{LABELS_WINDOW}{window.name}" if asked.by_labels else window.name,
-            "clock": clock,
-            "segment": "",
-        }
-        filters: list[Any] = [{"term": {field: word}} for field, word in said.items()]
-        filters.append({"range": {"start": {"gte": moment(begin), "lt": moment(end)}}})
-        try:
-            hits = await self._search.find(
-                INDEX, {"bool": {"filter": filters}}, sort=[{"start": {"order": "desc"}}], most=_MOST_POINTS
-            )
-        except SearchError as error:
-            return [], str(error)
-        points = []
-        for hit in reversed(hits):
-            try:
-                points.append(point_of_document(hit.body, asked))
-            except (LookupError, TypeError, ValueError):
-                return [], f"{INDEX} holds what no Tally has written: {hit.place[1]}."
-        return points, None
-
 
 def stretch_asked(
     request: web.Request, readings: Readings, accounts: Collection[Account], settings: Settings, now: float
@@ -218,7 +178,7 @@ def grid_asked(settings: Settings, step: int, begin: float, end: float, now: flo
         raise AnswerError(
             400, f"step: {step} s is no multiple of the panes of {clock.pane_seconds} s (TALLY_PANE_SECONDS)."
         )
-    if len(grid.numbers) > _MOST_POINTS:
+    if len(grid.numbers) > MOST_POINTS:
         raise AnswerError(
             400,
             f"step: {len(grid.numbers):,} stretches of {step} s are too many: make them longer, or fewer by `from`.",

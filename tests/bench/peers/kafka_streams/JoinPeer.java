@@ -22,9 +22,11 @@ import org.apache.kafka.streams.state.KeyValueStore;
 import org.apache.kafka.streams.state.Stores;
 
 /**
- * Tally's join written for Kafka Streams: two threads, exchanges and counts in memory with a changelog each.
+ * Tally's join written for Kafka Streams: two threads, exchanges and counts with a changelog each, in memory or, the
+ * exchanges, in RocksDB.
  *
- * <p>Arguments: BOOTSTRAP REQUESTS RESPONSES FEEDBACK EVENTS PARTITIONS APP_ID [at_least_once|exactly_once_v2].
+ * <p>Arguments: BOOTSTRAP REQUESTS RESPONSES FEEDBACK EVENTS PARTITIONS APP_ID [at_least_once|exactly_once_v2
+ * [memory|rocksdb]].
  */
 public final class JoinPeer {
   private static final AtomicLong seen = new AtomicLong();
@@ -40,13 +42,19 @@ public final class JoinPeer {
     long events = Long.parseLong(args[4]);
     String guarantee = args.length > 7 ? args[7] : "at_least_once";
     boolean exact = guarantee.equals("exactly_once_v2");
+    boolean onDisk = args.length > 8 && args[8].equals("rocksdb");
 
     Topology topology = new Topology();
     topology.addSource(
         "events", Serdes.Bytes().deserializer(), Serdes.ByteArray().deserializer(), requests, responses, feedback);
     topology.addProcessor("join", () -> new Join(requests, responses, events), "events");
     topology.addStateStore(
-        Stores.keyValueStoreBuilder(Stores.inMemoryKeyValueStore("exchanges"), Serdes.Bytes(), Serdes.ByteArray())
+        Stores.keyValueStoreBuilder(
+                onDisk
+                    ? Stores.persistentKeyValueStore("exchanges")
+                    : Stores.inMemoryKeyValueStore("exchanges"),
+                Serdes.Bytes(),
+                Serdes.ByteArray())
             .withLoggingEnabled(Map.of()),
         "join");
     topology.addStateStore(
@@ -67,7 +75,7 @@ public final class JoinPeer {
     System.err.printf("judged %d%n", judged.get());
     System.out.printf(
         "%s %.0f%n",
-        exact ? "kafka-streams-exactly-once" : "kafka-streams",
+        "kafka-streams" + (exact ? "-exactly-once" : "") + (onDisk ? "-rocksdb" : ""),
         events / ((lastNanos - firstNanos.get()) / 1e9));
     System.out.flush();
     Runtime.getRuntime().halt(0);

@@ -17,7 +17,7 @@ from app.worker.http.api import Api
 from app.worker.http.openapi import description
 from app.worker.http.routes import letters, worker
 from app.worker.kafka.client import SetupError
-from tests.builders import START
+from tests.builders import START, a_response, a_result
 from tests.worker.http.routes.scene import KEY, PAIR, a_worker, get
 
 DESCRIPTION: Any = get("/api/openapi.json").content
@@ -31,6 +31,7 @@ KNOWN: Final = {
     "window": "5m",
     "clock": "labels",
     "score": "recall{1}",
+    "monitor": "odd",
     "step": "5m",
     "from": "0",
     "to": str(START + 300),
@@ -108,6 +109,14 @@ def test_an_answer_is_as_it_is_described(path: str, asked: str) -> None:
     reply = get(asked)
     assert reply.status == 200
     jsonschema.Draft202012Validator(schema_of(path)).validate(reply.content)
+
+
+def test_the_history_of_a_monitor_is_as_it_is_described() -> None:
+    running = a_worker(a_response(1), a_result(0.25))
+    reply = get(f"/api/models/{KEY}/monitor-history?monitor=odd", running)
+    assert reply.content["points"]
+    schema = schema_of("/api/models/{key}/monitor-history")
+    jsonschema.Draft202012Validator(schema).validate(reply.content)
 
 
 def test_an_error_is_as_it_is_described() -> None:

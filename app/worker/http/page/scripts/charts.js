@@ -62,7 +62,7 @@ const fallMark = (at, colour) => ({
 export function withGaps(points, step) {
   return points.flatMap((point, number) => {
     const next = points[number + 1];
-    return next && step && next.start - point.start > 1.5 * step ? [point, { start: point.start + step, value: null, low: null, high: null }] : [point];
+    return next && step && next.start - point.start > 1.5 * step ? [point, { start: point.start + step, value: null, low: null, high: null, mean: null, p50: null, p95: null }] : [point];
   });
 }
 
@@ -106,6 +106,44 @@ export function TimePlot({ points, name, label, file, limit = null, fellAt = nul
   };
   const stamp = JSON.stringify([points, name, limit, fellAt]);
   return h(Plot, { make, stamp, label, name: file, is: "time" });
+}
+
+// What a monitor has said over time: mean and quantiles of its values, and its threshold across.
+export function MonitorPlot({ points, threshold, name, label, file }) {
+  const make = colours => {
+    const line = (field, more) => ({
+      label: field, data: points.map(point => ({ x: point.start, y: point[field] })), borderWidth: 2, pointHitRadius: 12,
+      pointRadius: points.length > 80 ? 0 : 2.5, ...more,
+    });
+    const datasets = [
+      line("mean", { borderColor: colours.accent, backgroundColor: colours.accent }),
+      line("p50", { borderColor: colours.soft, backgroundColor: colours.soft, borderWidth: 1.5, borderDash: [2, 3], pointRadius: 0 }),
+      line("p95", { borderColor: colours.soft, backgroundColor: colours.soft, borderWidth: 1.5, pointRadius: 0 }),
+    ];
+    if (threshold !== null) {
+      datasets.push({
+        label: `threshold ${score(threshold)}`, data: [{ x: points[0].start, y: threshold }, { x: points.at(-1).start, y: threshold }],
+        borderColor: colours.bad, borderWidth: 1.5, borderDash: [6, 4], pointRadius: 0, pointHitRadius: 0,
+      });
+    }
+    const told = ({ raw, dataset }) => {
+      const point = points.find(one => one.start === raw.x);
+      const rows = dataset.label === "mean" && point ? [`${count(point.alert)} alerts of ${count(point.ok + point.alert)}, ${count(point.failed)} failed`] : [];
+      return [`${dataset.label} ${score(raw.y)}`, ...rows];
+    };
+    return {
+      type: "line",
+      data: { datasets },
+      options: {
+        scales: { x: timeAxis(colours, points), y: valueAxis(colours, { grace: "5%" }) },
+        plugins: {
+          legend: { labels: { color: colours.ink, boxWidth: 16, boxHeight: 6, font: FONT } },
+          tooltip: { callbacks: { title: items => items.length ? moment(items[0].raw.x) : "", label: told } },
+        },
+      },
+    };
+  };
+  return h(Plot, { make, stamp: JSON.stringify([points, threshold, name]), label, name: file, is: "time" });
 }
 
 // A line without axes, for one row of a table. `points` are [start, value or null, labelled].

@@ -31,7 +31,7 @@ export function Comparisons() {
     { title: "verdict", word: "verdict", is: "state", value: one => one.verdict, cell: one => h(Verdict, { verdict: one.verdict }) },
     { title: "shadow", word: "shadow", is: "name", value: one => nameOf(one.shadow),
       cell: one => [h("a", { href: link("comparison", "", { current: keyOf(one.current), shadow: keyOf(one.shadow) }) }, nameOf(one.shadow)), h("small", { class: "why" }, one.sentence)] },
-    { title: "against", word: "current", is: "name", value: one => nameOf(one.current) },
+    { title: "against", word: "current", is: "other", value: one => nameOf(one.current) },
     { title: "difference", word: "interval", is: "number", value: one => total(one)[differenceOf(total(one))], cell: one => [h("b", null, signed(total(one)[differenceOf(total(one))])), h("small", null, range(total(one)))] },
     { title: "shared labels", word: "labelled", is: "number", value: one => total(one).samples, cell: one => [count(total(one).samples), h("small", null, `need ${count(one.least_count)}`)] },
   ];
@@ -75,6 +75,7 @@ export function Comparison({ at }) {
       of.only_shadow_right !== undefined && h(Figure, { word: "only_right", text: "only shadow right", value: count(of.only_shadow_right) }),
       of.only_current_right !== undefined && h(Figure, { word: "only_right", text: "only current right", value: count(of.only_current_right) }),
       h(Figure, { word: "agreement", text: "agreement", value: share(of.agreement) }),
+      of.prediction_psi !== undefined && h(Figure, { word: "answers_psi", text: "answers, PSI", value: score(of.prediction_psi), more: `on ${count(of.prediction_rows)}` }),
       h(Figure, { word: "p", text: "p", value: score(of.p_value_always), more: `${score(of.p_value)} for one look` }),
       of.detectable !== null && h(Figure, { word: "detectable", text: "would be found", value: score(of.detectable) })),
     h(Over, { current, shadow, clock, file: `${nameOf(one.shadow)} against ${nameOf(one.current)}` }),

@@ -8,6 +8,7 @@ import { Drift } from "./drift.js";
 import { Labels } from "./labels.js";
 import { Choice, clockTitle, Figure, Freshness, Nothing, Sentences } from "./parts.js";
 import { count, moment, plural, score, share } from "./say.js";
+import { MonitorHistory } from "./monitors.js";
 import { More, OtherScores } from "./more.js";
 import { History } from "./history.js";
 import { Segments } from "./segments.js";
@@ -45,11 +46,21 @@ const isOf = window_ => note => {
 
 const isFew = (model, reading) => reading.samples < model.least_count;
 
+// What the score most likely is, before labels come.
+function Estimate({ reading, name }) {
+  const estimated = reading.estimate?.scores ?? {};
+  const own = estimated[name] === undefined ? "accuracy" : name;
+  if (estimated[own] === undefined || estimated[own] === null) return null;
+  const { low, high } = reading.estimate;
+  return h(Figure, { word: "estimate", text: `estimated ${own}`, value: score(estimated[own]), more: `${score(low[own])}–${score(high[own])}, no label needed` });
+}
+
 function Figures({ model, reading, name }) {
   const rows = Object.values(reading.rows ?? {}).reduce((sum, amount) => sum + amount, 0);
   const limit = model.limits?.[name];
   return h("dl", { class: "figures" },
     h(Figure, { word: name, text: name, value: score(reading.scores[name]), more: limit === undefined ? null : `limit ${score(limit)}` }),
+    h(Estimate, { reading, name }),
     h(Figure, { word: "labelled", text: "labelled", value: count(reading.samples), more: `of ${count(rows)} rows${isFew(model, reading) ? `, need ${count(model.least_count)}` : ""}` }),
     h(Figure, { word: "coverage", text: "coverage", value: share(reading.scores.coverage) }),
     reading.rewards > 0 && h(Figure, { word: "reward_mean", text: "mean reward", value: score(reading.scores.reward_mean), more: `${count(reading.rewards)} rewards` }),
@@ -89,6 +100,7 @@ export function Model({ at }) {
     h(Segments, { ...shared, name }),
     h(Drift, shared),
     h(Calibration, shared),
+    h(MonitorHistory, { ...shared, of: key }),
     h(More, shared),
     h(OtherScores, shared),
   ];

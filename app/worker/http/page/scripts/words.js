@@ -11,7 +11,7 @@ const WORDS = {
   // columns and choices
   window: "The stretch of time that is counted: the full minutes of its length and the open one. Total is everything.",
   clock: "By predictions: what was predicted in the window, and what is known of it by now. By labels: the labels that came in the window, whenever their predictions were.",
-  attention: "A score under its limit or one that fell comes first, then what is worth a look, then models with too few labels to judge.",
+  attention: "A score under its limit comes first, then what is worth a look (a score that fell, inputs that have drifted, a monitor that alerts), then models with too few labels to judge.",
   model: "Namespace, service, predictor and model, with the version behind the @.",
   trend: "The score over the window, one point for each stretch of time. Gaps are stretches without labels.",
   coverage: "The share of answered rows that have a label. A score rests on these rows alone.",
@@ -19,6 +19,7 @@ const WORDS = {
   predictions: "Rows answered.",
   speed: "Answers counted in each second, of late.",
   limit: "What the YAML file asks for, as `limits`.",
+  estimate: "What the score most likely is, from the answers' own probabilities and no label of these rows: earlier labels say how far the probabilities are right. Behind it where the score will lie with 95 %.",
   interval: "Where the true score lies with 95 % confidence: the fewer labels, the wider.",
   step: "How much time each point holds.",
   history: "The score of each stretch of time, with its 95 % interval, its limit, and the moment from which on it is lower than before beyond chance.",
@@ -59,6 +60,7 @@ const WORDS = {
   confidence: "Mean probability that the model gave, in this bin.",
   right: "Share of these rows that turned out so.",
   monitors: "Scoring functions of your own, with a threshold each.",
+  monitor_history: "Mean and quantiles (p50, p95) of the values in each stretch of time, with the threshold they are compared with.",
   custom_metrics: "Metrics that the model itself sends with its answers (`meta.metrics`).",
   others: "All other scores of the window.",
   // comparison
@@ -67,6 +69,7 @@ const WORDS = {
   verdict: "Whether the shadow is better. It may be looked at as often as one likes.",
   only_right: "Rows that this one alone has right. Only these tell the two apart.",
   agreement: "Share of rows for which both said the same.",
+  answers_psi: "How far the classes that the shadow names are from those of the current model, on the same rows (PSI); it needs no label.",
   p: "How surprising the difference is if both are equally good. It holds however often one looks.",
   detectable: "The smallest difference that would most likely have been found with so many rows.",
   // request

@@ -16,12 +16,12 @@ const PARTITIONS = [
   { title: "state", value: stateOf, cell: one => h("span", { class: one.ready === false ? "level warn" : "" }, stateOf(one)) },
   { title: "lag", word: "lag", is: "number", value: one => one.lag, cell: one => count(one.lag) },
   { title: "open requests", word: "open_exchanges", is: "number", value: one => one.open_exchanges, cell: one => count(one.open_exchanges) },
-  { title: "worker", word: "worker", is: "name", value: one => one.owner },
+  { title: "worker", word: "worker", value: one => one.owner },
 ];
 const SETTINGS = [
   { title: "setting", is: "name", value: one => one.name, cell: one => h("code", null, one.name) },
-  { title: "value", is: "long", value: one => one.value, cell: one => h(one.default ? "span" : "b", null, one.value || "(none)") },
-  { title: "meaning", is: "long", value: one => one.meaning },
+  { title: "value", is: "long bare", value: one => one.value, cell: one => h(one.default ? "span" : "b", null, one.value || "(none)") },
+  { title: "meaning", is: "long bare", value: one => one.meaning },
 ];
 
 export function Worker() {
@@ -45,9 +45,20 @@ export function Worker() {
     links.length > 0 && h("p", null, links.map(([name, url], number) => [number > 0 && " · ", h("a", { href: url, key: name }, name)])),
     h("section", null, heading("h2", "partitions", "Partitions"), h(Table, { name: "partitions", label: "Partitions", columns: PARTITIONS, rows: data.partitions, keyOf: one => one.number, most: 256 })),
     h("section", null, heading("h2", "check", "Check"), h(Check)),
-    h("section", null, heading("h2", "settings", "Settings"), h("p", { class: "soft" }, "What was set is bold, the rest is as it comes."),
-      h(Table, { name: "settings", label: "Settings", columns: SETTINGS, rows: data.settings, keyOf: one => one.name })),
+    h(Settings, { settings: data.settings }),
   ];
+}
+
+// What was set stands there; the rest, which is most, on demand.
+function Settings({ settings }) {
+  const usual = settings.filter(one => one.default);
+  const set = settings.filter(one => !one.default);
+  const table = (name, label, rows) => h(Table, { name, label, columns: SETTINGS, rows, keyOf: one => one.name });
+  return h("section", null,
+    heading("h2", "settings", "Settings"),
+    set.length > 0 ? table("settings", "Settings that were set", set) : h("p", { class: "soft" }, "None was set."),
+    h("details", null, h("summary", null, `${plural(usual.length, "more setting")} as ${usual.length === 1 ? "it comes" : "they come"}`),
+      table("other settings", "Settings as they come", usual)));
 }
 
 const PLACE = "api/worker/check";

@@ -1,4 +1,6 @@
-"""`tally reference build --from-topics`: a reference of what a model was asked and answered in a past stretch."""
+"""`tally reference build --from-topics` and `--from-elasticsearch`: a reference of what a model was asked and answered
+in a past stretch.
+"""
 
 import time
 from collections import Counter
@@ -11,6 +13,7 @@ from app.cli.columns import Data
 from app.cli.ends import InputError
 from app.cli.reference import Choice, chosen_features, distribution, kinds_of, write
 from app.cli.replay import cores, with_progress
+from app.cli.replayed_history import fold_history
 from app.cli.screen import counted, screen
 from app.cli.verify import parse_share
 from app.core.drift.distribution import Distribution, Kind
@@ -18,35 +21,39 @@ from app.core.drift.recording import Asked
 from app.core.drift.reference import LABEL, PREDICTION, SCORE, Reference
 from app.core.events import Identity
 from app.core.measures.drift import Answered
+from app.core.rules import Rulebook
 from app.models_file import load_rulebook
-from app.replay.recorded import Wanted, record_all
-from app.replay.stretch import check_order, parse_bound
+from app.replay.fold import Counting, quick
+from app.replay.mixture import Mixture
+from app.replay.recorded import Recorded, Wanted, record_all, recorded, recording
+from app.replay.store import spilling_store
+from app.replay.stretch import Bound, check_order, parse_bound
 from app.replay.topics import plan
-from app.settings import load_settings
+from app.settings import Settings, load_settings
 
 _SHOWN: Final = 5
 
 
 class Stretched(NamedTuple):
-    """Of which model, and of which stretch and share of the topics."""
+    """Of which model, and of which stretch and share of the topics; or of the documents of some indices."""
 
     model: str
     begin: str = "earliest"
     end: str = "latest"
     sample: str = "100%"
+    indices: tuple[str, ...] = ()
 
 
-def build_of_topics(asked: Stretched, output: str, choice: Choice) -> None:
-    """Write the reference of what the topics hold of a model. Raises InputError."""
+def build_of_past(asked: Stretched, output: str, choice: Choice) -> None:
+    """Write the reference of what the topics, or the documents, hold of a model. Raises InputError."""
     settings = load_settings()
     rulebook = load_rulebook(settings.config)
     sample = parse_share(asked.sample)
     present = time.time() if settings.now is None else settings.now
     begin, end = parse_bound("--from", asked.begin, present), parse_bound("--to", asked.end, present)
     check_order(begin, end)
-    planned = run(plan(settings, rulebook, begin, end))
-    wanted = [Wanted(share, asked.model, sample) for share in planned.shares]
-    shares = with_progress(planned.stretch.records, lambda progress: record_all(wanted, cores(), progress))
+    read = _of_documents if asked.indices else _of_topics
+    shares = read(settings, rulebook, asked, sample, begin, end)
     _check_models(
         asked.model, {one for share in shares for one in share.identities}, {it for one in shares for it in one.others}
     )
@@ -54,6 +61,24 @@ def build_of_topics(asked: Stretched, output: str, choice: Choice) -> None:
     reference = reference_of([one for share in shares for one in share.asked], answered, choice, asked.model)
     screen().print(f"{counted(len(answered), 'row')} of {asked.model} from {begin.text} to {end.text}.", soft_wrap=True)
     write(Path(output), reference)
+
+
+def _of_topics(
+    settings: Settings, rulebook: Rulebook, asked: Stretched, sample: float, begin: Bound, end: Bound
+) -> list[Recorded]:
+    planned = run(plan(settings, rulebook, begin, end))
+    wanted = [Wanted(share, asked.model, sample) for share in planned.shares]
+    return with_progress(planned.stretch.records, lambda progress: record_all(wanted, cores(), progress))
+
+
+def _of_documents(
+    settings: Settings, rulebook: Rulebook, asked: Stretched, sample: float, begin: Bound, end: Bound
+) -> list[Recorded]:
+    counting = Counting(settings, recording(rulebook), settings.limits)
+    with quick(), spilling_store(settings.data_dir) as store:
+        mixture = Mixture(counting, store)
+        fold_history(counting, mixture, asked.indices, begin, end)
+        return [recorded(mixture.settled(), asked.model, sample)]
 
 
 def _check_models(model: str, found: set[Identity], others: set[Identity]) -> None:

@@ -1,0 +1,93 @@
+"""What a monitor of a model has said over time."""
+
+from collections.abc import Callable
+from itertools import chain
+from typing import Final
+
+from aiohttp import web
+
+from app.core.counts.accounts import Account
+from app.core.events import Identity
+from app.core.outputs.monitor_history import (
+    MonitorHistory,
+    MonitorPoint,
+    monitor_history_of,
+    monitor_names,
+    points_of,
+    points_of_document,
+)
+from app.core.outputs.trends import reading_of, stretches
+from app.settings import Settings
+from app.worker.elasticsearch.search import Search
+from app.worker.http.answers import AnswerError, json_response
+from app.worker.http.guard import shortened
+from app.worker.http.routes.asked import model_in_path, needed
+from app.worker.http.routes.models import grid_asked, stretch_asked
+from app.worker.http.routes.older import Older
+from app.worker.http.routes.route import FROM, KEY, STEP, TO, Parameter, Route
+from app.worker.http.turns import Turns
+from app.worker.running import Running
+
+_MONITOR: Final = Parameter("monitor", "The name of a monitor of the model.", needed=True)
+
+
+class MonitorRoutes:
+    """The route. `search` is None where no Elasticsearch is configured."""
+
+    def __init__(self, settings: Settings, started: Callable[[], Running], search: Search | None) -> None:
+        self._settings = settings
+        self._started = started
+        self._older = Older(settings, search)
+
+    def routes(self) -> list[Route]:
+        """The row."""
+        return [
+            Route(
+                "GET",
+                "/api/models/{key:.+}/monitor-history",
+                self.history,
+                "The values of a monitor over time, with its threshold.",
+                MonitorHistory,
+                (KEY, _MONITOR, STEP, FROM, TO),
+                (400, 404, 503),
+            )
+        ]
+
+    async def history(self, request: web.Request) -> web.Response:
+        """`GET /api/models/{key}/monitor-history`."""
+        running, settings = self._started(), self._settings
+        readings, now = running.readings, running.lane.now()
+        identity = model_in_path(request, readings, "/monitor-history")
+        rules, name = readings.rulebook.of(identity.leg), self._monitor(request, running, identity)
+        step, begin, end = stretch_asked(request, readings, [Account(identity)], settings, now)
+        window = self._older.window(step, begin, now)
+        if window is not None:
+            step = window.seconds
+        grid = grid_asked(settings, step, begin, end, now)
+        note, older = None, list[list[MonitorPoint]]()
+        if window is not None:
+            older, note = await self._older.read(
+                identity,
+                window,
+                begin,
+                min(end, grid.numbers.start * step),
+                lambda body: points_of_document(body, name),
+            )
+        nature, turns = readings.nature(identity), Turns()
+        assert nature is not None
+        newer: list[MonitorPoint] = []
+        for stretch in stretches(readings, identity, nature, grid, by_labels=False):
+            newer += points_of(stretch, name)
+            await turns.pause()
+        return json_response(monitor_history_of(identity, rules, name, step, [*chain(*older)], newer, note))
+
+    def _monitor(self, request: web.Request, running: Running, identity: Identity) -> str:
+        readings, name = running.readings, needed(request, "monitor")
+        nature = readings.nature(identity)
+        assert nature is not None
+        total = reading_of(readings.view.total(Account(identity)), nature)
+        known = monitor_names(total, readings.rulebook.of(identity.leg))
+        if name not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none (`monitors:` in the YAML file)"
+            raise AnswerError(400, f"monitor: {shortened(name)!r} is no monitor of this model: {has}.")
+        return name
