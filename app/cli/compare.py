@@ -121,8 +121,6 @@ def _print(one: Mapping[str, Any], window: str) -> None:
     for name, numbers in one["classes"].items():
         rows.add_row(*_row(f"class {name}", numbers))
     console.print(rows)
-    said = one["sentence"] if window == "total" else f"{window}: {one['windows'][window]['verdict']}"
-    console.print(said[:1].upper() + said[1:])
     numbers = one["windows"][window]
     if numbers.get("prediction_psi") is not None:  # an older worker does not say it
         console.print(
@@ -131,6 +129,8 @@ def _print(one: Mapping[str, Any], window: str) -> None:
             f"{_shown(numbers['prediction_chi2_p'], '.2g')} (chi-square).",
             soft_wrap=True,
         )
+    said = one["sentence"] if window == "total" else f"{window}: {one['windows'][window]['verdict']}"
+    console.print(said[:1].upper() + said[1:])
 
 
 def _row(of: str, numbers: Mapping[str, Any]) -> Iterator[str]:
