@@ -33,7 +33,7 @@ ELSEWHERE: Final = {
     "make test": ".ci/run",
     "tally worker": "tests/live/workers.py",
     "TALLY_STORE=rocksdb TALLY_DATA_DIR=/var/lib/tally TALLY_STORE_MEMORY=512MiB tally worker": (
-        "tests/live/test_disk.py"
+        "tests/live/faults/test_disks.py"
     ),
     "python3 -m venv ~/tally": "pyproject.toml",
     "~/tally/bin/pip install .": "pyproject.toml",
