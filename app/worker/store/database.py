@@ -162,12 +162,18 @@ class Database:
         return True
 
     def begin_loading(self) -> None:
-        """Much is written from now on, and nothing read."""
-        self._rocks.set_options(_LOADING)
+        """Much is written from now on, and nothing read. Raises StoreError."""
+        self._set(_LOADING)
 
     def end_loading(self) -> None:
-        """Put the files in order from now on."""
-        self._rocks.set_options(_LOADED)
+        """Put the files in order from now on. Raises StoreError."""
+        self._set(_LOADED)
+
+    def _set(self, options: dict[str, str]) -> None:
+        try:
+            self._rocks.set_options(options)  # it writes them to a file of its own
+        except Exception as error:  # noqa: BLE001 - as above
+            raise StoreError(f"the database in {self.folder} cannot be written ({_told(error)})") from None
 
     def size(self, name: str) -> int:
         """A number of RocksDB's own, of bytes."""

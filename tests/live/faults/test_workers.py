@@ -11,8 +11,10 @@ from tests.soak import SOAK
 
 
 def test_kill_9_of_one_worker_at_a_time(kafka: Kafka, tmp_path: Path, record_property: Record) -> None:
-    """In the middle of the input, at random moments; there are two of them again and again."""
-    with trial("kill -9 of one worker", kafka.bootstrap, tmp_path, seconds=16, PARTITIONS="8") as it:
+    """In the middle of the input, at random moments; there are two of them again and again. Custom metrics are right,
+    too.
+    """
+    with trial("kill -9 of one worker", kafka.bootstrap, tmp_path, seconds=16, metrics=True, PARTITIONS="8") as it:
         it.start(2)
         it.begin()
         for _ in it.strikes(1.0, 5.0):

@@ -73,12 +73,21 @@ class Trial:
 
 @contextmanager
 def trial(
-    fault: str, bootstrap: str, folder: Path, *, seconds: float = 9.0, lasts: bool = True, **more: str
+    fault: str,
+    bootstrap: str,
+    folder: Path,
+    *,
+    seconds: float = 9.0,
+    lasts: bool = True,
+    metrics: bool = False,
+    **more: str,
 ) -> Iterator[Trial]:
-    """A trial with topics and rules of its own, and traffic of some seconds; what `lasts` has more of it in a soak."""
+    """A trial with topics and rules of its own, and traffic of some seconds; what `lasts` has more of it in a soak.
+    With `metrics` answers have custom ones.
+    """
     if lasts and FAULT_SECONDS:
         seconds = FAULT_SECONDS
-    events = traffic(int(seconds * RATE / EVENTS_PER_PUID), seed(sum(fault.encode())))
+    events = traffic(int(seconds * RATE / EVENTS_PER_PUID), seed(sum(fault.encode())), metrics=metrics)
     settings = topic_settings(bootstrap, f"fault-{uuid.uuid4().hex[:8]}") | {
         "NOW": NOW.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "SESSION_TIMEOUT": "3s",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from app.core.join.ages import HOUR, Ages
 from app.core.join.exchange import Exchange, encode
 from app.core.join.store import StoreError
-from app.worker.store.database import Database, LockedError, Memory
+from app.worker.store.database import Database, LockedError, Memory, remove
 from app.worker.store.rocks import RocksStore
 
 Changes = list[tuple[bytes, bytes | None]]
@@ -392,3 +392,12 @@ store.close()
     assert len(store) == store.place * 1000
     assert sum(1 for _ in store) == len(store)
     store.close()
+
+
+def test_a_folder_that_goes_before_it_is_filled_is_an_error_that_names_it(tmp_path: Path) -> None:
+    database = Database(tmp_path / "0", Memory(ONE_MIB))
+    remove(tmp_path / "0")
+    for switch in (database.begin_loading, database.end_loading):
+        with pytest.raises(StoreError, match=f"the database in {tmp_path / '0'} cannot be written"):
+            switch()
+    database.close()
