@@ -71,6 +71,7 @@ def a_running(told: list[str] | None = None, **changes: Any) -> Running:
             upkeep=SimpleNamespace(damaged={0: "Partition 0 is not counted."}),
             clock=SimpleNamespace(offset=2.5),
             problems=lambda: iter(problems),
+            standstill=lambda: None,
             fetch_age=lambda: 0.125,
             failure=lambda: None,
         ),

@@ -109,7 +109,11 @@ class Api:
     # -- health -------------------------------------------------------------------------------------------------------
 
     async def _live(self, _: web.Request) -> web.Response:
-        return json_response({"live": True})
+        running = self._running()
+        problem = running.lane.standstill() if running is not None else None
+        if problem is None:
+            return json_response({"live": True})
+        return json_response({"live": False, "problems": [problem]}, 503)
 
     async def _ready(self, _: web.Request) -> web.Response:
         running = self._running()

@@ -39,7 +39,7 @@ KNOWN: Final[Mapping[str, Iterable[int]]] = {
     "/page/{file}": sorted({304, 404, *_READ}),
     "/metrics": (200, 403, 500, 503),
     "/ready": (200, 403, 503),
-    "/live": (200, 403),
+    "/live": (200, 403, 503),
     OTHER: (400, 401, 404, 405, 408, 503),
 }
 

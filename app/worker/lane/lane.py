@@ -58,6 +58,10 @@ _LONGEST_FAR_BEHIND_SECONDS = 5.0
 _READING = "Reading"
 _RETRY_SECONDS = 0.5
 
+#: Its loops turn many times a second; where one waits for Kafka it gives up long before this.
+_STANDSTILL_SECONDS = 120.0
+_AT_READING, _AT_COMMITTING = "reading", "committing"
+
 
 class Lane:
     """All partitions of this worker.
@@ -115,6 +119,7 @@ class Lane:
         self._reading = asyncio.Lock()
         self._held = True  # nothing is read while a rebalance goes on
         self._turn = 0  # counts changes of what is read, so that lists fetched before one are dropped
+        self._turned: dict[str, float] = {}  # when each of its loops has begun another turn
 
     # -- what the rest of the worker asks -----------------------------------------------------------------------------
 
@@ -127,6 +132,14 @@ class Lane:
             and self.upkeep.all_well
             and all(part.committed is not None for part in self.running.values())
         )
+
+    def standstill(self) -> str | None:
+        """A sentence where one of its loops does not turn any more, which it does also while Kafka is away."""
+        now = asyncio.get_running_loop().time()
+        for what, since in self._turned.items():
+            if now - since > _STANDSTILL_SECONDS:
+                return f"The worker has stood still for {now - since:.0f} seconds while {what}: start it again."
+        return None
 
     def problems(self) -> Iterator[str]:
         """What is wrong now, a sentence each."""
@@ -295,7 +308,7 @@ class Lane:
         consumer = self._inputs.consumer
         stuck = False  # whether all that is fetched waits for what is not
         while True:
-            now = asyncio.get_running_loop().time()
+            now = self._turned[_AT_READING] = asyncio.get_running_loop().time()
             open_parts = [
                 part
                 for part in self.running.values()
@@ -355,7 +368,7 @@ class Lane:
         before = dict(shard.offsets)
         loop = asyncio.get_running_loop()
         while turn == self._turn and part.lost is None and not part.saturated:
-            begun = loop.time()
+            begun = self._turned[_AT_READING] = loop.time()
             more = False
             for _ in self.settings.topics:
                 async with self._reading:
@@ -413,6 +426,7 @@ class Lane:
     async def _commit_epochs(self) -> None:
         ticks = 0
         while True:
+            self._turned[_AT_COMMITTING] = asyncio.get_running_loop().time()
             await asyncio.sleep(_TICK_SECONDS)
             ticks += 1
             if ticks % 50 == 0:

@@ -83,7 +83,8 @@ def parsed(text: bytes) -> Answer:
 def serve(story: Callable[[Served], Awaitable[None]], most: int | None = None, **changes: Any) -> None:
     """Run a story against a port with these settings."""
     settings = load_settings(**changes)
-    worker: Any = SimpleNamespace(running=SimpleNamespace(lane=SimpleNamespace(stats=Stats())))
+    lane = SimpleNamespace(stats=Stats(), standstill=lambda: None)
+    worker: Any = SimpleNamespace(running=SimpleNamespace(lane=lane))
 
     async def run() -> None:
         api = Api(settings, lambda: worker.running)

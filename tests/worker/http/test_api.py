@@ -50,6 +50,15 @@ def test_before_the_start(path: str, status: int, content: Any) -> None:
     assert (found, json.loads(text)) == (status, content)
 
 
+def test_a_worker_that_stands_still_is_not_live() -> None:
+    running = a_running()
+    assert get("/live", running)[0] == 200
+    lane: Any = running.lane
+    lane.standstill = lambda: "It stands still."
+    found, text, _ = get("/live", running)
+    assert (found, json.loads(text)) == (503, {"live": False, "problems": ["It stands still."]})
+
+
 def test_a_long_answer_is_packed_for_who_takes_gzip() -> None:
     _, text, headers = get("/api/openapi.json", None)
     assert headers["Content-Encoding"] == "gzip"

@@ -72,6 +72,27 @@ def test_a_load_that_fails_is_tried_again_and_leaves_no_producer_open() -> None:
     play(act, partitions=2)
 
 
+def test_a_lane_that_waits_for_ever_says_so_and_one_that_waits_for_kafka_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def for_ever(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    async def act(scene: Scene) -> None:
+        await scene.begin(0)
+        scene.trouble.next["fetch"] = [Fate(error=UnknownError)] * 10_000
+        await asyncio.sleep(150)
+        assert scene.lane.standstill() is None
+        assert scene.lane._inputs is not None
+        monkeypatch.setattr(scene.lane._inputs.consumer, "wait_for_records", for_ever)
+        await asyncio.sleep(150)
+        said = scene.lane.standstill()
+        assert said is not None
+        assert "while reading" in said
+
+    play(act)
+
+
 def test_records_that_are_gone_do_not_end_the_lane_when_their_topic_cannot_be_asked() -> None:
     async def act(scene: Scene) -> None:
         await scene.begin(0)
