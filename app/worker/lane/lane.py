@@ -58,8 +58,10 @@ _LONGEST_FAR_BEHIND_SECONDS = 5.0
 _READING = "Reading"
 _RETRY_SECONDS = 0.5
 
-#: Its loops turn many times a second; where one waits for Kafka it gives up long before this.
+#: Its loops turn many times a second; where one waits for Kafka, for some session time-outs at most, it gives up
+#: before this.
 _STANDSTILL_SECONDS = 120.0
+_STANDSTILL_SESSIONS = 5
 _AT_READING, _AT_COMMITTING = "reading", "committing"
 
 
@@ -136,8 +138,9 @@ class Lane:
     def standstill(self) -> str | None:
         """A sentence where one of its loops does not turn any more, which it does also while Kafka is away."""
         now = asyncio.get_running_loop().time()
+        most = max(_STANDSTILL_SECONDS, _STANDSTILL_SESSIONS * self.settings.session_timeout)
         for what, since in self._turned.items():
-            if now - since > _STANDSTILL_SECONDS:
+            if now - since > most:
                 return f"The worker has stood still for {now - since:.0f} seconds while {what}: start it again."
         return None
 
