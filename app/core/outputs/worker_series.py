@@ -195,7 +195,8 @@ WORKER: tuple[WorkerSeries[WorkerNumbers], ...] = (
     ),
     WorkerSeries(
         "tally_monitor_lag_records", "gauge", ("monitor",),
-        "Joined records of this worker's share that a monitor has not scored yet; NaN while that is not known.",
+        "Joined records of this worker's share that a monitor has not dealt with yet, those among them that results of "
+        "monitors made; NaN while that is not known.",
         lambda worker: _each(worker.monitor_lag),
     ),
     WorkerSeries(

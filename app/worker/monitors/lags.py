@@ -48,6 +48,6 @@ class MonitorLags:
         self._told = {}
 
     def read(self) -> dict[str, float]:
-        """By monitor, the joined records that are not scored yet of this worker's share; NaN while not known."""
+        """By monitor, the joined records of this worker's share that are not dealt with yet; NaN while not known."""
         told = self._told if self._clock() - self._told_at <= _HOLDS_SECONDS else {}
         return dict.fromkeys(self._names, math.nan) | told

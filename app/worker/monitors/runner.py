@@ -84,7 +84,7 @@ class Runner:
         return self._group.task
 
     def lag(self) -> float:
-        """How many joined records of its partitions are not scored yet; NaN where that is not known.
+        """How many joined records of its partitions it has not dealt with yet; NaN where that is not known.
 
         While it scores, what is fetched may lie there for long, and nothing more is fetched: then it is what the last
         fetch has seen, and may be more.
