@@ -35,7 +35,9 @@ def grid() -> Grid:
         ([("a", "a", "a")], False),
     ],
 )
-def test_a_document_is_the_point_that_its_panes_make(rows: list[Any], measures: bool, clock: str) -> None:
+def test_a_document_is_the_point_that_its_panes_make(
+    rows: list[tuple[Any, Any, Any]], measures: bool, clock: str
+) -> None:
     panes = PaneClock(by_labels=True)
     ledger = Ledger(clock=panes, windows=(Window("5m", 300),))
     readings = ledger.readings()
