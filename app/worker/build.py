@@ -35,6 +35,7 @@ from app.worker.kafka.watch import TopicWatch
 from app.worker.lane.feed import Feed
 from app.worker.lane.lane import Lane
 from app.worker.life import LIFE
+from app.worker.monitors.lags import MonitorLags
 from app.worker.monitors.reloading import has_monitors
 from app.worker.monitors.supervisor import watch_monitors
 from app.worker.references import References
@@ -81,9 +82,8 @@ class Worker(faust.App):  # type: ignore[misc]
             references = References(self.rulebook, running.notes)
             self.add_future(guarded("the watch over references", references.run()))
         if has_monitors(self.rulebook):
-            self.add_future(
-                guarded("the watch over monitors", watch_monitors(self.settings, self.rulebook, running.notes))
-            )
+            monitors = watch_monitors(self.settings, self.rulebook, running.notes, running.monitor_lags)
+            self.add_future(guarded("the watch over monitors", monitors))
         await super().on_start()
 
     async def on_stop(self) -> None:
@@ -132,6 +132,7 @@ class Worker(faust.App):  # type: ignore[misc]
             topics=watch,
             exporting=exporting,
             contact=contact,
+            monitor_lags=MonitorLags(rulebook),
             intake=Intake(settings, partitions, lane.stats, segments=SegmentHeaders(rulebook), sizes=self.sizes)
             if settings.intake_topics
             else None,

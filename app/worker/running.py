@@ -14,6 +14,7 @@ from app.worker.kafka.topics import missing_sentence
 from app.worker.kafka.watch import TopicWatch
 from app.worker.lane.feed import Feed
 from app.worker.lane.lane import Lane
+from app.worker.monitors.lags import MonitorLags
 from app.worker.troubles import Troubles
 
 
@@ -27,6 +28,7 @@ class Running:
     topics: TopicWatch
     exporting: Exporting
     contact: Contact
+    monitor_lags: MonitorLags
     intake: Intake | None
     documents: DocumentWriter | None
     windows: WindowWriter | None
@@ -109,6 +111,7 @@ class Running:
             score_failures=dict(self.readings.rulebook.score_failures()),
             documents=documents.numbers() if documents is not None else None,
             intake=IntakeNumbers(intake.events, intake.lag(), intake.stalled()) if intake is not None else None,
+            monitor_lag=self.monitor_lags.read(),
             lag_events=lag_events,
             lag_seconds=lag_seconds,
             open_exchanges=sum(part.shard.open_exchanges for part in parts),

@@ -1,4 +1,4 @@
-"""Custom metrics and segments: what they cost an event more, in CPU and in state.
+"""Custom metrics, segments and estimates: what they cost an exchange more, in CPU and in state.
 
 It is measured in this process, on one shard: absorbing, settling and cutting, without Kafka. An answer has a counter, a
 gauge and a timer, each in a series of one model; an exchange has a request, an answer and a label, which comes in a
@@ -20,19 +20,32 @@ _EXCHANGES: Final = 20_000
 _BATCH: Final = 500
 _RUNS: Final = 5
 _SEGMENTS: Final = (Rules(segments=(Segment("country", TAGS, "country"), Segment("tier", TAGS, "tier"))),)
+_ESTIMATES: Final = (Rules(estimate=True),)
 
 
 def run(_: Tally) -> list[Row]:
-    """Of answers with metrics, and of those whose tags are segments, each against those without."""
-    plain, metrics, tagged, segments = zip(
+    """Of answers with metrics, of those whose tags are segments, and of those that are estimated, each against those
+    without.
+    """
+    plain, metrics, tagged, segments, estimates = zip(
         *(
-            (_folded({}), _folded({"metrics": True}), _folded({"tags": True}), _folded({"tags": True}, _SEGMENTS))
+            (
+                _folded({}),
+                _folded({"metrics": True}),
+                _folded({"tags": True}),
+                _folded({"tags": True}, _SEGMENTS),
+                _folded({}, _ESTIMATES),
+            )
             for _ in range(_RUNS)
         ),
         strict=True,
     )
     rows = []
-    for figure, own, without in ((CUSTOM, metrics, plain), ("two segments", segments, tagged)):
+    for figure, own, without in (
+        (CUSTOM, metrics, plain),
+        ("two segments", segments, tagged),
+        ("estimates", estimates, plain),
+    ):
         more = min(cpu for cpu, _ in own) - min(cpu for cpu, _ in without)
         rows += [
             Row(f"{figure}: CPU more", more * 1e6, "µs an exchange"),
@@ -54,13 +67,20 @@ def _meta(chance: random.Random, has: dict[str, bool]) -> dict[str, Any]:
     return meta
 
 
+def _scores(chance: random.Random) -> list[float]:
+    first = round(chance.random(), 3)
+    return [first, 1 - first]
+
+
 def _folded(has: dict[str, bool], rules: tuple[Rules, ...] = ()) -> tuple[float, float]:
     """Seconds of CPU and bytes of state, an exchange."""
     chance = random.Random(2)
     numbers = range(_EXCHANGES)
     asked = [a_request(puid=f"p{it}", at=it / 1000) for it in numbers]
     told = [
-        a_response(body={"data": {"ndarray": [[0.2, 0.8]]}, "meta": _meta(chance, has)}, puid=f"p{it}", at=it / 1000)
+        a_response(
+            body={"data": {"ndarray": [_scores(chance)]}, "meta": _meta(chance, has)}, puid=f"p{it}", at=it / 1000
+        )
         for it in numbers
     ]
     labels = [a_feedback(1, puid=f"p{it}", at=it / 1000) for it in numbers]

@@ -164,6 +164,11 @@ def lossy(name: str, more: str, values: str) -> dict[str, str]:
     return {of_worker(name, more): values}
 
 
+def unscored(values: str, worker: str = "a") -> dict[str, str]:
+    """The records that a worker knows to wait for a monitor."""
+    return {of_worker("tally_monitor_lag_records", 'monitor="outliers"', worker): values}
+
+
 def refusals(per_minute: int, of: int) -> dict[str, str]:
     return lossy("tally_rejected_total", 'reason="bad-json"', f"0+{per_minute}x60") | lossy(
         "tally_events_total", 'kind="request"', f"0+{of}x60"
@@ -174,7 +179,7 @@ UNDER, OVER, FELL = "TallyScoreUnderLimit", "TallyErrorOverLimit", "TallyScoreFe
 BETTER, COVERAGE, STOPPED = "TallyShadowBetter", "TallyCoverageLow", "TallyLabelsStopped"
 REWARD = "TallyRewardUnderLimit"
 DRIFTED, UNSEEN = "TallyFeatureDrifted", "TallyFeatureUnseen"
-MONITOR, MONITOR_FAILS = "TallyMonitorAlerts", "TallyMonitorFails"
+MONITOR, MONITOR_FAILS, LAGGING = "TallyMonitorAlerts", "TallyMonitorFails", "TallyMonitorLags"
 INVALID, MISSING, MODEL_DRIFTED = "TallyFeatureInvalid", "TallyFeatureMissing", "TallyModelDrifted"
 NONE, DOWN, NOT_READY = "TallyNoWorker", "TallyWorkerDown", "TallyPartitionNotReady"
 LAG, SILENT, STALLED = "TallyLag", "TallyKafkaSilent", "TallyIntakeStalled"
@@ -358,6 +363,15 @@ OF_WORKERS: Final = [
     Case(STALLED, "for six minutes", lossy("tally_intake_stalled_seconds", "", "360x30"), 20,
          summary="The intake of the Tally worker a stands still"),
     Case(STALLED, "just five", lossy("tally_intake_stalled_seconds", "", "300x30"), 20, fires=False),
+    Case(LAGGING, "it gets more", unscored("2000+100x40"), 30,
+         summary="The monitor outliers does not keep up"),
+    Case(LAGGING, "it stays as it is", unscored("1001x40"), 30),
+    Case(LAGGING, "it catches up", unscored("90000-100x40"), 30, fires=False),
+    Case(LAGGING, "just a thousand", unscored("1000x40"), 30, fires=False),
+    Case(LAGGING, "its runner does not run", unscored("5x9 NaNx40"), 40,
+         summary="No worker knows how many joined records wait for the monitor outliers"),
+    Case(LAGGING, "it begins", unscored("NaNx8 0x40"), 40, False, 0),
+    Case(LAGGING, "another worker knows", unscored("NaNx40") | unscored("0x40", "b"), 30, fires=False),
     Case(LOST, "some were deleted", lossy("tally_lost_events_total", 'topic="asked"', "0x10 5x30"), 15,
          summary="Kafka has deleted events of asked before they were counted"),
     Case(LOST, "long ago", lossy("tally_lost_events_total", 'topic="asked"', "5x40"), 30, fires=False),
@@ -419,6 +433,8 @@ def test_every_alert_is_tried_both_ways_and_shown() -> None:
         (FELL, "> 4\n", "> 5\n"),
         (REFUSED, "> 0.05\n", "> 0.04\n"),
         (LAG, "> 300\n", ">= 300\n"),
+        (LAGGING, "> 1000 and", ">= 1000 and"),
+        (LAGGING, ">= tally:monitor_lag offset", "> tally:monitor_lag offset"),
     ],
 )
 def test_a_mistake_in_the_rules_is_found(alert: str, right: str, wrong: str, tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def some_numbers() -> WorkerNumbers:
         score_failures={"cost": 26},
         documents=DocumentNumbers({"written": 19, "unchanged": 0, "refused": 20}, backlog=21, oldest_seconds=2.0),
         intake=IntakeNumbers(Counter({"seldon": 12, 'a-"b"': 13}), lag=14, stalled=0.5),
+        monitor_lag={"outliers": 29, "slow": float("nan")},
         lag_events={"asked": 15, "answered": 0, "told": 16},
         lag_seconds=0.25,
         open_exchanges=17,

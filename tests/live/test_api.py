@@ -104,23 +104,34 @@ def test_examples_are_found_in_the_documents(asked: Asked) -> None:
         assert (answer["source"], {one["puid"] for one in answer["examples"]}) == ("elasticsearch", alone)
 
 
-def test_history_goes_on_in_the_documents_of_windows(asked: Asked) -> None:
-    """A document of a week ago is one of today, moved."""
-    query = {"bool": {"filter": [{"term": {"identity": asked.key}}, {"term": {"window": "5m"}}]}}
-    wait_for("a window is written", lambda: bool(asked.node.search("tally-windows", query=query)["hits"]["hits"]))
-    body = asked.node.search("tally-windows", query=query)["hits"]["hits"][0]["_source"]
+def of_a_week_ago(asked: Asked, index: str, field: str, path: str) -> tuple[Any, Any]:
+    """A document of a week ago, which is one of today, moved; and the first point of the history that goes on there."""
+    query = {"bool": {"filter": [{"term": {field: asked.key}}, {"term": {"window": "5m"}}]}}
+    wait_for("a window is written", lambda: bool(asked.node.search(index, query=query)["hits"]["hits"]))
+    body = asked.node.search(index, query=query)["hits"]["hits"][0]["_source"]
     start = int(time.time()) // 300 * 300 - WEEK
     moved = body | {"start": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(start))}
-    asked.node.ask("PUT", f"/tally-windows/_doc/{asked.name}", moved)
-    path = f"/api/models/{asked.key}/history?step=5m&from={start - 300}"
+    asked.node.ask("PUT", f"/{index}/_doc/{asked.name}", moved)
+    path += f"step=5m&from={start - 300}"
     wait_for("it can be searched", lambda: asked.get(path)["source"] == "both")
     found = asked.get(path)
     assert (found["step"], found["note"], found["points"][0]["start"]) == (300, None, start)
-    assert (found["points"][0]["value"], found["points"][0]["samples"]) == (
-        body["scores"]["accuracy"],
-        body["score_samples"]["accuracy"],
-    )
-    asked.node.ask("DELETE", f"/tally-windows/_doc/{asked.name}")
+    asked.node.ask("DELETE", f"/{index}/_doc/{asked.name}")
+    return body, found["points"][0]
+
+
+def test_history_goes_on_in_the_documents_of_windows(asked: Asked) -> None:
+    body, point = of_a_week_ago(asked, "tally-windows", "identity", f"/api/models/{asked.key}/history?")
+    said = body["scores"]["accuracy"], body["score_samples"]["accuracy"]
+    assert (point["value"], point["samples"]) == said
+
+
+def test_a_difference_goes_on_in_the_documents_of_comparisons(asked: Asked) -> None:
+    path = f"/api/comparisons/history?{asked.pair}&"
+    body, point = of_a_week_ago(asked, "tally-comparisons", "current.identity", path)
+    names = {"difference": "accuracy_difference", "low": "accuracy_difference_low", "high": "accuracy_difference_high"}
+    assert {name: point[name] for name in names} == {name: body[field] for name, field in names.items()}
+    assert (point["samples"], point["agreement"]) == (body["samples"], body["agreement"])
 
 
 def test_a_letter_goes_back_and_is_refused_again(asked: Asked) -> None:

@@ -93,6 +93,8 @@ def test_each_row_is_scored_once_and_a_monitor_that_fails_is_counted_as_that(kaf
             assert found[name]["mean"] is None
             results = json.loads(second.get("/api/exchanges/p0"))["monitors"]
             assert [row["outcome"] for one in results if one["monitor"] == name for row in one["rows"]] == ["failed"]
+        none = {("tally_monitor_lag_records", (("monitor", name),)): 0 for name in ("forest", *FAILING)}
+        wait_for("no record waits for any", lambda: none.items() <= second.series().items())
         environment = {f"TALLY_{name}": value for name, value in settings.items()}
         checked = tally("check", **environment)
         assert checked.exit_code == 0, checked.output

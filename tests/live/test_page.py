@@ -219,6 +219,16 @@ def test_choices_go_to_the_address_and_come_back_with_it(see: Callable[[str], Vi
     expect(seen.page.locator("tbody tr")).to_have_count(3)
 
 
+def test_a_comparison_says_where_its_points_are_from_at_each_step(see: Callable[[str], Visit]) -> None:
+    page = see(COMPARISON).page
+    expect(page.get_by_text("From the counts that workers keep.")).to_be_visible()
+    with page.expect_response(lambda reply: "/api/comparisons/history" in reply.url and "step=10m" in reply.url) as got:
+        page.get_by_label("Step").select_option("10m")
+    assert got.value.json()["step"] == 600
+    expect(page.get_by_label("Step")).to_have_value("10m")
+    expect(page.get_by_text("From the counts that workers keep.")).to_be_visible()
+
+
 def test_a_column_sorts_and_again_the_other_way(see: Callable[[str], Visit]) -> None:
     seen = see("#/")
     head = seen.page.locator("th", has_text="Score")

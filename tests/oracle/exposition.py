@@ -164,7 +164,7 @@ class _Model:
         put("tally_feedback_delay_seconds_count", len(delays))
         put("tally_feedback_delay_seconds_sum", sum(delays) / 1e6)
         put("tally_model_info", 1, task=self.task)
-        put("tally_least_samples", 100)  # the text is made without the rules
+        put("tally_least_samples", self.rule.least_count)
         put("tally_model_first_seen_timestamp_seconds", self.seen)
         self._put_seldon(put)
 

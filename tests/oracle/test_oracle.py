@@ -37,7 +37,7 @@ _ESCAPED = re.compile(r"\\(.)")
 def exposed(ledger: Ledger, now: float) -> Samples:
     """The samples in the text that the ledger's models are exported as."""
     readings = ledger.readings()
-    text = ModelText(seldon=True, most=10**9)
+    text = ModelText(seldon=True, most=10**9, rulebook=readings.rulebook)
     for who, read in readings.of_models(START + now):
         own_pairs = ((pair, both) for pair, both in readings.of_pairs(START + now) if pair.first == who)
         compared = compared_with(own_pairs, readings.rulebook)

@@ -54,9 +54,14 @@ def numbers(it: Comparison) -> dict[str, Any]:
     return {"measures": it.measures, **quantities(it), "verdict": it.verdict}
 
 
+def difference_name(*, measures: bool) -> str:
+    """The name of the difference, after which those of its interval begin."""
+    return "error_difference" if measures else "accuracy_difference"
+
+
 def quantities(it: Comparison) -> dict[str, float | None]:
     """The numbers of a comparison, by the names that all outputs give them."""
-    difference = "error_difference" if it.measures else "accuracy_difference"
+    difference = difference_name(measures=it.measures)
     found: dict[str, float | None] = {"samples": it.samples, "agreement": it.agreement}
     if not it.measures:
         found |= {"only_current_right": it.only_first, "only_shadow_right": it.only_second}

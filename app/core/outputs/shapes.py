@@ -151,30 +151,6 @@ class PairExamples(TypedDict):
     note: str | None
 
 
-class DifferencePoint(TypedDict):
-    """By how much the shadow differs from the current in one stretch; undefined is null."""
-
-    start: int
-    difference: float | None
-    low: float | None
-    high: float | None
-    samples: int
-    agreement: float | None
-
-
-class DifferenceHistory(TypedDict):
-    """The difference over time: of accuracies, or of mean errors where the legs measure."""
-
-    current: str
-    shadow: str
-    clock: str
-    step: int
-    measures: bool
-    points: list[DifferencePoint]
-    source: str
-    note: str | None
-
-
 class WorkerPartition(TypedDict):
     """A partition of the canonical topics; what only its owner knows is null at any other worker."""
 

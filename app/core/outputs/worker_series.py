@@ -46,6 +46,7 @@ class WorkerNumbers:
     score_failures: Mapping[str, int]  # by the name of a score that is the user's own code
     documents: DocumentNumbers | None
     intake: IntakeNumbers | None
+    monitor_lag: Mapping[str, float]  # records, by monitor; NaN while that is not known
     lag_events: Mapping[str, float]  # by canonical topic; NaN while that is not known
     lag_seconds: float  # the same
     open_exchanges: int
@@ -191,6 +192,11 @@ WORKER: tuple[WorkerSeries[WorkerNumbers], ...] = (
         "tally_intake_stalled_seconds", "gauge", (),
         "For how long the intake has not got on though records wait, or may wait; 0 while it does.",
         _intake(lambda intake: [((), intake.stalled)]),
+    ),
+    WorkerSeries(
+        "tally_monitor_lag_records", "gauge", ("monitor",),
+        "Joined records of this worker's share that a monitor has not scored yet; NaN while that is not known.",
+        lambda worker: _each(worker.monitor_lag),
     ),
     WorkerSeries(
         "tally_lag_events", "gauge", ("topic",),

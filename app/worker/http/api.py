@@ -65,7 +65,7 @@ class Api:
             *ExampleRoutes(self._started, self._search).routes(),
             *MonitorRoutes(settings, self._started, self._search).routes(),
             *ModelRoutes(settings, self._started, self._search).routes(),
-            *ComparisonRoutes(settings, self._started).routes(),
+            *ComparisonRoutes(settings, self._started, self._search).routes(),
             *self._exchanges.routes(),
             *LetterRoutes(settings, self._started).routes(),
             *self._worker.routes(),

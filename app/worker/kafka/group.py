@@ -390,8 +390,11 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
 
     # -- what the rest of the worker asks -----------------------------------------------------------------------------
 
-    def unread(self) -> float:
-        """How many records of this member's partitions are still to be read; NaN where that is not known now."""
+    def unread(self, seconds: float | None = None) -> float:
+        """How many records of this member's partitions are still to be read; NaN where that is not known now.
+
+        It is known where fetches have seen the ends within so many seconds; the session time-out if none are given.
+        """
         consumer, most = self._consumer, self._settings.session_timeout
         if consumer is None:
             return math.nan
@@ -400,7 +403,8 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
             return 0 if asked <= most + _LOOK_SECONDS else math.nan
         if self._held:
             return math.nan
-        offsets = [(consumer.known_end(tp, most), consumer.next_offset(tp)) for tp in self._mine]
+        age = most if seconds is None else seconds
+        offsets = [(consumer.known_end(tp, age), consumer.next_offset(tp)) for tp in self._mine]
         return sum(math.nan if end is None or at is None else max(0, end - at) for end, at in offsets)
 
     def stalled(self) -> float:

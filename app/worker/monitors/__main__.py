@@ -3,11 +3,14 @@
 
 async def _run() -> int:
     import asyncio
+    import contextlib
     import logging
+    import os
     import sys
 
     from app.models_file import load_rulebook
     from app.settings import load_settings
+    from app.worker.monitors.lags import TELL_SECONDS, line_of, monitor_names
     from app.worker.monitors.reloading import Reloading
     from app.worker.monitors.runner import Runner
 
@@ -18,18 +21,27 @@ async def _run() -> int:
     rulebook = load_rulebook(settings.config)
     ended = asyncio.Event()
     loop.add_reader(sys.stdin.fileno(), ended.set)
-    names = dict.fromkeys(monitor.spec.name for entry in rulebook.entries for monitor in entry.monitors)
-    runners = [Runner(settings, rulebook, name) for name in names]
+    runners = {name: Runner(settings, rulebook, name) for name in monitor_names(rulebook)}
     reloading = Reloading(settings.config, rulebook, lambda sentence: log.debug("%s", sentence) if sentence else None)
     watch = loop.create_task(reloading.run())
-    for runner in runners:
+    for runner in runners.values():
         runner.start()
-    tasks = [watch, *(runner.task for runner in runners if runner.task is not None)]
+
+    async def tell() -> None:
+        while True:
+            line = line_of({name: runner.lag() for name, runner in runners.items()})
+            with contextlib.suppress(BrokenPipeError):  # the worker is gone, so the input closes too
+                os.write(sys.stdout.fileno(), line)
+            await asyncio.sleep(TELL_SECONDS)
+
+    telling = loop.create_task(tell())
+    tasks = [watch, telling, *(runner.task for runner in runners.values() if runner.task is not None)]
     end = loop.create_task(ended.wait())
     await asyncio.wait([end, *tasks], return_when=asyncio.FIRST_COMPLETED)
     failed = any(task.done() for task in tasks)
-    await asyncio.gather(*(runner.stop() for runner in runners))
+    await asyncio.gather(*(runner.stop() for runner in runners.values()))
     watch.cancel()
+    telling.cancel()
     return 3 if failed else 0
 
 

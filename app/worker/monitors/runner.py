@@ -65,6 +65,7 @@ class Runner:
         self._read: dict[TopicPartition, int] = {}
         self._processes: dict[Monitor, tuple[MonitorSpec, MonitorProcess]] = {}
         self._committed_at = 0.0
+        self._scoring = 0  # records that are read, and whose results are not committed
         self._group = GroupReader(
             settings,
             settings.monitors_group(name),
@@ -82,6 +83,14 @@ class Runner:
         """What runs; None until it starts."""
         return self._group.task
 
+    def lag(self) -> float:
+        """How many joined records of its partitions are not scored yet; NaN where that is not known.
+
+        While it scores, what is fetched may lie there for long, and nothing more is fetched: then it is what the last
+        fetch has seen, and may be more.
+        """
+        return self._group.unread(math.inf if self._scoring else None) + self._scoring
+
     def start(self) -> None:
         """Begin."""
         self._group.start()
@@ -97,19 +106,21 @@ class Runner:
         """What is read and not committed is read again by whoever has its partition."""
         self._pairs.clear()
         self._read.clear()
+        self._scoring = 0
 
     async def _session(self) -> None:
         group, topic, loop = self._group, self._settings.response_topic, asyncio.get_running_loop()
         producer = await self._open_producer(self._settings, None)
-        self._pairs.clear()
-        self._read.clear()
+        await self._flush()
         try:
             facts = await group.describe([topic])
             self._sizes.update(facts)
             partitions = facts[topic].partitions
             await group.subscribe([self._log_topic])
             while True:
+                self._scoring = 0
                 taken = await group.read(_LIST, _WAIT_SECONDS)
+                self._scoring = 0 if taken is None else len(taken.records)
                 answered = [] if taken is None else self._answers(taken)
                 read = dict(self._read)  # of a rebalance meanwhile nothing is left
                 if answered:

@@ -17,6 +17,7 @@ NONE = WorkerNumbers(
     score_failures={"cost": 0},
     documents=DocumentNumbers({"written": 0}, backlog=0, oldest_seconds=0),
     intake=IntakeNumbers({"seldon": 0}, lag=0, stalled=0),
+    monitor_lag={"outliers": 0},
     lag_events={"asked": 0},
     lag_seconds=0,
     open_exchanges=0,

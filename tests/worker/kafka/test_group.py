@@ -582,6 +582,7 @@ def test_how_long_it_has_not_got_on_is_known_and_nothing_to_do_is_no_standstill(
         await asyncio.sleep(100)
         assert user.reader.stalled() > 98
         assert math.isnan(user.reader.unread())
+        assert user.reader.unread(math.inf) == 0  # as fetches saw it last, however long ago
 
     run(user, test)
 

@@ -1,6 +1,7 @@
 """Runners of monitors on a Kafka in memory, in fast motion: each answer has its result, whatever happens to others."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
@@ -169,6 +170,24 @@ def test_a_result_that_the_topic_does_not_take_is_left_out_and_not_tried_without
     left_out = [message for message in caplog.messages if message.startswith("puid=large: the result of a monitor has")]
     assert len(left_out) == 1
     assert "it is left out. response is taken to take" in left_out[0]
+
+
+def test_what_waits_for_a_monitor_is_all_that_it_has_not_scored_and_none_where_it_has() -> None:
+    async def act(scene: Scene) -> None:
+        slow, quick = scene.start("slow"), scene.start("quick")
+        assert math.isnan(quick.lag())
+        scene.log(*names(20))
+        await scene.until(*names(20))
+        await asyncio.sleep(1)
+        assert (slow.lag(), quick.lag()) == (20, 0)
+        scene.log(*names(20, 1020))
+        await scene.until(*names(1020))
+        await asyncio.sleep(1)
+        assert (slow.lag(), quick.lag()) == (1020, 0)
+        await quick.stop()
+        assert math.isnan(quick.lag())
+
+    play(act)
 
 
 def test_each_result_says_of_which_monitor_and_row_it_is() -> None:

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
+from app.core.counts.accounts import Pair, Subject
 from app.core.counts.panes import Window
-from app.core.events import Identity
 from app.core.measures.readings import LABELS as LABELS_WINDOW
+from app.core.outputs import compared, windows
 from app.core.outputs.slots import LABELS, PREDICTIONS, moment
 from app.core.outputs.trends import grid_of
-from app.core.outputs.windows import INDEX
 from app.settings import Settings
 from app.worker.elasticsearch.search import Search, SearchError
 
@@ -32,12 +32,12 @@ class Older:
         grid = grid_of(self._settings.clock, step, begin, now, now)
         if self._search is None or grid is None or begin >= grid.numbers.start * step:
             return None
-        windows = sorted(self._settings.windows, key=lambda window: window.seconds)
-        return next((window for window in windows if window.seconds >= step), windows[-1] if windows else None)
+        found = sorted(self._settings.windows, key=lambda window: window.seconds)
+        return next((window for window in found if window.seconds >= step), found[-1] if found else None)
 
     async def read(
         self,
-        identity: Identity,
+        subject: Subject,
         window: Window,
         begin: float,
         end: float,
@@ -50,8 +50,9 @@ class Older:
         `read` raises LookupError, TypeError or ValueError where a document is none of Tally's.
         """
         assert self._search is not None
+        index, legs = _place_of(subject)
         said = {
-            "identity": str(identity),
+            **legs,
             "window": f"{LABELS_WINDOW}{window.name}" if by_labels else window.name,
             "clock": LABELS if by_labels else PREDICTIONS,
             "segment": "",
@@ -60,7 +61,7 @@ class Older:
         filters.append({"range": {"start": {"gte": moment(begin), "lt": moment(end)}}})
         try:
             hits = await self._search.find(
-                INDEX, {"bool": {"filter": filters}}, sort=[{"start": {"order": "desc"}}], most=MOST_POINTS
+                index, {"bool": {"filter": filters}}, sort=[{"start": {"order": "desc"}}], most=MOST_POINTS
             )
         except SearchError as error:
             return [], str(error)
@@ -69,5 +70,12 @@ class Older:
             try:
                 found.append(read(hit.body))
             except (LookupError, TypeError, ValueError):
-                return [], f"{INDEX} holds what no Tally has written: {hit.place[1]}."
+                return [], f"{index} holds what no Tally has written: {hit.place[1]}."
         return found, None
+
+
+def _place_of(subject: Subject) -> tuple[str, dict[str, str]]:
+    """The index of the documents of a model, or of a pair, and by which fields they are found there."""
+    if isinstance(subject, Pair):
+        return compared.INDEX, {"current.identity": str(subject.first), "shadow.identity": str(subject.second)}
+    return windows.INDEX, {"identity": str(subject)}

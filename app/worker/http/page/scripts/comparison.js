@@ -3,7 +3,7 @@ import { h } from "./tree.js";
 import { choose, keyOf, link, nameOf } from "./address.js";
 import { path, want } from "./store.js";
 import { TimePlot, withGaps } from "./charts.js";
-import { anyRows, Choice, clockTitle, Figure, Freshness, Nothing } from "./parts.js";
+import { anyRows, Choice, clockTitle, Figure, Freshness, From, Nothing, StepChoice } from "./parts.js";
 import { count, moment, score, share, signed } from "./say.js";
 import { Table } from "./tables.js";
 import { heading, term } from "./words.js";
@@ -78,22 +78,26 @@ export function Comparison({ at }) {
       of.prediction_psi !== undefined && h(Figure, { word: "answers_psi", text: "answers, PSI", value: score(of.prediction_psi), more: `on ${count(of.prediction_rows)}` }),
       h(Figure, { word: "p", text: "p", value: score(of.p_value_always), more: `${score(of.p_value)} for one look` }),
       of.detectable !== null && h(Figure, { word: "detectable", text: "would be found", value: score(of.detectable) })),
-    h(Over, { current, shadow, clock, file: `${nameOf(one.shadow)} against ${nameOf(one.current)}` }),
+    h(Over, { current, shadow, clock, step: at.of.get("step") ?? "", file: `${nameOf(one.shadow)} against ${nameOf(one.current)}` }),
     h(Beside, { current, shadow, one, window_, clock }),
     h(ByClass, { one }),
     !of.measures && h(OnlyOne, { at, current, shadow }),
   ];
 }
 
-function Over({ current, shadow, clock, file }) {
-  const answer = want(path("api/comparisons/history", { current, shadow, clock }), SLOW_SECONDS, "history of a comparison");
+function Over({ current, shadow, clock, step, file }) {
+  const answer = want(path("api/comparisons/history", { current, shadow, clock, step }), SLOW_SECONDS, "history of a comparison");
   const points = (answer.content?.points ?? []).map(({ difference, ...point }) => ({ ...point, value: difference }));
   const known = points.filter(point => point.value !== null);
   return h("section", null,
     heading("h2", "interval", "The difference over time"),
+    h("div", { class: "choices" }, h(StepChoice, { step })),
     h(Freshness, { answer }),
     known.length > 0
-      ? h(TimePlot, { points: withGaps(points, answer.content.step), name: "difference", label: `Difference over time, ${signed(known.at(-1).value)} at the end`, file, zero: true })
+      ? [
+          h(TimePlot, { points: withGaps(points, answer.content.step), name: "difference", label: `Difference over time, ${signed(known.at(-1).value)} at the end`, file, zero: true }),
+          h(From, { data: answer.content }),
+        ]
       : answer.content && h("p", { class: "soft" }, "Nothing to draw yet."));
 }
 

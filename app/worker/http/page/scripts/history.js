@@ -3,14 +3,12 @@ import { h } from "./tree.js";
 import { choose } from "./address.js";
 import { path, want } from "./store.js";
 import { TimePlot, withGaps } from "./charts.js";
-import { Freshness } from "./parts.js";
+import { Freshness, From, StepChoice } from "./parts.js";
 import { iso, local, moment, score } from "./say.js";
 import { Table } from "./tables.js";
 import { heading, term } from "./words.js";
 
 const SECONDS = 15;
-const STEPS = { "": "as fits", "1m": "1 min", "10m": "10 min", "1h": "1 h", "1d": "1 d" };
-const SOURCES = { panes: "the counts that workers keep", elasticsearch: "Elasticsearch", both: "the counts that workers keep, and further back Elasticsearch" };
 
 // `recall/cat` of /api/models is `recall{cat}` of a history.
 export const asAsked = name => name.replace(/^([^/]+)\/(.*)$/s, "$1{$2}");
@@ -47,9 +45,7 @@ export function History({ model, at, of, clock, name, file }) {
     heading("h2", "history", "Over time"),
     h("div", { class: "choices" },
       h(ScoreChoice, { model, name }),
-      h("label", { class: "choice" }, term("step", "Step"), " ",
-        h("select", { onChange: event => choose({ step: event.target.value }) },
-          Object.entries(STEPS).map(([value, title]) => h("option", { key: value, value, selected: value === step }, title))))),
+      h(StepChoice, { step })),
     h(Freshness, { answer }),
     data?.fell && h("p", { class: "sentences bad" }, local(data.fell)),
     known.length > 0
@@ -57,7 +53,7 @@ export function History({ model, at, of, clock, name, file }) {
           h(TimePlot, { points: withGaps(points, data.step), name, label, file: `${file} ${name}`, limit: data.limit ?? null, fellAt: data.fell_at ?? null }),
           h("details", null, h("summary", null, "As a table"),
             h(Table, { name: `${file} ${name}`, label: `${name} over time`, columns: COLUMNS, rows: [...points].reverse(), most: 60 })),
-          h("p", { class: "soft" }, `From ${SOURCES[data.source] ?? data.source}. ${data.note ?? ""}`),
+          h(From, { data }),
         ]
       : data && !answer.old && h("p", { class: "soft" }, "Nothing to draw yet: no stretch of time that is kept has a label."));
 }

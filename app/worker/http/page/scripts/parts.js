@@ -14,6 +14,17 @@ export function Choice({ name, word = name, text, value, values, title = value =
 const CLOCKS = { predictions: "by predictions", labels: "by labels" };
 export const clockTitle = clock => CLOCKS[clock] ?? clock;
 
+const STEPS = { "": "as fits", "1m": "1 min", "10m": "10 min", "1h": "1 h", "1d": "1 d" };
+
+// How long each stretch of a history is.
+export const StepChoice = ({ step }) =>
+  h(Choice, { name: "step", text: "Step", value: step, values: Object.keys(STEPS), title: value => STEPS[value] });
+
+const SOURCES = { panes: "the counts that workers keep", elasticsearch: "Elasticsearch", both: "the counts that workers keep, and further back Elasticsearch" };
+
+// Where the points of a history are from, and what is to be said of that.
+export const From = ({ data }) => h("p", { class: "soft" }, `From ${SOURCES[data.source] ?? data.source}. ${data.note ?? ""}`);
+
 // Sentences that somebody should read.
 export const Sentences = ({ of, is = "" }) =>
   of.length > 0 && h("ul", { class: `sentences ${is}` }, of.map(sentence => h("li", { key: sentence }, local(sentence))));
