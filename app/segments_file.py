@@ -19,6 +19,9 @@ LABELS: Final = frozenset(
     {"model_namespace", "model_service", "predictor", "model", "model_version", "window", "score", "class", "verdict"}
     | {"segment", "value", "attribute", "measure", "actual", "predicted", "outcome", "error", "shadow", "quantity"}
 )
+#: Headers of credentials, which stand in no series.
+_SECRET: Final = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
+_TALLYS: Final = "tally-"
 _FIELDS: Final = ("field", "bins")
 
 
@@ -63,6 +66,10 @@ def _segment(name: str, given: Any) -> Segment:
         raise ValueError(f"{name}: {field} is no dotted path")
     if source == HEADERS:
         own = own.lower()
+        if own in _SECRET:
+            raise ValueError(f"{name}: the header {own} holds credentials, which would stand in series: name another")
+        if own.startswith(_TALLYS):
+            raise ValueError(f"{name}: the header {own} would be one of Tally's own: name one of your program's")
     return Segment(name, source, own, _bins(name, form["bins"]) if "bins" in form else ())
 
 

@@ -96,6 +96,21 @@ def value_text(raw: Any) -> str | None:
     return text or None
 
 
+def header_names(segment: Segment) -> tuple[bytes, ...]:
+    """The headers of a canonical event that a segment is read from: the first of them that it has."""
+    name = segment.field.encode()
+    return (name, b"ce_" + name) if segment.source == HEADERS else ()
+
+
+def header_text(raw: bytes) -> str:
+    """A header's value as segments read it: one that is longer than a value is `TOO_LONG` already, also for bins."""
+    text = raw.decode(errors="replace")
+    if len(text) <= LONGEST:
+        return text
+    text = text.strip()
+    return TOO_LONG if len(text) > LONGEST else text
+
+
 def _number_text(value: float) -> str:
     """A number as text: whole ones without a fraction."""
     if type(value) is float and value.is_integer() and abs(value) < _LARGEST_PLAIN:

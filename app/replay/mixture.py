@@ -7,6 +7,7 @@ from typing import Final
 
 from aiokafka import TopicPartition
 
+from app.core.dialects.keeping import SegmentHeaders
 from app.core.dialects.rekeying import Rekeying
 from app.core.events import Kind
 from app.core.join.shard import Shard
@@ -32,7 +33,7 @@ class Mixture:
             Kind.REQUEST: requests,
             Kind.FEEDBACK: feedback,
         }
-        self._rekey = Rekeying().rekey
+        self._rekey = Rekeying(SegmentHeaders(counting.rulebook)).rekey
         self._refused = Stats()
 
     @property

@@ -13,6 +13,7 @@ from faust.web.drivers.aiohttp import Web
 from yarl import URL
 
 from app.core.counts.view import View
+from app.core.dialects.keeping import SegmentHeaders
 from app.core.measures.readings import Readings
 from app.core.rules import Rulebook
 from app.settings import Settings, SettingsError
@@ -132,7 +133,9 @@ class Worker(faust.App):  # type: ignore[misc]
             exporting=exporting,
             contact=contact,
             monitor_lags=MonitorLags(rulebook),
-            intake=Intake(settings, partitions, lane.stats, sizes=self.sizes) if settings.intake_topics else None,
+            intake=Intake(settings, partitions, lane.stats, segments=SegmentHeaders(rulebook), sizes=self.sizes)
+            if settings.intake_topics
+            else None,
             documents=DocumentWriter(settings, rulebook, lane.stats, sizes=self.sizes)
             if elasticsearch and settings.log_topic
             else None,
@@ -196,7 +199,7 @@ class Pages(Web):  # type: ignore[misc]
 
     def __init__(self, app: Worker, **kwargs: Any) -> None:
         super().__init__(app, **kwargs)
-        self.api = Api(app.settings, lambda: app.running, app.sizes)
+        self.api = Api(app.settings, lambda: app.running, app.sizes, SegmentHeaders(app.rulebook))
         self.api.add_routes(self.web_app)
         self._runner = self.api.runner(self.web_app)
 

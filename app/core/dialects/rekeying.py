@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from app.core.dialects.keeping import NO_SEGMENTS, SegmentHeaders
 from app.core.dialects.origins import FREE, READ, SKIP, Origin, fold, origin_of
 from app.core.dialects.plain import Event
 from app.core.dialects.understand import Arrival, event_of, understand
@@ -24,9 +25,13 @@ class Rekeyed(NamedTuple):
 
 
 class Rekeying:
-    """Makes canonical events of records; it remembers what the headers of each topic's sources mean."""
+    """Makes canonical events of records; it remembers what the headers of each topic's sources mean.
 
-    def __init__(self) -> None:
+    The events keep the headers that `segments` are read from.
+    """
+
+    def __init__(self, segments: SegmentHeaders = NO_SEGMENTS) -> None:
+        self._segments = segments
         #: By topic: a header block → the origin (None: the body must be asked) and the values of the `FREE` headers.
         self._open: dict[str, Callable[[bytes], Any]] = {}
 
@@ -34,8 +39,9 @@ class Rekeying:
         """The canonical events of some records of a topic, in their order."""
         open_envelope = self._open.get(topic)
         if open_envelope is None:
-            resolve = partial(_resolve, topic)
-            open_envelope = self._open[topic] = Envelopes(resolve, (*READ, SKIP), FREE, fold).open
+            read = (*READ, SKIP, *self._segments.read)
+            resolve = partial(self._resolve, topic)
+            open_envelope = self._open[topic] = Envelopes(resolve, read, FREE, fold).open
         events: list[tuple[Kind, Event, int]] = []
         refused: list[tuple[Record, Reason, str]] = []
         for record in records:
@@ -47,11 +53,11 @@ class Rekeying:
                     events.append((origin.kind, event_of(record.key, record.value, timestamp, *meaning), timestamp))
                     continue
                 arrival = Arrival(topic, record.headers, record.key, record.value, timestamp)
-                events += [(one.kind, one.event, timestamp) for one in understand(arrival)]
+                events += [(one.kind, one.event, timestamp) for one in understand(arrival, self._segments)]
             except RefusedError as error:
                 refused.append((record, error.reason, error.detail))
         return Rekeyed(events, refused)
 
-
-def _resolve(topic: str, headers: Mapping[bytes, bytes]) -> Origin | None:
-    return None if SKIP in headers else origin_of(topic, headers)
+    def _resolve(self, topic: str, headers: Mapping[bytes, bytes]) -> Origin | None:
+        origin = None if SKIP in headers else origin_of(topic, headers)
+        return None if origin is None else self._segments.kept_by(origin, headers)

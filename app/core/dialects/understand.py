@@ -19,6 +19,7 @@ import msgspec
 import orjson
 
 from app.core.clock import parse_time
+from app.core.dialects.keeping import NO_SEGMENTS, SegmentHeaders
 from app.core.dialects.origins import (
     AROUND,
     CONTENT_TYPE,
@@ -71,7 +72,7 @@ _read_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _read_batch = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-def understand(arrival: Arrival) -> list[Understood]:
+def understand(arrival: Arrival, segments: SegmentHeaders = NO_SEGMENTS) -> list[Understood]:
     """The canonical events that an arrival means; none where it asks not to be logged (Seldon-Skip-Logging).
 
     Header names are known whatever their case; of several with one name the last that has a value holds. A canonical
@@ -79,7 +80,7 @@ def understand(arrival: Arrival) -> list[Understood]:
     `ce_inferenceservicename`, `ce_namespace`, `ce_endpoint`, `ce_modelid`, `ce_modelversion`, `ce_statuscode` that its
     source gave a value, `ce_servingengine` where that is KServe, and always `ce_time`, so that it is the same event
     when it is published again. Its value is the payload as sent, without what stands around it; protobuf becomes JSON,
-    and the response of a failed prediction an error body.
+    and the response of a failed prediction an error body. It keeps the headers that `segments` are read from, too.
 
     An event that says its time neither itself nor in a header has that of its record.
 
@@ -98,8 +99,8 @@ def understand(arrival: Arrival) -> list[Understood]:
     if origin is None:
         stated = headers.get(b"ce_time") or headers.get(b"time")
         moment = parse_time(stated) if stated else None
-        return _from_body(arrival if moment is None else arrival._replace(timestamp=moment // 1000), headers)
-    return [_understood(origin, headers, arrival, arrival.value)]
+        return _from_body(arrival if moment is None else arrival._replace(timestamp=moment // 1000), headers, segments)
+    return [_understood(segments.kept_by(origin, headers), headers, arrival, arrival.value)]
 
 
 def event_of(
@@ -239,24 +240,28 @@ def _error_body(code: str, value: bytes) -> bytes:
 # -- where the body says what the event is ----------------------------------------------------------------------------
 
 
-def _from_body(arrival: Arrival, headers: Headers) -> list[Understood]:
+def _from_body(arrival: Arrival, headers: Headers, segments: SegmentHeaders) -> list[Understood]:
     """The events of a body that is an envelope itself."""
     body = unwrapped(arrival.value or b"")
     content_type = headers.get(CONTENT_TYPE, b"").lower()
     if b"cloudevents" in content_type and not body.strip():
         raise RefusedError(Reason.EMPTY, "the body is empty: send the CloudEvent as JSON.")
     if b"cloudevents-batch" in content_type:
-        return _batch(arrival, body)
+        return _batch(arrival, body, segments)
     members = _members(body)
     attributes = {name.lower(): raw for name, raw in members.items()}
     if b"cloudevents" in content_type or "specversion" in attributes:
-        return [_structured(arrival, headers, attributes)]
+        return [_structured(arrival, headers, attributes, segments)]
     if "puid" in members:
-        return [Understood(Dialect.PLAIN, kind, event) for kind, event in plain_events(members, arrival.timestamp)]
-    if is_sagemaker(members):
-        events = sagemaker_events(members, headers, arrival.timestamp)
-        return [Understood(Dialect.SAGEMAKER, kind, event) for kind, event in events]
-    raise _nothing_known(arrival.value, body, members)
+        events, dialect = plain_events(members, arrival.timestamp), Dialect.PLAIN
+    elif is_sagemaker(members):
+        events, dialect = sagemaker_events(members, headers, arrival.timestamp), Dialect.SAGEMAKER
+    else:
+        raise _nothing_known(arrival.value, body, members)
+    return [
+        Understood(dialect, kind, event._replace(headers=(*event.headers, *segments.of(event.headers, headers))))
+        for kind, event in events
+    ]
 
 
 def _nothing_known(value: bytes | None, body: bytes, members: Mapping[str, bytes]) -> RefusedError:
@@ -304,7 +309,7 @@ def _members(value: bytes) -> dict[str, bytes]:
         raise RefusedError(Reason.BAD_JSON, f"the body is not JSON: {error}") from None
 
 
-def _batch(arrival: Arrival, body: bytes) -> list[Understood]:
+def _batch(arrival: Arrival, body: bytes, segments: SegmentHeaders) -> list[Understood]:
     """The events of a batch of CloudEvents: all of them, or none."""
     single = arrival._replace(key=None)  # which is the batch's
     batch: Sequence[bytes | msgspec.Raw]
@@ -322,13 +327,13 @@ def _batch(arrival: Arrival, body: bytes) -> list[Understood]:
     for number, envelope in enumerate(batch):
         try:
             attributes = {name.lower(): raw for name, raw in _members(bytes(envelope)).items()}
-            found.append(_structured(single, {}, attributes))
+            found.append(_structured(single, {}, attributes, segments))
         except RefusedError as refused:
             raise RefusedError(refused.reason, f"event {number} of the batch: {refused.detail}") from None
     return found
 
 
-def _structured(arrival: Arrival, outer: Headers, members: Mapping[str, bytes]) -> Understood:
+def _structured(arrival: Arrival, outer: Headers, members: Mapping[str, bytes], segments: SegmentHeaders) -> Understood:
     """The event of a CloudEvent in structured mode."""
     headers = dict(outer)
     headers[CONTENT_TYPE] = b"application/json"
@@ -343,7 +348,7 @@ def _structured(arrival: Arrival, outer: Headers, members: Mapping[str, bytes]) 
             Reason.UNKNOWN_TYPE, 'the CloudEvent has no "type": send one like io.seldon.serving.inference.request.'
         )
     origin = typed_origin(Dialect.STRUCTURED, headers[b"ce_type"], headers)
-    return _understood(origin, headers, arrival, _data(members))
+    return _understood(segments.kept_by(origin, headers), headers, arrival, _data(members))
 
 
 def _data(members: Mapping[str, bytes]) -> bytes | None:

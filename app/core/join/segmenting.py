@@ -21,7 +21,18 @@ from app.core.join.exchange import LegState, SegmentValues
 from app.core.join.judging import Judging
 from app.core.payloads.segmenting import BodyReader, Said
 from app.core.rules import Rulebook
-from app.core.segments import HEADERS, MISSING, OTHER, SEVERAL, SPECIAL, Segment, slice_of, value_rank
+from app.core.segments import (
+    HEADERS,
+    MISSING,
+    OTHER,
+    SEVERAL,
+    SPECIAL,
+    Segment,
+    header_names,
+    header_text,
+    slice_of,
+    value_rank,
+)
 
 #: So many times as many values are told apart, whatever their ranks: not in any order that nobody has contrived.
 _MOST_TIMES: Final = 20
@@ -191,13 +202,7 @@ def _header(segment: Segment, headers: dict[bytes, bytes]) -> str | None:
     if segment.source != HEADERS:
         return None
     raw = next((headers[name] for name in header_names(segment) if name in headers), None)
-    return None if raw is None else raw.decode(errors="replace")
-
-
-def header_names(segment: Segment) -> tuple[bytes, ...]:
-    """The headers that a segment is read from."""
-    name = segment.field.encode()
-    return (name, b"ce_" + name) if segment.source == HEADERS else ()
+    return None if raw is None else header_text(raw)
 
 
 class EventReaders:

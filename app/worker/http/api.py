@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from app.core.dialects.keeping import NO_SEGMENTS, SegmentHeaders
 from app.core.events import Reason
 from app.exporters import prometheus
 from app.exporters.packing import Packer
@@ -40,12 +41,18 @@ _STARTING = "The worker is starting."
 class Api:
     """The routes, and the little state that they need. `running` gives what they ask, None until it has started."""
 
-    def __init__(self, settings: Settings, running: Callable[[], Running | None], sizes: Sizes | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        running: Callable[[], Running | None],
+        sizes: Sizes | None = None,
+        segments: SegmentHeaders = NO_SEGMENTS,
+    ) -> None:
         self._settings = settings
         self._running = running
         sizes = Sizes() if sizes is None else sizes
         self._publisher = Publisher(lambda: make_producer(settings, sizes), sizes)
-        self._receiver = Receiver(settings, self._publisher)
+        self._receiver = Receiver(settings, self._publisher, segments)
         self.requests = Requests()
         self._exposition: Exposition | None = None
         self._search = Search(settings) if settings.elasticsearch_url is not None else None

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 from aiohttp import web
 
+from app.core.dialects.keeping import NO_SEGMENTS, SegmentHeaders
 from app.core.dialects.plain import Event, canonical_feedback, check_rows
 from app.core.dialects.understand import Arrival, understand
 from app.core.events import TYPE_OF, Kind, Reason, RefusedError, shown
@@ -68,10 +69,14 @@ Reader = Callable[[Call, bytes], Events]
 
 
 class Receiver:
-    """The handlers of the routes that take events. Whatever they cannot take they raise as AnswerError."""
+    """The handlers of the routes that take events. Whatever they cannot take they raise as AnswerError.
 
-    def __init__(self, settings: Settings, publisher: Publisher) -> None:
+    Events keep the headers that `segments` are read from; of a feedback nothing counts by its headers.
+    """
+
+    def __init__(self, settings: Settings, publisher: Publisher, segments: SegmentHeaders) -> None:
         self._settings = settings
+        self._segments = segments
         self._publisher = publisher
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="large-bodies")
 
@@ -143,7 +148,7 @@ class Receiver:
 
     def _read_events(self, call: Call, body: bytes) -> Events:
         headers = [header for header in call.headers if header[0] != _OF_THE_CALL]
-        return _events(Arrival(None, headers, None, body, int(call.at * 1000)))
+        return _events(Arrival(None, headers, None, body, int(call.at * 1000)), self._segments)
 
     def _read_feedback(self, call: Call, body: bytes) -> Events:
         puid = call.puid
@@ -205,8 +210,8 @@ class Receiver:
         return _events(Arrival(None, made + given, None, body, int(call.at * 1000)))
 
 
-def _events(arrival: Arrival) -> Events:
-    events = [(one.kind, one.event) for one in understand(arrival)]
+def _events(arrival: Arrival, segments: SegmentHeaders = NO_SEGMENTS) -> Events:
+    events = [(one.kind, one.event) for one in understand(arrival, segments)]
     for _, event in events:
         _check_depth(event.value)
     return events

@@ -14,6 +14,7 @@ from typing import Final
 
 from aiokafka import TopicPartition
 
+from app.core.dialects.keeping import NO_SEGMENTS, SegmentHeaders
 from app.core.dialects.plain import Event
 from app.core.dialects.rekeying import Rekeyed, Rekeying
 from app.core.events import Kind, Reason
@@ -37,7 +38,10 @@ _WAIT_SECONDS: Final = 0.1
 
 
 class Intake:
-    """The intake of this worker. Build it in the loop that it runs in."""
+    """The intake of this worker. Build it in the loop that it runs in.
+
+    Events keep the headers that `segments` are read from.
+    """
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class Intake:
         partitions: int,
         stats: Stats,
         *,
+        segments: SegmentHeaders = NO_SEGMENTS,
         open_consumer: OpenConsumer = open_consumer,
         open_producer: OpenProducer = open_producer,
         sizes: Sizes | None = None,
@@ -57,7 +62,7 @@ class Intake:
         self._stats = stats
         self._open_producer = open_producer
         self._sizes = Sizes() if sizes is None else sizes
-        self._rekey = Rekeying().rekey
+        self._rekey = Rekeying(segments).rekey
         self._sources = Sources(settings)
         self._outlet: Outlet | None = None
         self._group = GroupReader(

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from app.core.counts.panes import PaneClock
 from app.core.dialects.dating import younger
+from app.core.dialects.keeping import SegmentHeaders
 from app.core.dialects.rekeying import Rekeying
 from app.core.dialects.understand import Arrival
 from app.core.events import Kind, RefusedError
@@ -56,7 +57,7 @@ class Returning:
         self._rulebook = rulebook
         self._now = now
         self._sizes = Sizes(facts)
-        self._rekeying = Rekeying()
+        self._rekeying = Rekeying(SegmentHeaders(rulebook))
         self._documents = Documents(rulebook, daily=settings.elasticsearch_daily)
         self._limits = replace(settings.limits, body_bytes=_ANY, label_length=_ANY, models=_ANY)
 

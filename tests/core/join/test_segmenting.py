@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, matthews_corrcoef
 
 from app.core.counts.panes import PaneClock
+from app.core.dialects.keeping import SegmentHeaders
+from app.core.dialects.understand import Arrival, understand
 from app.core.join.exchange import decode, encode
 from app.core.join.segmenting import MOST_ROW_VALUES
 from app.core.limits import Limits
@@ -22,7 +24,7 @@ from app.core.measures.exchanges import EXCHANGES
 from app.core.measures.probabilities import PROBABILITIES
 from app.core.measures.reading import Reading
 from app.core.measures.rewards import REWARDS
-from app.core.rules import Rules
+from app.core.rules import Rulebook, Rules
 from app.core.scores.catalogue import scores_of
 from app.core.segments import FEATURES, HEADERS, PAYLOAD, ROUTE, TAGS, Segment, shown_values, value_rank
 from tests.builders import START, Ledger, Record, a_feedback, a_request, a_response, run, tell, ways
@@ -51,6 +53,22 @@ def value_of(segment: Segment, *records: Record) -> list[str]:
     """The values that one answered puid has in a segment, in any order of its records."""
     ledger = tell(*records, rules=(Rules(segments=(segment,)),))
     return sorted(value for _, value in read(ledger))
+
+
+@pytest.mark.parametrize("value", [b"gold", b" gold ", b"\xff", b"31", b"g" * 300, b" " * 300 + b"31", b""])
+@pytest.mark.parametrize("name", ["X-Tier", "x-tier", "Ce-X-Tier", "ce_x-tier"])
+@pytest.mark.parametrize("bins", [(), (30.0,)])
+def test_an_event_that_the_intake_has_made_counts_where_the_canonical_one_does(
+    bins: tuple[float, ...], name: str, value: bytes
+) -> None:
+    segment = Segment("tier", HEADERS, "x-tier", bins)
+    folded = name.lower().replace("ce-", "ce_")
+    request, response = a_request(), a_response(headers={folded: value})
+    named = [(name if own == folded else own, said) for own, said in response.headers]
+    keeping = SegmentHeaders(Rulebook((Rules(segments=(segment,)),)))
+    (made,) = understand(Arrival("source", named, response.key, response.value, response.timestamp), keeping)
+    again = response._replace(headers=list(made.event.headers))
+    assert value_of(segment, request, again) == value_of(segment, request, response)
 
 
 # -- where values are -------------------------------------------------------------------------------------------------
@@ -135,6 +153,9 @@ REQUEST: Final = {"data": {"names": ["age", "sex"], "ndarray": [[31, "f"]]}, "me
         (Segment("t", HEADERS, "x-tier"), (a_request(headers={"x-tier": b"gold"}), a_response()), "gold"),
         (Segment("t", HEADERS, "x-tier"), (a_response(headers={"x-tier": b"\xff"}),), "\ufffd"),
         (Segment("t", HEADERS, "tier"), (a_response(headers={"ce_tier": b"gold"}),), "gold"),
+        (Segment("t", HEADERS, "x"), (a_response(headers={"x": b"g" * 101}),), "(too long)"),
+        (Segment("t", HEADERS, "x"), (a_response(headers={"x": b" " * 101 + b"g"}),), "g"),
+        (Segment("t", HEADERS, "x", (30.0,)), (a_response(headers={"x": b"0" * 100 + b"1"}),), "(no number)"),
         (Segment("s", FEATURES, "sex"), (a_request(REQUEST), a_response()), "f"),
         (Segment("s", FEATURES, "other"), (a_request(REQUEST), a_response()), "(missing)"),
         (Segment("s", FEATURES, "x"), (a_response(["f"], names=["x"]),), "(missing)"),  # an answer has no features

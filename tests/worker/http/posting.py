@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestClient
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from app.core.dialects.keeping import NO_SEGMENTS
 from app.core.stats import Stats
 from app.settings import load_settings
 from app.worker.http import api as http
@@ -143,7 +144,7 @@ class Tally:
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Run a story against the interface: `run(story, setting=value)`; `ack_seconds` and `most_bytes` bound it.
 
-    `takes` says what topics take.
+    `takes` says what topics take, `segments` whose headers are kept.
     """
 
     def run_story(story: Callable[[Tally], Awaitable[None]], **changes: Any) -> None:
@@ -154,11 +155,12 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         kafka = FakeKafka()
         monkeypatch.setattr(http, "Publisher", lambda _, sizes: Publisher(kafka.connect, sizes, **bounds))
         monkeypatch.setattr(publisher, "_PAUSE_SECONDS", 0)
+        segments = changes.pop("segments", NO_SEGMENTS)
         settings = load_settings(**{"now": NOW} | changes)
         worker: Any = SimpleNamespace(running=SimpleNamespace(lane=SimpleNamespace(stats=Stats())))
 
         async def serve() -> None:
-            api = http.Api(settings, lambda: worker.running, Sizes(facts))
+            api = http.Api(settings, lambda: worker.running, Sizes(facts), segments)
             async with asyncio.timeout(20), TestClient(OnPort(api)) as client:
                 await story(Tally(client, kafka, worker))
                 await api.close()

@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from app.core.dialects.keeping import SegmentHeaders
 from app.core.dialects.plain import Event, canonical_feedback
+from app.core.rules import Rulebook, Rules
+from app.core.segments import HEADERS, Segment
 from app.core.wire.partitioning import partition_of
 from app.settings import load_settings
 from app.worker.http import bodies, publisher, receive
@@ -33,6 +36,22 @@ from tests.worker.http.posting import (
 )
 
 # Events
+
+
+def test_an_event_keeps_the_header_that_a_segment_names_and_no_other(run: Callable[..., None]) -> None:
+    async def story(tally: Tally) -> None:
+        plain = json.dumps({"puid": "p-2", "features": [1], "output": 1}).encode()
+        json_type = {"Content-Type": "application/json"}
+        assert (await tally.event(**{"X-Tier": "gold", "X-Other": "o"}))[0] == 202
+        assert (await tally.event(**{"Ce-X-Tier": "silver%20one"}))[0] == 202
+        assert (await tally.post("/events", plain, json_type | {"x-tier": "bronze"}))[0] == 202
+        assert (await tally.post("/feedback", b'{"puid": "p", "label": 1}', json_type | {"x-tier": "tin"}))[0] == 202
+        own = {"ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_requestid", "content-type"}
+        own |= {"ce_inferenceservicename", "ce_namespace", "ce_endpoint", "ce_modelid"}
+        kept = [{name: value for name, value in one["headers"].items() if name not in own} for one in tally.kafka.sent]
+        assert kept == [{"x-tier": b"gold"}, {"ce_x-tier": b"silver one"}, *[{"x-tier": b"bronze"}] * 2, {}]
+
+    run(story, segments=SegmentHeaders(Rulebook((Rules(segments=(Segment("t", HEADERS, "x-tier"),)),))))
 
 
 def test_an_event_is_acknowledged_once_kafka_has_it(run: Callable[..., None]) -> None:

@@ -13,13 +13,16 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError, MessageSizeTooLargeError, OutOfOrderSequenceNumber
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from app.core.dialects.keeping import SegmentHeaders
 from app.core.dialects.plain import Event
 from app.core.dialects.rekeying import Rekeyed, Rekeying
 from app.core.events import Kind, Reason
 from app.core.letters import DeadLetter
+from app.core.rules import Rulebook, Rules
+from app.core.segments import HEADERS, Segment
 from app.core.stats import Stats
 from app.core.wire.partitioning import partition_of
-from app.core.wire.records import Record, read_records
+from app.core.wire.records import Record, pack_headers, read_records
 from app.settings import load_settings
 from app.worker.intake.intake import Intake
 from app.worker.intake.outlet import Outlet
@@ -361,6 +364,21 @@ def test_a_record_at_which_rekeying_breaks_is_refused_alone(monkeypatch: pytest.
     assert (letter.value, dict(letter.headers)["origin-offset"]) == (b"3", b"3")
     assert [record.value for (records,) in [written.values()] for record in records] == [b"0", b"1", b"2", b"4", b"5"]
     assert (brokers.events, brokers.rejected) == ({"source": 5}, {"unexpected": 1})
+
+
+def test_events_keep_the_header_that_a_segment_names() -> None:
+    segments = SegmentHeaders(Rulebook((Rules(segments=(Segment("tier", HEADERS, "x-tier"),)),)))
+    block = pack_headers([("X-Tier", b"gold"), ("X-Other", b"o")])
+    record = Record(0, TIME, None, b'{"puid": "p", "features": [1], "output": 1}', block)
+
+    async def test(outlet: Outlet, brokers: Brokers) -> None:
+        intake = Intake(SETTINGS, PARTITIONS, Stats(), segments=segments)
+        outlet.note(SOURCE, 1, 1, intake._rekey_list(outlet, SOURCE, [record]))
+        outlet.send()
+        await brokers.acknowledge()
+
+    written = [dict(one.headers) for records in run(test).written.values() for one in records]
+    assert [(one.get("x-tier"), one.get("x-other")) for one in written] == [(b"gold", None)] * 2
 
 
 def test_an_outlet_closes_also_in_the_moment_in_which_it_has_something_to_send() -> None:
