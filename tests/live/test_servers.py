@@ -135,7 +135,7 @@ def test_services_print_what_can_be_pasted_and_leave_nothing(open_folder: Path, 
     assert run.stdout is not None
     first, *exports = _until_up(run.stdout)
     run.send_signal(number)
-    rest, _ = run.communicate(timeout=60)
+    rest, _ = run.communicate(timeout=180)  # Elasticsearch takes its time on a busy machine
     assert (rest, run.returncode) == ("# stopped\n", 0)
     assert first.startswith("# Starting Kafka ")
     settings = dict(line.removeprefix("export ").split("=", 1) for line in exports)

@@ -103,9 +103,12 @@ def test_a_full_disk_loses_nothing_and_is_named(kafka: Kafka, tmp_path: Path) ->
         worker = fleet.start(DATA_DIR=str(tmp_path / "disk"))
         wait_for("the worker is ready", worker.ready)
         limits = resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
-        produce(settings, events)
+        # What is durable is written some seconds later, and a file that could not be written is told by the next write.
+        producer = threading.Thread(target=produce, args=(settings, events, len(events) / 20))
+        producer.start()
         wait_for("it says what is wrong", lambda: "cannot be written" in worker.log.read_text())
         resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, limits)
+        producer.join()
         assert_counts(fleet, expected(events), 120)
         wait_for("all is well again", lambda: worker.ready() and not worker.problems())
         assert worker.process.poll() is None

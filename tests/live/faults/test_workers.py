@@ -84,10 +84,10 @@ def test_one_worker_then_four_then_two(kafka: Kafka, tmp_path: Path, record_prop
         for _ in it.strikes(1.0, 2.0):
             for _ in range(3):
                 it.fleet.start()
-            wait_for("all four have some", lambda: share(it, 4))
+            wait_for("all four have some", lambda: share(it, 4), 120)
             first, second, *_ = it.fleet.running()
             assert (first.stop(), second.stop()) == (0, 0)
-            wait_for("two have all", lambda: share(it, 2))
+            wait_for("two have all", lambda: share(it, 2), 120)
             if SOAK:
                 it.fleet.running()[0].stop()
         it.prove(record_property)
