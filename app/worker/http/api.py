@@ -30,6 +30,7 @@ from app.worker.http.routes.letters import LetterRoutes
 from app.worker.http.routes.models import ModelRoutes
 from app.worker.http.routes.monitors import MonitorRoutes
 from app.worker.http.routes.overview import OverviewRoutes
+from app.worker.http.routes.past import Past
 from app.worker.http.routes.route import Route, checked
 from app.worker.http.routes.worker import WorkerRoutes
 from app.worker.kafka.sizes import Sizes
@@ -56,6 +57,7 @@ class Api:
         self.requests = Requests()
         self._exposition: Exposition | None = None
         self._search = Search(settings) if settings.elasticsearch_url is not None else None
+        past = Past(settings, self._search)
         self._rate = Rate()
         self._overviews = OverviewRoutes(settings, self._started)
         self._exchanges = ExchangeRoutes(settings, self._started, self._search)
@@ -63,9 +65,9 @@ class Api:
         self._routes = [
             *self._overviews.routes(),
             *ExampleRoutes(self._started, self._search).routes(),
-            *MonitorRoutes(settings, self._started, self._search).routes(),
-            *ModelRoutes(settings, self._started, self._search).routes(),
-            *ComparisonRoutes(settings, self._started, self._search).routes(),
+            *MonitorRoutes(self._started, past).routes(),
+            *ModelRoutes(self._started, past).routes(),
+            *ComparisonRoutes(self._started, past).routes(),
             *self._exchanges.routes(),
             *LetterRoutes(settings, self._started).routes(),
             *self._worker.routes(),

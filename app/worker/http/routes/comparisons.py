@@ -18,13 +18,10 @@ from app.core.outputs.difference_history import (
 from app.core.outputs.keys import key_of
 from app.core.outputs.shapes import Comparisons
 from app.core.outputs.versions import versions_report
-from app.settings import Settings
-from app.worker.elasticsearch.search import Search
 from app.worker.http.answers import AnswerError, json_response
 from app.worker.http.guard import shortened
 from app.worker.http.routes.asked import by_labels, model_named, needed
-from app.worker.http.routes.models import grid_asked, stretch_asked
-from app.worker.http.routes.older import Older
+from app.worker.http.routes.past import Past
 from app.worker.http.routes.route import CLOCK, FROM, STEP, TO, Parameter, Route
 from app.worker.http.turns import Turns
 from app.worker.running import Running
@@ -34,12 +31,11 @@ SHADOW: Final = Parameter("shadow", "The key of the model that is compared.", ne
 
 
 class ComparisonRoutes:
-    """The routes. `search` is None where no Elasticsearch is configured."""
+    """The routes."""
 
-    def __init__(self, settings: Settings, started: Callable[[], Running], search: Search | None) -> None:
-        self._settings = settings
+    def __init__(self, started: Callable[[], Running], past: Past) -> None:
         self._started = started
-        self._older = Older(settings, search)
+        self._past = past
 
     def routes(self) -> list[Route]:
         """The rows."""
@@ -73,26 +69,19 @@ class ComparisonRoutes:
 
     async def history(self, request: web.Request) -> web.Response:
         """`GET /api/comparisons/history`."""
-        running, settings = self._started(), self._settings
+        running = self._started()
         readings, now = running.readings, running.lane.now()
         pair = pair_asked(request, readings)
         labels = by_labels(request, readings)
         accounts = [Account(pair, BY_LABELS if labels else "")]
-        step, begin, end = stretch_asked(request, readings, accounts, settings, now)
-        window = self._older.window(step, begin, now)
-        if window is not None:
-            step = window.seconds
-        grid = grid_asked(settings, step, begin, end, now)
-        note, older = None, list[Difference]()
-        if window is not None:
-            older, note = await self._older.read(
-                pair, window, begin, min(end, grid.numbers.start * step), difference_of_document, by_labels=labels
-            )
+        grid, older, note = await self._past.asked(
+            request, readings, accounts, now, difference_of_document, by_labels=labels
+        )
         turns, newer = Turns(), list[Difference]()
         for point in differences(readings, pair, grid, by_labels=labels):
             newer.append(point)
             await turns.pause()
-        return json_response(history_of(pair, step, older, newer, note, by_labels=labels))
+        return json_response(history_of(pair, grid.step, older, newer, note, by_labels=labels))
 
 
 def pair_asked(request: web.Request, readings: Readings) -> Pair:

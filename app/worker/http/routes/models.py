@@ -10,11 +10,9 @@ from aiohttp import web
 from app.core.counts.accounts import BY_LABELS, Account
 from app.core.events import Identity
 from app.core.measures.reading import Reading
-from app.core.measures.readings import Readings
 from app.core.outputs.overview import headline
 from app.core.outputs.report import report_of
 from app.core.outputs.score_history import (
-    POINTS,
     History,
     ScoreName,
     history_of,
@@ -24,13 +22,11 @@ from app.core.outputs.score_history import (
     point_of_document,
 )
 from app.core.outputs.shapes import ModelReport, ModelReports
-from app.core.outputs.trends import Asked, Grid, Point, grid_of, kept_since, point_of, reading_of, step_for, stretches
-from app.settings import Settings
-from app.worker.elasticsearch.search import Search
+from app.core.outputs.trends import Asked, Grid, Point, point_of, reading_of, stretches
 from app.worker.http.answers import AnswerError, json_bytes, json_response
 from app.worker.http.guard import shortened
-from app.worker.http.routes.asked import by_labels, model_in_path, moment_of, seconds_of
-from app.worker.http.routes.older import MOST_POINTS, Older
+from app.worker.http.routes.asked import by_labels, model_in_path
+from app.worker.http.routes.past import Past
 from app.worker.http.routes.route import CLOCK, FROM, KEY, STEP, TO, Parameter, Route
 from app.worker.http.turns import Turns
 from app.worker.running import Running
@@ -42,12 +38,11 @@ _SCORE: Final = Parameter(
 
 
 class ModelRoutes:
-    """The routes. `search` is None where no Elasticsearch is configured."""
+    """The routes."""
 
-    def __init__(self, settings: Settings, started: Callable[[], Running], search: Search | None) -> None:
-        self._settings = settings
+    def __init__(self, started: Callable[[], Running], past: Past) -> None:
         self._started = started
-        self._older = Older(settings, search)
+        self._past = past
 
     def routes(self) -> list[Route]:
         """The rows: longer paths first, since a key may hold anything."""
@@ -107,26 +102,18 @@ class ModelRoutes:
 
     async def history(self, request: web.Request) -> web.Response:
         """`GET /api/models/{key}/history`."""
-        running, settings = self._started(), self._settings
+        running = self._started()
         readings, now = running.readings, running.lane.now()
         identity = model_in_path(request, readings, "/history")
         rules = readings.rulebook.of(identity.leg)
         name = self._score(request, running, identity)
         asked = Asked(*name, by_labels(request, readings))
         accounts = [Account(identity), *([Account(identity, BY_LABELS)] if asked.by_labels else [])]
-        step, begin, end = stretch_asked(request, readings, accounts, settings, now)
-        window = self._older.window(step, begin, now)
-        if window is not None:
-            step = window.seconds
-        grid = grid_asked(settings, step, begin, end, now)
-        note, older = None, list[Point]()
-        if window is not None:
-            older, note = await self._older.read(
-                identity, window, begin, min(end, grid.numbers.start * step),
-                lambda body: point_of_document(body, asked), by_labels=asked.by_labels,
-            )  # fmt: skip
+        grid, older, note = await self._past.asked(
+            request, readings, accounts, now, lambda body: point_of_document(body, asked), by_labels=asked.by_labels
+        )
         newer = await self._newer(running, identity, grid, asked)
-        return json_response(history_of(identity, rules, asked, step, older, newer, note))
+        return json_response(history_of(identity, rules, asked, grid.step, older, newer, note))
 
     def _score(self, request: web.Request, running: Running, identity: Identity) -> ScoreName:
         readings = running.readings
@@ -155,32 +142,3 @@ class ModelRoutes:
             points.append(await asyncio.to_thread(point_of, stretch, asked) if slow else point_of(stretch, asked))
             await turns.pause()
         return points
-
-
-def stretch_asked(
-    request: web.Request, readings: Readings, accounts: Collection[Account], settings: Settings, now: float
-) -> tuple[int, float, float]:
-    """How long stretches of what some accounts have counted are, and between which times they lie."""
-    clock = settings.clock
-    begin = moment_of(request, "from", kept_since(readings, accounts, clock, now))
-    end = moment_of(request, "to", now)
-    if begin > end:
-        raise AnswerError(400, f"from: {begin:.0f} is after `to`, {end:.0f}.")
-    step = seconds_of(request, "step")
-    return step_for(clock, max(1.0, now - begin), POINTS) if step is None else step, begin, end
-
-
-def grid_asked(settings: Settings, step: int, begin: float, end: float, now: float) -> Grid:
-    """The stretches themselves."""
-    clock = settings.clock
-    grid = grid_of(clock, step, begin, end, now)
-    if grid is None:
-        raise AnswerError(
-            400, f"step: {step} s is no multiple of the panes of {clock.pane_seconds} s (TALLY_PANE_SECONDS)."
-        )
-    if len(grid.numbers) > MOST_POINTS:
-        raise AnswerError(
-            400,
-            f"step: {len(grid.numbers):,} stretches of {step} s are too many: make them longer, or fewer by `from`.",
-        )
-    return grid

@@ -17,13 +17,10 @@ from app.core.outputs.monitor_history import (
     points_of_document,
 )
 from app.core.outputs.trends import reading_of, stretches
-from app.settings import Settings
-from app.worker.elasticsearch.search import Search
 from app.worker.http.answers import AnswerError, json_response
 from app.worker.http.guard import shortened
 from app.worker.http.routes.asked import model_in_path, needed
-from app.worker.http.routes.models import grid_asked, stretch_asked
-from app.worker.http.routes.older import Older
+from app.worker.http.routes.past import Past
 from app.worker.http.routes.route import FROM, KEY, STEP, TO, Parameter, Route
 from app.worker.http.turns import Turns
 from app.worker.running import Running
@@ -32,12 +29,11 @@ _MONITOR: Final = Parameter("monitor", "The name of a monitor of the model.", ne
 
 
 class MonitorRoutes:
-    """The route. `search` is None where no Elasticsearch is configured."""
+    """The route."""
 
-    def __init__(self, settings: Settings, started: Callable[[], Running], search: Search | None) -> None:
-        self._settings = settings
+    def __init__(self, started: Callable[[], Running], past: Past) -> None:
         self._started = started
-        self._older = Older(settings, search)
+        self._past = past
 
     def routes(self) -> list[Route]:
         """The row."""
@@ -55,31 +51,20 @@ class MonitorRoutes:
 
     async def history(self, request: web.Request) -> web.Response:
         """`GET /api/models/{key}/monitor-history`."""
-        running, settings = self._started(), self._settings
+        running = self._started()
         readings, now = running.readings, running.lane.now()
         identity = model_in_path(request, readings, "/monitor-history")
         rules, name = readings.rulebook.of(identity.leg), self._monitor(request, running, identity)
-        step, begin, end = stretch_asked(request, readings, [Account(identity)], settings, now)
-        window = self._older.window(step, begin, now)
-        if window is not None:
-            step = window.seconds
-        grid = grid_asked(settings, step, begin, end, now)
-        note, older = None, list[list[MonitorPoint]]()
-        if window is not None:
-            older, note = await self._older.read(
-                identity,
-                window,
-                begin,
-                min(end, grid.numbers.start * step),
-                lambda body: points_of_document(body, name),
-            )
+        grid, older, note = await self._past.asked(
+            request, readings, [Account(identity)], now, lambda body: points_of_document(body, name)
+        )
         nature, turns = readings.nature(identity), Turns()
         assert nature is not None
         newer: list[MonitorPoint] = []
         for stretch in stretches(readings, identity, nature, grid, by_labels=False):
             newer += points_of(stretch, name)
             await turns.pause()
-        return json_response(monitor_history_of(identity, rules, name, step, [*chain(*older)], newer, note))
+        return json_response(monitor_history_of(identity, rules, name, grid.step, [*chain(*older)], newer, note))
 
     def _monitor(self, request: web.Request, running: Running, identity: Identity) -> str:
         readings, name = running.readings, needed(request, "monitor")
