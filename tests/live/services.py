@@ -27,7 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.live.services", description=__doc__)
     parser.add_argument("--only", choices=[*NAMES], help="start this one alone")
     only = parser.parse_args().only
-    for sign in (signal.SIGTERM, signal.SIGHUP):
+    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell's background job ignores the first one
         signal.signal(sign, _interrupt)
     try:
         serve(only)
