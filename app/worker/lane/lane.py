@@ -446,6 +446,8 @@ class Lane:
                 continue
             for part in list(self.running.values()):
                 clock = self._settled_clock(part)
+                if clock is not None:
+                    part.shard.hear_clock(clock)
                 if clock is not None and part.swept != int(clock // self.settings.pane_seconds):
                     part.swept = int(clock // self.settings.pane_seconds)
                     part.expire(clock)

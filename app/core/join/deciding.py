@@ -1,0 +1,71 @@
+"""Deciding: when a version has its reference, and of which rows.
+
+One worker decides, that which owns partition 0: it writes the reference with that partition's next epoch, so a worker
+that has lost the partition cannot. It has all that was answered up to the last of the first rows once every partition
+has been read to a little later than that; till then it waits. All others learn of it as they learn of counts.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from app.core.counts.gathered import Gathered
+from app.core.drift.first import until_of
+from app.core.drift.live import Version, Watched
+from app.core.events import Identity
+from app.core.join.firsts import watched_of
+from app.core.rules import Rulebook
+
+#: How long after its time an answer may reach its topic to be among the first ones.
+PATIENCE_SECONDS: Final = 10
+
+_MICROSECONDS: Final = 1_000_000
+
+
+class Due(NamedTuple):
+    """A version whose first rows are known: its records, and the time of the last answer that counts."""
+
+    identity: Identity
+    records: list[bytes]
+    until: int
+
+
+def learn(gathered: Gathered, rulebook: Rulebook) -> list[Identity]:
+    """Bring the rulebook up to what has been gathered and made. Returns the versions that have a reference now, and
+    had none.
+    """
+    learnt = []
+    for identity, first in gathered.references.items():
+        watched = _watched(identity, rulebook)
+        if watched is not None and identity not in watched.versions:
+            watched.versions[identity] = Version(watched.live.with_reference(first.reference), first.until)
+            learnt.append(identity)
+    waiting = [watched for _, watched in _full(gathered, rulebook)]
+    for watched in watched_of(rulebook):
+        watched.waits = watched in waiting
+    return learnt
+
+
+def due(gathered: Gathered, rulebook: Rulebook, partitions: int) -> Iterator[Due]:
+    """The versions that are to have their reference now."""
+    clocks = gathered.clocks
+    if not all(number in clocks for number in range(partitions)):
+        return
+    read = min(clocks[number] for number in range(partitions))
+    for identity, watched in _full(gathered, rulebook):
+        records = [*gathered.records[identity].values()]
+        until = until_of(records, watched.first)
+        if until is not None and read >= until / _MICROSECONDS + PATIENCE_SECONDS:
+            yield Due(identity, records, until)
+
+
+def _full(gathered: Gathered, rulebook: Rulebook) -> Iterator[tuple[Identity, Watched]]:
+    """The versions of which enough rows are known, and that have no reference."""
+    for identity, rows in gathered.rows.items():
+        watched = _watched(identity, rulebook)
+        if watched is not None and rows >= watched.first and identity not in gathered.references:
+            yield identity, watched
+
+
+def _watched(identity: Identity, rulebook: Rulebook) -> Watched | None:
+    watched = rulebook.of(identity.leg).reference
+    return watched if watched is not None and watched.first else None
