@@ -342,7 +342,11 @@ class Readings:
         nature = self._limited(nature_of(total.get(CONFUSION.name, {}), rules, self._most_classes))
         if rules.monitors:
             nature = nature._replace(monitors=self._monitors(identity))
-        return nature if rules.reference is None else nature._replace(reference=rules.reference.live_of(identity))
+        if rules.reference is None:
+            return nature
+        awaits = rules.reference.first and identity not in rules.reference.versions
+        gathered = self.view.gathered.rows[identity] if awaits else None
+        return nature._replace(reference=rules.reference.live_of(identity), gathered=gathered)
 
     def _with_learnt(self, nature: Nature, identity: Identity, total: Sums) -> Nature:
         """The same with what the labels of a model say of its probabilities: another label may change that, and not as
