@@ -7,9 +7,8 @@ import logging
 from asyncio import to_thread
 from typing import Final
 
-from app.core.drift.first import first_of
 from app.core.events import Identity
-from app.core.join.deciding import due, learn
+from app.core.join.deciding import full, learn
 from app.core.join.shard import Shard
 from app.core.measures.readings import Readings
 from app.worker.lane.feed import Feed
@@ -45,10 +44,11 @@ class FirstRows:
             log.info("%s has its reference %s, of its first %d rows", identity, first.reference.digest, first.rows)
         if not self._feed.at_end.is_set() or _PARTITION not in self._lane.running:
             return
-        for one in [*due(gathered, rulebook, self._lane.partitions)]:
+        for one in [*full(gathered, rulebook, self._lane.partitions)]:
             part = self._lane.running.get(_PARTITION)
             if part is None or self._given.get(one.identity) is part.shard:
                 continue
-            first = await to_thread(first_of, one.records, one.until)
-            part.shard.give_reference(one.identity, first)
-            self._given[one.identity] = part.shard
+            made = await to_thread(one.first)
+            if made is not None:
+                part.shard.give_reference(one.identity, made)
+                self._given[one.identity] = part.shard

@@ -24,7 +24,7 @@ def a_worker(job: Job, *numbers: int, at_end: bool = True) -> FirstRows:
     return FirstRows(Readings(job.view, job.ledger.rulebook, 200), lane, feed)
 
 
-def full(partitions: int = 2) -> Job:
+def a_full_job(partitions: int = 2) -> Job:
     """A job in which all is known that a reference needs."""
     job = Job(rules(2), partitions=partitions).tell(*pair("a", 1), *pair("b", 2), *pair("c", 3))
     return job.tell(clock=60)
@@ -36,7 +36,7 @@ def full(partitions: int = 2) -> Job:
 def test_only_who_owns_partition_0_and_has_read_all_makes_it(
     numbers: tuple[int, ...], at_end: bool, made: bool
 ) -> None:
-    job = full()
+    job = a_full_job()
 
     async def look() -> None:
         await a_worker(job, *numbers, at_end=at_end).look()
@@ -47,7 +47,7 @@ def test_only_who_owns_partition_0_and_has_read_all_makes_it(
 
 
 def test_it_is_made_once_and_told_by_all(caplog: pytest.LogCaptureFixture) -> None:
-    job = full()
+    job = a_full_job()
 
     async def story() -> None:
         owner, other = a_worker(job, 0), a_worker(job, 1)

@@ -125,8 +125,10 @@ class ByVersion:
             self.unfit.append((state.leg, f"{watched.words} does not fit: {trouble}"))
         return bins
 
-    def record(self, state: LegState) -> bytes | None:
-        """What is gathered of an answer whose version has no reference yet; None where that is nothing."""
+    def record(self, state: LegState, most: int) -> bytes | None:
+        """What is gathered of an answer whose version has no reference yet, in so many bytes at most: of many rows the
+        first ones. None where that is nothing.
+        """
         found = None if state.evidence is None or not state.time else self._asked(state.evidence)
         if found is None or not self.awaits(state.identity):
             return None
@@ -136,5 +138,11 @@ class ByVersion:
             marks=state.marks,
             probabilities=state.probabilities,
         )
-        rows = (Predicted(one.predicted, one.number, one.score, one.measures) for one in answered(evidence))
-        return record_of(state.pane_time, found, rows)
+        predicted = [Predicted(one.predicted, one.number, one.score, one.measures) for one in answered(evidence)]
+        rows = found.rows
+        while rows:
+            record = record_of(state.pane_time, Asked(found.columns, rows), predicted)
+            if len(record) <= most:
+                return record
+            rows = rows[: len(rows) // 2]
+        return None

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from app.core.counts.gathered import Gathered
-from app.core.drift.first import until_of
+from app.core.drift.first import First, first_of, until_of
 from app.core.drift.live import Version, Watched
 from app.core.events import Identity
 from app.core.join.firsts import watched_of
@@ -21,12 +21,20 @@ PATIENCE_SECONDS: Final = 10
 _MICROSECONDS: Final = 1_000_000
 
 
-class Due(NamedTuple):
-    """A version whose first rows are known: its records, and the time of the last answer that counts."""
+class Full(NamedTuple):
+    """A version of which enough rows are known: how many are wanted, its records, and up to when (s) these are all."""
 
     identity: Identity
+    rows: int
     records: list[bytes]
-    until: int
+    read: float
+
+    def first(self) -> First | None:
+        """Its reference; None where that must wait. It may take a while."""
+        until = until_of(self.records, self.rows)
+        if until is None or until / _MICROSECONDS + PATIENCE_SECONDS > self.read:
+            return None
+        return first_of(self.records, until)
 
 
 def learn(gathered: Gathered, rulebook: Rulebook) -> list[Identity]:
@@ -45,17 +53,13 @@ def learn(gathered: Gathered, rulebook: Rulebook) -> list[Identity]:
     return learnt
 
 
-def due(gathered: Gathered, rulebook: Rulebook, partitions: int) -> Iterator[Due]:
-    """The versions that are to have their reference now."""
+def full(gathered: Gathered, rulebook: Rulebook, partitions: int) -> Iterator[Full]:
+    """The versions that may have their reference now."""
     clocks = gathered.clocks
-    if not all(number in clocks for number in range(partitions)):
-        return
-    read = min(clocks[number] for number in range(partitions))
-    for identity, watched in _full(gathered, rulebook):
-        records = [*gathered.records[identity].values()]
-        until = until_of(records, watched.first)
-        if until is not None and read >= until / _MICROSECONDS + PATIENCE_SECONDS:
-            yield Due(identity, records, until)
+    if all(number in clocks for number in range(partitions)):
+        read = min(clocks[number] for number in range(partitions))
+        for identity, watched in _full(gathered, rulebook):
+            yield Full(identity, watched.first, [*gathered.records[identity].values()], read)
 
 
 def _full(gathered: Gathered, rulebook: Rulebook) -> Iterator[tuple[Identity, Watched]]:

@@ -24,6 +24,9 @@ from app.core.rules import Rulebook
 
 #: So many answers are counted at once when their reference has become known; the others follow with the next epochs.
 MOST_AT_ONCE: Final = 2000
+#: What the names of a version take in a key at most, and a byte of a puid.
+_ROOM_OF_KEY: Final = 8000
+_BYTES_OF_CHARACTER: Final = 6
 
 
 class Firsts:
@@ -71,12 +74,13 @@ class Firsts:
             self._references[identity] = first
             self._unwritten.append(identity)
 
-    def note(self, puid: bytes, exchange: Exchange | None) -> None:
-        """Note what an exchange has come to be; None says that it is gone."""
+    def note(self, puid: bytes, exchange: Exchange | None, most: int) -> None:
+        """Note what an exchange has come to be; None says that it is gone. A record may have so many bytes at most."""
         known = self._records.get(puid)
+        most -= _ROOM_OF_KEY + _BYTES_OF_CHARACTER * len(puid)
         wanted: dict[int, bytes] = {}
         for state in exchange.legs if exchange is not None else ():
-            record = self._by_version.record(state) if state.evidence is not None else None
+            record = self._by_version.record(state, most) if state.evidence is not None else None
             if record is not None:
                 wanted[state.identity] = record
         if known is None and not wanted:

@@ -343,7 +343,7 @@ class Shard:
                 self._delta.change(exchange, old, counted)
                 exchange.counted = counted
             if gathers:
-                self._firsts.note(key, exchange)
+                self._firsts.note(key, exchange, self._limits.row_bytes)
             settled[key] = encode(exchange)
         self.store.put(settled)
         if gathers and self._settling.by_version.unfit:
@@ -359,7 +359,7 @@ class Shard:
         for puid in puids:
             exchange = self.get(puid)
             if exchange is None:
-                self._firsts.note(puid, None)
+                self._firsts.note(puid, None, 0)
             elif puid in self._bulky.exchanges:
                 self._bulky.touch(puid)
             else:

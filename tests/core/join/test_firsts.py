@@ -13,8 +13,9 @@ from app.core.drift.live import Live, Version, Watched
 from app.core.drift.recording import asked as asked_of
 from app.core.drift.reference import PREDICTION, Reference
 from app.core.events import Identity
-from app.core.join.deciding import PATIENCE_SECONDS, due, learn
+from app.core.join.deciding import PATIENCE_SECONDS, full, learn
 from app.core.join.exchange import decode
+from app.core.limits import Limits
 from app.core.measures.drift import DRIFT, DriftReading, answered
 from app.core.measures.measure import Evidence
 from app.core.rules import Rules
@@ -62,8 +63,10 @@ class Job:
         return self
 
     def decide(self) -> "Job":
-        for one in due(self.view.gathered, self.ledger.rulebook, len(self.ledger.panes)):
-            self.ledger.shards[0].give_reference(one.identity, first_of(one.records, one.until))
+        for one in full(self.view.gathered, self.ledger.rulebook, len(self.ledger.panes)):
+            first = one.first()
+            if first is not None:
+                self.ledger.shards[0].give_reference(one.identity, first)
         return self
 
     def finish(self, clock: float) -> "Job":
@@ -203,6 +206,21 @@ def test_what_is_kept_of_a_request_has_bounds_and_keeps_no_request_from_counting
     found, _ = read_record(record)
     assert (found.columns, found.rows) == (columns, rows)
     assert job.ledger.refusals == []
+
+
+def test_a_record_fits_its_topic() -> None:
+    job = Job(rules(1000))
+    shard = job.ledger.shards[0]
+    shard.limit(Limits(row_bytes=20_000))
+    rows = [["x" * 50, "y" * 50]] * 200
+    job.tell(asked(*rows), a_response(*["a class with a name of some length"] * 200))
+    (record,) = job.view.gathered.records[M].values()
+    found, predicted = read_record(record)
+    assert len(record) < 12_000
+    assert (len(found.rows), len(predicted)) == (50, 50)
+    shard.limit(Limits(row_bytes=8_000))
+    job.tell(*pair("b", 1))
+    assert job.view.gathered.rows[M] == 50
 
 
 def test_an_answer_without_its_request_is_neither_gathered_nor_compared() -> None:
