@@ -135,9 +135,8 @@ class Fold:
         """Write the rows of what has changed; forget what has expired at a clock."""
         cut = self.shard.cut(clock)
         for key, value in cut.panes:
-            if value is None:
-                self.rows.pop(key, None)
-            else:
+            self.rows.pop(key, None)  # what is written again stands last: the end of the epoch behind all of it
+            if value is not None:
                 self.rows[key] = value
         self._astray += len(cut.astray)
         if self._joined is not None:
