@@ -11,7 +11,7 @@ import orjson
 from xxhash import xxh3_64_intdigest
 
 from app.core.counts.numbers import Numbers
-from app.core.drift.live import MOST_BYTES, Watched
+from app.core.drift.live import MOST_BYTES, Watched, with_content
 from app.core.events import LEG_HEADERS, TYPES, Identity, Kind, Leg, Reason, RefusedError, shown
 from app.core.join.addressing import LENT_ROW, NO_ROW
 from app.core.join.chances import keep_counted
@@ -151,9 +151,14 @@ class Parts:
     def _request(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
         data = check_request(value, self.limits.body_bytes, self.rewritten)
         watched = self._watched.get(source.leg) if self._watched else None
-        evidence = None if watched is None else self._bins(source.leg, watched, data)
         segments = source.segments
         digest = 0 if segments is None else segments.digest(value)
+        evidence = None
+        if watched is not None:
+            evidence = self._bins(source.leg, watched, data)
+            if segments is None:
+                digest = xxh3_64_intdigest(value)
+                evidence = with_content(evidence, digest)
         if not exchange.legs:
             exchange.legs.append(LegState(source.leg, time, ahead, evidence=evidence))
         elif not put_request(exchange, source.leg, time, ahead, digest=digest, evidence=evidence):
