@@ -4,7 +4,7 @@ Each puts a small change into the lane of one history.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -82,18 +82,21 @@ def fence_nobody(history: History) -> Iterator[None]:
 
 
 @contextmanager
-def keep_what_was_not_flushed(history: History) -> Iterator[None]:
-    """A partition stays with its owner over a rebalance although its last epoch failed, with a new producer."""
+def keep_what_was_lost(history: History) -> Iterator[None]:
+    """A partition stays with its owner over a rebalance although an epoch of it has failed meanwhile, with a new
+    producer.
+    """
+    assign = lane.Lane.assign
 
-    class Kept(Partition):
-        async def flush(self, clock: float | None) -> bool:
-            if not await super().flush(clock):
-                await close_producer(self._producer)
-                self._producer = await history.kafka.open_producer(history.settings, self.number)
-                self.lost = None
-            return True
+    async def kept(self: lane.Lane, numbers: set[int], standbys: Collection[int] = ()) -> None:
+        for number, part in self.running.items():
+            if part.lost is not None and number in numbers:
+                await close_producer(part._producer)
+                part._producer = await history.kafka.open_producer(history.settings, number)
+                part.lost = None
+        await assign(self, numbers, standbys)
 
-    with patch.object(loading, "Partition", Kept):
+    with patch.object(lane.Lane, "assign", kept):
         yield
 
 
@@ -238,7 +241,7 @@ MISTAKES: Final[dict[str, Mistake]] = {
         offsets_before_state,
         fence_after_reading,
         fence_nobody,
-        keep_what_was_not_flushed,
+        keep_what_was_lost,
         abort_and_go_on,
         read_to_a_stale_end,
         believe_strangers,
