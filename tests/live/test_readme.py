@@ -43,9 +43,11 @@ ELSEWHERE: Final = {
     "kubectl apply --namespace tally --kustomize k8s": "tests/deploy/checks.py",
     "kubectl apply --namespace tally --kustomize k8s/monitoring": "tests/deploy/checks.py",
     "tally dead-letters drop --reason no-puid": "tests/live/test_dead_letters.py",
-    "docker build --tag tally .": "Dockerfile",
-    "docker run --rm --env TALLY_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 --publish 127.0.0.1:6066:6066 tally": "Dockerfile",
-    "docker run --rm --env TALLY_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 tally check": "Dockerfile",
+    "docker build --tag tally .": "tests/live/test_image.py",
+    "docker run --rm --env TALLY_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 --publish 127.0.0.1:6066:6066 tally": (
+        "tests/live/test_image.py"
+    ),
+    "docker run --rm --env TALLY_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 tally check": "tests/live/test_image.py",
 }
 #: What some of them answer, once what they ask for is there.
 ANSWERS: Final = {"/api/models": '"windows"', "/api/exchanges": '"legs"', "tally-windows": '"_id"'}

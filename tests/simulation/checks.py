@@ -26,9 +26,10 @@ from app.core.rules import Rulebook, Rules
 from app.core.wire.records import Record
 from app.worker.lane.partition import Partition
 from tests.builders import START, Ledger, a_shard, known, run
+from tests.builders import Record as Told
 from tests.core.outputs.test_documents import shelf
 from tests.simulation.loop import process_of
-from tests.simulation.story import RULES, rules
+from tests.simulation.story import MONITOR, RULES, rules
 from tests.simulation.worker import Worker
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def unrest(history: "History") -> str:
         wanted = Counter({"producer": len(worker.lane.running), "consumer": 3})
         if (left := _connections(history, worker)) != wanted:
             return f"{worker.process} has {dict(left)} open instead of {dict(wanted)}"
+    if history.monitors is not None and (unscored := history.monitors.unrest()):
+        return unscored
     return "" if _views_follow(history) else "a view has not followed"
 
 
@@ -108,12 +111,10 @@ def _views_follow(history: "History") -> bool:
 
 def check(history: "History") -> None:
     """Raise AssertionError where anything does not hold."""
+    story = history.story
+    records = [*story.folded, *(story.results or ())]
     straight = run(
-        history.story.folded,
-        [],
-        rules=_rules_with(_references(history)),
-        logs=history.story.documents,
-        clock=history.settings.clock,
+        records, [], rules=_rules_with(_references(history)), logs=story.documents, clock=history.settings.clock
     )
     if history.expired:
         straight.cut(history.wall() - START)
@@ -124,7 +125,9 @@ def check(history: "History") -> None:
     _check_letters(history, straight)
     _check_rekeyed(history)
     _check_tasks(history)
-    if history.story.documents:
+    if story.results is not None:
+        _check_scored(history, story.results)
+    if story.documents:
         _check_log(history, straight)
 
 
@@ -295,6 +298,24 @@ def _check_tasks(history: "History") -> None:
     for task in history.loop.tasks():
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             assert isinstance(error, KafkaError | TimeoutError), f"{task} ended: {error!r}"
+
+
+def _check_scored(history: "History", results: list[Told]) -> None:
+    """Each row is scored once, with the value that it has: counted here from what the monitor must have said."""
+    wanted: Counter[str] = Counter()
+    for result in results:
+        body = orjson.loads(result.value or b"")
+        values = [value for value in body["values"] if value is not None]
+        wanted.update(body["outcomes"])
+        wanted.update(valued=len(values), sum=sum(int(value * 2**80) for value in values))
+    for worker in history.living():
+        found: Counter[str] = Counter()
+        for identity in worker.view.identities():
+            for sums in worker.view.total(Account(identity)).values():
+                for atom, amount in sums.items():
+                    if atom[0] == f"monitors={MONITOR}@v1":
+                        found[atom[1]] += amount
+        assert +found == +wanted, f"of the monitor {worker.process} has counted {found} instead of {wanted}"
 
 
 def _check_log(history: "History", straight: Ledger) -> None:

@@ -21,7 +21,7 @@ from app.core.join.joined import part, part_prefix
 from app.core.join.judging import Judging
 from app.core.join.metrics import FEEDBACK as WITH_FEEDBACK
 from app.core.join.metrics import PREDICT, CustomMetrics
-from app.core.join.monitored import put_result, read_result
+from app.core.join.monitored import in_short, put_result, read_result
 from app.core.join.putting import (
     CORRECTED,
     NEWS,
@@ -375,8 +375,22 @@ class Parts:
 
     def _result(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
         """What a monitor said of the rows of an answer."""
-        key, rows = read_result(parse(value, self.rewritten))
-        return put_result(exchange, source.leg, time, ahead, xxh3_64_intdigest(value), key, rows)
+        result = read_result(parse(value, self.rewritten))
+        return put_result(exchange, source.leg, time, ahead, xxh3_64_intdigest(value), result)
+
+    def result_in_short(self, value: bytes, why: RefusedError) -> bytes:
+        """What stands for the result of a monitor that an exchange has no room for, in its joined record too.
+
+        Raises RefusedError where it is no result, or `why` where it is as short as can be.
+        """
+        body = parse(value, self.rewritten)
+        read_result(body)
+        if "failed" in body:
+            raise why
+        short = in_short(body, why.detail)
+        if self.rewritten is not None:
+            self.rewritten[value] = short
+        return short
 
     # -- the joined record --------------------------------------------------------------------------------------------
 
