@@ -129,6 +129,12 @@ def _print(one: Mapping[str, Any], window: str) -> None:
             f"{_shown(numbers['prediction_chi2_p'], '.2g')} (chi-square).",
             soft_wrap=True,
         )
+    if numbers.get("score_ks") is not None:
+        console.print(
+            f"Their probabilities, on {counted(numbers['score_rows'], 'row')}: Kolmogorov-Smirnov "
+            f"{numbers['score_ks']:.3g}, p {_shown(numbers['score_ks_p'], '.2g')}.",
+            soft_wrap=True,
+        )
     said = one["sentence"] if window == "total" else f"{window}: {one['windows'][window]['verdict']}"
     console.print(said[:1].upper() + said[1:])
 

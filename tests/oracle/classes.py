@@ -111,6 +111,11 @@ def predicted_class(value: Value, names: tuple[str, ...], rule: Rule) -> str | N
     return labelled_class(value, names, rule)
 
 
+def positive_of(names: tuple[str, ...], rule: Rule) -> str:
+    """The positive one of two classes."""
+    return _poles(names, rule)[1]
+
+
 def labelled_class(value: Value, names: tuple[str, ...], rule: Rule) -> str | None:
     """The class that a label says, None for a measurement."""
     assert value is not None

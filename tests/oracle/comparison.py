@@ -73,3 +73,9 @@ def compared(facts: list[tuple[Any, ...]]) -> Iterator[tuple[str, float | None]]
         yield "prediction_rows", len(named)
         for measure in ("psi", "js", "chi2_p"):
             yield f"prediction_{measure}", found.get(measure)
+    scores = [what[1:] for what in facts if what[0] == "scores"]
+    if scores:
+        distance = stats.ks_2samp(*zip(*scores, strict=True), method="asymp").statistic
+        yield "score_rows", len(scores)
+        yield "score_ks", distance
+        yield "score_ks_p", stats.kstwobign.sf(distance * math.sqrt(len(scores) / 2))

@@ -9,6 +9,7 @@ from tests.oracle.classes import (
     chances_of,
     labelled_class,
     number_of,
+    positive_of,
     predicted_class,
     row_counts_as,
     said_of,
@@ -245,10 +246,28 @@ class _Exchange:
             chances = [self._chances(leg, row, label) for leg in legs]
             if chances[0] is not None and chances[1] is not None and not any(one.bare for one in chances if one):
                 yield shared, ("brier", chances[1].brier - chances[0].brier)
+            scores = [self._score(leg, row) for leg in legs]
+            if scores[0] is not None and scores[1] is not None:
+                yield shared, ("scores", scores[0], 1 - scores[1] if self._are_opposed(*legs) else scores[1])
             numbers = [number_of(value) for value in (*values, label)]
             if whats == [("measured",), ("measured",)] and None not in numbers:
                 first, second, right = numbers
                 yield shared, ("missed", abs(second - right) - abs(first - right))  # type: ignore[operator]
+
+    def _score(self, leg: Leg, row: int) -> float | None:
+        """The probability that an answer gives a row, if it is no bare 0 or 1."""
+        answer = self.answers[leg][1]
+        vector = answer.vectors[row] if answer.vectors else None
+        said = said_of(answer.rows[row], vector, None, answer.classes, self.rule(leg))
+        return None if said is None or said.bare else said.value
+
+    def _are_opposed(self, first: Leg, second: Leg) -> bool:
+        """Whether what is positive for the first is negative for the second."""
+        one, other = (self.answers[leg][1].classes for leg in (first, second))
+        if len(one) != 2 or len(other) != 2:
+            return False
+        positive = positive_of(one, self.rule(first))
+        return positive in other and positive != positive_of(other, self.rule(second))
 
     def _chances(self, leg: Leg, row: int, label: Value) -> Chances | None:
         answer = self.answers[leg][1]

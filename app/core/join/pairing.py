@@ -15,7 +15,7 @@ from app.core.counts.numbers import Numbers
 from app.core.join.classes import ToldApart
 from app.core.join.exchange import Counted, once_and_more
 from app.core.measures.measure import Evidence
-from app.core.measures.paired import Side, bounded, brier_values_of, row_atoms, values_of
+from app.core.measures.paired import Side, bounded, brier_values_of, row_atoms, score_atoms, values_of
 from app.core.payloads.marks import Mark
 
 #: Pairs of one exchange that are compared, those of the lowest names: hundreds of answers would have their square.
@@ -100,6 +100,7 @@ class Pairing:
         atoms: list[int] = []
         for row in rows:
             atoms += self._row(first.leg, second.leg, (one.marks[row], other.marks[row]), labels[row], sides)
+            atoms += map(self._number_of, score_atoms(one, other, row))
         counted.atoms, counted.amounts = once_and_more(atoms)
         values = values_of(sides, labels)
         if values:

@@ -168,7 +168,7 @@ def _of_rows(live: Live, evidence: Evidence) -> Iterator[tuple[str, int]]:
     for row, mark in enumerate(evidence.marks):
         if mark is None:
             continue
-        score = _score(evidence, row) if live.score is not None or predicts_numbers else None
+        score = score_of(evidence, row) if live.score is not None or predicts_numbers else None
         if live.prediction is not None:
             predicted = _number(mark, classes, score) if predicts_numbers else predicted_text(mark, classes, rules)
             yield _PREDICTION, live.prediction(predicted)
@@ -197,7 +197,7 @@ def answered(evidence: Evidence) -> Iterator[Answered]:
     for row, mark in enumerate(evidence.marks):
         if mark is None:
             continue
-        score = _score(evidence, row)
+        score = score_of(evidence, row)
         predicted = predicted_text(mark, classes, rules)
         label = evidence.labels[row] if evidence.labels is not None else None
         yield Answered(
@@ -211,7 +211,7 @@ def answered(evidence: Evidence) -> Iterator[Answered]:
         )
 
 
-def _score(evidence: Evidence, row: int) -> float | None:
+def score_of(evidence: Evidence, row: int) -> float | None:
     """The probability of the positive class, of more than two classes that of the one predicted; None without any."""
     mark = evidence.marks[row]
     if type(mark) is float:

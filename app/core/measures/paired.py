@@ -4,6 +4,8 @@ paired=<actual>     {"both", "first", "second", "neither": labelled rows by who 
 paired              {"agree", "differ": rows by whether both named the same class}
 paired/first        {class: the same rows by the class that the first named}, without the rows that one named none for
 paired/second       the same by the class that the second named
+paired/scores/first   {fine bin of `probabilities`: rows by the probability that the first gave, as drift has it}, of
+paired/scores/second  the rows to which both gave one
 paired/errors       {"rows", and sums of the difference of their errors without sign (the second's less the first's),
                     and of its square}
 paired/brier        the same of the Brier scores of rows to whose label both gave a probability
@@ -18,11 +20,12 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from app.core.counts.atoms import Atom
+from app.core.measures.drift import score_of
 from app.core.measures.errors import UNIT_BITS, number_of, units
 from app.core.measures.measure import Cells, Evidence
 from app.core.measures.probabilities import UNIT_BITS as BRIER_BITS
-from app.core.measures.probabilities import brier_units, code_of, vector
-from app.core.measures.verdict import ACTUAL, MEASURED, judge, predicted_text
+from app.core.measures.probabilities import brier_units, code_of, fine_bin, vector
+from app.core.measures.verdict import ACTUAL, MEASURED, judge, poles, predicted_text
 from app.core.payloads.marks import Mark
 from app.core.rules import Rules
 
@@ -31,6 +34,7 @@ _RIGHT: Final = "paired="
 _ERRORS: Final = "paired/errors"
 _FIRST: Final = "paired/first"
 _SECOND: Final = "paired/second"
+_SCORES: Final = "paired/scores/first", "paired/scores/second"
 _AGREE: Final = Atom(NAME, "agree")
 _DIFFER: Final = Atom(NAME, "differ")
 _ROWS, _DIFFERENCE, _SQUARE = (Atom(_ERRORS, name) for name in ("rows", "difference", "square"))
@@ -83,6 +87,8 @@ class PairedReading(NamedTuple):
     variance: float = 0.0  # of the differences
     brier: Differences = Differences()
     named: Mapping[str, tuple[int, int]] = MappingProxyType({})  # class → rows that the first, and the second named it
+    #: By the fine bin of a probability: rows to which the first, and the second gave it.
+    scores: Mapping[int, tuple[int, int]] = MappingProxyType({})
 
 
 def row_atoms(marks: tuple[Mark, Mark], label: Mark, sides: tuple[Side, Side]) -> list[Atom]:
@@ -127,6 +133,20 @@ def amounts_of(values: bytes) -> Iterable[tuple[Atom, int]]:
         yield _ROWS, 1
         yield _DIFFERENCE, difference
         yield _SQUARE, difference * difference
+
+
+def score_atoms(first: Evidence, second: Evidence, row: int) -> list[Atom]:
+    """What the probabilities count as that both gave a row, once each. A regression gives none."""
+    if any(rules.task == "regression" or rules.probabilities is False for rules in (first.rules, second.rules)):
+        return []
+    one, other = score_of(first, row), score_of(second, row)
+    if one is None or other is None:
+        return []
+    if len(first.classes) == len(second.classes) == 2 and first.classes != second.classes:
+        positive = poles(first.classes, first.rules)[1]
+        if poles(second.classes, second.rules)[0] == positive:  # what is positive for one is negative for the other
+            other = 1 - other
+    return [Atom(name, str(fine_bin(score))) for name, score in zip(_SCORES, (one, other), strict=True)]
 
 
 def brier_values_of(first: Evidence, second: Evidence, labels: Sequence[Mark]) -> bytes:
@@ -176,6 +196,9 @@ def read(cells: Cells) -> PairedReading:
     )
     names = sorted({column for (row, column), rows in cells.items() if rows and row in (_FIRST, _SECOND)})
     named = {name: (cells.get((_FIRST, name), 0), cells.get((_SECOND, name), 0)) for name in names}
+    one, other = _SCORES
+    bins = sorted({int(column) for (row, column), rows in cells.items() if rows and row in _SCORES})
+    scores = {number: (cells.get((one, str(number)), 0), cells.get((other, str(number)), 0)) for number in bins}
     return PairedReading(
         by_class,
         whole,
@@ -184,4 +207,5 @@ def read(cells: Cells) -> PairedReading:
         *errors,
         brier,
         named,
+        scores,
     )

@@ -8,6 +8,7 @@ In windows that are aligned to the epoch, restated while labels come like those 
      "measures", "samples", "agreement", "only_current_right", "only_shadow_right", "verdict", "sentence",
      "accuracy_difference", "…_low", "…_high", "…_low_always", "…_high_always", "p_value", "p_value_always",
      "detectable", "prediction_rows", "prediction_psi", "prediction_js", "prediction_chi2_p",
+     "score_rows", "score_ks", "score_ks_p",
      "classes": [{"class", and the same numbers}, …]}
 
 Names and numbers are those of `/api/comparisons`: where the legs measure, the difference is that of their errors.
@@ -32,7 +33,7 @@ from app.core.measures.readings import Readings
 from app.core.outputs.comparisons import comparison_report, name_of_second, numbers, quantities
 from app.core.outputs.slots import PREDICTIONS, Slot, moment, subject_id
 from app.core.rules import Rulebook
-from app.core.scores.comparison import Comparison, by_class, compare, sentence
+from app.core.scores.comparison import Comparison, Distance, by_class, compare, sentence
 
 INDEX: Final = "tally-comparisons"
 
@@ -49,7 +50,10 @@ def _of_numbers() -> dict[str, Any]:
     """The mapping of a comparison's numbers: what nothing has been compared for is a number too."""
     found: dict[str, Any] = {"measures": {"type": "boolean"}}
     of_errors = Comparison(measures=True, samples=0)
-    for one in (of_errors, Comparison(measures=False, samples=0, brier=of_errors, predictions=Drift(0))):
+    for one in (
+        of_errors,
+        Comparison(measures=False, samples=0, brier=of_errors, predictions=Drift(0), scores=Distance(0)),
+    ):
         for name, value in quantities(one).items():
             found[name] = {"type": "long" if type(value) is int else "double"}
     return found | {"verdict": _KEYWORD}

@@ -9,7 +9,7 @@ from app.core.drift.drift import Drift
 from app.core.events import Identity, identity_fields
 from app.core.measures.paired import PairedReading
 from app.core.rules import Rulebook
-from app.core.scores.comparison import Comparison, by_class, compare, sentence
+from app.core.scores.comparison import Comparison, Distance, by_class, compare, sentence
 
 #: The verdict as a number, where there must be one.
 VERDICTS: Final = {"better": 1, "no difference": 0, "worse": -1, "not enough": None}
@@ -77,6 +77,7 @@ def quantities(it: Comparison) -> dict[str, float | None]:
         "detectable": it.detectable,
         **({} if it.brier is None else _of_brier(it.brier)),
         **({} if it.predictions is None else _of_predictions(it.predictions)),
+        **({} if it.scores is None else _of_scores(it.scores)),
     }
 
 
@@ -100,6 +101,10 @@ def _of_predictions(it: Drift) -> dict[str, float | None]:
         "prediction_js": it.js,
         "prediction_chi2_p": it.chi2_p,
     }
+
+
+def _of_scores(it: Distance) -> dict[str, float | None]:
+    return {"score_rows": it.rows, "score_ks": it.ks, "score_ks_p": it.p_value}
 
 
 def name_of_second(pair: Pair) -> str:

@@ -15,7 +15,8 @@ ever tells two equal models apart is at most 5 %, and that it calls the second b
 et al. 2023, "Game-theoretic statistics and safe anytime-valid inference").
 
 Beside that the classes that the second names against those that the first does, on the same rows, labelled or not, by
-the measures of drift: they tell before any label comes that the two answer differently as a whole.
+the measures of drift: they tell before any label comes that the two answer differently as a whole. So does the distance
+of Kolmogorov and Smirnov between the probabilities that both gave, over the fine bins of these.
 """
 
 import math
@@ -24,6 +25,7 @@ from typing import Final, Literal, NamedTuple
 
 from scipy import special
 
+from app.core.drift.distances import ks, ks_p
 from app.core.drift.distribution import Distribution
 from app.core.drift.drift import Drift, drift_of
 from app.core.drift.reference import PREDICTION
@@ -41,6 +43,14 @@ _SPREAD: Final = 0.1
 _NORMAL: Final = float(special.ndtri(1 - _ALPHA / 2))
 #: By so many standard errors a difference must be larger than what is needed to be found in 80 of 100 cases.
 _POWER: Final = float(special.ndtri(0.8))
+
+
+class Distance(NamedTuple):
+    """How far two distributions are from each other: the rows of each, the KS distance and its p-value."""
+
+    rows: int
+    ks: float | None = None
+    p_value: float | None = None
 
 
 class Comparison(NamedTuple):
@@ -66,6 +76,7 @@ class Comparison(NamedTuple):
     verdict: Verdict = "not enough"
     brier: "Comparison | None" = None  # of the Brier scores, where both give probabilities: a negative one is better
     predictions: Drift | None = None  # the classes that the second named against those that the first did
+    scores: Distance | None = None  # between the probabilities of both
 
 
 def compare(reading: PairedReading, least_count: int) -> Comparison:
@@ -79,7 +90,16 @@ def compare(reading: PairedReading, least_count: int) -> Comparison:
         found = found._replace(brier=_of_differences(reading.brier))
     if reading.named:
         found = found._replace(predictions=_drift_of(reading.named, least_count))
+    if reading.scores:
+        found = found._replace(scores=_distance(reading.scores))
     return found._replace(verdict=_verdict(found, least_count))
+
+
+def _distance(scores: Mapping[int, tuple[int, int]]) -> Distance:
+    """How far the second's probabilities are from the first's."""
+    first, second = zip(*(scores[number] for number in sorted(scores)), strict=True)
+    rows, distance = sum(first), ks(first, second)
+    return Distance(rows, distance, ks_p(distance, rows, sum(second)))
 
 
 def _drift_of(named: Mapping[str, tuple[int, int]], least_count: int) -> Drift:

@@ -47,8 +47,9 @@ class Job:
 
     def tell(self, *records: Record, clock: float | None = None) -> "Job":
         self.ledger.absorb(*records)
-        for shard in self.ledger.shards if clock is not None else ():
-            shard.hear_clock(START + clock)
+        if clock is not None:
+            for shard in self.ledger.shards:
+                shard.hear_clock(START + clock)
         self.ledger.cut(clock)
         return self.read()
 

@@ -7,6 +7,7 @@ import pytest
 
 from app.core.counts.panes import PaneClock
 from app.core.measures.paired import Differences, PairedReading, Shared
+from app.core.measures.probabilities import fine_bin
 from app.core.rules import Rules
 from tests.builders import START, Ledger, Record, a_feedback, a_response, tell
 
@@ -66,6 +67,16 @@ def test_the_classes_that_both_name_are_counted_of_the_rows_that_both_name_one_f
     corrected = tell(*records, a_response(0, puid="b", at=100, **SHADOW))  # type: ignore[arg-type]
     assert the_pair(corrected).named == {"0": (1, 1), "1": (2, 2), "2": (1, 1)}
     assert the_pair(tell(*both("a", 1.5, 2.5, 2.25))).named == {}
+
+
+def test_the_probabilities_that_both_give_are_counted_by_their_bins_and_taken_back() -> None:
+    low, half, high = [[0.9, 0.1]], [[0.5, 0.5]], [[0.2, 0.8]]
+    records = [*both("a", low, high), *both("b", low, 1), *both("c", half, high, 1)]
+    far, near, even = fine_bin(0.8), fine_bin(0.1), fine_bin(0.5)
+    ledger = tell(*records)
+    assert the_pair(ledger).scores == {near: (1, 0), even: (1, 0), far: (0, 2)}
+    corrected = tell(*records, a_response(*low, puid="c", at=100, **SHADOW))  # type: ignore[arg-type]
+    assert the_pair(corrected).scores == {near: (1, 1), even: (1, 0), far: (0, 1)}
 
 
 def test_rows_of_a_batch_count_each() -> None:
@@ -192,5 +203,11 @@ def test_classes_of_either_leg_go_by_its_own_names() -> None:
     assert found.brier.mean == pytest.approx(0.9**2 - 0.1**2, abs=1e-12)
     none = Differences()
     assert found._replace(brier=none) == PairedReading(
-        {"yes": Shared(first=1)}, Shared(first=1), 0, 1, brier=none, named={"no": (0, 1), "yes": (1, 0)}
+        {"yes": Shared(first=1)},
+        Shared(first=1),
+        0,
+        1,
+        brier=none,
+        named={"no": (0, 1), "yes": (1, 0)},
+        scores={fine_bin(0.9): (1, 0), fine_bin(0.1): (0, 1)},
     )

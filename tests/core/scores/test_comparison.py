@@ -48,8 +48,25 @@ def test_what_both_answer_is_told_apart_by_the_measures_of_drift(named: dict[str
     assert found["prediction_chi2_p"] == chi2_p(first, second)
 
 
+@given(st.dictionaries(st.integers(0, 9), st.tuples(counts, counts), min_size=1))
+def test_probabilities_are_told_apart_by_the_distance_of_their_distribution_functions(
+    scores: dict[int, tuple[int, int]],
+) -> None:
+    first, second = ([bin_ for bin_, rows in sorted(scores.items()) for _ in range(rows[at])] for at in (0, 1))
+    found = quantities(compare(PairedReading({}, Shared(), 0, 0, scores=scores), 1))
+    assert found["score_rows"] == len(first)
+    if not first or not second:
+        assert (found["score_ks"], found["score_ks_p"]) == (None, None)
+        return
+    expected = stats.ks_2samp(first, second, method="asymp")
+    assert found["score_ks"] == pytest.approx(expected.statistic, abs=1e-12)
+    size = math.sqrt(len(first) * len(second) / (len(first) + len(second)))
+    assert found["score_ks_p"] == pytest.approx(stats.kstwobign.sf(size * expected.statistic), abs=1e-12)
+
+
 def test_legs_of_which_none_names_a_class_are_not_told_apart_so() -> None:
-    assert not [name for name in quantities(compare(a_reading(1), 1)) if name.startswith("prediction")]
+    found = quantities(compare(a_reading(1), 1))
+    assert not [name for name in found if name.startswith(("prediction", "score"))]
 
 
 @pytest.mark.parametrize(

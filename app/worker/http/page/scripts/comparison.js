@@ -74,6 +74,7 @@ export function Comparison({ at }) {
       of.only_current_right !== undefined && h(Figure, { word: "only_right", text: "only current right", value: count(of.only_current_right) }),
       h(Figure, { word: "agreement", text: "agreement", value: share(of.agreement) }),
       of.prediction_psi !== undefined && h(Figure, { word: "answers_psi", text: "answers, PSI", value: score(of.prediction_psi), more: `on ${count(of.prediction_rows)}` }),
+      of.score_ks !== undefined && h(Figure, { word: "answers_ks", text: "probabilities, KS", value: score(of.score_ks), more: `on ${count(of.score_rows)}` }),
       h(Figure, { word: "p", text: "p", value: score(of.p_value_always), more: `${score(of.p_value)} for one look` }),
       of.detectable !== null && h(Figure, { word: "detectable", text: "would be found", value: score(of.detectable) })),
     h(Over, { view, at, old: answer.old === true, file: `${nameOf(one.shadow)} against ${nameOf(one.current)}` }),

@@ -70,6 +70,7 @@ const WORDS = {
   verdict: "Whether the shadow is better. It may be looked at as often as one likes.",
   only_right: "Rows that this one alone has right. Only these tell the two apart.",
   agreement: "Share of rows for which both said the same.",
+  answers_ks: "How far the probabilities of the shadow are from those of the current model, on the same rows (Kolmogorov-Smirnov); it needs no label.",
   answers_psi: "How far the classes that the shadow names are from those of the current model, on the same rows (PSI); it needs no label.",
   p: "How surprising the difference is if both are equally good. It holds however often one looks.",
   detectable: "The smallest difference that would most likely have been found with so many rows.",
