@@ -23,6 +23,7 @@ from tests.bench import (
     load,
     merge,
     peer_runs,
+    plans,
     posts,
     replays,
     scrapes,
@@ -55,6 +56,7 @@ OWN: Final[Mapping[str, tuple[str, Callable[[Tally], list[Row]]]]] = {
     "drift": (drift.DRIFT, drift.run),
     "metrics": (custom.CUSTOM, custom.run),
     "merge": (merge.MERGE, merge.run),
+    "plan": (plans.PLAN, plans.run),
     "replay": (replays.REPLAY, replays.replay),
     "verify": (replays.VERIFY, replays.verify),
 }
