@@ -23,10 +23,9 @@ from app.core.events import Identity
 from app.core.measures.drift import Answered
 from app.core.rules import Rulebook
 from app.models_file import load_rulebook
-from app.replay.fold import Counting, quick
-from app.replay.mixture import Mixture
+from app.replay.fold import Counting
+from app.replay.mixture import mixing
 from app.replay.recorded import Recorded, Wanted, record_all, recorded, recording
-from app.replay.store import spilling_store
 from app.replay.stretch import Bound, check_order, parse_bound
 from app.replay.topics import plan
 from app.settings import Settings, load_settings
@@ -75,10 +74,9 @@ def _of_documents(
     settings: Settings, rulebook: Rulebook, asked: Stretched, sample: float, begin: Bound, end: Bound
 ) -> list[Recorded]:
     counting = Counting(settings, recording(rulebook), settings.limits)
-    with quick(), spilling_store(settings.data_dir) as store:
-        mixture = Mixture(counting, store)
+    with mixing(counting) as mixture:
         fold_history(counting, mixture, asked.indices, begin, end)
-        return [recorded(mixture.settled(), asked.model, sample)]
+        return [recorded(shard, asked.model, sample) for shard in mixture.settled()]
 
 
 def _check_models(model: str, found: set[Identity], others: set[Identity]) -> None:

@@ -20,12 +20,12 @@ from app.core.rules import Rulebook
 from app.exporters.elasticsearch.client import problem
 from app.models_file import load_rulebook
 from app.replay.copying import Copies, parse_prefix
-from app.replay.fold import Counting, Folded, quick
-from app.replay.mixture import Mixture, fold_sources
+from app.replay.fold import Counting, Folded
+from app.replay.mixture import fold_sources, mixing
 from app.replay.outcome import Outcome, as_json, is_meant, outcome_of, prometheus
 from app.replay.page import as_html
-from app.replay.parallel import Progress, fold_all, in_loop
-from app.replay.store import spilling_store
+from app.replay.parallel import fold_all, in_loop
+from app.replay.processes import Progress
 from app.replay.stretch import Bound, check_order, parse_bound
 from app.replay.sweep import parse_costs, parse_sweep, sweeps
 from app.replay.topics import nothing_between, plan, plan_sources
@@ -131,9 +131,9 @@ def _fold(
         raise InputError("FILE, --topic and --from-elasticsearch exclude each other.")
     counting = Counting(settings, rulebook, settings.limits, thresholds)
     if asked.files:
-        folded = replay_files(counting, asked.files, begin, end)
+        folded = replay_files(counting, asked.files, begin, end, asked.processes or cores())
     elif asked.indices:
-        folded = replay_history(counting, asked.indices, begin, end)
+        folded = replay_history(counting, asked.indices, begin, end, asked.processes or cores())
     elif asked.topics:
         counting, folded = _replay_sources(settings, rulebook, asked, begin, end, thresholds)
     else:
@@ -165,13 +165,12 @@ def _replay_sources(
 ) -> tuple[Counting, list[Folded]]:
     counting, stretch = run(plan_sources(settings, rulebook, asked.topics, begin, end))
     counting = counting._replace(thresholds=thresholds)
-    with quick(), spilling_store(settings.data_dir) as store:
-        mixture = Mixture(counting, store)
+    with mixing(counting, asked.processes or cores()) as mixture:
         with_progress(
             stretch.records,
             lambda progress: in_loop(lambda: fold_sources(mixture, counting, stretch, progress), counting),
         )
-        return counting, [mixture.finish()]
+        return counting, mixture.finish()
 
 
 def moment_of(settings: Settings, end: Bound, present: float | None) -> float | None:

@@ -10,7 +10,7 @@ from typing import Final
 from app.core.join.store import Store
 
 #: So many exchanges are in memory at most, half of them for long.
-_MOST_IN_MEMORY: Final = 300_000
+MOST_IN_MEMORY: Final = 300_000
 
 
 class SpillingStore(Store):
@@ -19,7 +19,7 @@ class SpillingStore(Store):
     The file is made when it is needed. It survives nothing: a replay that is interrupted begins again.
     """
 
-    def __init__(self, file: Path, most: int = _MOST_IN_MEMORY) -> None:
+    def __init__(self, file: Path, most: int = MOST_IN_MEMORY) -> None:
         super().__init__()
         self._file = file
         self._half = max(1, most // 2)
@@ -98,7 +98,7 @@ class SpillingStore(Store):
 
 
 @contextlib.contextmanager
-def spilling_store(folder: Path | None, most: int = _MOST_IN_MEMORY) -> Iterator[SpillingStore]:
+def spilling_store(folder: Path | None, most: int = MOST_IN_MEMORY) -> Iterator[SpillingStore]:
     """A store whose file lies in a folder of its own below this one, or below the system's for scratch."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,8 @@ from app.replay.comparing import (
     words_of,
 )
 from app.replay.fold import Counting, Fold, Rows, quick
-from app.replay.parallel import Progress, in_loop, spread
+from app.replay.parallel import in_loop
+from app.replay.processes import Progress, spread
 from app.replay.reading import open_reader, read
 from app.replay.state import Marked, read_state
 from app.replay.store import spilling_store

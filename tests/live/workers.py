@@ -161,9 +161,24 @@ class Fleet:
     def total(self, name: str) -> float:
         return sum(value for worker in self.running() for at, value in worker.series().items() if at[0] == name)
 
+    def wait_for(self, what: str, ready: Callable[[], bool], seconds: float = 60) -> None:
+        """Wait until something holds, or fail saying what did not, what each worker has, and what it has logged."""
+        try:
+            wait_for(what, ready, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self._states()}\n{self.logs()}") from None
+
+    def _states(self) -> str:
+        """A line for each worker: its log, and its exit code or what /ready says."""
+        return "\n".join(
+            f"{worker.log.name}: {worker.readiness() if code is None else f'ended with {code}'}"
+            for worker in self.workers
+            for code in [worker.process.poll()]
+        )
+
     def logs(self) -> str:
         return "\n".join(
-            f"--- {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.folder.glob("worker-*.log"))
+            f"--- {path.name}\n{path.read_text()[-6000:]}" for path in sorted(self.folder.glob("worker-*.log"))
         )
 
 

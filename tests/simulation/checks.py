@@ -20,9 +20,10 @@ from app.core.letters import REKEYED
 from app.core.wire.records import Record
 from app.worker.lane.partition import Partition
 from tests.builders import START, Ledger, a_shard, known, run
+from tests.builders import Record as Told
 from tests.core.outputs.test_documents import shelf
 from tests.simulation.loop import process_of
-from tests.simulation.story import RULES
+from tests.simulation.story import MONITOR, RULES
 from tests.simulation.worker import Worker
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def unrest(history: "History") -> str:
         wanted = Counter({"producer": len(worker.lane.running), "consumer": 3})
         if (left := _connections(history, worker)) != wanted:
             return f"{worker.process} has {dict(left)} open instead of {dict(wanted)}"
+    if history.monitors is not None and (unscored := history.monitors.unrest()):
+        return unscored
     return "" if _views_follow(history) else "a view has not followed"
 
 
@@ -91,7 +94,9 @@ def _views_follow(history: "History") -> bool:
 
 def check(history: "History") -> None:
     """Raise AssertionError where anything does not hold."""
-    straight = run(history.story.folded, [], rules=RULES, logs=history.story.documents, clock=history.settings.clock)
+    story = history.story
+    records = [*story.folded, *(story.results or ())]
+    straight = run(records, [], rules=RULES, logs=story.documents, clock=history.settings.clock)
     if history.expired:
         straight.cut(history.wall() - START)
     parts = {part.number: part for worker in history.living() for part in worker.lane.running.values()}
@@ -101,7 +106,9 @@ def check(history: "History") -> None:
     _check_letters(history, straight)
     _check_rekeyed(history)
     _check_tasks(history)
-    if history.story.documents:
+    if story.results is not None:
+        _check_scored(history, story.results)
+    if story.documents:
         _check_log(history, straight)
 
 
@@ -244,6 +251,24 @@ def _check_tasks(history: "History") -> None:
     for task in history.loop.tasks():
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             assert isinstance(error, KafkaError | TimeoutError), f"{task} ended: {error!r}"
+
+
+def _check_scored(history: "History", results: list[Told]) -> None:
+    """Each row is scored once, with the value that it has: counted here from what the monitor must have said."""
+    wanted: Counter[str] = Counter()
+    for result in results:
+        body = orjson.loads(result.value or b"")
+        values = [value for value in body["values"] if value is not None]
+        wanted.update(body["outcomes"])
+        wanted.update(valued=len(values), sum=sum(int(value * 2**80) for value in values))
+    for worker in history.living():
+        found: Counter[str] = Counter()
+        for identity in worker.view.identities():
+            for sums in worker.view.total(Account(identity)).values():
+                for atom, amount in sums.items():
+                    if atom[0] == f"monitors={MONITOR}@v1":
+                        found[atom[1]] += amount
+        assert +found == +wanted, f"of the monitor {worker.process} has counted {found} instead of {wanted}"
 
 
 def _check_log(history: "History", straight: Ledger) -> None:

@@ -10,6 +10,7 @@ the coarse panes that are still kept are theirs; where they are given up, they m
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import msgspec
 import orjson
 
 from app.core.counts.accounts import METRICS, Account, Subject
@@ -19,9 +20,11 @@ from app.core.counts.numbers import Numbers
 from app.core.counts.panes import FINE, LEVELS, TOTAL, PaneClock
 from app.core.counts.rows import (
     WHOLE,
+    Owner,
     RowKey,
     end_key,
     first_seen_key,
+    owner_key,
     pane_prefix,
     parse_key,
     parse_rows,
@@ -119,6 +122,7 @@ class Counts:
         #: The latest clock: a pane that is no longer kept does not come back when a clock steps back.
         self.latest = 0.0
         self.epoch = 0  # the number of the one that was written last
+        self.owner = ""  # the URL of the worker that had the partition last, by what was recovered
         self._row_keys = 0  # how many records of rows the changelog holds
         self.first_seen: dict[Subject, int] = {}
         self._newly_seen: set[Subject] = set()
@@ -270,6 +274,8 @@ class Counts:
                 self.first_seen[key] = orjson.loads(value)
             elif raw_key == end_key(self._partition):
                 self.epoch = orjson.loads(value)
+            elif raw_key == owner_key(self._partition):
+                self.owner = msgspec.json.decode(value, type=Owner).url
         self._changed = {}
 
     def cells(self) -> Iterator[tuple[Account, str, int, Atom, Any]]:

@@ -2,7 +2,8 @@
 
 They stand where their bins would (`app.core.drift.live`), count as nothing, and are taken back alike:
 
-    flags (4), 4 bytes of no meaning, then as MessagePack the names of the columns or their number, and the rows
+    flags (4), 4 bytes of no meaning, the digest of the content as there, then as MessagePack the names of the columns
+    or their number, and the rows
 """
 
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from app.core.drift.distribution import LONGEST
-from app.core.drift.live import MOST_BINS, VALUES, Live
+from app.core.drift.live import MOST_BINS, VALUES, Live, body_begin
 from app.core.drift.reference import Reference
 
 _HEAD: Final = bytes([VALUES]) + bytes(4)
@@ -68,5 +69,5 @@ def asked(kept: bytes) -> Asked | None:
     """What such bytes keep; None where they are those of a reference."""
     if not kept[0] & VALUES:
         return None
-    columns, rows = msgspec.msgpack.decode(kept[len(_HEAD) :])
+    columns, rows = msgspec.msgpack.decode(kept[body_begin(kept) :])
     return Asked(columns if type(columns) is int else tuple(columns), rows)

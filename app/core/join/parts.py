@@ -11,7 +11,7 @@ import orjson
 from xxhash import xxh3_64_intdigest
 
 from app.core.counts.numbers import Numbers
-from app.core.drift.live import MOST_BYTES, Watched
+from app.core.drift.live import MOST_BYTES, Watched, with_content
 from app.core.events import LEG_HEADERS, TYPES, Identity, Kind, Leg, Reason, RefusedError, shown
 from app.core.join.addressing import LENT_ROW, NO_ROW
 from app.core.join.chances import keep_counted
@@ -20,7 +20,7 @@ from app.core.join.joined import part, part_prefix
 from app.core.join.judging import Judging
 from app.core.join.metrics import FEEDBACK as WITH_FEEDBACK
 from app.core.join.metrics import PREDICT, CustomMetrics
-from app.core.join.monitored import put_result, read_result
+from app.core.join.monitored import in_short, put_result, read_result
 from app.core.join.putting import (
     CORRECTED,
     NEWS,
@@ -151,9 +151,14 @@ class Parts:
     def _request(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
         data = check_request(value, self.limits.body_bytes, self.rewritten)
         watched = self._watched.get(source.leg) if self._watched else None
-        evidence = None if watched is None else self._bins(source.leg, watched, data)
         segments = source.segments
         digest = 0 if segments is None else segments.digest(value)
+        evidence = None
+        if watched is not None:
+            evidence = self._bins(source.leg, watched, data)
+            if segments is None:
+                digest = xxh3_64_intdigest(value)
+                evidence = with_content(evidence, digest)
         if not exchange.legs:
             exchange.legs.append(LegState(source.leg, time, ahead, evidence=evidence))
         elif not put_request(exchange, source.leg, time, ahead, digest=digest, evidence=evidence):
@@ -361,8 +366,22 @@ class Parts:
 
     def _result(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
         """What a monitor said of the rows of an answer."""
-        key, rows = read_result(parse(value, self.rewritten))
-        return put_result(exchange, source.leg, time, ahead, xxh3_64_intdigest(value), key, rows)
+        result = read_result(parse(value, self.rewritten))
+        return put_result(exchange, source.leg, time, ahead, xxh3_64_intdigest(value), result)
+
+    def result_in_short(self, value: bytes, why: RefusedError) -> bytes:
+        """What stands for the result of a monitor that an exchange has no room for, in its joined record too.
+
+        Raises RefusedError where it is no result, or `why` where it is as short as can be.
+        """
+        body = parse(value, self.rewritten)
+        read_result(body)
+        if "failed" in body:
+            raise why
+        short = in_short(body, why.detail)
+        if self.rewritten is not None:
+            self.rewritten[value] = short
+        return short
 
     # -- the joined record --------------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from app.core.join.joined import Joining
 from app.core.join.judging import Judging
 from app.core.join.metrics import CustomMetrics, Pending
 from app.core.join.outgoing import Outgoing
-from app.core.join.parts import FEEDBACK, KINDS, REQUEST, Parts, Source
+from app.core.join.parts import FEEDBACK, KINDS, MONITOR, REQUEST, Parts, Source
 from app.core.join.position import AFRESH, FORMAT, POSITION_KEY, DamagedError, Position, check_whole, known_position
 from app.core.join.putting import NEWS, NOTHING
 from app.core.join.segmenting import EventReaders, Segmenting, ValueNumbers
@@ -299,15 +299,19 @@ class Shard:
             exchange = self._bulky.exchanges.get(key) or decode(self.store[key])
             if 0 < exchange.newest <= seconds - self._limits.retention_seconds:
                 exchange = self._anew(key, exchange)
-        put = partial(self._parts.put[source.kind], source=source, time=time, ahead=ahead, row=row, value=value)
-        growth = self._parts.growth(source, row, len(value))
+        put = partial(self._parts.put[source.kind], source=source, time=time, ahead=ahead, row=row)
+        growth = partial(self._parts.growth, source, row)
         refused, before, self._metrics.pending = len(self._parts.refused_parts), self._metrics.pending, Pending()
+        old = exchange
         try:
-            exchange, done = self._bulky.put(key, exchange, put, growth, len(value))
-        except RefusedError:  # what has no room leaves no trace
+            exchange, done = self._bulky.put(key, old, partial(put, value=value), growth(len(value)), len(value))
+        except RefusedError as error:  # what has no room leaves no trace
             del self._parts.refused_parts[refused:]
             self._metrics.pending = Pending()
-            raise
+            if source.kind != MONITOR or error.reason is not Reason.EXCHANGE_TOO_LARGE:
+                raise
+            short = self._parts.result_in_short(value, error)
+            exchange, done = self._bulky.put(key, old, partial(put, value=short), growth(len(short)), len(short))
         finally:
             before.merge(self._metrics.pending)
             self._metrics.pending = before

@@ -65,6 +65,14 @@ def report_of(
     }
 
 
+def scores_report(readings: Mapping[str, Reading]) -> dict[str, dict[str, float | None]]:
+    """The scores of a model as a whole, in total and in each window; undefined is null."""
+    return {
+        window: {score.name: score.value for score in scores_of(reading) if not score.of_class}
+        for window, reading in readings.items()
+    }
+
+
 def _monitor(one: Alerting) -> dict[str, Any]:
     """What is set of a monitor, and whether it alerts."""
     spec = one.spec

@@ -12,7 +12,7 @@ from tests.live import story
 from tests.live.servers import Kafka
 from tests.live.standing import Settings, changelog, said, set_config, settings_for, value_of
 from tests.live.story import Event, expected, traffic
-from tests.live.workers import Fleet, Worker, produce, wait_for
+from tests.live.workers import Fleet, produce
 
 #: What Python runs before all else in the worker: its clock goes ahead by the seconds that a file holds.
 AHEAD = """
@@ -78,25 +78,28 @@ def assert_counts_now(fleet: Fleet, events: list[Event], monkeypatch: pytest.Mon
         time.sleep(0.5)
 
 
-def jump(clock: Clock, worker: Worker, seconds: float, settings: Settings, trickle: list[Event]) -> None:
+def jump(clock: Clock, fleet: Fleet, seconds: float, trickle: list[Event]) -> None:
     """Let the clock of a worker go ahead for a while in which few events come; both ends of it are said."""
+    (worker,) = fleet.workers
     clock.goes_ahead(seconds)
     end = time.monotonic() + JUMP_SECONDS
     for event in trickle[:8]:
-        produce(settings, [event])
+        produce(fleet.settings, [event])
         time.sleep(0.5)
     time.sleep(max(0.0, end - time.monotonic()))
-    wait_for(
+    fleet.wait_for(
         "the series says how far ahead it is",
         lambda: abs((value_of(worker, "tally_clock_offset_seconds") or 0) - seconds) < 60,
         20,
     )
     clock.goes_ahead(0)
-    wait_for("the series says that it is right", lambda: (value_of(worker, "tally_clock_offset_seconds") or 0) < 60, 20)
+    fleet.wait_for(
+        "the series says that it is right", lambda: (value_of(worker, "tally_clock_offset_seconds") or 0) < 60, 20
+    )
     (begins,) = said(worker, "WARNING", "ahead")
     (ahead,) = (float(found) for found in re.findall(r"(\d+) (?:s|seconds) ahead", begins))
     assert abs(ahead - seconds) < 60
-    wait_for("the log says that it is right", lambda: len(said(worker, "INFO", "clock")) == 1, 20)
+    fleet.wait_for("the log says that it is right", lambda: len(said(worker, "INFO", "clock")) == 1, 20)
 
 
 def test_a_clock_that_was_days_ahead_has_expired_nothing(
@@ -109,11 +112,11 @@ def test_a_clock_that_was_days_ahead_has_expired_nothing(
     more = traffic(50, seed=52, broken=0)
     with Fleet(tmp_path, settings) as fleet:
         worker = fleet.start()
-        wait_for("the worker is ready", worker.ready)
+        fleet.wait_for("the worker is ready", worker.ready)
         let_times_be_any(settings)
         produce(settings, predictions)
         assert_counts_now(fleet, predictions, monkeypatch)
-        jump(clock, worker, 8 * 86400, settings, [])
+        jump(clock, fleet, 8 * 86400, [])
         produce(settings, labels + more)
         assert_counts_now(fleet, events + more, monkeypatch)
         fleet.stop()
@@ -130,12 +133,12 @@ def test_windows_are_right_once_a_clock_is(
     more = traffic(50, seed=54, broken=0)
     with Fleet(tmp_path, settings) as fleet:
         worker = fleet.start()
-        wait_for("the worker is ready", worker.ready)
+        fleet.wait_for("the worker is ready", worker.ready)
         if brokers == "take any time":
             let_times_be_any(settings)
         produce(settings, events)
         assert_counts_now(fleet, events, monkeypatch)
-        jump(clock, worker, 3.5 * 3600, settings, more)
+        jump(clock, fleet, 3.5 * 3600, more)
         produce(settings, more)
         assert_counts_now(fleet, events + more, monkeypatch)
         fleet.stop()

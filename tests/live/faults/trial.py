@@ -13,7 +13,7 @@ from tests.live.faults.ledger import Entry
 from tests.live.faults.proof import differences, with_rules
 from tests.live.seeds import seed
 from tests.live.story import NOW, Event, traffic
-from tests.live.workers import Fleet, produce, topic_settings, wait_for
+from tests.live.workers import Fleet, produce, topic_settings
 from tests.soak import FAULT_SECONDS
 
 #: For so long workers may take after the last fault until all is counted.
@@ -39,7 +39,7 @@ class Trial:
     def start(self, workers: int = 1, **changes: str) -> None:
         """Start workers, and wait until all partitions are loaded and each has some."""
         started = [self.fleet.start(**changes) for _ in range(workers)]
-        wait_for("workers have partitions", lambda: all(it.ready() and it.readiness()[1] for it in started))
+        self.fleet.wait_for("workers have partitions", lambda: all(it.ready() and it.readiness()[1] for it in started))
 
     def begin(self) -> None:
         """Let the traffic flow."""

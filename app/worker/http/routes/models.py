@@ -11,7 +11,7 @@ from app.core.counts.accounts import BY_LABELS, Account
 from app.core.events import Identity
 from app.core.measures.reading import Reading
 from app.core.outputs.overview import headline
-from app.core.outputs.report import report_of
+from app.core.outputs.report import report_of, scores_report
 from app.core.outputs.score_history import (
     History,
     ScoreName,
@@ -27,11 +27,11 @@ from app.worker.http.answers import AnswerError, json_bytes, json_response
 from app.worker.http.guard import shortened
 from app.worker.http.routes.asked import by_labels, model_in_path
 from app.worker.http.routes.past import Past
-from app.worker.http.routes.route import CLOCK, FROM, KEY, STEP, TO, Parameter, Route
+from app.worker.http.routes.route import BACK, CLOCK, FROM, KEY, STEP, TO, Parameter, Route
 from app.worker.http.turns import Turns
 from app.worker.running import Running
 
-_SCORE: Final = Parameter(
+SCORE: Final = Parameter(
     "score",
     "A name like `accuracy`, of one class `recall{cat}`; by default that by which the overview knows the model.",
 )
@@ -46,7 +46,7 @@ class ModelRoutes:
 
     def routes(self) -> list[Route]:
         """The rows: longer paths first, since a key may hold anything."""
-        asked = (KEY, _SCORE, STEP, CLOCK, FROM, TO)
+        asked = (KEY, SCORE, STEP, CLOCK, BACK, FROM, TO)
         return [
             Route("GET", "/api/models", self.models, "All that is known of all models.", ModelReports),
             Route(
@@ -84,11 +84,20 @@ class ModelRoutes:
     async def model(self, request: web.Request) -> web.Response:
         """`GET /api/models/{key}`."""
         running = self._started()
-        identity = model_in_path(request, running.readings)
+        return json_bytes(await self.report(running, model_in_path(request, running.readings)))
+
+    async def report(self, running: Running, identity: Identity) -> bytes:
+        """What is known of one model that there is, as JSON."""
         of_model = running.readings.of_model(identity, running.lane.now())
         assert of_model is not None
-        report = await self._report(running, identity, of_model, running.readings.metric_families())
-        return json_bytes(report)
+        return await self._report(running, identity, of_model, running.readings.metric_families())
+
+    async def scores(self, running: Running, identity: Identity) -> dict[str, dict[str, float | None]]:
+        """The scores of a model that there is, by window; undefined is null."""
+        of_model = running.readings.of_model(identity, running.lane.now())
+        assert of_model is not None
+        slow = running.readings.rulebook.of(identity.leg).run_code
+        return await asyncio.to_thread(scores_report, of_model) if slow else scores_report(of_model)
 
     async def _report(
         self, running: Running, identity: Identity, of_model: dict[str, Reading], families: Collection[tuple[str, str]]
@@ -103,8 +112,12 @@ class ModelRoutes:
     async def history(self, request: web.Request) -> web.Response:
         """`GET /api/models/{key}/history`."""
         running = self._started()
+        identity = model_in_path(request, running.readings, "/history")
+        return json_response(await self.history_asked(request, running, identity))
+
+    async def history_asked(self, request: web.Request, running: Running, identity: Identity) -> History:
+        """The history of a model that the query of a request asks for. Raises AnswerError."""
         readings, now = running.readings, running.lane.now()
-        identity = model_in_path(request, readings, "/history")
         rules = readings.rulebook.of(identity.leg)
         name = self._score(request, running, identity)
         asked = Asked(*name, by_labels(request, readings))
@@ -113,7 +126,7 @@ class ModelRoutes:
             request, readings, accounts, now, lambda body: point_of_document(body, asked), by_labels=asked.by_labels
         )
         newer = await self._newer(running, identity, grid, asked)
-        return json_response(history_of(identity, rules, asked, grid.step, older, newer, note))
+        return history_of(identity, rules, asked, grid.step, older, newer, note)
 
     def _score(self, request: web.Request, running: Running, identity: Identity) -> ScoreName:
         readings = running.readings

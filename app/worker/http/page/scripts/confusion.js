@@ -3,7 +3,7 @@ import { h } from "./tree.js";
 import { choose, link } from "./address.js";
 import { path, want } from "./store.js";
 import { asAsked } from "./history.js";
-import { Freshness } from "./parts.js";
+import { Again, Freshness } from "./parts.js";
 import { count, moment, score, share } from "./say.js";
 import { Table } from "./tables.js";
 import { heading } from "./words.js";
@@ -106,7 +106,8 @@ export function Confusion({ model, reading, at, file }) {
 export function Examples({ at, of }) {
   const actual = at.of.get("actual"), predicted = at.of.get("predicted");
   if (actual === null || predicted === null) return null;
-  const answer = want(path(`api/models/${of}/examples`, { actual, predicted, limit: 20 }), 30);
+  const place = path(`api/models/${of}/examples`, { actual, predicted, limit: 20 });
+  const answer = want(place, Infinity);
   const data = answer.content;
   const columns = [
     { title: "request id", word: "request", is: "name", value: one => one.puid, cell: one => h("a", { href: link("request", encodeURIComponent(one.puid)) }, one.puid) },
@@ -117,7 +118,9 @@ export function Examples({ at, of }) {
   ];
   return h("section", { class: "examples" },
     heading("h2", "examples", `Requests: ${actual} predicted as ${predicted}`),
-    h("button", { type: "button", class: "plain", onClick: () => choose({ actual: null, predicted: null }) }, "Close"),
+    h("div", { class: "choices" },
+      h(Again, { place, answer }),
+      h("button", { type: "button", class: "plain", onClick: () => choose({ actual: null, predicted: null }) }, "Close")),
     h(Freshness, { answer }),
     data?.note && h("p", { class: "soft" }, data.note),
     data && (data.examples.length
