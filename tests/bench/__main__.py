@@ -24,6 +24,7 @@ from tests.bench import (
     merge,
     monitor,
     peer_runs,
+    plans,
     posts,
     replays,
     scrapes,
@@ -57,6 +58,7 @@ OWN: Final[Mapping[str, tuple[str, Callable[[Tally], list[Row]]]]] = {
     "metrics": (custom.CUSTOM, custom.run),
     "monitor": (monitor.MONITOR, monitor.run),
     "merge": (merge.MERGE, merge.run),
+    "plan": (plans.PLAN, plans.run),
     "replay": (replays.REPLAY, replays.replay),
     "verify": (replays.VERIFY, replays.verify),
 }
