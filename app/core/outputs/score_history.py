@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, NamedTuple, TypedDict
 from app.core.events import Identity
 from app.core.measures.reading import Reading
 from app.core.outputs.attention import fall_sentence
+from app.core.outputs.class_changes import ClassChange, OfStretch, class_changes
 from app.core.outputs.keys import key_of
 from app.core.outputs.overview import fall_in
 from app.core.outputs.slots import LABELS, PREDICTIONS
@@ -36,7 +37,9 @@ class HistoryPoint(TypedDict):
 
 
 class History(TypedDict):
-    """A score over time. `fell_at` is the start of the stretch since which it is significantly worse than before."""
+    """A score over time. `fell_at` is the start of the stretch since which it is significantly worse than before, and
+    `classes` how each class has done before and since.
+    """
 
     key: str
     score: str
@@ -47,6 +50,7 @@ class History(TypedDict):
     points: list[HistoryPoint]
     fell_at: int | None
     fell: str | None
+    classes: list[ClassChange]
     source: Source
     note: str | None
 
@@ -113,8 +117,10 @@ def history_of(
     older: Sequence[Point],
     newer: Sequence[Point],
     note: str | None = None,
+    *,
+    confusions: Iterable[OfStretch] = (),
 ) -> History:
-    """The history that points make: `older` ones are of Elasticsearch, `newer` ones of panes."""
+    """The history that points make: `older` ones are of Elasticsearch, `newer` ones of panes, as the confusions are."""
     name = ScoreName(asked.score, asked.of_class)
     points = [*older, *newer]
     fall = fall_in(points, asked.score, rules)
@@ -129,6 +135,7 @@ def history_of(
         "points": [*_fields(points)],
         "fell_at": None if fall is None else fall.at,
         "fell": None if fall is None else fall_sentence(str(name), fall),
+        "classes": [] if fall is None else class_changes(confusions, fall.at),
         "source": source_of(older, newer),
         "note": note,
     }

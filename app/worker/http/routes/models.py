@@ -9,7 +9,9 @@ from aiohttp import web
 
 from app.core.counts.accounts import BY_LABELS, Account
 from app.core.events import Identity
+from app.core.measures.confusion import CONFUSION
 from app.core.measures.reading import Reading
+from app.core.outputs.class_changes import OfStretch
 from app.core.outputs.overview import headline
 from app.core.outputs.report import report_of, scores_report
 from app.core.outputs.score_history import (
@@ -125,8 +127,8 @@ class ModelRoutes:
         grid, older, note = await self._past.asked(
             request, readings, accounts, now, lambda body: point_of_document(body, asked), by_labels=asked.by_labels
         )
-        newer = await self._newer(running, identity, grid, asked)
-        return history_of(identity, rules, asked, grid.step, older, newer, note)
+        newer, confusions = await self._newer(running, identity, grid, asked)
+        return history_of(identity, rules, asked, grid.step, older, newer, note, confusions=confusions)
 
     def _score(self, request: web.Request, running: Running, identity: Identity) -> ScoreName:
         readings = running.readings
@@ -144,14 +146,17 @@ class ModelRoutes:
             )
         return name
 
-    async def _newer(self, running: Running, identity: Identity, grid: Grid, asked: Asked) -> list[Point]:
-        """The points of panes."""
+    async def _newer(
+        self, running: Running, identity: Identity, grid: Grid, asked: Asked
+    ) -> tuple[list[Point], list[OfStretch]]:
+        """The points of panes, and their confusions."""
         readings, turns = running.readings, Turns()
         nature = readings.nature(identity)
         assert nature is not None
         slow = any(own.name == asked.score and own.function.runs_code for own in nature.own_scores)
-        points = []
+        points, confusions = list[Point](), list[OfStretch]()
         for stretch in stretches(readings, identity, nature, grid, by_labels=asked.by_labels):
+            confusions.append(OfStretch(stretch.start, CONFUSION.of(stretch.reading).confusion))
             points.append(await asyncio.to_thread(point_of, stretch, asked) if slow else point_of(stretch, asked))
             await turns.pause()
-        return points
+        return points, confusions

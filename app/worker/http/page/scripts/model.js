@@ -35,6 +35,9 @@ const isOf = window_ => note => {
   return named === undefined || named === window_;
 };
 
+// What misses its limit is worse than what is merely worth a word.
+const missesLimit = note => /(?:below|above) its limit of/.test(note);
+
 const isFew = (model, reading) => reading.samples < model.least_count;
 
 // What the score most likely is, before labels come.
@@ -50,12 +53,12 @@ function Figures({ model, reading, name }) {
   const rows = Object.values(reading.rows ?? {}).reduce((sum, amount) => sum + amount, 0);
   const limit = model.limits?.[name];
   return h("dl", { class: "figures" },
-    h(Figure, { word: name, text: name, value: score(reading.scores[name]), more: limit === undefined ? null : `limit ${score(limit)}` }),
+    h(Figure, { word: name, text: name, value: score(reading.scores[name]), is: isFew(model, reading) ? "few" : "", more: limit === undefined ? null : `limit ${score(limit)}` }),
     h(Estimate, { reading, name }),
     h(Figure, { word: "labelled", text: "labelled", value: count(reading.samples), more: `of ${count(rows)} rows${isFew(model, reading) ? `, need ${count(model.least_count)}` : ""}` }),
     h(Figure, { word: "coverage", text: "coverage", value: share(reading.scores.coverage) }),
     reading.rewards > 0 && h(Figure, { word: "reward_mean", text: "mean reward", value: score(reading.scores.reward_mean), more: `${count(reading.rewards)} rewards` }),
-    h(Figure, { word: "predictions", text: "requests", value: count(model.exchanges.request), more: `${count(model.exchanges.response)} answered` }));
+    h(Figure, { word: "predictions", text: "requests in total", value: count(model.exchanges.request), more: `${count(model.exchanges.response)} answered` }));
 }
 
 export function Model({ at }) {
@@ -70,7 +73,9 @@ export function Model({ at }) {
   const clock = clocks.includes(at.of.get("clock")) ? at.of.get("clock") : "predictions";
   const reading = readingOf(model, window_, clock);
   const name = at.of.get("score") ?? view.history?.score ?? mainScore(model);
-  const facts = [model.task, model.shadow ? "shadow" : null, `first seen ${moment(model.first_seen)}`].filter(Boolean);
+  const notes = model.notes.filter(isOf(clock === "labels" ? BY_LABELS + window_ : window_));
+  const asOf = view.now_at ? `as of ${moment(view.now_at)}` : null;
+  const facts = [model.task, model.shadow ? "shadow" : null, `first seen ${moment(model.first_seen)}`, asOf].filter(Boolean);
   const shared = { model, reading, at, file: nameOf(model) };
   return [
     back,
@@ -78,14 +83,15 @@ export function Model({ at }) {
     h(Freshness, { answer, stale: view.stale }),
     h(Against, { comparisons: view.comparisons }),
     isFew(model, reading) && h("p", { class: "sentences" }, `Too few to judge: ${plural(reading.samples, "label")} in this window, need ${count(model.least_count)}.`),
-    h(Sentences, { of: model.notes.filter(isOf(clock === "labels" ? BY_LABELS + window_ : window_)), is: "warn" }),
+    h(Sentences, { of: notes.filter(missesLimit), is: "bad" }),
+    h(Sentences, { of: notes.filter(note => !missesLimit(note)), is: "warn" }),
     h("div", { class: "choices" },
       h(Choice, { name: "window", text: "Window", value: window_, values: windowsOf(model) }),
       clocks.length > 1 && h(Choice, { name: "clock", text: "Counted", value: clock, values: clocks, title: clockTitle })),
     h(Figures, { model, reading, name: name.replace(/^(.*)\{(.*)\}$/, "$1/$2") }),
     h(History, { ...shared, view, old, name }),
     h("div", { class: "pair" },
-      h(Classes, { ...shared, name }),
+      h(Classes, { ...shared, view }),
       h(Confusion, shared)),
     h(Examples, { at, of: key }),
     h(Labels, shared),
