@@ -138,7 +138,9 @@ class Worker(faust.App):  # type: ignore[misc]
             exporting=exporting,
             contact=contact,
             monitor_lags=MonitorLags(rulebook),
-            intake=Intake(settings, partitions, lane.stats, segments=SegmentHeaders(rulebook), sizes=self.sizes)
+            intake=Intake(
+                settings, partitions, lane.stats, segments=SegmentHeaders(rulebook), sizes=self.sizes, now=clock.now
+            )
             if settings.intake_topics
             else None,
             documents=DocumentWriter(settings, rulebook, lane.stats, sizes=self.sizes)
