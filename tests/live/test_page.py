@@ -163,11 +163,12 @@ def test_the_numbers_of_a_model_are_those_of_the_api(see: Callable[[str], Visit]
         ("1h&clock=labels", "?clock=labels", "labels_1h"),
     ):
         seen = see("#/worker")
-        model = seen.answer(f"#/model/{CANCER}?window={name}", f"api/models/{CANCER}/view{asks}")["model"]
-        reading = model["windows"][of_window]
+        view = seen.answer(f"#/model/{CANCER}?window={name}", f"api/models/{CANCER}/view{asks}")
+        reading, (low, high) = view["model"]["windows"][of_window], view["intervals"][of_window]
         seen.page.wait_for_selector(".figures")
         figures = dict(text.split("\n")[:2] for text in seen.texts(".figures >> nth=0 >> .figure"))
         assert figures["accuracy"] == f"{reading['scores']['accuracy']:.3f}"
+        assert f"{low:.3f} to {high:.3f} · limit 0.900" in seen.text(".figure")
         assert figures["labelled"] == f"{reading['samples']:,}"
         cells = [[int(text) for text in row.split("\t")[1:]] for row in seen.texts(".matrix tbody tr")]
         known = {(actual, predicted): rows for actual, predicted, rows in reading["confusion"]}

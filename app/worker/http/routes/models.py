@@ -18,6 +18,7 @@ from app.core.outputs.score_history import (
     History,
     ScoreName,
     history_of,
+    intervals_of,
     is_score,
     names_of,
     parse_score,
@@ -86,13 +87,17 @@ class ModelRoutes:
     async def model(self, request: web.Request) -> web.Response:
         """`GET /api/models/{key}`."""
         running = self._started()
-        return json_bytes(await self.report(running, model_in_path(request, running.readings)))
+        report, _ = await self.report(running, model_in_path(request, running.readings), None)
+        return json_bytes(report)
 
-    async def report(self, running: Running, identity: Identity) -> bytes:
-        """What is known of one model that there is, as JSON."""
+    async def report(
+        self, running: Running, identity: Identity, score: ScoreName | None
+    ) -> tuple[bytes, dict[str, tuple[float, float] | None]]:
+        """What is known of one model that there is, as JSON; and of a score the interval in each window."""
         of_model = running.readings.of_model(identity, running.lane.now())
         assert of_model is not None
-        return await self._report(running, identity, of_model, running.readings.metric_families())
+        report = await self._report(running, identity, of_model, running.readings.metric_families())
+        return report, {} if score is None else intervals_of(of_model, score)
 
     async def scores(self, running: Running, identity: Identity) -> dict[str, dict[str, float | None]]:
         """The scores of a model that there is, by window; undefined is null."""
