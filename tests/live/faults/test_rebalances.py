@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -61,6 +62,10 @@ def parts(worker: Worker) -> set[int]:
     return set(worker.readiness()[1])
 
 
+def owns(worker: Worker, numbers: set[int]) -> bool:
+    return parts(worker) == numbers
+
+
 def shared(workers: Iterable[Worker], partitions: int) -> bool:
     """Whether these workers have all partitions among them, and each has some."""
     return all(it.ready() and parts(it) for it in workers) and sum(len(parts(it)) for it in workers) == partitions
@@ -112,8 +117,8 @@ def test_workers_that_are_restarted_under_their_names_move_nothing(
         for end in (Worker.stop, Worker.kill):
             end(one)
             one = it.fleet.start(INSTANCE_ID="a")
-            wait_for("it has its partitions again", lambda: shared((one, other), 4))  # noqa: B023 - at once
-            wait_for("they are those", lambda: parts(one) == had)  # noqa: B023 - at once
+            wait_for("it has its partitions again", partial(shared, (one, other), 4))
+            wait_for("they are those", partial(owns, one, had))
             it.times += 1
         assert loads([other]) == loaded
         usurper = it.fleet.start(INSTANCE_ID="a")
@@ -124,5 +129,5 @@ def test_workers_that_are_restarted_under_their_names_move_nothing(
             "has the partitions of this one now: give each worker an id of its own."
         )
         wait_for("the newer one has its partitions", lambda: shared((usurper, other), 4))
-        wait_for("they are those, too", lambda: parts(usurper) == had)
+        wait_for("they are those, too", partial(owns, usurper, had))
         it.prove(record_property)
