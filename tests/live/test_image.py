@@ -37,8 +37,10 @@ def image() -> Iterator[Image]:
 
 
 def test_nothing_but_its_volumes_can_be_written(image: Image) -> None:
-    found = image.execute(["find", str(image.root), "-writable", "-not", "-type", "l"])
-    assert found.stdout.split() == [str(image.root / "tmp"), image.home]
+    volumes = [str(image.root / "tmp"), image.home]
+    inside = [word for volume in volumes for word in ("-not", "-path", f"{volume}/*")]
+    found = image.execute(["find", str(image.root), "-writable", "-not", "-type", "l", *inside])
+    assert sorted(found.stdout.split()) == volumes
     if os.geteuid() == 0:
         assert image.execute(["id", "-u"]).stdout == f"{image.user}\n"
 

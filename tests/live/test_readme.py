@@ -30,7 +30,6 @@ TEXT: Final = README.read_text()
 #: Command lines that are run elsewhere, or not here: by what.
 ELSEWHERE: Final = {
     "make demo": "tests/live/test_demo.py",
-    "make test": ".ci/run",
     "tally worker": "tests/live/workers.py",
     "TALLY_STORE=rocksdb TALLY_DATA_DIR=/var/lib/tally TALLY_STORE_MEMORY=512MiB tally worker": (
         "tests/live/faults/test_disks.py"
