@@ -32,6 +32,7 @@ from app.worker.http.routes.monitors import MonitorRoutes
 from app.worker.http.routes.overview import OverviewRoutes
 from app.worker.http.routes.past import Past
 from app.worker.http.routes.route import Route, checked
+from app.worker.http.routes.views import ViewRoutes
 from app.worker.http.routes.worker import WorkerRoutes
 from app.worker.kafka.sizes import Sizes
 from app.worker.running import Running
@@ -62,12 +63,18 @@ class Api:
         self._overviews = OverviewRoutes(settings, self._started)
         self._exchanges = ExchangeRoutes(settings, self._started, self._search)
         self._worker = WorkerRoutes(settings, self._started, self._rate)
+        models, monitors, comparisons = (
+            ModelRoutes(self._started, past),
+            MonitorRoutes(self._started, past),
+            ComparisonRoutes(self._started, past),
+        )
         self._routes = [
             *self._overviews.routes(),
             *ExampleRoutes(self._started, self._search).routes(),
-            *MonitorRoutes(self._started, past).routes(),
-            *ModelRoutes(self._started, past).routes(),
-            *ComparisonRoutes(self._started, past).routes(),
+            *ViewRoutes(self._started, models, monitors, comparisons, past).routes(),
+            *monitors.routes(),
+            *models.routes(),
+            *comparisons.routes(),
             *self._exchanges.routes(),
             *LetterRoutes(settings, self._started).routes(),
             *self._worker.routes(),
