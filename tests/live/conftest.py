@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.live import seeds, servers
-from tests.live.faults.ledger import Entry, table
+from tests.live.faults.ledger import Entry, Held, table
 
 
 def pytest_report_header() -> list[str]:
@@ -17,11 +17,15 @@ def pytest_report_header() -> list[str]:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     reports = [it for kind in ("passed", "failed") for it in terminalreporter.stats.get(kind, ())]
-    entries = [Entry(*value) for it in reports for name, value in it.user_properties if name == "fault"]
-    if entries:
+    told = [(it.nodeid, name, value) for it in reports for name, value in it.user_properties]
+    faults = [value for _, name, value in told if name == "fault"]
+    if faults:
         terminalreporter.section("faults, and what differs from a brute-force count after them")
-        for line in table(entries):
-            terminalreporter.write_line(line)
+        terminalreporter.write("\n".join([*table(Entry, faults), ""]))
+    for test, name, hours in told:
+        if name == "day":
+            terminalreporter.section(f"what a worker holds: {test}")
+            terminalreporter.write("\n".join([*table(Held, hours), ""]))
 
 
 @pytest.fixture(scope="session")

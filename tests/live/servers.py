@@ -303,6 +303,8 @@ def _kafka_properties(port: int) -> dict[str, str]:
         "broker.session.timeout.ms": "4000",
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "1000",
+        # By default compacted topics are looked at every 15 s.
+        "log.cleaner.backoff.ms": "500",
         "num.io.threads": "8",
         "num.network.threads": "3",
         "offsets.topic.num.partitions": "8",

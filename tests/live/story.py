@@ -314,7 +314,7 @@ def _count(parts: dict[Any, Any], counts: Counter[Any], told: Counter[Any]) -> N
         counts[model, minute, "exchanges", ("response",)] += 1
         counts[model, minute, "exchanges", ("request",)] += ("request", leg) in parts
         request = parts.get(("request", leg))  # which lies outside where a stretch is counted
-        slices = _slices(None if request is None else request[2][0], body)
+        slices = segments_of(None if request is None else request[2][0], body)
         if feedback is None:
             counts[model, minute, "rows", ("unlabelled",)] += 1
             for own in slices:
@@ -332,7 +332,7 @@ def _count(parts: dict[Any, Any], counts: Counter[Any], told: Counter[Any]) -> N
                 found[model, when, "reward_points", ()] += feedback[2][0]["reward"]
 
 
-def _slices(request: Any, response: Any) -> list[tuple[str, str]]:
+def segments_of(request: Any, response: Any) -> list[tuple[str, str]]:
     """The value of a row in each segment."""
     of_age = "(missing)"
     if request is not None:

@@ -1,9 +1,7 @@
-"""What each fault did, for the table at the end of a soak."""
+"""What each fault did, and what a worker held meanwhile, for the tables at the end of a soak."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
-
-COLUMNS = ("fault", "events", "times injected", "difference")
 
 
 class Entry(NamedTuple):
@@ -15,13 +13,29 @@ class Entry(NamedTuple):
     difference: int
 
 
-def table(entries: Iterable[Entry]) -> list[str]:
+class Held(NamedTuple):
+    """What a worker holds after an hour of a day in fast motion. Sizes are in kB: of its memory, its changelogs, its
+    store on disk.
+    """
+
+    hour: int
+    events: int
+    memory: int
+    open_exchanges: int
+    files: int
+    changelog_of_exchanges: int
+    changelog_of_counts: int
+    store_on_disk: int
+
+
+def table(kind: type[Entry | Held], rows: Iterable[Sequence[str | int]]) -> list[str]:
     """The lines of a table of these."""
-    rows = [COLUMNS, *((it.fault, f"{it.events:,}", str(it.times), f"{it.difference:,}") for it in entries)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    texts = [[it.replace("_", " ") for it in kind._fields]]
+    texts += [[it if isinstance(it, str) else f"{it:,}" for it in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     return [
         "  ".join(
             (row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)))
         )
-        for row in rows
+        for row in texts
     ]

@@ -21,7 +21,7 @@ from app.core.drift.building import distribution_of
 from app.core.drift.reference import Reference
 from app.reference_file import write_reference
 from tests.live.standing import tally
-from tests.live.story import NOW, Event, answers, compared, expected
+from tests.live.story import NOW, Event, answers, compared, expected, segments_of
 from tests.live.test_documents import Node, brute_force
 from tests.live.workers import Fleet, Worker
 
@@ -58,7 +58,15 @@ class Documents:
 
     def wrong(self, events: list[Event]) -> list[str]:
         """What differs from those of a brute-force count."""
-        return _wrong(self.node.documents(self.indices), brute_force(events, self.namespace))
+        found, wanted = self.node.documents(self.indices), brute_force(events, self.namespace)
+        for document in wanted.values():
+            asked, answered = (document[part]["payload"] for part in ("request", "response"))
+            document["verdict"]["segments"] = dict(segments_of(asked, answered))
+        return [
+            f"{at}: " + "; ".join(_wrong(found.get(at, {}), wanted.get(at, {})))
+            for at in found.keys() | wanted.keys()
+            if found.get(at) != wanted.get(at)
+        ]
 
     def remove(self) -> None:
         """Leave none."""

@@ -11,21 +11,11 @@ from tests.live.standing import changelog
 from tests.soak import SOAK
 
 
-def test_kill_9_of_one_worker_at_a_time(
-    kafka: Kafka, elasticsearch: Elasticsearch, tmp_path: Path, record_property: Record
-) -> None:
-    """In the middle of the input, at random moments; there are two of them again and again. Custom metrics and
-    documents are right, too.
+def test_kill_9_of_one_worker_at_a_time(kafka: Kafka, tmp_path: Path, record_property: Record) -> None:
+    """In the middle of the input, at random moments; there are two of them again and again. Custom metrics are right,
+    too.
     """
-    with trial(
-        "kill -9 of one worker",
-        kafka.bootstrap,
-        tmp_path,
-        seconds=16,
-        metrics=True,
-        elasticsearch=elasticsearch,
-        PARTITIONS="8",
-    ) as it:
+    with trial("kill -9 of one worker", kafka.bootstrap, tmp_path, seconds=16, metrics=True, PARTITIONS="8") as it:
         it.start(2)
         it.begin()
         for _ in it.strikes(1.0, 5.0):
@@ -38,8 +28,18 @@ def test_kill_9_of_one_worker_at_a_time(
         it.prove(record_property)
 
 
-def test_kill_9_of_all_workers_at_once(kafka: Kafka, tmp_path: Path, record_property: Record) -> None:
-    with trial("kill -9 of all workers", kafka.bootstrap, tmp_path) as it:
+def test_kill_9_of_all_workers_at_once(
+    kafka: Kafka, elasticsearch: Elasticsearch, tmp_path: Path, record_property: Record
+) -> None:
+    """Custom metrics and documents are right, too."""
+    with trial(
+        "kill -9 of all workers",
+        kafka.bootstrap,
+        tmp_path,
+        metrics=True,
+        elasticsearch=elasticsearch,
+        SESSION_TIMEOUT="6s",
+    ) as it:
         it.start(2)
         it.begin()
         for _ in it.strikes(3.0, 6.0):
