@@ -14,6 +14,7 @@ from yarl import URL
 
 from app.core.counts.view import View
 from app.core.dialects.keeping import SegmentHeaders
+from app.core.join.firsts import watched_of
 from app.core.measures.readings import Readings
 from app.core.rules import Rulebook
 from app.settings import Settings, SettingsError
@@ -22,6 +23,7 @@ from app.worker.elasticsearch.windows import WindowWriter
 from app.worker.elasticsearch.writer import DocumentWriter
 from app.worker.ending import fail, give_up, guarded, on_unhandled
 from app.worker.exporting import Exporting
+from app.worker.first_rows import FirstRows
 from app.worker.http.api import Api
 from app.worker.http.certificate import PortCertificate, certificate_of
 from app.worker.intake.intake import Intake
@@ -81,6 +83,9 @@ class Worker(faust.App):  # type: ignore[misc]
         if any(entry.reference is not None for entry in self.rulebook.entries):
             references = References(self.rulebook, running.notes)
             self.add_future(guarded("the watch over references", references.run()))
+        if watched_of(self.rulebook):
+            first_rows = FirstRows(running.readings, running.lane, running.feed)
+            self.add_future(guarded("the watch over first rows", first_rows.run()))
         if has_monitors(self.rulebook):
             monitors = watch_monitors(self.settings, self.rulebook, running.notes, running.monitor_lags)
             self.add_future(guarded("the watch over monitors", monitors))
@@ -133,7 +138,9 @@ class Worker(faust.App):  # type: ignore[misc]
             exporting=exporting,
             contact=contact,
             monitor_lags=MonitorLags(rulebook),
-            intake=Intake(settings, partitions, lane.stats, segments=SegmentHeaders(rulebook), sizes=self.sizes)
+            intake=Intake(
+                settings, partitions, lane.stats, segments=SegmentHeaders(rulebook), sizes=self.sizes, now=clock.now
+            )
             if settings.intake_topics
             else None,
             documents=DocumentWriter(settings, rulebook, lane.stats, sizes=self.sizes)

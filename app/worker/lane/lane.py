@@ -49,11 +49,12 @@ _CHANGES_PER_EPOCH = 10_000
 _FAR_BEHIND = 5_000
 _LONGER = 5
 #: What a changed pane costs the worker that writes it and those that read it is a tenth of a millisecond: they take no
-#: more than a fifth of the time, however many models there are. But an epoch is never longer than so because of them,
-#: and than so where much is unread.
+#: more than a fifth of the time, however many models there are, and a tenth where much is unread. But an epoch is never
+#: longer than so because of them, and than so where much is unread.
 _SECONDS_A_PANE = 0.0005
 _LONGEST_SECONDS = 2.0
-_LONGEST_FAR_BEHIND_SECONDS = 5.0
+_SECONDS_A_PANE_FAR_BEHIND = 0.001
+_LONGEST_FAR_BEHIND_SECONDS = 10.0
 
 #: So long the end of a rebalance waits for the last epochs of partitions that are another's now.
 _HAND_OVER_SECONDS = 1.0
@@ -465,6 +466,9 @@ class Lane:
                 continue
             for part in list(self.running.values()):
                 clock = self._settled_clock(part)
+                shard, inputs = part.shard, self._inputs
+                if clock is not None and shard.awaits_clock() and inputs is not None and inputs.knows_ends(part):
+                    shard.hear_clock(clock)
                 if clock is not None and part.swept != int(clock // self.settings.pane_seconds):
                     part.swept = int(clock // self.settings.pane_seconds)
                     part.expire(clock)
@@ -474,11 +478,13 @@ class Lane:
 
     def _due(self, part: Partition) -> bool:
         """Whether it is time for the partition's next epoch, and there is something in it."""
-        length, longest = max(self.settings.epoch_ms / 1000, len(self.running) * 0.025), _LONGEST_SECONDS
+        length = max(self.settings.epoch_ms / 1000, len(self.running) * 0.025)
+        a_pane, longest = _SECONDS_A_PANE, _LONGEST_SECONDS
         if self._inputs is not None and self._inputs.unread_in_all(part) > _FAR_BEHIND:
-            length, longest = length * _LONGER, _LONGEST_FAR_BEHIND_SECONDS
+            length *= _LONGER
+            a_pane, longest = _SECONDS_A_PANE_FAR_BEHIND, _LONGEST_FAR_BEHIND_SECONDS
         panes = part.shard.changed_panes * self.partitions  # of all partitions, if theirs change as many
-        length = max(length, min(panes * _SECONDS_A_PANE, longest))
+        length = max(length, min(panes * a_pane, longest))
         waited = asyncio.get_running_loop().time() - part.cut_at
         return not (part.committing or part.lost is not None or waited < length) and part.has_news
 

@@ -19,7 +19,7 @@ from app.core.join.store import StoreError
 from app.worker.ending import named
 from app.worker.kafka.client import ACLS_HINT, SetupError
 from app.worker.lane.loading import Loaded
-from app.worker.lane.partition import Partition
+from app.worker.lane.partition import InDoubt, Partition
 from app.worker.troubles import Troubles
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class Upkeep:
         #: before an epoch has committed that reaches as far.
         self._losses: Counter[int] = Counter()
         self._hurdles: dict[int, dict[tuple[str, str], int]] = {}  # by topic and its id
+        self._in_doubt: dict[int, InDoubt] = {}  # their epochs that were on their way
 
     @property
     def all_well(self) -> bool:
@@ -125,6 +126,10 @@ class Upkeep:
                     self.damaged[number] = sentence
                     log.error("%s", sentence)
                 left.difference_update(numbers)
+                for part in loaded.partitions:
+                    epoch = self._in_doubt.pop(part.number, None)
+                    if epoch is not None:
+                        part.count_if_it_held(epoch)
                 self._take(loaded.partitions)
                 return
 
@@ -135,6 +140,8 @@ class Upkeep:
         self._hurdles[part.number] = {
             (topic, ids.get(topic, "")): offset for topic, offset in part.shard.offsets.items()
         }
+        if part.in_doubt is not None:
+            self._in_doubt[part.number] = part.in_doubt
         self._troubles.begin(
             _named([part.number]),
             f"Partition {part.number} was lost: {part.lost}. Its state is dropped; if it is still ours it is loaded "
@@ -165,6 +172,7 @@ class Upkeep:
     def _forget(self, number: int) -> None:
         self._losses.pop(number, None)
         self._hurdles.pop(number, None)
+        self._in_doubt.pop(number, None)
 
 
 def pauses(losses: int) -> Iterator[float]:
