@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.certificates import Certificates, make
 from tests.live import seeds, servers
 from tests.live.faults.ledger import Entry, Held, table
 
@@ -39,6 +40,22 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Kafka]:
 def elasticsearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Elasticsearch]:
     """The node that the whole run shares: name indices for your test alone."""
     with servers.elasticsearch(tmp_path_factory.mktemp("elasticsearch")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    servers.binary("openssl", package="openssl")
+    return make(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def secure_elasticsearch(
+    certificates: Certificates, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[servers.Elasticsearch]:
+    """A node that speaks TLS and asks for credentials, shared as the other one is."""
+    folder = tmp_path_factory.mktemp("secure-elasticsearch")
+    with servers.elasticsearch(folder, security=True, shown=certificates) as server:
         yield server
 
 

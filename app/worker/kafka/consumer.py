@@ -25,7 +25,7 @@ from msgspec.structs import astuple
 from app.core.wire.records import BrokenRecordError, Record
 from app.settings import Settings
 from app.worker.kafka.batches import Batches
-from app.worker.kafka.client import client_options, forbid_topic_creation, with_globals
+from app.worker.kafka.client import client_options, prepare_client, with_globals
 from app.worker.kafka.metadata import TopicFacts, ask_for_topics, topic_id
 
 #: Of memory for what has been fetched and is not read yet, over all partitions; one response more may come.
@@ -220,7 +220,7 @@ class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         self.marked_at = 0
         self._asked: Any = None  # the assignment that was last looked at, and since when it is there
         self._asked_since = 0.0
-        forbid_topic_creation(self._client)
+        prepare_client(self._client)
 
     def keep_aside(self, most_bytes: int) -> None:
         """Let so many bytes wait that have been fetched and are not read yet."""

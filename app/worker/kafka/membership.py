@@ -17,7 +17,7 @@ from faust.assignor.partition_assignor import PartitionAssignor
 from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 
-from app.worker.kafka.client import forbid_topic_creation
+from app.worker.kafka.client import prepare_client
 from app.worker.kafka.instance import Instance
 
 #: Not of this module's name: what Faust says by that one is kept off the log.
@@ -109,7 +109,7 @@ class MemberThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
             request_timeout_ms=int(conf.broker_request_timeout * 1000),
         )
-        forbid_topic_creation(member._client)
+        prepare_client(member._client)
         return member
 
     async def on_start(self) -> None:

@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from app.settings import Settings
-from app.worker.kafka.client import client_options, forbid_topic_creation
+from app.worker.kafka.client import client_options, prepare_client
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        forbid_topic_creation(self.client)
+        prepare_client(self.client)
 
     def create_batch(self, most_bytes: int = BATCH_BYTES) -> BatchBuilder:
         """An empty batch of at most so many bytes; the first record fits whatever its size."""

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from app.core.wire.records import Record
 from app.settings import Settings
-from app.worker.kafka.client import ACLS_HINT, SetupError, client_options, forbid_topic_creation, unreachable
+from app.worker.kafka.client import ACLS_HINT, SetupError, client_options, prepare_client, unreachable
 from app.worker.kafka.consumer import RecordConsumer
 
 #: After so long without a record that must be there, something is wrong.
@@ -155,7 +155,7 @@ async def open_reader(settings: Settings) -> AsyncIterator[Reader]:
 async def open_offsets_reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer of no group, for questions about offsets."""
     consumer = AIOKafkaConsumer(**client_options(settings), enable_auto_commit=False)
-    forbid_topic_creation(consumer._client)
+    prepare_client(consumer._client)
     await consumer.start()
     try:
         yield consumer

@@ -19,7 +19,7 @@ from aiokafka.errors import (
 
 from app.setting_values import is_pattern
 from app.settings import Settings
-from app.worker.kafka.client import SetupError, client_options, forbid_topic_creation, unreachable
+from app.worker.kafka.client import SetupError, client_options, prepare_client, unreachable
 from app.worker.kafka.metadata import (
     CLEANUP,
     LARGEST_BATCH,
@@ -183,7 +183,7 @@ def missing_sentence(source: str) -> str:
 async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     """A client for questions about topics and groups. Whatever goes wrong becomes a `SetupError`."""
     admin = AIOKafkaAdminClient(**client_options(settings), request_timeout_ms=15_000)
-    forbid_topic_creation(admin._client)
+    prepare_client(admin._client)
     try:
         try:
             await admin.start()

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import ClusterAuthorizationFailedError, KafkaError
 
 from app.settings import Settings
-from app.worker.kafka.client import ACLS_HINT, SetupError, client_options, forbid_topic_creation, unreachable
+from app.worker.kafka.client import ACLS_HINT, SetupError, client_options, prepare_client, unreachable
 from app.worker.kafka.producer import close_producer
 
 
@@ -19,7 +19,7 @@ async def open_producer(settings: Settings, **options: Any) -> AsyncIterator[AIO
     producer = AIOKafkaProducer(
         **client_options(settings), acks="all", enable_idempotence=True, request_timeout_ms=30_000, **options
     )
-    forbid_topic_creation(producer.client)
+    prepare_client(producer.client)
     try:
         try:
             async with asyncio.timeout(30):

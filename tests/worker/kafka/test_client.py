@@ -1,13 +1,16 @@
-"""How clients reach Kafka by TLS: the certificate that is shown, and the sentence for each that cannot be."""
+"""How clients reach Kafka by TLS: the certificate that is shown, the sentence for each that cannot be; how they end."""
 
+import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from aiokafka.client import AIOKafkaClient
 
 from app.settings import Settings, load_settings
-from app.worker.kafka.client import SetupError, client_options, ssl_context
+from app.worker.kafka.client import SetupError, client_options, prepare_client, ssl_context
 from tests.certificates import PASSWORD, Certificates, make
 
 
@@ -95,3 +98,51 @@ def test_a_file_of_cas_that_cannot_be_used_is_named(files: Certificates, name: s
     with pytest.raises(SetupError) as caught:
         ssl_context(load_settings(kafka_security_protocol="SSL", kafka_ssl_cafile=file))
     assert re.fullmatch(rf"TALLY_KAFKA_SSL_CAFILE: {file} cannot be used \({why}\)\.", str(caught.value))
+
+
+class Connection:
+    """One that ends when it is cut, and not before."""
+
+    def __init__(self) -> None:
+        self._writer = SimpleNamespace(transport=SimpleNamespace(abort=self._abort))
+        self._ended = asyncio.get_running_loop().create_future()
+        self.cut = False
+
+    def _abort(self) -> None:
+        self.cut = True
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def close(self, reason: object) -> "asyncio.Future[None]":
+        return self._ended
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_client_whose_broker_says_no_goodbye_is_closed_in_time(ends: bool) -> None:
+    async def closed() -> tuple[bool, float]:
+        client = AIOKafkaClient()
+        prepare_client(client)
+        connection = client._conns["broker"] = Connection()
+        if ends:
+            connection._ended.set_result(None)
+        began = asyncio.get_running_loop().time()
+        await client.close()
+        return connection.cut, asyncio.get_running_loop().time() - began
+
+    cut, seconds = asyncio.run(closed())
+    assert cut is not ends
+    assert seconds < 2
+
+
+def test_a_client_whose_closing_is_cut_short_is_closed_by_the_next_call() -> None:
+    async def closed() -> bool:
+        client = AIOKafkaClient()
+        prepare_client(client)
+        connection = client._conns["broker"] = Connection()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await client.close()
+        await client.close()
+        return connection.cut
+
+    assert asyncio.run(closed())

@@ -11,7 +11,7 @@ from aiohttp.web import AppRunner, RequestHandler
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
-from aiokafka.conn import AIOKafkaConnection
+from aiokafka.conn import AIOKafkaConnection, AIOKafkaProtocol
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, GroupCoordinator
 from aiokafka.producer.message_accumulator import MessageAccumulator
@@ -57,6 +57,12 @@ def test_the_parser_is_the_compiled_one() -> None:
         # app/worker/kafka/client.py: a request that creates no topic.
         (AIOKafkaClient._metadata_update, {"MetadataRequest"}),
         (AIOKafkaClient._md_synchronizer, {"_metadata_update"}),
+        # … and connections that are cut where they do not end.
+        (AIOKafkaClient.close, {"_conns", "_sync_task", "gather"}),
+        (AIOKafkaConnection.close, {"_writer", "_closed_fut"}),
+        (AIOKafkaProtocol.connection_lost, {"_closed_fut", "cancelled"}),
+        (AIOKafkaConsumer.stop, {"_client", "close"}),
+        (AIOKafkaAdminClient.close, {"_client", "close"}),
         (AIOKafkaConsumer.__init__, {"_client"}),
         (AIOKafkaProducer.__init__, {"client"}),
         (AIOKafkaAdminClient.__init__, {"_client"}),
@@ -97,14 +103,14 @@ def test_functions_use_the_names_that_are_bound(function: object, names: set[str
     assert names <= set(code.co_names).union(*inner)
 
 
-def test_every_client_is_told_to_create_no_topic() -> None:
-    """Of aiokafka's own accord they create what they ask for, where the brokers allow it."""
+def test_every_client_is_prepared() -> None:
+    """Of aiokafka's own accord they create what they ask for, where the brokers allow it, and may end late."""
     opened, told = Counter[str](), Counter[str]()
     for path in Path(app.__file__).parent.rglob("*.py"):
         text = path.read_text()
         opened[str(path)] = len(re.findall(r"= (?:AIOKafka(?:Consumer|Producer|AdminClient)|Member)\(", text))
         opened[str(path)] += len(re.findall(r"class \w+\(AIOKafka(?:Consumer|Producer)\)", text))
-        told[str(path)] = text.count("forbid_topic_creation(") - text.count("def forbid_topic_creation(")
+        told[str(path)] = text.count("prepare_client(") - text.count("def prepare_client(")
     assert +opened == +told
     assert opened.total() == 6
 
