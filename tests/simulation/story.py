@@ -17,7 +17,7 @@ from app.core.drift.distribution import Distribution
 from app.core.drift.live import Live, Watched
 from app.core.drift.reference import LABEL, PREDICTION, Reference
 from app.core.letters import REKEYED
-from app.core.rules import Rules
+from app.core.rules import Fairness, Rules
 from app.core.segments import FEATURES, HEADERS, Segment
 from app.core.wire.partitioning import partition_of
 from tests.builders import Fields, Record, a_feedback, a_request, a_response, kind_of
@@ -32,9 +32,10 @@ _REFERENCE: Final = Reference(
     Distribution(LABEL, "categorical", (), ("0", "1"), (90, 10)),
 )
 _WATCHED: Final = Watched("", Live(_REFERENCE, 1, (Declared("age", 0.0, 45.0),)))
-#: All have estimates, and segments: of a header, and of a feature that single rows may have values of their own of.
-_SEGMENTS: Final = (Segment("tier", HEADERS, "x-tier"), Segment("age", FEATURES, "age", (30.0,)))
-RULES: Final = (Rules(segments=_SEGMENTS, reference=_WATCHED, estimate=True),)
+#: All have estimates, and segments: of a header, by which they are to be fair, and of a feature that single rows may
+#: have values of their own of.
+_SEGMENTS: Final = (Segment("tier", HEADERS, "x-tier", kept=("gold",)), Segment("age", FEATURES, "age", (30.0,)))
+RULES: Final = (Rules(segments=_SEGMENTS, fairness=Fairness("tier", "gold", "1"), reference=_WATCHED, estimate=True),)
 _TIERS: Final = (b"gold", b"free", b"")
 _REQUESTS: Final = ([[20]], [[40]], [[20], [40]], [[20], [20], [50]])
 _AHEAD: Final = 300.75  # seconds by which an event's clock is ahead of Kafka's
