@@ -200,7 +200,24 @@ def of_probabilities(
     else:
         found["brier", ""] = metrics.brier_score_loss(labels, predicted, labels=classes)
         found["ece", ""] = ece(predicted.argmax(axis=1) == labels, predicted.max(axis=1))
+        found |= of_ranks(labels, predicted)
     return found
+
+
+def of_ranks(labels: Any, predicted: Any) -> dict[tuple[str, str], Any]:
+    """Each class against the rest, and the means: over all classes where all occur, as scikit-learn demands."""
+    found: dict[tuple[str, str], Any] = {}
+    for place in range(predicted.shape[1]):
+        own, scores = labels == place, predicted[:, place]
+        found["roc_auc", str(place)] = metrics.roc_auc_score(own, scores) if len({*own.tolist()}) == 2 else _NAN
+        found["average_precision", str(place)] = metrics.average_precision_score(own, scores) if own.any() else _NAN
+    if {*labels.tolist()} == {*range(predicted.shape[1])}:
+        found["roc_auc_macro", ""] = metrics.roc_auc_score(labels, predicted, multi_class="ovr", average="macro")
+        found["average_precision_macro", ""] = metrics.average_precision_score(labels, predicted, average="macro")
+    return found
+
+
+_RANKED: Final = Rules(task="multiclass", classes=("0", "1", "2"), probabilities=True)
 
 
 @pytest.mark.parametrize("width", [2, 3])
@@ -208,7 +225,7 @@ def of_probabilities(
 @_few
 def test_classes_and_probabilities(width: int, data: st.DataObject) -> None:
     steps = data.draw(streams(vectors(width), st.integers(0, width - 1).map(str)))
-    rules = Rules(task="binary", positive="1") if width == 2 else Rules(task="multiclass")
+    rules = Rules(task="binary", positive="1") if width == 2 else _RANKED
     ledger = Ledger(rules, partitions=data.draw(st.sampled_from([1, 2, 4])))
     for rows, rewards in told(steps, ledger):
         if not rows:
@@ -270,10 +287,11 @@ def test_no_score_lacks_an_oracle() -> None:
         known = {
             *of_feedback([], []),
             *of_classes(["0", "1"], ["0", "1"], None),
-            *of_probabilities("01", [[0.5, 0.5], [0.25, 0.75]], 2),
+            *of_probabilities("012", [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.25, 0.25, 0.5]], 3),
             *of_errors(np.array([1.0, 2.0]), np.array([1.0, 1.5])),
         }
-    bounds = {"roc_auc_error", "average_precision_error"}  # which the scores are checked against
+    # Which the scores are checked against.
+    bounds = {f"{of}{end}_error" for of in ("roc_auc", "average_precision") for end in ("", "_macro")}
     assert {name for name, _ in known} | bounds == {formula.name for formula in SCORES}
 
 
