@@ -3,7 +3,6 @@ in a past stretch.
 """
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,16 +16,15 @@ from app.cli.replayed_history import fold_history
 from app.cli.screen import counted, screen
 from app.cli.verify import parse_share
 from app.core.drift.distribution import Distribution, Kind
-from app.core.drift.recording import Asked
+from app.core.drift.recording import Asked, columns_of, values_of
 from app.core.drift.reference import LABEL, PREDICTION, SCORE, Reference
 from app.core.events import Identity
 from app.core.measures.drift import Answered
 from app.core.rules import Rulebook
 from app.models_file import load_rulebook
-from app.replay.fold import Counting, quick
-from app.replay.mixture import Mixture
+from app.replay.fold import Counting
+from app.replay.mixture import mixing
 from app.replay.recorded import Recorded, Wanted, record_all, recorded, recording
-from app.replay.store import spilling_store
 from app.replay.stretch import Bound, check_order, parse_bound
 from app.replay.topics import plan
 from app.settings import Settings, load_settings
@@ -75,10 +73,9 @@ def _of_documents(
     settings: Settings, rulebook: Rulebook, asked: Stretched, sample: float, begin: Bound, end: Bound
 ) -> list[Recorded]:
     counting = Counting(settings, recording(rulebook), settings.limits)
-    with quick(), spilling_store(settings.data_dir) as store:
-        mixture = Mixture(counting, store)
+    with mixing(counting) as mixture:
         fold_history(counting, mixture, asked.indices, begin, end)
-        return [recorded(mixture.settled(), asked.model, sample)]
+        return [recorded(shard, asked.model, sample) for shard in mixture.settled()]
 
 
 def _check_models(model: str, found: set[Identity], others: set[Identity]) -> None:
@@ -96,8 +93,8 @@ def _listed(identities: set[Identity]) -> str:
 
 def reference_of(asked: Sequence[Asked], answered: Sequence[Answered], choice: Choice, model: str) -> Reference:
     """The reference of rows. Of requests with different columns those count that most rows have. Raises InputError."""
-    columns = _columns(asked)
-    values = _values(asked, columns)
+    columns = columns_of(asked)
+    values = values_of(asked, columns)
     data = Data(f"what {model} is asked", columns)
     chosen = chosen_features(data, choice)
     kinds = kinds_of(data, choice, chosen)
@@ -118,35 +115,3 @@ def reference_of(asked: Sequence[Asked], answered: Sequence[Answered], choice: C
 
 def _known(name: str, values: Sequence[Any], kind: Kind, choice: Choice) -> Distribution | None:
     return distribution(name, values, kind, choice) if values else None
-
-
-def _columns(asked: Sequence[Asked]) -> list[str]:
-    """The columns that most rows have, in the order that most of these have; numbers where they have no names."""
-    rows: Counter[Any] = Counter()
-    for one in asked:
-        rows[one.columns] += len(one.rows)
-    if not rows:
-        return []
-    together: Counter[Any] = Counter()
-    for columns, count in rows.items():
-        together[_names(columns)] += count
-    most = min(together, key=lambda names: (-together[names], sorted(names)))
-    own = {columns: count for columns, count in rows.items() if _names(columns) == most}
-    columns = min(own, key=lambda one: (-own[one], str(one)))
-    return [str(place) for place in range(columns)] if isinstance(columns, int) else list(columns)
-
-
-def _names(columns: tuple[str, ...] | int) -> frozenset[str]:
-    return frozenset(map(str, range(columns))) if isinstance(columns, int) else frozenset(columns)
-
-
-def _values(asked: Sequence[Asked], columns: Sequence[str]) -> dict[str, list[Any]]:
-    """The values of columns, of the requests that have just these."""
-    values: dict[str, list[Any]] = {name: [] for name in columns}
-    wanted = frozenset(columns)
-    for one in asked:
-        if _names(one.columns) == wanted:
-            names = [*map(str, range(one.columns))] if isinstance(one.columns, int) else one.columns
-            for place, name in enumerate(names):
-                values[name] += [row[place] for row in one.rows]
-    return values

@@ -1,5 +1,6 @@
 """`tally replay FILE`: events of files, as `kcat -C -J` prints them, without any Kafka."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -13,9 +14,8 @@ from app.cli.ends import InputError
 from app.cli.lines import ReadError, Source
 from app.cli.send import Event, LineError, read_line
 from app.core.wire.records import Record, pack_headers
-from app.replay.fold import Counting, Folded, quick
-from app.replay.mixture import Mixture
-from app.replay.store import spilling_store
+from app.replay.fold import Counting, Folded
+from app.replay.mixture import Mixture, mixing
 from app.replay.stretch import Bound
 
 #: Neighbours of one topic that are folded at once.
@@ -24,16 +24,17 @@ _TOGETHER: Final = 300
 _NO_TOPIC: Final = "file"
 
 
-def replay_files(counting: Counting, files: Sequence[str], begin: Bound, end: Bound) -> list[Folded]:
+def replay_files(
+    counting: Counting, files: Sequence[str], begin: Bound, end: Bound, processes: int = 1
+) -> list[Folded]:
     """Fold the events of files, of all topics together."""
     for bound in (begin, end):
         if bound.offsets:
             raise InputError(f"{bound.option} must be a time where files are replayed (got {bound.text!r}).")
-    with quick(), spilling_store(counting.settings.data_dir) as store:
-        mixture = Mixture(counting, store)
+    with mixing(counting, processes) as mixture:
         for file in files:
             run(_Reading(mixture, begin, end).file(file))
-        return [mixture.finish()]
+        return mixture.finish()
 
 
 class _Reading:
@@ -59,6 +60,7 @@ class _Reading:
                         if line and not line.isspace():
                             self._take(number, read_line(line, _NO_TOPIC))
                     progress.update(task, completed=source.position)
+                    await asyncio.sleep(0)  # a file never lets wait: else Ctrl-C would be heard at its end
             except LineError as error:
                 raise InputError(f"Line {number} of {name} {error}.") from None
             except ReadError as error:

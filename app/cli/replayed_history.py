@@ -20,19 +20,19 @@ from app.core.clock import format_time
 from app.core.dialects.history import KINDS, LeftOut, StoredDocument, events_of
 from app.core.wire.records import Record, pack_headers
 from app.exporters.elasticsearch.history import History, opened
-from app.replay.fold import Counting, Folded, quick
-from app.replay.mixture import Mixture
-from app.replay.store import spilling_store
+from app.replay.fold import Counting, Folded
+from app.replay.mixture import Mixture, mixing
 from app.replay.stretch import Bound
 from app.settings import Settings
 
 
-def replay_history(counting: Counting, names: Sequence[str], begin: Bound, end: Bound) -> list[Folded]:
+def replay_history(
+    counting: Counting, names: Sequence[str], begin: Bound, end: Bound, processes: int = 1
+) -> list[Folded]:
     """Count what the documents of some indices say, of which `begin` and `end` bound the @timestamp."""
-    with quick(), spilling_store(counting.settings.data_dir) as store:
-        mixture = Mixture(counting, store)
+    with mixing(counting, processes) as mixture:
         fold_history(counting, mixture, names, begin, end)
-        return [mixture.finish()]
+        return mixture.finish()
 
 
 def fold_history(counting: Counting, mixture: Mixture, names: Sequence[str], begin: Bound, end: Bound) -> None:

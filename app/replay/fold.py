@@ -23,7 +23,7 @@ from app.settings import Settings
 #: Exchanges settled at once, as the lane does it.
 _SETTLED_TOGETHER: Final = 800
 #: So many changed exchanges are cut together: what changes in between is written once.
-_CHANGES_PER_CUT: Final = 50_000
+CHANGES_PER_CUT: Final = 50_000
 _MARKED: Final = REKEYED.encode()
 
 Rows = dict[bytes, bytes]
@@ -63,8 +63,8 @@ class Folded(NamedTuple):
 
 
 class Fold:
-    """A partition that is being folded. Where it is `alone`, events under a wrong key are its own as well. Joined
-    records are given to `joined`, where that is wanted.
+    """A partition that is being folded. Where it is `alone`, whatever key an event stands under, the event is its own.
+    Joined records are given to `joined`, where that is wanted.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Fold:
         store: Store | None = None,
         alone: bool = False,
         joined: Callable[[bytes], None] | None = None,
+        changes_per_cut: int = CHANGES_PER_CUT,
     ) -> None:
         settings = counting.settings
         self.stats = Stats()
@@ -91,6 +92,7 @@ class Fold:
         self._partitions = partitions
         self._alone = alone
         self._thresholds = counting.thresholds
+        self._changes_per_cut = changes_per_cut
         self._astray = 0
         self._brought = 0
         self._met: set[str] = set()
@@ -111,7 +113,7 @@ class Fold:
             return
         shard = self.shard
         self.events += len(records)
-        if topic not in self._checked and self._partitions > 1:  # as the lane samples them
+        if topic not in self._checked and self._partitions > 1 and not self._alone:  # as the lane samples them
             some = records[-1:] if topic in self._met else records
             self._met.add(topic)
             if any(record.key and partition_of(record.key, self._partitions) != shard.partition for record in some):
@@ -121,7 +123,7 @@ class Fold:
         shard.absorb(topic, records, every)
         if shard.unsettled >= _SETTLED_TOGETHER:
             shard.settle()
-            if shard.waiting >= _CHANGES_PER_CUT:
+            if shard.waiting >= self._changes_per_cut:
                 self.cut(None if self._thresholds else self._clock())
 
     def _clock(self) -> float | None:
@@ -135,9 +137,8 @@ class Fold:
         """Write the rows of what has changed; forget what has expired at a clock."""
         cut = self.shard.cut(clock)
         for key, value in cut.panes:
-            if value is None:
-                self.rows.pop(key, None)
-            else:
+            self.rows.pop(key, None)  # what is written again stands last: the end of the epoch behind all of it
+            if value is not None:
                 self.rows[key] = value
         self._astray += len(cut.astray)
         if self._joined is not None:
@@ -150,11 +151,15 @@ class Fold:
             self.shard.absorb(astray.topic, [home])
         gc.collect(1)
 
-    def finish(self) -> Folded:
-        """Count all that has been taken."""
+    def settled(self) -> Shard:
+        """All that has been taken, as a shard of which nothing waits."""
         self.cut(None)
         self.cut(None)  # what was brought home by the one before
-        shard = self.shard
+        return self.shard
+
+    def finish(self) -> Folded:
+        """Count all that has been taken."""
+        shard = self.settled()
         orphans = self.stats.orphans + sum(map(is_orphan, map(decode, shard.store.values())))
         return Folded(
             shard.partition,
@@ -177,7 +182,10 @@ def is_orphan(exchange: Exchange) -> bool:
 
 @contextmanager
 def quick() -> Iterator[None]:
-    """Fold without the collector of cycles, as the lane does: lists of records have none, and it walks through all."""
+    """Fold without the collector of cycles, as the lane does: lists of records have none, and it walks through all.
+
+    It never looks again at what was there before: a process folds one partition after the other.
+    """
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -185,4 +193,3 @@ def quick() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-        gc.unfreeze()

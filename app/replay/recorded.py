@@ -19,7 +19,8 @@ from app.core.measures.measure import Evidence
 from app.core.rules import DEFAULT_RULES, Rulebook
 from app.replay.fold import Counting, Fold, quick
 from app.replay.outcome import is_meant
-from app.replay.parallel import Progress, Share, in_loop, spread
+from app.replay.parallel import Share, in_loop
+from app.replay.processes import Progress, spread
 from app.replay.reading import open_reader, read
 from app.replay.store import spilling_store
 from app.replay.stretch import Stretch

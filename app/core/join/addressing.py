@@ -17,7 +17,7 @@ def row_of(puid: bytes, key: bytes, *, feedback: bool) -> int:
     Under its own key such a feedback that was rekeyed has been lent. Raises AstrayError under another key than its own,
     RefusedError where it can have none.
     """
-    base, row = _of_row(puid) if feedback else (puid, NO_ROW)
+    base, row = of_row(puid) if feedback else (puid, NO_ROW)
     if puid == key:
         return NO_ROW if row == NO_ROW else LENT_ROW
     if row != NO_ROW and base == key:
@@ -39,14 +39,14 @@ def unusable(key: bytes | None, value: bytes | None, largest: int, puid: bytes, 
         return RefusedError(Reason.BAD_JSON, "the record has no value")
     if not no_puid or len(value) > largest:
         return RefusedError(Reason.TOO_LARGE, f"the value has {len(value)} bytes; at most {largest}")
-    return _under_another_key(_of_row(puid)[0] if feedback else puid, puid, key)
+    return _under_another_key(of_row(puid)[0] if feedback else puid, puid, key)
 
 
-def _of_row(puid: bytes) -> tuple[bytes, int]:
+def of_row(puid: bytes) -> tuple[bytes, int]:
     """The base puid and the row that an id like `puid-item-N` may mean; of others all of it and NO_ROW."""
     base, _, number = puid.rpartition(b"-item-")
-    of_row = bool(base) and number.isdigit() and len(number) < 8
-    return (base, int(number)) if of_row else (puid, NO_ROW)
+    names_row = bool(base) and number.isdigit() and len(number) < 8
+    return (base, int(number)) if names_row else (puid, NO_ROW)
 
 
 def _under_another_key(own: bytes, puid: bytes, key: bytes) -> RefusedError:

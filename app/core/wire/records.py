@@ -6,6 +6,8 @@ in which they came; `app.core.wire.headers` knows what those bytes mean. The for
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Final
 
 import msgspec
 
@@ -136,13 +138,25 @@ def header_spans(block: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 def pack_headers(headers: Iterable[tuple[str, bytes | None]]) -> bytes:
     """The bytes in which headers lie in a record."""
-    packed = bytearray()
+    parts: list[bytes] = [b""]  # in whose place their number comes
     count = 0
     for name, value in headers:
-        raw = name.encode()
-        packed += _pack_varint(len(raw)) + raw + _pack_varint(-1 if value is None else len(value)) + (value or b"")
         count += 1
-    return _pack_varint(count) + bytes(packed)
+        parts.append(_packed_name(name))
+        if value is None:
+            parts.append(_NO_VALUE)
+        else:
+            length = len(value)
+            parts.append(_LENGTHS[length] if length < len(_LENGTHS) else _pack_varint(length))
+            parts.append(value)
+    parts[0] = _pack_varint(count)
+    return b"".join(parts)
+
+
+@lru_cache(4096)
+def _packed_name(name: str) -> bytes:
+    raw = name.encode()
+    return _pack_varint(len(raw)) + raw
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -171,3 +185,8 @@ def _pack_varint(number: int) -> bytes:
         folded >>= 7
     packed.append(folded)
     return bytes(packed)
+
+
+_NO_VALUE: Final = _pack_varint(-1)
+#: The lengths of nearly all values, as they are packed.
+_LENGTHS: Final = tuple(map(_pack_varint, range(256)))
