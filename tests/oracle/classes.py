@@ -131,6 +131,7 @@ class Chances(NamedTuple):
     label: int
     positive: int | None
     bare: bool = False  # it is just 0 or 1, which is a class as often
+    names: tuple[str, ...] = ()  # of more classes than two, where each is ranked against the rest
 
     @property
     def brier(self) -> float:
@@ -151,14 +152,20 @@ def chances_of(
             return None
         positive = _poles(names, rule)[1]
         of_two = (0 if positive == names[0] else 1) if len(names) == 2 else None
-        return Chances(tuple(vector), names.index(actual or ""), of_two)
+        ranked = rule.probabilities is True and len(names) > 2 and len(rule.classes) > 2
+        return Chances(tuple(vector), names.index(actual or ""), of_two, names=names if ranked else ())
     own = names or rule.classes
     if not _is_score(predicted, own, rule) or actual not in _poles(own, rule):
         return None
     number = _number(predicted)
     assert number is not None
     number = min(max(number, 0.0), 1.0)
-    return Chances((1 - number, number), _poles(own, rule).index(actual), 1, isinstance(predicted, str))
+    return Chances(
+        (1 - number, number),
+        _poles(own, rule).index(actual),
+        1,
+        isinstance(predicted, str) and rule.probabilities is None,
+    )
 
 
 def said_of(
@@ -186,7 +193,11 @@ def said_of(
     poles = _poles(names or rule.classes, rule)
     true = actual == poles[1] if actual in poles else None
     return Said(
-        value, two=True, positive=says == poles[1], true=true, bare=vector is None and isinstance(predicted, str)
+        value,
+        two=True,
+        positive=says == poles[1],
+        true=true,
+        bare=vector is None and isinstance(predicted, str) and rule.probabilities is None,
     )
 
 

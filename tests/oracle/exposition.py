@@ -273,8 +273,10 @@ class _Model:
             chance = sum(actual[name] * predicted[name] for name in occurring)
             agreed = rows["correct"] * judged
             yield "kappa", "", (agreed - chance) / (judged**2 - chance) if judged**2 - chance else None, judged
-        for name, found, count in probability_scores([what[1] for what in facts if what[0] == "chances"]):
-            yield name, "", found, count
+        chances = [what[1] for what in facts if what[0] == "chances"]
+        for name, class_, found, count in probability_scores(chances, self.rule.classes):
+            if self.task == "multiclass" or not (class_ or "macro" in name):
+                yield name, class_, found, count
 
     def _averages(
         self, score: str, values: list[tuple[str, int, int]], cells: _Cells

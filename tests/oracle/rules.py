@@ -40,6 +40,7 @@ class Rule(NamedTuple):
     watch: Watch | None = None
     estimate: bool = False
     least_count: int = 100
+    probabilities: bool | None = None
     segments: tuple[Slice, ...] = ()
     fairness: Fair | None = None
 

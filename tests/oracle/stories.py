@@ -95,6 +95,7 @@ _SLICED: Final[tuple[tuple[Rule, ...], ...]] = (
         Rule("*", segments=(Slice("who", "payload", "meta.who.id"),)),
     ),
     (Rule("*", classes=("no", "yes"), segments=(_TIER,), fairness=Fair("tier", "gold", "yes")),),
+    (Rule("*", classes=("a", "b", "c"), probabilities=True, segments=(_TIER, _AGE._replace(bins=(10.0,)))),),
     (Rule("*", watch=WATCH, segments=(_AGE._replace(bins=(6.0, 20.0)), _COUNTRY._replace(bins=(2.0,)))),),
 )
 #: No more than twice as many texts of one segment as are shown, so that none is lost before all are known.
@@ -164,6 +165,9 @@ class _Teller:
             self.counts = {puid: random.choice([1, 1, 2, 2, 3]) for puid in self.puids}
             self.asked = ["request", "request", "response", "response", "label", "label"]
         few = random.choice([2, 4, 12])
+        if self.rules and self.rules[0].probabilities:
+            self.sort, self.names = "triples", random.choice([None, ["a", "b", "c"], ["b", "a", "c"]])
+            self.labels = ["a", "b", "c", "a"]
         self.long = 2 if self.sliced else 1  # as many times as many events
         if self.rules and self.rules[0].fairness is not None:
             self.long = 4

@@ -5,13 +5,13 @@ The oracle is a straight pass: the same records, each once, through one shard th
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from app.core.counts.accounts import METRICS, Account
+from app.core.counts.accounts import BY_LABELS, METRICS, Account
 from app.core.counts.atoms import Atom
 from app.core.counts.cells import Latest, later
 from app.core.counts.rows import FirstKey, parse_key
@@ -22,8 +22,11 @@ from app.core.events import Identity
 from app.core.join.firsts import watched_of
 from app.core.join.shard import Shard
 from app.core.letters import REKEYED
+from app.core.measures.readings import Readings
+from app.core.outputs.comparisons import compared_with
 from app.core.rules import Rulebook, Rules
 from app.core.wire.records import Record
+from app.exporters.prometheus import ModelText
 from app.worker.lane.partition import Partition
 from tests.builders import START, Ledger, a_shard, known, run
 from tests.builders import Record as Told
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from tests.simulation.history import History
 
 State = dict[bytes, bytes]
+#: The series are worked out of every so many histories: that takes as long as all the rest.
+_EXPORTED: Final = 10
 #: What is counted, by account, level, pane and atom, without zeros.
 Cells = dict[tuple[Account, str, int, Atom], Any]
 
@@ -114,7 +119,12 @@ def check(history: "History") -> None:
     story = history.story
     records = [*story.folded, *(story.results or ())]
     straight = run(
-        records, [], rules=_rules_with(_references(history)), logs=story.documents, clock=history.settings.clock
+        records,
+        [],
+        rules=_rules_with(_references(history)),
+        logs=story.documents,
+        clock=history.settings.clock,
+        windows=history.settings.windows,
     )
     if history.expired:
         straight.cut(history.wall() - START)
@@ -182,15 +192,32 @@ def changelog(history: "History", topic: str, number: int) -> State:
 
 
 def seen(view: View) -> dict[tuple[Account, str, int], Any]:
-    """What a view shows of each model: the total, as pane -1 of no level, and each pane."""
+    """What a view shows of each model and of each two that are compared, in every segment and by either clock: the
+    total, as pane -1 of no level, and each pane.
+    """
     found: dict[tuple[Account, str, int], Any] = {}
-    for identity in view.identities():
-        for account in (Account(identity, segment) for segment in ("", METRICS, *view.segments(identity))):
-            if total := view.total(account):
-                found[account, "", -1] = total
-            for level, pane in view.counted_panes(account):
-                found[account, level, pane] = view.panes(account, level, range(pane, pane + 1))
+    accounts = [
+        Account(identity, segment)
+        for identity in view.identities()
+        for segment in ("", METRICS, BY_LABELS, *view.segments(identity))
+    ]
+    accounts += [Account(pair, segment) for pair in view.pairs() for segment in ("", BY_LABELS)]
+    for account in accounts:
+        if total := view.total(account):
+            found[account, "", -1] = total
+        for level, pane in view.counted_panes(account):
+            found[account, level, pane] = view.panes(account, level, range(pane, pane + 1))
     return found
+
+
+def exported(view: View, rulebook: Rulebook, now: float) -> str:
+    """All series of models, with segments, fairness and windows of either clock; but for when one was first seen."""
+    readings = Readings(view, rulebook, 200)
+    text = ModelText(seldon=True, most=10**9, rulebook=readings.rulebook)
+    for who, read in readings.of_models(now):
+        own_pairs = ((pair, both) for pair, both in readings.of_pairs(now) if pair.first == who)
+        text.put(who, text.block(who, read, 0, compared_with(own_pairs, readings.rulebook)))
+    return text.text()
 
 
 def cells(*shards: Shard) -> Cells:
@@ -210,9 +237,15 @@ def _check_counts(history: "History", straight: Ledger, parts: dict[int, Partiti
     total, wanted = cells(*(part.shard for part in parts.values())), cells(*straight.shards)
     other = {at: (total.get(at), wanted.get(at)) for at in total.keys() | wanted if total.get(at) != wanted.get(at)}
     assert not other, f"the counts are not those of a straight pass: {other}"
-    view = seen(straight.view())
+    whole, now = straight.view(), history.wall()
+    view = seen(whole)
     for worker in history.living():
         assert seen(worker.view) == view, f"the view of {worker.process} is another"
+    if history.seed % _EXPORTED == 0:
+        worker = history.living()[0]  # of views that are the same
+        shown = {*exported(whole, straight.rulebook, now).splitlines()}
+        found = {*exported(worker.view, straight.rulebook, now).splitlines()}
+        assert found == shown, f"{worker.process} exports {sorted(found ^ shown)}"
 
 
 def _check_knowledge(history: "History", straight: Ledger, parts: dict[int, Partition]) -> None:

@@ -99,6 +99,7 @@ class History:
     """The world of one history."""
 
     def __init__(self, seed: int, folder: Path | None = None) -> None:
+        self.seed = seed
         rng = self.rng = random.Random(seed)
         self.loop = SimulatedLoop(rng)
         self.partitions = rng.randint(1, 3)

@@ -4,7 +4,7 @@ Each puts a small change into the lane of one history.
 """
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -12,6 +12,8 @@ from unittest.mock import patch
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
+from app.core.counts.accounts import BY_LABELS
+from app.core.counts.rows import Note, RowKey, parse_key
 from app.core.join.cut import Cut
 from app.core.join.exchange import Monitored
 from app.core.join.store import LoadedStore, MemoryStore
@@ -39,6 +41,36 @@ def offsets_before_state(history: History) -> Iterator[None]:
             return await super()._write(replace(cut, exchanges=exchanges, offsets={}))
 
     with patch.object(loading, "Partition", Split):
+        yield
+
+
+@contextmanager
+def _panes_after_state(chosen: Callable[[RowKey], bool]) -> Iterator[None]:
+    class Split(Partition):
+        async def _write(self, cut: Cut) -> int:
+            keys = [(parse_key(key), (key, value)) for key, value in cut.panes]
+            later = [pane for key, pane in keys if key is Note.END or (isinstance(key, RowKey) and chosen(key))]
+            end = await super()._write(replace(cut, panes=[pane for _, pane in keys if pane not in later]))
+            if later:
+                nothing: dict[str, Any] = {"exchanges": [], "joined": [], "dead": [], "astray": [], "lent": []}
+                await super()._write(replace(cut, panes=later, offsets={}, **nothing))
+            return end
+
+    with patch.object(loading, "Partition", Split):
+        yield
+
+
+@contextmanager
+def segments_after_state(history: History) -> Iterator[None]:
+    """What is counted in segments is committed when all else has been: in between it can be lost."""
+    with _panes_after_state(lambda key: "=" in key.segment):
+        yield
+
+
+@contextmanager
+def label_windows_after_state(history: History) -> Iterator[None]:
+    """The same of what is counted by the time of labels."""
+    with _panes_after_state(lambda key: key.segment == BY_LABELS):
         yield
 
 
@@ -239,6 +271,8 @@ MISTAKES: Final[dict[str, Mistake]] = {
     mistake.__name__: mistake
     for mistake in (
         offsets_before_state,
+        segments_after_state,
+        label_windows_after_state,
         fence_after_reading,
         fence_nobody,
         keep_what_was_lost,

@@ -18,7 +18,7 @@ from app.core.drift.live import Live, Watched
 from app.core.drift.reference import LABEL, PREDICTION, Reference
 from app.core.letters import REKEYED
 from app.core.monitors import AlertWhen, Code, Monitor, MonitorSpec
-from app.core.rules import Rules
+from app.core.rules import Fairness, Rules
 from app.core.segments import FEATURES, HEADERS, Segment
 from app.core.wire.partitioning import partition_of
 from tests.builders import Fields, Record, a_feedback, a_request, a_response, a_result, kind_of, time_text
@@ -34,8 +34,10 @@ _REFERENCE: Final = Reference(
 )
 _DECLARED: Final = (Declared("age", 0.0, 45.0),)
 _FIRST: Final = {"ns/other/*": 2, "ns/svc/canary/*": 1}  # rows
-#: All have estimates, and segments: of a header, and of a feature that single rows may have values of their own of.
-_SEGMENTS: Final = (Segment("tier", HEADERS, "x-tier"), Segment("age", FEATURES, "age", (30.0,)))
+#: All have estimates, and segments: of a header, by which they are to be fair, and of a feature that single rows may
+#: have values of their own of.
+_FAIR: Final = Fairness("tier", "gold", "1")
+_SEGMENTS: Final = (Segment("tier", HEADERS, "x-tier", kept=("gold",)), Segment("age", FEATURES, "age", (30.0,)))
 #: And all are scored by this monitor, where one runs.
 MONITOR: Final = "odd"
 _MONITORS: Final = (Monitor(MonitorSpec(MONITOR, "v1", AlertWhen(">", 0.5)), Code("function", "m:f")),)
@@ -47,7 +49,7 @@ def rules() -> tuple[Rules, ...]:
     references = [Watched("", Live(Reference(()), 1, _DECLARED), first) for first in _FIRST.values()]
     references.append(Watched("", Live(_REFERENCE, 1, _DECLARED)))
     return tuple(
-        Rules(match, segments=_SEGMENTS, reference=reference, estimate=True, monitors=_MONITORS)
+        Rules(match, segments=_SEGMENTS, fairness=_FAIR, reference=reference, estimate=True, monitors=_MONITORS)
         for match, reference in zip((*_FIRST, "*"), references, strict=True)
     )
 

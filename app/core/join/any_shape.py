@@ -13,7 +13,7 @@ from app.core.join.features import named
 from app.core.join.gathering import Counting, Gathering
 from app.core.join.pairing import Answer, Pairing
 from app.core.join.segmenting import NO_ACCOUNTS, Accounts, Segmenting
-from app.core.join.tallying import OF_AMOUNTS, OF_ANSWERS, OF_VALUES, Tallying, values_of, with_features
+from app.core.join.tallying import OF_AMOUNTS, OF_ANSWERS, OF_LABELLED, OF_VALUES, Tallying, values_of, with_features
 from app.core.measures.drift import DRIFT
 from app.core.measures.rewards import REWARDS
 from app.core.segments import Segment
@@ -109,7 +109,9 @@ class AnyShape:
             if evidence.reward is not None and pane == counting.reward_pane:
                 counted.atoms += [self._tallying.atom(atom) for atom in REWARDS.counts(evidence)]
                 self._tallying.add_amounts(counted, (REWARDS.amounts,), evidence)
-            counted.values = values_of(evidence.part(rows), of_rows=True) + of_rows(evidence, rows)
+            part = evidence.part(rows)
+            self._tallying.add_amounts(counted, OF_LABELLED, part)
+            counted.values = values_of(part, of_rows=True) + of_rows(evidence, rows)
             counted.also = accounts.by_labels
             yield counted
             for segment, values in accounts.rows:
@@ -157,7 +159,9 @@ class AnyShape:
         for value, rows in _by_value(values, labelled):
             account = self._segmenting.account(identity, value, by_labels=True)
             counted = Counted(account, pane, *once_and_more(self._tallying.label_atoms(counting, rows)))
-            counted.values = values_of(evidence.part(rows), of_rows=True) + of_rows(evidence, rows)
+            part = evidence.part(rows)
+            self._tallying.add_amounts(counted, OF_LABELLED, part)
+            counted.values = values_of(part, of_rows=True) + of_rows(evidence, rows)
             yield counted
         if evidence.reward is not None and pane == counting.reward_pane:
             several = self._segmenting.several(state, segment)

@@ -18,7 +18,7 @@ from app.core.join.judging import Judging, brings_label
 from app.core.join.monitored import counted_results
 from app.core.join.segmenting import NO_ACCOUNTS, Segmenting
 from app.core.join.statements import REWARD, Feedback
-from app.core.join.tallying import OF_AMOUNTS, OF_VALUES, Amounts, Tallying, with_features
+from app.core.join.tallying import OF_AMOUNTS, OF_LABELLED, OF_VALUES, Amounts, Tallying, with_features
 from app.core.measures.drift import DRIFT
 from app.core.measures.measure import Evidence
 from app.core.measures.rewards import REWARDS
@@ -38,7 +38,7 @@ class _Bundle(NamedTuple):
     amounts: tuple[Amounts, ...]
     evidence: Evidence
     by_labels: int | None = None  # the number of what label and reward alone count as
-    rewarded: bool = False
+    of_labels: tuple[Amounts, ...] = ()  # the measures that add amounts to that
     chances: list[bytes] | None = None  # what is kept of an answer that gives probabilities; never changed
     segmented: bool = False  # whether the model has segments
     by_version: bool = False  # whether the references of the model are those of its versions
@@ -157,8 +157,8 @@ class Settling:
         labelled = Counted(
             self._tallying.label_account(state.identity), feedback.pane_time // self._pane_us, [bundle.by_labels]
         )
-        if bundle.rewarded:
-            self._tallying.add_amounts(labelled, (REWARDS.amounts,), bundle.evidence)
+        if bundle.of_labels:
+            self._tallying.add_amounts(labelled, bundle.of_labels, bundle.evidence)
         labelled.values = chances
         labelled.also = accounts.by_labels
         return [*found, labelled]
@@ -219,13 +219,14 @@ class Settling:
             atoms = self._tallying.label_atoms(counting, range(len(evidence.marks)))
             atoms += [self._tallying.atom(atom) for atom in REWARDS.counts(evidence)]
             by_labels = self._numbers.bundle(tuple(atoms)) if atoms else None
+        of_labels = tuple(amounts for amounts in (REWARDS.amounts, *OF_LABELLED) if amounts in active)
         chances = None
         if evidence.labels is not None and evidence.marks:
             chances = of_one(evidence.marks[0], evidence.labels[0], evidence.classes, evidence.rules)
         segmented = counting.state is not None and self._segmenting.has_segments(counting.state.leg)
         reference = evidence.rules.reference
         by_version = reference is not None and reference.first > 0
-        return _Bundle(number, active, evidence, by_labels, evidence.reward is not None, chances, segmented, by_version)
+        return _Bundle(number, active, evidence, by_labels, of_labels, chances, segmented, by_version)
 
     def recover(self) -> None:
         """Take from the numbers which classes are told apart."""

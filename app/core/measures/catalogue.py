@@ -13,6 +13,7 @@ from app.core.measures.measure import Measure
 from app.core.measures.mismatches import MISMATCHES
 from app.core.measures.monitors import MONITORS
 from app.core.measures.probabilities import PROBABILITIES
+from app.core.measures.ranks import RANKS
 from app.core.measures.rewards import REWARDS
 
 MEASURES: Final[tuple[Measure[Any], ...]] = (
@@ -23,6 +24,7 @@ MEASURES: Final[tuple[Measure[Any], ...]] = (
     DELAY,
     ERRORS,
     PROBABILITIES,
+    RANKS,
     ESTIMATES,
     DRIFT,
     CUSTOM,

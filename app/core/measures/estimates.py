@@ -6,8 +6,9 @@ estimates/<predicted>=<actual>   {fine bin: rows with one}
 
 Of two classes `predicted` and `actual` are "positive" or "negative", and the bin is that of the positive class's
 probability. Of more classes `predicted` is "highest", `actual` is "right" or "wrong", and the bin is that of the
-highest probability. Bins are those of `app.core.measures.probabilities`. A bin with a `b` behind it counts rows that
-answered just 0 or 1, which are a class as often: they are read where the same model gives other probabilities too.
+predicted class's probability: the highest, but where a class stands beside the probabilities. Bins are those of
+`app.core.measures.probabilities`. A bin with a `b` behind it counts rows that answered just 0 or 1, which are a class
+as often: they are read where the same model gives other probabilities too.
 
 Each row is counted once, by whole numbers, so order, merge and retraction cannot show. A label that is neither of two
 classes says nothing of the probability: its row counts as one without label.
@@ -104,7 +105,7 @@ def _atoms(evidence: Evidence) -> Iterator[Atom]:
                 said = (
                     "" if actual is None else "=right" if actual == predicted_text(mark, classes, rules) else "=wrong"
                 )
-                yield _atom(HIGHEST + said, fine_bin(max(values)), "")
+                yield _atom(HIGHEST + said, fine_bin(values[-mark - 1]), "")
                 continue
             both = poles(classes, rules)
             value = values[both[1] != classes[0]]

@@ -19,7 +19,7 @@ SCORES: Final[tuple[Formula, ...]] = (*FEEDBACK, *CLASSIFICATION, *PROBABILITY, 
 MISSES: Final = frozenset(
     formula.name
     for formula in (*PROBABILITY, *REGRESSION)
-    if formula.name not in ("roc_auc", "average_precision", "r2")
+    if formula.name not in ("roc_auc", "roc_auc_macro", "average_precision", "average_precision_macro", "r2")
 )
 
 #: Those that are shares of the rows that they rest on: they have intervals.

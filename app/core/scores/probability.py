@@ -9,6 +9,7 @@ one bin to be ties. By how much that may be wrong is worked out beside each: of 
 and a negative row that share a bin; of the average precision what any order within the bins could make of it.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
@@ -16,6 +17,7 @@ from typing import Final
 from scipy import special
 
 from app.core.measures.probabilities import PROBABILITIES, UNIT_BITS, Probabilities
+from app.core.measures.ranks import RANKS, Sides
 from app.core.measures.reading import Reading
 from app.core.scores.score import Formula, Value, ratio
 
@@ -38,42 +40,53 @@ def _ece(it: Probabilities) -> float:
     return sum(abs((one.right << UNIT_BITS) - one.confidence) for one in it.bins) / (it.rows << UNIT_BITS)
 
 
-def _of_sides(formula: Callable[[Probabilities], float | None], reading: Reading) -> Iterator[Value]:
-    found = PROBABILITIES.of(reading)
-    rows = sum(map(sum, found.sides))
+def _of_sides(formula: Callable[[Sides], float | None], reading: Reading) -> Iterator[Value]:
+    """Of two classes that of the positive one, of more that of each."""
+    sides = PROBABILITIES.of(reading).sides
+    rows = sum(map(sum, sides))
     if rows:
-        yield "", formula(found), rows
+        yield "", formula(sides), rows
+    for of_class, sides in RANKS.of(reading).items():
+        yield of_class, formula(sides), sum(map(sum, sides))
 
 
-def _roc_auc(it: Probabilities) -> float | None:
-    positives, negatives = map(sum, zip(*it.sides, strict=True))
+def _macro(formula: Callable[[Sides], float | None], reading: Reading) -> Iterator[Value]:
+    """The mean over the classes in which it is defined; the rows are those of any class, which all have."""
+    ranks = RANKS.of(reading)
+    if ranks:
+        values = [value for value in map(formula, ranks.values()) if value is not None]
+        yield "", ratio(math.fsum(values), len(values)), max(sum(map(sum, sides)) for sides in ranks.values())
+
+
+def _roc_auc(it: Sides) -> float | None:
+    positives, negatives = map(sum, zip(*it, strict=True))
     below = doubled = 0
-    for positive, negative in it.sides:
+    for positive, negative in it:
         doubled += positive * (2 * below + negative)
         below += negative
     return ratio(doubled, 2 * positives * negatives)
 
 
-def _roc_auc_error(it: Probabilities) -> float | None:
-    positives, negatives = map(sum, zip(*it.sides, strict=True))
-    return ratio(sum(positive * negative for positive, negative in it.sides), 2 * positives * negatives)
+def _roc_auc_error(it: Sides) -> float | None:
+    positives, negatives = map(sum, zip(*it, strict=True))
+    return ratio(sum(positive * negative for positive, negative in it), 2 * positives * negatives)
 
 
-def _average_precision(it: Probabilities) -> float | None:
+def _average_precision(it: Sides) -> float | None:
     return _precisions(it)[1]
 
 
-def _average_precision_error(it: Probabilities) -> float | None:
+def _average_precision_error(it: Sides) -> float | None:
     least, found, most = _precisions(it)
     return None if least is None or found is None or most is None else max(found - least, most - found)
 
 
-def _precisions(it: Probabilities) -> tuple[float | None, float | None, float | None]:
+def _precisions(it: Sides) -> tuple[float | None, float | None, float | None]:
     """The least average precision that any order within the bins has, that of ties, and the highest."""
-    positives = sum(positive for positive, _ in it.sides)
+    positives = sum(positive for positive, _ in it)
     least = found = most = 0.0
     above, others = 0, 0  # rows of higher bins
-    for positive, negative in reversed(it.sides):
+    for positive, negative in reversed(it):
         # All negative rows of the bin before its first positive one: above + 1 of above + 1 + others, and so on.
         if positive:
             behind = others + negative
@@ -92,8 +105,12 @@ def _formula(name: str, text: str, formula: Callable[[Probabilities], float | No
     return Formula(name, text, _TASKS, partial(_score, formula), bounded=bounded)
 
 
-def _formula_of_two(name: str, text: str, formula: Callable[[Probabilities], float | None]) -> Formula:
-    return Formula(name, text, _TASKS, partial(_of_sides, formula))
+def _formula_of_sides(name: str, text: str, formula: Callable[[Sides], float | None]) -> Formula:
+    return Formula(name, text, _TASKS, partial(_of_sides, formula), by_class=True)
+
+
+def _macro_formula(name: str, text: str, formula: Callable[[Sides], float | None]) -> Formula:
+    return Formula(name, text, ("multiclass",), partial(_macro, formula))
 
 
 PROBABILITY: Final = (
@@ -105,14 +122,30 @@ PROBABILITY: Final = (
         bounded=False,
     ),
     _formula("ece", "By how much confidences differ from how often they are right, over ten bins.", _ece, bounded=True),
-    _formula_of_two("roc_auc", "Area under the ROC curve, of two classes; within `roc_auc_error`.", _roc_auc),
-    _formula_of_two("roc_auc_error", "By how much `roc_auc` may be off at most.", _roc_auc_error),
-    _formula_of_two(
+    _formula_of_sides(
+        "roc_auc",
+        "Area under the ROC curve, of the positive class of two, or of each against the rest; within `roc_auc_error`.",
+        _roc_auc,
+    ),
+    _formula_of_sides("roc_auc_error", "By how much `roc_auc` may be off at most.", _roc_auc_error),
+    _formula_of_sides(
         "average_precision",
-        "Average precision of the positive class, of two; within `average_precision_error`.",
+        "Average precision of the same; within `average_precision_error`.",
         _average_precision,
     ),
-    _formula_of_two(
+    _formula_of_sides(
         "average_precision_error", "By how much `average_precision` may be off at most.", _average_precision_error
+    ),
+    _macro_formula("roc_auc_macro", "Mean `roc_auc` over the classes; within `roc_auc_macro_error`.", _roc_auc),
+    _macro_formula("roc_auc_macro_error", "By how much `roc_auc_macro` may be off at most.", _roc_auc_error),
+    _macro_formula(
+        "average_precision_macro",
+        "Mean `average_precision` over the classes; within `average_precision_macro_error`.",
+        _average_precision,
+    ),
+    _macro_formula(
+        "average_precision_macro_error",
+        "By how much `average_precision_macro` may be off at most.",
+        _average_precision_error,
     ),
 )

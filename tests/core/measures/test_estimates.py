@@ -75,6 +75,21 @@ def test_over_confident_probabilities_are_calibrated() -> None:
     assert accuracy == pytest.approx(5 / 6)
 
 
+def test_of_a_class_beside_the_probabilities_its_own_counts() -> None:
+    """It need not be the likeliest one."""
+    rules = Rules(estimate=True, least_count=2, probability_field="proba")
+
+    def answered(number: int, label: str | None = None) -> list[Record]:
+        row = {"label": "b", "proba": {"a": 0.6, "b": 0.3, "c": 0.1}}
+        answer = a_response(body={"predictions": [row]}, puid=f"p{number}")
+        return [answer, *([] if label is None else [a_feedback(label, puid=f"p{number}", at=1)])]
+
+    ledger = Ledger(rules).absorb(*answered(0, "b"), *answered(1, "a"), *answered(2))
+    assert values(ledger) == {"accuracy": 0.5}
+    rows = {int(column) for key, cells in ledger.rows().items() if key.row.startswith("estimates/") for column in cells}
+    assert rows == {fine_bin(0.3)}
+
+
 def test_of_more_classes_the_highest_probability_counts() -> None:
     sure, unsure = [0.8, 0.1, 0.1], [0.4, 0.3, 0.3]
     ledger = Ledger(ANY).absorb(*labelled((sure, 0), (sure, 0), (unsure, 0), (unsure, 2), (unsure, "bird")))

@@ -31,6 +31,7 @@ RULES = (
     Rules(task="binary", positive="yes"),
     Rules(task="regression"),
     Rules(classes=("a", "b", "c")),
+    Rules(classes=("0", "1", "yes"), probabilities=True),
     Rules(reference=Watched("here", LIVE)),
     Rules(estimate=True),
     Rules(estimate=True, task="binary", positive="yes"),
