@@ -1,7 +1,8 @@
 """How a command ends when something outside the program is wrong: one sentence, and exit code 2."""
 
 from app.core.events import RefusedError
-from app.exporters.elasticsearch.history import HistoryError
+from app.core.join.store import StoreError
+from app.exporters.elasticsearch.errors import HistoryError
 from app.replay.stretch import StretchError
 from app.settings import SettingsError
 from app.worker.kafka.client import SetupError
@@ -17,5 +18,5 @@ class InputError(Exception):
 
 def sentence_of(error: BaseException) -> str | None:
     """The sentence of an error that the user can do something about, None for a bug."""
-    known = (HistoryError, InputError, LetterError, RefusedError, SettingsError, SetupError, StretchError)
+    known = (HistoryError, InputError, LetterError, RefusedError, SettingsError, SetupError, StoreError, StretchError)
     return str(error) if isinstance(error, known) else None

@@ -38,7 +38,8 @@ from app.cli.screen import counted
 from app.core.clock import format_time
 from app.core.dialects.history import LeftOut, StoredDocument, events_of
 from app.core.events import Kind
-from app.exporters.elasticsearch.history import History, HistoryError, Index, opened
+from app.exporters.elasticsearch.errors import HistoryError
+from app.exporters.elasticsearch.history import History, Index, opened
 from app.setting_values import parse_moment
 from app.settings import Settings, load_settings
 from app.worker.kafka.client import ACLS_HINT, SetupError, unreachable

@@ -7,29 +7,28 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from app.cli.client import run
 from app.cli.ends import InputError
 from app.cli.replayed import print_report
 from app.cli.replayed_files import replay_files
-from app.cli.replayed_history import replay_history
 from app.cli.screen import counted, progress_bar
 from app.cli.what_if import print_differences, print_sweeps
 from app.core.rules import Rulebook
-from app.exporters.elasticsearch.client import problem
 from app.models_file import load_rulebook
-from app.replay.copying import Copies, parse_prefix
 from app.replay.fold import Counting, Folded
 from app.replay.mixture import fold_sources, mixing
 from app.replay.outcome import Outcome, as_json, is_meant, outcome_of, prometheus
-from app.replay.page import as_html
 from app.replay.parallel import fold_all, in_loop
 from app.replay.processes import Progress
 from app.replay.stretch import Bound, check_order, parse_bound
 from app.replay.sweep import parse_costs, parse_sweep, sweeps
 from app.replay.topics import nothing_between, plan, plan_sources
 from app.settings import Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from app.replay.copying import Copies
 
 Found = TypeVar("Found")
 
@@ -77,6 +76,9 @@ def replay(asked: Asked) -> None:
 
 def _copy(settings: Settings, rulebook: Rulebook, asked: Asked) -> None:
     """Write the documents of a stretch, and say what became of them."""
+    from app.exporters.elasticsearch.client import problem  # its client takes as much memory as all else
+    from app.replay.copying import Copies, parse_prefix
+
     if asked.prefix is not None and asked.repair:
         raise InputError("--to-elasticsearch and --repair exclude each other.")
     if asked.files or asked.topics or asked.indices:
@@ -121,7 +123,7 @@ def _fold(
     rulebook: Rulebook,
     asked: Asked,
     thresholds: tuple[float, ...] = (),
-    copies: Copies | None = None,
+    copies: "Copies | None" = None,
 ) -> tuple[Counting, list[Folded], float | None]:
     """What came of all partitions, and the moment at which windows end."""
     present = time.time() if settings.now is None else settings.now
@@ -133,6 +135,8 @@ def _fold(
     if asked.files:
         folded = replay_files(counting, asked.files, begin, end, asked.processes or cores())
     elif asked.indices:
+        from app.cli.replayed_history import replay_history
+
         folded = replay_history(counting, asked.indices, begin, end, asked.processes or cores())
     elif asked.topics:
         counting, folded = _replay_sources(settings, rulebook, asked, begin, end, thresholds)
@@ -150,7 +154,7 @@ def _replay_topics(
     begin: Bound,
     end: Bound,
     thresholds: tuple[float, ...],
-    copies: Copies | None,
+    copies: "Copies | None",
 ) -> tuple[Counting, list[Folded]]:
     planned = run(plan(settings, rulebook, begin, end, thresholds))
     shares = [share._replace(copies=copies) for share in planned.shares]
@@ -192,6 +196,12 @@ def with_progress(total: int | None, work: Callable[[Progress], Found]) -> Found
         return work(lambda records: bar.advance(task, records))
 
 
+def _print_page(outcome: Outcome) -> None:
+    from app.replay.page import as_html
+
+    _print_text(as_html(outcome))
+
+
 def _print_text(text: str) -> None:
     print(text, end="" if text.endswith("\n") else "\n")
 
@@ -199,6 +209,6 @@ def _print_text(text: str) -> None:
 _PRINT: Final[dict[str, Callable[[Outcome], None]]] = {
     "text": print_report,
     "json": lambda outcome: _print_text(as_json(outcome)),
-    "html": lambda outcome: _print_text(as_html(outcome)),
+    "html": _print_page,
     "prometheus": lambda outcome: _print_text(prometheus(outcome)),
 }

@@ -3,20 +3,22 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from app.cli.client import run
 from app.cli.ends import InputError
 from app.cli.replay import cores, with_progress
 from app.cli.screen import counted, screen
 from app.models_file import load_rulebook
-from app.replay.answers import Answered, check_answers
 from app.replay.comparing import Difference, OfPartition
-from app.replay.documents import Foreign, find_foreign
 from app.replay.stretch import Bound, moment_text, parse_bound
 from app.replay.topics import facts_of, ids_of
 from app.replay.verify import Check, Checked, verify_all
 from app.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from app.replay.answers import Answered
+    from app.replay.documents import Foreign
 
 #: So many differences are printed.
 _MOST: int = 20
@@ -63,6 +65,8 @@ def verify(asked: Asked) -> bool:
     difference = sum(one.differing for one in checked)
     report(checked, sample)
     if asked.documents:
+        from app.replay.documents import find_foreign  # where nobody asks for documents, no client is loaded
+
         logging.getLogger("elastic_transport").setLevel(logging.CRITICAL)
         of_partitions = [one.documents for one in checked if one.documents is not None]
         counts, foreign = run(find_foreign(settings, of_partitions))
@@ -71,6 +75,8 @@ def verify(asked: Asked) -> bool:
         own = [it for one in of_partitions for it in one.told]
         findings += [Finding(it.what, it, "Elasticsearch", "topics") for it in (*own, *foreign.told)]
     if asked.url is not None:
+        from app.replay.answers import check_answers
+
         answered = run(check_answers(counting, partitions, asked.url))
         report_answers(asked.url, answered)
         difference += answered.differing
@@ -131,7 +137,7 @@ def report(checked: Sequence[Checked], sample: float) -> None:
     references = sorted({digest for one in checked for digest in one.references})
     if references:
         console.print(
-            "Drift is not compared: some was counted by references that are no longer in force "
+            "Drift is not compared: some was counted by references that are no longer in force, or made of first rows "
             f"({', '.join(references)}). What is read again counts anew, and the topics do not hold what was "
             "before.",
             soft_wrap=True,
@@ -140,13 +146,13 @@ def report(checked: Sequence[Checked], sample: float) -> None:
         console.print("Counts are not compared: they are of all request ids.", soft_wrap=True)
 
 
-def report_answers(url: str, answered: Answered) -> None:
+def report_answers(url: str, answered: "Answered") -> None:
     """Print how a worker's answer was compared."""
     moving = f"; {counted(answered.moving, 'model')} changed at every look and could not be" if answered.moving else ""
     screen().print(f"{counted(answered.models, 'model')} of {url} compared{moving}.", soft_wrap=True)
 
 
-def report_documents(counts: Mapping[str, tuple[int, int]], found: Sequence[OfPartition], foreign: Foreign) -> None:
+def report_documents(counts: Mapping[str, tuple[int, int]], found: Sequence[OfPartition], foreign: "Foreign") -> None:
     """Print how many documents there should be and are, and what is wrong with them."""
     console = screen()
     for index, (wanted, there) in counts.items():

@@ -182,7 +182,10 @@ def is_orphan(exchange: Exchange) -> bool:
 
 @contextmanager
 def quick() -> Iterator[None]:
-    """Fold without the collector of cycles, as the lane does: lists of records have none, and it walks through all."""
+    """Fold without the collector of cycles, as the lane does: lists of records have none, and it walks through all.
+
+    It never looks again at what was there before: a process folds one partition after the other.
+    """
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -190,4 +193,3 @@ def quick() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-        gc.unfreeze()

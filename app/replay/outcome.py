@@ -17,7 +17,6 @@ from app.core.outputs.report import reports_of
 from app.core.stats import Stats
 from app.replay.fold import Counting, Folded, Rows
 from app.replay.stretch import StretchError, moment_text
-from app.worker.http.exposition import Exposition
 
 #: A text is waited for until it is whole.
 _PATIENCE: Final = 1e6
@@ -108,6 +107,8 @@ def _notes_of(folded: list[Folded]) -> Iterator[str]:
 
 def prometheus(outcome: Outcome) -> str:
     """The text of the model series, as a worker exports it that has read the same."""
+    from app.worker.http.exposition import Exposition  # it brings what serves HTTP
+
     settings = outcome.counting.settings
     exposition = Exposition(
         outcome.readings,

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from app.replay.documents import Expected
 
 _CHANGELOG: Final[Mapping[str, Any]] = {"auto_offset_reset": "earliest", "max_partition_fetch_bytes": 4 << 20}
+#: Exchanges in memory at most, beside those of the changelog, which all are.
+_MOST_IN_MEMORY: Final = 300_000
 #: The parts into which puids fall for a sample.
 PARTS: Final = 1_000_000
 
@@ -100,7 +102,11 @@ def verify_partition(check: Check, progress: Progress) -> Checked:
     if marked is None:
         return Checked(check.partition, False, 0, 0, 0, 0, None, 0, 0, [])
     _check_mark(check, marked)
-    with quick(), spilling_store(settings.data_dir) as store, spilling_store(settings.data_dir, 20_000) as bodies:
+    with (
+        quick(),
+        spilling_store(settings.data_dir, _MOST_IN_MEMORY) as store,
+        spilling_store(settings.data_dir, 20_000) as bodies,
+    ):
         expected = _expected(check, bodies) if check.documents else None
         fold = Fold(
             check.counting,

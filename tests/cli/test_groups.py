@@ -1,6 +1,7 @@
 """What `tally check` says of groups and of workers. What Kafka and the workers say is what a test says."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ def test_what_a_group_is_doing(group: Group | str, said: str) -> None:
 def test_brokers_that_make_room_for_their_first_group_are_asked_again(
     error: type[KafkaError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = iter([error(), a_group()])
+    answers: Iterator[KafkaError | Group] = iter([error(), a_group()])
 
     async def find(*_: object) -> Group:
         answer = next(answers)

@@ -146,6 +146,7 @@ def test_which_model_got_worse_stands_first_with_why_and_since_when(see: Callabl
     first.locator("a").click()
     expect(seen.page.locator("h1")).to_have_text("demo/breast-cancer/default/current@1.4")
     expect(seen.page.locator("main")).to_contain_text("accuracy is lower since ")
+    expect(seen.page.locator("main")).to_contain_text("Most of it in class 1: recall ")
     expect(seen.page.locator("main")).to_contain_text("shadow is better (accuracy +")
 
 
@@ -162,11 +163,12 @@ def test_the_numbers_of_a_model_are_those_of_the_api(see: Callable[[str], Visit]
         ("1h&clock=labels", "?clock=labels", "labels_1h"),
     ):
         seen = see("#/worker")
-        model = seen.answer(f"#/model/{CANCER}?window={name}", f"api/models/{CANCER}/view{asks}")["model"]
-        reading = model["windows"][of_window]
+        view = seen.answer(f"#/model/{CANCER}?window={name}", f"api/models/{CANCER}/view{asks}")
+        reading, (low, high) = view["model"]["windows"][of_window], view["intervals"][of_window]
         seen.page.wait_for_selector(".figures")
         figures = dict(text.split("\n")[:2] for text in seen.texts(".figures >> nth=0 >> .figure"))
         assert figures["accuracy"] == f"{reading['scores']['accuracy']:.3f}"
+        assert f"{low:.3f} to {high:.3f} · limit 0.900" in seen.text(".figure")
         assert figures["labelled"] == f"{reading['samples']:,}"
         cells = [[int(text) for text in row.split("\t")[1:]] for row in seen.texts(".matrix tbody tr")]
         known = {(actual, predicted): rows for actual, predicted, rows in reading["confusion"]}
@@ -198,6 +200,15 @@ def test_monitors_and_metrics_of_its_own_show_where_a_model_has_them(
     expect(drawn).to_have_attribute("aria-label", re.compile("to 0.750; a row alerts where its value is > 0.500"))
     metrics = seen.page.get_by_role("table", name="Metrics of its own")
     expect(metrics.locator("tbody tr")).to_have_text("<b>cache</b>COUNTERsite=a12")
+
+
+def test_the_classes_say_how_they_have_done_since_the_score_fell(see: Callable[[str], Visit], worker: Worker) -> None:
+    changes = {one["class"]: one for one in asked(worker, f"api/models/{CANCER}/history")["classes"]}
+    assert changes["1"]["since"] < 0.8 < changes["1"]["before"]
+    rows = see(f"#/model/{CANCER}").page.get_by_role("table", name="Scores by class").locator("tbody tr")
+    for number, name in enumerate(("0", "1")):
+        of = changes[name]
+        expect(rows.nth(number)).to_contain_text(f"{of['since']:.3f}{of['before']:.3f} before")
 
 
 # -- what one can do --------------------------------------------------------------------------------------------------
@@ -319,7 +330,8 @@ def test_a_table_and_a_chart_are_taken_along(see: Callable[[str], Visit]) -> Non
     seen.page.wait_for_selector("figure.time canvas")
     with seen.page.expect_download() as table:
         seen.page.get_by_label("Scores by class as CSV").click()
-    assert Path(table.value.path()).read_text().splitlines()[0] == "class,labelled,predicted,recall,precision,f1"
+    columns = "class,labelled,predicted,recall,precision,f1,since it fell"
+    assert Path(table.value.path()).read_text().splitlines()[0] == columns
     with seen.page.expect_download() as chart:
         seen.page.get_by_label("demo/breast-cancer/default/current@1.4 accuracy as PNG").click()
     assert Path(chart.value.path()).read_bytes().startswith(b"\x89PNG")

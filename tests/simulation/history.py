@@ -17,8 +17,10 @@ from unittest.mock import patch
 
 from aiokafka import TopicPartition
 
+from app.core.join import deciding as deciding_module
 from app.core.wire.records import Record
 from app.settings import Settings, load_settings
+from app.worker import first_rows as first_rows_module
 from app.worker.kafka import watch as watch_module
 from app.worker.lane import inputs as inputs_module
 from app.worker.lane import lane as lane_module
@@ -371,6 +373,12 @@ def _assignor(rng: random.Random) -> Assignor:
     return assign
 
 
+async def _at_once(work: Callable[..., Any], *given: Any) -> Any:
+    """There are no threads in a history."""
+    await asyncio.sleep(0.01)
+    return work(*given)
+
+
 @contextmanager
 def _small(rng: random.Random, *, misplaced: bool) -> Iterator[None]:
     """The lane's sizes so small that every bound is met. With lists of one record every key is checked."""
@@ -380,6 +388,9 @@ def _small(rng: random.Random, *, misplaced: bool) -> Iterator[None]:
         patch.object(lane_module, "_TICK_SECONDS", rng.choice((0.02, 0.1))),
         patch.object(partition_module, "MOST_WAITING", rng.choice((3, 20_000))),
         patch.object(watch_module, "_LOOK_SECONDS", 0.3),
+        patch.object(first_rows_module, "_LOOK_SECONDS", 0.07),
+        patch.object(first_rows_module, "to_thread", _at_once),
+        patch.object(deciding_module, "PATIENCE_SECONDS", -1000),  # of events that say a later time than it is
         patch.object(runner_module, "MonitorProcess", Scoring),
     ):
         yield

@@ -25,21 +25,34 @@ from tests.builders import Fields, Record, a_feedback, a_request, a_response, a_
 from tests.core.test_laws import BODIES, LABELS, LEGS, NAMED, REWARDS, TIMES, later, of_one_mind
 
 _KINDS: Final = ("request", "response", "response", "label", "row", "reward", "both", "carried", "result")
-#: All models have a reference and a declared feature.
+#: All models have a reference, some of what their versions were asked first, and a declared feature.
 _REFERENCE: Final = Reference(
     (Distribution("age", "continuous", (18.0, 30.0, 65.0), (), (1, 60, 39)),),
     Distribution(PREDICTION, "categorical", (), ("0", "1"), (80, 20)),
     None,
     Distribution(LABEL, "categorical", (), ("0", "1"), (90, 10)),
 )
-_WATCHED: Final = Watched("", Live(_REFERENCE, 1, (Declared("age", 0.0, 45.0),)))
+_DECLARED: Final = (Declared("age", 0.0, 45.0),)
+_FIRST: Final = {"ns/other/*": 2, "ns/svc/canary/*": 1}  # rows
 #: All have estimates, and segments: of a header, and of a feature that single rows may have values of their own of.
 _SEGMENTS: Final = (Segment("tier", HEADERS, "x-tier"), Segment("age", FEATURES, "age", (30.0,)))
 #: And all are scored by this monitor, where one runs.
 MONITOR: Final = "odd"
 _MONITORS: Final = (Monitor(MonitorSpec(MONITOR, "v1", AlertWhen(">", 0.5)), Code("function", "m:f")),)
-RULES: Final = (Rules(segments=_SEGMENTS, reference=_WATCHED, estimate=True, monitors=_MONITORS),)
 _RESULTS: Final = ((0.25,), (0.75,), (None,), (0.25, 0.75, None))
+
+
+def rules() -> tuple[Rules, ...]:
+    """The rules of a worker: each finds out for itself which references its versions have."""
+    references = [Watched("", Live(Reference(()), 1, _DECLARED), first) for first in _FIRST.values()]
+    references.append(Watched("", Live(_REFERENCE, 1, _DECLARED)))
+    return tuple(
+        Rules(match, segments=_SEGMENTS, reference=reference, estimate=True, monitors=_MONITORS)
+        for match, reference in zip((*_FIRST, "*"), references, strict=True)
+    )
+
+
+RULES: Final = rules()
 _TIERS: Final = (b"gold", b"free", b"")
 _REQUESTS: Final = ([[20]], [[40]], [[20], [40]], [[20], [20], [50]])
 _AHEAD: Final = 300.75  # seconds by which an event's clock is ahead of Kafka's
@@ -83,6 +96,8 @@ def a_story(rng: random.Random, partitions: int) -> Story:
             good += _of_documents(rng, puid)
         else:
             good += of_one_mind(_of_laws(rng, puid) for _ in range(rng.randint(1, 5)))
+    if not documents and rng.random() < 0.5:
+        good += [record for _ in range(rng.randint(2, 6)) for record in _of_first_rows(rng)]
     good += [later(record) for record in rng.sample(good, min(len(good), rng.choice((0, 0, 1, 3))))]
     astray = set(rng.sample(range(len(good)), min(len(good), rng.choice((0, 0, 1, 2)))))
     misplaced = partitions > 1 and rng.random() < 0.2
@@ -144,6 +159,15 @@ def _of_laws(rng: random.Random, puid: str) -> Record:
     if kind == "carried":
         return a_feedback(label, response=body, request={"data": {"ndarray": [1]}}, **fields)
     return a_feedback(label, **fields)
+
+
+def _of_first_rows(rng: random.Random) -> list[Record]:
+    """A question and its answer, of a leg whose versions have references of their own, and sometimes another answer."""
+    puid, service = f"{rng.getrandbits(24):06x}", "other"
+    times = [rng.choice(TIMES) for _ in range(rng.choice((1, 1, 2)))]
+    body = {"data": {"names": ["age"], "ndarray": rng.choice(_REQUESTS)}}
+    answers = [a_response(body=rng.choice(BODIES), at=time, puid=puid, service=service) for time in times]
+    return [a_request(body, at=rng.choice(TIMES), puid=puid, service=service), *answers]
 
 
 def _metrics(number: int) -> list[dict[str, Any]]:

@@ -229,17 +229,37 @@ def places_and_bins(kept: bytes) -> list[tuple[int, int]]:
     return [(number % features, bin_) for number, bin_ in enumerate(bins)]
 
 
+class Version(NamedTuple):
+    """The reference of a version: its bins, and the time (µs) of the last answer that it is made of."""
+
+    live: Live
+    until: int
+
+
 class Watched:
     """The reference of a model: the file that it is in, and what that said when it was last read.
 
-    The path is empty where features are declared, and there is no file.
+    The path is empty where features are declared, and there is no file. `first`: each version has a reference of its
+    own, of so many rows that it was asked first; `live` is what is declared alone.
     """
 
-    def __init__(self, path: str, live: Live) -> None:
+    def __init__(self, path: str, live: Live, first: int = 0) -> None:
         self.path = path
         self.live = live
+        self.first = first
+        #: The references of versions that have one, by the five names of their identities.
+        self.versions: dict[tuple[str, ...], Version] = {}
+        #: Whether enough rows have been asked of a version that has none: then it matters how far partitions are read.
+        self.waits = False
+
+    def live_of(self, identity: tuple[str, ...]) -> Live:
+        """With what a version is compared."""
+        version = self.versions.get(identity)
+        return self.live if version is None else version.live
 
     @property
     def words(self) -> str:
         """What to call it in a sentence."""
+        if self.first:
+            return "the reference of its first rows, or the declaration of `features:`,"
         return f"the reference {self.path}" if self.path else "the declaration of `features:`"

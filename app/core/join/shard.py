@@ -24,6 +24,7 @@ from app.core.join.cut import Cut
 from app.core.join.delta import Delta
 from app.core.join.description import describe
 from app.core.join.exchange import Exchange, decode, encode
+from app.core.join.firsts import Firsts
 from app.core.join.joined import Joining
 from app.core.join.judging import Judging
 from app.core.join.metrics import CustomMetrics, Pending
@@ -73,6 +74,9 @@ class Shard:
         self._settling = Settling(
             self.numbers, self.judging, self.segmenting, clock.pane_seconds, by_labels=clock.by_labels
         )
+        self._firsts = Firsts(partition, self.numbers, self._settling.by_version, rulebook)
+        self.give_reference = self._firsts.give
+        self.awaits_clock, self.hear_clock = self._firsts.awaits_clock, self._firsts.hear_clock
         self.counts = Counts(partition, clock, self.numbers)
         self.stats = stats
         self.store: Store = MemoryStore()
@@ -92,7 +96,9 @@ class Shard:
         self._limits = limits
         self._outgoing = Outgoing(partition, Joining(self.numbers, self.judging, self.segmenting), limits, stats)
         readers = EventReaders(rulebook, self.judging, self._values, limits.body_bytes)
-        self._parts = Parts(self.numbers, self.judging, limits, stats, readers, self._metrics, logs=logs)
+        self._parts = Parts(
+            self.numbers, self.judging, limits, stats, readers, self._metrics, self._settling.by_version, logs=logs
+        )
         self._events = 0
         self._notes: list[str] = []
         self._moved = False
@@ -132,7 +138,7 @@ class Shard:
     @property
     def has_news(self) -> bool:
         """Whether a cut would hold anything."""
-        return self._moved or self._looks_on or bool(self._changed) or self.counts.changed
+        return self._moved or self._looks_on or bool(self._changed) or self.counts.changed or self._firsts.has_news
 
     @property
     def open_exchanges(self) -> int:
@@ -330,7 +336,7 @@ class Shard:
         self._live.clear()
 
     def _settle(self, exchanges: Iterable[tuple[bytes, Exchange]]) -> None:
-        count, settled = self._settling.counted, dict[bytes, bytes]()
+        count, settled, gathers = self._settling.counted, dict[bytes, bytes](), self._firsts.active
         for key, exchange in exchanges:
             counted = count(exchange)
             if self._settling.mixed:
@@ -340,10 +346,28 @@ class Shard:
             if counted != old:
                 self._delta.change(exchange, old, counted)
                 exchange.counted = counted
+            if gathers:
+                self._firsts.note(key, exchange, self._limits.row_bytes)
             settled[key] = encode(exchange)
         self.store.put(settled)
+        if gathers and self._settling.by_version.unfit:
+            self._notes += notes.unfit(self._settling.by_version.unfit, self.numbers)
+            self._settling.by_version.unfit.clear()
         self._changed.update(settled)
         self._delta.keep_small()
+
+    def _count_compared(self) -> None:
+        """Count what was gathered before its reference was known, or had become known again."""
+        puids = self._firsts.due()
+        self.store.fetch(puids)
+        for puid in puids:
+            exchange = self.get(puid)
+            if exchange is None:
+                self._firsts.note(puid, None, 0)
+            elif puid in self._bulky.exchanges:
+                self._bulky.touch(puid)
+            else:
+                self._live[puid] = exchange
 
     def _settle_all(self) -> None:
         self.settle()
@@ -408,6 +432,8 @@ class Shard:
         """
         if clock is not None:
             self.expire(clock)
+        if self._firsts.active:
+            self._count_compared()
         self._settle_all()
         metrics = self._metrics.take()
         late = self.counts.add(self._delta.take() | metrics.sums)
@@ -422,7 +448,7 @@ class Shard:
             self.store[key] = self._changed[key] = encode(exchange)
         exchanges: list[tuple[bytes, bytes | None]] = list(self._changed.items())
         exchanges.extend(self.numbers.unwritten)
-        panes = list(self.counts.changes(self._limits.row_bytes))
+        panes = list(self.counts.changes(self._limits.row_bytes, [*self._firsts.changes()]))
         exchanges.append((POSITION_KEY, msgspec.json.encode(self._position())))
         offsets = dict(self.offsets)
         result = Cut(
@@ -456,7 +482,7 @@ class Shard:
             dict(self.topic_ids),
             dict(self.changelog_ids),
             len(self.store) + self.numbers.written,
-            self.counts.keys,
+            self.counts.keys + self._firsts.keys,
             self.counts.epoch,
         )
 
@@ -487,7 +513,7 @@ class Shard:
         if not all(is_number_key(key) for key, _ in words):
             raise ValueError("a key is none of an exchange, and none of a word")
         self.numbers.recover(iter(words))
-        self.counts.recover(panes.items())
+        self._firsts.recover(self.counts.recover(panes.items()))
         self._settling.recover()
         self._values.recover()
         self._metrics.recover()

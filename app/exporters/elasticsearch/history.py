@@ -15,6 +15,7 @@ from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError, Unsupport
 
 from app.core.dialects.history import FIELDS, KINDS, StoredDocument
 from app.exporters.elasticsearch.client import connect, sentence
+from app.exporters.elasticsearch.errors import HistoryError
 from app.settings import Settings
 
 #: How long Elasticsearch keeps a snapshot for the next question.
@@ -30,10 +31,6 @@ _PASSING: Final = frozenset({429, 502, 503, 504})
 
 Hit = dict[str, Any]
 Answer = TypeVar("Answer")
-
-
-class HistoryError(Exception):
-    """The documents cannot be read; the message is one sentence that says why."""
 
 
 class Index(NamedTuple):

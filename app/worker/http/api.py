@@ -54,7 +54,7 @@ class Api:
         self._running = running
         sizes = Sizes() if sizes is None else sizes
         self._publisher = Publisher(lambda: make_producer(settings, sizes), sizes)
-        self._receiver = Receiver(settings, self._publisher, segments)
+        self._receiver = Receiver(settings, self._publisher, segments, self._now)
         self.requests = Requests()
         self._exposition: Exposition | None = None
         self._search = Search(settings) if settings.elasticsearch_url is not None else None
@@ -107,6 +107,11 @@ class Api:
     def runner(self, server: web.Application) -> PortRunner:
         """What serves the routes of that server on a port."""
         return PortRunner(server, self.requests)
+
+    def _now(self) -> float:
+        """What time it is. While the worker starts nobody has heard what time the brokers have."""
+        running = self._running()
+        return running.lane.now() if running is not None else self._settings.now or time.time()
 
     def _refuse(self, reason: Reason) -> None:
         self._started().lane.stats.rejected[reason] += 1

@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 
 from app.core.dialects.plain import Event
 from app.core.events import RefusedError
-from app.core.monitors import Monitor, MonitorSpec
+from app.core.monitors import Code, Monitor, MonitorSpec
 from app.core.outputs.scoring import Answered, Pairs, result_event, too_large
 from app.core.rules import Rulebook
 from app.core.wire.partitioning import partitions_of
@@ -71,7 +71,7 @@ class Runner:
         self._wall = wall
         self._pairs: dict[TopicPartition, Pairs] = {}
         self._read: dict[TopicPartition, int] = {}
-        self._processes: dict[Monitor, tuple[MonitorSpec, MonitorProcess]] = {}
+        self._processes: dict[Monitor, tuple[MonitorSpec, Code, MonitorProcess]] = {}
         self._committed_at = 0.0
         self._scoring = 0  # records that are read, and whose results are not committed
         self._group = GroupReader(
@@ -106,7 +106,7 @@ class Runner:
     async def stop(self) -> None:
         """Leave the group, and end the processes."""
         await self._group.stop()
-        for _, process in self._processes.values():
+        for _, _, process in self._processes.values():
             process.close()
         self._processes.clear()
 
@@ -199,15 +199,17 @@ class Runner:
         return events
 
     def _process(self, monitor: Monitor) -> tuple[MonitorSpec, MonitorProcess]:
-        """What runs a monitor as it is now: another version is another process."""
+        """What runs a monitor as it is now: another version, or other limits, are another process."""
+        spec, code = monitor.spec, monitor.code
         known = self._processes.get(monitor)
-        if known is None or known[0].version != monitor.spec.version:
+        if known is not None and (known[0].version, known[1]) == (spec.version, code):
+            process = known[2]
+        else:
             if known is not None:
-                known[1].close()
-            known = self._processes[monitor] = monitor.spec, MonitorProcess(monitor.spec.name, monitor.code)
-        elif known[0] != monitor.spec:
-            known = self._processes[monitor] = monitor.spec, known[1]
-        return known
+                known[2].close()
+            process = MonitorProcess(spec.name, code)
+        self._processes[monitor] = spec, code, process
+        return spec, process
 
 
 def _batches(answered: Sequence[Answered]) -> list[list[Answered]]:

@@ -35,11 +35,12 @@ class Process:
 
     def __init__(self, name: str, code: Code) -> None:
         self.name = name
+        self.value = 0.25 if code.timeout == Code("function", "m:f").timeout else 0.75
 
     async def score(self, asked: Sequence[Asked]) -> list[list[Value]]:
         if self.name == "slow":
             await asyncio.Event().wait()
-        return [[0.25] * len(inputs.rows) for inputs, _ in asked]
+        return [[self.value] * len(inputs.rows) for inputs, _ in asked]
 
     def close(self) -> None:
         pass
@@ -68,9 +69,9 @@ class Scene:
             records = [Written(0, at * 1000, puid.encode(), value) for _, value in ledger.logged]
             self.kafka.broker.append(place, records)
 
-    def start(self, name: str = "quick") -> Runner:
-        kafka = self.kafka
-        found = Runner(SETTINGS, rulebook(), name, open_consumer=kafka.open_consumer, open_producer=kafka.open_producer)
+    def start(self, name: str = "quick", rules: Rulebook | None = None) -> Runner:
+        kafka, rules = self.kafka, rules or rulebook()
+        found = Runner(SETTINGS, rules, name, open_consumer=kafka.open_consumer, open_producer=kafka.open_producer)
         found.start()
         self.running.append(found)
         return found
@@ -209,6 +210,22 @@ def test_what_waits_for_a_monitor_is_all_that_it_has_not_scored_and_none_where_i
         assert (slow.lag(), quick.lag()) == (1020, 0)
         await quick.stop()
         assert math.isnan(quick.lag())
+
+    play(act)
+
+
+def test_another_time_out_holds_from_the_next_row_on_in_a_process_of_its_own() -> None:
+    async def act(scene: Scene) -> None:
+        rules = rulebook()
+        scene.log("before")
+        scene.start(rules=rules)
+        await scene.until("before")
+        for monitor in rules.entries[0].monitors:
+            monitor.code = monitor.code._replace(timeout=3.0)
+        scene.log("after")
+        await scene.until("before", "after")
+        values = {puid: orjson.loads(value)["values"] for puid, (value,) in scene.results().items()}
+        assert values == {"before": [0.25], "after": [0.75]}
 
     play(act)
 

@@ -12,7 +12,8 @@ from app.core.measures.readings import Readings
 from app.core.outputs.comparisons import comparison_report
 from app.core.outputs.difference_history import DifferenceHistory
 from app.core.outputs.monitor_history import MonitorHistory
-from app.core.outputs.score_history import History
+from app.core.outputs.overview import usual_window
+from app.core.outputs.score_history import History, parse_score
 from app.core.outputs.shapes import Comparison, ModelReport
 from app.worker.http.answers import AnswerError, json_bytes
 from app.worker.http.routes.asked import model_in_path
@@ -29,6 +30,8 @@ Part = TypeVar("Part")
 
 class ModelView(TypedDict):
     """A model with its history, that of a monitor (null where it has none), and the comparisons that it has part in.
+    `window` is the one by which the overview shows it, where none is chosen; `intervals` are those (95 %) of the score
+    of the history in each window.
 
     `errors` says of parts that are null, by their names, why they could not be answered. `older` says whether
     Elasticsearch is asked for what is older than the counts that workers keep.
@@ -37,7 +40,9 @@ class ModelView(TypedDict):
     now_at: float
     stale: str | None
     older: bool
+    window: str
     model: ModelReport
+    intervals: dict[str, tuple[float, float] | None]
     history: History | None
     monitor: MonitorHistory | None
     comparisons: list[Comparison]
@@ -109,11 +114,15 @@ class ViewRoutes:
         if monitor is not None:
             made = self._monitors.history_asked(request, running, identity, monitor)
             said = await _part(errors, "monitor", made)
+        score = None if history is None else parse_score(history["score"])
+        report, intervals = await self._models.report(running, identity, score)
         return self._answer(
             running,
             errors,
             {
-                "model": orjson.Fragment(await self._models.report(running, identity)),
+                "window": usual_window(readings),
+                "model": orjson.Fragment(report),
+                "intervals": intervals,
                 "history": history,
                 "monitor": said,
                 "comparisons": _comparisons_of(identity, readings, running.lane.now()),

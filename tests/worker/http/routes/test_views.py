@@ -26,6 +26,21 @@ def test_a_model_is_told_as_by_itself_with_its_history_and_its_comparisons(query
     assert view["comparisons"] == get("/api/comparisons", running).content["comparisons"]
     assert (view["monitor"], view["errors"], view["stale"], view["older"]) == (None, {}, None, False)
     assert view["now_at"] == running.lane.now()
+    assert view["window"] == get("/api/overview", running).content["window"]
+
+
+@pytest.mark.parametrize(
+    ("score", "of_total"), [("accuracy", (0.488, 0.808)), ("recall", (0.488, 0.808)), ("f1", None)]
+)
+def test_the_score_has_its_interval_in_each_window(score: str, of_total: tuple[float, float] | None) -> None:
+    running = a_worker()
+    view = get(f"/api/models/{KEY}/view?score={score}", running).content
+    assert view["intervals"].keys() == view["model"]["windows"].keys()
+    total = view["intervals"]["total"]
+    assert total == (None if of_total is None else pytest.approx(of_total, abs=0.001))
+    (line, _) = get("/api/overview?window=1h", running).content["models"]
+    if score == line["score"]["name"]:
+        assert view["intervals"]["1h"] == [line["score"]["low"], line["score"]["high"]]
 
 
 def test_only_comparisons_that_the_model_has_part_in_are_told() -> None:
@@ -64,6 +79,7 @@ def test_a_part_that_cannot_be_answered_says_why_and_the_others_are_there(query:
     assert {name: said[: len(errors[name])] for name, said in view["errors"].items()} == errors
     assert {name for name in ("history", "monitor") if view[name] is None} == errors.keys()
     assert view["model"]["exchanges"]["response"] == 1
+    assert (view["intervals"] == {}) == ("history" in errors)
 
 
 @pytest.mark.parametrize("query", ["", "&step=5m&clock=labels"])

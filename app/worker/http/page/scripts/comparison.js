@@ -141,7 +141,8 @@ function OnlyOne({ at, current, shadow }) {
   const place = path("api/comparisons/examples", { current, shadow, right });
   const answer = want(place, Infinity);
   const rows = anyRows(answer.content?.examples ?? []);
-  const names = ["puid", ...new Set(rows.flatMap(row => Object.keys(row)).filter(name => name !== "puid"))];
+  const isTold = name => name !== "puid" && name !== "right" && (name !== "row" || rows.some(row => row.row)); // what is the same in all rows is not
+  const names = ["puid", ...new Set(rows.flatMap(row => Object.keys(row)).filter(isTold))];
   const columns = names.map(name => ({
     title: LABELS[name] ?? name.replaceAll("_", " "), value: row => row[name], is: name === "puid" ? "name" : "",
     cell: row => (name === "puid" ? h("a", { href: link("request", encodeURIComponent(row.puid)) }, row.puid) : name === "time_at" ? moment(row[name]) : row[name] ?? null),

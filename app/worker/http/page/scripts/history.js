@@ -3,7 +3,7 @@ import { h } from "./tree.js";
 import { choose } from "./address.js";
 import { TimePlot, withGaps } from "./charts.js";
 import { From, Lacking, TimeChoices } from "./parts.js";
-import { iso, local, moment, score } from "./say.js";
+import { count, iso, local, moment, score } from "./say.js";
 import { Table } from "./tables.js";
 import { heading, term } from "./words.js";
 
@@ -29,6 +29,11 @@ function ScoreChoice({ model, name }) {
       whole.map(option), ofClass.length > 0 && h("optgroup", { label: "of a class" }, ofClass.map(option))));
 }
 
+// The class that has lost the most right rows since the score fell.
+const mostIn = one => (one && one.before !== null && one.since !== null && one.since < one.before
+  ? `Most of it in class ${one.class}: recall ${score(one.since)} (${count(one.labelled_since)} rows) after ${score(one.before)} (${count(one.labelled_before)} rows).`
+  : "");
+
 export function History({ model, view, at, old, name, file }) {
   const data = view.history;
   const of = data?.score ?? name;
@@ -43,7 +48,7 @@ export function History({ model, view, at, old, name, file }) {
       h(ScoreChoice, { model, name }),
       h(TimeChoices, { at, older: view.older })),
     h(Lacking, { error: view.errors.history }),
-    data?.fell && h("p", { class: "sentences bad" }, local(data.fell)),
+    data?.fell && h("p", { class: "sentences bad" }, local(data.fell), " ", !/^recall(\{|$)/.test(of) && mostIn(data.classes[0])),
     known.length > 0
       ? [
           h(TimePlot, { points: withGaps(points, data.step), name: of, label, file: `${file} ${of}`, limit: data.limit ?? null, fellAt: data.fell_at ?? null }),

@@ -37,7 +37,7 @@ function modelOfReplay(key, { score, clock }) {
   if (!model) return { error };
   const history = want(path(`api/models/${key}/history`, { score: score ?? mainScore(model), clock }));
   const comparisons = comparisonsOfReplay((...keys) => keys.includes(key));
-  return ofReplay({ model, history: history.content, comparisons }, history.error ? { history: history.error.sentence } : {});
+  return ofReplay({ model, window: held.usual.window, history: history.content, comparisons }, history.error ? { history: history.error.sentence } : {});
 }
 
 function comparisonOfReplay(current, shadow) {

@@ -27,6 +27,7 @@ const WORDS = {
   // model
   classes: "Each class against all others, from the labelled rows of the window.",
   support: "Labelled rows that are of this class in truth.",
+  since_fell: "The recall of this class since the score fell, and before: which class got worse.",
   predicted: "Labelled rows that the model said are of this class.",
   confusion: "What was true (down) against what was predicted (across). Colour is the share of the true class. Choose a cell to see request ids.",
   examples: "Some of the newest requests of this cell.",
