@@ -45,6 +45,8 @@ PUIDS: Final = 60_000
 EVENTS_A_SECOND: Final = 3_000
 LABEL_SECONDS: Final = 10.0
 SECONDS: Final = 300.0
+#: For so long Elasticsearch may give the size that an index had before (index.store.stats_refresh_interval).
+STATISTICS_SECONDS: Final = 12.0
 #: A cleaner that looks often, so that a run need not wait for it.
 EAGER: Final = {"log.cleaner.backoff.ms": "500"}
 
@@ -210,9 +212,10 @@ def _wait_for_documents(started: Worker, puids: int) -> None:
 def _bytes_of_documents(url: str) -> float:
     """What the documents of predictions take once those are merged away that their labels have replaced."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    for action in ("_forcemerge?only_expunge_deletes=true", "_flush"):
+    for action in ("_flush", "_forcemerge?only_expunge_deletes=true", "_flush"):
         asked = urllib.request.Request(f"{url}/inference-log-*/{action}", method="POST")  # noqa: S310 - http, as started
         direct.open(asked, timeout=SECONDS).close()
+    time.sleep(STATISTICS_SECONDS)
     with direct.open(f"{url}/inference-log-*/_stats/store", timeout=60) as reply:
         return float(json.load(reply)["_all"]["primaries"]["store"]["size_in_bytes"])
 
