@@ -17,16 +17,17 @@ from app.settings import load_settings
 EVENTS_AN_EXCHANGE: Final = 3
 MICROSECONDS_AN_EVENT: Final = 12.0  # of a core
 MICROSECONDS_MORE_ON_DISK: Final = 3.0
-MICROSECONDS_MORE_WITH_DOCUMENTS: Final = 30.0
+MICROSECONDS_MORE_WITH_DOCUMENTS: Final = 55.0  # each is written again with its label
 LOADED_A_SECOND: Final = 400_000  # exchanges, by who takes partitions over
-LOADED_A_SECOND_ON_DISK: Final = 250_000
+LOADED_A_SECOND_ON_DISK: Final = 270_000
 BYTES_OF_A_WORKER: Final = 210_000_000  # with its buffers, and no exchange
 BYTES_OF_A_WRITER: Final = 90_000_000  # more, where it writes documents
 BYTES_OF_A_MODEL: Final = 200_000  # in each worker
-BYTES_OF_AN_EXCHANGE: Final = 360
-BYTES_INDEXED: Final = 8  # in memory, of an exchange that is on disk
+BYTES_OF_AN_EXCHANGE: Final = 400
+BYTES_HOT: Final = 600  # in memory, of an exchange that is on disk: as many as TALLY_STORE_MEMORY holds ...
+BYTES_INDEXED: Final = 8  # ... and of each one
 BYTES_ON_DISK: Final = 125  # of an exchange, in the store
-LOGGED_AN_EXCHANGE: Final = 160  # in its changelog, once compacted
+LOGGED_AN_EXCHANGE: Final = 200  # in its changelog, once compacted
 WRITTEN_AN_EXCHANGE: Final = 330  # there, until then: with its answer, and again with its label
 LOGGED_A_ROW: Final = 260  # of counts: one pane of one model in one partition, by one clock
 CLOCKS: Final = 1.5  # rows of a pane: by the prediction, and where labels came by their own
@@ -129,16 +130,18 @@ def plan(load: Load) -> Plan:
     """What a load takes."""
     kept = min(load.retention, load.lasts)
     exchanges = ceil(load.events_per_second / EVENTS_AN_EXCHANGE * kept)
-    own, state = bytes_of_a_worker(load), bytes_of_exchanges(load, exchanges)
-    room = load.worker_memory * FULL - own
+    own = bytes_of_a_worker(load)
+    room = load.worker_memory * FULL - own - (load.store_memory if load.on_disk else 0)
     if room <= 0:
         of = counted(load.models, "model")
+        least = load.worker_memory * FULL - room
         raise InputError(
-            f"--worker-memory: with {of} a worker takes {written(own)} before it keeps any exchange: give it "
-            f"{written(own / FULL * 2)} or more."
+            f"--worker-memory: with {of} a worker takes {written(least)} before it keeps any exchange: give it "
+            f"{written(least / FULL * 2)} or more."
         )
     # One may be away: the others hold and count all of it.
-    others = max(1, ceil(load.events_per_second / (events_a_core(load) * BUSY)), ceil(state / room))
+    held = exchanges * (BYTES_INDEXED if load.on_disk else BYTES_OF_AN_EXCHANGE)
+    others = max(1, ceil(load.events_per_second / (events_a_core(load) * BUSY)), ceil(held / room))
     workers = others + 1
     partitions = max(FEWEST_PARTITIONS, FEWEST_PARTITIONS * ceil(workers * PARTITIONS_A_WORKER / FEWEST_PARTITIONS))
     events = load.events_per_second * kept * (load.event_bytes + AROUND_AN_EVENT)
@@ -147,8 +150,8 @@ def plan(load: Load) -> Plan:
         exchanges=exchanges,
         partitions=partitions,
         workers=workers,
-        memory=workers * own + state,
-        memory_a_worker=own + ceil(state / others),
+        memory=workers * (own + bytes_of_exchanges(load, ceil(exchanges / workers))),
+        memory_a_worker=own + bytes_of_exchanges(load, ceil(exchanges / others)),
         loading_seconds=exchanges / workers / (LOADED_A_SECOND_ON_DISK if load.on_disk else LOADED_A_SECOND),
         store_disk_a_worker=ceil(exchanges * BYTES_ON_DISK / others) if load.on_disk else 0,
         events_disk=ceil(events * load.replication),
@@ -168,14 +171,15 @@ def events_a_core(load: Load) -> float:
 
 def bytes_of_a_worker(load: Load) -> int:
     """Memory of a worker before it keeps any exchange."""
-    of_store = load.store_memory if load.on_disk else 0
     of_writer = BYTES_OF_A_WRITER if load.documents else 0
-    return BYTES_OF_A_WORKER + load.models * BYTES_OF_A_MODEL + of_store + of_writer
+    return BYTES_OF_A_WORKER + load.models * BYTES_OF_A_MODEL + of_writer
 
 
 def bytes_of_exchanges(load: Load, exchanges: int) -> int:
-    """Memory of so many exchanges."""
-    return exchanges * (BYTES_INDEXED if load.on_disk else BYTES_OF_AN_EXCHANGE)
+    """Memory of so many exchanges in one worker."""
+    if not load.on_disk:
+        return exchanges * BYTES_OF_AN_EXCHANGE
+    return min(load.store_memory, exchanges * BYTES_HOT) + exchanges * BYTES_INDEXED
 
 
 def _exchanges_logged(load: Load, exchanges: int) -> float:

@@ -45,6 +45,8 @@ PUIDS: Final = 60_000
 EVENTS_A_SECOND: Final = 3_000
 LABEL_SECONDS: Final = 10.0
 SECONDS: Final = 300.0
+#: For so long Elasticsearch may give the size that an index had before (index.store.stats_refresh_interval).
+STATISTICS_SECONDS: Final = 12.0
 #: A cleaner that looks often, so that a run need not wait for it.
 EAGER: Final = {"log.cleaner.backoff.ms": "500"}
 
@@ -64,7 +66,7 @@ class Place:
 
 
 def run(tally: Tally) -> list[Row]:
-    """Each quantity as measured over as planned, and both of them."""
+    """Each quantity as it was measured, and how many times what was planned that is."""
     folder = tally.bench.folder / "plan"
     folder.mkdir()
     with kafka(folder, overrides=EAGER) as broker, elasticsearch(folder, own=True) as node:
@@ -152,11 +154,11 @@ def _even(place: Place) -> list[Row]:
             _compared("changelog of exchanges", place.bytes_of(changelog), said.exchanges_disk),
             _compared("changelog of panes", place.bytes_of(f"{app_id}-panes"), said.panes_disk),
             _compared("inference-log", place.bytes_of(logged), said.log_disk),
-            _compared("documents", _bytes_of_documents(place.elasticsearch), _of_documents(said, puids)),
+            _compared("documents, merged", _bytes_of_documents(place.elasticsearch), _of_documents(said, puids)),
         ]
-        _compact(place, topics, changelog)
+        exchanges = puids + _compact(place, topics, changelog)
         rows.append(
-            _compared("changelog of exchanges, compacted", place.bytes_of(changelog), puids * LOGGED_AN_EXCHANGE)
+            _compared("changelog of exchanges, compacted", place.bytes_of(changelog), exchanges * LOGGED_AN_EXCHANGE)
         )
     return list(chain.from_iterable(rows))
 
@@ -208,31 +210,30 @@ def _wait_for_documents(started: Worker, puids: int) -> None:
 
 
 def _bytes_of_documents(url: str) -> float:
-    """What the documents of predictions take, once what is being merged is merged."""
+    """What the documents of predictions take once those are merged away that their labels have replaced."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    flush = urllib.request.Request(f"{url}/inference-log-*/_flush", method="POST")  # noqa: S310 - http, as started above
-    direct.open(flush, timeout=60).close()
-    until = time.monotonic() + SECONDS
-    while True:
-        with direct.open(f"{url}/inference-log-*/_stats/store,merge", timeout=60) as reply:
-            found = json.load(reply)["_all"]["primaries"]
-        if not found["merges"]["current"] or time.monotonic() > until:
-            return float(found["store"]["size_in_bytes"])
-        time.sleep(1)
+    for action in ("_flush", "_forcemerge?only_expunge_deletes=true", "_flush"):
+        asked = urllib.request.Request(f"{url}/inference-log-*/{action}", method="POST")  # noqa: S310 - http, as started
+        direct.open(asked, timeout=SECONDS).close()
+    time.sleep(STATISTICS_SECONDS)
+    with direct.open(f"{url}/inference-log-*/_stats/store", timeout=60) as reply:
+        return float(json.load(reply)["_all"]["primaries"]["store"]["size_in_bytes"])
 
 
-def _compact(place: Place, topics: Topics, changelog: str) -> None:
-    """Let the broker compact a changelog; returns once that takes no more off it."""
+def _compact(place: Place, topics: Topics, changelog: str) -> int:
+    """Let the broker compact a changelog until that takes no more off it; how many exchanges came on top."""
     admin = AdminClient({"bootstrap.servers": place.bootstrap})
     short = {"segment.ms": "500", "min.cleanable.dirty.ratio": "0.01"}
     entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in short.items()]
     resource = ConfigResource("topic", changelog, incremental_configs=entries)
     admin.incremental_alter_configs([resource])[resource].result(30)
     # A segment is closed when something is written after it, so each partition is given a little, twice.
+    little = 40 * topics.partitions
     for _ in range(2):
         time.sleep(2)
-        _write(topics, 40 * topics.partitions)
+        _write(topics, little)
     until, before = time.monotonic() + SECONDS, -1
     while (size := place.bytes_of(changelog)) != before and time.monotonic() < until:
         before = size
         time.sleep(5)
+    return 2 * little

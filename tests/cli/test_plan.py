@@ -31,9 +31,9 @@ def run(*arguments: str) -> Result:
 def test_a_week_of_twenty_predictions_a_second() -> None:
     found = plan(Load(events_per_second=60, retention=7 * DAY, documents=True))
     assert found.exchanges == 12_096_000
-    assert 4 * 10**9 < found.memory < 6 * 10**9
+    assert 5 * 10**9 < found.memory < 7 * 10**9
     assert found.workers == 5
-    assert plan(Load(events_per_second=60, retention=7 * DAY)).workers == 4
+    assert plan(Load(events_per_second=60, retention=7 * DAY, worker_memory=3 << 30)).workers == 4
     assert found.documents_a_day == 1_728_000
 
 
