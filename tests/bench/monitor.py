@@ -2,10 +2,12 @@
 
 Both runs write `inference-log`, which monitors score. The monitor scores 5,000 rows a second and sleeps between; its
 results are events that the lane takes besides. It has a process of its own, as has what reads the log for it: on a
-machine where these find no free core they take the lane's time, which its CPU time an event does not show.
+machine where these find no free core they take the lane's time, which its CPU time an event does not show. What a
+result costs the lane is measured once more in this process, on one shard, without Kafka.
 """
 
 import os
+import time
 from pathlib import Path
 from typing import Final
 
@@ -14,12 +16,16 @@ from tests.bench.load import Topics
 from tests.bench.table import RATE, Row
 from tests.bench.tally_runs import Tally
 from tests.bench.workers import Bench, Run, Sample, watch, worker
+from tests.builders import a_feedback, a_request, a_response, a_result, a_shard, kind_of
 
 MONITOR: Final = "one worker beside a monitor"
 AGAINST: Final = f"{MONITOR} against without it"
 _ROWS_A_SECOND: Final = 5000
 #: What is measured begins when so much is done: by then the monitor scores.
 _BEGUN: Final = 1 / 3
+_RESULTS: Final = 20_000
+_BATCH: Final = 500
+_RUNS: Final = 3
 _CODE: Final = """
 import time
 
@@ -57,6 +63,7 @@ def run(tally: Tally) -> list[Row]:
         Row(f"{MONITOR}: rows scored meanwhile", _scored(told, begun.at, end.at), "a second"),
         Row(AGAINST, beside.rate(begun) / alone.rate(_begun(alone)), f"x on {os.cpu_count()} cores"),
         Row(f"{AGAINST}: CPU", beside.cpu_us(begun) / alone.cpu_us(_begun(alone)), "x"),
+        Row("a result of a monitor: CPU more", 1e6 * min(_more_for_a_result() for _ in range(_RUNS)), "µs"),
     ]
 
 
@@ -74,3 +81,23 @@ def _scored(told: Path, begin: float, end: float) -> float:
     """How many rows were scored a second between two times."""
     lines = [line.split() for line in told.read_text().splitlines()] if told.exists() else []
     return sum(int(rows) for at, rows in lines if begin < float(at) <= end) / (end - begin)
+
+
+def _more_for_a_result() -> float:
+    """Seconds of CPU that a result of one row takes: its exchange has a request, an answer and a label already."""
+    numbers = range(_RESULTS)
+    asked = [a_request(puid=f"p{it}", at=it / 1000) for it in numbers]
+    told = [a_response([0.2, 0.8], puid=f"p{it}", at=it / 1000) for it in numbers]
+    labels = [a_feedback(1, puid=f"p{it}", at=it / 1000) for it in numbers]
+    results = [a_result(it % 997 / 997, puid=f"p{it}", at=it / 1000) for it in numbers]
+    shard = a_shard(logs=True)
+    used = 0.0
+    for records in (asked, told, labels, results):
+        batches = [[one.read() for one in records[start : start + _BATCH]] for start in range(0, _RESULTS, _BATCH)]
+        begun = time.process_time()
+        for batch in batches:
+            shard.absorb(kind_of(records[0]), batch)
+            shard.settle()
+            shard.cut(None)
+        used = time.process_time() - begun
+    return used / _RESULTS

@@ -57,15 +57,16 @@ class Firsts:
         return self.active and (
             bool(self._changed)
             or bool(self._unwritten)
-            or (self._clock > self._told and self._is_asked_for_clock())
+            or (self._clock > self._told and self.awaits_clock())
             or any(not self._by_version.awaits(identity) for identity in self._counts)
         )
 
-    def _is_asked_for_clock(self) -> bool:
+    def awaits_clock(self) -> bool:
+        """Whether somebody waits to know up to when the partition has been read."""
         return any(watched.waits for watched in self._watched)
 
     def hear_clock(self, clock: float) -> None:
-        """Hear up to when the partition has been read, in seconds."""
+        """Hear up to when the partition has been read, in seconds: what came until then has been absorbed."""
         self._clock = max(self._clock, int(clock))
 
     def give(self, identity: Identity, first: First) -> None:
@@ -110,15 +111,15 @@ class Firsts:
             return []
         return [*islice((puid for puid, own in self._records.items() if known & own.keys()), MOST_AT_ONCE)]
 
-    def changes(self, clock: float | None) -> Iterator[tuple[bytes, bytes | None]]:
-        """What has changed, as records; it counts as written. `clock` says up to when all is in them."""
+    def changes(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """What has changed, as records; it counts as written. The clock stands behind all that was heard before it."""
         for (identity, puid), record in self._changed.items():
             yield FirstKey(self._numbers.identities[identity], puid).encode(), record
         for one in self._unwritten:
             yield FirstKey(one).encode(), self._references[one].encode()
         self._changed, self._unwritten = {}, []
-        if clock is not None and int(clock) > self._told and self._is_asked_for_clock():
-            self._told = int(clock)
+        if self._clock > self._told and self.awaits_clock():
+            self._told = self._clock
             yield clock_key(self._partition), orjson.dumps(self._told)
 
     def recover(self, records: Iterable[tuple[FirstKey | Note, bytes]]) -> None:

@@ -30,6 +30,7 @@ from app.core.measures.monitors import LETTER, OUTCOMES, Scored, all_failed, pac
 from app.core.monitors import NAME, key_of
 
 _LONGEST_VERSION: Final = 64
+_NUMBERS: Final = {outcome: number for number, outcome in enumerate(OUTCOMES)}
 #: Each row of an exchange takes a byte of it at least.
 _MOST_ROWS: Final = Limits().exchange_bytes
 
@@ -80,14 +81,15 @@ def _count(name: str, given: Any) -> int:
 
 
 def _row(name: str, outcome: Any, value: Any) -> Scored:
-    if outcome not in OUTCOMES:
+    number = _NUMBERS.get(outcome) if type(outcome) is str else None
+    if number is None:
         words = ", ".join(OUTCOMES)
         raise RefusedError(Reason.BAD_PAYLOAD, f"an outcome in the result of {name} is none of {words}")
     if value is None:
-        return OUTCOMES.index(outcome), None
+        return number, None
     if type(value) not in (int, float) or not math.isfinite(value):
         raise RefusedError(Reason.NOT_FINITE, f"a value in the result of {name} is neither a number nor null")
-    return OUTCOMES.index(outcome), float(value)
+    return number, float(value)
 
 
 def in_short(body: dict[str, Any], why: str) -> bytes:

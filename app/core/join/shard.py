@@ -76,7 +76,7 @@ class Shard:
         )
         self._firsts = Firsts(partition, self.numbers, self._settling.by_version, rulebook)
         self.give_reference = self._firsts.give
-        self.hear_clock = self._firsts.hear_clock
+        self.awaits_clock, self.hear_clock = self._firsts.awaits_clock, self._firsts.hear_clock
         self.counts = Counts(partition, clock, self.numbers)
         self.stats = stats
         self.store: Store = MemoryStore()
@@ -448,7 +448,7 @@ class Shard:
             self.store[key] = self._changed[key] = encode(exchange)
         exchanges: list[tuple[bytes, bytes | None]] = list(self._changed.items())
         exchanges.extend(self.numbers.unwritten)
-        panes = list(self.counts.changes(self._limits.row_bytes, [*self._firsts.changes(clock)]))
+        panes = list(self.counts.changes(self._limits.row_bytes, [*self._firsts.changes()]))
         exchanges.append((POSITION_KEY, msgspec.json.encode(self._position())))
         offsets = dict(self.offsets)
         result = Cut(

@@ -466,8 +466,9 @@ class Lane:
                 continue
             for part in list(self.running.values()):
                 clock = self._settled_clock(part)
-                if clock is not None:
-                    part.shard.hear_clock(clock)
+                shard, inputs = part.shard, self._inputs
+                if clock is not None and shard.awaits_clock() and inputs is not None and inputs.knows_ends(part):
+                    shard.hear_clock(clock)
                 if clock is not None and part.swept != int(clock // self.settings.pane_seconds):
                     part.swept = int(clock // self.settings.pane_seconds)
                     part.expire(clock)

@@ -46,7 +46,10 @@ class Job:
         self._seen: list[dict[bytes, bytes]] = [{} for _ in range(partitions)]
 
     def tell(self, *records: Record, clock: float | None = None) -> "Job":
-        self.ledger.absorb(*records).cut(clock)
+        self.ledger.absorb(*records)
+        for shard in self.ledger.shards if clock is not None else ():
+            shard.hear_clock(START + clock)
+        self.ledger.cut(clock)
         return self.read()
 
     def read(self) -> "Job":
@@ -127,7 +130,8 @@ def test_it_waits_until_every_partition_has_been_read_to_a_little_later() -> Non
     assert job.first() is None
     late = 2 + PATIENCE_SECONDS
     for shard in job.ledger.shards:
-        job.ledger._write(shard.partition, shard.cut(START + late - 1 + shard.partition))
+        shard.hear_clock(START + late - 1 + shard.partition)
+    job.ledger.cut()
     job.read().decide().tell()
     assert job.first() is None
     first = job.finish(late).first()

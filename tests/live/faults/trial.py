@@ -38,6 +38,7 @@ class Trial:
         self._documents = documents
         self.rng = random.Random(seed(1))
         self.times = 0
+        self.flowed = (0.0, 0.0)  # when the traffic began and ended, once it has
         self._thread: threading.Thread | None = None
 
     def start(self, workers: int = 1, **changes: str) -> None:
@@ -45,10 +46,15 @@ class Trial:
         started = [self.fleet.start(**changes) for _ in range(workers)]
         self.fleet.wait_for("workers have partitions", lambda: all(it.ready() and it.readiness()[1] for it in started))
 
-    def begin(self) -> None:
-        """Let the traffic flow."""
-        self._thread = threading.Thread(target=produce, args=(self.fleet.settings, self.events, RATE))
+    def begin(self, rate: int = RATE) -> None:
+        """Let the traffic flow, at so many events a second."""
+        self._thread = threading.Thread(target=self._flow, args=(rate,))
         self._thread.start()
+
+    def _flow(self, rate: int) -> None:
+        begun = time.time()
+        produce(self.fleet.settings, self.events, rate)
+        self.flowed = begun, time.time()
 
     @property
     def flows(self) -> bool:
