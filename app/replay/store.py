@@ -12,7 +12,7 @@ from app.core.join.ages import HOUR, Ages
 from app.core.join.store import Store, StoreError
 
 #: So many exchanges are in memory at most, half of them for long.
-MOST_IN_MEMORY: Final = 100_000
+MOST_IN_MEMORY: Final = 50_000
 #: As many ages of exchanges as this are written together.
 _AGES_TOGETHER: Final = 20_000
 #: In one question, as many as SQLite takes everywhere.
