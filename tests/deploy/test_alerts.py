@@ -396,7 +396,7 @@ JOB = 'namespace="ns",job_name="tally-verify-1"'
 
 
 def of_verify(started: str, failed: str, right: str, created: str = "0x900") -> dict[str, str]:
-    """What kube-state-metrics tells of the CronJob, and of one Job: times in seconds; `_x1` is what it does not tell."""
+    """What kube-state-metrics tells of the CronJob and of one Job, times in seconds; `_x1` is what it does not tell."""
     cron_job = 'namespace="ns",cronjob="tally-verify"'
     return {
         f"kube_job_status_start_time{{{JOB}}}": started,

@@ -185,3 +185,20 @@ def test_what_is_wrong_is_said_in_one_sentence(
     done = tally(told.settings, "replay", *(word.format(**names) for word in words), **given)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert re.fullmatch(f"tally: {sentence}\n", done.stderr), done.stderr
+
+
+def test_a_state_with_more_partitions_is_built_beside_the_first(told: Told, tmp_path: Path) -> None:
+    """As the README says: another app id, canonical topics of its own, and the intake fills these from the first."""
+    name = f"grown-{uuid.uuid4().hex[:8]}"
+    kinds = ("REQUEST", "RESPONSE", "FEEDBACK")
+    settings = topic_settings(told.settings["KAFKA_BOOTSTRAP_SERVERS"], name) | COMMON | {"PARTITIONS": "7"}
+    settings["INTAKE_TOPICS"] = ",".join(told.settings[f"{kind}_TOPIC"] for kind in kinds)
+    with Fleet(tmp_path, settings) as fleet:
+        worker = fleet.start()
+        wait_for("the worker is ready", worker.ready)
+        assert_counts(fleet, expected(told.events), 300)
+        fleet.stop()
+    for state in (settings, told.settings):
+        done = tally(state, "verify")
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "difference 0"), done.stdout + done.stderr
+        assert done.stdout.startswith(f"{state['PARTITIONS']} partitions: "), done.stdout
