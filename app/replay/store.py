@@ -81,7 +81,7 @@ class _Scratch:
 def _without(folder: Path | None, error: Exception) -> StoreError:
     where = folder or tempfile.gettempdir()
     return StoreError(
-        f"What has no room in memory cannot be kept in {where} ({error}): make room there, or name another folder "
+        f"What has no room in memory cannot be kept in {where} ({getattr(error, 'strerror', None) or error}): make room there, or name another folder "
         "with TALLY_DATA_DIR."
     )
 
