@@ -3,6 +3,7 @@
 PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
+AUDIT := .audit
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -32,11 +33,17 @@ format: environment-dev ## format the code
 bench: environment-bench ## throughput, CPU, recovery, memory and latency, beside Kafka Streams, Quix Streams and plain Faust
 	$(BIN)/python -m tests.bench $(ARGS)
 
+audit: environment-dev ## known vulnerabilities of all that .requirements.lock pins, as PyPI tells them; in an environment of its own
+	@[ -x "$(AUDIT)/bin/pip-audit" ] || { $(BIN)/python -m venv "$(AUDIT)" && \
+		"$(AUDIT)/bin/python" -m pip install --quiet --disable-pip-version-check "pip-audit>=2.7,<3"; }
+	@# Strict: a mirror that knows of no vulnerability at all says nothing, and that is not taken for good news.
+	"$(AUDIT)/bin/pip-audit" --strict --require-hashes --disable-pip --progress-spinner off -r .requirements.lock
+
 services: environment-dev ## Kafka and Elasticsearch on loopback, in the foreground; prints their addresses
 	@$(BIN)/python -m tests.live.services
 
 clean: ## remove the environment and all caches
-	rm -rf "$(VENV)" build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf "$(VENV)" "$(AUDIT)" build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 # $1 is a set of packages in pyproject.toml; a change of that file installs it anew.
 define ENVIRONMENT
@@ -95,4 +102,4 @@ ENVIRONMENTS := environment-demo environment-dev environment-bench
 $(ENVIRONMENTS): environment-%:
 	@sh -c "$$ENVIRONMENT" environment $*
 
-.PHONY: help demo test soak check format bench services clean $(ENVIRONMENTS)
+.PHONY: help demo test soak check format bench audit services clean $(ENVIRONMENTS)

@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from app.core.drift.first import FEWEST_ROWS, MOST_ROWS
 from app.core.drift.live import Live, Watched
 from app.core.drift.reference import Reference
 from app.core.monitors import Monitor
@@ -117,11 +118,20 @@ class SchemaEntry(BaseModel):
 
 
 class ReferenceEntry(BaseModel):
-    """`reference:` of a model: a file, or the folder with its `histogram.prom`; from the folder of the YAML file on."""
+    """`reference:` of a model: a file, or the folder with its `histogram.prom`, from the folder of the YAML file on; or
+    how many rows that a version is asked first are its reference.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    path: str = Field(min_length=1)
+    path: str | None = Field(None, min_length=1)
+    first: int | None = Field(None, ge=FEWEST_ROWS, le=MOST_ROWS)
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.path is None) == (self.first is None):
+            raise ValueError("must have either path, the file of a reference, or first, a number of rows")
+        return self
 
 
 class ScoreEntry(BaseModel):
@@ -314,8 +324,10 @@ class ModelEntry(BaseModel):
         """Its reference as it is now, and what it declares of features. Raises ReferenceFileError."""
         declared = declared_of(self.features)
         columns = tuple(name for column in self._schema().requests for name in column.names)
-        if self.reference is None:
-            return Watched("", Live(Reference(()), self.least_count, declared, columns)) if declared else None
+        first = 0 if self.reference is None else self.reference.first or 0
+        if self.reference is None or self.reference.path is None:
+            live = Live(Reference(()), self.least_count, declared, columns)
+            return Watched("", live, first) if declared or first else None
         own = place_of(folder / self.reference.path)
         try:
             return Watched(str(own), Live(read_reference(own), self.least_count, declared, columns))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from app.core.monitors import NAME, AlertWhen, Code, Monitor, MonitorSpec, alert_when
+from app.core.monitors import NAME, AlertWhen, Code, Monitor, MonitorSpec, alert_when, model_form
 from app.setting_values import parse_duration, parse_size
 
 #: Monitors of one model: each is a process.
@@ -70,6 +70,8 @@ class MonitorEntry(BaseModel):
     function: str | None = None
     model: str | None = None
     digest: str | None = None
+    trusted: list[str] | None = None
+    output: str | None = None
     call: Literal["predict", "score"] | None = None
     alert_when: AlertEntry
     timeout: Annotated[float, BeforeValidator(_seconds)] = 10.0
@@ -82,12 +84,19 @@ class MonitorEntry(BaseModel):
         given = [kind for kind in _KINDS if getattr(self, kind) is not None]
         if len(given) != 1:
             raise ValueError("must have one of file (your Python file), function (module:function) and model")
-        if (self.model is None) != (self.digest is None):
+        form = "" if self.model is None else model_form(self.model)
+        if form == "joblib" and self.digest is None:
             raise ValueError(
-                "must have a digest beside its model: to load one runs code, so say which you trust, by its sha256sum"
-                if self.model is not None
-                else "has a digest, which only a model has"
+                "must have a digest beside its model: to load one runs code, so say which you trust, by its sha256sum "
+                "(a .skops or .onnx file runs none)"
             )
+        for key, may, what in (
+            ("digest", bool(form), "a digest, which only a"),
+            ("trusted", form == "skops", "trusted, which only a .skops"),
+            ("output", form == "onnx", "output, which only an .onnx"),
+        ):
+            if getattr(self, key) is not None and not may:
+                raise ValueError(f"has {what} model has")
         if self.model is not None and self.call is not None:
             raise ValueError("has a model, which is always scored in batches: leave out call")
         if self.clear >= self.hold:
@@ -101,7 +110,10 @@ class MonitorEntry(BaseModel):
         if kind != "function":
             place = str(folder / place)
         digest = (self.digest or "").removeprefix("sha256:").lower()
-        return Code(kind, place, str(folder), self.call or "", digest, self.timeout, self.memory)
+        trusted = tuple(self.trusted or ())
+        return Code(
+            kind, place, str(folder), self.call or "", digest, self.timeout, self.memory, trusted, self.output or ""
+        )
 
     def monitor(self, name: str, folder: Path) -> Monitor:
         """The monitor as its files are now. Raises MonitorFileError."""
@@ -129,7 +141,7 @@ def version_of(code: Code) -> str:
         raise MonitorFileError(f"{path} cannot be read ({error.strerror})") from None
     if code.kind == "model":
         found = hashlib.sha256(content).hexdigest()
-        if found != code.digest:
+        if code.digest and found != code.digest:
             raise MonitorFileError(
                 f"{path} has the SHA-256 {found}, and digest says another: trust what it is, or mend it"
             )

@@ -40,6 +40,7 @@ from app.setting_values import (
 
 _LONGEST_SECONDS: Final = 3650 * 86400.0
 _APP_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_LONGEST_HEARTBEAT: Final = 1.0
 #: So much of a wrong value is shown.
 _SHOWN: Final = 100
 #: Brokers' clocks may be a little ahead of this machine's.
@@ -112,6 +113,10 @@ class Settings(BaseSettings):
         "earliest", description="earliest, latest or a time; holds for the first start only"
     )
     session_timeout: Duration = Field(10.0, description="after which a silent worker's partitions are given away")
+    instance_id: Annotated[str, AfterValidator(check_topic)] | None = Field(
+        None,
+        description="name by which a worker comes back to its partitions, if within the session time-out: one each",
+    )
     epoch_ms: int = Field(
         200,
         ge=10,
@@ -371,6 +376,11 @@ class Settings(BaseSettings):
         """All topics that Tally itself writes."""
         own = {*self.topics, self.exchanges_topic, self.panes_topic, self.dead_letters_topic}
         return frozenset(own | {self.log_topic} if self.log_topic else own)
+
+    @property
+    def heartbeat_interval(self) -> float:
+        """Seconds between two heartbeats: by them members hear of rebalances, and until all have the group waits."""
+        return min(self.session_timeout / 10, _LONGEST_HEARTBEAT)
 
     @property
     def intake_group(self) -> str:

@@ -166,10 +166,10 @@ def time_text(at: float) -> str:
 
 
 def kind_of(record: Record) -> str:
-    """The name of a record's topic in these tests: its kind."""
+    """The name of a record's topic in these tests: its kind; response for what travels there besides."""
     raw = dict(record.headers).get("ce_type") or b""
     kind = events.TYPES.get(raw)
-    return kind.value if kind is not None else "response"
+    return kind.value if kind in (Kind.REQUEST, Kind.FEEDBACK) else "response"
 
 
 # -- shards -----------------------------------------------------------------------------------------------------------

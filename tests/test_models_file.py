@@ -82,13 +82,32 @@ def test_a_reference_is_a_file_or_a_folder_from_the_folder_of_the_yaml_file_on(t
     assert second.reference is None
 
 
+def test_a_reference_may_be_of_the_first_rows_of_each_version(tmp_path: Path) -> None:
+    (rules,) = rulebook_of(tmp_path, "models: [{match: '*', least_count: 7, reference: {first: 10000}}]").entries
+    assert rules.reference is not None
+    assert (rules.reference.path, rules.reference.first) == ("", 10_000)
+    assert (rules.reference.live.reference, rules.reference.live.least_count) == (Reference(()), 7)
+
+
 @pytest.mark.parametrize(
     ("written", "said"),
     [
         ("5", "models[0].reference: must hold keys, each with its value (got 5)."),
         ("[a]", "models[0].reference: must hold keys, each with its value (got ['a'])."),
         ('""', "models[0].reference: string should have at least 1 character (got '')."),
-        ("{}", "models[0].reference.path: is missing."),
+        ("{}", "models[0].reference: must have either path, the file of a reference, or first, a number of rows "),
+        ("{path: a, first: 500}", "models[0].reference: must have either path, the file of a reference, or first, "),
+        ("{first: 99}", "models[0].reference.first: input should be greater than or equal to 100 (got 99)."),
+        ("{first: 0}", "models[0].reference.first: input should be greater than or equal to 100 (got 0)."),
+        ("{first: -5}", "models[0].reference.first: input should be greater than or equal to 100 (got -5)."),
+        ("{first: 100001}", "models[0].reference.first: input should be less than or equal to 100000 (got 100001)."),
+        ("{first: 1e3}", "models[0].reference.first: "),
+        ("{first: 500.5}", "models[0].reference.first: "),
+        ("{first: '500'}", "models[0].reference.first: "),
+        ("{first: true}", "models[0].reference.first: "),
+        ("{first: [500]}", "models[0].reference.first: "),
+        ("{first: null}", "models[0].reference: must have either path, the file of a reference, or first, "),
+        ("{frst: 500}", "models[0].reference.frst: unknown; did you mean first?"),
         ("{path: 5}", "models[0].reference.path: must be a text: put it in quotes (got 5)."),
         ("{pth: a}", "models[0].reference.pth: unknown; did you mean path?"),
         ("none.prom", "models[0].reference: {folder}/none.prom cannot be read (No such file or directory)."),

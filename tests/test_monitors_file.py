@@ -15,7 +15,8 @@ WHEN = "alert_when: '> 0.5'"
 
 def load(folder: Path, text: str) -> list[Monitor]:
     (folder / "own.py").write_text(SCORE)
-    (folder / "trees.joblib").write_bytes(b"trees")
+    for form in ("joblib", "skops", "onnx"):
+        (folder / f"trees.{form}").write_bytes(b"trees")
     path = folder / "tally.yaml"
     path.write_text(f"models:\n  - match: '*'\n    monitors:\n      odd: {{{text}}}\n")
     return [*load_rulebook(path).entries[0].monitors]
@@ -53,6 +54,18 @@ def test_a_model_is_trusted_by_its_digest(tmp_path: Path) -> None:
     assert monitor.code.digest == digest
 
 
+def test_a_skops_or_onnx_model_needs_no_digest_but_may_have_one(tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"trees").hexdigest()
+    for place, more in (("trees.skops", ""), ("trees.onnx", f", digest: {digest}"), ("trees.ONNX", "")):
+        (tmp_path / place).write_bytes(b"trees")
+        (monitor,) = load(tmp_path, f"model: {place}{more}, {WHEN}")
+        assert monitor.code.digest in ("", digest)
+    (monitor,) = load(tmp_path, f"model: trees.skops, trusted: [a.B, c], {WHEN}")
+    assert (monitor.code.trusted, monitor.code.output) == (("a.B", "c"), "")
+    (monitor,) = load(tmp_path, f"model: trees.onnx, output: scores, {WHEN}")
+    assert (monitor.code.trusted, monitor.code.output) == ((), "scores")
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -67,6 +80,16 @@ def test_a_model_is_trusted_by_its_digest(tmp_path: Path) -> None:
         (f"model: trees.joblib, digest: ab, {WHEN}", "has the SHA-256 [0-9a-f]{64}, and digest says another"),
         (f"file: own.py, digest: ab, {WHEN}", "has a digest, which only a model has"),
         (f"model: trees.joblib, digest: ab, call: score, {WHEN}", "leave out call"),
+        (f"model: trees.skops, digest: ab, {WHEN}", "has the SHA-256 [0-9a-f]{64}, and digest says another"),
+        (f"model: trees.onnx, trusted: [a], {WHEN}", "has trusted, which only a .skops model has"),
+        (f"model: trees.joblib, digest: ab, trusted: [a], {WHEN}", "has trusted, which only a .skops model has"),
+        (f"file: own.py, trusted: [], {WHEN}", "has trusted, which only a .skops model has"),
+        (f"model: trees.skops, trusted: a.B, {WHEN}", "monitors.odd.trusted: must be a list"),
+        (f"model: trees.skops, trusted: [1], {WHEN}", r"monitors.odd.trusted\[0\]: must be a text"),
+        (f"model: trees.skops, output: x, {WHEN}", "has output, which only an .onnx model has"),
+        (f"file: own.py, output: x, {WHEN}", "has output, which only an .onnx model has"),
+        (f"model: trees.onnx, output: [x], {WHEN}", "monitors.odd.output: must be a text"),
+        (f"model: none.onnx, {WHEN}", "none.onnx cannot be read"),
         (f"file: own.py, call: run, {WHEN}", "monitors.odd.call: "),
         ("file: own.py, alert_when: '0.5'", "monitors.odd.alert_when: must be a comparison"),
         ("file: own.py, alert_when: 0.5", "monitors.odd.alert_when: must hold keys"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from app.commands.tally import main
 from tests.readme import README, TABLES, with_tables
 
 #: What users read, and what those read who work on it.
@@ -32,3 +33,8 @@ def test_named_commands_are_targets(text: str) -> None:
     makefile = Path(README.parent / "Makefile").read_text()
     for target in set(re.findall(r"(?:`|^)make (\w+)", text, re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_command_is_in_the_table() -> None:
+    table = README.read_text().partition("### Commands\n")[2].partition("\nEach has `--help`.")[0]
+    assert [name for name in main.commands if f"`tally {name}" not in table] == []

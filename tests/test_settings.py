@@ -43,6 +43,7 @@ DEFAULTS: dict[str, Any] = {
     "replication": -1,
     "start": "earliest",
     "session_timeout": 10,
+    "instance_id": None,
     "epoch_ms": 200,
     "pane_seconds": 60,
     "windows": (Window("5m", 300), Window("1h", 3600), Window("24h", 86400)),
@@ -94,6 +95,7 @@ def test_every_setting_has_one_line_of_meaning() -> None:
         ("START", "latest", "latest"),
         ("START", "2026-11-21T07:00:00Z", 1_795_244_400.0),
         ("SESSION_TIMEOUT", "1m", 60),
+        ("INSTANCE_ID", "tally-0", "tally-0"),
         ("EXCHANGE_RETENTION", "90d", 90 * 86400),
         ("SCRAPE_INTERVAL", "500ms", 0.5),
         ("WINDOWS", "10m, 2h", (Window("10m", 600), Window("2h", 7200))),
@@ -232,6 +234,11 @@ def test_all_that_is_wrong_is_told_at_once_each_in_its_own_sentence(monkeypatch:
         ("MAX_BODY", "1e3"),
         ("WINDOWS", "90.5s"),
         ("REQUEST_TOPIC", ".."),
+        ("INSTANCE_ID", ".."),
+        ("INSTANCE_ID", "tally 0"),
+        ("INSTANCE_ID", "tally/0"),
+        ("INSTANCE_ID", "größe"),
+        ("INSTANCE_ID", "a" * 250),
         ("LOG_TOPIC", "inference-requests"),
         ("LOG_TOPIC", "tally-panes"),
         ("FEEDBACK_TOPIC", "tally-dead-letters"),
@@ -428,6 +435,11 @@ def test_what_follows_from_the_settings() -> None:
     assert load_settings(web_host="::1").url == "http://[::1]:6066"
     assert settings.limits.retention_seconds == 60
     assert (settings.clock.pane_seconds, settings.clock.retention_seconds) == (30, 25 * 3600)
+
+
+@pytest.mark.parametrize(("session", "seconds"), [("1s", 0.1), ("10s", 1.0), ("45s", 1.0), ("5m", 1.0)])
+def test_members_hear_of_a_rebalance_within_a_second_however_long_a_session_is(session: str, seconds: float) -> None:
+    assert load_settings(session_timeout=session).heartbeat_interval == seconds
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,10 @@ def _print_rules(console: Console, settings: Settings) -> list[str]:
     rulebook = load_rulebook(settings.config)
     entries = f"{len(rulebook.entries)} entr{'y' if len(rulebook.entries) == 1 else 'ies'} for models"
     console.print(f"Rules:   {settings.config}, {entries}, digest {rulebook.digest}", soft_wrap=True)
+    for entry in rulebook.entries:
+        if entry.reference is not None and entry.reference.first:
+            rows = f"the first {entry.reference.first:,} rows of each version are its reference"
+            console.print(f"         {entry.match}: {rows}; /api/models says how many have come", soft_wrap=True)
     return [*dict.fromkeys(monitor.spec.name for entry in rulebook.entries for monitor in entry.monitors)]
 
 

@@ -11,7 +11,13 @@ import orjson
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocol
-from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, for_code
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    KafkaError,
+    NotCoordinatorForGroupError,
+    for_code,
+)
 
 from app.cli.screen import counted
 from app.settings import Settings
@@ -22,6 +28,8 @@ from app.worker.lane.partition import COMMITTED_BY_TALLY
 _WATCHED_SECONDS: Final = 6.0
 _PATIENCE_SECONDS: Final = 15.0
 _STEADY: Final = "Stable"
+#: What brokers say that never had a group, while they make room for the first.
+_NOT_YET: Final = (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,7 @@ async def find_group(
             while True:
                 try:
                     return await _find(admin, settings, name, partitions)
-                except GroupCoordinatorNotAvailableError:  # brokers that never had a group make room for the first
+                except _NOT_YET:
                     await asyncio.sleep(0.5)
     except (KafkaError, OSError, TimeoutError) as error:
         return f"not known ({type(error).__name__})"

@@ -15,12 +15,17 @@ from app.settings import load_settings
 # and a model has three classes and all windows.
 
 EVENTS_AN_EXCHANGE: Final = 3
-EVENTS_A_CORE: Final = 60_000  # a second: the lower end
+MICROSECONDS_AN_EVENT: Final = 12.0  # of a core
+MICROSECONDS_MORE_ON_DISK: Final = 3.0
+MICROSECONDS_MORE_WITH_DOCUMENTS: Final = 30.0
 LOADED_A_SECOND: Final = 400_000  # exchanges, by who takes partitions over
+LOADED_A_SECOND_ON_DISK: Final = 250_000
 BYTES_OF_A_WORKER: Final = 210_000_000  # with its buffers, and no exchange
 BYTES_OF_A_WRITER: Final = 90_000_000  # more, where it writes documents
 BYTES_OF_A_MODEL: Final = 200_000  # in each worker
 BYTES_OF_AN_EXCHANGE: Final = 360
+BYTES_INDEXED: Final = 8  # in memory, of an exchange that is on disk
+BYTES_ON_DISK: Final = 125  # of an exchange, in the store
 LOGGED_AN_EXCHANGE: Final = 160  # in its changelog, once compacted
 WRITTEN_AN_EXCHANGE: Final = 330  # there, until then: with its answer, and again with its label
 LOGGED_A_ROW: Final = 260  # of counts: one pane of one model in one partition, by one clock
@@ -67,6 +72,8 @@ class Load:
     replication: int = 3
     worker_memory: int = 2 << 30
     documents: bool = False
+    on_disk: bool = False
+    store_memory: int = 256 << 20
     lasts: float = inf
 
 
@@ -79,16 +86,17 @@ def load_of(
     replication: int,
     worker_memory: str,
     documents: bool,
+    store: str | None,
 ) -> Load:
     """The load that the options describe. Raises `InputError` with a sentence that names the option."""
-    kept = (
-        load_settings().exchange_retention if retention is None else _parsed("--retention", retention, parse_duration)
-    )
+    settings = load_settings()
+    kept = settings.exchange_retention if retention is None else _parsed("--retention", retention, parse_duration)
     if not 0 < kept <= MOST_DAYS * DAY:
         raise InputError(f"--retention: must be more than nothing and at most {MOST_DAYS}d.")
     size = int(_parsed("--event-bytes", event_bytes, parse_size))
     memory = int(_parsed("--worker-memory", worker_memory, parse_size))
-    return Load(events_per_second, kept, models, size, replication, memory, documents)
+    on_disk = (settings.store if store is None else store) == "rocksdb"
+    return Load(events_per_second, kept, models, size, replication, memory, documents, on_disk, settings.store_memory)
 
 
 def _parsed(option: str, text: str, parse: Callable[[str], float]) -> float:
@@ -108,6 +116,7 @@ class Plan:
     memory: int  # of all workers
     memory_a_worker: int  # while one of them is away
     loading_seconds: float  # by who takes the partitions of one worker over, before it counts
+    store_disk_a_worker: int  # while one of them is away; nothing where exchanges are in memory
     events_disk: int
     exchanges_disk: int
     panes_disk: int
@@ -120,8 +129,7 @@ def plan(load: Load) -> Plan:
     """What a load takes."""
     kept = min(load.retention, load.lasts)
     exchanges = ceil(load.events_per_second / EVENTS_AN_EXCHANGE * kept)
-    state = exchanges * BYTES_OF_AN_EXCHANGE
-    own = BYTES_OF_A_WORKER + load.models * BYTES_OF_A_MODEL + (BYTES_OF_A_WRITER if load.documents else 0)
+    own, state = bytes_of_a_worker(load), bytes_of_exchanges(load, exchanges)
     room = load.worker_memory * FULL - own
     if room <= 0:
         of = counted(load.models, "model")
@@ -130,7 +138,7 @@ def plan(load: Load) -> Plan:
             f"{written(own / FULL * 2)} or more."
         )
     # One may be away: the others hold and count all of it.
-    others = max(1, ceil(load.events_per_second / (EVENTS_A_CORE * BUSY)), ceil(state / room))
+    others = max(1, ceil(load.events_per_second / (events_a_core(load) * BUSY)), ceil(state / room))
     workers = others + 1
     partitions = max(FEWEST_PARTITIONS, FEWEST_PARTITIONS * ceil(workers * PARTITIONS_A_WORKER / FEWEST_PARTITIONS))
     events = load.events_per_second * kept * (load.event_bytes + AROUND_AN_EVENT)
@@ -141,7 +149,8 @@ def plan(load: Load) -> Plan:
         workers=workers,
         memory=workers * own + state,
         memory_a_worker=own + ceil(state / others),
-        loading_seconds=exchanges / workers / LOADED_A_SECOND,
+        loading_seconds=exchanges / workers / (LOADED_A_SECOND_ON_DISK if load.on_disk else LOADED_A_SECOND),
+        store_disk_a_worker=ceil(exchanges * BYTES_ON_DISK / others) if load.on_disk else 0,
         events_disk=ceil(events * load.replication),
         exchanges_disk=ceil(_exchanges_logged(load, exchanges) * load.replication),
         panes_disk=ceil(_panes_logged(load, partitions) * load.replication),
@@ -149,6 +158,24 @@ def plan(load: Load) -> Plan:
         documents_a_day=ceil(documents),
         documents_disk_a_day=ceil(documents * (BYTES_OF_A_DOCUMENT + EVENTS_AN_EXCHANGE * load.event_bytes)),
     )
+
+
+def events_a_core(load: Load) -> float:
+    """Events a second that a core counts, and does nothing else."""
+    more = load.on_disk * MICROSECONDS_MORE_ON_DISK + load.documents * MICROSECONDS_MORE_WITH_DOCUMENTS
+    return 1e6 / (MICROSECONDS_AN_EVENT + more)
+
+
+def bytes_of_a_worker(load: Load) -> int:
+    """Memory of a worker before it keeps any exchange."""
+    of_store = load.store_memory if load.on_disk else 0
+    of_writer = BYTES_OF_A_WRITER if load.documents else 0
+    return BYTES_OF_A_WORKER + load.models * BYTES_OF_A_MODEL + of_store + of_writer
+
+
+def bytes_of_exchanges(load: Load, exchanges: int) -> int:
+    """Memory of so many exchanges."""
+    return exchanges * (BYTES_INDEXED if load.on_disk else BYTES_OF_AN_EXCHANGE)
 
 
 def _exchanges_logged(load: Load, exchanges: int) -> float:
@@ -192,6 +219,9 @@ def show(load: Load, *, as_json: bool) -> None:
         ("Kafka: exchanges", written(found.exchanges_disk), f"changelog, {copies}"),
         ("Kafka: panes", written(found.panes_disk), f"changelog, {copies}"),
     ]
+    if load.on_disk:
+        disk = written(found.store_disk_a_worker)
+        rows.insert(4, ("disk of a worker", disk, "while one is away; twice that with TALLY_STANDBYS=1"))
     if load.documents:
         a_day = f"{written(found.documents_disk_a_day)} a day"
         rows.append(("Kafka: inference-log", written(found.log_disk), copies))

@@ -3,7 +3,6 @@ in a past stretch.
 """
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,7 +16,7 @@ from app.cli.replayed_history import fold_history
 from app.cli.screen import counted, screen
 from app.cli.verify import parse_share
 from app.core.drift.distribution import Distribution, Kind
-from app.core.drift.recording import Asked
+from app.core.drift.recording import Asked, columns_of, values_of
 from app.core.drift.reference import LABEL, PREDICTION, SCORE, Reference
 from app.core.events import Identity
 from app.core.measures.drift import Answered
@@ -94,8 +93,8 @@ def _listed(identities: set[Identity]) -> str:
 
 def reference_of(asked: Sequence[Asked], answered: Sequence[Answered], choice: Choice, model: str) -> Reference:
     """The reference of rows. Of requests with different columns those count that most rows have. Raises InputError."""
-    columns = _columns(asked)
-    values = _values(asked, columns)
+    columns = columns_of(asked)
+    values = values_of(asked, columns)
     data = Data(f"what {model} is asked", columns)
     chosen = chosen_features(data, choice)
     kinds = kinds_of(data, choice, chosen)
@@ -116,35 +115,3 @@ def reference_of(asked: Sequence[Asked], answered: Sequence[Answered], choice: C
 
 def _known(name: str, values: Sequence[Any], kind: Kind, choice: Choice) -> Distribution | None:
     return distribution(name, values, kind, choice) if values else None
-
-
-def _columns(asked: Sequence[Asked]) -> list[str]:
-    """The columns that most rows have, in the order that most of these have; numbers where they have no names."""
-    rows: Counter[Any] = Counter()
-    for one in asked:
-        rows[one.columns] += len(one.rows)
-    if not rows:
-        return []
-    together: Counter[Any] = Counter()
-    for columns, count in rows.items():
-        together[_names(columns)] += count
-    most = min(together, key=lambda names: (-together[names], sorted(names)))
-    own = {columns: count for columns, count in rows.items() if _names(columns) == most}
-    columns = min(own, key=lambda one: (-own[one], str(one)))
-    return [str(place) for place in range(columns)] if isinstance(columns, int) else list(columns)
-
-
-def _names(columns: tuple[str, ...] | int) -> frozenset[str]:
-    return frozenset(map(str, range(columns))) if isinstance(columns, int) else frozenset(columns)
-
-
-def _values(asked: Sequence[Asked], columns: Sequence[str]) -> dict[str, list[Any]]:
-    """The values of columns, of the requests that have just these."""
-    values: dict[str, list[Any]] = {name: [] for name in columns}
-    wanted = frozenset(columns)
-    for one in asked:
-        if _names(one.columns) == wanted:
-            names = [*map(str, range(one.columns))] if isinstance(one.columns, int) else one.columns
-            for place, name in enumerate(names):
-                values[name] += [row[place] for row in one.rows]
-    return values

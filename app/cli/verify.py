@@ -137,7 +137,7 @@ def report(checked: Sequence[Checked], sample: float) -> None:
     references = sorted({digest for one in checked for digest in one.references})
     if references:
         console.print(
-            "Drift is not compared: some was counted by references that are no longer in force "
+            "Drift is not compared: some was counted by references that are no longer in force, or made of first rows "
             f"({', '.join(references)}). What is read again counts anew, and the topics do not hold what was "
             "before.",
             soft_wrap=True,

@@ -25,10 +25,12 @@ Examples:
 @click.option("--match", metavar="PATTERN", help="With --name: that of the entry with this `match`.")
 @click.option("--file", "code", metavar="F.py", help="A Python file with predict or score.")
 @click.option("--call", type=click.Choice(["predict", "score"]), help="With --file: which of both is called.")
-@click.option("--model", metavar="FILE", help="A model that joblib wrote.")
+@click.option("--model", metavar="FILE", help="A model: .skops, .onnx, or what joblib wrote.")
 @click.option(
-    "--digest", metavar="SHA256", help="With --model: its SHA-256. To load a model runs code: trust it first."
+    "--digest", metavar="SHA256", help="With --model: its SHA-256. To load what joblib wrote runs code: trust it first."
 )
+@click.option("--trusted", multiple=True, metavar="TYPE", help="With --model FILE.skops: a type in it that you trust.")
+@click.option("--model-output", metavar="NAME", help="With --model FILE.onnx: which of its outputs is the value.")
 @click.option(
     "--alert-when", metavar="CONDITION", help="When a value is an alert, like '> 0.97'; else as the YAML says."
 )
@@ -46,6 +48,8 @@ def test_monitor(
     call: str | None,
     model: str | None,
     digest: str | None,
+    trusted: tuple[str, ...],
+    model_output: str | None,
     alert_when: str | None,
     features: tuple[str, ...],
     exclude: tuple[str, ...],
@@ -61,7 +65,7 @@ def test_monitor(
     """
     from app.cli.monitors.trying import Choice, Wanted, try_on
 
-    wanted = Wanted(name, match, code, call, model, digest, alert_when)
+    wanted = Wanted(name, match, code, call, model, digest, alert_when, trusted, model_output)
     choice = Choice(features, exclude, answers)
     try_on(file, wanted, choice, form=data_format, delimiter=delimiter, as_json=form == "json")
 

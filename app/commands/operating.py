@@ -52,6 +52,7 @@ def topics(action: str | None) -> None:
 Examples:
   tally plan --events-per-second 60
   tally plan --events-per-second 30000 --retention 2d --models 200 --event-bytes 2KiB --documents --json
+  tally plan --events-per-second 600 --store rocksdb --worker-memory 1GiB
 """,
 )
 @click.option(
@@ -70,6 +71,9 @@ Examples:
 @click.option("--replication", type=click.IntRange(1, 10), default=3, show_default=True, help="Copies of each topic.")
 @click.option("--worker-memory", default="2048MiB", show_default=True, metavar="SIZE", help="What a worker may use.")
 @click.option("--documents", is_flag=True, help="With documents in Elasticsearch.")
+@click.option(
+    "--store", type=click.Choice(["memory", "rocksdb"]), help="Where exchanges are kept; TALLY_STORE if unset."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def plan(
     events_per_second: float,
@@ -80,6 +84,7 @@ def plan(
     replication: int,
     worker_memory: str,
     documents: bool,
+    store: str | None,
     as_json: bool,
 ) -> None:
     """Say what a load takes: partitions, workers, memory, and disk in Kafka and Elasticsearch.
@@ -97,6 +102,7 @@ def plan(
         replication=replication,
         worker_memory=worker_memory,
         documents=documents,
+        store=store,
     )
     run.show(load, as_json=as_json)
 

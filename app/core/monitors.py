@@ -64,7 +64,8 @@ class Code(NamedTuple):
     """What a monitor runs: which file or module, how it is called, and what it may take.
 
     `kind` is file, function or model; `place` the path of a file, or module:function. `call` is predict (a row at a
-    time) or score (all rows at once); empty where the file itself says it. `digest` is that of a model that is trusted.
+    time) or score (all rows at once); empty where the file itself says it. `digest` is that of a model that is trusted,
+    `trusted` are types of a skops model that are, `output` is that of an ONNX model that has the values.
     """
 
     kind: str
@@ -74,6 +75,14 @@ class Code(NamedTuple):
     digest: str = ""
     timeout: float = 10.0  # seconds for a batch
     memory: int = 1 << 30  # bytes beside what the process has when it begins to score
+    trusted: tuple[str, ...] = ()
+    output: str = ""
+
+
+def model_form(place: str) -> str:
+    """What a model file is by its name: skops, onnx, else joblib."""
+    ending = place.rpartition(".")[2].lower()
+    return ending if ending in ("skops", "onnx") else "joblib"
 
 
 class Monitor:

@@ -261,7 +261,7 @@ def _add(cells: Cells, cell: tuple[Account, str, int, str, str], amount: Any) ->
 
 
 def outdated(cells: Cells, rulebook: Rulebook) -> list[str]:
-    """The digests of references by which something is counted, and that are no longer in force."""
+    """The digests of references by which something is counted, and that are no longer in force, or of first rows."""
     known = {entry.reference.live.digest for entry in rulebook.entries if entry.reference is not None}
     return sorted({digest_in(row) for _, _, _, row, _ in cells} - known - {""})
 

@@ -14,7 +14,9 @@ import orjson
 
 from app.core.counts.accounts import BY_LABELS, Account
 from app.core.events import Identity
+from app.core.measures.confusion import CONFUSION
 from app.core.outputs import score_history
+from app.core.outputs.class_changes import OfStretch
 from app.core.outputs.keys import key_of
 from app.core.outputs.overview import (
     Choice,
@@ -113,10 +115,11 @@ def _histories(outcome: Outcome, identity: Identity) -> Iterator[tuple[str, scor
             step = step_for(clock, max(1.0, now - begin), score_history.POINTS)
             grid = grid_of(clock, step, begin, now, now)
             assert grid is not None  # the step is one of panes
-            found = stretches(readings, identity, nature, grid, by_labels=asked.by_labels)
+            found = [*stretches(readings, identity, nature, grid, by_labels=asked.by_labels)]
             points = [point_of(stretch, asked) for stretch in found]
+            confusions = (OfStretch(one.start, CONFUSION.of(one.reading).confusion) for one in found)
             named = urlencode({"score": name, "clock": by_clock})
-            history = score_history.history_of(identity, rules, asked, step, [], points)
+            history = score_history.history_of(identity, rules, asked, step, [], points, confusions=confusions)
             yield f"api/models/{key_of(identity)}/history?{named}", history
 
 

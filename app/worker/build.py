@@ -14,6 +14,7 @@ from yarl import URL
 
 from app.core.counts.view import View
 from app.core.dialects.keeping import SegmentHeaders
+from app.core.join.firsts import watched_of
 from app.core.measures.readings import Readings
 from app.core.rules import Rulebook
 from app.settings import Settings, SettingsError
@@ -22,12 +23,13 @@ from app.worker.elasticsearch.windows import WindowWriter
 from app.worker.elasticsearch.writer import DocumentWriter
 from app.worker.ending import fail, give_up, guarded, on_unhandled
 from app.worker.exporting import Exporting
+from app.worker.first_rows import FirstRows
 from app.worker.http.api import Api
 from app.worker.http.certificate import PortCertificate, certificate_of
 from app.worker.intake.intake import Intake
 from app.worker.kafka.client import SetupError, client_options, ssl_context
 from app.worker.kafka.contact import Contact
-from app.worker.kafka.membership import DeclaredTables, MembershipTransport
+from app.worker.kafka.membership import Assignor, DeclaredTables, MembershipTransport
 from app.worker.kafka.metadata import TopicFacts
 from app.worker.kafka.sizes import Sizes
 from app.worker.kafka.topics import ensure_topics, topic_notes, topics_of
@@ -81,6 +83,9 @@ class Worker(faust.App):  # type: ignore[misc]
         if any(entry.reference is not None for entry in self.rulebook.entries):
             references = References(self.rulebook, running.notes)
             self.add_future(guarded("the watch over references", references.run()))
+        if watched_of(self.rulebook):
+            first_rows = FirstRows(running.readings, running.lane, running.feed)
+            self.add_future(guarded("the watch over first rows", first_rows.run()))
         if has_monitors(self.rulebook):
             monitors = watch_monitors(self.settings, self.rulebook, running.notes, running.monitor_lags)
             self.add_future(guarded("the watch over monitors", monitors))
@@ -133,7 +138,9 @@ class Worker(faust.App):  # type: ignore[misc]
             exporting=exporting,
             contact=contact,
             monitor_lags=MonitorLags(rulebook),
-            intake=Intake(settings, partitions, lane.stats, segments=SegmentHeaders(rulebook), sizes=self.sizes)
+            intake=Intake(
+                settings, partitions, lane.stats, segments=SegmentHeaders(rulebook), sizes=self.sizes, now=clock.now
+            )
             if settings.intake_topics
             else None,
             documents=DocumentWriter(settings, rulebook, lane.stats, sizes=self.sizes)
@@ -180,6 +187,8 @@ class Worker(faust.App):  # type: ignore[misc]
             if self.certificate is not None:
                 running.notes.note("TALLY_WEB_CERT_FILE", self.certificate.look())
             member = self.consumer._thread
+            if member.fenced:
+                give_up(SetupError(another_has_joined(self.settings)))
             for what, error in running.failures():
                 fail(what, error)
             if (error := member.failure()) is not None:
@@ -225,6 +234,14 @@ def _stores(settings: Settings) -> Stores:
     return DiskStores(settings, settings.data_dir, settings.store_memory)
 
 
+def another_has_joined(settings: Settings) -> str:
+    """What a worker says whose instance id another has joined by."""
+    return (
+        f"TALLY_INSTANCE_ID: another worker has joined the group {settings.app_id} as {settings.instance_id}, and has "
+        "the partitions of this one now: give each worker an id of its own."
+    )
+
+
 def _credentials(settings: Settings) -> Any:
     """What Faust's own clients need to reach the brokers; the lane's have it from `client_options`."""
     secure = settings.kafka_security_protocol.endswith("SSL")
@@ -254,7 +271,7 @@ def build(settings: Settings, rulebook: Rulebook) -> Worker:
         table_standby_replicas=settings.standbys,
         broker_credentials=_credentials(settings),
         broker_session_timeout=settings.session_timeout,
-        broker_heartbeat_interval=settings.session_timeout / 10,
+        broker_heartbeat_interval=settings.heartbeat_interval,
         broker_rebalance_timeout=max(60.0, settings.session_timeout * 4),
         broker_request_timeout=max(90.0, settings.session_timeout),
         web_bind=settings.web_host,
@@ -263,6 +280,7 @@ def build(settings: Settings, rulebook: Rulebook) -> Worker:
         web_ssl_context=None if certificate is None else certificate.context,
         canonical_url=URL(settings.url),
         TableManager=DeclaredTables,
+        PartitionAssignor=Assignor,
     )
     worker.settings = settings
     worker.certificate = certificate

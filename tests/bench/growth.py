@@ -47,7 +47,9 @@ class Growth:
 
 GROWTHS: Final[Mapping[str, Growth]] = {
     "partitions": Growth(Load("8 partitions", partitions=8), Load("64 partitions", partitions=64)),
-    "models": Growth(Load("1 model"), Load("300 models", Shape(models=300)), scrape_seconds=0.5),
+    "models": Growth(
+        Load("1 model", puids=300_000), Load("300 models", Shape(models=300), puids=300_000), scrape_seconds=0.5
+    ),
     "classes": Growth(
         Load("3 classes", Shape(scored=False)),
         Load("200 classes", Shape(classes=200, scored=False)),

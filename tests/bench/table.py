@@ -19,6 +19,8 @@ GOALS: Final = {
     f"{ONE} with inference-log: CPU": "≤ 13",
     f"{TWO} against Kafka Streams": "≥ 2",
     f"{ONE} against plain Faust": "≥ 25",
+    "one worker beside a monitor against without it": "≥ 0.9 (a core of its own)",
+    "one worker beside a monitor against without it: CPU": "≤ 1.1",
     "recovery": "≥ 350,000",
     "memory of an open exchange: RSS": "≤ 300",
     "memory of an open exchange: allocated by Python": "≤ 300",

@@ -363,7 +363,7 @@ def test_new_topics_are_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch)
 
 def test_check_shows_every_setting_and_where_it_comes_from_but_no_secret(tmp_path: Path) -> None:
     rules = tmp_path / "models.yaml"
-    rules.write_text(json.dumps({"models": [{"match": "*", "task": "binary"}]}))
+    rules.write_text(json.dumps({"models": [{"match": "*", "task": "binary", "reference": {"first": 5000}}]}))
     result = tally(
         "check",
         TALLY_SESSION_TIMEOUT="90s",
@@ -386,6 +386,7 @@ def test_check_shows_every_setting_and_where_it_comes_from_but_no_secret(tmp_pat
     assert rows["TALLY_HTTP_TOKEN"] == rows["TALLY_ELASTICSEARCH_API_KEY"] == ["set", "environment"]
     assert "sesame" not in result.output
     assert re.search(r"^Rules: .*models\.yaml, 1 entry for models, digest [0-9a-f]+$", result.stdout, re.MULTILINE)
+    assert "         *: the first 5,000 rows of each version are its reference; /api/models" in result.stdout
 
 
 @pytest.mark.parametrize(

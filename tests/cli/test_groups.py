@@ -1,10 +1,14 @@
 """What `tally check` says of groups and of workers. What Kafka and the workers say is what a test says."""
 
+import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError, NotCoordinatorForGroupError
 
+from app.cli import groups
 from app.cli.groups import Group, more_partitions, sentence_of, standstill, unread_partitions
 from app.cli.workers import Said, problems_of
 from app.settings import load_settings
@@ -33,6 +37,23 @@ STUCK = "3 events wait for the intake (g), and its 2 members committed nothing i
 )
 def test_what_a_group_is_doing(group: Group | str, said: str) -> None:
     assert sentence_of(group) == said
+
+
+@pytest.mark.parametrize("error", [GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError])
+def test_brokers_that_make_room_for_their_first_group_are_asked_again(
+    error: type[KafkaError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: Iterator[KafkaError | Group] = iter([error(), a_group()])
+
+    async def find(*_: object) -> Group:
+        answer = next(answers)
+        if isinstance(answer, KafkaError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(groups, "_find", find)
+    admin: Any = None  # nothing is asked of it here
+    assert asyncio.run(groups.find_group(admin, load_settings(), "g", {})) == a_group()
 
 
 @pytest.mark.parametrize(

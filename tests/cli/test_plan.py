@@ -7,7 +7,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cli.plan import DAY, EVENTS_A_CORE, FULL, Load, Plan, plan, written
+from app.cli.plan import DAY, FULL, Load, Plan, events_a_core, plan, written
 from app.commands.tally import main
 
 LOADS = st.builds(
@@ -19,6 +19,7 @@ LOADS = st.builds(
     replication=st.integers(1, 5),
     worker_memory=st.sampled_from([1 << 30, 2 << 30, 16 << 30]),
     documents=st.booleans(),
+    on_disk=st.booleans(),
 )
 DISKS = ("events_disk", "exchanges_disk", "panes_disk", "log_disk", "documents_disk_a_day")
 
@@ -40,7 +41,7 @@ def test_a_week_of_twenty_predictions_a_second() -> None:
 def test_workers_hold_and_count_all_of_it_while_one_is_away(load: Load) -> None:
     found = plan(load)
     assert found.memory_a_worker <= load.worker_memory * FULL + 1
-    assert load.events_per_second <= (found.workers - 1) * EVENTS_A_CORE
+    assert load.events_per_second <= (found.workers - 1) * events_a_core(load)
     assert 2 <= found.workers <= found.partitions
 
 
@@ -70,6 +71,26 @@ def test_it_is_printed_as_a_table_and_as_json() -> None:
     assert found["plan"]["exchanges"] == 1_728_000
 
 
+def test_a_store_on_disk_takes_disk_in_the_place_of_memory() -> None:
+    in_memory, on_disk = (plan(Load(events_per_second=60, retention=7 * DAY, on_disk=each)) for each in (False, True))
+    assert (in_memory.store_disk_a_worker, on_disk.exchanges) == (0, in_memory.exchanges)
+    assert on_disk.workers < in_memory.workers
+    assert on_disk.memory < in_memory.memory / 3
+    assert 10**9 < on_disk.store_disk_a_worker * (on_disk.workers - 1) < 2 * 10**9
+    shown = run("--events-per-second", "60", "--store", "rocksdb")
+    assert "disk of a worker" in shown.output
+    assert "disk of a worker" not in run("--events-per-second", "60", "--store", "memory").output
+
+
+def test_the_store_is_that_of_the_settings_where_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TALLY_STORE", "rocksdb")
+    monkeypatch.setenv("TALLY_DATA_DIR", "/var/lib/tally")
+    monkeypatch.setenv("TALLY_STORE_MEMORY", "64MiB")
+    found = json.loads(run("--events-per-second", "3", "--json").output)["load"]
+    assert (found["on_disk"], found["store_memory"]) == (True, 64 << 20)
+    assert json.loads(run("--events-per-second", "3", "--store", "memory", "--json").output)["load"]["on_disk"] is False
+
+
 def test_the_retention_is_that_of_the_settings_where_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TALLY_EXCHANGE_RETENTION", "2d")
     assert json.loads(run("--events-per-second", "3", "--json").output)["load"]["retention"] == 2 * DAY
@@ -97,6 +118,8 @@ def test_the_retention_is_that_of_the_settings_where_none_is_given(monkeypatch: 
             ["--worker-memory", "1MiB"],
             "--worker-memory: with 1 model a worker takes 210 MB before it keeps any exchange",
         ),
+        (["--store", "disk"], "'--store': 'disk' is not one of 'memory', 'rocksdb'"),
+        (["--store"], "Option '--store' requires an argument"),
         (["--megabytes", "1"], "No such option"),
         (["60"], "Got unexpected extra argument"),
     ],

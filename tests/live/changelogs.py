@@ -1,6 +1,9 @@
 """What the topics themselves say: the changelogs replayed alone, the marks, the dead letters."""
 
+import socket
+import struct
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
@@ -14,13 +17,13 @@ from app.core.rules import Rulebook
 from app.core.stats import Stats
 
 
-def read_topic(bootstrap: str, topic: str) -> dict[int, list[Any]]:
-    """All committed records of a topic, by partition, and so far as it reaches now."""
+def read_topic(bootstrap: str, topic: str, isolation: str = "read_committed") -> dict[int, list[Any]]:
+    """All records of a topic, by partition, and so far as it reaches now: the committed ones, or `read_uncommitted`."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
             "group.id": "reader",
-            "isolation.level": "read_committed",
+            "isolation.level": isolation,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
         }
@@ -49,6 +52,47 @@ def ends(bootstrap: str, topic: str) -> dict[int, int]:
         return {n: consumer.get_watermark_offsets(TopicPartition(topic, n), 10)[1] for n in partitions}
     finally:
         consumer.close()
+
+
+def committed(settings: dict[str, str], topics: Collection[str]) -> int:
+    """How many events of some topics a group has committed, where these hold nothing else."""
+    consumer = Consumer({"bootstrap.servers": settings["KAFKA_BOOTSTRAP_SERVERS"], "group.id": settings["APP_ID"]})
+    try:
+        places = [TopicPartition(topic, n) for topic in topics for n in range(int(settings["PARTITIONS"]))]
+        return sum(max(0, place.offset) for place in consumer.committed(places, 30))
+    finally:
+        consumer.close()
+
+
+def sizes_on_disk(bootstrap: str, topics: Collection[str]) -> dict[str, int]:
+    """How many bytes a broker has of each topic: its answer to DescribeLogDirs (key 35, version 1).
+
+    https://kafka.apache.org/protocol.html#The_Messages_DescribeLogDirs
+    """
+    host, port = bootstrap.rsplit(":", 1)
+    request = struct.pack(">hhihi", 35, 1, 0, -1, -1)  # of all topics
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(struct.pack(">i", len(request)) + request)
+        with connection.makefile("rb") as reply:
+            reply.read(12)  # length, correlation, throttle time
+
+            def number(form: str) -> int:
+                (value,) = struct.unpack(f">{form}", reply.read(struct.calcsize(form)))
+                return int(value)
+
+            def text() -> str:
+                return reply.read(number("h")).decode()
+
+            found: Counter[str] = Counter()
+            for _ in range(number("i")):
+                number("h")  # error
+                text()  # the folder
+                for _ in range(number("i")):
+                    topic = text()
+                    for _ in range(number("i")):
+                        _, size, _, _ = struct.unpack(">iqqb", reply.read(21))
+                        found[topic] += size
+    return {topic: found[topic] for topic in topics}
 
 
 def recovered(settings: dict[str, str]) -> dict[int, tuple[Shard, Position | None]]:

@@ -20,6 +20,9 @@ TYPES = {
     "response": "io.seldon.serving.inference.response",
     "feedback": "io.seldon.serving.feedback",
 }
+MICROSECOND = timedelta(microseconds=1)
+#: By so much an event's own time may be ahead of its record's.
+AHEAD_MICROS = 300 * 1_000_000
 COUNTRIES = ("DE", "FR", "a/b", None)
 #: The segments of all models, as `TALLY_CONFIG` has them.
 SEGMENTS = """
@@ -39,11 +42,10 @@ class Event(NamedTuple):
 
 def an_event(kind: str, puid: str, leg: tuple[str, str, str, str], micros: int, body: Any) -> Event:
     namespace, service, predictor, model = leg
-    moment = datetime.fromtimestamp(micros // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     headers = {
         "ce_specversion": "1.0",
         "ce_type": TYPES[kind],
-        "ce_time": f"{moment}.{micros % 1_000_000:06d}123Z",
+        "ce_time": _time_text(micros),
         "ce_requestid": puid,
         "ce_namespace": namespace,
         "ce_inferenceservicename": service,
@@ -55,12 +57,28 @@ def an_event(kind: str, puid: str, leg: tuple[str, str, str, str], micros: int, 
     )
 
 
-def traffic(puids: int, seed: int = 7, *, broken: float = 0.02, metrics: bool = False) -> list[Event]:
-    """Shuffled events of `puids` request ids: 5 % twice, 5 % never labelled, 3 % corrected, `broken` unusable. With
-    `metrics` answers have custom ones.
+def moved(event: Event, own: timedelta, record: timedelta) -> Event:
+    """The same event as one whose own time, and the time of whose record, are off by so much."""
+    headers = [
+        (name, _time_text(_micros(value) + own // MICROSECOND).encode() if name == "ce_time" else value)
+        for name, value in event.headers
+    ]
+    return event._replace(headers=headers, timestamp=event.timestamp + record // timedelta(milliseconds=1))
+
+
+def _time_text(micros: int) -> str:
+    moment = datetime.fromtimestamp(micros // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{moment}.{micros % 1_000_000:06d}123Z"
+
+
+def traffic(
+    puids: int, seed: int = 7, *, broken: float = 0.02, metrics: bool = False, until: datetime = NOW
+) -> list[Event]:
+    """Shuffled events of `puids` request ids, of three hours `until` then: 5 % twice, 5 % never labelled, 3 %
+    corrected, `broken` unusable. With `metrics` answers have custom ones.
     """
     rng = random.Random(seed)
-    now = int(NOW.timestamp() * 1_000_000)
+    now = int(until.timestamp() * 1_000_000)
     events: list[Event] = []
     for number in range(puids):
         puid = f"{rng.getrandbits(64):016x}-{number}"
@@ -126,11 +144,13 @@ def _broken(rng: random.Random, event: Event) -> Event:
 
 
 def expected(
-    events: Iterable[Event], *, segments: bool = False
+    events: Iterable[Event], *, segments: bool = False, now: datetime = NOW
 ) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """Every count series of every model: (name, labels) → value; with the rows by segment where that is asked for."""
+    """Every count series of every model `now`: (name, labels) → value; with the rows by segment where that is asked
+    for.
+    """
     counts, told = counted(events)
-    found = _series(counts, ("", *WINDOWS), "") | _series(told, WINDOWS, "labels_")
+    found = _series(counts, ("", *WINDOWS), "", now) | _series(told, WINDOWS, "labels_", now)
     found |= _custom(events)
     return {series: value for series, value in found.items() if segments or series[0] != "tally_segment_rows"}
 
@@ -229,8 +249,12 @@ def _winners(events: Iterable[Event]) -> Iterable[dict[Any, Any]]:
 
 
 def _winners_by_puid(events: Iterable[Event]) -> dict[str, dict[Any, Any]]:
-    """Of each request id what holds: (kind, leg) → (time, digest, (body, leg))."""
+    """Of each request id what holds: (kind, leg) → (when it counts, digest, (body, leg)).
+
+    What says that it is of a time long after its record counts when that was written.
+    """
     best: dict[tuple[str, str, tuple[str, ...]], tuple[int, int, Any]] = {}
+    counts_at: dict[tuple[str, str, tuple[str, ...]], int] = {}
     for event in events:
         names = dict(event.headers)
         try:
@@ -248,11 +272,15 @@ def _winners_by_puid(events: Iterable[Event]) -> dict[str, dict[Any, Any]]:
             continue
         rank = (_micros(names["ce_time"]), xxh3_64_intdigest(event.value))
         at = (event.key.decode(), kind, leg if kind != "feedback" else ())
+        written = event.timestamp * 1000
+        counts = written if rank[0] > written + AHEAD_MICROS else rank[0]
         if at not in best or rank > best[at][:2]:
-            best[at] = (*rank, (body, leg))
+            best[at], counts_at[at] = (*rank, (body, leg)), counts
+        elif rank == best[at][:2]:
+            counts_at[at] = min(counts, counts_at[at])
     by_puid: dict[str, dict[tuple[str, tuple[str, ...]], tuple[int, int, Any]]] = defaultdict(dict)
-    for (puid, kind, leg), winner in best.items():
-        by_puid[puid][kind, leg] = winner
+    for (puid, kind, leg), (_, *winner) in best.items():
+        by_puid[puid][kind, leg] = counts_at[puid, kind, leg], *winner
     return by_puid
 
 
@@ -325,16 +353,15 @@ LABELS = {
 
 
 def _series(
-    counts: Counter[Any], windows: Iterable[str], prefix: str
+    counts: Counter[Any], windows: Iterable[str], prefix: str, now: datetime
 ) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     result: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
-    now = NOW.timestamp()
     for window in windows:
         sums: Counter[Any] = Counter()
         for (model, minute, name, labels), amount in counts.items():
             if window:
                 length, panes = WINDOWS[window]
-                age = int(now // length) - minute * 60 // length
+                age = int(now.timestamp() // length) - minute * 60 // length
                 if not 0 <= age <= panes:
                     continue
             sums[model, name, labels] += amount

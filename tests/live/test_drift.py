@@ -1,6 +1,8 @@
 """Drift of a real data set through real workers: a feature is shifted, a worker is killed, requests are replaced."""
 
+import contextlib
 import csv
+import json
 import time
 import uuid
 from collections import Counter
@@ -19,6 +21,8 @@ from tests.live.story import Event, an_event
 from tests.live.workers import Fleet, Worker, produce, said_in_total, topic_settings, wait_for
 
 LEG: Final = ("clinic", "diabetes", "default", "ridge")
+#: Of so many rows is the reference that is made of first ones.
+FIRST: Final = 100
 SHIFTED: Final = "bmi"
 #: One in so many requests comes a second time, later, with what holds.
 REPLACED: Final = 5
@@ -115,6 +119,47 @@ def test_the_shifted_feature_alone_has_drifted_and_every_row_is_counted_once(kaf
         verified = tally("verify", **environment).output
         assert "Drift is not compared: some was counted by references that are no longer in force" in verified
         assert "difference 0\n" in verified
+
+
+def test_the_first_rows_are_the_reference_though_whoever_gathers_them_is_killed(kafka: Kafka, tmp_path: Path) -> None:
+    names, _, asked = halves()
+    (tmp_path / "tally.yaml").write_text(
+        f"models: [{{match: 'clinic/*', task: regression, reference: {{first: {FIRST}}}}}]"
+    )
+    settings = topic_settings(kafka.bootstrap, f"first-{uuid.uuid4().hex[:8]}")
+    settings |= {"PARTITIONS": "4", "CONFIG": str(tmp_path / "tally.yaml"), "SESSION_TIMEOUT": "6s"}
+    story = events(names, asked, int((time.time() - 3600) * 1_000_000))
+    before = next(number for number, one in enumerate(story) if one.key == b"p%d" % (FIRST + 40))
+    environment = {f"TALLY_{name}": value for name, value in settings.items()}
+    assert tally("topics", "--create", **environment).exit_code == 0
+    produce(settings, story[:before])
+    with Fleet(tmp_path, settings) as fleet:
+        first = fleet.start()
+        fleet.start()
+        wait_for("some is gathered", lambda: bool(reported(fleet)))
+        first.kill()
+        wait_for("the reference is made", lambda: reported(fleet).get("digest") is not None)
+        produce(settings, story[before:])
+        wait_for("all else is counted", lambda: sum(live(drift(fleet)["age"])) == len(asked) - FIRST)
+        found = drift(fleet)
+        for column, name in enumerate(names):
+            made = distribution_of(name, asked[:FIRST, column].tolist())
+            assert [it["reference"] for it in found[name]["bins"]] == made.by_bin(), name
+            assert live(found[name]) == brute_force(made, asked[FIRST:, column]), name
+        assert "difference 0\n" in tally("verify", **environment).output
+        fleet.stop()
+        fleet.start()
+        wait_for("it is counted after a restart", lambda: drift(fleet) == found)
+
+
+def reported(fleet: Fleet) -> dict[str, Any]:
+    """What `/api/models` says of the reference."""
+    for worker in fleet.running():
+        with contextlib.suppress(OSError):
+            models = json.loads(worker.get("/api/models"))["models"]
+            if models:
+                return dict(models[0]["reference"])
+    return {}
 
 
 def brute_force(one: Any, values: Any) -> list[int]:

@@ -146,6 +146,7 @@ def test_which_model_got_worse_stands_first_with_why_and_since_when(see: Callabl
     first.locator("a").click()
     expect(seen.page.locator("h1")).to_have_text("demo/breast-cancer/default/current@1.4")
     expect(seen.page.locator("main")).to_contain_text("accuracy is lower since ")
+    expect(seen.page.locator("main")).to_contain_text("Most of it in class 1: recall ")
     expect(seen.page.locator("main")).to_contain_text("shadow is better (accuracy +")
 
 
@@ -156,13 +157,18 @@ def test_too_few_labels_are_said_in_words(see: Callable[[str], Visit]) -> None:
 
 
 def test_the_numbers_of_a_model_are_those_of_the_api(see: Callable[[str], Visit]) -> None:
-    for name, of_window in (("total", "total"), ("1h", "1h"), ("1h&clock=labels", "labels_1h")):
+    for name, asks, of_window in (
+        ("total", "", "total"),
+        ("1h", "", "1h"),
+        ("1h&clock=labels", "?clock=labels", "labels_1h"),
+    ):
         seen = see("#/worker")
-        model = seen.answer(f"#/model/{CANCER}?window={name}", f"api/models/{CANCER}")
-        reading = model["windows"][of_window]
+        view = seen.answer(f"#/model/{CANCER}?window={name}", f"api/models/{CANCER}/view{asks}")
+        reading, (low, high) = view["model"]["windows"][of_window], view["intervals"][of_window]
         seen.page.wait_for_selector(".figures")
         figures = dict(text.split("\n")[:2] for text in seen.texts(".figures >> nth=0 >> .figure"))
         assert figures["accuracy"] == f"{reading['scores']['accuracy']:.3f}"
+        assert f"{low:.3f} to {high:.3f} · limit 0.900" in seen.text(".figure")
         assert figures["labelled"] == f"{reading['samples']:,}"
         cells = [[int(text) for text in row.split("\t")[1:]] for row in seen.texts(".matrix tbody tr")]
         known = {(actual, predicted): rows for actual, predicted, rows in reading["confusion"]}
@@ -172,7 +178,8 @@ def test_the_numbers_of_a_model_are_those_of_the_api(see: Callable[[str], Visit]
 def test_monitors_and_metrics_of_its_own_show_where_a_model_has_them(
     see: Callable[[str], Visit], worker: Worker
 ) -> None:
-    model = asked(worker, f"api/models/{CANCER}")
+    view = asked(worker, f"api/models/{CANCER}/view")
+    model = view["model"]
     monitor = {"monitor": "odd rows", "version": "3", "alert_when": "value > 0.5", "alerting": True}
     model["monitors"] = [monitor]
     model["windows"]["1h"]["monitors"] = [{"monitor": "odd rows", "version": "3", "ok": 7, "alert": 1234, "mean": 0.75}]
@@ -184,8 +191,7 @@ def test_monitors_and_metrics_of_its_own_show_where_a_model_has_them(
         "source": "panes", "note": None,
     }  # fmt: skip
     seen = see("#/worker")
-    seen.page.route(f"**/api/models/{CANCER}", lambda route: route.fulfill(json=model))
-    seen.page.route("**/monitor-history?*", lambda route: route.fulfill(json=history))
+    seen.page.route(f"**/api/models/{CANCER}/view", lambda route: route.fulfill(json=view | {"monitor": history}))
     seen.go(f"#/model/{CANCER}?window=1h", until=".figures")
     monitors = seen.page.get_by_role("table", name="Monitors")
     expect(monitors.locator("tbody tr")).to_have_text("odd rows3value > 0.5yes71,2340.750")
@@ -194,6 +200,15 @@ def test_monitors_and_metrics_of_its_own_show_where_a_model_has_them(
     expect(drawn).to_have_attribute("aria-label", re.compile("to 0.750; a row alerts where its value is > 0.500"))
     metrics = seen.page.get_by_role("table", name="Metrics of its own")
     expect(metrics.locator("tbody tr")).to_have_text("<b>cache</b>COUNTERsite=a12")
+
+
+def test_the_classes_say_how_they_have_done_since_the_score_fell(see: Callable[[str], Visit], worker: Worker) -> None:
+    changes = {one["class"]: one for one in asked(worker, f"api/models/{CANCER}/history")["classes"]}
+    assert changes["1"]["since"] < 0.8 < changes["1"]["before"]
+    rows = see(f"#/model/{CANCER}").page.get_by_role("table", name="Scores by class").locator("tbody tr")
+    for number, name in enumerate(("0", "1")):
+        of = changes[name]
+        expect(rows.nth(number)).to_contain_text(f"{of['since']:.3f}{of['before']:.3f} before")
 
 
 # -- what one can do --------------------------------------------------------------------------------------------------
@@ -222,11 +237,52 @@ def test_choices_go_to_the_address_and_come_back_with_it(see: Callable[[str], Vi
 def test_a_comparison_says_where_its_points_are_from_at_each_step(see: Callable[[str], Visit]) -> None:
     page = see(COMPARISON).page
     expect(page.get_by_text("From the counts that workers keep.")).to_be_visible()
-    with page.expect_response(lambda reply: "/api/comparisons/history" in reply.url and "step=10m" in reply.url) as got:
+    with page.expect_response(lambda reply: "/api/comparisons/view" in reply.url and "step=10m" in reply.url) as got:
         page.get_by_label("Step").select_option("10m")
-    assert got.value.json()["step"] == 600
+    assert got.value.json()["history"]["step"] == 600
     expect(page.get_by_label("Step")).to_have_value("10m")
     expect(page.get_by_text("From the counts that workers keep.")).to_be_visible()
+
+
+@pytest.mark.parametrize("name", ["model", "comparison"])
+def test_a_view_that_is_open_asks_again_with_one_request(see: Callable[[str], Visit], name: str) -> None:
+    view, there = VIEWS[name]
+    seen = see(view)
+    seen.page.wait_for_selector(there)
+    seen.page.wait_for_load_state("networkidle")  # what is looked for once has been answered
+    asks: list[str] = []
+    seen.page.on("request", lambda request: asks.append(request.url))
+    for _ in range(2):
+        with seen.page.expect_request("**/api/**", timeout=60_000):
+            pass
+    assert len({*asks}) == 1
+
+
+def test_how_far_back_charts_reach_is_chosen_and_goes_along(see: Callable[[str], Visit], worker: Worker) -> None:
+    seen = see(f"#/model/{CANCER}")
+    chart = seen.page.get_by_label(re.compile("^accuracy over time, from "))
+    before = chart.get_attribute("aria-label")
+    with seen.page.expect_response(f"{worker.url}/api/models/{CANCER}/view?back=1h") as got:
+        seen.page.get_by_label("How far back").select_option("1 hour")
+    points = got.value.json()["history"]["points"]
+    assert points[0]["start"] >= time.time() - 3600 - 60
+    assert len(points) >= 50
+    seen.page.get_by_label("Step").select_option("1 d")
+    expect(seen.page.get_by_text("Nothing to draw")).to_have_count(0)
+    assert before != chart.get_attribute("aria-label")
+    assert seen.page.get_by_label("How far back").locator("option").all_inner_texts() == [
+        "all that is kept", "1 hour", "1 day", "7 days",
+    ]  # fmt: skip
+    seen.page.get_by_role("link", name=re.compile(" against ")).click()
+    expect(seen.page.get_by_label("How far back")).to_have_value("1h")
+    assert "back=1h" in seen.page.url
+
+
+def test_a_choice_that_cannot_be_is_said_where_its_chart_would_be(see: Callable[[str], Visit]) -> None:
+    page = see(f"#/model/{CANCER}?step=7").page
+    expect(page.get_by_text("step: 7 s is no multiple of the panes of 60 s")).to_be_visible()
+    expect(page.locator(".matrix")).to_be_visible()
+    expect(page.get_by_label("Step")).to_have_value("7")
 
 
 def test_a_column_sorts_and_again_the_other_way(see: Callable[[str], Visit]) -> None:
@@ -274,7 +330,8 @@ def test_a_table_and_a_chart_are_taken_along(see: Callable[[str], Visit]) -> Non
     seen.page.wait_for_selector("figure.time canvas")
     with seen.page.expect_download() as table:
         seen.page.get_by_label("Scores by class as CSV").click()
-    assert Path(table.value.path()).read_text().splitlines()[0] == "class,labelled,predicted,recall,precision,f1"
+    columns = "class,labelled,predicted,recall,precision,f1,since it fell"
+    assert Path(table.value.path()).read_text().splitlines()[0] == columns
     with seen.page.expect_download() as chart:
         seen.page.get_by_label("demo/breast-cancer/default/current@1.4 accuracy as PNG").click()
     assert Path(chart.value.path()).read_bytes().startswith(b"\x89PNG")

@@ -30,7 +30,6 @@ TEXT: Final = README.read_text()
 #: Command lines that are run elsewhere, or not here: by what.
 ELSEWHERE: Final = {
     "make demo": "tests/live/test_demo.py",
-    "make test": ".ci/run",
     "tally worker": "tests/live/workers.py",
     "TALLY_STORE=rocksdb TALLY_DATA_DIR=/var/lib/tally TALLY_STORE_MEMORY=512MiB tally worker": (
         "tests/live/faults/test_disks.py"
@@ -43,9 +42,11 @@ ELSEWHERE: Final = {
     "kubectl apply --namespace tally --kustomize k8s": "tests/deploy/checks.py",
     "kubectl apply --namespace tally --kustomize k8s/monitoring": "tests/deploy/checks.py",
     "tally dead-letters drop --reason no-puid": "tests/live/test_dead_letters.py",
-    "docker build --tag tally .": "Dockerfile",
-    "docker run --rm --env TALLY_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 --publish 127.0.0.1:6066:6066 tally": "Dockerfile",
-    "docker run --rm --env TALLY_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 tally check": "Dockerfile",
+    "docker build --tag tally .": "tests/live/test_image.py",
+    "docker run --rm --env TALLY_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 --publish 127.0.0.1:6066:6066 tally": (
+        "tests/live/test_image.py"
+    ),
+    "docker run --rm --env TALLY_KAFKA_BOOTSTRAP_SERVERS=kafka:9092 tally check": "tests/live/test_image.py",
 }
 #: What some of them answer, once what they ask for is there.
 ANSWERS: Final = {"/api/models": '"windows"', "/api/exchanges": '"legs"', "tally-windows": '"_id"'}

@@ -9,9 +9,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
@@ -31,21 +31,31 @@ COUNT_SERIES = (
 )
 
 
+def of_this_checkout(settings: Mapping[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start `tally worker` with these settings, whatever the environment says."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "app", "worker"], env={**environment, **settings}, stdout=output, stderr=output
+    )
+
+
 class Worker:
     """One `tally worker` process with settings of its own."""
 
-    def __init__(self, settings: dict[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        settings: dict[str, str],
+        log: Path,
+        start: Callable[[Mapping[str, str], IO[bytes]], subprocess.Popen[bytes]] = of_this_checkout,
+    ) -> None:
         self.port = free_port()
         shown = settings.get("WEB_CERT_FILE")
         self.url = f"{'http' if shown is None else 'https'}://127.0.0.1:{self.port}"
         self._trust = None if shown is None else ssl.create_default_context(cafile=shown)
         self.log = log
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
-        environment |= {f"TALLY_{name}": value for name, value in settings.items()} | {"TALLY_WEB_PORT": str(self.port)}
+        variables = {f"TALLY_{name}": value for name, value in settings.items()} | {"TALLY_WEB_PORT": str(self.port)}
         with log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "app", "worker"], env=environment, stdout=output, stderr=output
-            )
+            self.process = start(variables, output)
 
     def get(self, path: str, timeout: float = 10) -> str:
         asked = urllib.request.urlopen(self.url + path, timeout=timeout, context=self._trust)  # noqa: S310 - as made above
@@ -151,9 +161,24 @@ class Fleet:
     def total(self, name: str) -> float:
         return sum(value for worker in self.running() for at, value in worker.series().items() if at[0] == name)
 
+    def wait_for(self, what: str, ready: Callable[[], bool], seconds: float = 60) -> None:
+        """Wait until something holds, or fail saying what did not, what each worker has, and what it has logged."""
+        try:
+            wait_for(what, ready, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self._states()}\n{self.logs()}") from None
+
+    def _states(self) -> str:
+        """A line for each worker: its log, and its exit code or what /ready says."""
+        return "\n".join(
+            f"{worker.log.name}: {worker.readiness() if code is None else f'ended with {code}'}"
+            for worker in self.workers
+            for code in [worker.process.poll()]
+        )
+
     def logs(self) -> str:
         return "\n".join(
-            f"--- {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.folder.glob("worker-*.log"))
+            f"--- {path.name}\n{path.read_text()[-6000:]}" for path in sorted(self.folder.glob("worker-*.log"))
         )
 
 

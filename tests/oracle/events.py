@@ -25,6 +25,8 @@ class Event(NamedTuple):
     pane_time: int
     stamp: int
     version: str
+    headers: dict[str, str]
+    value: bytes
     body: dict[str, Any]
 
     @property
@@ -59,6 +61,8 @@ def event_of(record: Record) -> Event:
         time if time <= stamp + AHEAD else stamp,
         stamp,
         headers.get("ce_modelversion", ""),
+        headers,
+        value,
         orjson.loads(value),
     )
 

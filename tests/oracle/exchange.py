@@ -15,6 +15,7 @@ from tests.oracle.classes import (
 )
 from tests.oracle.events import Answer, Event, answer_of, is_label, labels_of
 from tests.oracle.rules import Leg, Rule, rule_of
+from tests.oracle.segments import Values, digest_of, places, values_of
 
 PANE = 60_000_000
 
@@ -28,6 +29,7 @@ class Fact(NamedTuple):
     who: Identity
     pane: int
     what: tuple[Any, ...]
+    also: frozenset[tuple[str, str]] = frozenset()  # the segments and values in which it counts as well
 
 
 class Claim(NamedTuple):
@@ -51,11 +53,17 @@ def facts_of(events: Iterable[Event], rules: tuple[Rule, ...]) -> Iterator[Fact]
     """All that one exchange counts as."""
     # Of the same event twice the lower record time holds.
     copies: dict[object, Event] = {}
-    for event in events:
+    for event in (_ranked(event, rules) for event in events):
         known = copies.get(event.statement)
         if known is None or event.stamp < known.stamp:
             copies[event.statement] = event
     return _Exchange(sorted(copies.values(), key=lambda event: event.rank), rules).facts()
+
+
+def _ranked(event: Event, rules: tuple[Rule, ...]) -> Event:
+    """An event with the digest that decides: headers that say something of segments are part of a request or answer."""
+    slices = rule_of(rules, event.leg).segments if event.kind != "feedback" else ()
+    return event._replace(digest=digest_of(slices, event.value, event.headers)) if slices else event
 
 
 class _Exchange:
@@ -91,9 +99,12 @@ class _Exchange:
         return rule_of(self.rules, leg)
 
     def _ask(self, event: Event, into: dict[Leg, Event]) -> None:
-        # Nothing of a request is counted but its time, so requests of one time are one.
+        # Without segments nothing of a request is counted but its time, so requests of one time are one.
+        def rank(of: Event) -> tuple[int, int, int]:
+            return of.time, of.digest if self.rule(of.leg).segments else 0, -of.pane_time
+
         known = into.get(event.leg)
-        if known is None or (event.time, -event.pane_time) > (known.time, -known.pane_time):
+        if known is None or rank(event) > rank(known):
             into[event.leg] = event
 
     def _answer(self, event: Event, body: dict[str, object]) -> None:
@@ -184,8 +195,9 @@ class _Exchange:
             told.setdefault(owner, []).append(self.reward.pane_time)
             pane = self._pane(owner, self.reward.pane_time)
             points = round(self.reward.body["reward"] * 1_000_000_000)
-            yield Fact(self.who(owner), pane, ("reward", points))
-            yield Fact(self.who(owner), self.reward.pane_time // PANE, ("label", "reward", points))
+            also = places(self._values(owner))
+            yield Fact(self.who(owner), pane, ("reward", points), also)
+            yield Fact(self.who(owner), self.reward.pane_time // PANE, ("label", "reward", points), also)
         for who, times in _by_identity({leg: (self.who(leg), times) for leg, times in told.items()}).items():
             (leg, *_) = [leg for leg in told if self.who(leg) == who]
             yield Fact(who, self._pane(leg, max(times)), ("part", "feedback"))
@@ -271,6 +283,19 @@ class _Exchange:
         home = homes.pop() if len(homes) == 1 and not name.service else name.home
         return Leg(*home, "", "")
 
+    def _values(self, leg: Leg) -> Values:
+        """The values of a leg's answer in the segments of its model; none where it has not answered."""
+        if leg not in self.answers:
+            return {}
+        event, answer = self.answers[leg]
+        asked = self.requests.get(leg)
+        return values_of(
+            self.rule(leg).segments,
+            None if asked is None else _said(asked, "request"),
+            _said(event, "response"),
+            len(answer.rows),
+        )
+
     def _asked(self, leg: Leg, pane: int) -> Iterator[Fact]:
         """A request, and its features, where it does not come with a feedback."""
         event, watch = self.requests[leg], self.rule(leg).watch
@@ -281,14 +306,15 @@ class _Exchange:
     def _answered(self, leg: Leg) -> Iterator[Fact]:
         event, answer = self.answers[leg]
         who, pane, rule = self.who(leg), event.pane_time // PANE, self.rule(leg)
-        yield Fact(who, pane, ("part", "response"))
+        values = self._values(leg)
+        yield Fact(who, pane, ("part", "response"), places(values))
         if leg in self.requests:
             yield from self._asked(leg, pane)
             yield Fact(who, self.requests[leg].pane_time // PANE, ("seen",))
         if answer.classes:
             yield Fact(who, pane, ("classes", answer.classes))
         if answer.rows == [None]:  # it has no rows that a label could be about
-            yield Fact(who, pane, ("failed",))
+            yield Fact(who, pane, ("failed",), places(values, 0))
             return
         labels, mismatched = self.label_rows(leg, len(answer.rows))
         if mismatched:
@@ -296,7 +322,8 @@ class _Exchange:
         for number, (row, claim) in enumerate(zip(answer.rows, labels, strict=True)):
             label = None if claim is None else claim.label
             what = row_counts_as(row, label, answer.classes, rule)
-            yield Fact(who, pane, what)
+            also = places(values, number)
+            yield Fact(who, pane, what, also)
             if rule.watch is not None and row is not None:
                 yield Fact(who, pane, ("predicted", predicted_class(row, answer.classes, rule)))
                 if label is not None:
@@ -307,17 +334,22 @@ class _Exchange:
             numbers = number_of(row), number_of(label)
             whats: list[tuple[Any, ...]] = [what]
             if what == ("measured",) and None not in numbers:
-                yield Fact(who, pane, ("error", *numbers))
+                yield Fact(who, pane, ("error", *numbers), also)
                 whats.append(("error", *numbers))
             chances = self._chances(leg, number, label)
             if chances is not None:
-                yield Fact(who, pane, ("chances", chances))
+                yield Fact(who, pane, ("chances", chances), also)
                 whats.append(("chances", chances))
             if claim is not None and row is not None:  # and by the time at which the label came
-                yield from (Fact(who, claim.event.pane_time // PANE, ("label", *one)) for one in whats)
+                yield from (Fact(who, claim.event.pane_time // PANE, ("label", *one), also) for one in whats)
         times = [claim.event.time for claim in labels if claim is not None]
         if times:
             yield Fact(who, pane, ("delay", max(0, max(times) - event.time)))
+
+
+def _said(event: Event, part: str) -> tuple[Any, dict[str, str]]:
+    """The body of a request or answer, and its headers; of one that a feedback carries these are not known."""
+    return (event.body[part], {}) if event.kind == "feedback" else (event.body, event.headers)
 
 
 def _carries_response(event: Event) -> bool:

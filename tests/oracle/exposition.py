@@ -1,21 +1,19 @@
 """What series must come out: the samples of all models in a story, by name and labels."""
 
 import math
-import statistics
-import sys
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from scipy import stats
-
 from tests.oracle import drift
-from tests.oracle.classes import Chances, number_of
+from tests.oracle.classes import number_of
+from tests.oracle.comparison import compared, ratio
 from tests.oracle.estimates import estimates
 from tests.oracle.events import Event, is_label
 from tests.oracle.exchange import Fact, Identity, facts_of
+from tests.oracle.probabilities import probability_scores
 from tests.oracle.rules import Leg, Rule, rule_of
+from tests.oracle.segments import Slice, shown, treatments
 
 #: (name, labels in the order of their names) → value
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -72,17 +70,28 @@ def _in_window(pane: int, seconds: int, now: float) -> bool:
     return last - -(-seconds // length) <= place <= last
 
 
+def _spans(facts: Iterable[Fact], now: float) -> dict[str, list[tuple[Any, ...]]]:
+    """What facts say in total and in each window, by either clock."""
+    counted = [fact for fact in facts if fact.what[0] not in ("seen", "label")]
+    by_labels = [fact._replace(what=fact.what[1:]) for fact in facts if fact.what[0] == "label"]
+    found = {"total": [fact.what for fact in counted]}
+    for name, seconds in WINDOWS.items():
+        found[name] = [fact.what for fact in counted if _in_window(fact.pane, seconds, now)]
+        found[f"labels_{name}"] = [fact.what for fact in by_labels if _in_window(fact.pane, seconds, now)]
+    return found
+
+
 class _Model:
     def __init__(self, who: Identity, facts: list[Fact], rule: Rule, now: float) -> None:
         self.who = who
         self.rule = rule
         self.seen = min(fact.pane for fact in facts) * 60
-        counted = [fact for fact in facts if fact.what[0] not in ("seen", "label")]
-        by_labels = [fact._replace(what=fact.what[1:]) for fact in facts if fact.what[0] == "label"]
-        self.spans = {"total": [fact.what for fact in counted]}
-        for name, seconds in WINDOWS.items():
-            self.spans[name] = [fact.what for fact in counted if _in_window(fact.pane, seconds, now)]
-            self.spans[f"labels_{name}"] = [fact.what for fact in by_labels if _in_window(fact.pane, seconds, now)]
+        self.spans = _spans(facts, now)
+        self.segments = {
+            own: _spans([fact for fact in facts if fact.also & places], now)
+            for one in rule.segments
+            for own, places in _by_shown(one, {place for fact in facts for place in fact.also})
+        }
         total = self.spans["total"]
         self.known = self._known(total)
         self.task = self._task(total)
@@ -118,7 +127,7 @@ class _Model:
     def add_to(self, found: Samples) -> None:
         identity = tuple(zip(_IDENTITY, self.who, strict=True))
 
-        def put(name: str, value: float | None, **labels: str) -> None:
+        def put(name: str, value: float | None, /, **labels: str) -> None:
             key = name, tuple(sorted((*identity, *((label.strip("_"), text) for label, text in labels.items()))))
             assert key not in found, key
             found[key] = math.nan if value is None else value
@@ -131,17 +140,12 @@ class _Model:
                 if of_labels and name == "exchanges":
                     continue
                 put(prefix + name, value, **labels, **own)
-            for name, of_class, score, samples in self._scores(facts):
-                if of_labels and name == "coverage":
-                    continue
+            for name, of_class, score, samples in self._scores(facts, span):
                 put("tally_score", score, score=name, class_=of_class, window=span)
                 put("tally_score_samples", samples, score=name, class_=of_class, window=span)
-            if self.task == "regression":
-                self._put_errors(put, facts, span)
-            if self.task in ("binary", "multiclass"):
-                for name, score, samples in _probability_scores([what[1] for what in facts if what[0] == "chances"]):
-                    put("tally_score", score, score=name, class_="", window=span)
-                    put("tally_score_samples", samples, score=name, class_="", window=span)
+            for name, error, count in self._errors(facts):
+                put("tally_error", error, error=name, window=span)
+                put("tally_error_samples", count, error=name, window=span)
             if self.rule.estimate and not of_labels:
                 self._put_estimates(put, facts, span)
             if self.rule.watch is not None and not of_labels:
@@ -152,8 +156,9 @@ class _Model:
             for shadow in shadows:
                 together = [what[2:] for what in facts if what[:2] == ("pair", shadow)]
                 beside = f"{shadow[2]}/{shadow[3]}" + (f"@{shadow[4]}" if shadow[4] else "")
-                for quantity, found_out in _compared(together):
+                for quantity, found_out in compared(together):
                     put("tally_comparison", found_out, shadow=beside, quantity=quantity, window=span)
+            self._put_segments(put, span)
         total = self.spans["total"]
         put("tally_mismatched_labels", total.count(("mismatch",)))
         delays = [what[1] for what in total if what[0] == "delay"]
@@ -215,29 +220,51 @@ class _Model:
         """Binary models have class "" only."""
         return {"binary": [""], "multiclass": self.known}.get(self.task, [])
 
-    def _scores(self, facts: list[tuple[Any, ...]]) -> Iterator[tuple[str, str, float | None, int]]:
+    def _put_segments(self, put: Callable[..., None], span: str) -> None:
+        """Of each value its scores and rows, and how fairly the groups are treated."""
+        for (name, value), spans in self.segments.items():
+            facts, own = spans[span], {"segment": name, "value": value, "window": span}
+            of_whole = [(of, "", found, rows) for of, found, rows in self._errors(facts)]
+            for score, of_class, found, samples in (*self._scores(facts, span), *of_whole):
+                put("tally_segment_score", found, score=score, class_=of_class, **own)
+                put("tally_segment_score_samples", samples, score=score, class_=of_class, **own)
+            for verdict, rows in self._rows(facts).items() if not span.startswith("labels_") else ():
+                put("tally_segment_rows", rows, verdict=verdict, **own)
+        fair = self.rule.fairness
+        if fair is None or self.task not in ("binary", "multiclass"):
+            return
+        groups = {value: spans[span] for (name, value), spans in self.segments.items() if name == fair.attribute}
+        for value, measure, found, rows in treatments(fair, fair.positive or self.positive, groups):
+            labels = {"attribute": fair.attribute, "value": value, "measure": measure, "window": span}
+            put("tally_fairness", found, **labels)
+            put("tally_fairness_samples", rows, **labels)
+
+    def _scores(self, facts: list[tuple[Any, ...]], span: str) -> Iterator[tuple[str, str, float | None, int]]:
         """As scikit-learn has them, undefined where a denominator is 0; each with its denominator."""
         points = [what[1] for what in facts if what[0] == "reward"]
-        yield "reward_mean", "", _ratio(sum(points) / 1e9, len(points)), len(points)
+        yield "reward_mean", "", ratio(sum(points) / 1e9, len(points)), len(points)
         rows = self._rows(facts)
         answered = sum(rows.values()) - rows["failed"]
-        yield "coverage", "", _ratio(answered - rows["unlabelled"], answered), answered
+        if not span.startswith("labels_"):
+            yield "coverage", "", ratio(answered - rows["unlabelled"], answered), answered
+        if self.task == "regression":
+            yield from self._shares_of_errors(facts)
         if self.task not in ("binary", "multiclass"):
             return
         cells = self._cells(facts)
         judged = sum(cells.values())
-        yield "accuracy", "", _ratio(rows["correct"], judged), judged
+        yield "accuracy", "", ratio(rows["correct"], judged), judged
         occurring = sorted({name for cell in cells for name in cell})
         for score, formula in _FORMULAS.items():
             of_class = {name: formula(_outcomes(cells, name)) for name in {*occurring, self.positive}}
             for name in [""] if self.task == "binary" else occurring:
                 part, whole = of_class[name or self.positive]
-                yield score, name, _ratio(part, whole), judged if score == "f1" else whole
+                yield score, name, ratio(part, whole), judged if score == "f1" else whole
             if self.task == "multiclass" and score != "npv":
                 yield from self._averages(score, [(name, *of_class[name]) for name in occurring], cells)
         actual, predicted = _margin(cells, 0), _margin(cells, 1)
         recalls = [cells[name, name] / rows for name, rows in actual.items()]
-        yield "balanced_accuracy", "", _ratio(sum(recalls), len(recalls)), judged
+        yield "balanced_accuracy", "", ratio(sum(recalls), len(recalls)), judged
         own, other = (sum((rows / judged) * (1 - rows / judged) for rows in it.values()) for it in (actual, predicted))
         varies = len(actual) > 1 and len(predicted) > 1
         covariance = sum(cells[name, name] / judged - actual[name] * predicted[name] / judged**2 for name in occurring)
@@ -246,6 +273,8 @@ class _Model:
             chance = sum(actual[name] * predicted[name] for name in occurring)
             agreed = rows["correct"] * judged
             yield "kappa", "", (agreed - chance) / (judged**2 - chance) if judged**2 - chance else None, judged
+        for name, found, count in probability_scores([what[1] for what in facts if what[0] == "chances"]):
+            yield name, "", found, count
 
     def _averages(
         self, score: str, values: list[tuple[str, int, int]], cells: _Cells
@@ -253,42 +282,53 @@ class _Model:
         """Over the classes in which a score is defined: all alike, by their rows, and of all rows together."""
         judged = sum(cells.values())
         defined = [(part / whole, _margin(cells, 0)[name]) for name, part, whole in values if whole]
-        yield f"{score}_macro", "", _ratio(sum(value for value, _ in defined), len(defined)), judged
+        yield f"{score}_macro", "", ratio(sum(value for value, _ in defined), len(defined)), judged
         if score != "specificity":
             support = sum(rows for _, rows in defined)
-            yield f"{score}_weighted", "", _ratio(sum(value * rows for value, rows in defined), support), judged
+            yield f"{score}_weighted", "", ratio(sum(value * rows for value, rows in defined), support), judged
             right = sum(rows for (actual, predicted), rows in cells.items() if actual == predicted)
-            yield f"{score}_micro", "", _ratio(right, judged), judged
+            yield f"{score}_micro", "", ratio(right, judged), judged
 
-    def _put_errors(self, put: Callable[..., None], facts: list[tuple[Any, ...]], span: str) -> None:
-        """Of all rows whose prediction and label are numbers."""
+    @staticmethod
+    def _measured(facts: list[tuple[Any, ...]]) -> list[tuple[Any, Any]]:
+        """All rows whose prediction and label are numbers."""
         pairs = [what[1:] for what in facts if what[0] == "error"]
         for what in facts:
             numbers = (number_of(what[2]), number_of(what[1])) if what[0] == "judged" else (None, None)
             if None not in numbers:
                 pairs.append(numbers)
+        return pairs
+
+    def _errors(self, facts: list[tuple[Any, ...]]) -> Iterator[tuple[str, float | None, int]]:
+        """The scores that have the unit of the label."""
+        if self.task != "regression":
+            return
+        pairs = self._measured(facts)
         errors = [prediction - label for prediction, label in pairs]
-        labels, count = [label for _, label in pairs], len(pairs)
-        sizes = sorted(map(abs, errors))
+        count, sizes = len(pairs), sorted(map(abs, errors))
         found = {
-            "mae": _ratio(sum(sizes), count),
-            "mse": _ratio(math.fsum(error**2 for error in errors), count),
-            "bias": _ratio(math.fsum(errors), count),
+            "mae": ratio(sum(sizes), count),
+            "mse": ratio(math.fsum(error**2 for error in errors), count),
+            "bias": ratio(math.fsum(errors), count),
         }
         found["rmse"] = None if found["mse"] is None else math.sqrt(found["mse"])
         for name, percent in (("error_p50", 50), ("error_p90", 90), ("error_p99", 99), ("max_error", 100)):
             found[name] = sizes[max(0, math.ceil(percent * count / 100) - 1)] if count else None
         for name, value in found.items():
-            put("tally_error", value, error=name, window=span)
-            put("tally_error_samples", count, error=name, window=span)
+            yield name, value, count
+
+    def _shares_of_errors(self, facts: list[tuple[Any, ...]]) -> Iterator[tuple[str, str, float | None, int]]:
+        """Those that have none."""
+        pairs = self._measured(facts)
+        errors = [prediction - label for prediction, label in pairs]
+        labels, count = [label for _, label in pairs], len(pairs)
         shares = [abs(error / label) for error, label in zip(errors, labels, strict=True) if label]
-        mape = _ratio(sum(shares), count) if len(shares) == count else None
-        mean = _ratio(math.fsum(labels), count) or 0.0
+        mape = ratio(sum(shares), count) if len(shares) == count else None
+        mean = ratio(math.fsum(labels), count) or 0.0
         spread = math.fsum((label - mean) ** 2 for label in labels) if len({*labels}) > 1 else 0.0
         r2 = 1 - math.fsum(error**2 for error in errors) / spread if spread else None
-        for name, value in (("mape", mape), ("r2", r2)):
-            put("tally_score", value, score=name, class_="", window=span)
-            put("tally_score_samples", count, score=name, class_="", window=span)
+        yield "mape", "", mape, count
+        yield "r2", "", r2, count
 
     def _put_seldon(self, put: Callable[..., None]) -> None:
         total = self.spans["total"]
@@ -311,93 +351,11 @@ class _Model:
                     put(f"score_{name}", rows, class_=f"class_{of_class}", seldon_app=deployment)
 
 
-def _probability_scores(rows: list[Chances]) -> Iterator[tuple[str, float | None, int]]:
-    """Scores of probabilities, those of two classes exact; what says how exact ours are is 0 here."""
-    count = len(rows)
-    if all(row.bare for row in rows):
-        return
-    epsilon = sys.float_info.epsilon
-    losses = [-math.log(min(max(row.values[row.label], epsilon), 1 - epsilon)) for row in rows]
-    yield "log_loss", math.fsum(losses) / count, count
-    yield "brier", math.fsum(row.brier for row in rows) / count, count
-    bins: dict[int, float] = {}
-    for row in rows:
-        place = row.values.index(max(row.values)) if row.positive is None else row.positive
-        confidence = row.values[place]
-        own = bisect_left([number * 0.1 for number in range(1, 10)], confidence)
-        bins[own] = bins.get(own, 0.0) + (row.label == place) - confidence
-    yield "ece", math.fsum(map(abs, bins.values())) / count, count
-    of_two = [(row.values[row.positive], row.label == row.positive) for row in rows if row.positive is not None]
-    if not of_two:
-        return
-    positives, negatives = ([score for score, is_one in of_two if is_one is side] for side in (True, False))
-    wins = sum((one > other) + (one == other) / 2 for one in positives for other in negatives)
-    pairs = len(positives) * len(negatives)
-    yield "roc_auc", wins / pairs if pairs else None, len(of_two)
-    yield "roc_auc_error", 0.0 if pairs else None, len(of_two)
-    # At each positive row's score: which share of the rows with that score or a higher one is positive.
-    shares = [_ratio(sum(it >= one for it in positives), sum(it >= one for it, _ in of_two)) for one in positives]
-    yield "average_precision", _ratio(math.fsum(share or 0.0 for share in shares), len(positives)), len(of_two)
-    yield "average_precision_error", 0.0 if positives else None, len(of_two)
-
-
-def _compared(facts: list[tuple[Any, ...]]) -> Iterator[tuple[str, float | None]]:
-    """The quantities of a comparison. Stories are too short for a verdict."""
-    kinds = Counter(what[0] for what in facts)
-    judged = [what[2:] for what in facts if what[0] == "judged"]
-    missed = [what[1] for what in facts if what[0] == "missed"]
-    measures = len(missed) > len(judged)
-    differences = missed if measures else [int(second) - int(first) for first, second in judged]
-    count = len(differences)
-    yield "samples", count
-    yield "agreement", _ratio(kinds["agree"], kinds["agree"] + kinds["differ"])
-    yield "verdict", None
-    first, second = judged.count((True, False)), judged.count((False, True))
-    if not measures:
-        yield "only_current_right", first
-        yield "only_shadow_right", second
-    mean = sum(differences) / count if count else None
-    low = high = p = always = detectable = errors = error = None
-    if measures and count > 1 and max(differences) > min(differences):
-        test = stats.ttest_1samp(differences, 0.0)
-        interval = test.confidence_interval(0.95)
-        low, high, p = interval.low, interval.high, test.pvalue
-        error = statistics.stdev(differences) / math.sqrt(count)
-        growth = count / 100
-        always = min(1.0, math.sqrt(growth + 1) / math.exp(growth * test.statistic**2 / (2 * (growth + 1))))
-        errors = math.sqrt(2 * (growth + 1) / growth * (math.log(growth + 1) / 2 + math.log(20)))
-        detectable = (errors + 0.8416212335729143) * error
-    elif count and not measures:
-        error = math.sqrt(statistics.pvariance(differences) / count)
-        low, high = mean - 1.959963984540054 * error, mean + 1.959963984540054 * error  # type: ignore[operator]
-        p = stats.binomtest(first, first + second).pvalue if first + second else 1.0
-        beta = math.factorial(first + 1) * math.factorial(second + 1) / math.factorial(first + second + 3)
-        always = min(1.0, 1 / (6 * beta * 2 ** (first + second)))
-        errors = math.sqrt(2 * math.log(20 / (1.5 * math.sqrt(math.pi / (2 * max(1, first + second))))))
-        detectable = (errors + 0.8416212335729143) * math.sqrt(max(1, first + second)) / count
-    name = "error_difference" if measures else "accuracy_difference"
-    yield from ((name, mean), (f"{name}_low", low), (f"{name}_high", high))
-    width = None if errors is None or error is None else errors * error
-    yield f"{name}_low_always", None if width is None or mean is None else mean - width
-    yield f"{name}_high_always", None if width is None or mean is None else mean + width
-    yield from (("p_value", p), ("p_value_always", always), ("detectable", detectable))
-    briers = [what[1] for what in facts if what[0] == "brier"]
-    if briers:
-        like_errors = dict(_compared([("missed", difference) for difference in briers]))
-        for name in ("samples", "p_value", "p_value_always"):
-            yield f"brier_{name}", like_errors[name]
-        for end in ("", "_low", "_high", "_low_always", "_high_always"):
-            yield f"brier_difference{end}", like_errors[f"error_difference{end}"]
-    named = [what[1:] for what in facts if what[0] == "named"]
-    if named:
-        firsts = Counter(first for first, _ in named)
-        classes = sorted({name for both in named for name in both})
-        codes = {name: f"c{number}" for number, name in enumerate(classes)}
-        known = drift.Known("", tuple(firsts[name] for name in classes), categories=tuple(codes.values()))
-        found = drift.against(known, [codes[second] for _, second in named])
-        yield "prediction_rows", len(named)
-        for measure in ("psi", "js", "chi2_p"):
-            yield f"prediction_{measure}", found.get(measure)
+def _by_shown(one: Slice, places: set[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], set[tuple[str, str]]]]:
+    """The segment with each value that is shown, and those with the values that are shown so."""
+    values = shown(one, [value for name, value in places if name == one.name])
+    for own in {*values.values()}:
+        yield (one.name, own), {(one.name, value) for value, other in values.items() if other == own}
 
 
 class _Outcomes(NamedTuple):
@@ -432,7 +390,3 @@ def _margin(cells: _Cells, side: int) -> Counter[str]:
     for cell, amount in cells.items():
         rows[cell[side]] += amount
     return rows
-
-
-def _ratio(part: float, whole: int) -> float | None:
-    return part / whole if whole else None

@@ -4,6 +4,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from tests.oracle.drift import Watch
+from tests.oracle.segments import Fair, Slice
 
 
 class Leg(NamedTuple):
@@ -39,6 +40,8 @@ class Rule(NamedTuple):
     watch: Watch | None = None
     estimate: bool = False
     least_count: int = 100
+    segments: tuple[Slice, ...] = ()
+    fairness: Fair | None = None
 
     @property
     def pair(self) -> tuple[str, ...]:

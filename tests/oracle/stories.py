@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 from tests.builders import Fields, Record, a_feedback, a_request, a_response
 from tests.oracle.drift import ASKED, WATCH
 from tests.oracle.rules import Rule
+from tests.oracle.segments import Fair, Slice
 
 DAY: Final = 86400
 #: Few, so that ties are common; on both sides of the bounds of panes and windows.
@@ -70,6 +71,44 @@ _WATCHED: Final[tuple[tuple[Rule, ...], ...]] = (
     (Rule("*", classes=("no", "yes"), scored_model="n", watch=WATCH),),
 )
 
+_COUNTRY, _TIER, _AGE = (
+    Slice("country", "tags", "country"),
+    Slice("tier", "headers", "x-tier"),
+    Slice("x", "features", "x"),
+)
+_SLICED: Final[tuple[tuple[Rule, ...], ...]] = (
+    (Rule("*", segments=(_COUNTRY, _TIER, _AGE._replace(bins=(10.0, 30.5)))),),
+    (
+        Rule(
+            "*",
+            segments=(_COUNTRY._replace(kept=("DE",)), Slice("way", "route")),
+            fairness=Fair("country", "DE"),
+        ),
+    ),
+    (
+        Rule(
+            "*/svc/default/*",
+            task="binary",
+            segments=(_AGE._replace(bins=(10.0,), kept=("<10",)), _TIER),
+            fairness=Fair("x", "<10", "0"),
+        ),
+        Rule("*", segments=(Slice("who", "payload", "meta.who.id"),)),
+    ),
+    (Rule("*", classes=("no", "yes"), segments=(_TIER,), fairness=Fair("tier", "gold", "yes")),),
+    (Rule("*", watch=WATCH, segments=(_AGE._replace(bins=(6.0, 20.0)), _COUNTRY._replace(bins=(2.0,)))),),
+)
+#: No more than twice as many texts of one segment as are shown, so that none is lost before all are known.
+_COUNTRIES: Final[tuple[Any, ...]] = ("DE", "FR", None, 2, " IT", "", 2.5, True, ["DE"], ["a", "b"], {}, "x" * 101)
+_TIERS: Final = (b"gold", b"free", None, b" gold", b"", b"3.5")
+_FEATURES: Final[tuple[list[list[Any]], ...]] = (
+    [[20]],
+    [[5]],
+    [[5], [20]],
+    [[5], [5]],
+    [[40], [None], ["old"]],
+    [["7"], [10], [True]],
+)
+
 _LEGS: Final[tuple[Fields, ...]] = (
     {}, {}, {"model": "n"}, {"model": "x"}, {"predictor": "shadow"}, {"predictor": "shadow", "model": "n"},
     {"predictor": "canary"}, {"predictor": "silent"}, {"service": "other"}, {"namespace": "far"},
@@ -115,13 +154,33 @@ class _Teller:
             self.rules, self.sort = random.choice(_ESTIMATED), random.choice(_PROBABLE)
             self.names = random.choice(_SORTS[self.sort][1])
             self.labels = random.sample((0, 1, 0, 1, 2, "no", "yes", "a", "b"), 4)
-        #: Models with a reference are asked more than once.
+        self.sliced = random.random() < 0.25
+        #: Models with a reference are asked more than once, those with segments asked and answered.
         self.asked = ["request"] * (6 if self.rules in _WATCHED else 0)
+        if self.sliced:  # a few values of a few models, so that groups have rows
+            self.rules = random.choice(_SLICED)
+            self.puids = ["p", "q", "r", "s", "p-item-1", "t", "u"][: random.choice([2, 4, 7])]
+            self.legs = self.legs[: random.choice([1, 1, 2])]
+            self.counts = {puid: random.choice([1, 1, 2, 2, 3]) for puid in self.puids}
+            self.asked = ["request", "request", "response", "response", "label", "label"]
+        few = random.choice([2, 4, 12])
+        self.long = 2 if self.sliced else 1  # as many times as many events
+        if self.rules and self.rules[0].fairness is not None:
+            self.long = 4
+            self.sort, self.names = "binary", None
+            self.labels = random.choice([[0, 1], [0, 1, 1, 2], ["yes", "no", 1, 0]])
+            self.puids, self.legs = [*"pqrstuvw"], [{}]
+            self.counts = {puid: random.choice([1, 1, 2]) for puid in self.puids}
+            self.asked *= 3
+            few = 2
+        self.countries, self.tiers = _COUNTRIES[:few], _TIERS[:few]
 
     def story(self) -> Story:
         random = self.random
         in_order = random.random() < 0.15
-        times = sorted(random.choice((*_TIMES, *_EARLIER)) for _ in range(random.choice([1, 2, 4, 6, 9, 14])))
+        times = sorted(
+            random.choice((*_TIMES, *_EARLIER)) for _ in range(random.choice([1, 2, 4, 6, 9, 14]) * self.long)
+        )
         if in_order:
             time = -20.0 * DAY
             for number in range(len(times)):
@@ -149,9 +208,13 @@ class _Teller:
         kind = random.choice(kinds)
         fields |= random.choice(self.legs)
         if kind in ("request", "response"):
-            if random.random() < 0.08:  # as a function of the time, so that equal events have equal versions
+            if self.sliced and (tier := random.choice(self.tiers)) is not None:
+                fields["headers"] = {random.choice(("x-tier", "ce_x-tier")): tier}
+            elif random.random() < 0.08:  # as a function of the time, so that equal events have equal versions
                 fields["headers"] = {"ce_modelversion": b"h%d" % (int(at) % 3)}
             if kind == "request":
+                if self.sliced:
+                    return a_request(self.request(), **fields)
                 # As a function of the time, too: of two requests of one time and leg it is open which one counts.
                 return a_request(ASKED[int(2 * at) % len(ASKED)], **fields)
             if not in_order and random.random() < 0.35:
@@ -178,7 +241,7 @@ class _Teller:
         if kind == "carried":
             body["response"] = self.answer(puid)
             if random.random() < 0.7:
-                body["request"] = {"data": {"ndarray": [[1, 2]]}}
+                body["request"] = self.request() if self.sliced else {"data": {"ndarray": [[1, 2]]}}
         return a_feedback(body=body, **fields)
 
     def truth(self, count: int) -> dict[str, Any]:
@@ -198,7 +261,37 @@ class _Teller:
                 data["ndarray"][row] = None
         return {"data": data}
 
+    def request(self) -> dict[str, Any]:
+        """A request that says something of segments."""
+        random = self.random
+        rows = [[*row, 1] for row in random.choice(_FEATURES)]
+        body: dict[str, Any] = {"data": {"names": ["x", random.choice(["y", "land"])], "ndarray": rows}}
+        if random.random() < 0.2:
+            del body["data"]["names"]
+        if random.random() < 0.5:
+            body["meta"] = self.meta()
+        return body
+
+    def meta(self) -> dict[str, Any]:
+        """Where segments of tags and payloads, and the route, have their values."""
+        random = self.random
+        found: dict[str, Any] = {
+            "tags": {"country": random.choice(self.countries)},
+            "routing": {"r": random.choice([-1, 0, 1])},
+        }
+        if random.random() < 0.3:
+            found["routing"]["a"] = 2
+        if random.random() < 0.6:
+            found["who"] = random.choice([{"id": random.choice(self.countries)}, {}, 7])
+        return found
+
     def answer(self, puid: str) -> dict[str, Any]:
+        body = self.said(puid)
+        if self.sliced and self.random.random() < 0.7:
+            body["meta"] = {**self.meta(), **body.get("meta", {})}
+        return body
+
+    def said(self, puid: str) -> dict[str, Any]:
         random = self.random
         if random.random() < 0.06:
             return dict(random.choice(_FAILURES))

@@ -11,14 +11,17 @@ from app.core.drift.declared import Declared
 from app.core.drift.distribution import Distribution, Kind
 from app.core.drift.live import Live, Watched
 from app.core.drift.reference import Reference
+from app.core.limits import Limits
 from app.core.outputs.comparisons import compared_with
-from app.core.rules import Rules
+from app.core.rules import Fairness, Rules
+from app.core.segments import Segment
 from app.exporters.prometheus import ModelText
 from tests.builders import START, Ledger, Record
 from tests.oracle.drift import LEAST, Known
 from tests.oracle.events import event_of
 from tests.oracle.exposition import WINDOWS, Samples, samples_of
 from tests.oracle.rules import Rule
+from tests.oracle.segments import SHOWN
 from tests.oracle.stories import DAY, Story, a_story
 from tests.soak import SOAK
 
@@ -26,8 +29,10 @@ VIEWED = tuple(Window(name, seconds) for name, seconds in WINDOWS.items())
 CLOCK = PaneClock.for_windows(VIEWED, 60, 8 * DAY, by_labels=True)
 STORIES = 20_000 if SOAK else 600
 SHARES = 4
+LIMITS = Limits(segment_values=SHOWN)
 #: Until then no exchange of a story expires.
 _YOUNG = 5.0 * DAY
+_ROUGH = {"tally_error", "tally_score", "tally_segment_score", "tally_fairness", "tally_comparison", "tally_drift"}
 _FIRST_SEEN = "tally_model_first_seen_timestamp_seconds"
 _SAMPLE = re.compile(r"(\w+)\{(.*)\} (\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -82,7 +87,7 @@ def _is_within(key: tuple[str, tuple[tuple[str, str], ...]], ours: Samples, othe
     """Whether a score of binned probabilities is as near to the exact one as it says, or says how near that is."""
     name, labels = key
     score = dict(labels).get("score", "")
-    if name != "tally_score" or not score.startswith(("roc_auc", "average_precision")):
+    if name not in ("tally_score", "tally_segment_score") or not score.startswith(("roc_auc", "average_precision")):
         return False
     if score.endswith("_error"):
         return ours[key] >= other
@@ -95,11 +100,11 @@ def _is_same(key: tuple[str, tuple[tuple[str, str], ...]], own: float, other: fl
     name, labels = key
     if math.isnan(own) or math.isnan(other):
         return math.isnan(own) and math.isnan(other)
-    if dict(labels).get("error", "") in ("error_p50", "error_p90", "error_p99", "max_error"):
+    if {dict(labels).get("error"), dict(labels).get("score")} & {"error_p50", "error_p90", "error_p99", "max_error"}:
         return math.isclose(own, other, rel_tol=1 / 64, abs_tol=1e-12)
     if name.startswith("tally_score_estimate"):  # which the oracle finds by small differences
         return math.isclose(own, other, abs_tol=1e-5)
-    rough = 1e-9 if name in ("tally_error", "tally_score", "tally_comparison", "tally_drift") else 0.0
+    rough = 1e-9 if name in _ROUGH else 0.0
     return math.isclose(own, other, rel_tol=1e-12, abs_tol=rough)
 
 
@@ -109,6 +114,8 @@ def rules_of(rule: Rule) -> Rules:
     watch = fields.pop("watch")
     if rule.estimate:
         fields["compare"] = ()
+    fields["segments"] = tuple(Segment(*one) for one in rule.segments)
+    fields["fairness"] = None if rule.fairness is None else Fairness(*rule.fairness)
     if watch is None:
         return Rules(**fields)
     *features, prediction, label = map(_distribution, (*watch.features, watch.prediction, watch.label))
@@ -127,10 +134,10 @@ def told(story: Story, random: Random | None = None) -> Ledger:
     rules = tuple(map(rules_of, story.rules))
     records = sorted(story.records, key=lambda record: record.timestamp) if story.in_order else list(story.records)
     if random is None:
-        return Ledger(*rules, windows=VIEWED, clock=CLOCK).absorb(*records).cut()
+        return Ledger(*rules, windows=VIEWED, clock=CLOCK, limits=LIMITS).absorb(*records).cut()
     if not story.in_order:
         random.shuffle(records)
-    ledger = Ledger(*rules, windows=VIEWED, partitions=random.choice([1, 2, 3]), clock=CLOCK)
+    ledger = Ledger(*rules, windows=VIEWED, partitions=random.choice([1, 2, 3]), clock=CLOCK, limits=LIMITS)
     while records:
         size = random.choice([1, 1, 2, 3, 5, 8])
         batch, records = records[:size], records[size:]

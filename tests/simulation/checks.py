@@ -14,15 +14,22 @@ from aiokafka.errors import KafkaError
 from app.core.counts.accounts import METRICS, Account
 from app.core.counts.atoms import Atom
 from app.core.counts.cells import Latest, later
+from app.core.counts.rows import FirstKey, parse_key
 from app.core.counts.view import View
+from app.core.drift.first import First, decode_first
+from app.core.drift.live import Version
+from app.core.events import Identity
+from app.core.join.firsts import watched_of
 from app.core.join.shard import Shard
 from app.core.letters import REKEYED
+from app.core.rules import Rulebook, Rules
 from app.core.wire.records import Record
 from app.worker.lane.partition import Partition
 from tests.builders import START, Ledger, a_shard, known, run
+from tests.builders import Record as Told
 from tests.core.outputs.test_documents import shelf
 from tests.simulation.loop import process_of
-from tests.simulation.story import RULES
+from tests.simulation.story import MONITOR, RULES, rules
 from tests.simulation.worker import Worker
 
 if TYPE_CHECKING:
@@ -55,6 +62,8 @@ def unrest(history: "History") -> str:
             place, end = part.shard.offsets.get(topic, 0), history.broker.topics[topic][part.number].end
             if place < end:
                 return f"{topic}-{part.number} is read to {place} of {end}"
+    if any(reference.waits for worker in workers for reference in watched_of(worker.rulebook)):
+        return "a version waits for its reference"
     for topic, logs in history.broker.topics.items():
         for number, log in enumerate(logs):
             if log.stable < log.end:
@@ -66,6 +75,8 @@ def unrest(history: "History") -> str:
         wanted = Counter({"producer": len(worker.lane.running), "consumer": 3})
         if (left := _connections(history, worker)) != wanted:
             return f"{worker.process} has {dict(left)} open instead of {dict(wanted)}"
+    if history.monitors is not None and (unscored := history.monitors.unrest()):
+        return unscored
     return "" if _views_follow(history) else "a view has not followed"
 
 
@@ -85,13 +96,26 @@ def _views_follow(history: "History") -> bool:
         for record in log.committed():
             if not log.is_strange(record.offset):
                 view.take(number, record.key or b"", record.value)
-    sums = seen(view)
-    return all(seen(worker.view) == sums for worker in history.living())
+    sums, gathered = seen(view), view.gathered
+    return all(
+        seen(worker.view) == sums
+        and worker.view.gathered.records == gathered.records
+        and all(
+            identity in entry.versions or not entry.first
+            for identity in gathered.references
+            if (entry := worker.rulebook.of(identity.leg).reference) is not None
+        )
+        for worker in history.living()
+    )
 
 
 def check(history: "History") -> None:
     """Raise AssertionError where anything does not hold."""
-    straight = run(history.story.folded, [], rules=RULES, logs=history.story.documents, clock=history.settings.clock)
+    story = history.story
+    records = [*story.folded, *(story.results or ())]
+    straight = run(
+        records, [], rules=_rules_with(_references(history)), logs=story.documents, clock=history.settings.clock
+    )
     if history.expired:
         straight.cut(history.wall() - START)
     parts = {part.number: part for worker in history.living() for part in worker.lane.running.values()}
@@ -101,8 +125,38 @@ def check(history: "History") -> None:
     _check_letters(history, straight)
     _check_rekeyed(history)
     _check_tasks(history)
-    if history.story.documents:
+    if story.results is not None:
+        _check_scored(history, story.results)
+    if story.documents:
         _check_log(history, straight)
+
+
+def _references(history: "History") -> dict[Identity, First]:
+    """The references of first rows that were made: of each version one, and none twice."""
+    made: dict[Identity, First] = {}
+    for number, record in committed(history, history.settings.panes_topic):
+        if history.broker.topics[history.settings.panes_topic][number].is_strange(record.offset):
+            continue
+        key = parse_key(record.key or b"")
+        if isinstance(key, FirstKey) and key.puid is None and record.value is not None:
+            assert number == 0, "it is not the owner of partition 0 who decides"
+            first = decode_first(record.value)
+            assert made.setdefault(key.identity, first) == first, f"{key.identity} has two references"
+    for worker in history.living():
+        gathered = worker.view.gathered
+        assert gathered.references == made, f"{worker.process} knows other references"
+        assert not gathered.records.keys() & made.keys(), "what a reference is made of is still kept"
+    return made
+
+
+def _rules_with(references: dict[Identity, First]) -> tuple[Rules, ...]:
+    """The rules of one who knows the references from the start."""
+    rulebook = Rulebook(rules())
+    for identity, first in references.items():
+        watched = rulebook.of(identity.leg).reference
+        assert watched is not None
+        watched.versions[identity] = Version(watched.live.with_reference(first.reference), first.until)
+    return rulebook.entries
 
 
 def committed(history: "History", topic: str) -> Iterable[tuple[int, Record]]:
@@ -244,6 +298,24 @@ def _check_tasks(history: "History") -> None:
     for task in history.loop.tasks():
         if task.done() and not task.cancelled() and (error := task.exception()) is not None:
             assert isinstance(error, KafkaError | TimeoutError), f"{task} ended: {error!r}"
+
+
+def _check_scored(history: "History", results: list[Told]) -> None:
+    """Each row is scored once, with the value that it has: counted here from what the monitor must have said."""
+    wanted: Counter[str] = Counter()
+    for result in results:
+        body = orjson.loads(result.value or b"")
+        values = [value for value in body["values"] if value is not None]
+        wanted.update(body["outcomes"])
+        wanted.update(valued=len(values), sum=sum(int(value * 2**80) for value in values))
+    for worker in history.living():
+        found: Counter[str] = Counter()
+        for identity in worker.view.identities():
+            for sums in worker.view.total(Account(identity)).values():
+                for atom, amount in sums.items():
+                    if atom[0] == f"monitors={MONITOR}@v1":
+                        found[atom[1]] += amount
+        assert +found == +wanted, f"of the monitor {worker.process} has counted {found} instead of {wanted}"
 
 
 def _check_log(history: "History", straight: Ledger) -> None:

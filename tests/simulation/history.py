@@ -17,12 +17,15 @@ from unittest.mock import patch
 
 from aiokafka import TopicPartition
 
+from app.core.join import deciding as deciding_module
 from app.core.wire.records import Record
 from app.settings import Settings, load_settings
+from app.worker import first_rows as first_rows_module
 from app.worker.kafka import watch as watch_module
 from app.worker.lane import inputs as inputs_module
 from app.worker.lane import lane as lane_module
 from app.worker.lane import partition as partition_module
+from app.worker.monitors import runner as runner_module
 from app.worker.store.disk import DiskStores
 from tests.builders import START
 from tests.memory_kafka import MemoryKafka
@@ -32,6 +35,7 @@ from tests.simulation.checks import check, unrest
 from tests.simulation.disks import Disks, full_at_times
 from tests.simulation.faults import make_topic_anew, turn_a_clock, write_as_stranger
 from tests.simulation.loop import RUNNING, SimulatedLoop
+from tests.simulation.monitors import Monitors, Scoring
 from tests.simulation.story import Told, a_story
 from tests.simulation.weather import Storm
 from tests.simulation.worker import Worker
@@ -39,8 +43,10 @@ from tests.simulation.worker import Worker
 log = logging.getLogger(__name__)
 
 MOST_STEPS: Final = 400_000
-#: How long it may take, when nothing goes wrong any more, until all is quiet.
+#: How long it may take, when nothing goes wrong any more, until all is quiet. Monitors may wait as long for an answer
+#: that is lost, and then for their next session.
 _PATIENCE_SECONDS: Final = 40.0
+_PATIENCE_WITH_MONITORS: Final = 100.0
 _MOST_WORKERS: Final = 3
 #: After so long nothing is kept but the totals, and days where they are counted.
 _LONG_SECONDS: Final = 9 * 86400
@@ -106,6 +112,7 @@ class History:
             self.broker.create(topic, self.partitions)
         self.workers: list[Worker] = []
         self.disks = None if folder is None else Disks(folder, seed, self.settings)
+        self.monitors = None if self.story.results is None else Monitors(self)
         self.expired = False  # whether all exchanges, and all panes but days, are so old that they are kept no more
         self._unwritten = list(reversed(self.story.told))
         self.written: list[Told] = []
@@ -126,6 +133,8 @@ class History:
         self.write(rng.randint(0, len(self._unwritten) // 2))
         reserve = len(self._unwritten) // 2  # for the moments at which it matters
         writing = asyncio.get_running_loop().create_task(self._keep_writing(reserve))
+        if self.monitors is not None:
+            asyncio.get_running_loop().create_task(self.monitors.keep_running())
         self.start_worker()
         if rng.random() < 0.7:
             self.start_worker()
@@ -160,9 +169,12 @@ class History:
             worker.process.fuse = 0
             worker.process.go_on()
             worker.jump = 0.0
+        for process in () if self.monitors is None else self.monitors.living():
+            process.fuse = 0
         self.write(len(self._unwritten))
         log.info("calm")
-        deadline = self.loop.time() + _PATIENCE_SECONDS
+        patience = _PATIENCE_SECONDS if self.monitors is None else _PATIENCE_WITH_MONITORS
+        deadline = self.loop.time() + patience
         quiet = 0
         while quiet < 2:
             if not any(worker.lives for worker in self.workers):
@@ -229,6 +241,12 @@ class History:
         if worker := self._one():
             log.info("%s is killed", worker.process)
             worker.process.kill()
+
+    def kill_monitors(self) -> None:
+        if self.monitors is not None and (living := self.monitors.living()):
+            process = self.rng.choice(living)
+            log.info("%s are killed, some time", process)
+            process.fuse = self.rng.choice((1, 30, 300))
 
     def kill_soon(self) -> None:
         """After some more of its callbacks: in the middle of whatever it does then."""
@@ -321,6 +339,7 @@ class History:
         replace_worker,
         stop_worker,
         kill_worker,
+        kill_monitors,
         kill_soon,
         kill_soon,
         stall_worker,
@@ -354,6 +373,12 @@ def _assignor(rng: random.Random) -> Assignor:
     return assign
 
 
+async def _at_once(work: Callable[..., Any], *given: Any) -> Any:
+    """There are no threads in a history."""
+    await asyncio.sleep(0.01)
+    return work(*given)
+
+
 @contextmanager
 def _small(rng: random.Random, *, misplaced: bool) -> Iterator[None]:
     """The lane's sizes so small that every bound is met. With lists of one record every key is checked."""
@@ -363,6 +388,10 @@ def _small(rng: random.Random, *, misplaced: bool) -> Iterator[None]:
         patch.object(lane_module, "_TICK_SECONDS", rng.choice((0.02, 0.1))),
         patch.object(partition_module, "MOST_WAITING", rng.choice((3, 20_000))),
         patch.object(watch_module, "_LOOK_SECONDS", 0.3),
+        patch.object(first_rows_module, "_LOOK_SECONDS", 0.07),
+        patch.object(first_rows_module, "to_thread", _at_once),
+        patch.object(deciding_module, "PATIENCE_SECONDS", -1000),  # of events that say a later time than it is
+        patch.object(runner_module, "MonitorProcess", Scoring),
     ):
         yield
 

@@ -4,7 +4,7 @@ Each puts a small change into the lane of one history.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
@@ -13,7 +13,9 @@ from unittest.mock import patch
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from app.core.join.cut import Cut
+from app.core.join.exchange import Monitored
 from app.core.join.store import LoadedStore, MemoryStore
+from app.core.outputs.scoring import Pairs
 from app.settings import Settings
 from app.worker import clock
 from app.worker.kafka.consumer import RecordConsumer
@@ -21,6 +23,7 @@ from app.worker.kafka.producer import close_producer
 from app.worker.lane import lane, loading
 from app.worker.lane.loading import Counts, Loaded, Loader
 from app.worker.lane.partition import Partition
+from app.worker.monitors import runner
 from app.worker.store.rocks import STANDS, RocksStore
 from tests.simulation.history import History, Mistake
 
@@ -79,18 +82,21 @@ def fence_nobody(history: History) -> Iterator[None]:
 
 
 @contextmanager
-def keep_what_was_not_flushed(history: History) -> Iterator[None]:
-    """A partition stays with its owner over a rebalance although its last epoch failed, with a new producer."""
+def keep_what_was_lost(history: History) -> Iterator[None]:
+    """A partition stays with its owner over a rebalance although an epoch of it has failed meanwhile, with a new
+    producer.
+    """
+    assign = lane.Lane.assign
 
-    class Kept(Partition):
-        async def flush(self, clock: float | None) -> bool:
-            if not await super().flush(clock):
-                await close_producer(self._producer)
-                self._producer = await history.kafka.open_producer(history.settings, self.number)
-                self.lost = None
-            return True
+    async def kept(self: lane.Lane, numbers: set[int], standbys: Collection[int] = ()) -> None:
+        for number, part in self.running.items():
+            if part.lost is not None and number in numbers:
+                await close_producer(part._producer)
+                part._producer = await history.kafka.open_producer(history.settings, number)
+                part.lost = None
+        await assign(self, numbers, standbys)
 
-    with patch.object(loading, "Partition", Kept):
+    with patch.object(lane.Lane, "assign", kept):
         yield
 
 
@@ -168,6 +174,34 @@ def believe_the_clock(history: History) -> Iterator[None]:
 
 
 @contextmanager
+def score_and_forget(history: History) -> Iterator[None]:
+    """Monitors know nothing of what was before they were started."""
+    with patch.object(Pairs, "lacks_past", False):
+        yield
+
+
+@contextmanager
+def send_and_go_on(history: History) -> Iterator[None]:
+    """Monitors commit what they have read while their results are still on their way."""
+    send = runner.send
+    sending = []
+
+    async def begin(*args: Any) -> None:
+        sending.append(asyncio.get_running_loop().create_task(send(*args)))
+        await asyncio.sleep(0)
+
+    with patch.object(runner, "send", begin):
+        yield
+
+
+@contextmanager
+def believe_any_result(history: History) -> Iterator[None]:
+    """Of two results of a monitor on one answer, with two requests, any holds."""
+    with patch.object(Monitored, "rank", property(lambda self: (self.time, self.digest, self.ahead))):
+        yield
+
+
+@contextmanager
 def keep_before_it_commits(history: History) -> Iterator[None]:
     """What is cut goes to the disk at once: it is there also where the epoch never commits."""
 
@@ -207,10 +241,13 @@ MISTAKES: Final[dict[str, Mistake]] = {
         offsets_before_state,
         fence_after_reading,
         fence_nobody,
-        keep_what_was_not_flushed,
+        keep_what_was_lost,
         abort_and_go_on,
         read_to_a_stale_end,
         believe_strangers,
         believe_the_clock,
+        score_and_forget,
+        send_and_go_on,
+        believe_any_result,
     )
 }

@@ -9,9 +9,11 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from app.core.counts.view import View
+from app.core.measures.readings import Readings
 from app.core.rules import Rulebook
 from app.settings import Settings
 from app.worker.clock import Clock
+from app.worker.first_rows import FirstRows
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.metadata import TopicFacts
 from app.worker.kafka.sizes import Sizes
@@ -21,7 +23,7 @@ from app.worker.lane.lane import Lane
 from app.worker.store.disk import DiskStores
 from tests.memory_kafka import MemoryKafka
 from tests.simulation.loop import KILLED, Process, SimulatedLoop
-from tests.simulation.story import RULES
+from tests.simulation.story import rules
 
 log = logging.getLogger(__name__)
 
@@ -74,11 +76,11 @@ class Worker:
         self.state = STARTING
         self.jump = 0.0  # by how many seconds its clock is wrong
         self.errors: list[BaseException] = []
-        rulebook = Rulebook(RULES)
+        self.rulebook = Rulebook(rules())
         self.view = View(settings.clock, settings.windows)
         self.lane = Lane(
             settings,
-            rulebook,
+            self.rulebook,
             partitions,
             rejoin=self._rejoin,
             fail=self._fail,
@@ -91,6 +93,7 @@ class Worker:
         self.feed = Feed(
             self.view, settings, partitions, self.lane.stats, self.lane.clock, open_consumer=kafka.open_consumer
         )
+        self.first_rows = FirstRows(Readings(self.view, self.rulebook, 200), self.lane, self.feed)
         self.watch = Watch(kafka, settings, self.lane.begin_anew, self._fail)
         self._kafka = kafka
         self._settings = settings
@@ -127,7 +130,7 @@ class Worker:
             self._exit()
             return
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self.feed.run()), loop.create_task(self.watch.run())]
+        self._tasks = [loop.create_task(part.run()) for part in (self.feed, self.watch, self.first_rows)]
         self._member.subscribe(settings.topics, listener=self)
         self.state = RUNNING
 

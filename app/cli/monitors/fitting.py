@@ -16,7 +16,7 @@ from app.cli.feedback import read_value
 from app.cli.labels.tables import LabelTable, open_table
 from app.cli.monitors.entries import entry, print_entry
 from app.cli.screen import counted, printable
-from app.core.monitors import NAME, AlertWhen, Code
+from app.core.monitors import NAME, AlertWhen, Code, model_form
 from app.monitors_file import MonitorFileError, version_of
 
 #: So that the same rows give the same file, and with it the same digest.
@@ -45,6 +45,8 @@ def fit(training: str, output: str, wanted: Fitting, name: str, *, form: str | N
         raise InputError("TRAINING must name a file: standard input does not say what it is.")
     if not NAME.fullmatch(name):
         raise InputError(f"--name {name}: up to 64 letters, digits, _ and - that begin with a letter, no other.")
+    if model_form(output) != "joblib":
+        raise InputError(f"--output {output}: a detector is written by joblib: give it another ending, like .joblib.")
     fitter = _FITTERS[wanted.kind]()
     table = open_table(training, form, delimiter)
     data = Data(str(table.path), table.columns)

@@ -12,7 +12,7 @@ from app.cli.feedback import read_value
 from app.cli.labels.tables import LabelTable, open_table, shown_columns
 from app.cli.monitors.drawing import Tried, draw, json_of
 from app.cli.screen import printable
-from app.core.monitors import AlertWhen, Code, alert_when
+from app.core.monitors import AlertWhen, Code, alert_when, model_form
 from app.core.outputs.scoring import Columns
 from app.core.rules import Column, Rules, Schema
 from app.models_file import load_rulebook
@@ -37,6 +37,8 @@ class Wanted(NamedTuple):
     model: str | None = None
     digest: str | None = None
     condition: str | None = None  # in the place of that of the YAML file
+    trusted: tuple[str, ...] = ()
+    output: str | None = None
 
 
 class Choice(NamedTuple):
@@ -81,13 +83,17 @@ def _found(wanted: Wanted) -> _Found:
     ):
         if given is not None and of is None:
             raise InputError(f"{option} goes with {beside} alone: leave it out.")
+    _demand_form(wanted)
     if wanted.name is not None:
         found = _of_yaml(wanted.name, wanted.match)
     else:
         kind, place = ("file", wanted.file) if wanted.file is not None else ("model", wanted.model)
         assert place is not None
         path = Path(place).absolute()
-        code = Code(kind, str(path), str(path.parent), wanted.call or "", _digest(wanted, path))
+        code = Code(
+            kind, str(path), str(path.parent), wanted.call or "", _digest(wanted, path),
+            trusted=wanted.trusted, output=wanted.output or "",
+        )  # fmt: skip
         found = _Found(place, code, None, Schema())
         try:
             version_of(code)
@@ -101,12 +107,22 @@ def _found(wanted: Wanted) -> _Found:
         raise InputError(f"--alert-when {error}.") from None
 
 
+def _demand_form(wanted: Wanted) -> None:
+    """Raise InputError where an option goes with another form of model."""
+    form = "" if wanted.model is None else model_form(wanted.model)
+    for option, given, of in (("--trusted", wanted.trusted, "skops"), ("--model-output", wanted.output, "onnx")):
+        if given and form != of:
+            raise InputError(f"{option} goes with --model FILE.{of} alone: leave it out.")
+
+
 def _digest(wanted: Wanted, path: Path) -> str:
-    """The digest that is trusted. Raises InputError where there is none."""
+    """The digest that is trusted, empty where none is needed. Raises InputError where one lacks."""
     if wanted.model is None:
         return ""
     if wanted.digest is not None:
         return wanted.digest.removeprefix("sha256:").lower()
+    if model_form(wanted.model) != "joblib":
+        return ""
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

@@ -7,9 +7,10 @@ retires its counts move to the pane that holds it. That is also what happens whe
 the coarse panes that are still kept are theirs; where they are given up, they move to the total.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import msgspec
 import orjson
 
 from app.core.counts.accounts import METRICS, Account, Subject
@@ -19,9 +20,13 @@ from app.core.counts.numbers import Numbers
 from app.core.counts.panes import FINE, LEVELS, TOTAL, PaneClock
 from app.core.counts.rows import (
     WHOLE,
+    FirstKey,
+    Note,
+    Owner,
     RowKey,
     end_key,
     first_seen_key,
+    owner_key,
     pane_prefix,
     parse_key,
     parse_rows,
@@ -119,6 +124,7 @@ class Counts:
         #: The latest clock: a pane that is no longer kept does not come back when a clock steps back.
         self.latest = 0.0
         self.epoch = 0  # the number of the one that was written last
+        self.owner = ""  # the URL of the worker that had the partition last, by what was recovered
         self._row_keys = 0  # how many records of rows the changelog holds
         self.first_seen: dict[Subject, int] = {}
         self._newly_seen: set[Subject] = set()
@@ -221,11 +227,15 @@ class Counts:
         self._changed[at] = None
         return self._panes[at]
 
-    def changes(self, most_bytes: int) -> Iterator[tuple[bytes, bytes | None]]:
-        """The changed rows as records with absolute values, None for what is gone. They count as written.
+    def changes(
+        self, most_bytes: int, others: Collection[tuple[bytes, bytes | None]] = ()
+    ) -> Iterator[tuple[bytes, bytes | None]]:
+        """The changed rows as records with absolute values, None for what is gone, behind the `others` of the epoch.
+        They count as written.
 
         The last one ends the epoch. Records have at most so many bytes, but where a single row has more.
         """
+        yield from others
         for at in self._changed:
             pane = self._panes[at]
             prefix = pane.prefix
@@ -237,7 +247,7 @@ class Counts:
                 self._forget(at)
         for subject in self._newly_seen:
             yield first_seen_key(subject), orjson.dumps(self.first_seen[subject])
-        if self._changed:
+        if self._changed or others:
             self.epoch += 1
             yield end_key(self._partition), orjson.dumps(self.epoch)
         self._changed = {}
@@ -252,8 +262,9 @@ class Counts:
             if not accounts:
                 del self._by_pane[level, number]
 
-    def recover(self, records: Iterable[tuple[bytes, bytes]]) -> None:
-        """Take the rows from changelog records."""
+    def recover(self, records: Iterable[tuple[bytes, bytes]]) -> list[tuple[FirstKey | Note, bytes]]:
+        """Take the rows from changelog records. Returns the records of first rows, and how far they were read."""
+        others: list[tuple[FirstKey | Note, bytes]] = []
         for raw_key, value in records:
             key = parse_key(raw_key)
             if isinstance(key, RowKey):
@@ -266,11 +277,16 @@ class Counts:
                     pane.together = True
                 else:
                     pane.spread = True
+            elif isinstance(key, FirstKey) or key is Note.CLOCK:
+                others.append((key, value))
             elif isinstance(key, tuple):
                 self.first_seen[key] = orjson.loads(value)
             elif raw_key == end_key(self._partition):
                 self.epoch = orjson.loads(value)
+            elif raw_key == owner_key(self._partition):
+                self.owner = msgspec.json.decode(value, type=Owner).url
         self._changed = {}
+        return others
 
     def cells(self) -> Iterator[tuple[Account, str, int, Atom, Any]]:
         """All that is counted, by account, level, pane and atom, each where it stands."""

@@ -4,6 +4,9 @@
 stands in one record, a large one in a record for each row
 ["first", subject]                     the start of the earliest pane in which it was counted, in seconds
 ["owner", partition]                   {"url", "rules"} of the worker that owns the partition
+["asked", subject, puid]               what a version was asked and predicted, while its first rows are awaited
+["reference", subject]                 the reference that was made of these (`app.core.drift.first`)
+["clock", partition]                   up to when it has been read, in seconds, while that is awaited
 ["end", partition]                     the number of its epoch: the last record of each, by which readers know that
 they have the whole of it
 """
@@ -18,9 +21,12 @@ import orjson
 from app.core.counts.accounts import Account, Subject, parse_subject, subject_words
 from app.core.counts.cells import Cell, pack_cells, parse_cells
 from app.core.counts.panes import LEVELS, TOTAL
+from app.core.events import Identity
 
 #: The rows of a pane that stand in one record.
 WHOLE: Final = ""
+_ASKED: Final = "asked"
+_REFERENCE: Final = "reference"
 
 Rows = Mapping[str, Mapping[str, Cell]]
 
@@ -45,6 +51,21 @@ class Note(Enum):
 
     OWNER = "owner"
     END = "end"
+    CLOCK = "clock"
+
+
+class FirstKey(msgspec.Struct, frozen=True):
+    """That a record is of the first rows of a version: of one that was asked, by its puid; else of their reference."""
+
+    identity: Identity
+    puid: bytes | None = None
+
+    def encode(self) -> bytes:
+        """The record key. Of a puid each byte is a character."""
+        words = list(self.identity)
+        if self.puid is None:
+            return orjson.dumps([_REFERENCE, words])
+        return orjson.dumps([_ASKED, words, self.puid.decode("latin-1")])
 
 
 class Owner(msgspec.Struct):
@@ -64,14 +85,19 @@ def pane_prefix(account: Account, level: str, pane: int) -> bytes:
     return orjson.dumps([subject_words(account.subject), account.segment, level, pane])[:-1] + b","
 
 
-def parse_key(raw: bytes) -> RowKey | Subject | Note:
-    """What a record key names: a row, a subject (its first-seen time), or what else the record is.
+def parse_key(raw: bytes) -> RowKey | Subject | FirstKey | Note:
+    """What a record key names: a row, a subject (its first-seen time), first rows, or what else the record is.
 
     Raises an error of many kinds where it is no such key.
     """
     words = orjson.loads(raw)
     if words[0] == "first":
         return parse_subject(words[1])
+    if words[0] in (_ASKED, _REFERENCE):
+        identity = parse_subject(words[1])
+        if not isinstance(identity, Identity):
+            raise ValueError("no model")
+        return FirstKey(identity, words[2].encode("latin-1") if words[0] == _ASKED else None)
     if type(words[0]) is str:
         return Note(words[0])
     subject, segment, level, pane, row = words
@@ -105,6 +131,11 @@ def owner_key(partition: int) -> bytes:
 def end_key(partition: int) -> bytes:
     """The key of the record that ends an epoch."""
     return orjson.dumps([Note.END.value, partition])
+
+
+def clock_key(partition: int) -> bytes:
+    """The key of the record that says up to when a partition has been read."""
+    return orjson.dumps([Note.CLOCK.value, partition])
 
 
 def first_seen_key(subject: Subject) -> bytes:

@@ -16,8 +16,9 @@ from app.core.counts.accounts import BY_LABELS, METRICS, Account, Pair, Subject
 from app.core.counts.atoms import measure_of
 from app.core.counts.book import Book, Cells, Sums, accumulate
 from app.core.counts.cells import Latest, later
+from app.core.counts.gathered import Gathered
 from app.core.counts.panes import COARSE, TOTAL, PaneClock, Window
-from app.core.counts.rows import Note, Owner, RowKey, parse_key, parse_rows
+from app.core.counts.rows import FirstKey, Note, Owner, RowKey, parse_key, parse_rows
 from app.core.events import Identity
 
 _Place = tuple[str, int]  # a level and a pane of it
@@ -51,6 +52,7 @@ class View:
         self._begun: set[int] = set()  # partitions of which an epoch has been taken; before, nobody reads
         self._versions: defaultdict[Account, int] = defaultdict(int)
         self.owners: dict[int, Owner] = {}
+        self.gathered = Gathered()  # the first rows of versions
         self._first_seen: dict[Subject, dict[int, int]] = {}
         self._touched: set[tuple[Account, str, int]] | None = None
         self._emptied: set[tuple[Account, str, int]] = set()
@@ -67,10 +69,12 @@ class View:
         """
         try:
             key = self._keys.get(raw_key) or parse_key(raw_key)
-            said: Any = None if value is None else _parse(key, value)
+            said: Any = None if value is None else self._parse(key, value)
         except Exception as error:  # noqa: BLE001 - there are as many errors as ways to write what is no row
             raise UnreadableError(f"{type(error).__name__}: {error}") from None
-        if isinstance(key, RowKey):
+        if isinstance(key, FirstKey):
+            self.gathered.take(partition, key, said)
+        elif isinstance(key, RowKey):
             if partition in self._begun:
                 self._waiting.setdefault(partition, {})[raw_key] = key, said or {}
             else:
@@ -81,14 +85,28 @@ class View:
                 self._replace(partition, changed, row, rows)
         elif value is not None and key is Note.OWNER:
             self.owners[partition] = said
+        elif value is not None and key is Note.CLOCK:
+            self.gathered.clocks[partition] = said
         elif value is not None and isinstance(key, tuple):
             self._first_seen.setdefault(key, {})[partition] = said
+
+    def _parse(self, key: RowKey | Subject | FirstKey | Note, value: bytes) -> Any:
+        """What a record says, by its key."""
+        match key:
+            case RowKey():
+                return parse_rows(key.row, value)
+            case FirstKey():
+                return self.gathered.read(key, value)
+            case Note.OWNER:
+                return msgspec.json.decode(value, type=Owner)
+            case _:
+                return msgspec.json.decode(value, type=int)
 
     def apply(self, partition: int, raw_key: bytes, value: bytes | None) -> None:
         """Take one row of counts at once, whether its epoch has ended or not; None says that it is gone."""
         key = parse_key(raw_key)
         assert isinstance(key, RowKey)
-        self._replace(partition, raw_key, key, {} if value is None else _parse(key, value))
+        self._replace(partition, raw_key, key, {} if value is None else self._parse(key, value))
 
     def _replace(self, partition: int, raw_key: bytes, key: RowKey, new: _Rows) -> None:
         """Put a record in the place of the one before it, and note by how much cells differ."""
@@ -212,6 +230,7 @@ class View:
         """Drop what a partition has said; it will be read again from its beginning."""
         self._waiting.pop(partition, None)
         self._begun.discard(partition)
+        self.gathered.forget(partition)
         for raw_key in [raw_key for raw_key, records in self._records.items() if partition in records]:
             self._replace(partition, raw_key, self._keys[raw_key], {})
 
@@ -382,14 +401,3 @@ def _note_changes(changes: Cells, row: str, before: _Columns, after: _Columns) -
         if column not in after and type(amount) is int:
             changes[row, column] = changes.get((row, column), 0) - amount
     return latest
-
-
-def _parse(key: RowKey | Subject | Note, value: bytes) -> Any:
-    """What a record says, by its key."""
-    match key:
-        case RowKey():
-            return parse_rows(key.row, value)
-        case Note.OWNER:
-            return msgspec.json.decode(value, type=Owner)
-        case _:
-            return msgspec.json.decode(value, type=int)

@@ -5,8 +5,12 @@ missing, invalid or valid, and whether the row is.
 
 The bins of a request are kept as bytes, so that they can be taken back:
 
-    flags (1: two bytes a bin; 2: several rows), digest (4 bytes), of several rows the number of places (2 bytes),
-    then the bins by row and place, little-endian
+    flags (1: two bytes a bin; 2: several rows; 8: with the digest of the content), digest of the reference (4 bytes),
+    digest of the request's content (8 bytes), of several rows the number of places (2 bytes), then the bins by row and
+    place, little-endian
+
+The digest of the content decides between two requests of one time, so that it does not depend on the reference which of
+them counts. Where the model has segments, it stands there.
 """
 
 import struct
@@ -24,12 +28,15 @@ from app.core.drift.reference import Reference
 #: Bins that are kept of one request; of more rows the first ones.
 MOST_BINS: Final = 4096
 #: Bytes that the bins of a request take at most.
-MOST_BYTES: Final = 2 * MOST_BINS + 7
+MOST_BYTES: Final = 2 * MOST_BINS + 15
 
 _WIDE, _SEVERAL = 1, 2
 #: Not bins, but the values themselves (`app.core.drift.recording`).
 VALUES: Final = 4
+_CONTENT: Final = 8
 _HEAD: Final = struct.Struct("<B4s")
+_WITH_CONTENT: Final = struct.Struct("<B4sQ")
+_NOTHING: Final = bytes(_HEAD.size)
 _FEATURES: Final = struct.Struct("<H")
 #: So many ways to name columns are remembered.
 _MOST_WAYS: Final = 100
@@ -181,9 +188,28 @@ def digest_of(kept: bytes) -> str:
     return kept[1:5].hex()
 
 
+def with_content(kept: bytes | None, content: int) -> bytes:
+    """The same with the digest of the request's content; that alone where nothing else is kept."""
+    kept = kept or _NOTHING
+    return _WITH_CONTENT.pack(kept[0] | _CONTENT, kept[1:5], content) + kept[_HEAD.size :]
+
+
+def content_of(kept: bytes | None) -> int:
+    """The digest of a request's content; 0 where it is not kept."""
+    if not kept or not kept[0] & _CONTENT:
+        return 0
+    content: int = _WITH_CONTENT.unpack_from(kept)[2]
+    return content
+
+
+def body_begin(kept: bytes) -> int:
+    """Where that begins which stands behind the digests."""
+    return _WITH_CONTENT.size if kept[0] & _CONTENT else _HEAD.size
+
+
 def single(kept: bytes) -> bytes | None:
     """The bins of a request of one row, by the places of features; None where they are no bytes, or of several rows."""
-    return None if kept[0] else kept[_HEAD.size :]
+    return None if kept[0] & ~_CONTENT else kept[body_begin(kept) :]
 
 
 def places_and_bins(kept: bytes) -> list[tuple[int, int]]:
@@ -191,25 +217,49 @@ def places_and_bins(kept: bytes) -> list[tuple[int, int]]:
     flags = kept[0]
     if flags & VALUES:
         return []
-    begin = _HEAD.size + (_FEATURES.size if flags & _SEVERAL else 0)
+    begin = body_begin(kept)
+    features = 0
+    if flags & _SEVERAL:
+        features = _FEATURES.unpack_from(kept, begin)[0]
+        begin += _FEATURES.size
     bins: Sequence[int] = kept[begin:]
     if flags & _WIDE:
         bins = array("H", kept[begin:])
-    features = _FEATURES.unpack_from(kept, _HEAD.size)[0] if flags & _SEVERAL else len(bins)
+    features = features or len(bins)
     return [(number % features, bin_) for number, bin_ in enumerate(bins)]
+
+
+class Version(NamedTuple):
+    """The reference of a version: its bins, and the time (µs) of the last answer that it is made of."""
+
+    live: Live
+    until: int
 
 
 class Watched:
     """The reference of a model: the file that it is in, and what that said when it was last read.
 
-    The path is empty where features are declared, and there is no file.
+    The path is empty where features are declared, and there is no file. `first`: each version has a reference of its
+    own, of so many rows that it was asked first; `live` is what is declared alone.
     """
 
-    def __init__(self, path: str, live: Live) -> None:
+    def __init__(self, path: str, live: Live, first: int = 0) -> None:
         self.path = path
         self.live = live
+        self.first = first
+        #: The references of versions that have one, by the five names of their identities.
+        self.versions: dict[tuple[str, ...], Version] = {}
+        #: Whether enough rows have been asked of a version that has none: then it matters how far partitions are read.
+        self.waits = False
+
+    def live_of(self, identity: tuple[str, ...]) -> Live:
+        """With what a version is compared."""
+        version = self.versions.get(identity)
+        return self.live if version is None else version.live
 
     @property
     def words(self) -> str:
         """What to call it in a sentence."""
+        if self.first:
+            return "the reference of its first rows, or the declaration of `features:`,"
         return f"the reference {self.path}" if self.path else "the declaration of `features:`"

@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from app.core.counts.numbers import Numbers
 from app.core.join.chances import of_rows
 from app.core.join.exchange import Counted, Exchange, once_and_more
+from app.core.join.features import named
 from app.core.join.gathering import Counting, Gathering
 from app.core.join.pairing import Answer, Pairing
 from app.core.join.segmenting import NO_ACCOUNTS, Accounts, Segmenting
 from app.core.join.tallying import OF_AMOUNTS, OF_ANSWERS, OF_VALUES, Tallying, values_of, with_features
+from app.core.measures.drift import DRIFT
 from app.core.measures.rewards import REWARDS
 from app.core.segments import Segment
 
@@ -58,11 +60,7 @@ class AnyShape:
             counted.values += of_rows(evidence)
             accounts = self._accounts_of(counting)
             counted.also = accounts.whole
-            if evidence.features is None:
-                found.append(counted)
-            else:
-                leg = self._numbers.leg(self._numbers.identities[counting.identity].leg)
-                found += with_features(counted, leg)
+            found += with_features(counted, self._features(counting))
             for segment, values in accounts.rows:
                 found += self._counted_by_rows(counting, segment, values)
         if self._by_labels:
@@ -76,6 +74,15 @@ class AnyShape:
         if len(answers) > 1:
             found += self._pairing.counted(answers)
         return found
+
+    def _features(self, counting: Counting) -> bytes | None:
+        """What is kept of the features of a request: whose they are, or, where its bins are none of its own, those."""
+        evidence = counting.evidence
+        if evidence.features is None:
+            return None
+        if evidence.rules.reference is not None and evidence.rules.reference.first:
+            return DRIFT.letter + evidence.features
+        return named(self._numbers.leg(self._numbers.identities[counting.identity].leg))
 
     def _label_panes(self, counting: Counting) -> list[int] | None:
         """By row the panes in which labels came, where they count there."""

@@ -127,9 +127,14 @@ def describe(
             for found in sorted(exchange.detections, key=lambda found: (found.kind, numbers.legs[found.leg]))
             if tuple(Kind)[found.kind] is not Kind.FEEDBACK
         ],
-        **({"monitors": [_result(one, numbers) for one in exchange.monitors]} if exchange.monitors else {}),
+        **({"monitors": _results(exchange.monitors, numbers)} if exchange.monitors else {}),
         "note": _note(exchange, judging),
     }
+
+
+def _results(results: list[Monitored], numbers: Numbers) -> list[dict[str, Any]]:
+    """What monitors said, in the order of legs and monitors."""
+    return [_result(one, numbers) for one in sorted(results, key=lambda one: (numbers.legs[one.leg], one.key))]
 
 
 def _result(one: Monitored, numbers: Numbers) -> dict[str, Any]:

@@ -109,7 +109,8 @@ class Detection(msgspec.Struct, array_like=True, gc=False):
 
 
 class Monitored(msgspec.Struct, array_like=True, gc=False):
-    """What a version of a monitor said of the rows of a leg's answer (`monitored`). `time` is that of the answer.
+    """What a version of a monitor said of the rows of a leg's answer (`monitored`). `time` is that of the answer,
+    `asked` that of the request that it was scored with; 0 for none.
 
     `result` is as `app.core.measures.monitors` packs it.
     """
@@ -119,6 +120,12 @@ class Monitored(msgspec.Struct, array_like=True, gc=False):
     ahead: int
     digest: int
     result: bytes
+    asked: int = 0
+
+    @property
+    def rank(self) -> tuple[int, int, int, int]:
+        """Of two results of one monitor the greater one holds."""
+        return self.time, self.asked, self.digest, self.ahead
 
     @property
     def key(self) -> bytes:

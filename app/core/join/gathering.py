@@ -1,6 +1,7 @@
 """Gathering: the evidence of an exchange, of each leg and of feedback that meets no answer, and in which pane."""
 
 from app.core.counts.numbers import Numbers
+from app.core.join.by_version import ByVersion
 from app.core.join.exchange import Exchange, LegState
 from app.core.join.judging import Judging, brings_label, statements
 from app.core.join.statements import REWARD, Feedback, Statement, waits
@@ -29,9 +30,10 @@ class Counting:
 class Gathering:
     """Gathers evidence by the user's rules, with one partition's `Numbers`."""
 
-    def __init__(self, numbers: Numbers, judging: Judging, pane_us: int) -> None:
+    def __init__(self, numbers: Numbers, judging: Judging, by_version: ByVersion, pane_us: int) -> None:
         self._numbers = numbers
         self._judging = judging
+        self._by_version = by_version
         self._pane_us = pane_us
 
     def countings(self, exchange: Exchange) -> list[Counting]:
@@ -80,7 +82,8 @@ class Gathering:
             response=True,
             classes=self._numbers.classes[state.classes],
             marks=state.marks,
-            features=state.evidence,
+            features=self._features(state),
+            live=self._by_version.live(state),
             probabilities=state.probabilities,
             labels=labels.marks,
             mismatched=labels.mismatched,
@@ -93,8 +96,12 @@ class Gathering:
         return counting
 
     def _unanswered(self, state: LegState) -> Counting:
-        evidence = Evidence(rules=self._judging.rules(state.leg), request=True, features=state.evidence)
+        evidence = Evidence(rules=self._judging.rules(state.leg), request=True, features=self._features(state))
         return Counting(self._judging.unversioned(state.leg), state.request_pane_time // self._pane_us, evidence)
+
+    def _features(self, state: LegState) -> bytes | None:
+        """The bins of a leg's request."""
+        return state.evidence if self._by_version.watched(state.leg) is None else self._by_version.bins(state)
 
     def _tell(self, counting: Counting, one: Statement) -> None:
         """A feedback counts to what it is about, whose part it is."""

@@ -2,29 +2,48 @@
 
 A result speaks of the rows of one leg's answer, and comes as an event of its own: its time is that of the answer, so
 of an answer that was replaced the later one's result holds. Of one monitor and version it is one statement; the
-greatest (time, digest) holds, so what comes twice, or is scored again after a crash, counts once.
+greatest (time, request time, digest) holds, so what comes twice, or is scored again after a crash, counts once.
 
-    {"monitor": "outliers", "version": "3f2a9c01", "values": [0.31, null], "outcomes": ["ok", "failed"],
-     "why": {"1": "it gave NaN"}}
+    {"monitor": "outliers", "version": "3f2a9c01", "request_time": "2026-11-21T07:00:00Z", "values": [0.31, null],
+     "outcomes": ["ok", "failed"], "why": {"1": "it gave NaN"}}
 
-There is a value and an outcome for each row. A value is null where the row has none, or an infinite one.
+There is a value and an outcome for each row. A value is null where the row has none, or an infinite one. The request
+time is that of the request with which the answer was scored; there is none where it was not scored.
+
+Where all of this would be larger than something can take, no row has a value, and the result says so in short:
+
+    {"monitor": "outliers", "version": "3f2a9c01", "failed": 50000, "why": "the result is too large"}
 """
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import orjson
+
+from app.core.clock import parse_time
 from app.core.events import Reason, RefusedError
 from app.core.join.exchange import Counted, Exchange, Monitored
 from app.core.join.putting import CORRECTED, NEWS, NOTHING
-from app.core.measures.monitors import LETTER, OUTCOMES, Scored, packed
+from app.core.limits import Limits
+from app.core.measures.monitors import LETTER, OUTCOMES, Scored, all_failed, packed
 from app.core.monitors import NAME, key_of
 
 _LONGEST_VERSION: Final = 64
+_NUMBERS: Final = {outcome: number for number, outcome in enumerate(OUTCOMES)}
+#: Each row of an exchange takes a byte of it at least.
+_MOST_ROWS: Final = Limits().exchange_bytes
 
 
-def read_result(body: Any) -> tuple[str, list[Scored]]:
-    """The key of the monitor and the rows of a result's body. Raises RefusedError."""
+class Result(NamedTuple):
+    """What a result's body says: with which request the rows were scored (µs, 0 for none), and what is kept of it."""
+
+    asked: int
+    packed: bytes
+
+
+def read_result(body: Any) -> Result:
+    """What a result's body says. Raises RefusedError."""
     if type(body) is not dict:
         raise RefusedError(Reason.NOT_AN_OBJECT, "the result of a monitor is not a JSON object")
     name, version = body.get("monitor"), body.get("version")
@@ -32,32 +51,60 @@ def read_result(body: Any) -> tuple[str, list[Scored]]:
         raise RefusedError(Reason.BAD_PAYLOAD, 'the result names no monitor: "monitor" must be its name in the YAML')
     if type(version) is not str or not 0 < len(version) <= _LONGEST_VERSION or not version.isascii() or "@" in version:
         raise RefusedError(Reason.BAD_PAYLOAD, f'the result of {name} has no "version" of up to 64 characters')
+    key, asked = key_of(name, version), _asked(name, body)
+    if "failed" in body:
+        return Result(asked, all_failed(key, _count(name, body["failed"])))
     values, outcomes = body.get("values"), body.get("outcomes")
     if type(values) is not list or type(outcomes) is not list or len(values) != len(outcomes):
         raise RefusedError(Reason.RAGGED, f"the result of {name} must have as many values as outcomes")
     if not values:
         raise RefusedError(Reason.EMPTY, f"the result of {name} has no rows")
-    return key_of(name, version), [_row(name, *row) for row in zip(outcomes, values, strict=True)]
+    return Result(asked, packed(key, [_row(name, *row) for row in zip(outcomes, values, strict=True)]))
+
+
+def _asked(name: str, body: dict[str, Any]) -> int:
+    """The time of the request in µs, 0 where the result has none."""
+    text = body.get("request_time")
+    if text is None:
+        return 0
+    time = parse_time(text.encode()) if type(text) is str else None
+    if time is None:
+        raise RefusedError(Reason.BAD_PAYLOAD, f'"request_time" in the result of {name} is no RFC 3339 time')
+    return time
+
+
+def _count(name: str, given: Any) -> int:
+    if type(given) is not int or not 0 < given <= _MOST_ROWS:
+        detail = f'"failed" in the result of {name} must be a number of rows, at most {_MOST_ROWS}'
+        raise RefusedError(Reason.BAD_PAYLOAD, detail)
+    return given
 
 
 def _row(name: str, outcome: Any, value: Any) -> Scored:
-    if outcome not in OUTCOMES:
+    number = _NUMBERS.get(outcome) if type(outcome) is str else None
+    if number is None:
         words = ", ".join(OUTCOMES)
         raise RefusedError(Reason.BAD_PAYLOAD, f"an outcome in the result of {name} is none of {words}")
     if value is None:
-        return OUTCOMES.index(outcome), None
+        return number, None
     if type(value) not in (int, float) or not math.isfinite(value):
         raise RefusedError(Reason.NOT_FINITE, f"a value in the result of {name} is neither a number nor null")
-    return OUTCOMES.index(outcome), float(value)
+    return number, float(value)
 
 
-def put_result(exchange: Exchange, leg: int, time: int, ahead: int, digest: int, key: str, rows: list[Scored]) -> int:
+def in_short(body: dict[str, Any], why: str) -> bytes:
+    """What stands for a result that is too large, given by its body: none of its rows has a value."""
+    kept = {name: body[name] for name in ("monitor", "version", "request_time") if name in body}
+    return orjson.dumps(kept | {"failed": len(body["values"]), "why": why})
+
+
+def put_result(exchange: Exchange, leg: int, time: int, ahead: int, digest: int, result: Result) -> int:
     """State the result of a monitor. Returns what that has done, as `putting` has it."""
-    new = Monitored(leg, time, ahead, digest, packed(key, rows))
+    new = Monitored(leg, time, ahead, digest, result.packed, result.asked)
     results = exchange.monitors
     for place, old in enumerate(results):
         if old.leg == leg and old.key == new.key:
-            if (new.time, new.digest, new.ahead) <= (old.time, old.digest, old.ahead):
+            if new.rank <= old.rank:
                 return NOTHING
             exchange.monitors = [*results[:place], new, *results[place + 1 :]]
             return CORRECTED if new.result != old.result else NEWS

@@ -11,16 +11,17 @@ import orjson
 from xxhash import xxh3_64_intdigest
 
 from app.core.counts.numbers import Numbers
-from app.core.drift.live import MOST_BYTES, Watched
+from app.core.drift.live import MOST_BYTES, Watched, with_content
 from app.core.events import LEG_HEADERS, TYPES, Identity, Kind, Leg, Reason, RefusedError, shown
 from app.core.join.addressing import LENT_ROW, NO_ROW
+from app.core.join.by_version import ByVersion
 from app.core.join.chances import keep_counted
 from app.core.join.exchange import REQUEST_IN_FEEDBACK, RESPONSE_IN_FEEDBACK, Detection, Exchange, LegState
 from app.core.join.joined import part, part_prefix
 from app.core.join.judging import Judging
 from app.core.join.metrics import FEEDBACK as WITH_FEEDBACK
 from app.core.join.metrics import PREDICT, CustomMetrics
-from app.core.join.monitored import put_result, read_result
+from app.core.join.monitored import in_short, put_result, read_result
 from app.core.join.putting import (
     CORRECTED,
     NEWS,
@@ -89,6 +90,7 @@ class Parts:
         stats: Stats,
         segments: EventReaders,
         metrics: CustomMetrics,
+        by_version: ByVersion,
         *,
         logs: bool = False,
     ) -> None:
@@ -120,6 +122,7 @@ class Parts:
         self._numbers = numbers
         self._segments = segments
         self._metrics = metrics
+        self._by_version = by_version
         self._judging = judging
         self.limits = limits
         self._stats = stats
@@ -133,8 +136,7 @@ class Parts:
         self._identities: dict[tuple[int, str], int] = {}
         self._class_lists: dict[tuple[str, ...] | int, int] = {}
 
-    @staticmethod
-    def growth(source: Source, row: int, length: int) -> int:
+    def growth(self, source: Source, row: int, length: int) -> int:
         """By how many bytes an event with a value of that length makes its exchange larger, at most.
 
         Of raw tensors a value of one byte becomes a mark of two or more; of a request only its time is kept, and the
@@ -144,16 +146,24 @@ class Parts:
         if source.kind >= OUTLIER:
             return 500 + 30 * length
         if source.kind == REQUEST:
-            return MOST_BYTES + (100 if segments is None else 500 + segments.request_growth * length)
+            kept = MOST_BYTES
+            if self._by_version.watched(source.leg) is not None:
+                kept += self._by_version.most_bytes(self.limits)
+            return kept + (100 if segments is None else 500 + segments.request_growth * length)
         growth = 100 + length if row >= 0 else 500 + 8 * MOST_PROBABILITIES * (length > 40) + 9 * length
         return growth if segments is None else growth * segments.growth
 
     def _request(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
         data = check_request(value, self.limits.body_bytes, self.rewritten)
         watched = self._watched.get(source.leg) if self._watched else None
-        evidence = None if watched is None else self._bins(source.leg, watched, data)
         segments = source.segments
         digest = 0 if segments is None else segments.digest(value)
+        evidence = None
+        if watched is not None:
+            evidence = self._bins(source.leg, watched, data)
+            if segments is None:
+                digest = xxh3_64_intdigest(value)
+                evidence = with_content(evidence, digest)
         if not exchange.legs:
             exchange.legs.append(LegState(source.leg, time, ahead, evidence=evidence))
         elif not put_request(exchange, source.leg, time, ahead, digest=digest, evidence=evidence):
@@ -163,8 +173,12 @@ class Parts:
         return NEWS
 
     def _bins(self, leg: int, watched: Watched, data: Data) -> bytes | None:
-        """The bins of a request's features by the reference of its model."""
+        """The bins of a request's features by the reference of its model; or its values, where each version has its own
+        reference.
+        """
         live = watched.live
+        if watched.first:
+            return self._by_version.keep(data.ndarray, data.names, self.limits)
         evidence, trouble = live.bins(data.ndarray, data.names)
         if trouble and (leg, live.digest) not in self._unfit:
             self._unfit.add((leg, live.digest))
@@ -361,8 +375,22 @@ class Parts:
 
     def _result(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
         """What a monitor said of the rows of an answer."""
-        key, rows = read_result(parse(value, self.rewritten))
-        return put_result(exchange, source.leg, time, ahead, xxh3_64_intdigest(value), key, rows)
+        result = read_result(parse(value, self.rewritten))
+        return put_result(exchange, source.leg, time, ahead, xxh3_64_intdigest(value), result)
+
+    def result_in_short(self, value: bytes, why: RefusedError) -> bytes:
+        """What stands for the result of a monitor that an exchange has no room for, in its joined record too.
+
+        Raises RefusedError where it is no result, or `why` where it is as short as can be.
+        """
+        body = parse(value, self.rewritten)
+        read_result(body)
+        if "failed" in body:
+            raise why
+        short = in_short(body, why.detail)
+        if self.rewritten is not None:
+            self.rewritten[value] = short
+        return short
 
     # -- the joined record --------------------------------------------------------------------------------------------
 

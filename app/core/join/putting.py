@@ -7,6 +7,7 @@ bits: it decides between two of one time and guards nothing.
 
 from typing import Final
 
+from app.core.drift.live import content_of
 from app.core.events import Leg
 from app.core.join.exchange import (
     REQUEST_IN_FEEDBACK,
@@ -46,15 +47,15 @@ def put_request(
     digest: int = 0,
     evidence: bytes | None = None,
 ) -> bool:
-    """State a leg's request. Returns whether anything changed. Whose values in segments count has a digest; of two of
-    one time and digest the greater evidence wins.
+    """State a leg's request. Returns whether anything changed. One whose content counts, in segments or by a reference,
+    has a digest of it.
     """
     state = leg_state(exchange, leg)
     old = state.flags & REQUEST_IN_FEEDBACK
     if state.request_time:
-        digest_before = state.segments.digest if state.segments else 0
-        known = state.request_time, digest_before, state.request_ahead, state.evidence or b""
-        if old < in_feedback or (old == in_feedback and (time, digest, ahead, evidence or b"") <= known):
+        before = state.segments.digest if state.segments else content_of(state.evidence)
+        known = state.request_time, before, state.request_ahead
+        if old < in_feedback or (old == in_feedback and (time, digest, ahead) <= known):
             return False
     state.request_time = time
     state.request_ahead = ahead

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from app.core.counts.numbers import Numbers
 from app.core.join.any_shape import AnyShape
+from app.core.join.by_version import ByVersion
 from app.core.join.chances import of_one
 from app.core.join.exchange import Counted, Exchange, LegState
 from app.core.join.features import named
@@ -18,6 +19,7 @@ from app.core.join.monitored import counted_results
 from app.core.join.segmenting import NO_ACCOUNTS, Segmenting
 from app.core.join.statements import REWARD, Feedback
 from app.core.join.tallying import OF_AMOUNTS, OF_VALUES, Amounts, Tallying, with_features
+from app.core.measures.drift import DRIFT
 from app.core.measures.measure import Evidence
 from app.core.measures.rewards import REWARDS
 from app.core.payloads.marks import Mark
@@ -39,6 +41,7 @@ class _Bundle(NamedTuple):
     rewarded: bool = False
     chances: list[bytes] | None = None  # what is kept of an answer that gives probabilities; never changed
     segmented: bool = False  # whether the model has segments
+    by_version: bool = False  # whether the references of the model are those of its versions
 
 
 class Settling:
@@ -54,7 +57,8 @@ class Settling:
         self._by_labels = by_labels
         self._bundles: dict[tuple[Any, ...], _Bundle] = {}  # by leg, and what the exchange is like
         self._alike: dict[tuple[Any, ...], _Bundle] = {}  # the same by the leg's sort
-        self._gathering = Gathering(numbers, judging, self._pane_us)
+        self.by_version = ByVersion(numbers, judging)
+        self._gathering = Gathering(numbers, judging, self.by_version, self._pane_us)
         self._accounts: dict[int, int] = {}  # identity → its account as a whole
         self._tallying = Tallying(numbers, judging)
         self._any_shape = AnyShape(
@@ -138,6 +142,8 @@ class Settling:
             evidence.probabilities = state.probabilities
             evidence.delay = delay
             evidence.reward = reward
+            if bundle.by_version:
+                evidence.live = self.by_version.live(state)
             self._tallying.add_amounts(counted, bundle.amounts, evidence)
         chances: list[bytes] = []
         if bundle.chances and (state.probabilities is not None or (type(mark) is int and mark >= 0)):
@@ -145,7 +151,7 @@ class Settling:
         counted.values = chances
         accounts = self._segmenting.accounts(state) if bundle.segmented else NO_ACCOUNTS
         counted.also = accounts.whole
-        found = [counted] if state.evidence is None else with_features(counted, state.leg)
+        found = [counted] if state.evidence is None else with_features(counted, self._features(state, bundle))
         if bundle.by_labels is None or feedback is None:
             return found
         labelled = Counted(
@@ -167,9 +173,16 @@ class Settling:
         account = self._tallying.account(self._judging.unversioned(state.leg))
         counted = Counted(account, state.request_pane_time // self._pane_us, [bundle.number])
         if state.evidence is not None:
-            counted.values = [named(state.leg)]
+            with_features(counted, self._features(state, bundle))
         self._tallying.add_amounts(counted, bundle.amounts, bundle.evidence)
         return [counted]
+
+    def _features(self, state: LegState, bundle: _Bundle) -> bytes | None:
+        """What is kept of the features of a leg's request beside what it counts as."""
+        if not bundle.by_version:
+            return named(state.leg)
+        bins = self.by_version.bins(state)
+        return None if bins is None else DRIFT.letter + bins
 
     def _find_bundle(self, key: tuple[Any, ...], exchange: Exchange, state: LegState) -> _Bundle | None:
         """The bundle that stands under a key from now on: that of another leg of the same sort, or a new one."""
@@ -210,7 +223,9 @@ class Settling:
         if evidence.labels is not None and evidence.marks:
             chances = of_one(evidence.marks[0], evidence.labels[0], evidence.classes, evidence.rules)
         segmented = counting.state is not None and self._segmenting.has_segments(counting.state.leg)
-        return _Bundle(number, active, evidence, by_labels, evidence.reward is not None, chances, segmented)
+        reference = evidence.rules.reference
+        by_version = reference is not None and reference.first > 0
+        return _Bundle(number, active, evidence, by_labels, evidence.reward is not None, chances, segmented, by_version)
 
     def recover(self) -> None:
         """Take from the numbers which classes are told apart."""

@@ -24,11 +24,12 @@ from app.core.join.cut import Cut
 from app.core.join.delta import Delta
 from app.core.join.description import describe
 from app.core.join.exchange import Exchange, decode, encode
+from app.core.join.firsts import Firsts
 from app.core.join.joined import Joining
 from app.core.join.judging import Judging
 from app.core.join.metrics import CustomMetrics, Pending
 from app.core.join.outgoing import Outgoing
-from app.core.join.parts import FEEDBACK, KINDS, REQUEST, Parts, Source
+from app.core.join.parts import FEEDBACK, KINDS, MONITOR, REQUEST, Parts, Source
 from app.core.join.position import AFRESH, FORMAT, POSITION_KEY, DamagedError, Position, check_whole, known_position
 from app.core.join.putting import NEWS, NOTHING
 from app.core.join.segmenting import EventReaders, Segmenting, ValueNumbers
@@ -73,6 +74,9 @@ class Shard:
         self._settling = Settling(
             self.numbers, self.judging, self.segmenting, clock.pane_seconds, by_labels=clock.by_labels
         )
+        self._firsts = Firsts(partition, self.numbers, self._settling.by_version, rulebook)
+        self.give_reference = self._firsts.give
+        self.awaits_clock, self.hear_clock = self._firsts.awaits_clock, self._firsts.hear_clock
         self.counts = Counts(partition, clock, self.numbers)
         self.stats = stats
         self.store: Store = MemoryStore()
@@ -92,7 +96,9 @@ class Shard:
         self._limits = limits
         self._outgoing = Outgoing(partition, Joining(self.numbers, self.judging, self.segmenting), limits, stats)
         readers = EventReaders(rulebook, self.judging, self._values, limits.body_bytes)
-        self._parts = Parts(self.numbers, self.judging, limits, stats, readers, self._metrics, logs=logs)
+        self._parts = Parts(
+            self.numbers, self.judging, limits, stats, readers, self._metrics, self._settling.by_version, logs=logs
+        )
         self._events = 0
         self._notes: list[str] = []
         self._moved = False
@@ -132,7 +138,7 @@ class Shard:
     @property
     def has_news(self) -> bool:
         """Whether a cut would hold anything."""
-        return self._moved or self._looks_on or bool(self._changed) or self.counts.changed
+        return self._moved or self._looks_on or bool(self._changed) or self.counts.changed or self._firsts.has_news
 
     @property
     def open_exchanges(self) -> int:
@@ -299,15 +305,19 @@ class Shard:
             exchange = self._bulky.exchanges.get(key) or decode(self.store[key])
             if 0 < exchange.newest <= seconds - self._limits.retention_seconds:
                 exchange = self._anew(key, exchange)
-        put = partial(self._parts.put[source.kind], source=source, time=time, ahead=ahead, row=row, value=value)
-        growth = self._parts.growth(source, row, len(value))
+        put = partial(self._parts.put[source.kind], source=source, time=time, ahead=ahead, row=row)
+        growth = partial(self._parts.growth, source, row)
         refused, before, self._metrics.pending = len(self._parts.refused_parts), self._metrics.pending, Pending()
+        old = exchange
         try:
-            exchange, done = self._bulky.put(key, exchange, put, growth, len(value))
-        except RefusedError:  # what has no room leaves no trace
+            exchange, done = self._bulky.put(key, old, partial(put, value=value), growth(len(value)), len(value))
+        except RefusedError as error:  # what has no room leaves no trace
             del self._parts.refused_parts[refused:]
             self._metrics.pending = Pending()
-            raise
+            if source.kind != MONITOR or error.reason is not Reason.EXCHANGE_TOO_LARGE:
+                raise
+            short = self._parts.result_in_short(value, error)
+            exchange, done = self._bulky.put(key, old, partial(put, value=short), growth(len(short)), len(short))
         finally:
             before.merge(self._metrics.pending)
             self._metrics.pending = before
@@ -326,7 +336,7 @@ class Shard:
         self._live.clear()
 
     def _settle(self, exchanges: Iterable[tuple[bytes, Exchange]]) -> None:
-        count, settled = self._settling.counted, dict[bytes, bytes]()
+        count, settled, gathers = self._settling.counted, dict[bytes, bytes](), self._firsts.active
         for key, exchange in exchanges:
             counted = count(exchange)
             if self._settling.mixed:
@@ -336,10 +346,28 @@ class Shard:
             if counted != old:
                 self._delta.change(exchange, old, counted)
                 exchange.counted = counted
+            if gathers:
+                self._firsts.note(key, exchange, self._limits.row_bytes)
             settled[key] = encode(exchange)
         self.store.put(settled)
+        if gathers and self._settling.by_version.unfit:
+            self._notes += notes.unfit(self._settling.by_version.unfit, self.numbers)
+            self._settling.by_version.unfit.clear()
         self._changed.update(settled)
         self._delta.keep_small()
+
+    def _count_compared(self) -> None:
+        """Count what was gathered before its reference was known, or had become known again."""
+        puids = self._firsts.due()
+        self.store.fetch(puids)
+        for puid in puids:
+            exchange = self.get(puid)
+            if exchange is None:
+                self._firsts.note(puid, None, 0)
+            elif puid in self._bulky.exchanges:
+                self._bulky.touch(puid)
+            else:
+                self._live[puid] = exchange
 
     def _settle_all(self) -> None:
         self.settle()
@@ -404,6 +432,8 @@ class Shard:
         """
         if clock is not None:
             self.expire(clock)
+        if self._firsts.active:
+            self._count_compared()
         self._settle_all()
         metrics = self._metrics.take()
         late = self.counts.add(self._delta.take() | metrics.sums)
@@ -418,7 +448,7 @@ class Shard:
             self.store[key] = self._changed[key] = encode(exchange)
         exchanges: list[tuple[bytes, bytes | None]] = list(self._changed.items())
         exchanges.extend(self.numbers.unwritten)
-        panes = list(self.counts.changes(self._limits.row_bytes))
+        panes = list(self.counts.changes(self._limits.row_bytes, [*self._firsts.changes()]))
         exchanges.append((POSITION_KEY, msgspec.json.encode(self._position())))
         offsets = dict(self.offsets)
         result = Cut(
@@ -452,7 +482,7 @@ class Shard:
             dict(self.topic_ids),
             dict(self.changelog_ids),
             len(self.store) + self.numbers.written,
-            self.counts.keys,
+            self.counts.keys + self._firsts.keys,
             self.counts.epoch,
         )
 
@@ -483,7 +513,7 @@ class Shard:
         if not all(is_number_key(key) for key, _ in words):
             raise ValueError("a key is none of an exchange, and none of a word")
         self.numbers.recover(iter(words))
-        self.counts.recover(panes.items())
+        self._firsts.recover(self.counts.recover(panes.items()))
         self._settling.recover()
         self._values.recover()
         self._metrics.recover()

@@ -10,7 +10,6 @@ from app.core.counts.atoms import Atom
 from app.core.counts.numbers import Numbers
 from app.core.join.classes import ToldApart
 from app.core.join.exchange import Counted
-from app.core.join.features import named
 from app.core.join.gathering import Counting
 from app.core.join.judging import Judging
 from app.core.join.pairing import BRIER_LETTER, LETTER
@@ -132,9 +131,13 @@ def values_of(evidence: Evidence, *, of_rows: bool) -> list[bytes]:
     return [measure.letter + kept for measure, kept in found if kept]
 
 
-def with_features(counted: Counted, leg: int) -> list[Counted]:
-    """An entry, and the features of its request; in one of their own where it counts in segments: these do not."""
+def with_features(counted: Counted, features: bytes | None) -> list[Counted]:
+    """An entry, and what it keeps of its request's features, if anything; in one of their own where it counts in
+    segments: these do not.
+    """
+    if features is None:
+        return [counted]
     if counted.also:
-        return [counted, Counted(counted.account, counted.pane, [], {}, [named(leg)])]
-    counted.values = [named(leg), *counted.values]
+        return [counted, Counted(counted.account, counted.pane, [], {}, [features])]
+    counted.values = [features, *counted.values]
     return [counted]

@@ -118,9 +118,9 @@ class DriftMeasure(Measure[DriftReading]):
         watched = evidence.rules.reference
         if watched is None:
             return ()
-        live = watched.live
+        live = evidence.live if watched.first else watched.live
         found: Counter[Atom] = Counter({_WATCHED: 0})
-        if evidence.response:
+        if evidence.response and live is not None:
             for place, number in _of_rows(live, evidence):
                 found[atom_of(live.digest, place, number)] += 1
         return found.items()

@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from app.core.counts.atoms import Atom
+from app.core.drift.live import Live
 from app.core.measures.reading import Nature, Reading
 from app.core.payloads.marks import Mark
 from app.core.rules import Rules
@@ -34,6 +35,7 @@ class Evidence(msgspec.Struct, gc=False, kw_only=True):
     classes: tuple[str, ...] = ()  # that the answer's vectors or names have fixed
     marks: Sequence[Mark] = ()  # what it has predicted, by row
     features: bytes | None = None  # the bins of its request's features (`app.core.drift.live`)
+    live: Live | None = None  # with what it is compared, where that is the reference of its version
     probabilities: bytes | None = (
         None  # of each row's classes, little-endian 64-bit floats; None where it has no vectors
     )

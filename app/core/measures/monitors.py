@@ -4,7 +4,8 @@ monitors=<name>@<version>          {"ok", "alert", "failed": rows; "valued": row
 monitors/value=<name>@<version>    {bucket of the value, negative ones with a sign: rows}
 
 What a result counts is kept as bytes, so that it can be taken back: the length of the key (1 byte), the key, then of
-each row its outcome (1 byte) and its value (64-bit float, little-endian; NaN where it has none).
+each row its outcome (1 byte) and its value (64-bit float, little-endian; NaN where it has none). Where a result says in
+short that all rows have failed, one entry stands for them: 3 as the outcome, and as the value how many they are.
 
 Sums are whole numbers and buckets those of `errors`, so that order, merge and retraction cannot show; the middle of a
 bucket is at most 1/64 from any value in it.
@@ -25,6 +26,7 @@ from app.core.monitors import words_of
 
 OUTCOMES: Final = ("ok", "alert", "failed")
 OK, ALERT, FAILED = range(3)
+_ALL_FAILED: Final = 3
 #: The statistics of values that are shown.
 STATS: Final = ("mean", "p50", "p95")
 #: What kept values of monitors begin with.
@@ -88,10 +90,17 @@ def packed(key: str, rows: Sequence[Scored]) -> bytes:
     )
 
 
+def all_failed(key: str, rows: int) -> bytes:
+    """What is kept of a result that says of so many rows that all have failed."""
+    return packed(key, [(_ALL_FAILED, float(rows))])
+
+
 def unpacked(kept: bytes) -> tuple[str, list[Scored]]:
     """The same again: the key of the monitor, and its rows."""
     begin = 1 + kept[0]
     rows = [(outcome, None if value != value else value) for outcome, value in _ENTRY.iter_unpack(kept[begin:])]  # noqa: PLR0124 - NaN
+    if rows and rows[0][0] == _ALL_FAILED:
+        rows = [(FAILED, None)] * int(rows[0][1] or 0)
     return kept[1:begin].decode(), rows
 
 

@@ -21,6 +21,7 @@ class Nature(NamedTuple):
     positive: str = "1"
     own_scores: tuple[OwnScore, ...] = ()  # that the user has added
     reference: Live | None = None  # with which drift is measured
+    gathered: int | None = None  # rows that have come of those of which its reference is to be made, until it is
     most_metrics: int = 50  # custom metrics that are shown
     most_metric_series: int = 50  # of each of them, of which the labels have the same names
     monitors: tuple[MonitorSpec, ...] = ()  # that it has

@@ -206,7 +206,7 @@ class Readings:
     def rules_in_force(self, identity: Identity) -> tuple[MonitorSpec | str, ...]:
         """What of a model's rules may change while a worker runs: its monitors, and the digest of its reference."""
         reference = self.rulebook.of(identity.leg).reference
-        return *self._monitors(identity), "" if reference is None else reference.live.digest
+        return *self._monitors(identity), "" if reference is None else reference.live_of(identity).digest
 
     def _monitors(self, identity: Identity) -> tuple[MonitorSpec, ...]:
         """The monitors of a model, as they are in force."""
@@ -342,7 +342,11 @@ class Readings:
         nature = self._limited(nature_of(total.get(CONFUSION.name, {}), rules, self._most_classes))
         if rules.monitors:
             nature = nature._replace(monitors=self._monitors(identity))
-        return nature if rules.reference is None else nature._replace(reference=rules.reference.live)
+        if rules.reference is None:
+            return nature
+        awaits = rules.reference.first and identity not in rules.reference.versions
+        gathered = self.view.gathered.rows[identity] if awaits else None
+        return nature._replace(reference=rules.reference.live_of(identity), gathered=gathered)
 
     def _with_learnt(self, nature: Nature, identity: Identity, total: Sums) -> Nature:
         """The same with what the labels of a model say of its probabilities: another label may change that, and not as

@@ -11,7 +11,7 @@ from app.core.events import Identity, identity_fields
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.custom import CUSTOM, notes_of
 from app.core.measures.measure import MODEL, WINDOW
-from app.core.measures.reading import Alerting, Reading
+from app.core.measures.reading import Alerting, Nature, Reading
 from app.core.measures.readings import Readings
 from app.core.rules import Rulebook, Rules
 from app.core.scores.catalogue import less_is_better, scores_of
@@ -59,9 +59,27 @@ def report_of(
             *_not_estimated(readings[TOTAL]),
             *notes_of(CUSTOM.of(readings[TOTAL]), families),
         ],
+        **_reference(readings[TOTAL].nature, rules),
         **({"monitors": [_monitor(one) for one in readings[TOTAL].monitors]} if rules.monitors else {}),
         **({"changes": [change._asdict() for change in changes_of(readings[TOTAL])]} if rules.changes else {}),
         "windows": {window: _window(reading, scores[window], rules) for window, reading in readings.items()},
+    }
+
+
+def _reference(nature: Nature, rules: Rules) -> dict[str, Any]:
+    """What a model's reference is, or how far its first rows have come of which one is to be made."""
+    if rules.reference is None:
+        return {}
+    if nature.gathered is not None:
+        return {"reference": {"digest": None, "first": rules.reference.first, "gathered": nature.gathered}}
+    return {"reference": {"digest": None if nature.reference is None else nature.reference.digest}}
+
+
+def scores_report(readings: Mapping[str, Reading]) -> dict[str, dict[str, float | None]]:
+    """The scores of a model as a whole, in total and in each window; undefined is null."""
+    return {
+        window: {score.name: score.value for score in scores_of(reading) if not score.of_class}
+        for window, reading in readings.items()
     }
 
 

@@ -8,13 +8,14 @@ from typing import Any, Final, Literal, NamedTuple, TypedDict
 from app.core.events import Identity
 from app.core.measures.reading import Reading
 from app.core.outputs.attention import fall_sentence
+from app.core.outputs.class_changes import ClassChange, OfStretch, class_changes
 from app.core.outputs.keys import key_of
 from app.core.outputs.overview import fall_in
 from app.core.outputs.slots import LABELS, PREDICTIONS
 from app.core.outputs.trends import Asked, Point
 from app.core.rules import Rules
-from app.core.scores.catalogue import SCORES, SHARES, less_is_better, scores_of
-from app.core.scores.intervals import Moments, interval_of
+from app.core.scores.catalogue import SCORES, SHARES, less_is_better, score_of, scores_of
+from app.core.scores.intervals import WITH_INTERVALS, Moments, interval_of, moments_of
 
 #: So many stretches there are where nobody says how long they are.
 POINTS: Final = 120
@@ -36,7 +37,9 @@ class HistoryPoint(TypedDict):
 
 
 class History(TypedDict):
-    """A score over time. `fell_at` is the start of the stretch since which it is significantly worse than before."""
+    """A score over time. `fell_at` is the start of the stretch since which it is significantly worse than before, and
+    `classes` how each class has done before and since.
+    """
 
     key: str
     score: str
@@ -47,6 +50,7 @@ class History(TypedDict):
     points: list[HistoryPoint]
     fell_at: int | None
     fell: str | None
+    classes: list[ClassChange]
     source: Source
     note: str | None
 
@@ -105,6 +109,15 @@ def _moments(place: Mapping[str, Any], name: str, value: float | None, samples: 
     return None if square is None else Moments(samples, value * samples, square * samples, is_share=False)
 
 
+def intervals_of(readings: Mapping[str, Reading], name: ScoreName) -> dict[str, tuple[float, float] | None]:
+    """The 95 % interval of a score in each window; null where it has none. No code of the user's own is run."""
+    found: dict[str, tuple[float, float] | None] = {}
+    for window, reading in readings.items():
+        score = score_of(reading, *name) if name.name in WITH_INTERVALS else None
+        found[window] = None if score is None else interval_of(moments_of(score, reading))
+    return found
+
+
 def history_of(
     identity: Identity,
     rules: Rules,
@@ -113,8 +126,10 @@ def history_of(
     older: Sequence[Point],
     newer: Sequence[Point],
     note: str | None = None,
+    *,
+    confusions: Iterable[OfStretch] = (),
 ) -> History:
-    """The history that points make: `older` ones are of Elasticsearch, `newer` ones of panes."""
+    """The history that points make: `older` ones are of Elasticsearch, `newer` ones of panes, as the confusions are."""
     name = ScoreName(asked.score, asked.of_class)
     points = [*older, *newer]
     fall = fall_in(points, asked.score, rules)
@@ -129,6 +144,7 @@ def history_of(
         "points": [*_fields(points)],
         "fell_at": None if fall is None else fall.at,
         "fell": None if fall is None else fall_sentence(str(name), fall),
+        "classes": [] if fall is None else class_changes(confusions, fall.at),
         "source": source_of(older, newer),
         "note": note,
     }

@@ -195,8 +195,8 @@ WORKER: tuple[WorkerSeries[WorkerNumbers], ...] = (
     ),
     WorkerSeries(
         "tally_monitor_lag_records", "gauge", ("monitor",),
-        "Joined records of this worker's share that a monitor has not dealt with yet, those among them that results of "
-        "monitors made; NaN while that is not known.",
+        "Records of the log of this worker's share that a monitor has not read and dealt with. It counts records, not "
+        "rows to score: each result makes a record too, which is read and skipped. NaN while it is not known.",
         lambda worker: _each(worker.monitor_lag),
     ),
     WorkerSeries(

@@ -23,6 +23,6 @@ def _coverage(reading: Reading) -> Iterator[Value]:
 
 
 FEEDBACK: Final = (
-    Formula("reward_mean", "Reward a feedback that brings one.", _ANY, _reward_mean, bounded=False),
+    Formula("reward_mean", "Mean reward of the feedbacks that bring one.", _ANY, _reward_mean, bounded=False),
     Formula("coverage", "Share of the answered rows that have a label.", _ANY, _coverage, share=True, of_labels=False),
 )

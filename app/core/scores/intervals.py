@@ -17,6 +17,8 @@ from app.core.scores.score import Score, wilson
 
 _UNIT: Final = 2.0**-UNIT_BITS
 _SIDE: Final = 0.975
+#: The scores that have one.
+WITH_INTERVALS: Final = SHARES | {"mae", "bias"}
 
 
 class Moments(NamedTuple):

@@ -32,6 +32,7 @@ from app.worker.http.routes.monitors import MonitorRoutes
 from app.worker.http.routes.overview import OverviewRoutes
 from app.worker.http.routes.past import Past
 from app.worker.http.routes.route import Route, checked
+from app.worker.http.routes.views import ViewRoutes
 from app.worker.http.routes.worker import WorkerRoutes
 from app.worker.kafka.sizes import Sizes
 from app.worker.running import Running
@@ -53,7 +54,7 @@ class Api:
         self._running = running
         sizes = Sizes() if sizes is None else sizes
         self._publisher = Publisher(lambda: make_producer(settings, sizes), sizes)
-        self._receiver = Receiver(settings, self._publisher, segments)
+        self._receiver = Receiver(settings, self._publisher, segments, self._now)
         self.requests = Requests()
         self._exposition: Exposition | None = None
         self._search = Search(settings) if settings.elasticsearch_url is not None else None
@@ -62,12 +63,18 @@ class Api:
         self._overviews = OverviewRoutes(settings, self._started)
         self._exchanges = ExchangeRoutes(settings, self._started, self._search)
         self._worker = WorkerRoutes(settings, self._started, self._rate)
+        models, monitors, comparisons = (
+            ModelRoutes(self._started, past),
+            MonitorRoutes(self._started, past),
+            ComparisonRoutes(self._started, past),
+        )
         self._routes = [
             *self._overviews.routes(),
             *ExampleRoutes(self._started, self._search).routes(),
-            *MonitorRoutes(self._started, past).routes(),
-            *ModelRoutes(self._started, past).routes(),
-            *ComparisonRoutes(self._started, past).routes(),
+            *ViewRoutes(self._started, models, monitors, comparisons, past).routes(),
+            *monitors.routes(),
+            *models.routes(),
+            *comparisons.routes(),
             *self._exchanges.routes(),
             *LetterRoutes(settings, self._started).routes(),
             *self._worker.routes(),
@@ -100,6 +107,11 @@ class Api:
     def runner(self, server: web.Application) -> PortRunner:
         """What serves the routes of that server on a port."""
         return PortRunner(server, self.requests)
+
+    def _now(self) -> float:
+        """What time it is. While the worker starts nobody has heard what time the brokers have."""
+        running = self._running()
+        return running.lane.now() if running is not None else self._settings.now or time.time()
 
     def _refuse(self, reason: Reason) -> None:
         self._started().lane.stats.rejected[reason] += 1

@@ -5,8 +5,8 @@ as the text takes. The text of a model that has none yet is made before anybody 
 what has changed a scrape waits too, but not for long: where very much has, the rest is made after the scrape, which
 takes the text of such models as it was before. Nothing here holds the worker's loop for long: what waits to be added up
 is added bit by bit, models are made one at a time, and those with very many cells, or with scores that are the user's
-own code, in a thread, from a copy. Of a text that took long the changes are looked for only when four times as long has
-passed, or the time between two scrapes; and what is sent goes out in pieces.
+own code, in a thread, from a copy. Of a text that took long the changes are looked for only when nine times as long
+has passed, or the time between two scrapes; and what is sent goes out in pieces.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from app.worker.ending import named
 
 log = logging.getLogger(__name__)
 
-_REST: Final = 4
+_REST: Final = 9
 #: For so many seconds a scrape waits for what has changed.
 _PATIENCE: Final = 0.5
 #: After so many seconds models that have no text yet are looked for again.

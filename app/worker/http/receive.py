@@ -1,7 +1,6 @@
 """The way in over HTTP: events in any dialect, and feedback. Each is answered once Kafka has acknowledged it."""
 
 import asyncio
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -71,11 +70,15 @@ Reader = Callable[[Call, bytes], Events]
 class Receiver:
     """The handlers of the routes that take events. Whatever they cannot take they raise as AnswerError.
 
-    Events keep the headers that `segments` are read from; of a feedback nothing counts by its headers.
+    Events keep the headers that `segments` are read from; of a feedback nothing counts by its headers. `now` is what
+    time it is, in seconds.
     """
 
-    def __init__(self, settings: Settings, publisher: Publisher, segments: SegmentHeaders) -> None:
+    def __init__(
+        self, settings: Settings, publisher: Publisher, segments: SegmentHeaders, now: Callable[[], float]
+    ) -> None:
         self._settings = settings
+        self._now = now
         self._segments = segments
         self._publisher = publisher
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="large-bodies")
@@ -106,7 +109,7 @@ class Receiver:
         try:
             with self._publisher.room() as room:
                 body = await body_of(request, self._settings.max_body, room)
-                at = self._settings.now or time.time()
+                at = self._now()
                 call = Call(request.content_type, headers, request.match_info, at)
                 events = await self._understand(read, call, body, packing, room)
                 if events:

@@ -8,8 +8,9 @@ batch of a partition on its way. Whatever goes wrong ends a session: the next on
 
 import asyncio
 import logging
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from aiokafka import TopicPartition
@@ -40,7 +41,7 @@ _WAIT_SECONDS: Final = 0.1
 class Intake:
     """The intake of this worker. Build it in the loop that it runs in.
 
-    Events keep the headers that `segments` are read from.
+    Events keep the headers that `segments` are read from. `now` is what time it is, in seconds.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Intake:
         open_consumer: OpenConsumer = open_consumer,
         open_producer: OpenProducer = open_producer,
         sizes: Sizes | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         #: Canonical events that the brokers hold and that are committed, since the start, by the topic they came from.
         self.events: Counter[str] = Counter()
@@ -62,6 +64,7 @@ class Intake:
         self._stats = stats
         self._open_producer = open_producer
         self._sizes = Sizes() if sizes is None else sizes
+        self._now = now
         self._rekey = Rekeying(segments).rekey
         self._sources = Sources(settings)
         self._outlet: Outlet | None = None
@@ -115,8 +118,9 @@ class Intake:
         group = self._group
         producer = await self._open_producer(self._settings, None)
         outlet = self._outlet = Outlet(
-            self._settings, self._partitions, producer, group.commit, self._sizes, self.events, self._stats.rejected
-        )
+            self._settings, self._partitions, producer, group.commit, self._sizes, self.events, self._stats.rejected,
+            now=self._now,
+        )  # fmt: skip
         self._sources.look_at_once()
         try:
             while True:

@@ -70,7 +70,7 @@ class Outlet:
 
     A slot is a partition of a canonical topic or of the dead letters. `commit` commits offsets of the sources. `events`
     counts by source what is committed, since what is not may be read and written again; `rejected` the dead letters
-    among it by reason.
+    among it by reason. `now` is what time it is, in seconds.
     """
 
     def __init__(
@@ -82,6 +82,8 @@ class Outlet:
         sizes: Sizes,
         events: Counter[str],
         rejected: Counter[str],
+        *,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._topics = (*settings.topics, settings.dead_letters_topic)
         self._partitions = partitions
@@ -90,6 +92,7 @@ class Outlet:
         self._sizes = sizes
         self._events = events
         self._rejected = rejected
+        self._now = now
         slots = len(self._topics) * partitions
         #: An old source's records are given this age (their `ce_time` stays): with their own, the brokers might delete
         #: them before they are read.
@@ -112,7 +115,7 @@ class Outlet:
     def put(self, events: Sequence[tuple[Kind, Event, int]]) -> list[tuple[str, Event]]:
         """Add events, each to its partition of its kind's topic. Returns those that it does not take, with it."""
         partitions, appends = self._partitions, self._next.appends
-        now = int(time.time() * 1000)
+        now = int(self._now() * 1000)
         earliest, latest = now - self._kept_ms, now + _AHEAD_MS
         too_large: list[tuple[str, Event]] = []
         size = 0
@@ -144,7 +147,7 @@ class Outlet:
         self._next.read.rejected[letter.reason.value] += 1
         key, value, *headers = letter_record(letter, self._sizes.of(self._topics[-1]))
         slot = len(self._topics[:-1]) * self._partitions + letter.partition % self._partitions
-        fields = {"timestamp": int(time.time() * 1000), "key": key, "value": value, "headers": headers[0]}
+        fields = {"timestamp": int(self._now() * 1000), "key": key, "value": value, "headers": headers[0]}
         append = self._next.appends[slot]
         if append is None or append(**fields) is None:
             self._begin_batch(slot)(**fields)

@@ -111,7 +111,7 @@ class GroupReader(ConsumerRebalanceListener):  # type: ignore[misc]
             "metadata_max_age_ms": 30_000,
             "max_poll_interval_ms": _NEVER_MS,  # its records are taken, not polled
             "session_timeout_ms": timeout_ms,
-            "heartbeat_interval_ms": timeout_ms // 10,
+            "heartbeat_interval_ms": int(settings.heartbeat_interval * 1000),
             "rebalance_timeout_ms": timeout_ms * 3,
             **options,
         }

@@ -12,10 +12,13 @@ from typing import Any
 
 import aiokafka
 from aiokafka.errors import KafkaError
+from faust.assignor.client_assignment import ClientMetadata
+from faust.assignor.partition_assignor import PartitionAssignor
 from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 
 from app.worker.kafka.client import forbid_topic_creation
+from app.worker.kafka.instance import Instance
 
 #: Not of this module's name: what Faust says by that one is kept off the log.
 log = logging.getLogger("app.worker.kafka")
@@ -27,12 +30,15 @@ class Member(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
     """A member of the group that fetches nothing, and knows when the broker last answered its heartbeat."""
 
     heartbeat_at = 0.0
+    _instance: Instance | None = None  # where it is known by an id
 
     async def start(self) -> None:
         """Join; then end the fetcher, so that no record is fetched twice."""
         await super().start()
         self.heartbeat_at = time.monotonic()  # the brokers have answered just now
         await self._fetcher.close()
+        if self._group_instance_id is not None:
+            self._instance = Instance(self._coordinator, self._group_instance_id)
         beat = self._coordinator._do_heartbeat
 
         async def recorded_heartbeat() -> bool:
@@ -46,6 +52,11 @@ class Member(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
     def rejoin(self) -> None:
         """Ask for a new assignment."""
         self._coordinator.request_rejoin()
+
+    @property
+    def fenced(self) -> bool:
+        """Whether another has joined by the same instance id."""
+        return self._instance is not None and self._instance.fenced
 
     def refusal(self) -> Exception | None:
         """Why the group does not take this member, where it does not: a right that it lacks, or that is withdrawn."""
@@ -65,6 +76,19 @@ class Member(aiokafka.AIOKafkaConsumer):  # type: ignore[misc]
         return task.exception() if task and task.done() and not task.cancelled() else None
 
 
+class Assignor(PartitionAssignor):  # type: ignore[misc]
+    """Faust's assignor, of a worker that may have another address when it comes back to its partitions."""
+
+    def on_assignment(self, assignment: Any) -> None:
+        """Take an assignment. Who comes back by its instance id is given that of before, with the address of before,
+        and Faust asserts that it is the present one.
+        """
+        metadata = ClientMetadata.loads(self._decompress(assignment.user_data))
+        metadata.url = str(self._url)
+        assignment.user_data = self._compress(metadata.dumps())
+        super().on_assignment(assignment)
+
+
 class MemberThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """Faust's consumer thread around a `Member`."""
 
@@ -75,6 +99,7 @@ class MemberThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         member = Member(
             **self.app.client_options,
             group_id=conf.id,
+            group_instance_id=self.app.settings.instance_id,
             partition_assignment_strategy=[self._assignor],
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -99,6 +124,11 @@ class MemberThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         """Ask for a new assignment, from any thread."""
         if self._consumer is not None:
             self.thread_loop.call_soon_threadsafe(self._consumer.rejoin)
+
+    @property
+    def fenced(self) -> bool:
+        """Whether another worker has joined the group by the same instance id."""
+        return self._consumer is not None and self._consumer.fenced
 
     def refusal(self) -> Exception | None:
         """Why the group does not take this worker, where it does not."""

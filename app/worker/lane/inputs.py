@@ -20,6 +20,8 @@ _LIST = 100
 #: How far one topic of a partition may run ahead of another that has more to read, and how long it waits for it.
 _SKEW_MS = 20  # of record time; more lets the parts of a puid miss each other's epoch while catching up
 _PATIENCE_SECONDS = 1.0
+#: Less than `app.core.join.deciding` waits for what comes late.
+_FRESH_SECONDS = 5.0
 _UNKNOWN = 1 << 62
 
 
@@ -114,6 +116,14 @@ class Inputs:
             for topic in self._settings.topics
             if part.shard.offsets.get(topic, 0) >= self._end(topic, part.number, _UNKNOWN)
         ]
+
+    def knows_ends(self, part: Partition) -> bool:
+        """Whether the ends of a partition's inputs have been seen just now: what has come since cannot be old."""
+        ends = (
+            self.consumer.known_end(TopicPartition(topic, part.number), _FRESH_SECONDS)
+            for topic in self._settings.topics
+        )
+        return None not in ends
 
     def unread(self, part: Partition, topic: str) -> int:
         """How many records of an input are unread, as far as is known."""

@@ -49,11 +49,15 @@ _CHANGES_PER_EPOCH = 10_000
 _FAR_BEHIND = 5_000
 _LONGER = 5
 #: What a changed pane costs the worker that writes it and those that read it is a tenth of a millisecond: they take no
-#: more than a fifth of the time, however many models there are. But an epoch is never longer than so because of them,
-#: and than so where much is unread.
+#: more than a fifth of the time, however many models there are, and a tenth where much is unread. But an epoch is never
+#: longer than so because of them, and than so where much is unread.
 _SECONDS_A_PANE = 0.0005
 _LONGEST_SECONDS = 2.0
-_LONGEST_FAR_BEHIND_SECONDS = 5.0
+_SECONDS_A_PANE_FAR_BEHIND = 0.001
+_LONGEST_FAR_BEHIND_SECONDS = 10.0
+
+#: So long the end of a rebalance waits for the last epochs of partitions that are another's now.
+_HAND_OVER_SECONDS = 1.0
 
 _READING = "Reading"
 _RETRY_SECONDS = 0.5
@@ -119,7 +123,7 @@ class Lane:
         self._tasks: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._reading = asyncio.Lock()
-        self._held = True  # nothing is read while a rebalance goes on
+        self._rebalancing = False
         self._turn = 0  # counts changes of what is read, so that lists fetched before one are dropped
         self._turned: dict[str, float] = {}  # when each of its loops has begun another turn
 
@@ -218,12 +222,14 @@ class Lane:
 
     async def stop(self) -> None:
         """Commit what is known and give everything up."""
-        await self.revoke()
+        await self.upkeep.stop()
+        parts = await self._let_go([*self.running.values()])
+        await asyncio.gather(*(part.flush(clock) for part, clock in parts.items()))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.standbys.keep(set())
-        await self._drop(list(self.running.values()))
+        await asyncio.gather(*(part.close() for part in parts))
         if self._inputs is not None:
             await self._inputs.consumer.stop()
 
@@ -237,28 +243,27 @@ class Lane:
     # -- ownership ----------------------------------------------------------------------------------------------------
 
     async def revoke(self) -> None:
-        """A rebalance begins: read no more, make all that is known durable. What cannot be is dropped."""
-        self._held = True
-        self._turn += 1
-        await self.upkeep.stop()
-        async with self._reading:
-            parts = list(self.running.values())
-            flushed = await asyncio.gather(*(part.flush(self._settled_clock(part)) for part in parts))
-        lost = [part for part, fine in zip(parts, flushed, strict=True) if not fine]
-        for part in lost:
-            self.upkeep.note_loss(part)
-        await self._drop(lost)
+        """A rebalance begins, and all goes on until it is over: most partitions stay, and who else waits for a member
+        that is slow need not wait here. Whoever is given one of ours fences our producer before it reads its state, so
+        an epoch of ours that comes too late does not count.
+        """
+        self._rebalancing = True
+        self.upkeep.hold()
 
     async def assign(self, numbers: set[int], standbys: Collection[int] = ()) -> None:
-        """A rebalance is over: keep what is still ours, drop what is not, load what is new; stand by for others."""
+        """A rebalance is over: go on with what is still ours, hand over what is not, load what is new; stand by."""
         for number in range(self.partitions):
             if number not in numbers:
                 self.upkeep.disown(number)
         self.assigned = numbers
-        await self._drop([part for number, part in self.running.items() if number not in numbers])
+        await self.upkeep.keep(numbers)
+        await self._hand_over([part for number, part in self.running.items() if number not in numbers])
+        lost = [part for part in self.running.values() if part.lost is not None]
+        for part in lost:
+            self.upkeep.note_loss(part)
+        await self._drop(lost)
         await self.standbys.keep({*standbys} - numbers)
-        self._held = False
-        self._point()
+        self._rebalancing = False
         self.upkeep.begin(numbers - set(self.running))
 
     def begin_anew(self, topic: str, identity: str) -> None:
@@ -288,14 +293,29 @@ class Lane:
             logs=settings.log_topic is not None,
         )
 
+    async def _hand_over(self, parts: list[Partition]) -> None:
+        """Give partitions up that are another's now. What is known of them is made durable where that is a matter of a
+        moment: no heartbeat is sent meanwhile, and what is not durable their next owner reads again.
+        """
+        let_go = await self._let_go(parts)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_HAND_OVER_SECONDS):
+                await asyncio.gather(*(part.flush(clock) for part, clock in let_go.items()))
+        await asyncio.gather(*(part.close() for part in let_go))
+
+    async def _let_go(self, parts: list[Partition]) -> dict[Partition, float | None]:
+        """Read these partitions no more. Returns those that were read till now, with the clock of each."""
+        async with self._reading:
+            clocks = {part: self._settled_clock(part) for part in parts if self.running.get(part.number) is part}
+            for part in clocks:
+                del self.running[part.number]
+            if clocks:
+                self._point()
+        return clocks
+
     async def _drop(self, parts: list[Partition]) -> None:
         """Give partitions up that are not given up yet. All at once: a stuck producer takes its time to close."""
-        parts = [part for part in parts if self.running.get(part.number) is part]
-        for part in parts:
-            del self.running[part.number]
-        if parts:
-            self._point()
-            await asyncio.gather(*(part.close() for part in parts))
+        await asyncio.gather(*(part.close() for part in await self._let_go(parts)))
 
     def _point(self) -> None:
         """Read the running partitions, each on from where its shard stands."""
@@ -317,7 +337,7 @@ class Lane:
                 for part in self.running.values()
                 if not part.saturated and part.lost is None and part.rests_until <= now
             ]
-            if self._held or not open_parts:
+            if not open_parts:
                 self._wake.clear()
                 # Not wait_for: up to Python 3.11 it forgets that it is cancelled when what it waits for has come.
                 with contextlib.suppress(TimeoutError):
@@ -435,7 +455,7 @@ class Lane:
             if ticks % 50 == 0:
                 gc.collect(2 if ticks % 3000 == 0 else 1)
             lost = [part for part in self.running.values() if part.lost is not None]
-            if lost and not self._held:
+            if lost and not self._rebalancing:
                 for part in lost:
                     self.upkeep.note_loss(part)
                 await self._drop(lost)
@@ -446,6 +466,9 @@ class Lane:
                 continue
             for part in list(self.running.values()):
                 clock = self._settled_clock(part)
+                shard, inputs = part.shard, self._inputs
+                if clock is not None and shard.awaits_clock() and inputs is not None and inputs.knows_ends(part):
+                    shard.hear_clock(clock)
                 if clock is not None and part.swept != int(clock // self.settings.pane_seconds):
                     part.swept = int(clock // self.settings.pane_seconds)
                     part.expire(clock)
@@ -455,13 +478,15 @@ class Lane:
 
     def _due(self, part: Partition) -> bool:
         """Whether it is time for the partition's next epoch, and there is something in it."""
-        length, longest = max(self.settings.epoch_ms / 1000, len(self.running) * 0.025), _LONGEST_SECONDS
+        length = max(self.settings.epoch_ms / 1000, len(self.running) * 0.025)
+        a_pane, longest = _SECONDS_A_PANE, _LONGEST_SECONDS
         if self._inputs is not None and self._inputs.unread_in_all(part) > _FAR_BEHIND:
-            length, longest = length * _LONGER, _LONGEST_FAR_BEHIND_SECONDS
+            length *= _LONGER
+            a_pane, longest = _SECONDS_A_PANE_FAR_BEHIND, _LONGEST_FAR_BEHIND_SECONDS
         panes = part.shard.changed_panes * self.partitions  # of all partitions, if theirs change as many
-        length = max(length, min(panes * _SECONDS_A_PANE, longest))
+        length = max(length, min(panes * a_pane, longest))
         waited = asyncio.get_running_loop().time() - part.cut_at
-        return not (self._held or part.committing or part.lost is not None or waited < length) and part.has_news
+        return not (part.committing or part.lost is not None or waited < length) and part.has_news
 
     def _clock(self, part: Partition) -> float | None:
         ended = self._inputs.ended(part) if self._inputs is not None else []

@@ -10,6 +10,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from itertools import repeat
+from typing import NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -66,10 +67,18 @@ class LostError(Exception):
         self.refused = refused
 
 
+class InDoubt(NamedTuple):
+    """An epoch of which it is not known whether it holds: the offsets that it reaches, and what it has seen."""
+
+    offsets: dict[str, int]
+    seen: Stats
+
+
 class Partition:
     """A loaded partition. `shard` is read and changed by the lane alone; `wall` is the clock that stamps records.
 
     What the shard has seen is added to `stats` with the epoch that commits it: an epoch that does not is read again.
+    `in_doubt` is the epoch that is on its way, or was when the partition was lost.
     """
 
     def __init__(
@@ -97,6 +106,7 @@ class Partition:
         self._sizes = sizes
         self._wall = wall
         self._stats = stats
+        self.in_doubt: InDoubt | None = None
         self._seen = Stats()  # by the epoch that is on its way
         self._commit: asyncio.Task[None] | None = None
         self._commit_started = 0.0
@@ -137,6 +147,7 @@ class Partition:
             self.lose(error)
             return
         self._seen = self.shard.stats.take()
+        self.in_doubt = InDoubt(cut.offsets, self._seen)
         for note in cut.notes:
             log.warning("%s", note)
         if not self._announced:
@@ -145,6 +156,15 @@ class Partition:
             self._announced = True
         self._commit_started = loop.time()
         self._commit = loop.create_task(self._commit_epoch(cut))
+
+    def count_if_it_held(self, epoch: InDoubt) -> None:
+        """Count what an epoch has seen that was in doubt when the partition was lost here, if it does hold: what has
+        been loaded reaches as far, and no other worker has committed anything since.
+        """
+        shard = self.shard
+        reached = all(shard.offsets.get(topic) == offset for topic, offset in epoch.offsets.items())
+        if reached and shard.counts.owner == self._settings.url:
+            self._stats.add(epoch.seen)
 
     async def flush(self, clock: float | None) -> bool:
         """Commit all that is known. Returns whether all of it is durable."""
@@ -182,6 +202,7 @@ class Partition:
             async with asyncio.timeout(self._settings.session_timeout):
                 place = await self._write(cut)
             self.committed = cut.offsets
+            self.in_doubt = None
             self._stats.add(self._seen)
             await self.shard.store.keep(cut.exchanges, place)
         except asyncio.CancelledError:

@@ -19,7 +19,7 @@ from app.core.join.store import StoreError
 from app.worker.ending import named
 from app.worker.kafka.client import ACLS_HINT, SetupError
 from app.worker.lane.loading import Loaded
-from app.worker.lane.partition import Partition
+from app.worker.lane.partition import InDoubt, Partition
 from app.worker.troubles import Troubles
 
 log = logging.getLogger(__name__)
@@ -44,11 +44,14 @@ class Upkeep:
         self._take = take
         self._fail = fail
         self._troubles = troubles
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[asyncio.Task[None], set[int]] = {}  # the loads, and what each has still to load
+        self._free = asyncio.Event()  # not while a rebalance goes on: none is begun then
+        self._free.set()
         #: Of partitions that were lost: how often since all was well, and how far they had been read. They are not well
         #: before an epoch has committed that reaches as far.
         self._losses: Counter[int] = Counter()
         self._hurdles: dict[int, dict[tuple[str, str], int]] = {}  # by topic and its id
+        self._in_doubt: dict[int, InDoubt] = {}  # their epochs that were on their way
 
     @property
     def all_well(self) -> bool:
@@ -60,27 +63,45 @@ class Upkeep:
         return next((error for task in self._tasks if (error := _error_of(task)) is not None), None)
 
     def begin(self, numbers: set[int]) -> None:
-        """Load partitions: those that were lost wait, the others do not wait for them."""
+        """Load partitions that are not being loaded: those that were lost wait, the others do not wait for them."""
         loop = asyncio.get_running_loop()
-        self._tasks = [task for task in self._tasks if not task.done() or _error_of(task) is not None]
+        self._tasks = {it: left for it, left in self._tasks.items() if not it.done() or _error_of(it) is not None}
+        numbers = numbers.difference(*self._tasks.values())
         lost = sorted(number for number in numbers if self._losses[number])
         for group in (sorted(numbers - set(lost)), *([number] for number in lost)):
             if group:
-                self._tasks.append(loop.create_task(self._load(group)))
+                left = set(group)
+                self._tasks[loop.create_task(self._load(group, left))] = left
+
+    def hold(self) -> None:
+        """Begin no load: a rebalance goes on, and who begins one fences whoever has the partition. Others go on."""
+        self._free.clear()
+
+    async def keep(self, numbers: set[int]) -> None:
+        """A rebalance is over: go on with the loads of these partitions alone; one that has others as well ends."""
+        await self._end([task for task, left in self._tasks.items() if not (task.done() or left <= numbers)])
+        self._free.set()
 
     async def stop(self) -> None:
         """Load nothing more."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        await self._end([*self._tasks])
 
-    async def _load(self, numbers: list[int]) -> None:
-        """Load partitions, again and again where that fails; a failure of Kafka's that is of one is of that one."""
+    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in tasks:
+            self._tasks.pop(task, None)
+
+    async def _load(self, numbers: list[int], left: set[int]) -> None:
+        """Load partitions, again and again where that fails; a failure of Kafka's that is of one is of that one. What
+        has been loaded is `left` no more.
+        """
         waits = pauses(max(self._losses[number] for number in numbers))
         await asyncio.sleep(next(waits))
         name = _named(numbers)
         while True:
+            await self._free.wait()
             try:
                 loaded = await self._load_partitions(numbers)
             except SetupError as error:
@@ -90,7 +111,7 @@ class Upkeep:
                 silent = isinstance(error, KafkaConnectionError | OSError | TimeoutError)
                 if len(numbers) > 1 and not silent:
                     self._troubles.forget(name)
-                    await asyncio.gather(*(self._load([number]) for number in numbers))
+                    await asyncio.gather(*(self._load([number], left) for number in numbers))
                     return
                 self._troubles.begin(
                     name, f"{name} cannot be loaded yet; it is tried again ({named(error)}){_hint(error)}."
@@ -104,6 +125,11 @@ class Upkeep:
                 for number, sentence in loaded.damaged.items():
                     self.damaged[number] = sentence
                     log.error("%s", sentence)
+                left.difference_update(numbers)
+                for part in loaded.partitions:
+                    epoch = self._in_doubt.pop(part.number, None)
+                    if epoch is not None:
+                        part.count_if_it_held(epoch)
                 self._take(loaded.partitions)
                 return
 
@@ -114,6 +140,8 @@ class Upkeep:
         self._hurdles[part.number] = {
             (topic, ids.get(topic, "")): offset for topic, offset in part.shard.offsets.items()
         }
+        if part.in_doubt is not None:
+            self._in_doubt[part.number] = part.in_doubt
         self._troubles.begin(
             _named([part.number]),
             f"Partition {part.number} was lost: {part.lost}. Its state is dropped; if it is still ours it is loaded "
@@ -144,6 +172,7 @@ class Upkeep:
     def _forget(self, number: int) -> None:
         self._losses.pop(number, None)
         self._hurdles.pop(number, None)
+        self._in_doubt.pop(number, None)
 
 
 def pauses(losses: int) -> Iterator[float]:

@@ -8,14 +8,12 @@ import contextlib
 import ctypes
 import importlib.util
 import inspect
-import io
 import math
 import os
 import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from importlib import import_module
 from itertools import groupby
 from multiprocessing.connection import Connection
@@ -26,6 +24,7 @@ import numpy as np
 
 from app.core.monitors import Code
 from app.core.outputs.scoring import Columns
+from app.worker.monitors.models import load_model
 
 #: What is asked for one answer: its inputs and its outputs.
 Asked = tuple[Columns, Columns]
@@ -39,8 +38,6 @@ _SHOWN: Final = 200
 _DIE_WITH_PARENT: Final = 1  # PR_SET_PDEATHSIG
 #: So that a monitor takes its own core, and no more memory for others.
 _ONE_THREAD: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-#: Methods of a model that give a value a row, the first that it has.
-_METHODS: Final = ("decision_function", "score_samples", "predict")
 
 
 class ShapeError(Exception):
@@ -86,7 +83,7 @@ def load(code: Code) -> Scorer:
     if code.folder not in sys.path:
         sys.path.append(code.folder)  # last, so that it hides nothing
     if code.kind == "model":
-        return _in_batches(_model(code))
+        return _in_batches(load_model(code))
     if code.kind == "function":
         module, _, path = code.place.partition(":")
         found: Any = import_module(module)
@@ -105,31 +102,6 @@ def load(code: Code) -> Scorer:
             function = getattr(module_of_file, call)
             return _in_batches(function) if call == "score" else _row_by_row(function)
     raise ValueError("it has neither score(inputs, outputs) nor predict(**fields)")
-
-
-def _model(code: Code) -> Callable[[Any, Any], Any]:
-    """The function of a model file, over inputs, or inputs and outputs, by how many columns it was fitted to."""
-    content = Path(code.place).read_bytes()
-    if sha256(content).hexdigest() != code.digest:
-        raise ValueError("its file is another than its digest says")
-    import joblib
-
-    model = joblib.load(io.BytesIO(content))
-    method = next((getattr(model, name) for name in _METHODS if callable(getattr(model, name, None))), None)
-    if method is None:
-        raise ValueError(f"it has none of the methods {', '.join(_METHODS)}")
-    width = getattr(model, "n_features_in_", None)
-
-    def score(inputs: Any, outputs: Any) -> Any:
-        if width in (None, inputs.shape[1]):
-            return method(inputs)
-        if width == inputs.shape[1] + outputs.shape[1]:
-            return method(np.hstack([inputs, outputs]))
-        raise ValueError(
-            f"it was fitted to {width} columns; there are {inputs.shape[1]} of inputs and {outputs.shape[1]} of outputs"
-        )
-
-    return score
 
 
 def _in_batches(function: Callable[[Any, Any], Any]) -> Scorer:

@@ -16,6 +16,7 @@ import pytest
 from click.testing import Result
 from pyarrow import parquet
 from sklearn.ensemble import IsolationForest
+from skops import io as skops
 
 from app.cli.monitors.drawing import Bin, bins_of
 from app.core.monitors import AlertWhen, alert_when
@@ -175,6 +176,18 @@ def test_a_model_is_run_as_beside_a_worker(tmp_path: Path) -> None:
     )
 
 
+def test_a_skops_model_is_run_with_the_types_that_are_trusted(tmp_path: Path) -> None:
+    rows = np.random.default_rng(3).normal(size=(100, 2))
+    forest = IsolationForest(n_estimators=10, contamination=0.05, random_state=1).fit(rows)
+    skops.dump(forest, tmp_path / "forest.skops")
+    file = tmp_path / "rows.csv"
+    file.write_text("a,b\n" + "\n".join(f"{a!r},{b!r}" for a, b in rows.tolist()))
+    test = ("monitor", "test", file, "--model", tmp_path / "forest.skops", "--alert-when", "< 0", "--format", "json")
+    tree = "sklearn.tree._tree.Tree"
+    assert_sentence(tally(*test), rf".*it cannot be loaded \(.* name them under trusted: {tree}\)\.")
+    assert found(tally(*test, "--trusted", tree))["alert"] == int((forest.decision_function(rows) < 0).sum())
+
+
 def test_a_process_that_ends_is_started_again_and_given_up_after_three_times(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text("a\n" + "\n".join(map(str, range(6000))))
@@ -231,6 +244,14 @@ def test_a_few_values_far_away_do_not_flatten_the_others() -> None:
         (("--file", "own.py", "--match", "a/*"), "--match goes with --name alone: leave it out."),
         (("--name", "odd", "--call", "score"), "--call goes with --file alone: leave it out."),
         (("--file", "own.py", "--digest", "ab"), "--digest goes with --model alone: leave it out."),
+        (("--file", "own.py", "--trusted", "a"), "--trusted goes with --model FILE.skops alone: leave it out."),
+        (("--name", "odd", "--trusted", "a"), "--trusted goes with --model FILE.skops alone: leave it out."),
+        (("--model", "a.onnx", "--trusted", "a"), "--trusted goes with --model FILE.skops alone: leave it out."),
+        (
+            ("--model", "a.skops", "--model-output", "a"),
+            "--model-output goes with --model FILE.onnx alone: leave it out.",
+        ),
+        (("--model", "other.skops"), r"--model: .*other\.skops cannot be read \(No such file .*\)\."),
         (("--file", "other.py"), r"--file: .*other\.py cannot be read \(No such file .*\)\."),
         (("--model", "other"), r"--model other cannot be read \(No such file .*\)\."),
         (("--file", "own.py", "--call", "run"), "Invalid value for '--call': .*"),

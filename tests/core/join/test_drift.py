@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from app.core.drift.declared import Declared
 from app.core.drift.distribution import FIRST, MISSING, Distribution
-from app.core.drift.live import MOST_BINS, Live, Watched, digest_of, places_and_bins
+from app.core.drift.live import MOST_BINS, Live, Watched, content_of, digest_of, places_and_bins, with_content
 from app.core.drift.reference import LABEL, PREDICTION, SCORE, Reference
+from app.core.join.exchange import Exchange, LegState
+from app.core.join.putting import put_request
 from app.core.measures.drift import DRIFT, DriftReading
 from app.core.rules import Rulebook, Rules
 from app.core.segments import Segment
@@ -71,9 +73,32 @@ def test_a_request_that_is_replaced_is_taken_back() -> None:
     assert live(ledger, "country") == {"FR": 1}
 
 
-def test_of_two_requests_of_one_time_the_same_one_counts_in_any_order() -> None:
-    ledger = tell(asked([20, "DE"]), asked([40, "FR"]), asked([70, "DE"]), a_response(1), rules=(rules(),))
-    assert sum(live(ledger, "age").values()) == 1
+@given(st.data(), st.booleans())
+def test_of_requests_of_one_time_the_same_one_counts_in_any_order_and_by_any_reference(
+    data: st.DataObject, in_segments: bool
+) -> None:
+    bodies = [[20, "DE"], [40, "FR"], [40, "DE"], [41, "FR"], [None, "IT"], [1, 2, 3]]
+    given_: list[Record] = [*(asked(body) for body in bodies), asked([20, "DE"], at=-1), a_response(1)]
+    segments = (Segment("land", "features", "1"),) if in_segments else ()
+    counted = set()
+    for edges in ((18.0, 30.0, 65.0), (0.0, 40.0, 65.0)):
+        own = rules(Reference((AGE._replace(edges=edges), COUNTRY)), segments=segments)
+        some = data.draw(st.permutations(given_))
+        ledger = tell(*some, *data.draw(st.lists(st.sampled_from(some))), rules=(own,))
+        assert ledger.rows() == tell(*given_, rules=(own,)).rows()
+        counted.add(str(live(ledger, "country")))
+    assert len(counted) == 1
+
+
+def test_a_request_that_was_kept_without_a_digest_of_its_content_gives_way_to_one_with_it() -> None:
+    known = LegState(0, 1_000_000, evidence=bytes(5) + b"\x03\x03")
+    exchange = Exchange(0, [known], [], [])
+    assert content_of(known.evidence) == 0
+    fits = with_content(bytes(5) + b"\x02\x02", 7)
+    assert put_request(exchange, 0, 1_000_000, 0, digest=7, evidence=fits)
+    assert not put_request(exchange, 0, 1_000_000, 0, digest=7, evidence=with_content(None, 7))
+    assert not put_request(exchange, 0, 1_000_000, 0, digest=6, evidence=with_content(None, 6))
+    assert (content_of(known.evidence), places_and_bins(fits)) == (7, [(0, 2), (1, 2)])
 
 
 def test_predictions_and_labels_that_are_corrected_are_counted_once() -> None:
@@ -258,6 +283,8 @@ def test_the_bins_of_a_request_are_read_as_they_were_kept(rows: list[tuple[Any, 
     assert [place for place, _ in found] == [0, 1] * len(rows)
     assert all(bin_ < (AGE if place == 0 else one.reference.features[1]).size for place, bin_ in found)
     assert len(kept) <= (2 if wide else 1) * 2 * len(rows) + 7
+    assert places_and_bins(with_content(kept, 2**64 - 1)) == found
+    assert content_of(with_content(kept, 2**64 - 1)) == 2**64 - 1
 
 
 def test_rules_with_a_reference_are_given_to_other_processes() -> None:

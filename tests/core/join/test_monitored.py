@@ -9,11 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.events import Reason
+from app.core.limits import Limits
 from app.core.measures.monitors import ALERT, FAILED, MONITORS, OK, MonitorCounts, Scored, amounts_of, packed, unpacked
 from app.core.measures.reading import Alerting, Nature
 from app.core.monitors import AlertWhen, Code, Monitor, MonitorSpec
 from app.core.rules import Rules
-from tests.builders import MODEL, START, Ledger, a_feedback, a_request, a_response, a_result, run, ways
+from tests.builders import (
+    MODEL,
+    START,
+    Ledger,
+    Record,
+    a_feedback,
+    a_request,
+    a_response,
+    a_result,
+    run,
+    time_text,
+    ways,
+)
 
 SPEC = MonitorSpec("odd", "v1", AlertWhen(">", 0.5), hold=2)
 
@@ -65,6 +78,41 @@ def test_a_row_that_is_scored_again_by_the_same_version_counts_once() -> None:
     assert sum(outcomes(ledger)["odd@v1"]) == 1
     other = Ledger().absorb(a_response(1), a_result(0.75), a_result(0.25)).cut()
     assert other.totals() == ledger.totals()
+
+
+def test_of_two_results_on_one_answer_that_with_the_later_request_holds() -> None:
+    def scored(value: float, **more: Any) -> Record:
+        return a_result(body={"monitor": "odd", "version": "v1", "values": [value], "outcomes": ["ok"], **more})
+
+    results = [scored(0.0), *(scored(second / 8, request_time=time_text(second)) for second in range(1, 4))]
+    for order in permutations([a_response(1), *results]):
+        assert monitors(Ledger().absorb(*order).cut())["odd@v1"].mean == 0.375
+
+
+def test_a_result_in_short_says_that_all_rows_have_failed_and_is_taken_back_as_any_other() -> None:
+    short = {"monitor": "odd", "version": "v1", "failed": 3, "why": "it is too large"}
+    ledger = Ledger().absorb(a_response(1, 0, 1), a_result(body=short)).cut()
+    assert outcomes(ledger) == {"odd@v1": (0, 0, 3)}
+    assert [row["outcome"] for row in ledger.describe()["monitors"][0]["rows"]] == ["failed"] * 3
+    ledger.restart()
+    ledger.absorb(a_response(1, 0, 1, at=9.0), a_result(0.25, 0.75, 0.25, at=9.0)).cut()
+    assert outcomes(ledger) == {"odd@v1": (2, 1, 0)}
+
+
+@pytest.mark.parametrize("name", ["odd", "other"])
+def test_a_result_for_which_the_exchange_has_no_room_counts_its_rows_as_failed(name: str) -> None:
+    rows = Limits().exchange_bytes // 9
+    answer = a_response(*[1] * rows)
+    first, large = a_result(0.25, at=-1), a_result(*[0.75] * rows, name=name)
+    for records in ([answer, first, large], [first, large, answer], [answer, large, first, large]):
+        ledger = Ledger(logs=True).absorb(*records).cut()
+        assert outcomes(ledger)[f"{name}@v1"] == (0, 0, rows)
+        assert not ledger.refusals
+        ((_, log),) = ledger.logged
+        told = [part["payload"] for part in orjson.loads(log)["parts"] if part["kind"] == "monitor"]
+        said = next(one for one in told if "failed" in one)
+        assert said["failed"] == rows
+        assert said["why"] == f"the exchange would grow beyond {Limits().exchange_bytes} bytes"
 
 
 def test_another_version_counts_beside_it() -> None:
@@ -131,8 +179,12 @@ def test_an_exchange_is_described_with_its_results() -> None:
         ({"monitor": "a", "version": "1", "values": [True], "outcomes": ["ok"]}, Reason.NOT_FINITE),
         ({"monitor": "a", "version": "1", "values": [1], "outcomes": ["fine"]}, Reason.BAD_PAYLOAD),
         ({"monitor": "a", "version": "1", "values": [1], "outcomes": [[]]}, Reason.BAD_PAYLOAD),
+        *[({"monitor": "a", "version": "1", "failed": 1, "request_time": time}, Reason.BAD_PAYLOAD)
+          for time in ("", "yesterday", "7", 7)],
+        *[({"monitor": "a", "version": "1", "failed": rows}, Reason.BAD_PAYLOAD)
+          for rows in (0, -1, True, 1.0, "3", None, [1], 256_001)],
     ],
-)
+)  # fmt: skip
 def test_what_is_no_result_is_refused(body: Any, reason: Reason) -> None:
     assert Ledger().absorb(a_result(body=body)).cut().refusals == [reason]
 
@@ -190,8 +242,8 @@ def test_results_add_up_in_any_order_to_their_statistics(results: list[list[Scor
 
 def test_the_example_of_the_docstring_is_a_result() -> None:
     body = orjson.loads(
-        '{"monitor": "outliers", "version": "3f2a9c01", "values": [0.31, null], "outcomes": ["ok", "failed"], '
-        '"why": {"1": "it gave NaN"}}'
+        '{"monitor": "outliers", "version": "3f2a9c01", "request_time": "2026-11-21T07:00:00Z", '
+        '"values": [0.31, null], "outcomes": ["ok", "failed"], "why": {"1": "it gave NaN"}}'
     )
     ledger = Ledger().absorb(a_response(1, 0), a_result(body=body)).cut()
     assert outcomes(ledger) == {"outliers@3f2a9c01": (1, 0, 1)}

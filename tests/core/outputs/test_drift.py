@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
+from app.core.drift.declared import Declared
 from app.core.drift.distribution import Distribution
 from app.core.drift.live import Live, Watched
 from app.core.drift.reference import Reference
@@ -13,6 +14,8 @@ from app.core.outputs.windows import MAPPINGS
 from app.core.rules import Rules
 from tests.builders import START, Ledger, a_request, a_response
 from tests.core.join.test_drift import COUNTRY, asked, rules
+from tests.core.join.test_firsts import Job, pair
+from tests.core.join.test_firsts import rules as first_rules
 from tests.core.outputs.test_windows import History, bodies
 from tests.exporters.test_prometheus import samples, text_of
 
@@ -135,3 +138,23 @@ def test_documents_are_restated_when_another_reference_is_in_force() -> None:
         document.body for document in written if document.slot.start == START and document.slot.window.name == "5m"
     ]
     assert [body["drift"][0]["rows"] for body in restated if body] == [0]
+
+
+def test_a_model_says_how_many_of_its_first_rows_have_come_and_then_the_digest_of_its_reference() -> None:
+    job = Job(first_rules(2, declared=(Declared("age", 0.0, 50.0),))).tell(*pair("a", 1))
+
+    def said() -> Any:
+        (report,) = reports_of(job.ledger.readings(), START + HOUR)
+        return report["reference"]
+
+    assert said() == {"digest": None, "first": 2, "gathered": 1}
+    job.tell(*pair("b", 2), *pair("c", 3, 70)).finish(60)
+    compared, by_file = job.reading().live, OWN.reference
+    assert compared is not None
+    assert by_file is not None
+    assert said() == {"digest": compared.digest}
+    assert series(job.ledger, "tally_feature_rows")["age", "total"] == 1
+    (report,) = reports_of(Ledger(OWN).absorb(asked([20, "DE"])).cut().readings(), START + HOUR)
+    assert report["reference"] == {"digest": by_file.live.digest}
+    (report,) = reports_of(Ledger().absorb(asked([20, "DE"])).cut().readings(), START + HOUR)
+    assert "reference" not in report

@@ -10,7 +10,7 @@ from app.core.outputs.documents.merging import merged
 from app.core.outputs.report import reports_of
 from app.core.rules import Rulebook, Rules
 from app.exporters.prometheus import ModelText
-from tests.builders import MODEL, START, Ledger, Record, a_feedback, a_request, a_response, a_result
+from tests.builders import MODEL, START, Ledger, Record, a_feedback, a_request, a_response, a_result, time_text
 
 RULES = Rules(monitors=(Monitor(MonitorSpec("odd", "v1", AlertWhen(">", 0.5)), Code("function", "m:f")),))
 
@@ -46,6 +46,13 @@ def test_each_row_has_in_its_document_what_monitors_say_of_it(epochs: int) -> No
         "outcome": "failed", "version": "v1", "why": "it gave NaN", "ce-time": time,
     }  # fmt: skip
     assert first["verdict"]["predicted"] == "1"
+
+
+def test_of_a_result_in_short_each_row_has_in_its_document_that_it_failed() -> None:
+    short = {"monitor": "odd", "version": "v1", "failed": 2, "why": "the result has 2000000 bytes"}
+    found = documents(a_response(1, 0), a_result(body=short)).values()
+    said = {"outcome": "failed", "version": "v1", "why": short["why"], "ce-time": time_text(0)}
+    assert [document["monitors"]["odd"] for document in found] == [said, said]
 
 
 def test_a_document_keeps_its_monitors_when_a_label_comes() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from app.core.counts.panes import PaneClock, Window
 from app.core.events import Identity
+from app.core.outputs.class_changes import OfStretch
 from app.core.outputs.history import History as Documents
 from app.core.outputs.score_history import (
     ScoreName,
@@ -114,6 +115,18 @@ def test_points_of_both_sources_are_one_history() -> None:
     assert [point["start"] for point in found["points"]] == [*range(0, 2400, 300)]
     assert found["fell_at"] == 1200
     assert found["fell"] == "accuracy is lower since 1970-01-01T00:20:00Z: 0.6 (400 rows) after 0.95 (400 rows)."
+    assert found["classes"] == []
+
+
+def test_a_fall_says_how_each_class_has_done_before_and_since() -> None:
+    newer = [a_point(at, 95 if at < 1200 else 60) for at in range(0, 2400, 300)]
+    confusions = [
+        OfStretch(at, {("0", "0"): 50, ("1", "1"): 45 if at < 1200 else 10, ("1", "0"): 5 if at < 1200 else 40})
+        for at in range(0, 2400, 300)
+    ]
+    found = history_of(M, Rules(), Asked("accuracy"), 300, [], newer, confusions=confusions)
+    assert [(one["class"], one["before"], one["since"]) for one in found["classes"]] == [("1", 0.9, 0.2), ("0", 1, 1)]
+    assert history_of(M, Rules(), Asked("accuracy"), 300, [], newer[:4], confusions=confusions)["classes"] == []
 
 
 def test_a_history_without_a_fall() -> None:

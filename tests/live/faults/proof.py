@@ -1,8 +1,8 @@
 """All that a fleet says of its traffic, beside a brute-force count of the same events.
 
-Compared are the series (totals, windows by both clocks, segments), the pairs of a default and its shadow, the
-distributions of features, some exchanges one by one as they lie in the stores, and by `tally verify` every exchange and
-every count of the changelogs.
+Compared are the series (totals, windows by both clocks, segments, custom metrics), the pairs of a default and its
+shadow, the distributions of features, some exchanges one by one as they lie in the stores, the documents where there is
+an Elasticsearch, and by `tally verify` every exchange and every count of the changelogs.
 """
 
 import json
@@ -11,7 +11,8 @@ import re
 import time
 import urllib.error
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +21,8 @@ from app.core.drift.building import distribution_of
 from app.core.drift.reference import Reference
 from app.reference_file import write_reference
 from tests.live.standing import tally
-from tests.live.story import Event, answers, compared, expected
+from tests.live.story import NOW, Event, answers, compared, expected
+from tests.live.test_documents import Node, brute_force
 from tests.live.workers import Fleet, Worker
 
 FEATURES: Final = ("age", "b", "c", "d")
@@ -46,10 +48,44 @@ def with_rules(folder: Path) -> str:
     return str(file)
 
 
-def differences(fleet: Fleet, events: list[Event], seconds: float) -> list[str]:
-    """What the workers say otherwise than a brute-force count, once they have had so long to get there."""
-    wanted, end = wanted_of(events), time.monotonic() + seconds
-    while (wrong := _wrong(found_of(fleet, wanted), wanted)) and time.monotonic() < end:
+class Documents:
+    """The documents of a namespace that no other test has."""
+
+    def __init__(self, node: Node, namespace: str) -> None:
+        self.node = node
+        self.namespace = namespace
+        self.indices = f"inference-log-seldon-{namespace}-*"
+
+    def wrong(self, events: list[Event]) -> list[str]:
+        """What differs from those of a brute-force count."""
+        return _wrong(self.node.documents(self.indices), brute_force(events, self.namespace))
+
+    def remove(self) -> None:
+        """Leave none."""
+        self.node.remove(self.indices)
+
+
+def differences(
+    fleet: Fleet,
+    events: list[Event],
+    seconds: float,
+    *,
+    now: Callable[[], datetime] = lambda: NOW,
+    documents: Documents | None = None,
+) -> list[str]:
+    """What the workers say otherwise than a brute-force count, once they have had so long to get there.
+
+    `now` is until when windows reach.
+    """
+    end = time.monotonic() + seconds
+    others = _others_of(events)
+
+    def wrong_now() -> list[str]:
+        moment = now()
+        found = found_of(fleet, others)
+        return _wrong(found, others | _series_of(events, moment)) or (documents.wrong(events) if documents else [])
+
+    while (wrong := wrong_now()) and time.monotonic() < end:
         time.sleep(0.5)
     if wrong:
         return wrong
@@ -63,8 +99,15 @@ def differences(fleet: Fleet, events: list[Event], seconds: float) -> list[str]:
 
 def wanted_of(events: list[Event]) -> Facts:
     """What is right."""
-    found: Facts = {("series", *at): value for at, value in expected(events, segments=True).items()}
-    found |= {("pair", *at): value for at, value in _pairs(events).items()}
+    return _series_of(events, NOW) | _others_of(events)
+
+
+def _series_of(events: list[Event], now: datetime) -> Facts:
+    return {("series", *at): value for at, value in expected(events, segments=True, now=now).items()}
+
+
+def _others_of(events: list[Event]) -> Facts:
+    found: Facts = {("pair", *at): value for at, value in _pairs(events).items()}
     found |= {("feature", *at): rows for at, rows in _distributions(events).items()}
     return found | dict(_exchanges(events))
 
@@ -84,7 +127,7 @@ def found_of(fleet: Fleet, wanted: Facts) -> Facts:
     return found
 
 
-def _wrong(found: Facts, wanted: Facts) -> list[str]:
+def _wrong(found: Mapping[Any, Any], wanted: Mapping[Any, Any]) -> list[str]:
     return [
         f"{at}: {found.get(at)} instead of {wanted.get(at)}"
         for at in found.keys() | wanted.keys()

@@ -15,7 +15,7 @@ from tests.live.servers import Kafka
 from tests.live.standing import set_config
 from tests.live.story import expected, traffic
 from tests.live.test_exactness import COMMON
-from tests.live.workers import Fleet, assert_counts, produce, topic_settings, wait_for
+from tests.live.workers import Fleet, assert_counts, produce, topic_settings
 from tests.soak import SOAK
 
 
@@ -64,10 +64,10 @@ def test_a_batch_that_the_broker_refuses(kafka: Kafka, tmp_path: Path) -> None:
     settings = topic_settings(kafka.bootstrap, name) | COMMON | {"PARTITIONS": "2"}
     with Fleet(tmp_path, settings) as fleet:
         worker = fleet.start()
-        wait_for("the worker is ready", worker.ready)
+        fleet.wait_for("the worker is ready", worker.ready)
         set_config(settings, f"{name}-exchanges", "max.message.bytes", "3000")
         produce(settings, events)
-        wait_for("the worker says that a partition is lost", lambda: "lost" in worker.log.read_text())
+        fleet.wait_for("the worker says that a partition is lost", lambda: "lost" in worker.log.read_text())
         time.sleep(3)
         set_config(settings, f"{name}-exchanges", "max.message.bytes", "1048588")
         assert_counts(fleet, expected(events), 60)

@@ -13,7 +13,7 @@ from tests.live.seeds import seed
 from tests.live.servers import Kafka
 from tests.live.story import expected, traffic
 from tests.live.test_exactness import COMMON
-from tests.live.workers import Fleet, Worker, assert_counts, produce, topic_settings, wait_for
+from tests.live.workers import Fleet, Worker, assert_counts, produce, topic_settings
 from tests.soak import SOAK
 
 PUIDS = 200_000 if SOAK else 12_000
@@ -31,7 +31,7 @@ def test_kills_and_restarts_on_every_sort_of_folder(kafka: Kafka, tmp_path: Path
     one, other = tmp_path / "one", tmp_path / "other"
     with Fleet(tmp_path, settings) as fleet:
         worker = fleet.start(DATA_DIR=str(one))
-        wait_for("the worker is ready", worker.ready)
+        fleet.wait_for("the worker is ready", worker.ready)
         producer = threading.Thread(target=produce, args=(settings, events, len(events) / 14))
         producer.start()
         for folder in (one, other, one):
@@ -61,16 +61,18 @@ def test_a_standby_takes_over_within_seconds_and_reads_next_to_nothing(kafka: Ka
     settings = settings_for(kafka) | {"STANDBYS": "1"}
     with Fleet(tmp_path, settings) as fleet:
         workers = [fleet.start(DATA_DIR=str(tmp_path / name)) for name in ("one", "other")]
-        wait_for("each has a partition", lambda: all(len(worker.readiness()[1]) == 1 for worker in workers))
+        fleet.wait_for("each has a partition", lambda: all(len(worker.readiness()[1]) == 1 for worker in workers))
         produce(settings, events[: len(events) // 2])
-        wait_for("they have read half of it", lambda: fleet.total("tally_events_total") > len(events) // 2 - 1_000)
-        wait_for("they have read all of it", lambda: fleet.total("tally_lag_events") == 0)
-        wait_for("both stand by", lambda: fleet.total("tally_standby_partitions") == 2)
-        wait_for("they lack nothing", lambda: fleet.total("tally_standby_lag_records") == 0)
+        fleet.wait_for(
+            "they have read half of it", lambda: fleet.total("tally_events_total") > len(events) // 2 - 1_000
+        )
+        fleet.wait_for("they have read all of it", lambda: fleet.total("tally_lag_events") == 0)
+        fleet.wait_for("both stand by", lambda: fleet.total("tally_standby_partitions") == 2)
+        fleet.wait_for("they lack nothing", lambda: fleet.total("tally_standby_lag_records") == 0)
         workers[0].kill()
         killed = time.monotonic()
         produce(settings, events[len(events) // 2 :])
-        wait_for("the other has both", lambda: workers[1].readiness() == (True, [0, 1]))
+        fleet.wait_for("the other has both", lambda: workers[1].readiness() == (True, [0, 1]))
         assert time.monotonic() - killed < float(settings["SESSION_TIMEOUT"].rstrip("s")) + 5
         read = fleet.total("tally_recovered_records")  # the counts, and what was written last
         assert read < fleet.total("tally_open_exchanges") / 5
@@ -81,10 +83,10 @@ def test_a_standby_takes_over_within_seconds_and_reads_next_to_nothing(kafka: Ka
 def kill_and_start(fleet: Fleet, worker: Worker, folder: Path) -> Worker:
     """Another worker, once the one before is in the middle of its work."""
     read = fleet.total("tally_events_total")
-    wait_for("events are read", lambda: fleet.total("tally_events_total") > read + 1_000 or not fleet.running())
+    fleet.wait_for("events are read", lambda: fleet.total("tally_events_total") > read + 1_000 or not fleet.running())
     worker.kill()
     worker = fleet.start(DATA_DIR=str(folder))
-    wait_for("the next one is ready", worker.ready)
+    fleet.wait_for("the next one is ready", worker.ready)
     return worker
 
 
@@ -101,14 +103,14 @@ def test_a_full_disk_loses_nothing_and_is_named(kafka: Kafka, tmp_path: Path) ->
     settings = settings_for(kafka)
     with Fleet(tmp_path, settings) as fleet:
         worker = fleet.start(DATA_DIR=str(tmp_path / "disk"))
-        wait_for("the worker is ready", worker.ready)
+        fleet.wait_for("the worker is ready", worker.ready)
         limits = resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
         # What is durable is written some seconds later, and a file that could not be written is told by the next write.
         producer = threading.Thread(target=produce, args=(settings, events, len(events) / 20))
         producer.start()
-        wait_for("it says what is wrong", lambda: "cannot be written" in worker.log.read_text())
+        fleet.wait_for("it says what is wrong", lambda: "cannot be written" in worker.log.read_text())
         resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, limits)
         producer.join()
         assert_counts(fleet, expected(events), 120)
-        wait_for("all is well again", lambda: worker.ready() and not worker.problems())
+        fleet.wait_for("all is well again", lambda: worker.ready() and not worker.problems())
         assert worker.process.poll() is None

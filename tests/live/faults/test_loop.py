@@ -15,7 +15,7 @@ from tests.live.seeds import seed
 from tests.live.servers import Kafka
 from tests.live.story import expected, traffic
 from tests.live.test_exactness import COMMON
-from tests.live.workers import Fleet, assert_counts, produce, topic_settings, wait_for
+from tests.live.workers import Fleet, assert_counts, produce, topic_settings
 from tests.soak import SOAK
 
 ROUNDS = 40 if SOAK else 10
@@ -26,7 +26,7 @@ def test_join_leave_kill_loop(kafka: Kafka, tmp_path: Path) -> None:
     settings = topic_settings(kafka.bootstrap, f"loop-{uuid.uuid4().hex[:8]}") | COMMON | {"PARTITIONS": "16"}
     rng = random.Random(seed(3))
     with Fleet(tmp_path, settings) as fleet:
-        wait_for("topics exist", fleet.start().ready)
+        fleet.wait_for("topics exist", fleet.start().ready)
         backlog = len(events) // 2
         produce(settings, events[:backlog])
         rest = threading.Thread(target=produce, args=(settings, events[backlog:], len(events) / ROUNDS / 5))
@@ -41,13 +41,13 @@ def test_join_leave_kill_loop(kafka: Kafka, tmp_path: Path) -> None:
                 rng.choice(running).kill()
             else:
                 leaves = rng.choice(running)
-                wait_for("it answers", leaves.answers)  # before, SIGTERM ends it as any process
+                fleet.wait_for("it answers", leaves.answers)  # before, SIGTERM ends it as any process
                 assert leaves.stop() == 0
         rest.join()
         if not fleet.running():
             fleet.start()
         assert_counts(fleet, expected(events), 120)
-        wait_for("what counts nothing is read as well", lambda: fleet.total("tally_lag_events") == 0)
+        fleet.wait_for("what counts nothing is read as well", lambda: fleet.total("tally_lag_events") == 0)
         fleet.stop()
     shards = recovered(settings)
     assert len(shards) == 16

@@ -13,7 +13,7 @@ from tests.live.faults.trial import Record, Trial, trial
 from tests.live.servers import Kafka
 from tests.live.standing import only_of
 from tests.live.story import NOW, Event, an_event, traffic
-from tests.live.workers import produce, wait_for
+from tests.live.workers import produce
 from tests.soak import SOAK
 
 LEG = ("demo", "iris", "default", "forest")
@@ -46,7 +46,7 @@ def test_a_partition_with_nothing_but_poison(kafka: Kafka, tmp_path: Path, recor
         it.events = others
         it.start()
         produce(it.fleet.settings, poison + others)
-        wait_for("all are refused", lambda: total(it, "tally_rejected_total") >= len(poison))
+        it.fleet.wait_for("all are refused", lambda: total(it, "tally_rejected_total") >= len(poison))
         assert_verified(it, record_property, len(poison) + len(others), len(poison))
         letters = read_topic(kafka.bootstrap, f"{it.fleet.settings['APP_ID']}-dead-letters")
         keys = {event.key for event in poison}
@@ -97,7 +97,7 @@ def test_very_many_classes(kafka: Kafka, tmp_path: Path, record_property: Record
         produce(it.fleet.settings, it.events + events)
         words: dict[str, Any] = {"model_service": "many"}
         right, wrong = -(-count // 2), count // 2
-        wait_for(
+        it.fleet.wait_for(
             "every row is judged",
             lambda: (
                 total(it, "tally_rows", verdict="correct", **words) == right
@@ -127,7 +127,7 @@ def test_an_idle_topic_holds_up_nothing(kafka: Kafka, tmp_path: Path, record_pro
         assert total(it, "tally_open_exchanges") > 300
         it.fleet.stop()
         it.start(NOW=later)
-        wait_for("what was counted is there", lambda: total(it, "tally_rows", verdict="unlabelled") >= 400)
-        wait_for("all have expired", lambda: total(it, "tally_open_exchanges") == 0)
+        it.fleet.wait_for("what was counted is there", lambda: total(it, "tally_rows", verdict="unlabelled") >= 400)
+        it.fleet.wait_for("all have expired", lambda: total(it, "tally_open_exchanges") == 0)
         assert total(it, "tally_rows", verdict="unlabelled") >= 400
         assert total(it, "tally_lag_events") == 0

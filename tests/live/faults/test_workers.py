@@ -4,17 +4,28 @@ import signal
 import time
 from pathlib import Path
 
+from tests.live.changelogs import read_topic
 from tests.live.faults.trial import Record, Trial, trial
-from tests.live.servers import Kafka
-from tests.live.workers import wait_for
+from tests.live.servers import Elasticsearch, Kafka
+from tests.live.standing import changelog
 from tests.soak import SOAK
 
 
-def test_kill_9_of_one_worker_at_a_time(kafka: Kafka, tmp_path: Path, record_property: Record) -> None:
-    """In the middle of the input, at random moments; there are two of them again and again. Custom metrics are right,
-    too.
+def test_kill_9_of_one_worker_at_a_time(
+    kafka: Kafka, elasticsearch: Elasticsearch, tmp_path: Path, record_property: Record
+) -> None:
+    """In the middle of the input, at random moments; there are two of them again and again. Custom metrics and
+    documents are right, too.
     """
-    with trial("kill -9 of one worker", kafka.bootstrap, tmp_path, seconds=16, metrics=True, PARTITIONS="8") as it:
+    with trial(
+        "kill -9 of one worker",
+        kafka.bootstrap,
+        tmp_path,
+        seconds=16,
+        metrics=True,
+        elasticsearch=elasticsearch,
+        PARTITIONS="8",
+    ) as it:
         it.start(2)
         it.begin()
         for _ in it.strikes(1.0, 5.0):
@@ -49,13 +60,35 @@ def test_a_worker_that_stalls_beyond_its_session_gives_way_and_comes_back(
         it.begin()
         for _ in it.strikes(2.0, 4.0):
             first.signal(signal.SIGSTOP)
-            wait_for("the other has all", lambda: len(second.readiness()[1]) == 4, 40)
+            it.fleet.wait_for("the other has all", lambda: len(second.readiness()[1]) == 4, 40)
             time.sleep(1)
             first.signal(signal.SIGCONT)
-            wait_for("the late one takes part again", lambda: first.ready() and bool(first.readiness()[1]))
+            it.fleet.wait_for("the late one takes part again", lambda: first.ready() and bool(first.readiness()[1]))
         it.prove(record_property)
         said = first.log.read_text()
         assert "lost" in said or said.count("loaded partitions=") > 1, "what it had not committed, or it had nothing"
+
+
+def test_sigterm_under_load_leaves_nothing_to_repeat(kafka: Kafka, tmp_path: Path, record_property: Record) -> None:
+    """A worker that is told to end does so within 10 s, and all that it has begun is committed."""
+    with trial("SIGTERM under load", kafka.bootstrap, tmp_path, seconds=7, SESSION_TIMEOUT="10s") as it:
+        it.start(2)
+        it.begin()
+        for _ in it.strikes(1.0, 2.0):
+            leaves = it.rng.choice(it.fleet.running())
+            asked = time.monotonic()
+            assert leaves.stop() == 0
+            assert time.monotonic() - asked < 10
+            assert "was lost" not in leaves.log.read_text()
+            it.start()
+        it.prove(record_property)
+        for name in ("exchanges", "panes"):
+            topic = changelog(it.fleet.settings, name)
+            committed, written = (
+                sum(map(len, read_topic(kafka.bootstrap, topic, isolation).values()))
+                for isolation in ("read_committed", "read_uncommitted")
+            )
+            assert written == committed, "epochs were aborted"
 
 
 def test_a_transaction_that_times_out(kafka: Kafka, tmp_path: Path, record_property: Record) -> None:
@@ -78,16 +111,17 @@ def share(it: Trial, workers: int) -> bool:
 
 
 def test_one_worker_then_four_then_two(kafka: Kafka, tmp_path: Path, record_property: Record) -> None:
-    with trial("1, 4, 2 workers", kafka.bootstrap, tmp_path, seconds=10) as it:
+    """All come and go in order: on a busy machine a short session would add the losses of the other tests."""
+    with trial("1, 4, 2 workers", kafka.bootstrap, tmp_path, seconds=10, SESSION_TIMEOUT="15s") as it:
         it.start()
         it.begin()
         for _ in it.strikes(1.0, 2.0):
             for _ in range(3):
                 it.fleet.start()
-            wait_for("all four have some", lambda: share(it, 4), 120)
+            it.fleet.wait_for("all four have some", lambda: share(it, 4), 240)
             first, second, *_ = it.fleet.running()
             assert (first.stop(), second.stop()) == (0, 0)
-            wait_for("two have all", lambda: share(it, 2), 120)
+            it.fleet.wait_for("two have all", lambda: share(it, 2), 240)
             if SOAK:
                 it.fleet.running()[0].stop()
         it.prove(record_property)

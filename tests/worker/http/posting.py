@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -157,7 +158,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(publisher, "_PAUSE_SECONDS", 0)
         segments = changes.pop("segments", NO_SEGMENTS)
         settings = load_settings(**{"now": NOW} | changes)
-        worker: Any = SimpleNamespace(running=SimpleNamespace(lane=SimpleNamespace(stats=Stats())))
+        lane = SimpleNamespace(stats=Stats(), now=lambda: settings.now or time.time())
+        worker: Any = SimpleNamespace(running=SimpleNamespace(lane=lane))
 
         async def serve() -> None:
             api = http.Api(settings, lambda: worker.running, Sizes(facts), segments)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -83,7 +84,7 @@ def parsed(text: bytes) -> Answer:
 def serve(story: Callable[[Served], Awaitable[None]], most: int | None = None, **changes: Any) -> None:
     """Run a story against a port with these settings."""
     settings = load_settings(**changes)
-    lane = SimpleNamespace(stats=Stats(), standstill=lambda: None)
+    lane = SimpleNamespace(stats=Stats(), standstill=lambda: None, now=time.time)
     worker: Any = SimpleNamespace(running=SimpleNamespace(lane=lane))
 
     async def run() -> None:

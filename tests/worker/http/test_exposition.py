@@ -1,4 +1,4 @@
-"""The model series: made anew where something has changed, at most for a fifth of the time, and sent in pieces."""
+"""The model series: made anew where something has changed, at most for a tenth of the time, and sent in pieces."""
 
 import asyncio
 import gzip
@@ -204,7 +204,7 @@ def test_after_a_text_that_took_long_there_is_a_rest() -> None:
         kept.tell(model)
     assert kept.refresh() == ["a", "b"]
     kept.tell("a", 0)
-    kept.seconds += 0.7
+    kept.seconds += 1.7
     assert kept.refresh() == []
     kept.seconds += 0.2
     assert kept.refresh() == ["a"]

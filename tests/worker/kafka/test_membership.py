@@ -4,8 +4,12 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
+from app.core.rules import Rulebook
+from app.settings import load_settings
+from app.worker.build import build
 from app.worker.kafka.membership import Member
 
 
@@ -64,3 +68,15 @@ def test_one_that_has_ended_for_good_says_by_what() -> None:
         assert member.failure() is None
 
     asyncio.run(test())
+
+
+@pytest.mark.parametrize("address", ["http://worker:6066", "http://where-it-was:6066"])
+def test_who_comes_back_takes_the_assignment_of_before_also_under_another_address(address: str) -> None:
+    before, now = (
+        build(load_settings(advertised_url=url), Rulebook()).assignor for url in (address, "http://worker:6066")
+    )
+    cluster = SimpleNamespace(partitions_for_topic=lambda _: {0, 1})
+    topics = set(load_settings().topics)
+    given = before.assign(cluster, {"member": before.metadata(topics)})["member"]
+    now.on_assignment(given)
+    assert now.assigned_actives() == {(topic, number) for topic in topics for number in (0, 1)}

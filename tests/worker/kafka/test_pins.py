@@ -13,10 +13,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
-from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, GroupCoordinator
 from aiokafka.producer.message_accumulator import MessageAccumulator
 from aiokafka.producer.sender import Sender
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy
+from faust.assignor.partition_assignor import PartitionAssignor
 from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.web.drivers.aiohttp import Web
@@ -71,6 +72,12 @@ def test_the_parser_is_the_compiled_one() -> None:
         (GroupCoordinator.need_rejoin, {"_rejoin_needed_fut"}),
         (GroupCoordinator.check_errors, {"_pending_exception", "_coordination_task"}),
         (GroupCoordinator._push_error_to_user, {"_pending_exception", "_error_consumed_fut"}),
+        (PartitionAssignor.on_assignment, {"_decompress", "user_data", "url"}),
+        # app/worker/kafka/instance.py: the heartbeats that bring an instance id, and what joins by it.
+        (GroupCoordinator._do_heartbeat, {"HeartbeatRequest", "_send_req"}),
+        (GroupCoordinator._maybe_leave_group, {"_group_instance_id"}),  # who has one does not leave
+        (CoordinatorGroupRebalance.perform_group_join, {"_group_instance_id", "_send_req"}),
+        (CoordinatorGroupRebalance._send_sync_group_request, {"_send_req"}),
         (driver.AIOKafkaConsumerThread._create_consumer, {"_create_worker_consumer"}),
         (driver.Consumer._new_consumer_thread, {"AIOKafkaConsumerThread"}),
         (TableManager._update_channels, {"_tables_finalized", "_tables_registered"}),

@@ -13,7 +13,7 @@ from app.core.wire.partitioning import partition_of
 from app.worker.lane.loading import Loaded
 from tests.builders import a_request
 from tests.memory_kafka import Fate
-from tests.worker.lane.scene import Scene, play
+from tests.worker.lane.scene import SETTINGS, Scene, play
 
 
 def test_a_lane_ends_when_it_is_stopped_right_after_an_assignment() -> None:
@@ -54,6 +54,7 @@ def test_a_load_that_a_rebalance_cuts_short_leaves_no_producer_open(moment: floa
         await scene.lane.assign({0, 1})
         await asyncio.sleep(moment)
         await scene.lane.revoke()
+        await scene.lane.assign(set())
         assert not scene.lane.running
         assert scene.open_producers() == 0
         await scene.lane.assign({0, 1})
@@ -121,9 +122,10 @@ def test_a_partition_is_not_moved_to_where_another_owner_had_been() -> None:
         scene.trouble.next["list offsets"] = [Fate(there=0.5)]
         scene.kafka.broker.moved(tp)
         await asyncio.sleep(0.2)
-        await scene.lane.revoke()
-        scene.lane.running[0].shard.offsets["request"] = 3  # as if loaded again, from what others have read
+        await scene.lane.assign(set())
         await scene.lane.assign({0})
+        await scene.until(lambda: 0 in scene.lane.running)
+        scene.lane.running[0].shard.offsets["request"] = 3  # as others have read
         await asyncio.sleep(2)
         assert scene.lane.running[0].shard.offsets["request"] == 3
         assert scene.lane.running[0].shard.get(b"c") is None
@@ -164,12 +166,13 @@ def test_lost_partitions_are_closed_at_once() -> None:
     play(act, partitions=3)
 
 
-def test_what_a_lost_epoch_had_seen_is_counted_once() -> None:
+@pytest.mark.parametrize("fate", [Fate(error=UnknownError), Fate(unanswered=True)], ids=["did not", "did hold"])
+def test_what_a_lost_epoch_had_seen_is_counted_once(fate: Fate) -> None:
     """The worker's own counters go by what is committed, like all that is counted."""
 
     async def act(scene: Scene) -> None:
         await scene.begin(0)
-        scene.trouble.next["commit"] = [Fate(error=UnknownError)]
+        scene.trouble.next["commit"] = [fate]
         scene.write(a_request(puid="a"), a_request(puid="a", at=1), a_request(puid="b", value=b"no JSON"))
         await scene.until(lambda: scene.rejoins == 1)
         assert not scene.lane.stats.events["request"]
@@ -177,5 +180,30 @@ def test_what_a_lost_epoch_had_seen_is_counted_once() -> None:
         await scene.until(lambda: 0 in scene.lane.running and scene.is_quiet())
         stats = scene.lane.stats
         assert (stats.events["request"], stats.duplicates["request"], stats.rejected["bad-json"]) == (3, 0, 1)
+
+    play(act)
+
+
+@pytest.mark.parametrize("holds", [False, True])
+def test_what_a_lost_epoch_had_seen_is_not_counted_where_another_has_had_the_partition_since(holds: bool) -> None:
+    """That an epoch holds is known to the worker alone that has lost it: the other counts what it has read itself."""
+
+    async def act(scene: Scene) -> None:
+        await scene.begin(0)
+        scene.trouble.next["commit"] = [Fate(unanswered=holds, lost=not holds)]
+        scene.write(a_request(puid="a"))
+        await scene.until(lambda: scene.rejoins == 1)
+        first = scene.lane
+        second = scene.lane = scene.new_lane(SETTINGS.model_copy(update={"web_port": SETTINGS.web_port + 1}))
+        await scene.begin(0)
+        if holds:
+            scene.write(a_request(puid="b"))
+        await scene.until(lambda: second.stats.events["request"] == 1)
+        await second.stop()
+        await first.assign({0})
+        await scene.until(lambda: 0 in first.running)
+        assert first.running[0].shard.open_exchanges == 1 + holds
+        assert first.stats.events["request"] == 0
+        await first.stop()
 
     play(act)

@@ -40,12 +40,14 @@ def test_after_a_long_list_there_is_a_rest_of_several_turns(
 
 
 @pytest.mark.parametrize(
-    ("models", "far_behind", "seconds"), [(1, False, 0.2), (6, False, 0.6), (60, False, 2.0), (60, True, 1.5)]
+    ("models", "far_behind", "seconds"),
+    [(1, False, 0.2), (6, False, 0.6), (60, False, 2.0), (6, True, 1.2), (60, True, 1.5)],
 )
 def test_epochs_are_longer_where_many_panes_change_up_to_a_limit(
     monkeypatch: pytest.MonkeyPatch, models: int, far_behind: bool, seconds: float
 ) -> None:
     monkeypatch.setattr(lane_module, "_SECONDS_A_PANE", 0.1)
+    monkeypatch.setattr(lane_module, "_SECONDS_A_PANE_FAR_BEHIND", 0.2)
     monkeypatch.setattr(lane_module, "_LONGEST_FAR_BEHIND_SECONDS", 1.5)
     if far_behind:
         monkeypatch.setattr(lane_module, "_FAR_BEHIND", -1)

@@ -17,7 +17,7 @@ from app.settings import load_settings
 from app.worker.monitors import runner as runners
 from app.worker.monitors.runner import Runner
 from app.worker.monitors.scorer import Asked, Value
-from tests.builders import Ledger, a_request, a_response
+from tests.builders import Ledger, a_request, a_response, time_text
 from tests.memory_kafka import MemoryKafka
 from tests.simulation.loop import run_virtually
 
@@ -26,6 +26,8 @@ PARTITIONS: Final = 2
 HOUR: Final = 3600
 #: Of so many rows a result has more than 20 kB.
 LARGE: Final = 3000
+#: When all is asked.
+AT: Final = time_text(0)
 
 
 class Process:
@@ -33,11 +35,12 @@ class Process:
 
     def __init__(self, name: str, code: Code) -> None:
         self.name = name
+        self.value = 0.25 if code.timeout == Code("function", "m:f").timeout else 0.75
 
     async def score(self, asked: Sequence[Asked]) -> list[list[Value]]:
         if self.name == "slow":
             await asyncio.Event().wait()
-        return [[0.25] * len(inputs.rows) for inputs, _ in asked]
+        return [[self.value] * len(inputs.rows) for inputs, _ in asked]
 
     def close(self) -> None:
         pass
@@ -66,9 +69,9 @@ class Scene:
             records = [Written(0, at * 1000, puid.encode(), value) for _, value in ledger.logged]
             self.kafka.broker.append(place, records)
 
-    def start(self, name: str = "quick") -> Runner:
-        kafka = self.kafka
-        found = Runner(SETTINGS, rulebook(), name, open_consumer=kafka.open_consumer, open_producer=kafka.open_producer)
+    def start(self, name: str = "quick", rules: Rulebook | None = None) -> Runner:
+        kafka, rules = self.kafka, rules or rulebook()
+        found = Runner(SETTINGS, rules, name, open_consumer=kafka.open_consumer, open_producer=kafka.open_producer)
         found.start()
         self.running.append(found)
         return found
@@ -151,7 +154,7 @@ def test_what_is_scored_again_by_another_worker_is_the_same_result() -> None:
     play(act)
 
 
-def test_a_result_that_the_topic_does_not_take_is_left_out_and_not_tried_without_end(
+def test_a_result_that_the_topic_does_not_take_says_in_short_that_its_rows_have_failed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def act(scene: Scene) -> None:
@@ -159,17 +162,38 @@ def test_a_result_that_the_topic_does_not_take_is_left_out_and_not_tried_without
         scene.log(*names(100))
         scene.log("large", rows=LARGE)
         scene.start()
-        await scene.until(*names(100))
+        await scene.until(*names(100), "large")
         scene.log("after")
-        await scene.until(*names(100), "after")
+        await scene.until(*names(100), "large", "after")
         await asyncio.sleep(60)  # it goes well: nothing is said again
         sent = Counter(record.key for log in scene.kafka.broker.topics["response"] for record in log.committed())
         assert sent[b"after"] == 1
+        (value,) = scene.results()["large"]
+        said = orjson.loads(value)
+        assert said.pop("why").startswith("the result has ")
+        assert said == {"monitor": "quick", "version": "v1", "request_time": AT, "failed": LARGE}
 
     play(act)
-    left_out = [message for message in caplog.messages if message.startswith("puid=large: the result of a monitor has")]
-    assert len(left_out) == 1
-    assert "it is left out. response is taken to take" in left_out[0]
+    said = [message for message in caplog.messages if message.startswith("puid=large: the result of a monitor has")]
+    assert len(said) == 1
+    assert "its rows count as failed. response is taken to take" in said[0]
+
+
+def test_an_answer_that_is_replaced_is_scored_with_its_request_wherever_the_runner_was_restarted() -> None:
+    async def act(scene: Scene) -> None:
+        ledger = Ledger(logs=True)
+        for event in (a_request(), a_response(1), a_response(0, at=1)):
+            ledger.absorb(event).cut()
+        for number, (_, value) in enumerate(ledger.logged):
+            scene.kafka.broker.append(TopicPartition("log", 0), [Written(0, 0, b"p", value)])
+            runner = scene.start()
+            await asyncio.sleep(5)
+            written = scene.kafka.broker.topics["response"]
+            said = [orjson.loads(record.value or b"") for log in written for record in log.committed()]
+            assert [one["outcomes"] for one in said] == [["ok"]] * number
+            await runner.stop()
+
+    play(act)
 
 
 def test_what_waits_for_a_monitor_is_all_that_it_has_not_scored_and_none_where_it_has() -> None:
@@ -190,13 +214,29 @@ def test_what_waits_for_a_monitor_is_all_that_it_has_not_scored_and_none_where_i
     play(act)
 
 
+def test_another_time_out_holds_from_the_next_row_on_in_a_process_of_its_own() -> None:
+    async def act(scene: Scene) -> None:
+        rules = rulebook()
+        scene.log("before")
+        scene.start(rules=rules)
+        await scene.until("before")
+        for monitor in rules.entries[0].monitors:
+            monitor.code = monitor.code._replace(timeout=3.0)
+        scene.log("after")
+        await scene.until("before", "after")
+        values = {puid: orjson.loads(value)["values"] for puid, (value,) in scene.results().items()}
+        assert values == {"before": [0.25], "after": [0.75]}
+
+    play(act)
+
+
 def test_each_result_says_of_which_monitor_and_row_it_is() -> None:
     async def act(scene: Scene) -> None:
         scene.log("two", rows=2)
         scene.start()
         await scene.until("two")
         ((value,),) = scene.results().values()
-        expected: Any = {"monitor": "quick", "version": "v1", "values": [0.25, 0.25], "outcomes": ["ok", "ok"]}
-        assert orjson.loads(value) == expected
+        said: Any = {"monitor": "quick", "version": "v1", "values": [0.25, 0.25], "outcomes": ["ok", "ok"]}
+        assert orjson.loads(value) == said | {"request_time": AT}
 
     play(act)

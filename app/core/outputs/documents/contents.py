@@ -218,6 +218,9 @@ def outlier_rows(body: Any) -> list[Body]:
 
 def result_rows(body: Any) -> tuple[str, list[Body]]:
     """The name of a monitor, and what its result (`app.core.join.monitored`) says of each row."""
+    if "failed" in body:
+        row = {"outcome": "failed", "version": body["version"]}
+        return body["monitor"], [row | ({"why": str(body["why"])} if "why" in body else {})] * body["failed"]
     why = body.get("why") or {}
     rows: list[Body] = []
     for index, (value, outcome) in enumerate(zip(body["values"], body["outcomes"], strict=True)):

@@ -1,6 +1,7 @@
 """What a request asks for, in its query and its path. What cannot be is refused with a sentence that names it."""
 
 import math
+from typing import Final
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -14,6 +15,9 @@ from app.setting_values import parse_duration
 from app.worker.http.answers import AnswerError
 from app.worker.http.guard import shortened
 
+#: How far back: to where workers keep counts; to where a model was first seen.
+KEPT: Final = "kept"
+ALL: Final = "all"
 #: The last second that a time may name: the year 9999.
 _LAST: float = 253_402_300_799
 
@@ -61,6 +65,19 @@ def count_of(request: web.Request, name: str, usual: int, most: int) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= most):
         raise AnswerError(400, f"{name}: {shortened(text)!r} is no number from 1 to {most:,}.")
     return int(text)
+
+
+def back_of(request: web.Request) -> int | str:
+    """How far back is asked for, by `back`, which is given: seconds, KEPT or ALL."""
+    text = request.query["back"]
+    if text in (KEPT, ALL):
+        return text
+    try:
+        seconds = seconds_of(request, "back")
+    except AnswerError as error:
+        raise AnswerError(error.status, f"{error.sentence} It may be `{KEPT}` or `{ALL}`, too.") from None
+    assert seconds is not None
+    return seconds
 
 
 def seconds_of(request: web.Request, name: str) -> int | None:

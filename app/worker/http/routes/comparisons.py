@@ -22,7 +22,7 @@ from app.worker.http.answers import AnswerError, json_response
 from app.worker.http.guard import shortened
 from app.worker.http.routes.asked import by_labels, model_named, needed
 from app.worker.http.routes.past import Past
-from app.worker.http.routes.route import CLOCK, FROM, STEP, TO, Parameter, Route
+from app.worker.http.routes.route import BACK, CLOCK, FROM, STEP, TO, Parameter, Route
 from app.worker.http.turns import Turns
 from app.worker.running import Running
 
@@ -54,7 +54,7 @@ class ComparisonRoutes:
                 "The difference of two legs over time, with its interval; what is older than the panes is from "
                 "Elasticsearch, where it is configured.",
                 DifferenceHistory,
-                (CURRENT, SHADOW, STEP, CLOCK, FROM, TO),
+                (CURRENT, SHADOW, STEP, CLOCK, BACK, FROM, TO),
                 (400, 404),
             ),
         ]
@@ -70,8 +70,12 @@ class ComparisonRoutes:
     async def history(self, request: web.Request) -> web.Response:
         """`GET /api/comparisons/history`."""
         running = self._started()
+        pair = pair_asked(request, running.readings)
+        return json_response(await self.history_asked(request, running, pair))
+
+    async def history_asked(self, request: web.Request, running: Running, pair: Pair) -> DifferenceHistory:
+        """The history of two legs that the query of a request asks for. Raises AnswerError."""
         readings, now = running.readings, running.lane.now()
-        pair = pair_asked(request, readings)
         labels = by_labels(request, readings)
         accounts = [Account(pair, BY_LABELS if labels else "")]
         grid, older, note = await self._past.asked(
@@ -81,7 +85,7 @@ class ComparisonRoutes:
         for point in differences(readings, pair, grid, by_labels=labels):
             newer.append(point)
             await turns.pause()
-        return json_response(history_of(pair, grid.step, older, newer, note, by_labels=labels))
+        return history_of(pair, grid.step, older, newer, note, by_labels=labels)
 
 
 def pair_asked(request: web.Request, readings: Readings) -> Pair:

@@ -59,6 +59,11 @@ STEP: Final = Parameter(
     "step",
     "How long each stretch is: a duration like 5m, or seconds. By default so long that there are some 120 of them.",
 )
+BACK: Final = Parameter(
+    "back",
+    "In the place of `from`: how far back from `to`, as a duration like 7d or in seconds; `kept`, as far as panes are "
+    "kept; `all`, since the model was first seen. What is older than panes is from Elasticsearch, where it is set.",
+)
 FROM: Final = Parameter("from", "Seconds since 1970; by default as far back as panes are kept.", NUMBER)
 TO: Final = Parameter("to", "Seconds since 1970; by default now.", NUMBER)
 

@@ -41,12 +41,18 @@ def events() -> list[Record]:
     return found
 
 
-def a_worker(*records: Record, rules: tuple[Rules, ...] = (), settings: Settings = SETTINGS, **changes: Any) -> Running:
+def a_worker(
+    *records: Record,
+    rules: tuple[Rules, ...] = (),
+    settings: Settings = SETTINGS,
+    now: float = START + 600.0,
+    **changes: Any,
+) -> Running:
     """All parts of a worker that has counted these events, or those of `events`; it is ten minutes after the start."""
     ledger = Ledger(*rules, clock=settings.clock).absorb(*(records or events())).cut()
     running = a_running(readings=ledger.readings(), **changes)
     lane: Any = running.lane
-    lane.now = lambda: START + 600.0
+    lane.now = lambda: now
     lane.running = {0: SimpleNamespace(shard=ledger.shards[0])}
     lane.assigned = {0}
     lane.partitions = 1

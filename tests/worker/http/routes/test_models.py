@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 from urllib.parse import quote
 
 import pytest
@@ -165,6 +166,12 @@ def test_a_history_is_of_the_panes_that_are_kept() -> None:
         (f"from={START + 90}&to={START + 200}", [60, 120, 180]),
         ("clock=labels&step=5m", [0, 300]),
         ("score=recall%7B%7D&step=5m", [0, 300]),
+        (f"back=2m&to={START + 179}", [0, 60, 120]),
+        ("back=4m&step=2m", [360, 480]),
+        ("back=240&step=2m", [360, 480]),
+        ("back=kept&step=5m", [0, 300]),
+        ("back=all&step=5m", [0, 300]),
+        ("back=7d&step=5m", [0, 300]),
         ("to=1000", []),
     ],
 )
@@ -172,6 +179,34 @@ def test_a_history_has_the_stretches_that_are_asked_for(query: str, starts: list
     found = get(f"/api/models/{KEY}/history?{query}".replace("to=1000", "from=0&to=1000&step=60"))
     assert found.status == 200
     assert [point["start"] - START for point in found.content["points"]] == starts
+
+
+LACKING: Final = (
+    "Workers keep counts for 25 h (TALLY_WINDOW_RETENTION): what is older is shown where they write to Elasticsearch "
+    "(TALLY_ELASTICSEARCH_URL)."
+)
+
+
+@pytest.mark.parametrize(
+    ("hours", "query", "note"),
+    [
+        (1, "back=7d", None),  # the model is younger
+        (3, "back=1d", None),
+        (3, "", None),
+        (3, "step=1m", "Stretches of 60 s are kept for 2 h: longer ones (`step`) reach further back."),
+        (3, "step=1m&back=1h", None),
+        (24, "", None),
+        (24, "back=all", None),
+        (30, "back=1d", None),
+        (30, "back=7d", LACKING),
+        (30, "back=all", LACKING),
+        (30, f"from={START}", LACKING),
+    ],
+)
+def test_why_a_history_does_not_reach_as_far_as_is_asked_for(hours: int, query: str, note: str | None) -> None:
+    running = a_worker(now=START + hours * 3600.0)
+    found = get(f"/api/models/{KEY}/history?{query}", running).content
+    assert found["note"] == note
 
 
 class Slow:
@@ -235,6 +270,43 @@ def test_what_is_older_than_the_panes_comes_from_documents_of_the_next_window() 
     assert index == "tally-windows"
     assert {"term": {"window": "5m"}} in query["bool"]["filter"]
     assert {"term": {"identity": KEY}} in query["bool"]["filter"]
+
+
+@pytest.mark.parametrize(
+    ("query", "window", "since"),
+    [
+        ("back=7d", "1h", -7 * 86400 + 600),
+        ("back=14d", "1h", -14 * 86400 + 600),
+        ("back=90d", "24h", -90 * 86400 + 600),
+        ("back=90d&step=5m", "5m", -90 * 86400 + 600),
+        (f"from={START - 2 * 86400}", "1h", -2 * 86400),
+    ],
+)
+def test_how_far_back_is_asked_for_says_which_documents_are(query: str, window: str, since: int) -> None:
+    searched = Searched()
+    history(searched, query)
+    ((_, asked),) = searched.asked
+    *terms, between = asked["bool"]["filter"]
+    assert {"term": {"window": window}} in terms
+    first = datetime.fromisoformat(between["range"]["start"]["gte"]).timestamp()
+    assert first == START + since
+
+
+def test_all_is_since_the_model_was_first_seen() -> None:
+    searched = Searched()
+    running = a_worker(settings=ELASTIC, now=START + 30 * 3600.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.worker.http.api.Search", lambda _: searched)
+        found = get(f"/api/models/{KEY}/history?back=all", running, ELASTIC).content
+    between = searched.asked[0][1]["bool"]["filter"][-1]["range"]["start"]
+    assert datetime.fromisoformat(between["gte"]).timestamp() == START
+    assert found["step"] == 3600
+
+
+def test_more_documents_than_an_answer_holds_are_said_to_be_cut() -> None:
+    searched = Searched(*[a_document("2026-11-14T07:05:00Z")] * 2000)
+    found = history(searched, "back=30d&step=5m")
+    assert found["note"] == "Only the newest 2,000 of the older stretches are shown: make them longer (`step`)."
 
 
 def test_windows_by_labels_are_documents_of_their_own() -> None:

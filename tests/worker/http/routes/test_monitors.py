@@ -61,7 +61,7 @@ def test_a_monitor_that_is_no_longer_in_the_rules_has_its_history_and_no_thresho
         ("monitor=odd&from=x", "from: 'x' is no time: give seconds since 1970."),
         (
             "monitor=odd&clock=labels",
-            f"/api/models/{KEY}/monitor-history has no parameter clock: it has monitor, step, from, to.",
+            f"/api/models/{KEY}/monitor-history has no parameter clock: it has monitor, step, back, from, to.",
         ),
     ],
 )

@@ -2,7 +2,7 @@
 // gone back to.
 
 // What goes along from view to view.
-const KEPT = ["window", "clock"];
+const KEPT = ["window", "clock", "back"];
 
 // What an address names: the kind of page, what it is of (as it stands there), and the choices made on it.
 export function addressOf(hash) {

@@ -37,14 +37,28 @@ const valueAxis = (colours, more = {}) => ({
   ...more,
 });
 
-// A line at the moment from which on a score is lower.
-const fallMark = (at, colour) => ({
+// A legend with a line for a line, and a box for an interval.
+const legend = colours => ({
+  labels: {
+    color: colours.ink, font: FONT, boxWidth: 22, usePointStyle: true,
+    generateLabels: chart => Chart.defaults.plugins.legend.labels.generateLabels(chart).filter(({ text }) => text).map(item => {
+      const { borderColor, backgroundColor, borderDash, borderWidth } = chart.data.datasets[item.datasetIndex];
+      return borderWidth
+        ? { ...item, pointStyle: "line", strokeStyle: borderColor, lineDash: borderDash, lineWidth: 2 }
+        : { ...item, pointStyle: "rect", fillStyle: backgroundColor, lineWidth: 0 };
+    }),
+  },
+});
+
+// A line at the moment from which on a score is worse.
+const WORSE = "worse from here";
+const fallMark = (at, { bad, card }) => ({
   id: "fall",
   afterDatasetsDraw({ ctx, chartArea, scales }) {
     const x = scales.x.getPixelForValue(at);
     if (x < chartArea.left || x > chartArea.right) return;
     ctx.save();
-    ctx.strokeStyle = ctx.fillStyle = colour;
+    ctx.strokeStyle = ctx.fillStyle = bad;
     ctx.lineWidth = 2;
     ctx.beginPath();
     ctx.moveTo(x, chartArea.top);
@@ -53,7 +67,11 @@ const fallMark = (at, colour) => ({
     ctx.font = `600 12px ${Chart.defaults.font.family}`;
     const isRight = x > (chartArea.left + chartArea.right) / 2;
     ctx.textAlign = isRight ? "right" : "left";
-    ctx.fillText("fell", x + (isRight ? -5 : 5), chartArea.top + 12);
+    const place = [x + (isRight ? -6 : 6), chartArea.bottom - 8];
+    ctx.lineWidth = 5;
+    ctx.strokeStyle = card; // so that it can be read over a line
+    ctx.strokeText(WORSE, ...place);
+    ctx.fillText(WORSE, ...place);
     ctx.restore();
   },
 });
@@ -72,7 +90,7 @@ export function TimePlot({ points, name, label, file, limit = null, fellAt = nul
   const isShare = tops.every(top => top <= 1) && Math.max(...tops) > 0.75;
   const make = colours => {
     const xy = field => points.map(point => ({ x: point.start, y: point[field] ?? null }));
-    const line = { borderWidth: 2, pointHitRadius: 12, pointRadius: points.length > 80 ? 0 : 2.5, borderColor: colours.accent, backgroundColor: colours.accent };
+    const line = { borderWidth: 2, clip: 6, pointHitRadius: 12, pointRadius: points.length > 80 ? 0 : 2.5, borderColor: colours.accent, backgroundColor: colours.accent };
     const edge = { borderWidth: 0, pointRadius: 0, pointHitRadius: 0, backgroundColor: colours.band };
     const across = (y, title, colour) => ({
       label: title, data: [{ x: points[0].start, y }, { x: points.at(-1).start, y }],
@@ -94,11 +112,11 @@ export function TimePlot({ points, name, label, file, limit = null, fellAt = nul
     return {
       type: "line",
       data: { datasets },
-      plugins: fellAt === null ? [] : [fallMark(fellAt, colours.bad)],
+      plugins: fellAt === null ? [] : [fallMark(fellAt, colours)],
       options: {
         scales: { x: timeAxis(colours, points), y: valueAxis(colours, isShare ? { max: 1 } : { grace: "5%" }) },
         plugins: {
-          legend: { labels: { color: colours.ink, boxWidth: 16, boxHeight: 6, font: FONT, filter: item => item.text } },
+          legend: legend(colours),
           tooltip: { filter: item => item.dataset.label === name, callbacks: { title: items => items.length ? moment(items[0].raw.x) : "", label: told } },
         },
       },
@@ -137,7 +155,7 @@ export function MonitorPlot({ points, threshold, name, label, file }) {
       options: {
         scales: { x: timeAxis(colours, points), y: valueAxis(colours, { grace: "5%" }) },
         plugins: {
-          legend: { labels: { color: colours.ink, boxWidth: 16, boxHeight: 6, font: FONT } },
+          legend: legend(colours),
           tooltip: { callbacks: { title: items => items.length ? moment(items[0].raw.x) : "", label: told } },
         },
       },
@@ -209,7 +227,7 @@ export function CalibrationPlot({ bins, label, file }) {
     type: "scatter",
     data: { datasets: [
       {
-        label: "what turned out", data: bins.map(bin => ({ x: bin.confidence, y: bin.right })), showLine: true, borderWidth: 2,
+        label: "what turned out", data: bins.map(bin => ({ x: bin.confidence, y: bin.right })), showLine: true, borderWidth: 2, clip: false,
         borderColor: colours.accent, backgroundColor: colours.accent, pointRadius: bins.map(bin => 3 + 6 * Math.sqrt(bin.rows / most)),
       },
       { label: "as it should be", data: [{ x: 0, y: 0 }, { x: 1, y: 1 }], showLine: true, borderDash: [6, 4], borderWidth: 1.5, borderColor: colours.soft, pointRadius: 0, pointHitRadius: 0 },
@@ -220,7 +238,7 @@ export function CalibrationPlot({ bins, label, file }) {
         y: valueAxis(colours, { min: 0, max: 1, title: { display: true, text: "share that turned out so", color: colours.soft } }),
       },
       plugins: {
-        legend: { labels: { color: colours.ink, font: FONT, boxWidth: 16, boxHeight: 6 } },
+        legend: legend(colours),
         tooltip: { callbacks: { label: ({ dataIndex }) => `${score(bins[dataIndex].confidence)} given, ${score(bins[dataIndex].right)} so, ${count(bins[dataIndex].rows)} rows` } },
       },
     },

@@ -3,13 +3,13 @@ import { h } from "./tree.js";
 import { choose, keyOf, link, nameOf } from "./address.js";
 import { path, want } from "./store.js";
 import { TimePlot, withGaps } from "./charts.js";
-import { anyRows, Choice, clockTitle, Figure, Freshness, From, Nothing, StepChoice } from "./parts.js";
+import { Again, anyRows, Choice, clockTitle, Figure, Freshness, From, Lacking, Nothing, TimeChoices } from "./parts.js";
 import { count, moment, score, share, signed } from "./say.js";
 import { Table } from "./tables.js";
+import { comparisonView } from "./views.js";
 import { heading, term } from "./words.js";
 
 const SECONDS = 5;
-const SLOW_SECONDS = 15;
 const BY_LABELS = "labels_";
 
 // The difference that a comparison is about: of accuracy, or of errors.
@@ -48,13 +48,11 @@ const Verdict = ({ verdict }) => h("span", { class: `level ${{ better: "fine", w
 
 export function Comparison({ at }) {
   const current = at.of.get("current") ?? "", shadow = at.of.get("shadow") ?? "";
-  const answer = want("api/comparisons", SECONDS, "comparisons");
+  const answer = comparisonView(current, shadow, at.of);
+  const view = answer.content;
   const back = h("p", { class: "crumbs" }, h("a", { href: link("comparisons") }, "All comparisons"));
-  const one = answer.content?.comparisons.find(found => keyOf(found.current) === current && keyOf(found.shadow) === shadow);
-  if (!one) {
-    return [back, heading("h1", "comparisons", "Comparison"),
-      answer.content ? h("p", { class: "sentences warn" }, "These two have not answered the same requests, or are gone.") : h(Nothing, { answer, what: "the comparison" })];
-  }
+  if (!view) return [back, heading("h1", "comparisons", "Comparison"), h(Nothing, { answer, what: "the comparison" })];
+  const one = view.comparison;
   const windows = Object.keys(one.windows).filter(name => !name.startsWith(BY_LABELS));
   const window_ = windows.includes(at.of.get("window")) ? at.of.get("window") : "total";
   const hasLabels = Object.keys(one.windows).length > windows.length;
@@ -64,7 +62,7 @@ export function Comparison({ at }) {
   return [
     back,
     h("div", { class: "title" }, heading("h1", "comparisons", `${nameOf(one.shadow)} against ${nameOf(one.current)}`), h(Verdict, { verdict: one.verdict })),
-    h(Freshness, { answer }),
+    h(Freshness, { answer, stale: view.stale }),
     h("p", { class: `sentences ${{ better: "fine", worse: "bad" }[one.verdict] ?? ""}` }, one.sentence, "."),
     h("div", { class: "choices" },
       h(Choice, { name: "window", text: "Window", value: window_, values: windows }),
@@ -78,36 +76,36 @@ export function Comparison({ at }) {
       of.prediction_psi !== undefined && h(Figure, { word: "answers_psi", text: "answers, PSI", value: score(of.prediction_psi), more: `on ${count(of.prediction_rows)}` }),
       h(Figure, { word: "p", text: "p", value: score(of.p_value_always), more: `${score(of.p_value)} for one look` }),
       of.detectable !== null && h(Figure, { word: "detectable", text: "would be found", value: score(of.detectable) })),
-    h(Over, { current, shadow, clock, step: at.of.get("step") ?? "", file: `${nameOf(one.shadow)} against ${nameOf(one.current)}` }),
-    h(Beside, { current, shadow, one, window_, clock }),
+    h(Over, { view, at, old: answer.old === true, file: `${nameOf(one.shadow)} against ${nameOf(one.current)}` }),
+    h(Beside, { current, shadow, view, window_, clock }),
     h(ByClass, { one }),
     !of.measures && h(OnlyOne, { at, current, shadow }),
   ];
 }
 
-function Over({ current, shadow, clock, step, file }) {
-  const answer = want(path("api/comparisons/history", { current, shadow, clock, step }), SLOW_SECONDS, "history of a comparison");
-  const points = (answer.content?.points ?? []).map(({ difference, ...point }) => ({ ...point, value: difference }));
+function Over({ view, at, old, file }) {
+  const data = view.history;
+  const points = (data?.points ?? []).map(({ difference, ...point }) => ({ ...point, value: difference }));
   const known = points.filter(point => point.value !== null);
   return h("section", null,
     heading("h2", "interval", "The difference over time"),
-    h("div", { class: "choices" }, h(StepChoice, { step })),
-    h(Freshness, { answer }),
+    h("div", { class: "choices" }, h(TimeChoices, { at, older: view.older })),
+    h(Lacking, { error: view.errors.history }),
     known.length > 0
       ? [
-          h(TimePlot, { points: withGaps(points, answer.content.step), name: "difference", label: `Difference over time, ${signed(known.at(-1).value)} at the end`, file, zero: true }),
-          h(From, { data: answer.content }),
+          h(TimePlot, { points: withGaps(points, data.step), name: "difference", label: `Difference over time, ${signed(known.at(-1).value)} at the end`, file, zero: true }),
+          h(From, { data }),
         ]
-      : answer.content && h("p", { class: "soft" }, "Nothing to draw yet."));
+      : data && !old && h("p", { class: "soft" }, `Nothing to draw yet. ${data.note ?? ""}`));
 }
 
 // The scores of both, side by side.
-function Beside({ current, shadow, one, window_, clock }) {
-  const answers = [current, shadow].map(key => want(`api/models/${key}`, SLOW_SECONDS));
-  const [own, other] = answers.map(({ content }) => content && ((clock === "labels" && content.windows[BY_LABELS + window_]) || content.windows[window_]));
+function Beside({ current, shadow, view, window_, clock }) {
+  const one = view.comparison;
+  const [own, other] = [view.current, view.shadow].map(windows => (clock === "labels" && windows[BY_LABELS + window_]) || windows[window_]);
   if (!own || !other) return null;
-  const rows = [...new Set([...Object.keys(own.scores), ...Object.keys(other.scores)])].filter(name => !name.includes("/"))
-    .map(name => ({ name, own: own.scores[name] ?? null, other: other.scores[name] ?? null }))
+  const rows = [...new Set([...Object.keys(own), ...Object.keys(other)])].filter(name => !name.includes("/"))
+    .map(name => ({ name, own: own[name] ?? null, other: other[name] ?? null }))
     .map(row => ({ ...row, difference: row.own === null || row.other === null ? null : row.other - row.own }));
   const number = (title, field, word, format = score) => ({ title, word, is: "number", value: row => row[field], cell: row => format(row[field]) });
   const columns = [
@@ -140,9 +138,11 @@ const LABELS = { puid: "request id", time_at: "time", actual: "true class", pred
 // Rows that one of the two alone has right.
 function OnlyOne({ at, current, shadow }) {
   const right = at.of.get("right") === "current" ? "current" : "shadow";
-  const answer = want(path("api/comparisons/examples", { current, shadow, right }), 30);
+  const place = path("api/comparisons/examples", { current, shadow, right });
+  const answer = want(place, Infinity);
   const rows = anyRows(answer.content?.examples ?? []);
-  const names = ["puid", ...new Set(rows.flatMap(row => Object.keys(row)).filter(name => name !== "puid"))];
+  const isTold = name => name !== "puid" && name !== "right" && (name !== "row" || rows.some(row => row.row)); // what is the same in all rows is not
+  const names = ["puid", ...new Set(rows.flatMap(row => Object.keys(row)).filter(isTold))];
   const columns = names.map(name => ({
     title: LABELS[name] ?? name.replaceAll("_", " "), value: row => row[name], is: name === "puid" ? "name" : "",
     cell: row => (name === "puid" ? h("a", { href: link("request", encodeURIComponent(row.puid)) }, row.puid) : name === "time_at" ? moment(row[name]) : row[name] ?? null),
@@ -151,6 +151,7 @@ function OnlyOne({ at, current, shadow }) {
   return h("section", null,
     heading("h2", "only_right", "Where only one was right"),
     h("div", { class: "chips", role: "group", "aria-label": "Which one is right" }, option("shadow"), option("current")),
+    h(Again, { place, answer }),
     h(Freshness, { answer }),
     answer.content?.note && h("p", { class: "soft" }, answer.content.note),
     rows.length ? h(Table, { name: `only ${right} right`, label: `Rows that only the ${right} has right`, columns, rows }) : answer.content && h("p", { class: "soft" }, "None of the requests that were looked through."));

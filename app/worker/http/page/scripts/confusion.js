@@ -3,7 +3,7 @@ import { h } from "./tree.js";
 import { choose, link } from "./address.js";
 import { path, want } from "./store.js";
 import { asAsked } from "./history.js";
-import { Freshness } from "./parts.js";
+import { Again, Freshness } from "./parts.js";
 import { count, moment, score, share } from "./say.js";
 import { Table } from "./tables.js";
 import { heading } from "./words.js";
@@ -39,9 +39,23 @@ function rowsOf(model, reading) {
   });
 }
 
-export function Classes({ model, reading, file }) {
+// How each class has done before and since the score fell: recall, where it has.
+function sinceColumn(changes) {
+  const of = row => changes.find(one => one.class === row.name) ?? { before: null, since: null };
+  return {
+    title: "since it fell", word: "since_fell", is: "number", value: row => of(row).since,
+    cell: row => {
+      const { before, since } = of(row);
+      const worse = before !== null && since !== null && since < before;
+      return [h(worse ? "b" : "span", null, score(since)), h("small", null, `${score(before)} before`)];
+    },
+  };
+}
+
+export function Classes({ model, view, reading, file }) {
   if (!isClasses(model)) return null;
   const rows = rowsOf(model, reading);
+  const changes = view.history?.classes ?? [];
   const scoreColumn = name => ({
     title: name, word: name, is: "number", value: row => row[name],
     cell: row => (`${name}/${row.name}` in reading.scores
@@ -53,6 +67,7 @@ export function Classes({ model, reading, file }) {
     { title: "labelled", word: "support", is: "number", value: row => row.support, cell: row => count(row.support) },
     { title: "predicted", word: "predicted", is: "number", value: row => row.predicted, cell: row => count(row.predicted) },
     ...["recall", "precision", "f1"].map(scoreColumn),
+    ...(changes.length ? [sinceColumn(changes)] : []),
   ];
   return h("section", null,
     heading("h2", "classes", "By class"),
@@ -84,7 +99,7 @@ function CellList({ reading, at, file }) {
   const wrong = (reading.confusion ?? []).filter(([actual, predicted]) => actual !== predicted).sort((one, other) => other[2] - one[2]);
   const columns = [
     { title: "true class", is: "name", value: ([actual]) => actual },
-    { title: "taken for", is: "name", value: ([, predicted]) => predicted },
+    { title: "taken for", value: ([, predicted]) => predicted },
     { title: "rows", is: "number", value: ([, , rows]) => rows,
       cell: ([actual, predicted, rows]) => h("button", { type: "button", class: "plain", onClick: () => choose({ actual, predicted }), "aria-label": `${rows} ${actual} taken for ${predicted}: show requests` }, count(rows)) },
   ];
@@ -106,18 +121,19 @@ export function Confusion({ model, reading, at, file }) {
 export function Examples({ at, of }) {
   const actual = at.of.get("actual"), predicted = at.of.get("predicted");
   if (actual === null || predicted === null) return null;
-  const answer = want(path(`api/models/${of}/examples`, { actual, predicted, limit: 20 }), 30);
+  const place = path(`api/models/${of}/examples`, { actual, predicted, limit: 20 });
+  const answer = want(place, Infinity);
   const data = answer.content;
   const columns = [
     { title: "request id", word: "request", is: "name", value: one => one.puid, cell: one => h("a", { href: link("request", encodeURIComponent(one.puid)) }, one.puid) },
-    { title: "row", word: "row", is: "number", value: one => one.row },
-    { title: "true class", is: "name", value: one => one.actual },
-    { title: "predicted", is: "name", value: one => one.predicted },
+    ...(data?.examples.some(one => one.row) ? [{ title: "row", word: "row", is: "number", value: one => one.row }] : []),
     { title: "time", value: one => one.time_at, cell: one => moment(one.time_at) },
   ];
   return h("section", { class: "examples" },
     heading("h2", "examples", `Requests: ${actual} predicted as ${predicted}`),
-    h("button", { type: "button", class: "plain", onClick: () => choose({ actual: null, predicted: null }) }, "Close"),
+    h("div", { class: "choices" },
+      h(Again, { place, answer }),
+      h("button", { type: "button", class: "plain", onClick: () => choose({ actual: null, predicted: null }) }, "Close")),
     h(Freshness, { answer }),
     data?.note && h("p", { class: "soft" }, data.note),
     data && (data.examples.length

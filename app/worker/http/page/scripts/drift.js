@@ -17,7 +17,9 @@ const byDrift = (one, other) => (other.drifted === true) - (one.drifted === true
 
 export function Drift({ model, reading, at, file }) {
   const features = [...(reading.drift ?? [])].sort(byDrift);
-  if (!features.length) return null;
+  const gathering = model.reference?.gathered !== undefined && h("p", { class: "soft" },
+    `It has no reference yet. Gathering: ${count(model.reference.gathered)} of the first ${count(model.reference.first)} rows.`);
+  if (!features.length) return gathering ? h("section", null, heading("h2", "drift", "Has the data moved?"), gathering) : null;
   const chosen = features.find(one => one.feature === at.of.get("feature")) ?? features[0];
   const given = names => names.filter(name => features.some(one => one[name] !== undefined && one[name] !== null));
   const columns = [
@@ -31,6 +33,7 @@ export function Drift({ model, reading, at, file }) {
   const none = features.every(one => !one.rows);
   return h("section", null,
     heading("h2", "drift", "Has the data moved?"),
+    gathering,
     reading.drifted_share !== undefined && reading.drifted_share !== null
       && h("p", null, `${share(reading.drifted_share)} of the features have drifted from the reference.`),
     none && h("p", { class: "sentences warn" },

@@ -1,14 +1,11 @@
 // A score over time, on either clock, with its interval, its limit, and since when it is lower.
 import { h } from "./tree.js";
 import { choose } from "./address.js";
-import { path, want } from "./store.js";
 import { TimePlot, withGaps } from "./charts.js";
-import { Freshness, From, StepChoice } from "./parts.js";
-import { iso, local, moment, score } from "./say.js";
+import { From, Lacking, TimeChoices } from "./parts.js";
+import { count, iso, local, moment, score } from "./say.js";
 import { Table } from "./tables.js";
 import { heading, term } from "./words.js";
-
-const SECONDS = 15;
 
 // `recall/cat` of /api/models is `recall{cat}` of a history.
 export const asAsked = name => name.replace(/^([^/]+)\/(.*)$/s, "$1{$2}");
@@ -32,28 +29,32 @@ function ScoreChoice({ model, name }) {
       whole.map(option), ofClass.length > 0 && h("optgroup", { label: "of a class" }, ofClass.map(option))));
 }
 
-export function History({ model, at, of, clock, name, file }) {
-  const step = at.of.get("step") ?? "";
-  const answer = want(path(`api/models/${of}/history`, { score: name, clock, step }), SECONDS, `history of ${of}`);
-  const data = answer.content;
+// The class that has lost the most right rows since the score fell.
+const mostIn = one => (one && one.before !== null && one.since !== null && one.since < one.before
+  ? `Most of it in class ${one.class}: recall ${score(one.since)} (${count(one.labelled_since)} rows) after ${score(one.before)} (${count(one.labelled_before)} rows).`
+  : "");
+
+export function History({ model, view, at, old, name, file }) {
+  const data = view.history;
+  const of = data?.score ?? name;
   const points = data?.points ?? [];
   const known = points.filter(point => point.value !== null);
   const label = known.length
-    ? `${name} over time, from ${score(known[0].value)} at ${moment(known[0].start)} to ${score(known.at(-1).value)}. ${local(data.fell ?? "")}`
-    : `${name} over time: no labels yet`;
+    ? `${of} over time, from ${score(known[0].value)} at ${moment(known[0].start)} to ${score(known.at(-1).value)}. ${local(data.fell ?? "")}`
+    : `${of} over time: no labels yet`;
   return h("section", null,
     heading("h2", "history", "Over time"),
     h("div", { class: "choices" },
       h(ScoreChoice, { model, name }),
-      h(StepChoice, { step })),
-    h(Freshness, { answer }),
-    data?.fell && h("p", { class: "sentences bad" }, local(data.fell)),
+      h(TimeChoices, { at, older: view.older })),
+    h(Lacking, { error: view.errors.history }),
+    data?.fell && h("p", { class: "sentences bad" }, local(data.fell), " ", !/^recall(\{|$)/.test(of) && mostIn(data.classes[0])),
     known.length > 0
       ? [
-          h(TimePlot, { points: withGaps(points, data.step), name, label, file: `${file} ${name}`, limit: data.limit ?? null, fellAt: data.fell_at ?? null }),
+          h(TimePlot, { points: withGaps(points, data.step), name: of, label, file: `${file} ${of}`, limit: data.limit ?? null, fellAt: data.fell_at ?? null }),
           h("details", null, h("summary", null, "As a table"),
-            h(Table, { name: `${file} ${name}`, label: `${name} over time`, columns: COLUMNS, rows: [...points].reverse(), most: 60 })),
+            h(Table, { name: `${file} ${of}`, label: `${of} over time`, columns: COLUMNS, rows: [...points].reverse(), most: 60 })),
           h(From, { data }),
         ]
-      : data && !answer.old && h("p", { class: "soft" }, "Nothing to draw yet: no stretch of time that is kept has a label."));
+      : data && !old && h("p", { class: "soft" }, `Nothing to draw yet: no stretch of time that is kept has a label. ${data.note ?? ""}`));
 }

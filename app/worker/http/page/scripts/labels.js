@@ -32,7 +32,7 @@ export function Labels({ model, reading, file }) {
       correct + incorrect > 0 && h("div", null, heading("h3", "correct", "Right and wrong"),
         h(Pie, { parts: [["correct", correct, "good"], ["incorrect", incorrect, "bad"]], name: "Labelled rows", file: `${file} correct` })),
       answered > 0 && h("div", null, heading("h3", "provided", "With feedback and without"),
-        h(Pie, { parts: [["feedback provided", labelled, "accent"], ["not provided", answered - labelled, "line"]], name: "Answered rows", file: `${file} feedback` })),
+        h(Pie, { parts: [["provided", labelled, "accent"], ["not provided", answered - labelled, "line"]], name: "Feedback of answered rows", file: `${file} feedback` })),
       some && h("div", null, heading("h3", "delay", "How late labels come"),
         h("dl", { class: "figures" },
           h(Figure, { word: "delay", text: "half within", value: delayAt(buckets, 0.5) }),

@@ -1,28 +1,23 @@
 // The monitors of a model over time: values and threshold of each, as its version in force says them.
 import { h } from "./tree.js";
 import { choose } from "./address.js";
-import { path, want } from "./store.js";
 import { MonitorPlot, withGaps } from "./charts.js";
-import { Freshness } from "./parts.js";
+import { Lacking } from "./parts.js";
 import { moment, score } from "./say.js";
 import { heading, term } from "./words.js";
-
-const SECONDS = 15;
 
 const option = (value, chosen) => h("option", { key: value, value, selected: value === chosen }, value);
 
 // The names of the monitors that a model has, or had.
 const namesOf = model => [...new Set([...(model.monitors ?? []), ...(model.windows.total.monitors ?? [])].map(one => one.monitor))];
 
-export function MonitorHistory({ model, at, of, file }) {
+export function MonitorHistory({ model, view, at, old, file }) {
   const names = namesOf(model);
-  return names.length > 0 && h(Chosen, { names, name: names.find(one => one === at.of.get("monitor")) ?? names[0], at, of, file });
+  return names.length > 0 && h(Chosen, { names, data: view.monitor, error: view.errors.monitor, at, old, file });
 }
 
-function Chosen({ names, name, at, of, file }) {
-  const step = at.of.get("step") ?? "";
-  const answer = want(path(`api/models/${of}/monitor-history`, { monitor: name, step }), SECONDS, `monitors of ${of}`);
-  const data = answer.content;
+function Chosen({ names, data, error, at, old, file }) {
+  const name = data?.monitor ?? at.of.get("monitor") ?? names[0];
   const versions = [...new Set([...(data?.points ?? []).map(point => point.version)])];
   const version = versions.find(one => one === at.of.get("monitor_version")) ?? versions.find(one => one === data.version) ?? versions.at(-1);
   const points = (data?.points ?? []).filter(point => point.version === version);
@@ -35,7 +30,7 @@ function Chosen({ names, name, at, of, file }) {
         h("select", { onChange: event => choose({ monitor: event.target.value, monitor_version: "" }) }, names.map(one => option(one, name)))),
       versions.length > 1 && h("label", { class: "choice" }, "Version ",
         h("select", { onChange: event => choose({ monitor_version: event.target.value }) }, versions.map(one => option(one, version))))),
-    h(Freshness, { answer }),
+    h(Lacking, { error }),
     known.length > 0
       ? [
           h(MonitorPlot, {
@@ -44,5 +39,5 @@ function Chosen({ names, name, at, of, file }) {
           }),
           h("p", { class: "soft" }, `Version ${version}; ${when}. ${data.note ?? ""}`),
         ]
-      : data && !answer.old && h("p", { class: "soft" }, "Nothing to draw yet: no row of the time that is kept has a value."));
+      : data && !old && h("p", { class: "soft" }, "Nothing to draw yet: no row of the time that is kept has a value."));
 }

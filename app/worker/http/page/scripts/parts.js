@@ -1,6 +1,7 @@
 // What several views share: choices, sentences, what to say while nothing is known.
 import { h } from "./tree.js";
 import { choose } from "./address.js";
+import { again, held } from "./store.js";
 import { local, moment } from "./say.js";
 import { term } from "./words.js";
 
@@ -15,12 +16,23 @@ const CLOCKS = { predictions: "by predictions", labels: "by labels" };
 export const clockTitle = clock => CLOCKS[clock] ?? clock;
 
 const STEPS = { "": "as fits", "1m": "1 min", "10m": "10 min", "1h": "1 h", "1d": "1 d" };
+const BACKS = { "": "all that is kept", "1h": "1 hour", "1d": "1 day", "7d": "7 days" };
+const ALL = { all: "since first seen" }; // which only documents know
 
-// How long each stretch of a history is.
-export const StepChoice = ({ step }) =>
-  h(Choice, { name: "step", text: "Step", value: step, values: Object.keys(STEPS), title: value => STEPS[value] });
+// A value that somebody has written into the address is one more.
+const choiceOf = (name, text, titles, value) =>
+  h(Choice, { name, text, value, values: [...new Set([...Object.keys(titles), value])], title: one => titles[one] ?? one });
+
+// How far back charts reach, and how long each stretch of theirs is. A replay holds no others.
+export const TimeChoices = ({ at, older }) => !held && [
+  choiceOf("back", "How far back", older ? { ...BACKS, ...ALL } : BACKS, at.of.get("back") ?? ""),
+  choiceOf("step", "Step", STEPS, at.of.get("step") ?? ""),
+];
 
 const SOURCES = { panes: "the counts that workers keep", elasticsearch: "Elasticsearch", both: "the counts that workers keep, and further back Elasticsearch" };
+
+// Why a part of an answer is not there.
+export const Lacking = ({ error }) => error && h("p", { class: "sentences warn", role: "status" }, local(error));
 
 // Where the points of a history are from, and what is to be said of that.
 export const From = ({ data }) => h("p", { class: "soft" }, `From ${SOURCES[data.source] ?? data.source}. ${data.note ?? ""}`);
@@ -40,6 +52,11 @@ export function Freshness({ answer, stale = null }) {
   const old = answer.error ? `${answer.error.sentence} ${answer.at ? `What is shown is of ${moment(answer.at)}. ` : ""}Asking again.` : stale;
   return h("div", { role: "status", class: old ? "sentences warn" : "unseen" }, old ? local(old) : "");
 }
+
+// Rows that were looked for once: when, and a way to look again.
+export const Again = ({ place, answer }) =>
+  h("button", { type: "button", class: "plain", disabled: answer.asking, onClick: () => again(place) },
+    answer.asking ? "Looking …" : `Look again${answer.at ? ` (these are of ${moment(answer.at)})` : ""}`);
 
 const LEVELS = {
   bad: ["Needs attention", "✕"],

@@ -3,7 +3,7 @@ import { h, Component } from "./tree.js";
 import { keyOf, link, nameOf } from "./address.js";
 import { again, held, post, want } from "./store.js";
 import { Freshness } from "./parts.js";
-import { moment, score } from "./say.js";
+import { moment, precise, score } from "./say.js";
 import { Table } from "./tables.js";
 import { heading, meaning, term } from "./words.js";
 
@@ -73,7 +73,7 @@ function Leg({ leg, puid }) {
   const segments = [...new Set(rows.flatMap(row => Object.keys(row.segments ?? {})))];
   const columns = [
     ...(rows.length > 1 ? [{ title: "row", word: "row", is: "number", value: row => row.number }] : []),
-    { title: "predicted", is: "name", value: row => row.predicted, cell: row => String(row.predicted ?? "no class") },
+    { title: "predicted", value: row => row.predicted, cell: row => String(row.predicted ?? "no class") },
     { title: "score", is: "number", value: row => row.score ?? null, cell: row => score(row.score ?? null) },
     { title: "label", word: "label", value: row => row.label ?? null, cell: row => (row.label === undefined ? "–" : String(row.label)) },
     { title: "right?", value: row => row.correct ?? row.error ?? null, cell: right },
@@ -91,7 +91,7 @@ function History({ data }) {
   events.push([data.feedback_time, "newest feedback"], ...(data.detections ?? []).map(one => [one.time, one.kind]));
   const known = events.filter(([time]) => time).sort(([one], [other]) => (one < other ? -1 : 1));
   return h("section", null, heading("h2", "order", "In order of time"),
-    h("ol", { class: "events" }, known.map(([time, what]) => h("li", { key: time + what }, h("time", { datetime: time }, moment(time)), " ", what))));
+    h("ol", { class: "events" }, known.map(([time, what]) => h("li", { key: time + what }, h("time", { datetime: time }, precise(time)), " ", what))));
 }
 
 // A label as it is typed: JSON where it is some (a number, a list, null), else the text.

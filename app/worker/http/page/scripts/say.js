@@ -38,6 +38,12 @@ export function moment(at) {
   return date.toLocaleString("en", isToday(date) ? CLOCK : { ...DAY, ...CLOCK });
 }
 
+// The same to the millisecond: parts of one request are often of one second.
+export function precise(at) {
+  const date = new Date(at);
+  return Number.isNaN(date.getTime()) ? String(at) : `${moment(at)}.${String(date.getMilliseconds()).padStart(3, "0")}`;
+}
+
 // A sentence of the worker with its times (UTC) on the clock of whoever looks.
 export const local = sentence => sentence.replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g, moment);
 

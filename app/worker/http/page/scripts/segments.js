@@ -4,6 +4,10 @@ import { count, score, share, signed } from "./say.js";
 import { Table } from "./tables.js";
 import { heading } from "./words.js";
 
+// Bins of numbers in their order (<12, 12-15, >=15); other values as they come.
+const placeOf = value => (/^<\S/.test(value) ? -Infinity : /^>=\S/.test(value) ? Infinity : Number.parseFloat(value));
+const inOrder = rows => (rows.some(row => Number.isNaN(placeOf(row.value))) ? rows : [...rows].sort((one, other) => placeOf(one.value) - placeOf(other.value) || 0));
+
 function rowsOf(values, name, whole) {
   return Object.entries(values).map(([value, reading]) => {
     const own = reading.scores[name] ?? null;
@@ -31,7 +35,7 @@ export function Segments({ reading, name, file }) {
       heading("h2", "segments", "By segment"),
       found.map(([segment, values]) => h("div", { key: segment },
         heading("h3", "segment", segment),
-        h(Table, { name: `${file} ${segment}`, label: `Scores by ${segment}`, columns, rows: rowsOf(values, plain, whole), keyOf: row => row.value })))),
+        h(Table, { name: `${file} ${segment}`, label: `Scores by ${segment}`, columns, rows: inOrder(rowsOf(values, plain, whole)), keyOf: row => row.value })))),
     reading.fairness?.length > 0 && h(Fairness, { fairness: reading.fairness, file }),
   ];
 }

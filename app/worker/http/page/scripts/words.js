@@ -21,11 +21,13 @@ const WORDS = {
   limit: "What the YAML file asks for, as `limits`.",
   estimate: "What the score most likely is, from the answers' own probabilities and no label of these rows: earlier labels say how far the probabilities are right. Behind it where the score will lie with 95 %.",
   interval: "Where the true score lies with 95 % confidence: the fewer labels, the wider.",
+  back: "How far back the charts reach. Workers keep counts for a time; what is older comes from Elasticsearch, where there is one.",
   step: "How much time each point holds.",
   history: "The score of each stretch of time, with its 95 % interval, its limit, and the moment from which on it is lower than before beyond chance.",
   // model
   classes: "Each class against all others, from the labelled rows of the window.",
   support: "Labelled rows that are of this class in truth.",
+  since_fell: "The recall of this class since the score fell, and before: which class got worse.",
   predicted: "Labelled rows that the model said are of this class.",
   confusion: "What was true (down) against what was predicted (across). Colour is the share of the true class. Choose a cell to see request ids.",
   examples: "Some of the newest requests of this cell.",

@@ -1,0 +1,75 @@
+"""Deciding: when a version has its reference, and of which rows.
+
+One worker decides, that which owns partition 0: it writes the reference with that partition's next epoch, so a worker
+that has lost the partition cannot. It has all that was answered up to the last of the first rows once every partition
+has been read to a little later than that; till then it waits. All others learn of it as they learn of counts.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from app.core.counts.gathered import Gathered
+from app.core.drift.first import First, first_of, until_of
+from app.core.drift.live import Version, Watched
+from app.core.events import Identity
+from app.core.join.firsts import watched_of
+from app.core.rules import Rulebook
+
+#: How long after its time an answer may reach its topic to be among the first ones.
+PATIENCE_SECONDS: Final = 10
+
+_MICROSECONDS: Final = 1_000_000
+
+
+class Full(NamedTuple):
+    """A version of which enough rows are known: how many are wanted, its records, and up to when (s) these are all."""
+
+    identity: Identity
+    rows: int
+    records: list[bytes]
+    read: float
+
+    def first(self) -> First | None:
+        """Its reference; None where that must wait. It may take a while."""
+        until = until_of(self.records, self.rows)
+        if until is None or until / _MICROSECONDS + PATIENCE_SECONDS > self.read:
+            return None
+        return first_of(self.records, until)
+
+
+def learn(gathered: Gathered, rulebook: Rulebook) -> list[Identity]:
+    """Bring the rulebook up to what has been gathered and made. Returns the versions that have a reference now, and
+    had none.
+    """
+    learnt = []
+    for identity, first in gathered.references.items():
+        watched = _watched(identity, rulebook)
+        if watched is not None and identity not in watched.versions:
+            watched.versions[identity] = Version(watched.live.with_reference(first.reference), first.until)
+            learnt.append(identity)
+    waiting = [watched for _, watched in _full(gathered, rulebook)]
+    for watched in watched_of(rulebook):
+        watched.waits = watched in waiting
+    return learnt
+
+
+def full(gathered: Gathered, rulebook: Rulebook, partitions: int) -> Iterator[Full]:
+    """The versions that may have their reference now."""
+    clocks = gathered.clocks
+    if all(number in clocks for number in range(partitions)):
+        read = min(clocks[number] for number in range(partitions))
+        for identity, watched in _full(gathered, rulebook):
+            yield Full(identity, watched.first, [*gathered.records[identity].values()], read)
+
+
+def _full(gathered: Gathered, rulebook: Rulebook) -> Iterator[tuple[Identity, Watched]]:
+    """The versions of which enough rows are known, and that have no reference."""
+    for identity, rows in gathered.rows.items():
+        watched = _watched(identity, rulebook)
+        if watched is not None and rows >= watched.first and identity not in gathered.references:
+            yield identity, watched
+
+
+def _watched(identity: Identity, rulebook: Rulebook) -> Watched | None:
+    watched = rulebook.of(identity.leg).reference
+    return watched if watched is not None and watched.first else None
