@@ -79,10 +79,10 @@ class _Scratch:
 
 
 def _without(folder: Path | None, error: Exception) -> StoreError:
-    where = folder or tempfile.gettempdir()
+    where, why = folder or tempfile.gettempdir(), getattr(error, "strerror", None) or error
     return StoreError(
-        f"What has no room in memory cannot be kept in {where} ({getattr(error, 'strerror', None) or error}): make room there, or name another folder "
-        "with TALLY_DATA_DIR."
+        f"What has no room in memory cannot be kept in {where} ({why}): make room there, or name another folder with "
+        "TALLY_DATA_DIR."
     )
 
 
