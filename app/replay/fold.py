@@ -23,7 +23,7 @@ from app.settings import Settings
 #: Exchanges settled at once, as the lane does it.
 _SETTLED_TOGETHER: Final = 800
 #: So many changed exchanges are cut together: what changes in between is written once.
-CHANGES_PER_CUT: Final = 50_000
+CHANGES_PER_CUT: Final = 10_000
 _MARKED: Final = REKEYED.encode()
 
 Rows = dict[bytes, bytes]

@@ -12,7 +12,7 @@ from app.core.join.ages import HOUR, Ages
 from app.core.join.store import Store, StoreError
 
 #: So many exchanges are in memory at most, half of them for long.
-MOST_IN_MEMORY: Final = 100_000
+MOST_IN_MEMORY: Final = 50_000
 #: As many ages of exchanges as this are written together.
 _AGES_TOGETHER: Final = 20_000
 #: In one question, as many as SQLite takes everywhere.
@@ -79,10 +79,10 @@ class _Scratch:
 
 
 def _without(folder: Path | None, error: Exception) -> StoreError:
-    where = folder or tempfile.gettempdir()
+    where, why = folder or tempfile.gettempdir(), getattr(error, "strerror", None) or error
     return StoreError(
-        f"What has no room in memory cannot be kept in {where} ({error}): make room there, or name another folder "
-        "with TALLY_DATA_DIR."
+        f"What has no room in memory cannot be kept in {where} ({why}): make room there, or name another folder with "
+        "TALLY_DATA_DIR."
     )
 
 

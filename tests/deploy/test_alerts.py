@@ -392,7 +392,35 @@ OF_WORKERS: Final = [
          summary="A limit keeps 25 series from being exported"),
     Case(DROPPED, "none is", lossy("tally_dropped_total", 'what="series"', "0x30"), 20, fires=False),
 ]  # fmt: skip
-CASES: Final = [*OF_MODELS, *OF_WORKERS]
+JOB = 'namespace="ns",job_name="tally-verify-1"'
+
+
+def of_verify(started: str, failed: str, right: str, created: str = "0x900") -> dict[str, str]:
+    """What kube-state-metrics tells of the CronJob and of one Job, times in seconds; `_x1` is what it does not tell."""
+    cron_job = 'namespace="ns",cronjob="tally-verify"'
+    return {
+        f"kube_job_status_start_time{{{JOB}}}": started,
+        f"kube_job_status_failed{{{JOB}}}": failed,
+        f"kube_cronjob_status_last_successful_time{{{cron_job}}}": right,
+        f"kube_cronjob_created{{{cron_job}}}": created,
+    }
+
+
+VERIFY_FAILED, VERIFY_STOPPED = "TallyVerifyFailed", "TallyVerifyStopped"
+OF_VERIFY: Final = [
+    Case(VERIFY_FAILED, "the last one has failed", of_verify("600x60", "_x19 1x60", "300x60"), 25,
+         summary="`tally verify` in ns has found a difference, or could not look"),
+    Case(VERIFY_FAILED, "the first one has failed", of_verify("600x60", "_x19 1x60", "_x1"), 25),
+    Case(VERIFY_FAILED, "one has been right since", of_verify("600x60", "1x60", "300x30 1800x30"), 40, False),
+    Case(VERIFY_FAILED, "it runs, or was right", of_verify("600x60", "0x60", "300x60"), 25, fires=False),
+    Case(VERIFY_FAILED, "nobody tells", {}, 25, fires=False),
+    of_days(VERIFY_STOPPED, "two nights have gone by", of_verify("0x1", "0x1", "600x900"), 2 * DAY + 4,
+            summary="`tally verify` in ns has not been right for 2d"),
+    of_days(VERIFY_STOPPED, "it never was right", of_verify("0x1", "0x1", "_x1"), 2 * DAY + 4),
+    of_days(VERIFY_STOPPED, "not quite two days", of_verify("0x1", "0x1", "600x900"), 2 * DAY - 1, fires=False),
+    of_days(VERIFY_STOPPED, "there is no such CronJob", {}, 2 * DAY + 4, fires=False),
+]  # fmt: skip
+CASES: Final = [*OF_MODELS, *OF_WORKERS, *OF_VERIFY]
 
 
 def alerts() -> Iterator[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """A replay says what the live worker says, byte for byte, and of any stretch what the brute-force count says."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -123,13 +125,38 @@ def test_the_middle_third_by_offsets_says_what_the_brute_force_count_says(told: 
     assert not differing(counts(done.stdout), expected(chosen)), done.stderr
 
 
-def test_topics_read_as_any_source_say_the_same(told: Told) -> None:
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_topics_read_as_any_source_say_the_same(told: Told, processes: str) -> None:
     """With the canonical topics under other names, each event is understood and brought to its key on the way."""
     names = [told.settings[f"{kind}_TOPIC"] for kind in ("REQUEST", "RESPONSE", "FEEDBACK")]
     others = {"REQUEST_TOPIC": "other-a", "RESPONSE_TOPIC": "other-b", "FEEDBACK_TOPIC": "other-c"}
     words = [word for name in names for word in ("--topic", name)]
-    done = tally(told.settings, "replay", *words, "--format", "prometheus", **others)
+    done = tally(told.settings, "replay", *words, "--format", "prometheus", "--processes", processes, **others)
     assert not differing(counts(done.stdout), expected(told.events)), done.stderr
+
+
+def test_a_file_of_the_topics_says_the_same(told: Told, tmp_path: Path) -> None:
+    """As `kcat -C -J` prints them, a topic after the other; by one process and by two byte for byte."""
+    file = tmp_path / "events.jsonl"
+    file.write_bytes(b"".join(as_kcat(record) for _, record in stored(told.settings)))
+    one, two = (
+        tally(told.settings, "replay", str(file), "--format", "prometheus", "--processes", processes)
+        for processes in ("1", "2")
+    )
+    assert one.stdout == two.stdout, one.stderr + two.stderr
+    assert not differing(counts(one.stdout), expected(told.events)), one.stderr
+
+
+def as_kcat(record: Any) -> bytes:
+    """A line with the bytes of key, payload and headers as they are, UTF-8 or not."""
+    headers = [part for name, value in record.headers() or [] for part in (name, text_of(value))]
+    fields = {"key": text_of(record.key()), "payload": text_of(record.value()), "headers": headers}
+    line = {"topic": record.topic(), "ts": record.timestamp()[1], **fields}
+    return json.dumps(line, ensure_ascii=False).encode(errors="surrogateescape") + b"\n"
+
+
+def text_of(raw: bytes | None) -> str | None:
+    return None if raw is None else raw.decode(errors="surrogateescape")
 
 
 @pytest.mark.parametrize(
@@ -158,3 +185,20 @@ def test_what_is_wrong_is_said_in_one_sentence(
     done = tally(told.settings, "replay", *(word.format(**names) for word in words), **given)
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert re.fullmatch(f"tally: {sentence}\n", done.stderr), done.stderr
+
+
+def test_a_state_with_more_partitions_is_built_beside_the_first(told: Told, tmp_path: Path) -> None:
+    """As the README says: another app id, canonical topics of its own, and the intake fills these from the first."""
+    name = f"grown-{uuid.uuid4().hex[:8]}"
+    kinds = ("REQUEST", "RESPONSE", "FEEDBACK")
+    settings = topic_settings(told.settings["KAFKA_BOOTSTRAP_SERVERS"], name) | COMMON | {"PARTITIONS": "7"}
+    settings["INTAKE_TOPICS"] = ",".join(told.settings[f"{kind}_TOPIC"] for kind in kinds)
+    with Fleet(tmp_path, settings) as fleet:
+        worker = fleet.start()
+        wait_for("the worker is ready", worker.ready)
+        assert_counts(fleet, expected(told.events), 300)
+        fleet.stop()
+    for state in (settings, told.settings):
+        done = tally(state, "verify")
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "difference 0"), done.stdout + done.stderr
+        assert done.stdout.startswith(f"{state['PARTITIONS']} partitions: "), done.stdout

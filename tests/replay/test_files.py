@@ -196,3 +196,14 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     result = tally(tmp_path / "none.jsonl")
     assert result.exit_code == 2
     assert re.fullmatch(r"tally: .*none\.jsonl cannot be read \(No such file or directory\)\.\n", result.stderr)
+
+
+def test_a_scratch_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    file = written(tmp_path, [line(record) for record in STORY])
+    folder = file / "scratch"
+    result = tally(file, TALLY_DATA_DIR=str(folder))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert re.fullmatch(
+        rf"tally: What has no room in memory cannot be kept in {re.escape(str(folder))} \(.*\): make room there, .*\n",
+        result.stderr,
+    )
