@@ -67,7 +67,7 @@ def unrest(history: "History") -> str:
             place, end = part.shard.offsets.get(topic, 0), history.broker.topics[topic][part.number].end
             if place < end:
                 return f"{topic}-{part.number} is read to {place} of {end}"
-    if any(reference.waits for worker in workers for reference in watched_of(worker.rulebook)):
+    if any(_waits(worker) for worker in workers):
         return "a version waits for its reference"
     for topic, logs in history.broker.topics.items():
         for number, log in enumerate(logs):
@@ -83,6 +83,16 @@ def unrest(history: "History") -> str:
     if history.monitors is not None and (unscored := history.monitors.unrest()):
         return unscored
     return "" if _views_follow(history) else "a view has not followed"
+
+
+def _waits(worker: Worker) -> bool:
+    """Whether a version has its first rows and no reference, or had none when the worker looked last."""
+    gathered = worker.view.gathered
+    return any(reference.waits for reference in watched_of(worker.rulebook)) or any(
+        identity not in gathered.references and rows >= watched.first
+        for identity, rows in gathered.rows.items()
+        if (watched := worker.rulebook.of(identity.leg).reference) is not None and watched.first
+    )
 
 
 def _connections(history: "History", worker: Worker) -> Counter[str]:

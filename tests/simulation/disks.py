@@ -48,7 +48,12 @@ class Disks:
         self._mounted.remove(stores)
         for store in stores.open_stores():
             database = store.database
-            if self._rng.random() < 0.5:
+            flushed = self._rng.random() < 0.5
+            if not database.folder.exists():  # it has been removed under it
+                database.spoilt = True
+                database.close()
+                continue
+            if flushed:
                 database._rocks.flush()  # by chance just before
             left = self._folder / "left"
             shutil.copytree(database.folder, left, ignore=shutil.ignore_patterns("LOCK"), dirs_exist_ok=True)
