@@ -149,7 +149,9 @@ def test_ctrl_c_ends_all_processes_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def ended_by_ctrl_c(process: subprocess.Popen[bytes]) -> int:
-    """The exit code. Pressed again after some seconds: a signal that comes just before a read waits for that one."""
+    """The exit code. Pressed again after some seconds, as people do: once the first was heard when the input ended, and
+    not before, for a reason that is not known.
+    """
     for _ in range(3):
         os.killpg(process.pid, signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
