@@ -157,7 +157,7 @@ def read_feedback(
 
 @lru_cache(maxsize=4096)
 def _common_feedback(value: bytes, longest: int) -> FeedbackBody | None:
-    """What a feedback of the common form states, None where it is of another. Short ones are often alike to the byte."""
+    """What a feedback of the common form states, None where it is of another. Short ones are often alike."""
     if not value.isascii():
         return None
     try:
