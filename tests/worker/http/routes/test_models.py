@@ -254,7 +254,7 @@ def history(searched: Searched, query: str) -> Any:
         await story(of, api)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.worker.http.api.Search", lambda _: searched)
+        patch.setattr("app.worker.elasticsearch.searching.Searching", lambda _: searched)
         ask(with_search, running, ELASTIC)
     return found[0].content
 
@@ -296,7 +296,7 @@ def test_all_is_since_the_model_was_first_seen() -> None:
     searched = Searched()
     running = a_worker(settings=ELASTIC, now=START + 30 * 3600.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.worker.http.api.Search", lambda _: searched)
+        patch.setattr("app.worker.elasticsearch.searching.Searching", lambda _: searched)
         found = get(f"/api/models/{KEY}/history?back=all", running, ELASTIC).content
     between = searched.asked[0][1]["bool"]["filter"][-1]["range"]["start"]
     assert datetime.fromisoformat(between["gte"]).timestamp() == START
