@@ -62,7 +62,7 @@ export function Comparison({ at }) {
   return [
     back,
     h("div", { class: "title" }, heading("h1", "comparisons", `${nameOf(one.shadow)} against ${nameOf(one.current)}`), h(Verdict, { verdict: one.verdict })),
-    h(Freshness, { answer, stale: view.stale }),
+    h(Freshness, { answer }),
     h("p", { class: `sentences ${{ better: "fine", worse: "bad" }[one.verdict] ?? ""}` }, one.sentence, "."),
     h("div", { class: "choices" },
       h(Choice, { name: "window", text: "Window", value: window_, values: windows }),
