@@ -104,25 +104,6 @@ def test_a_model_of_which_nothing_has_changed_is_not_made_again(monkeypatch: pyt
     ask(story, running)
 
 
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"at_end": False}, "The counts are still being read: the numbers are not whole yet."),
-        ({"problem": "Kafka has not answered for 12 s."}, "Kafka has not answered for 12 s."),
-        ({"lag": 90.0}, "This worker is 90 s behind the events: the numbers are of then."),
-        ({"lag": float("nan")}, None),
-    ],
-)
-def test_numbers_that_are_stale_say_so(changes: dict[str, Any], sentence: str | None) -> None:
-    running = a_worker()
-    lane, contact, feed = (getattr(running, name) for name in ("lane", "contact", "feed"))
-    if not changes.get("at_end", True):
-        feed.at_end.clear()
-    contact.problem = lambda: changes.get("problem")
-    lane.lag = lambda: ({}, changes.get("lag", 0.0))
-    assert get("/api/overview", running).content["stale"] == sentence
-
-
 def test_one_model_is_told_as_among_all() -> None:
     everything = get("/api/models").content["models"]
     assert [get(f"/api/models/{key}").content for key in (KEY, "ns/svc/shadow/m")] == everything
