@@ -46,6 +46,7 @@ const WORDS = {
   average_odds_difference: "The mean of the differences of recall and of false alarms: 0 is equal.",
   bins: "The share of values in each bin: of the reference, and of what has come in the window.",
   drift: "What comes, beside what the model was trained on. Labels come late; this comes at once.",
+  versions: "Versions of a model have no request in common: all that this one has answered and was asked in the window, beside all that another one ever has.",
   feature: "One column of the requests, or what was predicted, scored or labelled.",
   drifted: "PSI above 0.1 and p below 0.01 and enough rows.",
   psi: "Population stability index: 0 is the same distribution, above 0.1 is a shift, above 0.25 a large one.",
