@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import orjson
 
-from app.cli.comparisons import Kept, of_elasticsearch, of_worker
+from app.cli.comparisons import Kept, models_of_worker, of_elasticsearch, of_worker, versions_of_worker
 from app.cli.ends import InputError
 from app.cli.screen import counted, screen, table
+from app.cli.versions import compare_versions, name_of, names_of
 from app.core.clock import parse_time
 from app.core.outputs.compared import INDEX
 from app.settings import Settings, load_settings
@@ -35,8 +36,6 @@ _COLUMNS: Final = (
 )
 _UNDEFINED: Final = "-"
 
-Legs = Mapping[str, str]
-
 
 def _of_this_machine(settings: Settings) -> str:
     """The address of its worker: with TLS the one that its certificate is for."""
@@ -54,9 +53,14 @@ def compare(
     if url is not None and elasticsearch is not None:
         raise InputError("--url and --elasticsearch: give one of them, a worker is asked or Elasticsearch.")
     settings = load_settings(**({"elasticsearch_url": elasticsearch} if elasticsearch else {}))
+    address = (url or _of_this_machine(settings)).rstrip("/")
     if elasticsearch is None:
         source = "the worker"
-        known = asyncio.run(of_worker((url or _of_this_machine(settings)).rstrip("/"), settings))
+        known = asyncio.run(of_worker(address, settings))
+        if "@" in current and "@" in shadow and not _fitting(known, current, shadow):
+            versions = asyncio.run(_versions(address, current, shadow, settings))
+            if versions is not None:
+                return compare_versions(versions, window, as_json=as_json)
     else:
         if settings.elasticsearch_url is None:
             raise InputError("TALLY_ELASTICSEARCH_URL is not set: set it, or give --elasticsearch an address.")
@@ -77,15 +81,31 @@ def compare(
 def _only(known: Iterable[Kept], current: str, shadow: str, source: str) -> Kept:
     """The comparison that the patterns name."""
     known = list(known)
-    found = [kept for kept in known if _fits(kept.report["current"], current) and _fits(kept.report["shadow"], shadow)]
+    found = _fitting(known, current, shadow)
     if not found:
         raise InputError(
             f"No comparison of {current} with {shadow}: {source} knows {_listed(known)}. Two are compared once both "
-            "have answered the same request."
+            "have answered the same request; two versions of a model where each is named as model@version."
         )
     if len(found) > 1:
         raise InputError(f"{current} and {shadow} fit {len(found)} comparisons, name one: {_listed(found)}.")
     return found[0]
+
+
+def _fitting(known: Iterable[Kept], current: str, shadow: str) -> list[Kept]:
+    return [kept for kept in known if _fits(kept.report["current"], current) and _fits(kept.report["shadow"], shadow)]
+
+
+async def _versions(address: str, before: str, after: str, settings: Settings) -> Mapping[str, Any] | None:
+    """What is said of the two versions of one model that patterns name; None where they do not name just these."""
+    models = [(one["key"], names_of(one)) for one in await models_of_worker(address, settings)]
+    one, other = ([(key, leg) for key, leg in models if _fits(leg, pattern)] for pattern in (before, after))
+    if len(one) != 1 or len(other) != 1 or one == other:
+        return None
+    (first, of_first), (second, of_second) = one[0], other[0]
+    if {**of_first, "model_version": ""} != {**of_second, "model_version": ""}:
+        return None
+    return await versions_of_worker(address, first, second, settings)
 
 
 def _tell_age(kept: Kept, settings: Settings) -> None:
@@ -98,24 +118,19 @@ def _tell_age(kept: Kept, settings: Settings) -> None:
         )
 
 
-def _name(leg: Legs) -> str:
-    names = "/".join(leg[name] for name in ("model_namespace", "model_service", "predictor", "model"))
-    return f"{names}@{leg['model_version']}" if leg["model_version"] else names
-
-
-def _fits(leg: Legs, pattern: str) -> bool:
+def _fits(leg: Mapping[str, str], pattern: str) -> bool:
     """Whether a leg is named: by its predictor, by `namespace/service/predictor/model`, or that with its version."""
-    name = _name(leg)
+    name = name_of(leg)
     return any(fnmatchcase(text, pattern) for text in (leg["predictor"], name, name.partition("@")[0]))
 
 
 def _listed(comparisons: Iterable[Kept]) -> str:
-    return ", ".join(f"{_name(one['current'])} {_name(one['shadow'])}" for one, _ in comparisons) or "none"
+    return ", ".join(f"{name_of(one['current'])} {name_of(one['shadow'])}" for one, _ in comparisons) or "none"
 
 
 def _print(one: Mapping[str, Any], window: str) -> None:
     console = screen()
-    rows = table(f"{_name(one['current'])} against {_name(one['shadow'])}", *_COLUMNS)
+    rows = table(f"{name_of(one['current'])} against {name_of(one['shadow'])}", *_COLUMNS)
     for name, numbers in one["windows"].items():
         rows.add_row(*_row(name, numbers))
     for name, numbers in one["classes"].items():

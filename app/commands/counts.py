@@ -122,9 +122,12 @@ Examples:
   tally compare "seldon/iris/default/*" "seldon/iris/shadow/*"
   tally compare default shadow && promote                      a pipeline goes on if the shadow is better
   tally compare default shadow --elasticsearch                 what the workers have written, without one at hand
+  tally compare "seldon/iris/default/m@1" "seldon/iris/default/m@2"
+                                                               two versions, which answered different requests
 
 \b
 Exit codes: 0 the shadow is better; 1 no difference is shown, or it is worse; 2 an error; 3 not enough shared labels.
+Of two versions: 0 nothing has drifted in the window; 1 something has; 2 an error; 3 not enough rows of either.
 """,
 )
 @click.argument("current")
@@ -145,6 +148,10 @@ def compare(current: str, shadow: str, window: str, url: str | None, elasticsear
 
     Both are patterns for a predictor, or for namespace/service/predictor/model[@version]. The p-value may be looked at
     as often as one likes; "one look" is McNemar's (for measurements the paired t test's), which may not.
+
+    Two versions of one model, the older one first, have no request in common: what the second answers and is asked, in
+    the window, is held against all that the first has counted, by the measures of drift, and their scores stand side by
+    side. That needs a worker.
     """
     from app.cli.compare import compare as run
 

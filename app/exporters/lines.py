@@ -45,7 +45,11 @@ from app.core.outputs.series import (
     SCORE_LIMIT,
     SCORE_LOW,
     SCORE_SAMPLES,
+    VERSION_DRIFT,
+    VERSION_DRIFTED,
+    VERSION_ROWS,
 )
+from app.core.outputs.versions import Versions
 from app.core.payloads.metrics import names_of
 from app.core.rules import Rules
 from app.core.scores.catalogue import less_is_better, scored, scored_shares
@@ -278,6 +282,21 @@ class Lines:
             self.add_rows(FEATURE_ROWS.name, FEATURE_ROWS.labels[:-1], features, counts, OF_CLASS, window)
             if found.counts:
                 self.add(DRIFTED.name, DRIFTED.labels, [[window]], [found.share])
+
+    def add_versions(self, versions: Versions) -> None:
+        """Add how far a version is from the one before it, by window: each feature is in `/api` alone."""
+        before = versions.before.version
+        for window, found in versions.windows.items():
+            apart = {name: one for name, one in found.apart.items() if name not in found.features}
+            values = {name: one.drift._asdict() for name, one in apart.items()}
+            rows = [(before, name, of) for name, own in values.items() for of in DISTANCES if own[of] is not None]
+            shown = [values[name][of] for _, name, of in rows]
+            self.add_rows(VERSION_DRIFT.name, VERSION_DRIFT.labels[:-1], rows, shown, OF_CLASS, window)
+            names = [(before, name) for name in apart]
+            counts = [one.samples for one in apart.values()]
+            self.add_rows(VERSION_ROWS.name, VERSION_ROWS.labels[:-1], names, counts, OF_CLASS, window)
+            if found.features:
+                self.add(VERSION_DRIFTED.name, VERSION_DRIFTED.labels, [[before], [window]], [found.share])
 
     def add_monitors(self, readings: Mapping[str, Reading]) -> None:
         """Add what the user's monitors say of rows, by window, and which of them alert."""

@@ -49,8 +49,12 @@ from app.core.outputs.series import (
     SEGMENT_SCORE,
     SEGMENT_SCORE_SAMPLES,
     SELDON,
+    VERSION_DRIFT,
+    VERSION_DRIFTED,
+    VERSION_ROWS,
     seldon_samples,
 )
+from app.core.outputs.versions import Versions
 from app.core.outputs.worker_series import WORKER, Numbers, WorkerNumbers, WorkerSeries
 from app.core.payloads.metrics import COUNTER, GAUGE, TIMER, names_of
 from app.core.rules import Rulebook
@@ -70,6 +74,7 @@ _OPTIONAL: Final = frozenset(("tally_monitor_rows", "tally_window_monitor_rows")
         *(*SELDON, SCORE_LIMIT, SCORE_LOW, SCORE_HIGH, ERROR, ERROR_SAMPLES, COMPARISON),
         *(SCORE_ESTIMATE, SCORE_ESTIMATE_LOW, SCORE_ESTIMATE_HIGH, ESTIMATE_ROWS, ESTIMATE_LABELS),
         *(DRIFT, FEATURE_SHARE, FEATURE_ROWS, DRIFTED, CHANGE),
+        *(VERSION_DRIFT, VERSION_ROWS, VERSION_DRIFTED),
         *(MONITOR_VALUE, MONITOR_THRESHOLD, MONITOR_ALERTING),
         *(SEGMENT_SCORE, SEGMENT_SCORE_SAMPLES, SEGMENT_ROWS, FAIRNESS, FAIRNESS_SAMPLES),
     )
@@ -147,10 +152,16 @@ class ModelText:
         return self._shares.sentence(self._most)
 
     def block(
-        self, identity: Identity, readings: Mapping[str, Reading], first_seen: int, compared: Compared = ()
+        self,
+        identity: Identity,
+        readings: Mapping[str, Reading],
+        first_seen: int,
+        compared: Compared = (),
+        versions: Versions | None = None,
     ) -> Block:
-        """The block of a model, which `put` takes: of its readings by "total" and window, first seen in seconds, and
-        its comparisons. Only what is likely to be shown is made: `settle` says of whom more is wanted.
+        """The block of a model, which `put` takes: of its readings by "total" and window, first seen in seconds, its
+        comparisons, and how far it is from the version before it. Only what is likely to be shown is made: `settle`
+        says of whom more is wanted.
         """
         likely = RANKS if self._series <= self._most else 1
         lines = Lines(identity, self._shares.ranks.get(identity, likely))
@@ -175,6 +186,8 @@ class ModelText:
                 lines.add_histogram(name, label_text(family.labels, labels), histogram)
         lines.add_comparisons(compared)
         lines.add_drift({TOTAL: total, **dict(predicted)})
+        if versions is not None:
+            lines.add_versions(versions)
         lines.add_monitors({TOTAL: total, **dict(predicted)})
         if rules.changes:
             lines.add_changes(total)

@@ -238,3 +238,66 @@ def test_a_comparison_that_is_not_there_is_named(
 ) -> None:
     server.holds(*(a_report(OUTCOMES["better"][0], model=model) for model in ("m1", "m2")))
     assert_sentence(compare(*arguments, option, server.url), said)
+
+
+def a_version(name: str) -> dict[str, str]:
+    return {"namespace": "ns", "service": "svc", "endpoint": "default", "model": "m", "version": name}
+
+
+def of_versions(drifted: bool | None) -> dict[str, Any]:
+    names = {"model_namespace": "ns", "model_service": "svc", "predictor": "default", "model": "m"}
+    one = {"feature": "(prediction)", "rows_before": 2000, "rows": 300, "psi": 0.25, "js": 0.125, "chi2_p": 0.001}
+    if drifted is not None:
+        one["drifted"] = drifted
+    return {
+        "before": names | {"model_version": "1"},
+        "after": names | {"model_version": "2"},
+        "least_count": 100,
+        "sentence": "what is said",
+        "windows": {"total": {"drifted_share": None, "drift": [one]}, "5m": {"drifted_share": None, "drift": []}},
+        "scores": {"total": {"accuracy": 0.75, "f1": None}, "5m": {}},
+        "scores_before": {"total": {"accuracy": 0.875, "f1": None}, "5m": {}},
+    }
+
+
+def knows_versions(server: Server, drifted: bool | None) -> None:
+    """A worker with two versions of a model, and one of another."""
+    lines = [{"key": f"ns/svc/default/m@{name}", **a_version(name)} for name in ("1", "2")]
+    lines.append({"key": "ns/svc/default/n@1", **a_version("1"), "model": "n"})
+    answers = {
+        "/api/comparisons": {"comparisons": []},
+        "/api/overview": {"models": lines},
+        "/api/comparisons/versions": of_versions(drifted),
+    }
+    server.answer = lambda path, _: (200, answers[path])
+
+
+@pytest.mark.parametrize(("drifted", "code", "said"), [(False, 0, "no"), (True, 1, "yes"), (None, 3, "too few rows")])
+def test_two_versions_are_compared_by_what_each_has_counted(
+    drifted: bool | None, code: int, said: str, server: Server
+) -> None:
+    knows_versions(server, drifted)
+    found = compare("*/m@1", "*/m@2", "--url", server.url)
+    assert (found.exit_code, found.stderr) == (code, "")
+    lines = [re.split(r"\s{2,}", line.strip()) for line in found.stdout.splitlines()]
+    assert lines[0] == ["ns/svc/default/m@2 against ns/svc/default/m@1"]
+    assert ["(prediction)", "300", "2,000", "0.25", "0.125", "-", "0.001", "-", said] in lines
+    assert ["accuracy", "0.875", "0.75", "-0.125"] in lines
+    assert not [line for line in lines if line[0] == "f1"]
+    assert lines[-1] == ["What is said"]
+    as_json = compare("*/m@1", "*/m@2", "--url", server.url, "--format", "json")
+    assert (as_json.exit_code, json.loads(as_json.stdout)) == (code, of_versions(drifted))
+    assert compare("*/m@1", "*/m@2", "--url", server.url, "--window", "5m").exit_code == 3
+
+
+@pytest.mark.parametrize(("one", "other"), [("*/m@1", "*/n@1"), ("*/m@1", "*/m@1"), ("*/m@*", "*/m@2"), ("m@1", "m@2")])
+def test_what_does_not_name_two_versions_of_one_model_is_no_comparison(one: str, other: str, server: Server) -> None:
+    knows_versions(server, drifted=True)
+    found = compare(one, other, "--url", server.url)
+    assert_sentence(found, re.escape(f"No comparison of {one} with {other}: the worker knows none. ") + ".*")
+
+
+def test_a_window_that_versions_have_not_is_named(server: Server) -> None:
+    knows_versions(server, drifted=True)
+    found = compare("*/m@1", "*/m@2", "--url", server.url, "--window", "7d")
+    assert_sentence(found, "--window: there is no 7d; there are total, 5m.")

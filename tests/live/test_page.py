@@ -193,23 +193,27 @@ def test_a_new_version_is_shown_beside_the_one_before(see: Callable[[str], Visit
     (before, after) = (
         {**answer["comparisons"][0]["current"], "model_version": version} for version in ("1.3", "<i>2</i>")
     )
-    read = {"rows": 12345, "psi": 0.25, "js": 0.3, "chi2_p": 0.0, "drifted": True}
-    version = {"before": before, "after": after, "least_count": 100, "rows_before": 7, "windows": {"total": read}}
-    others = [
-        {**version, "after": {**after, "model_version": name}, "windows": {"total": {**read, "drifted": drifted}}}
-        for name, drifted in (("3", False), ("4", None))
-    ]
+    said = {"before": before, "least_count": 100, "sentence": "drifted from version 1.3: <b>age</b> (PSI 0.25)"}
+    read = {"feature": "<b>age</b>", "rows_before": 7, "rows": 12345, "psi": 0.25, "js": 0.3, "chi2_p": 0.0}
+    nearer = {**read, "feature": "(prediction)", "psi": 0.01, "drifted": False}
+
+    def of(name: str, *drift: dict[str, Any]) -> dict[str, Any]:
+        windows = {"total": {"drifted_share": None, "drift": [*drift]}}
+        return {**said, "after": {**after, "model_version": name}, "windows": windows}
+
+    version = of("<i>2</i>", nearer, {**read, "drifted": True})
+    others = [of("3", nearer), of("4", read)]
     seen = see("#/worker")
     made = {**answer, "versions": [version, *others]}
     seen.page.route("**/api/comparisons", lambda route: route.fulfill(json=made))
     seen.go("#/comparisons", until="h2")
     rows = seen.page.get_by_role("table", name="New versions").locator("tbody tr")
-    expect(rows.first).to_contain_text("other classes")
+    expect(rows.first).to_contain_text("<b>age</b> (PSI 0.25)")
     expect(rows.first).to_contain_text("@<i>2</i>")
     expect(rows.first).to_contain_text("@1.3")
     expect(rows.first).to_contain_text("0.250")
     expect(rows.first).to_contain_text("12,345")
-    expect(rows.locator("td.state")).to_have_text(["other classes", "as before", "too few rows"])
+    expect(rows.locator("td.state")).to_have_text(["drifted", "as before", "too few rows"])
 
 
 def test_a_point_without_neighbours_has_an_interval_that_can_be_seen(see: Callable[[str], Visit]) -> None:

@@ -29,10 +29,15 @@ class Said(NamedTuple):
     @property
     def place(self) -> float:
         """The middle of the bin that holds the value."""
-        small = min(self.value, 1 - self.value)
-        bin_ = bisect_right(_EDGES, small)
-        middle = 0.5 if bin_ == len(_EDGES) else (_EDGES[bin_ - 1] + _EDGES[bin_]) / 2
-        return 1 - middle if self.value > 0.5 else middle
+        return place_of(self.value)
+
+
+def place_of(value: float) -> float:
+    """The middle of the bin that holds a probability."""
+    small = min(value, 1 - value)
+    bin_ = bisect_right(_EDGES, small)
+    middle = 0.5 if bin_ == len(_EDGES) else (_EDGES[bin_ - 1] + _EDGES[bin_]) / 2
+    return 1 - middle if value > 0.5 else middle
 
 
 def estimates(

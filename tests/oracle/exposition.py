@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from tests.oracle import drift
+from tests.oracle import drift, versions
 from tests.oracle.classes import number_of
 from tests.oracle.comparison import compared, ratio
 from tests.oracle.estimates import estimates
@@ -55,11 +55,21 @@ def samples_of(events: Iterable[Event], rules: tuple[Rule, ...], now: float) -> 
     """All model series at a moment, in seconds."""
     facts = [fact for group in exchanges(events, rules) for fact in facts_of(group, rules)]
     found: Samples = {}
+    models = []
     for who in {fact.who for fact in facts}:
         own = [fact for fact in facts if fact.who == who]
         if all(fact.what in (("part", "feedback"), ("seen",)) for fact in own):
             continue  # no model appears because a feedback names it
-        _Model(who, own, rule_of(rules, Leg(*who[:4])), now).add_to(found)
+        models.append(_Model(who, own, rule_of(rules, Leg(*who[:4])), now))
+    for model in models:
+        older = [
+            one
+            for one in models
+            if one.who[:4] == model.who[:4]
+            and (one.seen, one.who) < (model.seen, model.who)
+            and versions.has_rows(one.spans["total"])
+        ]
+        model.add_to(found, max(older, key=lambda one: (one.seen, one.who), default=None))
     return found
 
 
@@ -124,7 +134,7 @@ class _Model:
 
     # -- samples ------------------------------------------------------------------------------------------------------
 
-    def add_to(self, found: Samples) -> None:
+    def add_to(self, found: Samples, before: "_Model | None") -> None:
         identity = tuple(zip(_IDENTITY, self.who, strict=True))
 
         def put(name: str, value: float | None, /, **labels: str) -> None:
@@ -172,6 +182,10 @@ class _Model:
         put("tally_least_samples", self.rule.least_count)
         put("tally_model_first_seen_timestamp_seconds", self.seen)
         self._put_seldon(put)
+        if before is not None and versions.has_rows(total):
+            windows = {name: facts for name, facts in self.spans.items() if not name.startswith("labels_")}
+            for name, value, labels in versions.samples(before.spans["total"], windows, self.rule):
+                put(f"tally_{name}", value, before=before.who[4], **labels)
 
     def _put_estimates(self, put: Callable[..., None], facts: list[tuple[Any, ...]], span: str) -> None:
         total, here = ([what[1] for what in of if what[0] == "said"] for of in (self.spans["total"], facts))

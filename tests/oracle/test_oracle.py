@@ -13,6 +13,7 @@ from app.core.drift.live import Live, Watched
 from app.core.drift.reference import Reference
 from app.core.limits import Limits
 from app.core.outputs.comparisons import compared_with
+from app.core.outputs.versions import between, versions_before
 from app.core.rules import Fairness, Rules
 from app.core.segments import Segment
 from app.exporters.prometheus import ModelText
@@ -32,7 +33,10 @@ SHARES = 4
 LIMITS = Limits(segment_values=SHOWN)
 #: Until then no exchange of a story expires.
 _YOUNG = 5.0 * DAY
-_ROUGH = {"tally_error", "tally_score", "tally_segment_score", "tally_fairness", "tally_comparison", "tally_drift"}
+_ROUGH = {
+    *("tally_error", "tally_score", "tally_segment_score", "tally_fairness", "tally_comparison", "tally_drift"),
+    "tally_version_drift",
+}
 _FIRST_SEEN = "tally_model_first_seen_timestamp_seconds"
 _SAMPLE = re.compile(r"(\w+)\{(.*)\} (\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -43,10 +47,12 @@ def exposed(ledger: Ledger, now: float) -> Samples:
     """The samples in the text that the ledger's models are exported as."""
     readings = ledger.readings()
     text = ModelText(seldon=True, most=10**9, rulebook=readings.rulebook)
+    before = versions_before(readings)
     for who, read in readings.of_models(START + now):
         own_pairs = ((pair, both) for pair, both in readings.of_pairs(START + now) if pair.first == who)
         compared = compared_with(own_pairs, readings.rulebook)
-        text.put(who, text.block(who, read, readings.view.first_seen(who), compared))
+        versions = None if who not in before else between(readings, before[who], who, START + now)
+        text.put(who, text.block(who, read, readings.view.first_seen(who), compared, versions))
     return parsed(text.text())
 
 
@@ -71,16 +77,25 @@ def _unescaped(found: re.Match[str]) -> str:
 
 def differences(ours: Samples, theirs: Samples, *, exact: bool = True) -> list[str]:
     """Where what is exported differs from what the oracle says. If not `exact` a model may have been seen earlier: by a
-    part that has lost since, of which only the earliest pane is remembered.
+    part that has lost since, of which only the earliest pane is remembered; then another one may be the version before.
     """
     found = []
+    seen_earlier = {_leg(key) for key in theirs if key[0] == _FIRST_SEEN and ours.get(key) != theirs[key]}
     for key in sorted({*ours, *theirs}):
         own, other = ours.get(key), theirs.get(key)
         if own is None or other is None or not (_is_within(key, ours, other) or _is_same(key, own, other)):
             if not exact and key[0] == _FIRST_SEEN and own is not None and other is not None and own < other:
                 continue
+            if not exact and key[0].startswith("tally_version_") and _leg(key) in seen_earlier:
+                continue
             found.append(f"{key[0]} {dict(key[1])}: {own}, and the oracle says {other}")
     return found
+
+
+def _leg(key: tuple[str, tuple[tuple[str, str], ...]]) -> tuple[str, ...]:
+    """Which model a sample is of, without its version."""
+    labels = dict(key[1])
+    return tuple(labels[name] for name in ("model_namespace", "model_service", "predictor", "model"))
 
 
 def _is_within(key: tuple[str, tuple[tuple[str, str], ...]], ours: Samples, other: float) -> bool:

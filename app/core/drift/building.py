@@ -5,7 +5,7 @@ Numbers get bins with about as many rows each (quantiles), categories are kept b
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from app.core.drift.distribution import REST, Distribution, Kind, category_of, number_in
@@ -39,15 +39,27 @@ def distribution_of(
 
 
 def _of_numbers(name: str, values: Sequence[Any], bins: int) -> Distribution:
-    numbers = sorted(number for value in values if (number := number_in(value)) is not None)
-    rows = len(numbers)
+    numbers = Counter(number for value in values if (number := number_in(value)) is not None)
+    return of_counted(name, numbers, len(values) - numbers.total(), bins)
+
+
+def of_counted(name: str, numbers: Mapping[float, int], missing: int = 0, bins: int = BINS) -> Distribution:
+    """The distribution of numbers, each with how many rows have it."""
+    ordered = sorted(numbers)
+    rows = sum(numbers.values())
     # The least number is an edge of its own, so that what is below it is known.
-    last = {-(-part * rows // bins) - 1 for part in range(1, bins + 1)} if rows else set()
-    edges = sorted({numbers[0], *(numbers[place] for place in last)}) if rows else [0.0]
+    edges = ordered[:1] or [0.0]
+    before, part = 0, 1
+    for number in ordered:
+        before += numbers[number]
+        if before * bins >= part * rows:
+            part = before * bins // rows + 1
+            if number != edges[-1]:
+                edges.append(number)
     counts = [0] * len(edges)
-    for number in numbers:
-        counts[bisect_left(edges, number)] += 1
-    return Distribution(name, "continuous", tuple(edges), (), tuple(counts), len(values) - rows)
+    for number in ordered:
+        counts[bisect_left(edges, number)] += numbers[number]
+    return Distribution(name, "continuous", tuple(edges), (), tuple(counts), missing)
 
 
 def _of_categories(name: str, values: Sequence[Any], categories: int) -> Distribution:

@@ -161,6 +161,15 @@ def task_of(cells: Cells, rules: Rules) -> Task | Literal["unknown"]:
     return "binary" if known <= {"0", "1"} else "multiclass"
 
 
+def has_rows(cells: Cells) -> bool:
+    """Whether any row was answered, and not just failed."""
+    answered = (MEASURED, UNMEASURED)
+    return any(
+        amount and (cell in answered or cell[0] == UNLABELLED or cell[0].startswith(ACTUAL))
+        for cell, amount in cells.items()
+    )
+
+
 def named_classes(cells: Cells) -> Counter[str]:
     """How many rows each class was named for, with a label or without; those that are not told apart are one."""
     found: Counter[str] = Counter()

@@ -10,7 +10,7 @@ missing, 1 invalid, 2 valid (`app.core.drift.live`).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from struct import unpack_from
 from typing import Any, Final, NamedTuple
@@ -130,33 +130,46 @@ class DriftMeasure(Measure[DriftReading]):
         live = nature.reference
         if live is None:
             return DriftReading({}, None, {}, None)
-        reference = live.reference
-        own = _ROW + live.digest
-        counts: dict[str, dict[int, int]] = {}
-        for (row, column), rows in cells.items():
-            if row == own:
-                place, _, number = column.partition(":")
-                if number:
-                    counts.setdefault(place, {})[int(number)] = rows
-        drifts: dict[str, Drift] = {}
-        rows_of: dict[str, list[int]] = {}
-        places: list[Any] = [*range(len(reference.features))]
-        others = zip(
-            (_PREDICTION, _SCORE, _LABEL), (reference.prediction, reference.score, reference.label), strict=True
-        )
-        places += [place for place, one in others if one is not None]
-        for place, distribution, by_bin in zip(places, live.distributions, live.by_bin, strict=True):
-            known = counts.get(str(place), {})
-            rows = [0] * len(by_bin)
-            for bin_, amount in known.items():
-                rows[bin_] = amount
-            rows_of[distribution.name] = rows
-            drifts[distribution.name] = drift_of(distribution, rows, live.least_count, by_bin)
+        counts = _by_place(cells, live)
+        rows_of = _rows_of(counts, live)
+        drifts = {
+            distribution.name: drift_of(distribution, rows_of[distribution.name], live.least_count, by_bin)
+            for distribution, by_bin in zip(live.distributions, live.by_bin, strict=True)
+        }
         share = share_drifted(drifts[name] for name in live.names)
         by_place = {int(place): rows for place, rows in counts.items() if place.isdigit()}
         for name, of in live.validities(by_place).items():
             drifts[name] = with_validity(drifts.get(name), of)
         return DriftReading(drifts, share, rows_of, live)
+
+
+def rows_by_bin(cells: Cells, live: Live) -> dict[str, list[int]]:
+    """How many rows each bin of a reference has counted, by the name of the distribution."""
+    return _rows_of(_by_place(cells, live), live)
+
+
+def _by_place(cells: Cells, live: Live) -> dict[str, dict[int, int]]:
+    own = _ROW + live.digest
+    counts: dict[str, dict[int, int]] = {}
+    for (row, column), rows in cells.items():
+        if row == own:
+            place, _, number = column.partition(":")
+            if number:
+                counts.setdefault(place, {})[int(number)] = rows
+    return counts
+
+
+def _rows_of(counts: Mapping[str, Mapping[int, int]], live: Live) -> dict[str, list[int]]:
+    reference = live.reference
+    places: list[Any] = [*range(len(reference.features))]
+    others = zip((_PREDICTION, _SCORE, _LABEL), (reference.prediction, reference.score, reference.label), strict=True)
+    places += [place for place, one in others if one is not None]
+    found = {}
+    for place, distribution, by_bin in zip(places, live.distributions, live.by_bin, strict=True):
+        rows = found[distribution.name] = [0] * len(by_bin)
+        for bin_, amount in counts.get(str(place), {}).items():
+            rows[bin_] = amount
+    return found
 
 
 def _of_rows(live: Live, evidence: Evidence) -> Iterator[tuple[str, int]]:

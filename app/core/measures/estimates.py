@@ -81,6 +81,25 @@ def _rows(cells: Cells) -> Iterator[_Row]:
             yield _Row(predicted, actual, int(column.removesuffix(_BARE)), column.endswith(_BARE), rows)
 
 
+class AnsweredBins(NamedTuple):
+    """All rows, labelled or not, by the fine bin of their probability: of two classes, of more, and those of just 0 or
+    1, which count where there are others.
+    """
+
+    two: Counter[int]
+    highest: Counter[int]
+    bare: Counter[int]
+
+
+def answered_bins(cells: Cells) -> AnsweredBins:
+    """The rows that are answered."""
+    found = AnsweredBins(Counter(), Counter(), Counter())
+    for row in _rows(cells):
+        own = found.bare if row.bare else found.highest if row.predicted == HIGHEST else found.two
+        own[row.bin] += row.rows
+    return found
+
+
 @lru_cache(maxsize=8 * FINE_BINS)
 def _atom(row: str, bin_: int, bare: str) -> Atom:
     return Atom(_BEGIN + row, f"{bin_}{bare}")

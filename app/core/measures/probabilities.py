@@ -23,6 +23,7 @@ where the same model gives other probabilities too.
 
 import math
 import struct
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -260,6 +261,20 @@ def _of_bare(column: str) -> tuple[tuple[Atom, int], ...]:
     """What one row adds that is just 0 or 1, by its column."""
     value, label = map(int, column)
     return tuple((atom, amount) for _, atom, amount in added(of_row(value), [[2 * label + 1]]))
+
+
+def labelled_bins(cells: Cells) -> tuple[Counter[int], Counter[int]]:
+    """Of two classes the labelled rows by the fine bin of the positive one's probability; and those of just 0 or 1,
+    which count where there are others.
+    """
+    found: Counter[int] = Counter()
+    bare: Counter[int] = Counter()
+    for (row, column), rows in cells.items():
+        if row in _SIDES:
+            found[int(column)] += rows
+        elif row == _BARE:
+            bare[fine_bin(float(column[0]))] += rows
+    return found, bare
 
 
 def _calibration(it: Probabilities) -> list[dict[str, Any]] | None:

@@ -104,6 +104,24 @@ DRIFTED: Final = Series(
     "Share of the features that have drifted, of those with enough rows; NaN where none has.",
     ("window",),
 )
+VERSION_DRIFT: Final = Series(
+    "tally_version_drift",
+    "gauge",
+    "How far what a version answers is from all that the version before it has answered, by the measures of drift.",
+    ("before", "feature", "measure", "window"),
+)
+VERSION_ROWS: Final = Series(
+    "tally_version_rows",
+    "gauge",
+    "Rows that it rests on: of the version that has fewer.",
+    ("before", "feature", "window"),
+)
+VERSION_DRIFTED: Final = Series(
+    "tally_version_drifted_share",
+    "gauge",
+    "Share of the features that have drifted from the version before, of those with enough rows; NaN where none has.",
+    ("before", "window"),
+)
 MONITOR_VALUE: Final = Series(
     "tally_monitor_value",
     "gauge",
@@ -180,6 +198,9 @@ OTHERS: Final = (
     FEATURE_SHARE,
     FEATURE_ROWS,
     DRIFTED,
+    VERSION_DRIFT,
+    VERSION_ROWS,
+    VERSION_DRIFTED,
     MONITOR_VALUE,
     MONITOR_THRESHOLD,
     MONITOR_ALERTING,

@@ -59,23 +59,30 @@ class Comparison(TypedDict):
     windows: dict[str, dict[str, Any]]
 
 
-class VersionShift(TypedDict):
-    """The classes that the newest version of a model names (in each window) against those of the one before (in
-    total), by the measures of drift; undefined is null.
+class Versions(TypedDict):
+    """A version of a model, in each window, against all that another version has counted, by the measures of drift: of
+    each the predictions, scores and features; undefined is left out.
     """
 
     before: LegNames
     after: LegNames
     least_count: int
-    rows_before: int
+    sentence: str
     windows: dict[str, dict[str, Any]]
+
+
+class VersionComparison(Versions):
+    """The same with the scores of both, by window; undefined is null."""
+
+    scores: dict[str, dict[str, float | None]]
+    scores_before: dict[str, dict[str, float | None]]
 
 
 class Comparisons(TypedDict):
     """All comparisons, and the newest two versions of each model that has several."""
 
     comparisons: list[Comparison]
-    versions: list[VersionShift]
+    versions: list[Versions]
     stale: str | None
 
 

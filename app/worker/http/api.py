@@ -32,6 +32,7 @@ from app.worker.http.routes.monitors import MonitorRoutes
 from app.worker.http.routes.overview import OverviewRoutes
 from app.worker.http.routes.past import Past
 from app.worker.http.routes.route import Route, checked
+from app.worker.http.routes.versions import VersionRoutes
 from app.worker.http.routes.views import ViewRoutes
 from app.worker.http.routes.worker import WorkerRoutes
 from app.worker.kafka.sizes import Sizes
@@ -68,10 +69,12 @@ class Api:
             MonitorRoutes(self._started, past),
             ComparisonRoutes(self._started, past),
         )
+        versions = VersionRoutes(self._started, models)
         self._routes = [
             *self._overviews.routes(),
             *ExampleRoutes(self._started, self._search).routes(),
-            *ViewRoutes(self._started, models, monitors, comparisons, past).routes(),
+            *ViewRoutes(self._started, models, monitors, comparisons, versions, past).routes(),
+            *versions.routes(),
             *monitors.routes(),
             *models.routes(),
             *comparisons.routes(),

@@ -13,14 +13,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, NamedTuple, TypeGuard
 
 from aiohttp import web
 
 from app.core.counts.accounts import Account, Pair
+from app.core.counts.book import Sums
 from app.core.events import Identity
-from app.core.measures.readings import ModelSums, Readings
+from app.core.measures.readings import LABELS, ModelSums, Readings
 from app.core.outputs.comparisons import compared_with
+from app.core.outputs.versions import Versions, of_sums, several, versions_before
+from app.core.scores.version_drift import READ
 from app.exporters.lines import Block, Compared
 from app.exporters.packing import HEADER, Packed, Unpacker, trailer
 from app.exporters.prometheus import CONTENT_TYPE, ModelText
@@ -40,6 +43,13 @@ _MOST_CELLS: Final = 4_000
 #: So much is sent at once: of what is packed, and of what is unpacked for it.
 _PIECE_BYTES: Final = 1 << 18
 _UNPACKED_BYTES: Final = 1 << 20
+
+
+class _Before(NamedTuple):
+    """The version before a model, and what it has counted in total."""
+
+    identity: Identity
+    total: Sums
 
 
 class Exposition:
@@ -65,6 +75,7 @@ class Exposition:
         self._clock = clock
         self._versions: dict[Identity, Any] = {}
         self._pairs: dict[Identity, list[Pair]] = {}  # by the first leg
+        self._before: dict[Identity, Identity] = {}  # of each version of a model the one before it
         self._of_new: asyncio.Task[None] | None = None  # which makes the models that have no text
         self._of_changed: asyncio.Task[None] | None = None  # which makes those that have another one
         self._rests_until = 0.0
@@ -103,7 +114,7 @@ class Exposition:
         self._turn = self._clock()
         new = [identity for identity in self._readings.view.identities() if identity not in self._versions]
         if new:
-            self._find_pairs()
+            await self._find_others(now)
         for identity in new:
             await self._pause()
             await self._make(identity, now)
@@ -114,7 +125,7 @@ class Exposition:
         for identity in self._versions.keys() - set(identities):
             del self._versions[identity]
             self.text.drop(identity)
-        self._find_pairs()
+        await self._find_others(now)
         for identity in identities:
             await self._pause()
             if identity in self._versions and self._version(identity, now) != self._versions[identity]:
@@ -124,10 +135,17 @@ class Exposition:
         ended = self._clock()
         self._rests_until = ended + min(_REST * (ended - began), self._longest_rest)
 
-    def _find_pairs(self) -> None:
+    async def _find_others(self, now: float) -> None:
+        """Find out with what models are compared: other legs, and the version before."""
+        view = self._readings.view
         self._pairs = {}
-        for pair in self._readings.view.pairs():
+        for pair in view.pairs():
             self._pairs.setdefault(pair.first, []).append(pair)
+        for versions in several(view.identities()):
+            for identity in versions:
+                for _ in view.prepare(Account(identity), now):
+                    await self._pause()
+        self._before = versions_before(self._readings)
 
     async def _make(self, identity: Identity, now: float) -> None:
         view = self._readings.view
@@ -136,6 +154,7 @@ class Exposition:
                 await self._pause()
         sums = self._readings.snapshot(identity, now)
         compared = self._compared(identity, now)
+        known = self._known_before(identity)
         version = self._version(identity, now)
         first_seen = view.first_seen(identity)
         if sums is None:
@@ -143,11 +162,12 @@ class Exposition:
             self._versions[identity] = version
             return
         if sums.cells > _MOST_CELLS or self._readings.rulebook.of(identity.leg).run_code:
-            block = await asyncio.to_thread(self._block, identity, sums, first_seen, compared)
+            block = await asyncio.to_thread(self._block, identity, sums, first_seen, compared, known)
         else:
             readings = self._readings.of_sums(identity, sums)
             await self._pause()
-            block = self.text.block(identity, readings, first_seen, compared)
+            versions = self._versions_of(identity, sums, known)
+            block = self.text.block(identity, readings, first_seen, compared, versions)
         self.text.put(identity, block)
         self._versions[identity] = version
 
@@ -157,7 +177,10 @@ class Exposition:
         for pair in self._pairs.get(identity, ()):
             accounts += self._readings.accounts_of_pair(pair)
         others = self._readings.history_version(identity, now), self._readings.rules_in_force(identity)
-        return view.first_seen(identity), *others, *(view.version(account, now) for account in accounts)
+        before = self._before.get(identity)
+        if before is not None:
+            accounts.append(Account(before))
+        return view.first_seen(identity), before, *others, *(view.version(account, now) for account in accounts)
 
     def _accounts_of(self, identity: Identity) -> list[Account]:
         """Those whose windows are shown."""
@@ -167,8 +190,26 @@ class Exposition:
         found = ((pair, self._readings.of_pair(pair, now)) for pair in self._pairs.get(identity, ()))
         return compared_with(((pair, it) for pair, it in found if it is not None), self._readings.rulebook)
 
-    def _block(self, identity: Identity, sums: ModelSums, first_seen: int, compared: Compared) -> Block:
-        return self.text.block(identity, self._readings.of_sums(identity, sums), first_seen, compared)
+    def _known_before(self, identity: Identity) -> _Before | None:
+        """The version before a model, with a copy of what of its total is compared."""
+        before = self._before.get(identity)
+        if before is None:
+            return None
+        total = self._readings.view.total(Account(before))
+        return _Before(before, {measure: dict(cells) for measure, cells in total.items() if measure in READ})
+
+    def _versions_of(self, identity: Identity, sums: ModelSums, known: _Before | None) -> Versions | None:
+        """How far a model is from the version before it."""
+        if known is None:
+            return None
+        windows = {name: own for name, own in sums.whole.items() if not name.startswith(LABELS)}
+        return of_sums(self._readings, known.identity, identity, known.total, windows)
+
+    def _block(
+        self, identity: Identity, sums: ModelSums, first_seen: int, compared: Compared, known: _Before | None
+    ) -> Block:
+        versions = self._versions_of(identity, sums, known)
+        return self.text.block(identity, self._readings.of_sums(identity, sums), first_seen, compared, versions)
 
     async def _pause(self) -> None:
         """Let all others have their turn, if it is time."""

@@ -31,6 +31,7 @@ KNOWN: Final[Mapping[str, Iterable[int]]] = {
     "/api/comparisons/history": _FOUND,
     "/api/comparisons/examples": _FOUND,
     "/api/comparisons/view": _FOUND,
+    "/api/comparisons/versions": _FOUND,
     "/api/exchanges/{puid}": _FOUND,
     "/api/exchanges/{puid}/documents": _FOUND,
     "/api/letters": _ASKED,

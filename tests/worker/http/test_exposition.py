@@ -19,9 +19,10 @@ from app.exporters.packing import Packer
 from app.exporters.prometheus import ModelText
 from app.own_scores import OwnFunction
 from app.worker.http.exposition import Exposition, send
-from tests.builders import START, Ledger, a_feedback, a_response
+from tests.builders import START, Ledger, Record, a_feedback, a_response
 
 WINDOWS = (Window("5m", 300), Window("24h", 86400))
+IDENTITY = 'model_namespace="ns",model_service="svc",predictor="default",model="m",'
 
 
 class Kept:
@@ -52,8 +53,12 @@ class Kept:
 
     def tell(self, model: str, label: int = 1) -> None:
         """A label comes for a model: its view follows."""
+        self.follow(a_feedback(label, model=model, puid=f"of {model}", at=5 - label))
+
+    def follow(self, *records: Record) -> None:
+        """Events come: the view follows."""
         before = [dict(changelog) for changelog in self.ledger.panes]
-        self.ledger.absorb(a_feedback(label, model=model, puid=f"of {model}", at=5 - label)).cut()
+        self.ledger.absorb(*records).cut()
         for number, changelog in enumerate(self.ledger.panes):
             for key, value in changelog.items():
                 if before[number].get(key) != value:
@@ -333,3 +338,20 @@ def test_a_text_is_sent_whole_and_packed_for_who_takes_that(accepts: str, chunks
     assert encoding == ("gzip" if "gzip" in accepts else None)
     text = gzip.decompress(body) if encoding else body
     assert text == b"".join(chunks)
+
+
+def test_a_version_is_made_anew_when_the_one_before_it_has_counted_more() -> None:
+    kept = Kept("other")
+    kept.follow(*(a_response(1, puid=f"{one}-{n}", version=one, at=90.0 * int(one)) for one in "12" for n in "ab"))
+    assert kept.refresh(200.0) == ["m", "m", "other"]
+    rows = 'model_version="2",before="1",feature="(prediction)",window="total"} '
+    assert f"tally_version_rows{{{IDENTITY}{rows}2\n" in kept.exposition.text.text()
+    kept.follow(a_response(1, puid="2-c", version="2", at=191))
+    assert kept.refresh(210.0) == ["m"]
+    assert f"{rows}2\n" in kept.exposition.text.text()
+    kept.follow(a_response(1, puid="1-c", version="1", at=192))
+    assert kept.refresh(220.0) == ["m", "m"]
+    assert f"{rows}3\n" in kept.exposition.text.text()
+    kept.follow(a_response(1, puid="0-a", version="0", at=0))  # one that was before all others
+    assert kept.refresh(230.0) == ["m", "m"]
+    assert 'model_version="1",before="0",' in kept.exposition.text.text()

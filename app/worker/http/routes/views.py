@@ -11,10 +11,12 @@ from app.core.events import Identity
 from app.core.measures.readings import Readings
 from app.core.outputs.comparisons import comparison_report
 from app.core.outputs.difference_history import DifferenceHistory
+from app.core.outputs.keys import key_of
 from app.core.outputs.monitor_history import MonitorHistory
 from app.core.outputs.overview import usual_window
 from app.core.outputs.score_history import History, parse_score
-from app.core.outputs.shapes import Comparison, ModelReport
+from app.core.outputs.shapes import Comparison, ModelReport, Versions
+from app.core.outputs.versions import versions_of
 from app.worker.http.answers import AnswerError, json_bytes
 from app.worker.http.routes.asked import model_in_path
 from app.worker.http.routes.comparisons import CURRENT, SHADOW, ComparisonRoutes, pair_asked
@@ -23,6 +25,7 @@ from app.worker.http.routes.monitors import MONITOR, MonitorRoutes, names_of
 from app.worker.http.routes.past import Past
 from app.worker.http.routes.route import BACK, CLOCK, FROM, KEY, STEP, TO, Route
 from app.worker.http.routes.stale import stale_sentence
+from app.worker.http.routes.versions import BEFORE, VersionRoutes
 from app.worker.running import Running
 
 Part = TypeVar("Part")
@@ -32,6 +35,9 @@ class ModelView(TypedDict):
     """A model with its history, that of a monitor (null where it has none), and the comparisons that it has part in.
     `window` is the one by which the overview shows it, where none is chosen; `intervals` are those (95 %) of the score
     of the history in each window.
+
+    `versions` holds the version against the one before it, or the one that is asked for (null where there is none), and
+    `others` are the keys of all other versions.
 
     `errors` says of parts that are null, by their names, why they could not be answered. `older` says whether
     Elasticsearch is asked for what is older than the counts that workers keep.
@@ -46,6 +52,8 @@ class ModelView(TypedDict):
     history: History | None
     monitor: MonitorHistory | None
     comparisons: list[Comparison]
+    versions: Versions | None
+    others: list[str]
     errors: dict[str, str]
 
 
@@ -71,12 +79,14 @@ class ViewRoutes:
         models: ModelRoutes,
         monitors: MonitorRoutes,
         comparisons: ComparisonRoutes,
+        versions: VersionRoutes,
         past: Past,
     ) -> None:
         self._started = started
         self._models = models
         self._monitors = monitors
         self._comparisons = comparisons
+        self._versions = versions
         self._past = past
 
     def routes(self) -> list[Route]:
@@ -89,7 +99,13 @@ class ViewRoutes:
                 self.model,
                 "What the page shows of a model: all that is known of it, with histories and comparisons.",
                 ModelView,
-                (KEY, SCORE, MONITOR._replace(says="A monitor; by default the first one.", needed=False), *times),
+                (
+                    KEY,
+                    SCORE,
+                    MONITOR._replace(says="A monitor; by default the first one.", needed=False),
+                    BEFORE,
+                    *times,
+                ),
                 (400, 404),
             ),
             Route(
@@ -114,6 +130,7 @@ class ViewRoutes:
         if monitor is not None:
             made = self._monitors.history_asked(request, running, identity, monitor)
             said = await _part(errors, "monitor", made)
+        versions = await _part(errors, "versions", self._versions_asked(request, running, identity))
         score = None if history is None else parse_score(history["score"])
         report, intervals = await self._models.report(running, identity, score)
         return self._answer(
@@ -126,8 +143,16 @@ class ViewRoutes:
                 "history": history,
                 "monitor": said,
                 "comparisons": _comparisons_of(identity, readings, running.lane.now()),
+                "versions": versions,
+                "others": [key_of(one) for one in versions_of(readings, identity) if one != identity],
             },
         )
+
+    async def _versions_asked(
+        self, request: web.Request, running: Running, identity: Identity
+    ) -> dict[str, Any] | None:
+        before = self._versions.before_asked(request, running, identity)
+        return None if before is None else self._versions.report(running, before, identity)
 
     async def comparison(self, request: web.Request) -> web.Response:
         """`GET /api/comparisons/view`."""

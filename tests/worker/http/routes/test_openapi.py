@@ -28,6 +28,8 @@ KNOWN: Final = {
     "puid": "p3",
     "current": KEY,
     "shadow": "ns/svc/shadow/m",
+    "after": KEY,
+    "before": KEY,
     "window": "5m",
     "clock": "labels",
     "score": "recall{1}",

@@ -4,6 +4,7 @@ import { choose, keyOf, link, nameOf } from "./address.js";
 import { path, want } from "./store.js";
 import { TimePlot, withGaps } from "./charts.js";
 import { Again, anyRows, Choice, clockTitle, Figure, Freshness, From, Lacking, Nothing, TimeChoices } from "./parts.js";
+import { byDrift } from "./drift.js";
 import { count, moment, score, share, signed } from "./say.js";
 import { Table } from "./tables.js";
 import { comparisonView } from "./views.js";
@@ -45,20 +46,20 @@ export function Comparisons() {
   ];
 }
 
-const MOVED = { true: ["warn", "other classes"], false: ["fine", "as before"] };
+const MOVED = { true: ["warn", "drifted"], false: ["fine", "as before"] };
 
-// The newest version of each model, beside the one before.
+// The newest version of each model, beside the one before: of what is compared the farthest apart stands first.
 function Versions({ versions }) {
   if (!versions.length) return null;
-  const total = one => one.windows.total;
-  const [level, text] = [0, 1].map(place => one => (MOVED[total(one).drifted] ?? ["quiet", "too few rows"])[place]);
+  const farthest = one => [...one.windows.total.drift].sort(byDrift)[0];
+  const [level, text] = [0, 1].map(place => one => (MOVED[farthest(one).drifted] ?? ["quiet", "too few rows"])[place]);
   const model = (leg, ...more) => [h("a", { href: link("model", keyOf(leg)) }, nameOf(leg)), ...more];
   const columns = [
     { title: "answers", word: "versions", is: "state", value: text, cell: one => h("span", { class: `level ${level(one)}` }, text(one)) },
-    { title: "newest version", word: "model", is: "name", value: one => nameOf(one.after), cell: one => model(one.after) },
-    { title: "before", is: "other", value: one => nameOf(one.before), cell: one => model(one.before, h("small", null, `${count(one.rows_before)} rows`)) },
-    { title: "PSI", word: "versions_psi", is: "number", value: one => total(one).psi, cell: one => h("b", null, score(total(one).psi)) },
-    { title: "rows", is: "number", value: one => total(one).rows, cell: one => [count(total(one).rows), h("small", null, `need ${count(one.least_count)}`)] },
+    { title: "newest version", word: "model", is: "name", value: one => nameOf(one.after), cell: one => model(one.after, h("small", { class: "why" }, one.sentence)) },
+    { title: "before", is: "other", value: one => nameOf(one.before), cell: one => model(one.before, h("small", null, `${count(farthest(one).rows_before)} rows`)) },
+    { title: "PSI", word: "psi", is: "number", value: one => farthest(one).psi, cell: one => [h("b", null, score(farthest(one).psi)), h("small", null, farthest(one).feature)] },
+    { title: "rows", is: "number", value: one => farthest(one).rows, cell: one => [count(farthest(one).rows), h("small", null, `need ${count(one.least_count)}`)] },
   ];
   return [
     heading("h2", "versions", "New versions"),

@@ -10,10 +10,14 @@ const DISTANCES = ["psi", "js", "ks", "ks_p", "chi2_p"];
 const KINDS = ["missing", "below", "above", "unseen", "invalid"];
 const MOST_BINS = 60;
 
-const state = one => (one.drifted === true ? "drifted" : one.drifted === false ? "no" : "too few rows");
+export const state = one => (one.drifted === true ? "drifted" : one.drifted === false ? "no" : "too few rows");
 
 // The features that have drifted first, then by PSI.
-const byDrift = (one, other) => (other.drifted === true) - (one.drifted === true) || (other.psi ?? -1) - (one.psi ?? -1);
+export const byDrift = (one, other) => (other.drifted === true) - (one.drifted === true) || (other.psi ?? -1) - (one.psi ?? -1);
+
+// The distances that any of them has.
+const having = (features, names) => names.filter(name => features.some(one => one[name] !== undefined && one[name] !== null));
+export const given = features => having(features, DISTANCES);
 
 export function Drift({ model, reading, at, file }) {
   const features = [...(reading.drift ?? [])].sort(byDrift);
@@ -21,14 +25,13 @@ export function Drift({ model, reading, at, file }) {
     `It has no reference yet. Gathering: ${count(model.reference.gathered)} of the first ${count(model.reference.first)} rows.`);
   if (!features.length) return gathering ? h("section", null, heading("h2", "drift", "Has the data moved?"), gathering) : null;
   const chosen = features.find(one => one.feature === at.of.get("feature")) ?? features[0];
-  const given = names => names.filter(name => features.some(one => one[name] !== undefined && one[name] !== null));
   const columns = [
     { title: "feature", word: "feature", is: "name", value: one => one.feature,
       cell: one => h("button", { type: "button", class: "plain", "aria-pressed": String(one === chosen), onClick: () => choose({ feature: one.feature }) }, one.feature) },
     { title: "drifted", word: "drifted", value: state, cell: one => h("span", { class: one.drifted ? "level bad" : "soft" }, state(one)) },
     { title: "rows", is: "number", value: one => one.rows, cell: one => count(one.rows) },
-    ...given(DISTANCES).map(name => ({ title: name, word: name, is: "number", value: one => one[name], cell: one => score(one[name]) })),
-    ...given(KINDS).map(name => ({ title: name, word: name, is: "number", value: one => one[name], cell: one => share(one[name]) })),
+    ...given(features).map(name => ({ title: name, word: name, is: "number", value: one => one[name], cell: one => score(one[name]) })),
+    ...having(features, KINDS).map(name => ({ title: name, word: name, is: "number", value: one => one[name], cell: one => share(one[name]) })),
   ];
   const none = features.every(one => !one.rows);
   return h("section", null,
@@ -43,15 +46,19 @@ export function Drift({ model, reading, at, file }) {
     h(Table, { name: `${file} drift`, label: "Drift by feature", columns, rows: features, keyOf: one => one.feature, mark: one => (one.drifted ? "bad" : null), most: 100 }));
 }
 
-function Bins({ one, file }) {
-  const bins = (one.bins ?? []).filter(bin => bin.reference || bin.rows).slice(0, MOST_BINS);
+// The bins of two side by side, of each its name and its field: first what is compared with.
+export function Bins({ one, file, sets = [["reference", "reference"], ["live", "rows"]] }) {
+  const [[first, before], [second, after]] = sets;
+  const bins = (one.bins ?? []).filter(bin => bin[before] || bin[after]).slice(0, MOST_BINS);
   if (!bins.length) return null;
-  const sum = field => bins.reduce((total, bin) => total + bin[field], 0) || 1;
-  const [reference, rows] = [sum("reference"), sum("rows")];
+  const shares = field => {
+    const sum = bins.reduce((total, bin) => total + bin[field], 0) || 1;
+    return bins.map(bin => bin[field] / sum);
+  };
   return h("div", null,
     heading("h3", "bins", one.feature),
     h(Bars, {
-      names: bins.map(bin => bin.bin), label: `${one.feature}: reference and live, ${state(one)}`, file: `${file} ${one.feature}`,
-      sets: [["reference", bins.map(bin => bin.reference / reference), "soft"], ["live", bins.map(bin => bin.rows / rows), one.drifted ? "bad" : "accent"]],
+      names: bins.map(bin => bin.bin), label: `${one.feature}: ${first} and ${second}, ${state(one)}`, file: `${file} ${one.feature}`,
+      sets: [[first, shares(before), "soft"], [second, shares(after), one.drifted ? "bad" : "accent"]],
     }));
 }

@@ -11,6 +11,7 @@ import { MonitorHistory } from "./monitors.js";
 import { More, OtherScores } from "./more.js";
 import { History } from "./history.js";
 import { Segments } from "./segments.js";
+import { Versions } from "./versions.js";
 import { mainScore, modelView } from "./views.js";
 import { heading } from "./words.js";
 
@@ -100,6 +101,7 @@ export function Model({ at }) {
     h(Labels, shared),
     h(Segments, { ...shared, name }),
     h(Drift, shared),
+    h(Versions, { ...shared, view, window_ }),
     h(Calibration, shared),
     h(MonitorHistory, { ...shared, view, old }),
     h(More, shared),

@@ -18,7 +18,7 @@ export function mainScore(model) {
 
 // What is known of a model, by the choices of an address.
 export function modelView(key, of) {
-  const choices = chosen(of, ["score", "clock", "step", "back", "monitor"]);
+  const choices = chosen(of, ["score", "clock", "step", "back", "monitor", "before"]);
   return held ? modelOfReplay(key, choices) : want(path(`api/models/${key}/view`, choices), pace(choices.back), `view of ${key}`);
 }
 

@@ -46,6 +46,7 @@ const WORDS = {
   average_odds_difference: "The mean of the differences of recall and of false alarms: 0 is equal.",
   bins: "The share of values in each bin: of the reference, and of what has come in the window.",
   drift: "What comes, beside what the model was trained on. Labels come late; this comes at once.",
+  versions: "Versions of a model have no request in common: all that this one has answered and was asked in the window, beside all that another one ever has.",
   feature: "One column of the requests, or what was predicted, scored or labelled.",
   drifted: "PSI above 0.1 and p below 0.01 and enough rows.",
   psi: "Population stability index: 0 is the same distribution, above 0.1 is a shift, above 0.25 a large one.",
@@ -68,8 +69,6 @@ const WORDS = {
   // comparison
   current: "The model that answers the clients.",
   shadow: "The model that answers beside it, unseen.",
-  versions: "The classes that the newest version of a model names, beside those that the version before it named. They answered different requests; it needs no label.",
-  versions_psi: "How far the classes of the newest version are from those of the one before (PSI): above 0.1 is a shift.",
   verdict: "Whether the shadow is better. It may be looked at as often as one likes.",
   only_right: "Rows that this one alone has right. Only these tell the two apart.",
   agreement: "Share of rows for which both said the same.",
