@@ -286,9 +286,15 @@ def _with_field(
         if None in places:
             plain.no_probabilities = f"{field.name} has no probability of the class that is predicted"
             return plain
-    kept = [vector if vector is not None and _sums_to_one(vector) else nothing for vector in vectors]
+    are = [vector is not None and _sums_to_one(vector) for vector in vectors]
+    probabilities = None
+    if any(are):
+        pack = _PACK[width]
+        rows = zip(vectors, are, strict=True)
+        probabilities = b"".join(
+            pack(*(vector if vector is not None and is_one else nothing)) for vector, is_one in rows
+        )
     marks: list[Mark] = [None if place is None else index_mark(place) for place in places]
-    probabilities = b"".join(_PACK[width](*vector) for vector in kept)
     return Output(marks, None, probabilities, classes, width, version, images)
 
 
