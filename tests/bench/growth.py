@@ -1,4 +1,4 @@
-"""What growth costs: two loads that differ in one thing, and the CPU time that a worker takes for an event of each.
+"""What growth costs: two loads, or two ways to count one, and the CPU time that a worker takes for an event of each.
 
 The worker has its partitions and stands still while the load is written, so that neither its start nor the writer is in
 the figure.
@@ -6,7 +6,7 @@ the figure.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from tests.bench import load
@@ -24,12 +24,17 @@ SECONDS: Final = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One of the two loads. `puids` are those of a run in full size; `partitions` are the usual ones where None."""
+    """One of the two loads. `puids` are those of a run in full size; `partitions` are the usual ones where None.
+
+    `rules` are those of its model, as the YAML file has them, and `settings` the worker's.
+    """
 
     name: str
     shape: Shape = ORDINARY
     puids: int = 100_000
     partitions: int | None = None
+    rules: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,11 @@ class Growth:
         return f"{self.more.name} against {self.less.name}"
 
 
+_SLICED: Final = Shape(sliced=True)
+_WITHOUT: Final = Load("without probabilities and segments", _SLICED, rules="probabilities: false")
+_SEGMENTS: Final = "segments: {country: tags.country, age: {field: features.age, bins: [30, 50]}}"
+_RANKED: Final = f'classes: ["0", "1", "2"], probabilities: true, {_SEGMENTS}'
+
 GROWTHS: Final[Mapping[str, Growth]] = {
     "partitions": Growth(Load("8 partitions", partitions=8), Load("64 partitions", partitions=64)),
     "models": Growth(
@@ -56,6 +66,11 @@ GROWTHS: Final[Mapping[str, Growth]] = {
     ),
     "rows": Growth(Load("1 row"), Load("1,000 rows", Shape(rows=1000), puids=400)),
     "headers": Growth(Load("10 headers", Shape(headers=10)), Load("200 headers", Shape(headers=200), puids=20_000)),
+    "label-windows": Growth(
+        Load("without windows by labels", settings={"TALLY_LABEL_WINDOWS": "false"}), Load("windows by labels")
+    ),
+    "segments": Growth(_WITHOUT, Load("probabilities and two segments", _SLICED, rules=_SEGMENTS)),
+    "ranks": Growth(_WITHOUT, Load("these with declared classes", _SLICED, rules=_RANKED)),
 }
 
 
@@ -79,7 +94,12 @@ def _cpu_us(name: str, of: Load, scrape_seconds: float | None, bench: Bench) -> 
     """Microseconds of CPU time an event, from the first one read to the last one committed."""
     topics = bench.empty(name, of.partitions)
     app_id = f"{bench.prefix}-{name}"
-    with worker(topics, app_id, bench.folder, TALLY_SESSION_TIMEOUT=f"{SESSION_SECONDS}s") as held:
+    settings = {"TALLY_SESSION_TIMEOUT": f"{SESSION_SECONDS}s", **of.settings}
+    if of.rules:
+        config = bench.folder / f"{app_id}.yaml"
+        config.write_text(f'models: [{{match: "*", {of.rules}}}]')
+        settings["TALLY_CONFIG"] = str(config)
+    with worker(topics, app_id, bench.folder, **settings) as held:
         bench.ready(held, topics.partitions)
         time.sleep(EXPORTS_SECONDS)
         with held.held():

@@ -31,7 +31,8 @@ class Shape:
     """What a load may have more of than the ordinary one has.
 
     Puids take turns among the models, which differ by their service. Where `scored` is False an answer is the class
-    alone, so that more classes make no larger payload.
+    alone, so that more classes make no larger payload. Where it is `sliced` a request names its columns, and an answer
+    has tags: what segments are read from.
     """
 
     models: int = 1
@@ -39,13 +40,19 @@ class Shape:
     rows: int = 1
     headers: int = 11
     scored: bool = True
+    sliced: bool = False
 
     def request(self, chance: random.Random) -> bytes:
         rows = [[round(chance.uniform(0, 5), 1) for _ in range(4)] for _ in range(self.rows)]
-        return orjson.dumps({"data": {"ndarray": rows}})
+        if not self.sliced:
+            return orjson.dumps({"data": {"ndarray": rows}})
+        named = [[chance.randrange(18, 80), chance.choice("fm"), *row] for row in rows]
+        return orjson.dumps({"data": {"names": ["age", "sex", "a", "b", "c", "d"], "ndarray": named}})
 
     def response(self, chance: random.Random) -> bytes:
-        meta = {"requestPath": {"classifier": "seldonio/sklearn:1.0"}}
+        meta: dict[str, Any] = {"requestPath": {"classifier": "seldonio/sklearn:1.0"}}
+        if self.sliced:
+            meta["tags"] = {"country": chance.choice(("DE", "FR", "IT")), "tier": chance.choice(("free", "gold"))}
         return orjson.dumps({"data": self._data(self._scores, chance), "meta": meta})
 
     def feedback(self, chance: random.Random) -> bytes:

@@ -32,6 +32,8 @@ GOALS: Final = {
     "documents against a plain bulk": "≥ 0.8",
     "64 partitions against 8 partitions: CPU": "≤ 1.3",
     "300 models against 1 model: CPU": "≤ 1.2",
+    "windows by labels against without windows by labels: CPU": "≤ 1.15",
+    "probabilities and two segments against without probabilities and segments: CPU": "≤ 1.35",
     "drift on 10 features: CPU more": "≤ 25",
     "drift on 10 features: state more": "≤ 20",
     "drift on 100 features: CPU more": "≤ 150",

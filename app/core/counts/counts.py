@@ -8,6 +8,7 @@ the coarse panes that are still kept are theirs; where they are given up, they m
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -150,19 +151,20 @@ class Counts:
             pane, is_late = self._pane_for(account, fine)
             is_late = is_late and not self._numbers.accounts[account].segment  # else it is counted as late once more
             rows, changed = pane.rows, pane.changed.add  # the steps of `_Pane.add`: a call for each costs a third more
+            bundles = [(number, amount) for number, amount in changes.items() if number < 0 and amount]
+            singles = chain(changes.items(), ((one, amount) for number, amount in bundles for one in unbundle(number)))
             gained: dict[Atom, int] = {}
-            for number, amount in changes.items():
-                if amount:
-                    for single in unbundle(number):
-                        atom = atoms[single]
-                        row, column = atom
-                        columns = rows.get(row)
-                        if columns is None:
-                            columns = rows[row] = {}
-                        columns[column] = columns.get(column, 0) + amount
-                        changed(row)
-                        if is_late:
-                            gained[atom] = gained.get(atom, 0) + amount
+            for number, amount in singles:
+                if amount and number >= 0:
+                    atom = atoms[number]
+                    row, column = atom
+                    columns = rows.get(row)
+                    if columns is None:
+                        columns = rows[row] = {}
+                    columns[column] = columns.get(column, 0) + amount
+                    changed(row)
+                    if is_late:
+                        gained[atom] = gained.get(atom, 0) + amount
             for atom, amount in gained.items():
                 if amount > 0:
                     late[atom] = late.get(atom, 0) + amount

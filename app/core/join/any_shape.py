@@ -57,7 +57,10 @@ class AnyShape:
                 counted.atoms, counted.amounts = once_and_more(atoms)
             self._tallying.add_amounts(counted, [measure.amounts for measure in OF_AMOUNTS], evidence)
             kept = ((measure, measure.values(evidence)) for measure in OF_VALUES)
-            counted.values = (*(measure.letter + values for measure, values in kept if values), *of_rows(evidence))
+            counted.values = (
+                *(measure.letter + values for measure, values in kept if values),
+                *of_rows(evidence, self._numbers),
+            )
             accounts = self._accounts_of(counting)
             counted.also = accounts.whole
             found += with_features(counted, self._features(counting))
@@ -111,7 +114,7 @@ class AnyShape:
                 self._tallying.add_amounts(counted, (REWARDS.amounts,), evidence)
             part = evidence.part(rows)
             self._tallying.add_amounts(counted, OF_LABELLED, part)
-            counted.values = values_of(part, of_rows=True) + of_rows(evidence, rows)
+            counted.values = values_of(part, of_rows=True) + of_rows(evidence, self._numbers, rows)
             counted.also = accounts.by_labels
             yield counted
             for segment, values in accounts.rows:
@@ -140,7 +143,7 @@ class AnyShape:
             counted = Counted(self._segmenting.account(counting.identity, value), pane, *once_and_more(atoms))
             part = evidence.part(rows)
             self._tallying.add_amounts(counted, [measure.amounts for measure in OF_AMOUNTS if measure.of_rows], part)
-            counted.values = values_of(part, of_rows=True) + of_rows(evidence, rows)
+            counted.values = values_of(part, of_rows=True) + of_rows(evidence, self._numbers, rows)
             yield counted
         account = self._segmenting.account(counting.identity, self._segmenting.several(state, segment))
         whole = Counted(
@@ -161,7 +164,7 @@ class AnyShape:
             counted = Counted(account, pane, *once_and_more(self._tallying.label_atoms(counting, rows)))
             part = evidence.part(rows)
             self._tallying.add_amounts(counted, OF_LABELLED, part)
-            counted.values = values_of(part, of_rows=True) + of_rows(evidence, rows)
+            counted.values = values_of(part, of_rows=True) + of_rows(evidence, self._numbers, rows)
             yield counted
         if evidence.reward is not None and pane == counting.reward_pane:
             several = self._segmenting.several(state, segment)

@@ -48,6 +48,7 @@ from app.core.payloads.bodies import (
 )
 from app.core.payloads.decoding import body_of, parse
 from app.core.payloads.probability_field import ProbabilityField
+from app.core.payloads.segmenting import NOTHING_SAID
 from app.core.payloads.seldon import Data
 from app.core.stats import Stats
 from app.core.wire.headers import Envelopes
@@ -154,10 +155,14 @@ class Parts:
         return growth if segments is None else growth * segments.growth
 
     def _request(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
-        data = check_request(value, self.limits.body_bytes, self.rewritten)
+        segments, said = source.segments, NOTHING_SAID
+        if segments is None:
+            data = check_request(value, self.limits.body_bytes, self.rewritten)
+            digest = 0
+        else:
+            data, said = segments.read_request(value, self.limits.body_bytes, self.rewritten)
+            digest = segments.digest(value)
         watched = self._watched.get(source.leg) if self._watched else None
-        segments = source.segments
-        digest = 0 if segments is None else segments.digest(value)
         evidence = None
         if watched is not None:
             evidence = self._bins(source.leg, watched, data)
@@ -169,7 +174,7 @@ class Parts:
         elif not put_request(exchange, source.leg, time, ahead, digest=digest, evidence=evidence):
             return NOTHING
         if segments is not None:
-            segments.put_request(leg_state(exchange, source.leg), value, digest)
+            segments.put_request(leg_state(exchange, source.leg), said, digest)
         return NEWS
 
     def _bins(self, leg: int, watched: Watched, data: Data) -> bytes | None:
@@ -188,12 +193,16 @@ class Parts:
     def _response(self, exchange: Exchange, source: Source, time: int, ahead: int, row: int, value: bytes) -> int:
         limits = self.limits
         keeps = self._keeps[source.leg]
-        output = read_response(value, limits.label_length, limits.body_bytes, self.rewritten, keeps=keeps)
-        segments = source.segments
-        digest = xxh3_64_intdigest(value) if segments is None else segments.digest(value)
+        longest, largest, segments, said = limits.label_length, limits.body_bytes, source.segments, NOTHING_SAID
+        if segments is None:
+            output = read_response(value, longest, largest, self.rewritten, keeps=keeps)
+            digest = xxh3_64_intdigest(value)
+        else:
+            output, said = segments.read_response(value, longest, largest, self.rewritten, keeps=keeps)
+            digest = segments.digest(value)
         done = self._answer(exchange, source, time, ahead, digest, output)
         if done and segments is not None:
-            segments.put_answer(leg_state(exchange, source.leg), value)
+            segments.put_answer(leg_state(exchange, source.leg), said)
         if done and output.metrics is not None:
             self._refuse_metrics(value, "answer")
         return done

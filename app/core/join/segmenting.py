@@ -93,19 +93,22 @@ class EventReader:
         segments: Sequence[Segment],
         bodies: dict[Kind, BodyReader],
         values: ValueNumbers,
-        known: list[dict[str, int]],
+        known: list[dict[str | int, int]],
         headers: dict[bytes, bytes],
     ) -> None:
         self._leg = leg
         self._segments = segments
         self._bodies = bodies
+        #: What reads the bodies of requests and of responses.
+        self.read_request = bodies[Kind.REQUEST].read_request
+        self.read_response = bodies[Kind.RESPONSE].read_response
         self._values = values
         texts = [_header(segment, headers) for segment in segments]
         given = [text for text in texts if text is not None]
         self._seed = xxh3_64_intdigest("\0".join(given).encode(errors="replace")) if given else 0
-        self._known = known  # of each segment the numbers of texts
+        self._known = known  # of each segment the numbers of texts and whole numbers
         self._bins: list[list[int]] = [[0] * (len(segment.bins) + 1) for segment in segments]
-        self._of_headers = self._numbers_of(texts, ())
+        self._of_headers = self._numbers_of(range(len(segments)), texts, ())
         features = sum(segment.source == "features" for segment in segments)
         #: By how much longer than its value an event makes its exchange at most.
         self.growth = 2 + len(segments)
@@ -115,49 +118,41 @@ class EventReader:
         """What decides between two events of one time."""
         return xxh3_64_intdigest(value, self._seed) or 1
 
-    def put_request(self, state: LegState, value: bytes, digest: int) -> None:
-        """State the values that a request has, which has won."""
+    def put_request(self, state: LegState, said: Said, digest: int, *, carried: bool = False) -> None:
+        """State the values that a request has, which has won. Of one that a feedback carries no headers are known."""
         reader = self._bodies[Kind.REQUEST]
-        self._put_request(state, reader.read(value) if reader.reads else None, digest, self._of_headers)
-
-    def put_answer(self, state: LegState, value: bytes) -> None:
-        """State those of an answer."""
-        reader = self._bodies[Kind.RESPONSE]
-        self._put_answer(state, reader.read(value) if reader.reads else None, self._of_headers)
-
-    def put_carried_request(self, state: LegState, body: Any, digest: int) -> None:
-        """State those of a request that a feedback carries, whose headers are not known."""
-        self._put_request(state, self._bodies[Kind.REQUEST].of_body(body), digest, ())
-
-    def put_carried_answer(self, state: LegState, body: Any) -> None:
-        """The same of an answer."""
-        self._put_answer(state, self._bodies[Kind.RESPONSE].of_body(body), ())
-
-    def _put_request(self, state: LegState, said: Said | None, digest: int, headers: tuple[int, ...]) -> None:
+        found = self._numbers_of(reader.places, said[0], () if carried else self._of_headers)
         rows: tuple[tuple[int, ...], ...] = ()
-        if said is None:
-            found = headers
-        else:
-            found = self._numbers_of(said[0], headers)
-            if said[1]:
-                shared, rows = self._rows(said[1])
-                found += shared
+        if said[1]:
+            shared, rows = self._rows(said[1])
+            found += shared
         known = state.segments
         state.segments = SegmentValues(found, () if known is None else known.answer, digest, rows)
 
-    def _put_answer(self, state: LegState, said: Said | None, headers: tuple[int, ...]) -> None:
-        found = headers if said is None else self._numbers_of(said[0], headers)
+    def put_answer(self, state: LegState, said: Said, *, carried: bool = False) -> None:
+        """State those of an answer."""
+        reader = self._bodies[Kind.RESPONSE]
+        found = self._numbers_of(reader.places, said[0], () if carried else self._of_headers)
         if state.segments is None:
             state.segments = SegmentValues((), found)
         else:
             state.segments.answer = found
 
-    def _numbers_of(self, raws: Iterable[Any], more: tuple[int, ...]) -> tuple[int, ...]:
-        """The numbers of raw values, one of each segment; of those that say nothing there is none."""
+    def put_carried_request(self, state: LegState, body: Any, digest: int) -> None:
+        """State those of a decoded request that a feedback carries."""
+        self.put_request(state, self._bodies[Kind.REQUEST].of_body(body), digest, carried=True)
+
+    def put_carried_answer(self, state: LegState, body: Any) -> None:
+        """The same of an answer."""
+        self.put_answer(state, self._bodies[Kind.RESPONSE].of_body(body), carried=True)
+
+    def _numbers_of(self, places: Iterable[int], raws: Iterable[Any], more: tuple[int, ...]) -> tuple[int, ...]:
+        """The numbers of raw values of the segments in some places; of those that say nothing there is none."""
         found = []
-        for place, raw in enumerate(raws):
+        for place, raw in zip(places, raws, strict=True):
             if raw is not None:
-                number = self._known[place].get(raw) if type(raw) is str else self._number(place, raw)
+                kind = type(raw)
+                number = self._known[place].get(raw) if kind is str or kind is int else None
                 if number is None:
                     number = self._number(place, raw)
                 if number:
@@ -182,14 +177,14 @@ class EventReader:
         """The number of a raw value; 0, which is none, where it says nothing."""
         segment = self._segments[place]
         kind = type(raw)
-        if segment.bins and (kind is float or kind is int) and raw == raw:  # noqa: PLR0124 - not NaN
+        if segment.bins and kind is float and raw == raw:  # noqa: PLR0124 - not NaN
             own = self._bins[place]
             bin_ = bisect_right(segment.bins, raw)
             number = own[bin_] = own[bin_] or self._values.number(self._leg, segment, segment.labels[bin_])
             return number
         value = segment.value_of(raw)
         number = 0 if value is None else self._values.number(self._leg, segment, value)
-        if kind is str:
+        if kind is str or kind is int:
             known = self._known[place]
             if len(known) >= _CACHED:
                 known.clear()
@@ -208,12 +203,11 @@ def _header(segment: Segment, headers: dict[bytes, bytes]) -> str | None:
 class EventReaders:
     """The readers of all legs, by the user's rules."""
 
-    def __init__(self, rulebook: Rulebook, judging: Judging, values: ValueNumbers, largest: int) -> None:
+    def __init__(self, rulebook: Rulebook, judging: Judging, values: ValueNumbers) -> None:
         self._judging = judging
         self._values = values
-        self._largest = largest
         self._bodies: dict[tuple[Segment, ...], dict[Kind, BodyReader]] = {}
-        self._known: dict[int, list[dict[str, int]]] = {}  # by leg, for all events of it
+        self._known: dict[int, list[dict[str | int, int]]] = {}  # by leg, for all events of it
         #: The headers that segments are read from.
         self.headers = frozenset(
             name for rules in rulebook.entries for segment in rules.segments for name in header_names(segment)
@@ -227,7 +221,7 @@ class EventReaders:
         bodies = self._bodies.get(segments)
         if bodies is None:
             kinds = (Kind.REQUEST, Kind.RESPONSE)
-            bodies = self._bodies[segments] = {kind: BodyReader(segments, kind, self._largest) for kind in kinds}
+            bodies = self._bodies[segments] = {kind: BodyReader(segments, kind) for kind in kinds}
         known = self._known.setdefault(leg, [{} for _ in segments])
         return EventReader(leg, segments, bodies, self._values, known, headers)
 

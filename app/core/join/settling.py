@@ -223,7 +223,7 @@ class Settling:
         of_labels = tuple(amounts for amounts in (REWARDS.amounts, *OF_LABELLED) if amounts in active)
         chances: tuple[bytes, ...] = ()
         if evidence.labels is not None and evidence.marks:
-            chances = of_one(evidence.marks[0], evidence.labels[0], evidence.classes, evidence.rules)
+            chances = of_one(evidence, self._numbers)
         segmented = counting.state is not None and self._segmenting.has_segments(counting.state.leg)
         reference = evidence.rules.reference
         by_version = reference is not None and reference.first > 0

@@ -95,7 +95,7 @@ class Shard:
         self._delta = Delta(self.numbers, self._settling.amounts_of)
         self._limits = limits
         self._outgoing = Outgoing(partition, Joining(self.numbers, self.judging, self.segmenting), limits, stats)
-        readers = EventReaders(rulebook, self.judging, self._values, limits.body_bytes)
+        readers = EventReaders(rulebook, self.judging, self._values)
         self._parts = Parts(
             self.numbers, self.judging, limits, stats, readers, self._metrics, self._settling.by_version, logs=logs
         )

@@ -19,14 +19,15 @@ from app.core.measures.catalogue import MEASURES
 from app.core.measures.drift import DRIFT
 from app.core.measures.measure import Evidence, Measure, has_own
 from app.core.measures.probabilities import PROBABILITIES
+from app.core.measures.ranks import RANKS
 
 OF_ANSWERS: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "counts"))
 OF_AMOUNTS: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "amounts"))
 #: Those that are counted by the time of labels, too.
 OF_LABELLED: Final = tuple(measure.amounts for measure in OF_AMOUNTS if measure.by_labels and measure.of_rows)
 _WITH_VALUES: Final[tuple[Measure[Any], ...]] = tuple(measure for measure in MEASURES if has_own(measure, "values"))
-#: Those whose values are kept as they are. Of probabilities (`chances`) and of features (`features`) less is.
-OF_VALUES: Final = tuple(measure for measure in _WITH_VALUES if measure not in (PROBABILITIES, DRIFT))
+#: Those whose values are kept as they are. Of probabilities and ranks (`chances`) and of features (`features`) less is.
+OF_VALUES: Final = tuple(measure for measure in _WITH_VALUES if measure not in (PROBABILITIES, RANKS, DRIFT))
 #: What values count as, by the letter that they begin with.
 _AMOUNTS_OF: Final[dict[bytes, Callable[[bytes], Iterable[tuple[Atom, int]]]]] = {
     **{measure.letter: measure.amounts_of for measure in _WITH_VALUES},

@@ -148,6 +148,15 @@ def kept(rows: Iterable[tuple[int, bytes]]) -> bytes:
     return b"".join(_HEAD.pack(len(found) // 8, code) + found for code, found in rows)
 
 
+def rows_of(values: bytes) -> Iterator[tuple[int, bytes]]:
+    """The rows of such values again."""
+    place = 0
+    while place < len(values):
+        width, code = _HEAD.unpack_from(values, place)
+        place += _HEAD.size + 8 * width
+        yield code, values[place - 8 * width : place]
+
+
 def added(probabilities: bytes, codes: Sequence[list[int]]) -> Added:
     """What rows of equally many classes add to their groups, whose codes are given group by group.
 
@@ -308,11 +317,8 @@ class ProbabilitiesMeasure(Measure[Probabilities]):
 
     def amounts_of(self, values: bytes) -> Iterable[tuple[Atom, int]]:
         """What such rows add."""
-        place = 0
-        while place < len(values):
-            width, code = _HEAD.unpack_from(values, place)
-            place += _HEAD.size + 8 * width
-            for _, atom, amount in added(values[place - 8 * width : place], [[code]]):
+        for code, found in rows_of(values):
+            for _, atom, amount in added(found, [[code]]):
                 yield atom, amount
 
     def read(self, cells: Cells, nature: Nature) -> Probabilities:

@@ -27,7 +27,7 @@ from app.core.payloads.probability_field import (
     place_of,
     probabilities_of,
 )
-from app.core.payloads.seldon import UNSET, Data, decode_feedback, decode_request, decode_response
+from app.core.payloads.seldon import UNSET, Data, Request, Response, decode_feedback, decode_request, decode_response
 from app.core.payloads.table import Table
 from app.core.payloads.unwrapping import MOST_INFLATED
 from app.core.payloads.versions import tag_of, version_text
@@ -84,7 +84,7 @@ _PACK: Final = tuple(Packing(f"<{width}d").pack for width in range(MOST_PROBABIL
 # -- the common form --------------------------------------------------------------------------------------------------
 
 #: What the structs do not fit, and what they fit but cannot use, is read in the general way, which also says why not.
-_NOT_COMMON: Final = (msgspec.DecodeError, RecursionError, RefusedError)
+NOT_COMMON: Final = (msgspec.DecodeError, RecursionError, RefusedError)
 
 
 def check_request(value: bytes, largest: int = MOST_INFLATED, rewritten: dict[bytes, bytes] | None = None) -> Data:
@@ -94,14 +94,24 @@ def check_request(value: bytes, largest: int = MOST_INFLATED, rewritten: dict[by
     """
     if value.isascii():  # structs skip texts without checking them
         try:
-            data = decode_request(value).data
-            _check_rows(data.ndarray)
-            if type(data.ndarray) is list:
-                data.names = data.names or None
+            data = rows_of_common(decode_request(value))
+            if data is not None:
                 return data
-        except _NOT_COMMON:
+        except NOT_COMMON:
             pass
     return check_request_body(body_of(value, Kind.REQUEST, largest, rewritten))
+
+
+def rows_of_common(body: Request) -> Data | None:
+    """The rows of a request of the common form; None where they are of another. Raises RefusedError."""
+    data = body.data
+    rows = data.ndarray
+    if type(rows) is not list or len(rows) != 1 or rows[0] == []:  # nearly all have one row
+        _check_rows(rows)
+        if type(rows) is not list:
+            return None
+    data.names = data.names or None
+    return data
 
 
 def read_response(
@@ -118,26 +128,36 @@ def read_response(
     """
     if type(keeps) is bool and value.isascii():
         try:
-            body = decode_response(value)
-            rows = body.data.ndarray
-            if type(rows) is list and rows:
-                first = rows[0]
-                meta = body.meta
-                images = metrics = None
-                if meta is not None:
-                    images = meta.requestPath
-                    metrics = meta.metrics
-                version = version_text(body.model_version) if body.model_version is not None else ""
-                if type(first) is list and len(first) > 1:
-                    output = _vectors(rows, body.data.names, version, images, keeps=keeps)
-                    output.metrics = metrics
-                    return output
-                names = body.data.names  # more than one are those of the values
-                if len(rows) == 1 and (not names or len(names) == 1) and (type(first) is not str or len(first) < SHORT):
-                    return Output([_scalar(first, longest)], None, None, (), 0, version, images, metrics=metrics)
-        except _NOT_COMMON:
+            output = output_of_common(decode_response(value), longest, keeps=keeps)
+            if output is not None:
+                return output
+        except NOT_COMMON:
             pass
     return output_of(body_of(value, Kind.RESPONSE, largest, rewritten), longest, keeps=keeps)
+
+
+def output_of_common(body: Response, longest: int, *, keeps: bool) -> Output | None:
+    """The predictions of a response of the common form; None where they are read in the general way. Raises
+    RefusedError.
+    """
+    rows = body.data.ndarray
+    if type(rows) is not list or not rows:
+        return None
+    first = rows[0]
+    meta = body.meta
+    images = metrics = None
+    if meta is not None:
+        images = meta.requestPath
+        metrics = meta.metrics
+    version = version_text(body.model_version) if body.model_version is not None else ""
+    if type(first) is list and len(first) > 1:
+        output = _vectors(rows, body.data.names, version, images, keeps=keeps)
+        output.metrics = metrics
+        return output
+    names = body.data.names  # more than one are those of the values
+    if len(rows) == 1 and (not names or len(names) == 1) and (type(first) is not str or len(first) < SHORT):
+        return Output([_scalar(first, longest)], None, None, (), 0, version, images, metrics=metrics)
+    return None
 
 
 def read_feedback(
@@ -168,7 +188,7 @@ def _common_feedback(value: bytes, longest: int) -> FeedbackBody | None:
         labels = _label_marks(rows, body.truth.data.names, longest)
         states = body.reward is not UNSET
         reward = parse_reward(body.reward) if states else None
-    except _NOT_COMMON:
+    except NOT_COMMON:
         return None
     said = FeedbackBody(True, labels, states, reward, None, False)
     own = body.meta.metrics if body.meta is not None else None
@@ -286,9 +306,15 @@ def _with_field(
         if None in places:
             plain.no_probabilities = f"{field.name} has no probability of the class that is predicted"
             return plain
-    kept = [vector if vector is not None and _sums_to_one(vector) else nothing for vector in vectors]
+    are = [vector is not None and _sums_to_one(vector) for vector in vectors]
+    probabilities = None
+    if any(are):
+        pack = _PACK[width]
+        rows = zip(vectors, are, strict=True)
+        probabilities = b"".join(
+            pack(*(vector if vector is not None and is_one else nothing)) for vector, is_one in rows
+        )
     marks: list[Mark] = [None if place is None else index_mark(place) for place in places]
-    probabilities = b"".join(_PACK[width](*vector) for vector in kept)
     return Output(marks, None, probabilities, classes, width, version, images)
 
 

@@ -29,11 +29,15 @@ class Data(msgspec.Struct, gc=False):
     names: tuple[str, ...] | None = None
 
 
-class _Request(msgspec.Struct, gc=False):
+class Request(msgspec.Struct, gc=False):
+    """A request of the common form."""
+
     data: Data
 
 
-class _Meta(msgspec.Struct, gc=False):
+class Meta(msgspec.Struct, gc=False):
+    """What an answer says beside its rows."""
+
     requestPath: dict[str, str] | None = None  # noqa: N815 - the field's name
     metrics: list[Metric] | None = None
 
@@ -42,9 +46,11 @@ class _OfFeedback(msgspec.Struct, gc=False):
     metrics: list[Metric] | None = None
 
 
-class _Response(msgspec.Struct, gc=False):
+class Response(msgspec.Struct, gc=False):
+    """An answer of the common form."""
+
     data: Data
-    meta: _Meta | None = None
+    meta: Meta | None = None
     model_version: Any = None
 
 
@@ -61,8 +67,8 @@ class _Feedback(msgspec.Struct, gc=False):
     meta: _OfFeedback | None = None
 
 
-decode_request = msgspec.json.Decoder(_Request).decode
-decode_response = msgspec.json.Decoder(_Response).decode
+decode_request = msgspec.json.Decoder(Request).decode
+decode_response = msgspec.json.Decoder(Response).decode
 decode_feedback = msgspec.json.Decoder(_Feedback).decode
 
 # -- all of it --------------------------------------------------------------------------------------------------------

@@ -157,6 +157,16 @@ def test_without_the_field_such_answers_have_no_probabilities() -> None:
         assert PROBABILITIES.of(told(rules, answers).models("total")[MODEL].reading).rows == rows
 
 
+@pytest.mark.parametrize("classes", [("a", "b"), ("a", "b", "c")])
+def test_an_only_row_whose_numbers_do_not_sum_to_one_counts_with_its_class_alone(classes: tuple[str, ...]) -> None:
+    rules = Rules(classes=classes, probabilities=True, probability_field="proba")
+    answer = a_response(body={"predictions": [{"label": "a", "proba": dict.fromkeys(classes, 0.1)}]}, at=1)
+    ledger = tell(answer, a_feedback("a", at=2), rules=[rules])
+    found = {one.name: one.value for one in scores_of(ledger.models()[MODEL].reading)}
+    assert found["accuracy"] == 1.0
+    assert not any(key.row.startswith(("probabilities", "ranks")) for key in ledger.rows())
+
+
 def test_a_corrected_answer_leaves_no_trace() -> None:
     rules = Rules(probability_field="proba")
     early = a_response(body={"jsonData": {"label": "b", "proba": {"a": 0.3, "b": 0.7}}}, puid="p0", at=-1)
