@@ -2,7 +2,6 @@
 pipeline.
 """
 
-import asyncio
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from app.cli.client import run
 from app.cli.comparisons import Kept, of_elasticsearch, of_worker
 from app.cli.ends import InputError
 from app.cli.screen import counted, screen, table
@@ -56,12 +56,12 @@ def compare(
     settings = load_settings(**({"elasticsearch_url": elasticsearch} if elasticsearch else {}))
     if elasticsearch is None:
         source = "the worker"
-        known = asyncio.run(of_worker((url or _of_this_machine(settings)).rstrip("/"), settings))
+        known = run(of_worker((url or _of_this_machine(settings)).rstrip("/"), settings))
     else:
         if settings.elasticsearch_url is None:
             raise InputError("TALLY_ELASTICSEARCH_URL is not set: set it, or give --elasticsearch an address.")
         source = f"{INDEX} in Elasticsearch at {settings.elasticsearch_url}"
-        known = asyncio.run(of_elasticsearch(settings))
+        known = run(of_elasticsearch(settings))
     kept = _only(known, current, shadow, source)
     numbers = kept.report["windows"].get(window)
     if numbers is None:

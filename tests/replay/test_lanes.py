@@ -1,6 +1,5 @@
 """However many processes fold the lanes of files, sources and documents: what comes out is the same, byte for byte."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -141,22 +140,12 @@ def test_ctrl_c_ends_all_processes_and_leaves_nothing(tmp_path: Path) -> None:
             process.stdin.write("".join(form.replace("{n}", str(number)) for form in forms).encode())
         process.stdin.flush()
         others = children_of(process.pid)
-        assert ended_by_ctrl_c(process) == EXIT_WRONG - 1
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(SECONDS) == EXIT_WRONG - 1
         assert b"Traceback" not in process.stderr.read()
         _, alive = psutil.wait_procs(others, SECONDS)
         assert not alive
     assert not [*tmp_path.iterdir()]
-
-
-def ended_by_ctrl_c(process: subprocess.Popen[bytes]) -> int:
-    """The exit code. Pressed again after some seconds, as people do: once the first was heard when the input ended, and
-    not before, for a reason that is not known.
-    """
-    for _ in range(3):
-        os.killpg(process.pid, signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.wait(SECONDS / 3)
-    raise AssertionError("it goes on")
 
 
 def children_of(pid: int) -> list[psutil.Process]:
