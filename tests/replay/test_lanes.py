@@ -123,6 +123,15 @@ def test_what_a_process_fails_with_is_raised(apart: LanesApart) -> None:
     assert "_fold_lanes" in error.value.__notes__[0]
 
 
+@pytest.fixture
+def _foreground() -> Iterator[None]:
+    """What is started hears of Ctrl-C, as on a terminal. In the background of a shell it does not."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.usefixtures("_foreground")
 def test_ctrl_c_ends_all_processes_and_leaves_nothing(tmp_path: Path) -> None:
     """In the group of a terminal all hear of it, and others as soon as there are any."""
     command = [sys.executable, "-m", "app", "replay", "-", "--processes", "3"]
