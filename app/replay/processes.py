@@ -32,6 +32,11 @@ class EndedError(StretchError):
         )
 
 
+def cores() -> int:
+    """How many processes there may be."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def spread(
     work: Callable[[Given, Progress], Made], given: Sequence[Given], processes: int, progress: Progress
 ) -> list[Made]:

@@ -31,7 +31,7 @@ from tests.oracle.test_oracle import rules_of
 from tests.replay.test_files import TOPICS, line, written
 
 EARLIEST, LATEST = parse_bound("--from", "earliest", 0.0), parse_bound("--to", "latest", 0.0)
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 @pytest.fixture
