@@ -21,3 +21,10 @@ if __name__ == "__main__":
 def test_ctrl_c_waits_until_all_have_begun() -> None:
     done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "False"]
+
+
+def test_a_process_that_verifies_loads_nothing_that_only_scores_or_references_need() -> None:
+    """Each of them would take longer to load than to fold thousands of exchanges."""
+    script = "import sys, app.cli.verify; print({'scipy.special', 'prometheus_client'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
