@@ -75,6 +75,7 @@ class Load:
     documents: bool = False
     on_disk: bool = False
     store_memory: int = 256 << 20
+    core_speed: float = 1.0  # of a core, beside those that were measured
     lasts: float = inf
 
 
@@ -88,6 +89,7 @@ def load_of(
     worker_memory: str,
     documents: bool,
     store: str | None,
+    core_speed: float,
 ) -> Load:
     """The load that the options describe. Raises `InputError` with a sentence that names the option."""
     settings = load_settings()
@@ -97,7 +99,10 @@ def load_of(
     size = int(_parsed("--event-bytes", event_bytes, parse_size))
     memory = int(_parsed("--worker-memory", worker_memory, parse_size))
     on_disk = (settings.store if store is None else store) == "rocksdb"
-    return Load(events_per_second, kept, models, size, replication, memory, documents, on_disk, settings.store_memory)
+    store_memory = settings.store_memory
+    return Load(
+        events_per_second, kept, models, size, replication, memory, documents, on_disk, store_memory, core_speed
+    )
 
 
 def _parsed(option: str, text: str, parse: Callable[[str], float]) -> float:
@@ -152,7 +157,7 @@ def plan(load: Load) -> Plan:
         workers=workers,
         memory=workers * (own + bytes_of_exchanges(load, ceil(exchanges / workers))),
         memory_a_worker=own + bytes_of_exchanges(load, ceil(exchanges / others)),
-        loading_seconds=exchanges / workers / (LOADED_A_SECOND_ON_DISK if load.on_disk else LOADED_A_SECOND),
+        loading_seconds=exchanges / workers / loaded_a_second(load),
         store_disk_a_worker=ceil(exchanges * BYTES_ON_DISK / others) if load.on_disk else 0,
         events_disk=ceil(events * load.replication),
         exchanges_disk=ceil(_exchanges_logged(load, exchanges) * load.replication),
@@ -166,7 +171,12 @@ def plan(load: Load) -> Plan:
 def events_a_core(load: Load) -> float:
     """Events a second that a core counts, and does nothing else."""
     more = load.on_disk * MICROSECONDS_MORE_ON_DISK + load.documents * MICROSECONDS_MORE_WITH_DOCUMENTS
-    return 1e6 / (MICROSECONDS_AN_EVENT + more)
+    return load.core_speed * 1e6 / (MICROSECONDS_AN_EVENT + more)
+
+
+def loaded_a_second(load: Load) -> float:
+    """Exchanges a second that are loaded by a worker that takes partitions over."""
+    return load.core_speed * (LOADED_A_SECOND_ON_DISK if load.on_disk else LOADED_A_SECOND)
 
 
 def bytes_of_a_worker(load: Load) -> int:

@@ -74,6 +74,13 @@ Examples:
 @click.option(
     "--store", type=click.Choice(["memory", "rocksdb"]), help="Where exchanges are kept; TALLY_STORE if unset."
 )
+@click.option(
+    "--core-speed",
+    type=click.FloatRange(0.01, 100),
+    default=1.0,
+    show_default=True,
+    help="How fast your cores are beside those that were measured, which count 83,000 events a second.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def plan(
     events_per_second: float,
@@ -85,6 +92,7 @@ def plan(
     worker_memory: str,
     documents: bool,
     store: str | None,
+    core_speed: float,
     as_json: bool,
 ) -> None:
     """Say what a load takes: partitions, workers, memory, and disk in Kafka and Elasticsearch.
@@ -103,6 +111,7 @@ def plan(
         worker_memory=worker_memory,
         documents=documents,
         store=store,
+        core_speed=core_speed,
     )
     run.show(load, as_json=as_json)
 

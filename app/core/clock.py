@@ -14,9 +14,10 @@ _YEAR_9999: Final = 253_370_764_800_000_000
 def parse_time(raw: bytes) -> int | None:
     """The µs since the epoch of an RFC 3339 time of any number of fraction digits, None where it is none."""
     base = _SECONDS.get(raw[:20])
+    if base is not None and len(raw) > 26 and raw[-1] == _Z:
+        digits = raw[20:-1]
+        return base + int(digits[:6]) if digits.isdigit() else None
     try:
-        if base is not None and len(raw) > 26 and raw[-1] == _Z:
-            return base + int(raw[20:26]) if raw[20:-1].isdigit() else None
         return _parse_slowly(raw)
     except (ValueError, OverflowError):
         return None

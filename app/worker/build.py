@@ -20,8 +20,6 @@ from app.core.measures.readings import Readings
 from app.core.rules import Rulebook
 from app.settings import Settings, SettingsError
 from app.worker.clock import Clock
-from app.worker.elasticsearch.windows import WindowWriter
-from app.worker.elasticsearch.writer import DocumentWriter
 from app.worker.ending import fail, give_up, guarded, on_unhandled
 from app.worker.exporting import Exporting
 from app.worker.first_rows import FirstRows
@@ -130,7 +128,15 @@ class Worker(faust.App):  # type: ignore[misc]
             refusal=self._refusal,
         )
         exporting = Exporting(settings, lane, feed, contact.heartbeat_age, time.monotonic)
-        elasticsearch = settings.elasticsearch_url is not None
+        documents, windows = None, None
+        if settings.elasticsearch_url is not None:
+            # Importing its client is a third of a worker's start.
+            from app.worker.elasticsearch.windows import WindowWriter
+            from app.worker.elasticsearch.writer import DocumentWriter
+
+            if settings.log_topic:
+                documents = DocumentWriter(settings, rulebook, lane.stats, sizes=self.sizes)
+            windows = WindowWriter(settings, readings, exporting.exports, lane.now)
         return Running(
             readings=readings,
             lane=lane,
@@ -144,10 +150,8 @@ class Worker(faust.App):  # type: ignore[misc]
             )
             if settings.intake_topics
             else None,
-            documents=DocumentWriter(settings, rulebook, lane.stats, sizes=self.sizes)
-            if elasticsearch and settings.log_topic
-            else None,
-            windows=WindowWriter(settings, readings, exporting.exports, lane.now) if elasticsearch else None,
+            documents=documents,
+            windows=windows,
         )
 
     @property

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from app.core.measures.readings import Readings
 from app.core.outputs.worker_series import IntakeNumbers, WorkerNumbers
-from app.worker.elasticsearch.windows import WindowWriter
-from app.worker.elasticsearch.writer import DocumentWriter
 from app.worker.exporting import Exporting
 from app.worker.intake.intake import Intake
 from app.worker.kafka.contact import Contact
@@ -16,6 +15,10 @@ from app.worker.lane.feed import Feed
 from app.worker.lane.lane import Lane
 from app.worker.monitors.lags import MonitorLags
 from app.worker.troubles import Troubles
+
+if TYPE_CHECKING:  # they bring the client of Elasticsearch, which is a third of a start
+    from app.worker.elasticsearch.windows import WindowWriter
+    from app.worker.elasticsearch.writer import DocumentWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,8 @@ class Running:
     contact: Contact
     monitor_lags: MonitorLags
     intake: Intake | None
-    documents: DocumentWriter | None
-    windows: WindowWriter | None
+    documents: "DocumentWriter | None"
+    windows: "WindowWriter | None"
     #: What should be known, and keeps nothing from being counted.
     notes: Troubles = field(default_factory=Troubles)
 

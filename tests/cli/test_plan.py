@@ -20,6 +20,7 @@ LOADS = st.builds(
     worker_memory=st.sampled_from([1 << 30, 2 << 30, 16 << 30]),
     documents=st.booleans(),
     on_disk=st.booleans(),
+    core_speed=st.floats(0.1, 4),
 )
 DISKS = ("events_disk", "exchanges_disk", "panes_disk", "log_disk", "documents_disk_a_day")
 
@@ -55,6 +56,9 @@ def test_more_takes_more(load: Load, times: int) -> None:
     for name in ("memory", *DISKS):
         assert getattr(longer, name) >= getattr(less, name), name
     assert longer.exchanges == pytest.approx(less.exchanges * times, rel=0.01, abs=times)
+    slower = changed(core_speed=load.core_speed / times)
+    assert slower.workers >= less.workers
+    assert slower.loading_seconds * slower.workers == pytest.approx(less.loading_seconds * less.workers * times)
     copied = changed(replication=load.replication * times)
     assert copied.events_disk == pytest.approx(less.events_disk * times, rel=0.01, abs=times)
     assert copied.documents_disk_a_day == less.documents_disk_a_day

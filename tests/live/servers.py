@@ -32,7 +32,7 @@ from tests.certificates import Certificates
 KAFKA_VERSION = "4.1.0"
 ELASTICSEARCH_VERSION = "9.2.0"
 HOST = "127.0.0.1"
-START_SECONDS = 120
+START_SECONDS = 300  # Elasticsearch took two minutes where twenty processes had two cores
 STOP_SECONDS = 30
 # Reads until the test run ends, however it ends, then kills the server's process group and runs what else is given.
 GUARD = 'read _; kill -s KILL -- "-$0"; "$@"'

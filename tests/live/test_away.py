@@ -87,6 +87,8 @@ def test_brokers_that_are_away_are_said_and_the_lag_is_not_known(
         assert re.fullmatch(
             r"Kafka has not answered for \d+ s\. No Kafka broker answers at .*: start one .*\.", problem
         )
+        for path in ("/api/comparisons", "/api/worker"):
+            assert json.loads(worker.get(path))["stale"].startswith("Kafka has not answered"), path
         for name in LAGS:
             assert [*map(math.isnan, values(worker, name))] in ([True], [True] * 3), name
         assert min(values(worker, "tally_heartbeat_age_seconds")) > 3

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.live import demo_hour
 from tests.live.browsing import DESK, PHONE, Scheme, Visit, chromium, visit
@@ -186,6 +186,41 @@ def test_monitors_and_metrics_of_its_own_show_where_a_model_has_them(
     expect(drawn).to_have_attribute("aria-label", re.compile("to 0.750; a row alerts where its value is > 0.500"))
     metrics = seen.page.get_by_role("table", name="Metrics of its own")
     expect(metrics.locator("tbody tr")).to_have_text("<b>cache</b>COUNTERsite=a12")
+
+
+def test_a_new_version_is_shown_beside_the_one_before(see: Callable[[str], Visit], worker: Worker) -> None:
+    answer = asked(worker, "api/comparisons")
+    (before, after) = (
+        {**answer["comparisons"][0]["current"], "model_version": version} for version in ("1.3", "<i>2</i>")
+    )
+    read = {"rows": 12345, "psi": 0.25, "js": 0.3, "chi2_p": 0.0, "drifted": True}
+    version = {"before": before, "after": after, "least_count": 100, "rows_before": 7, "windows": {"total": read}}
+    others = [
+        {**version, "after": {**after, "model_version": name}, "windows": {"total": {**read, "drifted": drifted}}}
+        for name, drifted in (("3", False), ("4", None))
+    ]
+    seen = see("#/worker")
+    made = {**answer, "versions": [version, *others]}
+    seen.page.route("**/api/comparisons", lambda route: route.fulfill(json=made))
+    seen.go("#/comparisons", until="h2")
+    rows = seen.page.get_by_role("table", name="New versions").locator("tbody tr")
+    expect(rows.first).to_contain_text("other classes")
+    expect(rows.first).to_contain_text("@<i>2</i>")
+    expect(rows.first).to_contain_text("@1.3")
+    expect(rows.first).to_contain_text("0.250")
+    expect(rows.first).to_contain_text("12,345")
+    expect(rows.locator("td.state")).to_have_text(["other classes", "as before", "too few rows"])
+
+
+def test_a_point_without_neighbours_has_an_interval_that_can_be_seen(see: Callable[[str], Visit]) -> None:
+    seen = see("#/model/demo/hello/default/m")
+    seen.page.wait_for_selector("figure.time canvas")
+    drawn = seen.page.evaluate(
+        "Chart.getChart(document.querySelector('figure.time canvas')).data.datasets.map(it => it.data)"
+    )
+    ((value,), low, high) = drawn
+    assert [one["x"] - value["x"] for one in low] == [one["x"] - value["x"] for one in high] == [-20, 20]
+    assert [one["y"] for one in high] == pytest.approx([0.793, 0.793], abs=0.001)
 
 
 def test_the_classes_say_how_they_have_done_since_the_score_fell(see: Callable[[str], Visit], worker: Worker) -> None:
@@ -375,6 +410,20 @@ def test_a_request_that_is_not_known_is_said_in_a_sentence(browser: Browser, wor
         seen.page.get_by_role("button", name="Look up").click()
         expect(seen.page.locator("main")).to_contain_text("No event with puid nobody/?#%2F is known")
         assert [error for error in seen.errors if "404" not in error] == []
+
+
+def test_every_view_says_that_the_worker_lags(browser: Browser, worker: Worker) -> None:
+    late = "This worker is 90 s behind the events: what it shows is of then."
+
+    def lag(route: Route) -> None:
+        reply = route.fetch()
+        route.fulfill(response=reply, json={**reply.json(), "stale": late})
+
+    with visit(browser, worker.url) as seen:
+        seen.page.route("**/api/**", lag)
+        for name, (view, there) in VIEWS.items():
+            seen.go(view, until=there)
+            assert seen.texts("main [role=status].warn") == [late], name
 
 
 def test_a_worker_that_is_away_is_said_and_what_is_shown_is_dated(see: Callable[[str], Visit], worker: Worker) -> None:

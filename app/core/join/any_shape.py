@@ -56,8 +56,8 @@ class AnyShape:
             if len(atoms) > _FEW_ATOMS:  # of many rows
                 counted.atoms, counted.amounts = once_and_more(atoms)
             self._tallying.add_amounts(counted, [measure.amounts for measure in OF_AMOUNTS], evidence)
-            counted.values = [measure.letter + kept for measure in OF_VALUES if (kept := measure.values(evidence))]
-            counted.values += of_rows(evidence)
+            kept = ((measure, measure.values(evidence)) for measure in OF_VALUES)
+            counted.values = (*(measure.letter + values for measure, values in kept if values), *of_rows(evidence))
             accounts = self._accounts_of(counting)
             counted.also = accounts.whole
             found += with_features(counted, self._features(counting))

@@ -38,17 +38,17 @@ _MOST_SUMS: Final = 1 << 10
 Sums = defaultdict[int, int]
 
 
-def of_one(mark: Mark, label: Mark, classes: tuple[str, ...], rules: Rules) -> list[bytes]:
+def of_one(mark: Mark, label: Mark, classes: tuple[str, ...], rules: Rules) -> tuple[bytes, ...]:
     """What is kept of the only row of an answer, if that has probabilities; empty where they do not count."""
     code = code_of(mark, label, classes, rules)
-    return [] if code is None else [_named([(0, code)], 1)]
+    return () if code is None else (_named([(0, code)], 1),)
 
 
-def of_rows(evidence: Evidence, rows: Iterable[int] | None = None) -> list[bytes]:
+def of_rows(evidence: Evidence, rows: Iterable[int] | None = None) -> tuple[bytes, ...]:
     """What is kept of some rows of an answer, of all where none are named: at most one entry."""
     wanted = None if rows is None else {*rows}
     found = [(row, code) for row, code, _ in coded(evidence) if wanted is None or row in wanted]
-    return [_named(found, len(evidence.marks))] if found else []
+    return (_named(found, len(evidence.marks)),) if found else ()
 
 
 def _named(rows: list[tuple[int, int]], count: int) -> bytes:
@@ -75,7 +75,7 @@ def keep_counted(exchange: Exchange, state: LegState, numbers: Numbers) -> None:
         for place, values in enumerate(one.values):
             if values[0] in NAMED and _leg_of(one, numbers) == state.leg:
                 copies = kept((code, _of_row(state, row)) for row, code in _rows(values))
-                one.values = [*one.values[:place], PROBABILITIES.letter + copies, *one.values[place + 1 :]]
+                one.values = (*one.values[:place], PROBABILITIES.letter + copies, *one.values[place + 1 :])
 
 
 def _leg_of(counted: Counted, numbers: Numbers) -> int:

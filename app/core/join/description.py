@@ -1,6 +1,7 @@
 """Read-outs of one exchange for people: the answer of `/api/exchanges/{puid}`."""
 
 from array import array
+from collections.abc import Sequence
 from math import isnan
 from struct import unpack_from
 from typing import Any, Final
@@ -132,7 +133,7 @@ def describe(
     }
 
 
-def _results(results: list[Monitored], numbers: Numbers) -> list[dict[str, Any]]:
+def _results(results: Sequence[Monitored], numbers: Numbers) -> list[dict[str, Any]]:
     """What monitors said, in the order of legs and monitors."""
     return [_result(one, numbers) for one in sorted(results, key=lambda one: (numbers.legs[one.leg], one.key))]
 

@@ -78,7 +78,7 @@ class Counted(msgspec.Struct, array_like=True, gc=False):
     pane: int
     atoms: list[int]
     amounts: dict[int, int] = {}
-    values: list[bytes] = []
+    values: tuple[bytes, ...] = ()
     also: tuple[int, ...] = ()
 
 
@@ -137,17 +137,18 @@ class Exchange(msgspec.Struct, array_like=True, gc=False):
     """All that is known of one puid. `newest` is the newest record timestamp of its parts, in seconds.
 
     `counted` is what it counts as. `rows` are the labels of single rows (`row_labels`), packed until somebody asks for
-    them. `held` are parts of the joined record that wait for the prediction which they speak of.
+    them. `held` are parts of the joined record that wait for the prediction which they speak of. What most have none of
+    is a tuple: an empty one is made and thrown away for nothing.
     """
 
     newest: int
     legs: list[LegState]
     feedbacks: list[Feedback]
     counted: list[Counted]
-    rows: list[Any] = []
-    detections: list[Detection] = []
-    held: list[bytes] = []
-    monitors: list[Monitored] = []
+    rows: tuple[Any, ...] = ()
+    detections: tuple[Detection, ...] = ()
+    held: tuple[bytes, ...] = ()
+    monitors: tuple[Monitored, ...] = ()
 
 
 class _Age(msgspec.Struct, array_like=True, gc=False):
@@ -179,18 +180,18 @@ def encode(exchange: Exchange) -> bytes:
 
 def _encoded_with_rows(exchange: Exchange) -> bytes:
     rows = exchange.rows
-    exchange.rows = [block.packed() if isinstance(block, RowLabels) else block for block in rows]
+    exchange.rows = tuple(block.packed() if isinstance(block, RowLabels) else block for block in rows)
     _encode_into(exchange, _buffer)
     exchange.rows = rows
     return bytes(_buffer)
 
 
-def row_labels(exchange: Exchange) -> list[RowLabels]:
+def row_labels(exchange: Exchange) -> tuple[RowLabels, ...]:
     """The labels of single rows."""
     rows = exchange.rows
-    for index, block in enumerate(rows):
-        if not isinstance(block, RowLabels):
-            rows[index] = RowLabels.unpacked(block)
+    if not all(isinstance(block, RowLabels) for block in rows):
+        unpacked = RowLabels.unpacked
+        rows = exchange.rows = tuple(block if isinstance(block, RowLabels) else unpacked(block) for block in rows)
     return rows
 
 

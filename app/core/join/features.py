@@ -35,7 +35,7 @@ def keep_counted(exchange: Exchange, state: LegState) -> None:
         for one in exchange.counted:
             if own in one.values:
                 copy = DRIFT.letter + state.evidence
-                one.values = [copy if values == own else values for values in one.values]
+                one.values = tuple(copy if values == own else values for values in one.values)
 
 
 class Features:

@@ -106,9 +106,9 @@ def put_result(exchange: Exchange, leg: int, time: int, ahead: int, digest: int,
         if old.leg == leg and old.key == new.key:
             if new.rank <= old.rank:
                 return NOTHING
-            exchange.monitors = [*results[:place], new, *results[place + 1 :]]
+            exchange.monitors = (*results[:place], new, *results[place + 1 :])
             return CORRECTED if new.result != old.result else NEWS
-    exchange.monitors = sorted([*results, new], key=lambda one: (one.leg, one.key))
+    exchange.monitors = tuple(sorted([*results, new], key=lambda one: (one.leg, one.key)))
     return NEWS
 
 
@@ -126,4 +126,4 @@ def counted_results(
             identity, time = unversioned(one.leg), one.time - one.ahead * 1000
         else:
             identity, time = state.identity, state.pane_time
-        yield Counted(account(identity), time // pane_us, [], {}, [LETTER + one.result])
+        yield Counted(account(identity), time // pane_us, [], {}, (LETTER + one.result,))

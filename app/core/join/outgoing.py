@@ -97,10 +97,10 @@ class Outgoing:
             answered = any(state.time for state in exchange.legs)
             parts = told
             if exchange.held or not answered:
-                parts = exchange.held + told
-                held = [] if answered else [one for one in parts if is_feedback(one)]
+                parts = [*exchange.held, *told]
+                held = () if answered else tuple(one for one in parts if is_feedback(one))
                 if sum(map(len, held)) > self.limits.held_bytes:
-                    held = []
+                    held = ()
                 if held != exchange.held:
                     exchange.held = held
                     yield key, exchange
@@ -114,7 +114,7 @@ class Outgoing:
 
         What has waited in vain has no document: the one of its id may be another puid's.
         """
-        orphaned = exchange.held + self.unlogged.pop(key, [])
+        orphaned = [*exchange.held, *self.unlogged.pop(key, [])]
         if orphaned and not waited:
             self._log(key, orphaned, exchange)
 

@@ -104,10 +104,10 @@ class Pairing:
         counted.atoms, counted.amounts = once_and_more(atoms)
         values = values_of(sides, labels)
         if values:
-            counted.values = [LETTER + values]
+            counted.values = (LETTER + values,)
         of_brier = brier_values_of(one, other, labels)
         if of_brier:
-            counted.values.append(BRIER_LETTER + of_brier)
+            counted.values = (*counted.values, BRIER_LETTER + of_brier)
 
     def _row(
         self, first: int, second: int, marks: tuple[Mark, Mark], label: Mark, sides: tuple[Side, Side]

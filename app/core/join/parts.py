@@ -261,7 +261,7 @@ class Parts:
             marks = body.labels
             if row < 0:
                 feedback.flags = LABELS if marks is None or None not in marks else LABELS | PARTIAL
-                feedback.labels = marks
+                feedback.labels = marks and marks.copy()
             elif marks is None or len(marks) == 1:
                 single = RowLabel(time, digest, ahead, marks[0] if marks else None)
             else:

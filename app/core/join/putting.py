@@ -144,7 +144,7 @@ def _compete_with_rows(exchange: Exchange, new: Feedback, rank: Rank, blocks: li
                 _leave_alone(new, row)
             elif _speaks_of(new, row):
                 del block.rows[row]
-    exchange.rows = [block for block in row_labels(exchange) if block.rows]
+    exchange.rows = tuple(block for block in row_labels(exchange) if block.rows)
 
 
 def _speaks_of(batch: Feedback, row: int) -> bool:
@@ -207,13 +207,13 @@ def put_row_label(exchange: Exchange, named: int, row: int, label: RowLabel, leg
                 del block.rows[row]
     if home is None:
         home = RowLabels(named, {})
-        blocks.append(home)
+        blocks = exchange.rows = (*blocks, home)
     home.rows[row] = label
     for batch in batches:
         if rank_of(batch, legs) <= rank:
             _leave_alone(batch, row)
     if len(blocks) > 1:
-        exchange.rows = [block for block in blocks if block.rows]
+        exchange.rows = tuple(block for block in blocks if block.rows)
     if known is None:
         return NEWS
     return RESTATED if known == label.mark else CORRECTED
@@ -227,7 +227,7 @@ def put_detection(exchange: Exchange, new: Detection) -> bool:
         if (old.kind, old.leg) == (new.kind, new.leg):
             if (new.time, new.digest, new.ahead) <= (old.time, old.digest, old.ahead):
                 return False
-            exchange.detections[index] = new
+            exchange.detections = (*exchange.detections[:index], new, *exchange.detections[index + 1 :])
             return True
-    exchange.detections.append(new)
+    exchange.detections = (*exchange.detections, new)
     return True

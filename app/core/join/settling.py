@@ -39,7 +39,7 @@ class _Bundle(NamedTuple):
     evidence: Evidence
     by_labels: int | None = None  # the number of what label and reward alone count as
     of_labels: tuple[Amounts, ...] = ()  # the measures that add amounts to that
-    chances: list[bytes] | None = None  # what is kept of an answer that gives probabilities; never changed
+    chances: tuple[bytes, ...] = ()  # what is kept of an answer that gives probabilities
     segmented: bool = False  # whether the model has segments
     by_version: bool = False  # whether the references of the model are those of its versions
 
@@ -88,7 +88,7 @@ class Settling:
 
     def _monitored(self, exchange: Exchange) -> list[Counted]:
         """What an exchange counts as that has results of monitors: these stand behind all that it has without them."""
-        results, exchange.monitors = exchange.monitors, []
+        results, exchange.monitors = exchange.monitors, ()
         found = self.counted(exchange)
         exchange.monitors = results
         account, unversioned = self._tallying.account, self._judging.unversioned
@@ -125,12 +125,13 @@ class Settling:
         account = self._accounts.get(state.identity)
         if account is None:
             account = self._accounts[state.identity] = self._tallying.account(state.identity)
-        pane = state.pane_time // self._pane_us
-        begin = pane * self._pane_us
+        pane_us = self._pane_us
+        pane = (state.time - state.ahead * 1000) // pane_us
+        begin = pane * pane_us
         if state.request_ahead or 0 < state.request_time < begin:
-            self._tallying.see(account, state.request_pane_time // self._pane_us)
+            self._tallying.see(account, state.request_pane_time // pane_us)
         if feedback is not None and (feedback.ahead or feedback.time < begin) and _brings_anything(feedback):
-            self._tallying.see(account, feedback.pane_time // self._pane_us)
+            self._tallying.see(account, feedback.pane_time // pane_us)
         counted = Counted(account, pane, [bundle.number])
         if bundle.amounts:
             delay = None
@@ -145,7 +146,7 @@ class Settling:
             if bundle.by_version:
                 evidence.live = self.by_version.live(state)
             self._tallying.add_amounts(counted, bundle.amounts, evidence)
-        chances: list[bytes] = []
+        chances: tuple[bytes, ...] = ()
         if bundle.chances and (state.probabilities is not None or (type(mark) is int and mark >= 0)):
             chances = bundle.chances
         counted.values = chances
@@ -155,7 +156,7 @@ class Settling:
         if bundle.by_labels is None or feedback is None:
             return found
         labelled = Counted(
-            self._tallying.label_account(state.identity), feedback.pane_time // self._pane_us, [bundle.by_labels]
+            self._tallying.label_account(state.identity), feedback.pane_time // pane_us, [bundle.by_labels]
         )
         if bundle.of_labels:
             self._tallying.add_amounts(labelled, bundle.of_labels, bundle.evidence)
@@ -220,7 +221,7 @@ class Settling:
             atoms += [self._tallying.atom(atom) for atom in REWARDS.counts(evidence)]
             by_labels = self._numbers.bundle(tuple(atoms)) if atoms else None
         of_labels = tuple(amounts for amounts in (REWARDS.amounts, *OF_LABELLED) if amounts in active)
-        chances = None
+        chances: tuple[bytes, ...] = ()
         if evidence.labels is not None and evidence.marks:
             chances = of_one(evidence.marks[0], evidence.labels[0], evidence.classes, evidence.rules)
         segmented = counting.state is not None and self._segmenting.has_segments(counting.state.leg)

@@ -19,7 +19,7 @@ from app.core.counts.rows import owner_key
 from app.core.events import Reason, RefusedError
 from app.core.join import notes
 from app.core.join.addressing import LENT_ROW, NO_ROW, row_of, unusable
-from app.core.join.bulky import Bulky, has_many_parts
+from app.core.join.bulky import Bulky
 from app.core.join.cut import Cut
 from app.core.join.delta import Delta
 from app.core.join.description import describe
@@ -220,7 +220,8 @@ class Shard:
                     exchange = self._anew(key, exchange)
                 if (
                     exchange is None
-                    or has_many_parts(exchange, many)
+                    or exchange.rows  # as `bulky.has_many_parts` has it: a call for every event costs too much
+                    or len(exchange.feedbacks) + len(exchange.legs) + len(exchange.detections) > many
                     or (len(value) > suspicious and (kind != REQUEST or segments is not None))
                 ):
                     exchange, done = self._put_bulky(key, exchange, seconds, source, time, ahead, row, value)
@@ -336,15 +337,16 @@ class Shard:
         self._live.clear()
 
     def _settle(self, exchanges: Iterable[tuple[bytes, Exchange]]) -> None:
-        count, settled, gathers = self._settling.counted, dict[bytes, bytes](), self._firsts.active
+        count, mixed, change = self._settling.counted, self._settling.mixed, self._delta.change
+        settled, gathers = dict[bytes, bytes](), self._firsts.active
         for key, exchange in exchanges:
             counted = count(exchange)
-            if self._settling.mixed:
-                self._notes += notes.mixed(self._settling.mixed, key, self.numbers)
-                self._settling.mixed.clear()
+            if mixed:
+                self._notes += notes.mixed(mixed, key, self.numbers)
+                mixed.clear()
             old = exchange.counted
             if counted != old:
-                self._delta.change(exchange, old, counted)
+                change(exchange, old, counted)
                 exchange.counted = counted
             if gathers:
                 self._firsts.note(key, exchange, self._limits.row_bytes)

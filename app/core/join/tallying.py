@@ -127,10 +127,10 @@ class Tallying:
         self.classes.recover()
 
 
-def values_of(evidence: Evidence, *, of_rows: bool) -> list[bytes]:
+def values_of(evidence: Evidence, *, of_rows: bool) -> tuple[bytes, ...]:
     """What measures keep as it is of evidence, of single rows or of the whole."""
     found = ((measure, measure.values(evidence)) for measure in OF_VALUES if measure.of_rows == of_rows)
-    return [measure.letter + kept for measure, kept in found if kept]
+    return tuple(measure.letter + kept for measure, kept in found if kept)
 
 
 def with_features(counted: Counted, features: bytes | None) -> list[Counted]:
@@ -140,6 +140,6 @@ def with_features(counted: Counted, features: bytes | None) -> list[Counted]:
     if features is None:
         return [counted]
     if counted.also:
-        return [counted, Counted(counted.account, counted.pane, [], {}, [features])]
-    counted.values = [features, *counted.values]
+        return [counted, Counted(counted.account, counted.pane, [], {}, (features,))]
+    counted.values = (features, *counted.values)
     return [counted]

@@ -76,6 +76,7 @@ class Comparisons(TypedDict):
 
     comparisons: list[Comparison]
     versions: list[VersionShift]
+    stale: str | None
 
 
 class ExchangeLeg(LegNames):
@@ -96,6 +97,7 @@ class ExchangeReport(TypedDict):
     feedback_time: str | None
     detections: list[dict[str, Any]]
     note: str | None
+    stale: str | None
     row: NotRequired[int]
 
 
@@ -186,6 +188,7 @@ class WorkerReport(TypedDict):
     problems: list[str]
     notes: list[str]
     links: dict[str, str]
+    stale: str | None
 
 
 class CheckReport(TypedDict):
@@ -215,6 +218,7 @@ class Letters(TypedDict):
     reasons: dict[str, int]
     letters: list[LetterLine]
     note: str | None
+    stale: str | None
 
 
 class LetterIds(TypedDict):

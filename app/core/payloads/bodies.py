@@ -7,6 +7,7 @@ cannot be used.
 
 from array import array
 from collections.abc import Sequence
+from functools import lru_cache
 from math import isfinite, isinf
 from struct import Struct as Packing
 from struct import error as PackError  # noqa: N812 - a class by another name
@@ -52,7 +53,7 @@ class Output(msgspec.Struct, gc=False):
 class FeedbackBody(msgspec.Struct, gc=False):
     """What a feedback states. `labels` and `reward` hold only where stated; None takes an earlier statement back.
 
-    Of labels, one that is None leaves its row alone.
+    Of labels, one that is None leaves its row alone. It may be that of other feedbacks, too: it is never changed.
     """
 
     has_label: bool
@@ -71,6 +72,8 @@ class _NoNumbersError(RefusedError):
 
 _LARGEST_REWARD = 1e9
 _BEYOND = 2**64
+#: What has fewer bytes is read once for all that are alike.
+_SHORT_FEEDBACK: Final = 512
 _PACK_ONE = Packing("<f").pack
 #: An answer keeps its probabilities where these are so many at most: they have 8 bytes each.
 MOST_PROBABILITIES: Final = 512
@@ -146,23 +149,36 @@ def read_feedback(
     keeps: bool | ProbabilityField = True,
 ) -> FeedbackBody:
     """What a feedback states: absent leaves alone, null takes back."""
-    if value.isascii():
-        try:
-            body = decode_feedback(value)
-            rows = body.truth.data.ndarray
-            if type(rows) is list and rows and body.response is None:
-                labels = _label_marks(rows, body.truth.data.names, longest)
-                states = body.reward is not UNSET
-                reward = parse_reward(body.reward) if states else None
-                said = FeedbackBody(True, labels, states, reward, None, False)
-                own = body.meta.metrics if body.meta is not None else None
-                of_truth = body.truth.meta.metrics if body.truth.meta is not None else None
-                if own is not None or of_truth is not None:
-                    said.metrics = tuple(one for one in (own, of_truth) if one is not None)
-                return said
-        except _NOT_COMMON:
-            pass
+    said = _common_feedback(value, longest) if len(value) < _SHORT_FEEDBACK else _uncached_feedback(value, longest)
+    if said is not None:
+        return said
     return feedback_of(body_of(value, Kind.FEEDBACK, largest, rewritten), longest, keeps=keeps)
+
+
+@lru_cache(maxsize=4096)
+def _common_feedback(value: bytes, longest: int) -> FeedbackBody | None:
+    """What a feedback of the common form states, None where it is of another. Short ones are often alike."""
+    if not value.isascii():
+        return None
+    try:
+        body = decode_feedback(value)
+        rows = body.truth.data.ndarray
+        if type(rows) is not list or not rows or body.response is not None:
+            return None
+        labels = _label_marks(rows, body.truth.data.names, longest)
+        states = body.reward is not UNSET
+        reward = parse_reward(body.reward) if states else None
+    except _NOT_COMMON:
+        return None
+    said = FeedbackBody(True, labels, states, reward, None, False)
+    own = body.meta.metrics if body.meta is not None else None
+    of_truth = body.truth.meta.metrics if body.truth.meta is not None else None
+    if own is not None or of_truth is not None:
+        said.metrics = tuple(one for one in (own, of_truth) if one is not None)
+    return said
+
+
+_uncached_feedback = _common_feedback.__wrapped__
 
 
 # -- any form ---------------------------------------------------------------------------------------------------------

@@ -1,15 +1,7 @@
-"""Searches in Elasticsearch for whoever asks by HTTP: each asked once, for a bounded time."""
+"""What a search in Elasticsearch is to whoever asks by HTTP, without its client, which is slow to import."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
-
-from elastic_transport import TransportError
-from elasticsearch import ApiError, AsyncElasticsearch
-
-from app.exporters.elasticsearch.client import connect, sentence
-from app.settings import Settings, SettingsError
-
-_SECONDS: Final = 10.0
+from typing import Any, NamedTuple, Protocol
 
 
 class SearchError(Exception):
@@ -23,12 +15,8 @@ class Hit(NamedTuple):
     body: Mapping[str, Any]
 
 
-class Search:
-    """Elasticsearch as the settings name it, which must name one."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._client: AsyncElasticsearch | None = None
+class Search(Protocol):
+    """Elasticsearch as the settings name it."""
 
     async def find(
         self, index: str, query: Mapping[str, Any], *, sort: Sequence[Mapping[str, Any]], most: int
@@ -37,25 +25,6 @@ class Search:
 
         Raises SearchError.
         """
-        try:
-            if self._client is None:
-                self._client = connect(self._settings)
-            reply = await self._client.options(request_timeout=_SECONDS).search(
-                index=index,
-                query=query,
-                sort=sort,
-                size=most,
-                ignore_unavailable=True,
-                allow_no_indices=True,
-                allow_partial_search_results=False,
-            )
-            return [Hit((hit["_index"], hit["_id"]), hit["_source"]) for hit in reply.body["hits"]["hits"]]
-        except SettingsError as error:
-            raise SearchError(str(error)) from None
-        except (TransportError, ApiError) as error:
-            raise SearchError(sentence(error, self._settings)) from None
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._client is not None:
-            await self._client.close()

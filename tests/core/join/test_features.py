@@ -19,10 +19,10 @@ def counted_values(shard: Shard) -> list[bytes]:
 def test_what_is_counted_names_the_leg_and_holds_its_bins_only_while_they_are_replaced(leg: int) -> None:
     state, other = LegState(leg, evidence=b"mine"), LegState(leg + 1, evidence=b"other")
     exchange = Exchange(
-        1, [state, other], [], [Counted(0, 0, [], {}, [named(leg), b"e"]), Counted(1, 0, [], {}, [named(leg + 1)])]
+        1, [state, other], [], [Counted(0, 0, [], {}, (named(leg), b"e")), Counted(1, 0, [], {}, (named(leg + 1),))]
     )
     keep_counted(exchange, state)
-    assert [one.values for one in exchange.counted] == [[b"fmine", b"e"], [named(leg + 1)]]
+    assert [one.values for one in exchange.counted] == [(b"fmine", b"e"), (named(leg + 1),)]
 
 
 def test_a_settled_exchange_keeps_the_bins_once() -> None:

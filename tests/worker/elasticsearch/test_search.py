@@ -9,7 +9,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from app.settings import load_settings
-from app.worker.elasticsearch.search import Hit, Search, SearchError
+from app.worker.elasticsearch.search import Hit, SearchError
+from app.worker.elasticsearch.searching import Searching
 
 PRODUCT = {"X-Elastic-Product": "Elasticsearch"}
 
@@ -24,7 +25,7 @@ def search(status: int, answer: Any, asked: list[Any] | None = None) -> list[Hit
         server = web.Application()
         server.router.add_post("/{index}/_search", handler)
         async with TestServer(server) as served:
-            node = Search(load_settings(elasticsearch_url=str(served.make_url("")).rstrip("/")))
+            node = Searching(load_settings(elasticsearch_url=str(served.make_url("")).rstrip("/")))
             try:
                 return await node.find("tally-windows", {"match_all": {}}, sort=[{"start": "desc"}], most=3)
             finally:
@@ -51,7 +52,7 @@ def test_what_is_refused_is_a_sentence(status: int) -> None:
 
 def test_who_does_not_answer_is_named() -> None:
     async def run() -> None:
-        node = Search(load_settings(elasticsearch_url="http://127.0.0.1:1"))
+        node = Searching(load_settings(elasticsearch_url="http://127.0.0.1:1"))
         with pytest.raises(SearchError, match=r"Elasticsearch at http://127\.0\.0\.1:1 cannot be reached"):
             await node.find("x", {"match_all": {}}, sort=[], most=1)
         await node.close()
@@ -62,7 +63,7 @@ def test_who_does_not_answer_is_named() -> None:
 def test_certificates_that_are_not_there_are_named(tmp_path: Path) -> None:
     async def run() -> None:
         settings = load_settings(elasticsearch_url="https://127.0.0.1:1", elasticsearch_ca_file=tmp_path / "none.pem")
-        node = Search(settings)
+        node = Searching(settings)
         with pytest.raises(SearchError, match="TALLY_ELASTICSEARCH_CA_FILE"):
             await node.find("x", {"match_all": {}}, sort=[], most=1)
         await node.close()

@@ -18,7 +18,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.wire.records import Record
@@ -96,7 +96,6 @@ def logs(draw: st.DrawFn) -> list[tuple[list[int], int]]:
     return log
 
 
-@settings(deadline=None)
 @given(logs(), st.lists(st.integers(1, 5), max_size=20), st.data())
 def test_a_fetch_gives_each_record_from_its_offset_on_once_and_its_position_follows(
     log: list[tuple[list[int], int]], sizes: list[int], data: st.DataObject

@@ -62,7 +62,7 @@ def by_puid(logged: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
 
 
 @given(st.data(), stories, st.sampled_from(RULES), st.lists(st.integers(1, 4), max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_all_that_is_written_is_the_same_as_in_memory_over_cuts_restarts_and_expiry(
     data: st.DataObject, records: list[Record], rules: tuple[Rules, ...], batches: list[int]
 ) -> None:

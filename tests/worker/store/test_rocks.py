@@ -50,7 +50,7 @@ def finish(work: Awaitable[None]) -> None:
     asyncio.run(whole())
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(STEPS, st.sampled_from([0, 1_000, ONE_MIB]), st.sampled_from([0, 5, 1_000]))
 def test_it_holds_what_a_dict_holds_and_opened_again_what_was_durable(
     steps: list[tuple[str, bytes, bytes | None]], most_bytes: int, most_waiting: int
@@ -179,7 +179,7 @@ def test_a_crash_leaves_the_state_of_an_earlier_epoch_whole(tmp_path: Path) -> N
 # -- ages -------------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.one_of(

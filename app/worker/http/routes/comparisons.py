@@ -23,6 +23,7 @@ from app.worker.http.guard import shortened
 from app.worker.http.routes.asked import by_labels, model_named, needed
 from app.worker.http.routes.past import Past
 from app.worker.http.routes.route import BACK, CLOCK, FROM, STEP, TO, Parameter, Route
+from app.worker.http.routes.stale import stale_sentence
 from app.worker.http.turns import Turns
 from app.worker.running import Running
 
@@ -65,7 +66,8 @@ class ComparisonRoutes:
         readings = running.readings
         now = running.lane.now()
         found = comparisons_report(readings.of_pairs(now), readings.rulebook)
-        return json_response({**found, "versions": versions_report(readings, now)})
+        versions = versions_report(readings, now)
+        return json_response({**found, "versions": versions, "stale": stale_sentence(running)})
 
     async def history(self, request: web.Request) -> web.Response:
         """`GET /api/comparisons/history`."""

@@ -15,6 +15,7 @@ from app.worker.asking import session
 from app.worker.elasticsearch.search import Search, SearchError
 from app.worker.http.answers import AnswerError, json_response
 from app.worker.http.routes.route import Parameter, Route
+from app.worker.http.routes.stale import stale_sentence
 from app.worker.running import Running
 
 _FORWARDED: Final = "X-Tally-Forwarded"
@@ -73,15 +74,17 @@ class ExchangeRoutes:
 
     async def _known(self, puid: str, request: web.Request) -> tuple[dict[str, Any], int]:
         """What the owner of a puid knows of it, and the status of that answer."""
-        lane = self._started().lane
+        running = self._started()
+        lane = running.lane
         number = lane.partition_of(puid.encode())
         part = lane.running.get(number)
         if part is None:
             return await self._ask_owner(number, puid, request)
-        known = part.shard.describe(puid)
+        known, stale = part.shard.describe(puid), stale_sentence(running)
         if known is None:
-            return {"error": f"No event with puid {puid} is known; it never came, or has expired."}, 404
-        return known, 200
+            said = f"No event with puid {puid} is known; it never came, or has expired."
+            return {"error": said if stale is None else f"{said} {stale}"}, 404
+        return {**known, "stale": stale}, 200
 
     async def _ask_owner(self, number: int, puid: str, request: web.Request) -> tuple[dict[str, Any], int]:
         owner = self._started().readings.view.owners.get(number)

@@ -18,6 +18,7 @@ from app.worker.http.answers import AnswerError, json_response
 from app.worker.http.guard import shortened
 from app.worker.http.routes.asked import count_of
 from app.worker.http.routes.route import Parameter, Route
+from app.worker.http.routes.stale import stale_sentence
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.reading import open_reader
 from app.worker.letters.box import LetterBox, LetterError, Selection, parse_id, topic_facts
@@ -121,6 +122,7 @@ class LetterRoutes:
             "reasons": dict(reasons),
             "letters": [_line(one.letter) for one in shown],
             "note": " ".join(notes) or None,
+            "stale": stale_sentence(self._started()),
         }
 
     async def resend(self, request: web.Request) -> web.Response:

@@ -25,6 +25,7 @@ from app.settings import Settings
 from app.worker.http.answers import json_bytes
 from app.worker.http.routes.asked import by_labels, window_of
 from app.worker.http.routes.route import CLOCK, WINDOW, Route
+from app.worker.http.routes.stale import stale_sentence
 from app.worker.http.turns import Turns, begun
 from app.worker.running import Running
 
@@ -32,8 +33,6 @@ from app.worker.running import Running
 _REST_SECONDS: Final = 1.0
 _REST: Final = 4
 _LONGEST_REST_SECONDS: Final = 10.0
-#: A worker that is further behind says so.
-_LATE_SECONDS: Final = 60.0
 
 
 class _Made(NamedTuple):
@@ -134,15 +133,3 @@ class OverviewRoutes:
         if known.rules.run_code:
             return await asyncio.to_thread(line_of, known, choice.window)
         return line_of(known, choice.window)
-
-
-def stale_sentence(running: Running) -> str | None:
-    """Why the numbers may be older than they should be, as far as this worker knows; None where they are not."""
-    if not running.feed.at_end.is_set():
-        return "The counts are still being read: the numbers are not whole yet."
-    for problem in running.problems():
-        return problem
-    _, seconds = running.lane.lag()
-    if seconds > _LATE_SECONDS:
-        return f"This worker is {seconds:.0f} s behind the events: the numbers are of then."
-    return None

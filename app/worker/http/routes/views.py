@@ -20,9 +20,9 @@ from app.worker.http.routes.asked import model_in_path
 from app.worker.http.routes.comparisons import CURRENT, SHADOW, ComparisonRoutes, pair_asked
 from app.worker.http.routes.models import SCORE, ModelRoutes
 from app.worker.http.routes.monitors import MONITOR, MonitorRoutes, names_of
-from app.worker.http.routes.overview import stale_sentence
 from app.worker.http.routes.past import Past
 from app.worker.http.routes.route import BACK, CLOCK, FROM, KEY, STEP, TO, Route
+from app.worker.http.routes.stale import stale_sentence
 from app.worker.running import Running
 
 Part = TypeVar("Part")

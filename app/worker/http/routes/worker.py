@@ -17,6 +17,7 @@ from app.settings import Settings, version
 from app.worker.http.answers import AnswerError, json_response
 from app.worker.http.rate import Rate
 from app.worker.http.routes.route import Route
+from app.worker.http.routes.stale import stale_sentence
 from app.worker.http.turns import begun
 from app.worker.running import Running
 
@@ -82,6 +83,7 @@ class WorkerRoutes:
             "workers": sorted({settings.url, *owners.values()}),
             "events_per_second": self._rate.per_second(),
             "settings": settings_shown(settings),
+            "stale": stale_sentence(running),
             "problems": [*running.problems()],
             "notes": [*running.notes],
             "links": _LINKS,

@@ -21,7 +21,7 @@ def searched(answers: Searched, path: str) -> Any:
         found.append(await of(path))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.worker.http.api.Search", lambda _: answers)
+        patch.setattr("app.worker.elasticsearch.searching.Searching", lambda _: answers)
         ask(story, a_worker(settings=ELASTIC), ELASTIC)
     return found[0].content
 

@@ -104,25 +104,6 @@ def test_a_model_of_which_nothing_has_changed_is_not_made_again(monkeypatch: pyt
     ask(story, running)
 
 
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"at_end": False}, "The counts are still being read: the numbers are not whole yet."),
-        ({"problem": "Kafka has not answered for 12 s."}, "Kafka has not answered for 12 s."),
-        ({"lag": 90.0}, "This worker is 90 s behind the events: the numbers are of then."),
-        ({"lag": float("nan")}, None),
-    ],
-)
-def test_numbers_that_are_stale_say_so(changes: dict[str, Any], sentence: str | None) -> None:
-    running = a_worker()
-    lane, contact, feed = (getattr(running, name) for name in ("lane", "contact", "feed"))
-    if not changes.get("at_end", True):
-        feed.at_end.clear()
-    contact.problem = lambda: changes.get("problem")
-    lane.lag = lambda: ({}, changes.get("lag", 0.0))
-    assert get("/api/overview", running).content["stale"] == sentence
-
-
 def test_one_model_is_told_as_among_all() -> None:
     everything = get("/api/models").content["models"]
     assert [get(f"/api/models/{key}").content for key in (KEY, "ns/svc/shadow/m")] == everything
@@ -254,7 +235,7 @@ def history(searched: Searched, query: str) -> Any:
         await story(of, api)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.worker.http.api.Search", lambda _: searched)
+        patch.setattr("app.worker.elasticsearch.searching.Searching", lambda _: searched)
         ask(with_search, running, ELASTIC)
     return found[0].content
 
@@ -296,7 +277,7 @@ def test_all_is_since_the_model_was_first_seen() -> None:
     searched = Searched()
     running = a_worker(settings=ELASTIC, now=START + 30 * 3600.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.worker.http.api.Search", lambda _: searched)
+        patch.setattr("app.worker.elasticsearch.searching.Searching", lambda _: searched)
         found = get(f"/api/models/{KEY}/history?back=all", running, ELASTIC).content
     between = searched.asked[0][1]["bool"]["filter"][-1]["range"]["start"]
     assert datetime.fromisoformat(between["gte"]).timestamp() == START

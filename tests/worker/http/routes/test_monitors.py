@@ -87,7 +87,7 @@ def of_documents(*bodies: dict[str, Any]) -> Any:
         found.append(await of(f"/api/models/{KEY}/monitor-history?monitor=odd&from={START - 7 * 86400}&step=5m"))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.worker.http.api.Search", lambda _: searched)
+        patch.setattr("app.worker.elasticsearch.searching.Searching", lambda _: searched)
         ask(story, a_worker(*results(), rules=RULES, settings=ELASTIC), ELASTIC)
     return found[0].content
 

@@ -176,7 +176,6 @@ def test_whatever_is_asked_the_answer_is_one_that_is_described(url: str) -> None
 
     @settings(
         max_examples=EXAMPLES * len(operations),
-        deadline=None,
         derandomize=True,
         phases=[Phase.generate],
         suppress_health_check=[*HealthCheck],

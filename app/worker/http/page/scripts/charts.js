@@ -31,7 +31,7 @@ function timeAxis(colours, points) {
 }
 
 const valueAxis = (colours, more = {}) => ({
-  ticks: { color: colours.soft, font: FONT, maxTicksLimit: 6 },
+  ticks: { color: colours.soft, font: FONT, maxTicksLimit: 8 },
   grid: { color: colours.line },
   border: { display: false },
   ...more,
@@ -84,22 +84,31 @@ export function withGaps(points, step) {
   });
 }
 
-// A value over time with its interval. `limit`, `fellAt` and `zero` are lines across, where they are given.
-export function TimePlot({ points, name, label, file, limit = null, fellAt = null, zero = false }) {
+// Points are dots where there is room for them; what has no neighbours is one always, since no line shows it.
+const isKnown = point => point !== undefined && point.value !== null;
+const isAlone = (points, at) => isKnown(points[at]) && !isKnown(points[at - 1]) && !isKnown(points[at + 1]);
+const dots = points => ({ chart, dataIndex }) => (isAlone(points, dataIndex) || chart.width > 10 * points.length ? 2.5 : 0);
+
+// A value over time with its interval, one point a step (in seconds). `limit`, `fellAt` and `zero` are lines across, where
+// they are given.
+export function TimePlot({ points, step, name, label, file, limit = null, fellAt = null, zero = false }) {
   const tops = points.map(({ value, high }) => high ?? value ?? 0);
   const isShare = tops.every(top => top <= 1) && Math.max(...tops) > 0.75;
   const make = colours => {
-    const xy = field => points.map(point => ({ x: point.start, y: point[field] ?? null }));
-    const line = { borderWidth: 2, clip: 6, pointHitRadius: 12, pointRadius: points.length > 80 ? 0 : 2.5, borderColor: colours.accent, backgroundColor: colours.accent };
+    // An interval of a point alone has no width of its own: it gets a part of its step.
+    const aside = at => (isAlone(points, at) ? [-step / 3, step / 3] : [0]);
+    const bound = field => points.flatMap((point, at) => aside(at).map(shift => ({ x: point.start + shift, y: point[field] ?? null })));
+    const values = points.map(point => ({ x: point.start, y: point.value }));
+    const line = { borderWidth: 2, clip: 6, pointHitRadius: 12, pointRadius: dots(points), borderColor: colours.accent, backgroundColor: colours.accent };
     const edge = { borderWidth: 0, pointRadius: 0, pointHitRadius: 0, backgroundColor: colours.band };
     const across = (y, title, colour) => ({
       label: title, data: [{ x: points[0].start, y }, { x: points.at(-1).start, y }],
       borderColor: colour, borderWidth: 1.5, borderDash: [6, 4], pointRadius: 0, pointHitRadius: 0,
     });
     const datasets = [
-      { ...line, label: name, data: xy("value") },
-      { ...edge, label: "95 % interval", data: xy("low"), fill: "+1" },
-      { ...edge, label: "", data: xy("high"), fill: false },
+      { ...line, label: name, data: values },
+      { ...edge, label: "95 % interval", data: bound("low"), fill: "+1" },
+      { ...edge, label: "", data: bound("high"), fill: false },
     ];
     if (limit !== null) datasets.push(across(limit, `limit ${score(limit)}`, colours.bad));
     if (zero) datasets.push(across(0, "no difference", colours.soft));
@@ -209,7 +218,7 @@ export function Bars({ names, sets, label, file, format = share }) {
     options: {
       scales: {
         x: { ticks: { color: colours.soft, font: FONT }, grid: { display: false }, border: { color: colours.line } },
-        y: valueAxis(colours, { beginAtZero: true, ticks: { color: colours.soft, font: FONT, maxTicksLimit: 6, callback: format } }),
+        y: valueAxis(colours, { beginAtZero: true, ticks: { color: colours.soft, font: FONT, maxTicksLimit: 6, callback: format, precision: format === count ? 0 : undefined } }),
       },
       plugins: {
         legend: { display: sets.length > 1, labels: { color: colours.ink, font: FONT, boxWidth: 12 } },

@@ -41,6 +41,28 @@ export function Comparisons() {
     found.length
       ? h("div", { class: "models" }, h(Table, { name: "comparisons", label: "Comparisons", columns, rows: found, keyOf: one => keyOf(one.current) + keyOf(one.shadow) }))
       : h("p", null, "Nothing to compare yet: two models of one service are compared once both have answered the same requests. Name the shadow's predictor “shadow”, or set shadow: in the YAML file."),
+    h(Versions, { versions: answer.content.versions ?? [] }),
+  ];
+}
+
+const MOVED = { true: ["warn", "other classes"], false: ["fine", "as before"] };
+
+// The newest version of each model, beside the one before.
+function Versions({ versions }) {
+  if (!versions.length) return null;
+  const total = one => one.windows.total;
+  const [level, text] = [0, 1].map(place => one => (MOVED[total(one).drifted] ?? ["quiet", "too few rows"])[place]);
+  const model = (leg, ...more) => [h("a", { href: link("model", keyOf(leg)) }, nameOf(leg)), ...more];
+  const columns = [
+    { title: "answers", word: "versions", is: "state", value: text, cell: one => h("span", { class: `level ${level(one)}` }, text(one)) },
+    { title: "newest version", word: "model", is: "name", value: one => nameOf(one.after), cell: one => model(one.after) },
+    { title: "before", is: "other", value: one => nameOf(one.before), cell: one => model(one.before, h("small", null, `${count(one.rows_before)} rows`)) },
+    { title: "PSI", word: "versions_psi", is: "number", value: one => total(one).psi, cell: one => h("b", null, score(total(one).psi)) },
+    { title: "rows", is: "number", value: one => total(one).rows, cell: one => [count(total(one).rows), h("small", null, `need ${count(one.least_count)}`)] },
+  ];
+  return [
+    heading("h2", "versions", "New versions"),
+    h("div", { class: "models" }, h(Table, { name: "versions", label: "New versions", columns, rows: versions, keyOf: one => keyOf(one.after) })),
   ];
 }
 
@@ -62,7 +84,7 @@ export function Comparison({ at }) {
   return [
     back,
     h("div", { class: "title" }, heading("h1", "comparisons", `${nameOf(one.shadow)} against ${nameOf(one.current)}`), h(Verdict, { verdict: one.verdict })),
-    h(Freshness, { answer, stale: view.stale }),
+    h(Freshness, { answer }),
     h("p", { class: `sentences ${{ better: "fine", worse: "bad" }[one.verdict] ?? ""}` }, one.sentence, "."),
     h("div", { class: "choices" },
       h(Choice, { name: "window", text: "Window", value: window_, values: windows }),
@@ -94,18 +116,22 @@ function Over({ view, at, old, file }) {
     h(Lacking, { error: view.errors.history }),
     known.length > 0
       ? [
-          h(TimePlot, { points: withGaps(points, data.step), name: "difference", label: `Difference over time, ${signed(known.at(-1).value)} at the end`, file, zero: true }),
+          h(TimePlot, { points: withGaps(points, data.step), step: data.step, name: "difference", label: `Difference over time, ${signed(known.at(-1).value)} at the end`, file, zero: true }),
           h(From, { data }),
         ]
       : data && !old && h("p", { class: "soft" }, `Nothing to draw yet. ${data.note ?? ""}`));
 }
+
+// What says nothing of how right a model is, and comes last.
+const BESIDE_SCORES = ["reward_mean", "coverage"];
 
 // The scores of both, side by side.
 function Beside({ current, shadow, view, window_, clock }) {
   const one = view.comparison;
   const [own, other] = [view.current, view.shadow].map(windows => (clock === "labels" && windows[BY_LABELS + window_]) || windows[window_]);
   if (!own || !other) return null;
-  const rows = [...new Set([...Object.keys(own), ...Object.keys(other)])].filter(name => !name.includes("/"))
+  const names = [...new Set([...Object.keys(own), ...Object.keys(other)])].filter(name => !name.includes("/"));
+  const rows = [...names.filter(name => !BESIDE_SCORES.includes(name)), ...names.filter(name => BESIDE_SCORES.includes(name))]
     .map(name => ({ name, own: own[name] ?? null, other: other[name] ?? null }))
     .map(row => ({ ...row, difference: row.own === null || row.other === null ? null : row.other - row.own }));
   const number = (title, field, word, format = score) => ({ title, word, is: "number", value: row => row[field], cell: row => format(row[field]) });

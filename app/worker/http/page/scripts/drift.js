@@ -35,7 +35,7 @@ export function Drift({ model, reading, at, file }) {
     heading("h2", "drift", "Has the data moved?"),
     gathering,
     reading.drifted_share !== undefined && reading.drifted_share !== null
-      && h("p", null, `${share(reading.drifted_share)} of the features have drifted from the reference.`),
+      && h("p", null, reading.drifted_share ? `${share(reading.drifted_share)} of the features have drifted from the reference.` : "No feature has drifted from the reference."),
     none && h("p", { class: "sentences warn" },
       "No row of this window could be compared with the reference. Features are found by their names where requests name their columns, "
       + "else by their place: does the reference fit what is asked? The worker's log says so where it does not."),

@@ -51,7 +51,7 @@ export function History({ model, view, at, old, name, file }) {
     data?.fell && h("p", { class: "sentences bad" }, local(data.fell), " ", !/^recall(\{|$)/.test(of) && mostIn(data.classes[0])),
     known.length > 0
       ? [
-          h(TimePlot, { points: withGaps(points, data.step), name: of, label, file: `${file} ${of}`, limit: data.limit ?? null, fellAt: data.fell_at ?? null }),
+          h(TimePlot, { points: withGaps(points, data.step), step: data.step, name: of, label, file: `${file} ${of}`, limit: data.limit ?? null, fellAt: data.fell_at ?? null }),
           h("details", null, h("summary", null, "As a table"),
             h(Table, { name: `${file} ${of}`, label: `${of} over time`, columns: COLUMNS, rows: [...points].reverse(), most: 60 })),
           h(From, { data }),

@@ -83,7 +83,7 @@ export function Model({ at }) {
   return [
     back,
     h("div", { class: "title" }, heading("h1", "model", nameOf(model)), h("p", { class: "soft" }, facts.join(" · "))),
-    h(Freshness, { answer, stale: view.stale }),
+    h(Freshness, { answer }),
     h(Against, { comparisons: view.comparisons }),
     isFew(model, reading) && h("p", { class: "sentences" }, `Too few to judge: ${plural(reading.samples, "label")} in this window, need ${count(model.least_count)}.`),
     h(Sentences, { of: notes.filter(missesLimit), is: "bad" }),

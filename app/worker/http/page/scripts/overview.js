@@ -75,7 +75,7 @@ export function Overview({ at }) {
   const facts = [plural(models.length, "model"), rate(data.events_per_second).replace("/s", " events/s"), `as of ${moment(data.now_at)}`];
   return [
     h("div", { class: "title" }, heading("h1", "models", "Models"), h("p", { class: "soft" }, facts.join(" · "))),
-    h(Freshness, { answer, stale: data.stale }),
+    h(Freshness, { answer }),
     h(Sentences, { of: data.notes ?? [] }),
     models.length === 0 && !held ? h(Start) : [
       h("div", { class: "choices" },

@@ -47,9 +47,12 @@ export function Nothing({ answer, what }) {
     answer.error ? answer.error.sentence : `Asking for ${what} …`);
 }
 
-// Of when what is shown is, and whether it is old.
-export function Freshness({ answer, stale = null }) {
-  const old = answer.error ? `${answer.error.sentence} ${answer.at ? `What is shown is of ${moment(answer.at)}. ` : ""}Asking again.` : stale;
+// Of when what is shown is, and whether it is old: what the worker says of that, unless it stands on the view already.
+export function Freshness({ answer, shown = [] }) {
+  const stale = answer.content?.stale ?? null;
+  const old = answer.error
+    ? `${answer.error.sentence} ${answer.at ? `What is shown is of ${moment(answer.at)}. ` : ""}Asking again.`
+    : shown.includes(stale) ? null : stale;
   return h("div", { role: "status", class: old ? "sentences warn" : "unseen" }, old ? local(old) : "");
 }
 

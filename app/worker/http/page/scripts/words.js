@@ -68,6 +68,8 @@ const WORDS = {
   // comparison
   current: "The model that answers the clients.",
   shadow: "The model that answers beside it, unseen.",
+  versions: "The classes that the newest version of a model names, beside those that the version before it named. They answered different requests; it needs no label.",
+  versions_psi: "How far the classes of the newest version are from those of the one before (PSI): above 0.1 is a shift.",
   verdict: "Whether the shadow is better. It may be looked at as often as one likes.",
   only_right: "Rows that this one alone has right. Only these tell the two apart.",
   agreement: "Share of rows for which both said the same.",
@@ -118,10 +120,12 @@ const WORDS = {
   r2: "Share of the spread of the truth that the model explains.",
 };
 
-// What a word means; of a score like recall_macro or recall/cat what it is made of.
+// What a word means; of a score like recall_macro, roc_auc_error or recall/cat what it is made of.
 export function meaning(word) {
   const [name] = word.split("/");
   if (WORDS[name]) return WORDS[name];
+  const whole = name.replace(/_error$/, "");
+  if (WORDS[whole]) return `By so much ${whole} may be off at most: probabilities are counted in bins.`;
   const [, base, mean] = /^(.*)_(macro|weighted|micro)$/.exec(name) ?? [];
   if (!WORDS[base]) return null;
   const over = { macro: "The mean over all classes", weighted: "The mean over all classes, each by its rows", micro: "Over all rows together" };

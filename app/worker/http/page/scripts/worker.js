@@ -34,7 +34,7 @@ export function Worker() {
   const links = Object.entries(data.links ?? {});
   return [
     h("div", { class: "title" }, top, h("p", { class: "soft" }, `${data.url} · Tally ${data.version} · ${data.app_id} · since ${moment(data.started_at)}`)),
-    h(Freshness, { answer }),
+    h(Freshness, { answer, shown: data.problems }),
     h(Sentences, { of: data.problems, is: "bad" }),
     h(Sentences, { of: data.notes, is: "warn" }),
     h("dl", { class: "figures" },

@@ -1,4 +1,4 @@
-"""How much the laws try: enough to find what has been found, within a minute for the whole folder.
+"""How much the laws try: enough to find what has been found, in little time. How long an example takes is no law.
 
 `make soak` tries more, by a seed that it prints: `--hypothesis-seed=<it>` tries the same again.
 """
