@@ -21,8 +21,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from app.core.drift.distribution import MOST_BINS, Distribution, category_of
 from app.core.drift.reference import LABEL, MOST_BINS_TOGETHER, MOST_FEATURES, PREDICTION, SCORE, Reference
 
@@ -71,6 +69,8 @@ def read_reference(path: Path) -> Reference:
 def reference_of(text: str) -> Reference:
     """The reference that a text is. Raises `ReferenceFileError`."""
     features: dict[int, Distribution] = {}
+    from prometheus_client.parser import text_string_to_metric_families  # it brings a web server, for one file
+
     others: dict[str, Distribution] = {}
     try:
         families = [*text_string_to_metric_families(text)]

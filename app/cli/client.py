@@ -5,6 +5,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+import uvloop
+
 from app.settings import Settings
 from app.worker.kafka.client import SetupError
 from app.worker.kafka.metadata import TopicFacts
@@ -14,9 +16,14 @@ T = TypeVar("T")
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's work. What aiokafka logs on the way is said by the command's own sentence."""
+    """Run a command's work. What aiokafka logs on the way is said by the command's own sentence.
+
+    In uvloop, which a signal always wakes. In asyncio's own loop one that comes just before it begins to wait is heard
+    when something else happens: for Ctrl-C that may be never.
+    """
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    return asyncio.run(work)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
 
 
 async def require_topic(settings: Settings, name: str) -> TopicFacts:

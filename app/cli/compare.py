@@ -2,7 +2,6 @@
 pipeline.
 """
 
-import asyncio
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from app.cli.client import run
 from app.cli.comparisons import Kept, models_of_worker, of_elasticsearch, of_worker, versions_of_worker
 from app.cli.ends import InputError
 from app.cli.screen import counted, screen, table
@@ -56,16 +56,16 @@ def compare(
     address = (url or _of_this_machine(settings)).rstrip("/")
     if elasticsearch is None:
         source = "the worker"
-        known = asyncio.run(of_worker(address, settings))
+        known = run(of_worker(address, settings))
         if "@" in current and "@" in shadow and not _fitting(known, current, shadow):
-            versions = asyncio.run(_versions(address, current, shadow, settings))
+            versions = run(_versions(address, current, shadow, settings))
             if versions is not None:
                 return compare_versions(versions, window, as_json=as_json)
     else:
         if settings.elasticsearch_url is None:
             raise InputError("TALLY_ELASTICSEARCH_URL is not set: set it, or give --elasticsearch an address.")
         source = f"{INDEX} in Elasticsearch at {settings.elasticsearch_url}"
-        known = asyncio.run(of_elasticsearch(settings))
+        known = run(of_elasticsearch(settings))
     kept = _only(known, current, shadow, source)
     numbers = kept.report["windows"].get(window)
     if numbers is None:

@@ -11,9 +11,8 @@ from app.cli.client import run
 from app.cli.columns import Data
 from app.cli.ends import InputError
 from app.cli.reference import Choice, chosen_features, distribution, kinds_of, write
-from app.cli.replay import cores, with_progress
 from app.cli.replayed_history import fold_history
-from app.cli.screen import counted, screen
+from app.cli.screen import counted, screen, with_progress
 from app.cli.verify import parse_share
 from app.core.drift.distribution import Distribution, Kind
 from app.core.drift.recording import Asked, columns_of, values_of
@@ -24,6 +23,7 @@ from app.core.rules import Rulebook
 from app.models_file import load_rulebook
 from app.replay.fold import Counting
 from app.replay.mixture import mixing
+from app.replay.processes import cores
 from app.replay.recorded import Recorded, Wanted, record_all, recorded, recording
 from app.replay.stretch import Bound, check_order, parse_bound
 from app.replay.topics import plan

@@ -1,19 +1,18 @@
 """`tally replay`: what the topics say of a stretch, counted by the core that the workers count by."""
 
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from app.cli.client import run
 from app.cli.ends import InputError
 from app.cli.replayed import print_report
 from app.cli.replayed_files import replay_files
-from app.cli.screen import counted, progress_bar
+from app.cli.screen import counted, with_progress
 from app.cli.what_if import print_differences, print_sweeps
 from app.core.rules import Rulebook
 from app.models_file import load_rulebook
@@ -21,7 +20,7 @@ from app.replay.fold import Counting, Folded
 from app.replay.mixture import fold_sources, mixing
 from app.replay.outcome import Outcome, as_json, is_meant, outcome_of, prometheus
 from app.replay.parallel import fold_all, in_loop
-from app.replay.processes import Progress
+from app.replay.processes import cores
 from app.replay.stretch import Bound, check_order, parse_bound
 from app.replay.sweep import parse_costs, parse_sweep, sweeps
 from app.replay.topics import nothing_between, plan, plan_sources
@@ -29,8 +28,6 @@ from app.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
     from app.replay.copying import Copies
-
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,18 +179,6 @@ def moment_of(settings: Settings, end: Bound, present: float | None) -> float | 
     if settings.now is not None:
         return settings.now
     return present if end.edge == "latest" else end.moment
-
-
-def cores() -> int:
-    """How many processes there may be."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def with_progress(total: int | None, work: Callable[[Progress], Found]) -> Found:
-    """Do work that says how many records it has folded, under a bar with rate and time left."""
-    with progress_bar(rate=True) as bar:
-        task = bar.add_task("replaying", total=total)
-        return work(lambda records: bar.advance(task, records))
 
 
 def _print_page(outcome: Outcome) -> None:

@@ -1,6 +1,8 @@
 """How the commands print: plain words as they are, tables that a terminal and `grep` can both read."""
 
 import sys
+from collections.abc import Callable
+from typing import TypeVar
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -17,6 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 _WIDTH_OF_A_FILE = 200
+
+Found = TypeVar("Found")
 
 
 def screen() -> Console:
@@ -54,6 +58,13 @@ def progress_bar(*, rate: bool = False) -> Progress:
     if rate:
         columns.insert(3, _Rate())
     return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+
+
+def with_progress(total: int | None, work: Callable[[Callable[[int], None]], Found]) -> Found:
+    """Do work that says how many records it has folded, under a bar with rate and time left."""
+    with progress_bar(rate=True) as bar:
+        task = bar.add_task("replaying", total=total)
+        return work(lambda records: bar.advance(task, records))
 
 
 class _Rate(ProgressColumn):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from app.cli.client import run
 from app.cli.ends import InputError
-from app.cli.replay import cores, with_progress
-from app.cli.screen import counted, screen
+from app.cli.screen import counted, screen, with_progress
 from app.models_file import load_rulebook
 from app.replay.comparing import Difference, OfPartition
+from app.replay.processes import cores
 from app.replay.stretch import Bound, moment_text, parse_bound
 from app.replay.topics import facts_of, ids_of
 from app.replay.verify import Check, Checked, verify_all

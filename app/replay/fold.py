@@ -20,9 +20,7 @@ from app.core.wire.records import Record, pack_headers
 from app.replay.sweep import Swept, sweep_shard
 from app.settings import Settings
 
-#: Exchanges settled at once, as the lane does it.
-_SETTLED_TOGETHER: Final = 800
-#: So many changed exchanges are cut together: what changes in between is written once.
+#: So many changed exchanges are settled and cut together: what changes in between is decoded, counted and encoded once.
 CHANGES_PER_CUT: Final = 10_000
 _MARKED: Final = REKEYED.encode()
 
@@ -121,10 +119,8 @@ class Fold:
         every = (lambda key: partition_of(key, self._partitions)) if topic in self._checked else None
         self._brought += sum(_MARKED in record.header_block for record in records)
         shard.absorb(topic, records, every)
-        if shard.unsettled >= _SETTLED_TOGETHER:
-            shard.settle()
-            if shard.waiting >= self._changes_per_cut:
-                self.cut(None if self._thresholds else self._clock())
+        if shard.waiting >= self._changes_per_cut:
+            self.cut(None if self._thresholds else self._clock())
 
     def _clock(self) -> float | None:
         """The partition's clock, in seconds; None while a topic with records to come has given none."""

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from typing import Any, Final, TypeVar
 
 from app.replay.stretch import StretchError
@@ -29,6 +30,11 @@ class EndedError(StretchError):
         super().__init__(
             "One of the processes was ended from outside, perhaps for want of memory: try again with fewer --processes."
         )
+
+
+def cores() -> int:
+    """How many processes there may be."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def spread(
@@ -85,6 +91,7 @@ def _begin(done: Any, parent: int) -> None:
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
     """Start processes that do not hear of Ctrl-C, not even while they begin. Whoever starts them hears of it after."""
+    resource_tracker.ensure_running()  # it unblocks the signal when it begins, and would do so between the processes
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -34,14 +34,16 @@ class Marked(NamedTuple):
 
 
 class _Tape:
-    """One changelog, read an epoch at a time. `epoch_of` gives the number of the epoch that a record ends, or None."""
+    """One changelog, read an epoch at a time. The record of `end_key` ends an epoch; `epoch_of` reads its number."""
 
-    def __init__(self, consumer: Any, tp: TopicPartition, epoch_of: Callable[[Record], int | None]) -> None:
+    def __init__(
+        self, consumer: Any, tp: TopicPartition, end_key: bytes, epoch_of: Callable[[bytes | None], int]
+    ) -> None:
         self.state: State = {}
         self.epoch = 0
-        self.strange = 0
         self._consumer = consumer
         self._tp = tp
+        self._end_key = end_key
         self._epoch_of = epoch_of
         self._fetched: deque[Record] = deque()
         self._begun: list[Record] = []  # of the epoch whose end has not come yet
@@ -50,9 +52,8 @@ class _Tape:
     async def read(self, wanted: Callable[[int], bool], end: int) -> bool:
         """Read on until an epoch has ended that is wanted, or to an offset. Returns whether it has."""
         while True:
-            while self._fetched:
-                if self._apply(self._fetched.popleft()) and wanted(self.epoch):
-                    return True
+            if self._take_fetched(wanted):
+                return True
             if self._place >= end:
                 return False
             await self._fetch(end)
@@ -65,12 +66,12 @@ class _Tape:
         """
         while self._place < end:
             await self._fetch(end)
-        rest = [record for record in self._fetched if record.offset < end]  # what is further on may be half an epoch
-        if any(type(record) is not Stranger and self._epoch_of(record) is not None for record in rest):
-            return
-        for record in rest:
-            self._apply(record)
-        self._take_begun()
+        rest = [  # what is further on may be half an epoch
+            record for record in self._fetched if record.offset < end and type(record) is not Stranger
+        ]
+        if not any(record.key == self._end_key for record in rest):
+            self._begun += rest
+            self._take_begun()
 
     async def _fetch(self, end: int) -> None:
         await self._consumer.wait_for_records([self._tp], 0.2)
@@ -80,25 +81,29 @@ class _Tape:
             self._place = max(self._place, self._consumer.next_offset(self._tp) or 0)
         await asyncio.sleep(0)
 
-    def _apply(self, record: Record) -> bool:
-        """Take a record; whether it ends an epoch."""
-        if type(record) is Stranger:
-            self.strange += 1
-            return False
-        self._begun.append(record)
-        epoch = self._epoch_of(record)
-        if epoch is None:
-            return False
-        self._take_begun()
-        self.epoch = epoch
-        return True
+    def _take_fetched(self, wanted: Callable[[int], bool]) -> bool:
+        """Take what has been fetched, or as much of it as ends an epoch that is wanted. Returns whether one has."""
+        fetched, begun, end_key = self._fetched, self._begun, self._end_key
+        while fetched:
+            record = fetched.popleft()
+            if type(record) is Stranger:
+                continue
+            begun.append(record)
+            if record.key == end_key:
+                self.epoch = self._epoch_of(record.value)
+                self._take_begun()
+                if wanted(self.epoch):
+                    return True
+        return False
 
     def _take_begun(self) -> None:
-        for one in self._begun:
-            if one.value is None:
-                self.state.pop(one.key or b"", None)
-            elif one.key:
-                self.state[one.key] = one.value
+        state = self.state
+        for record in self._begun:
+            key, value = record.key, record.value
+            if value is None:
+                state.pop(key or b"", None)
+            elif key:
+                state[key] = value
         self._begun.clear()
 
 
@@ -113,9 +118,8 @@ async def read_state(consumer: Any, settings: Settings, partition: int) -> Marke
     consumer.assign(tps)
     await consumer.seek_to_beginning(*tps)
     ends = await consumer.end_offsets(tps)
-    exchanges = _Tape(consumer, of_exchanges, _epoch_of_mark)
-    last = end_key(partition)
-    panes = _Tape(consumer, of_panes, lambda record: _number(record.value) if record.key == last else None)
+    exchanges = _Tape(consumer, of_exchanges, POSITION_KEY, lambda value: read_position(value or b"").epoch)
+    panes = _Tape(consumer, of_panes, end_key(partition), _number)
     await exchanges.read(lambda _: False, ends[of_exchanges])
     if POSITION_KEY not in exchanges.state:
         return None
@@ -133,12 +137,6 @@ async def read_state(consumer: Any, settings: Settings, partition: int) -> Marke
     for tape, tp in ((exchanges, of_exchanges), (panes, of_panes)):
         await tape.read_rest((await consumer.end_offsets([tp]))[tp])
     return Marked(exchanges.state, panes.state, read_position(exchanges.state[POSITION_KEY]))
-
-
-def _epoch_of_mark(record: Record) -> int | None:
-    if record.key != POSITION_KEY:
-        return None
-    return read_position(record.value or b"").epoch
 
 
 def _number(value: bytes | None) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import faust
+import scipy.special  # noqa: F401 - else the first scrape that needs it would load it, and hold the loop
 from faust.web.drivers.aiohttp import Web
 from yarl import URL
 

@@ -14,7 +14,7 @@ chi2_p  the p-value of the chi-square test of homogeneity, without correction (s
 import math
 from collections.abc import Sequence
 
-from scipy import special
+import scipy
 
 Counts = Sequence[int]
 
@@ -67,7 +67,7 @@ def ks_p(statistic: float | None, reference: int, live: int) -> float | None:
     """The p-value of such a difference between so many values of each."""
     if statistic is None:
         return None
-    return float(special.kolmogorov(statistic * math.sqrt(reference * live / (reference + live))))
+    return float(scipy.special.kolmogorov(statistic * math.sqrt(reference * live / (reference + live))))
 
 
 def chi2_p(reference: Counts, live: Counts) -> float | None:
@@ -82,7 +82,7 @@ def chi2_p(reference: Counts, live: Counts) -> float | None:
         expected = (one + other) * of_reference / rows
         missed = (one - expected) ** 2
         statistic += missed / expected + missed / (one + other - expected)
-    return float(special.chdtrc(len(bins) - 1, statistic))
+    return float(scipy.special.chdtrc(len(bins) - 1, statistic))
 
 
 def rejected(p_values: Sequence[float | None], error: float) -> list[bool]:

@@ -21,9 +21,10 @@ of Kolmogorov and Smirnov between the probabilities that both gave, over the fin
 
 import math
 from collections.abc import Mapping
+from statistics import NormalDist
 from typing import Final, Literal, NamedTuple
 
-from scipy import special
+import scipy
 
 from app.core.drift.distances import ks, ks_p
 from app.core.drift.distribution import Distribution
@@ -40,9 +41,9 @@ _FEW: Final = 25
 #: The mixtures: Beta(…, …), and the standard deviation of the standardised difference.
 _BETA: Final = 2.0
 _SPREAD: Final = 0.1
-_NORMAL: Final = float(special.ndtri(1 - _ALPHA / 2))
+_NORMAL: Final = NormalDist().inv_cdf(1 - _ALPHA / 2)
 #: By so many standard errors a difference must be larger than what is needed to be found in 80 of 100 cases.
-_POWER: Final = float(special.ndtri(0.8))
+_POWER: Final = NormalDist().inv_cdf(0.8)
 
 
 class Distance(NamedTuple):
@@ -119,14 +120,16 @@ def mcnemar(first: int, second: int) -> float:
     """The two-sided p-value of McNemar's test, of the rows that only the first, and only the second has right."""
     rows = first + second
     if rows < _FEW:
-        return min(1.0, 2 * float(special.bdtr(min(first, second), rows, 0.5))) if rows else 1.0
-    return float(special.chdtrc(1, max(0, abs(first - second) - 1) ** 2 / rows))
+        return min(1.0, 2 * float(scipy.special.bdtr(min(first, second), rows, 0.5))) if rows else 1.0
+    return float(scipy.special.chdtrc(1, max(0, abs(first - second) - 1) ** 2 / rows))
 
 
 def always_valid(first: int, second: int) -> float:
     """The p-value of the same that holds at every look."""
     rows = first + second
-    log_evidence = special.betaln(_BETA + first, _BETA + second) - special.betaln(_BETA, _BETA) + rows * math.log(2)
+    log_evidence = (
+        scipy.special.betaln(_BETA + first, _BETA + second) - scipy.special.betaln(_BETA, _BETA) + rows * math.log(2)
+    )
     return _p_of(float(log_evidence))
 
 
@@ -164,7 +167,7 @@ def _of_differences(of_rows: Differences) -> Comparison:
         return found
     spread = math.sqrt(variance / rows)
     t = difference / spread
-    width = float(special.stdtrit(rows - 1, 1 - _ALPHA / 2)) * spread
+    width = float(scipy.special.stdtrit(rows - 1, 1 - _ALPHA / 2)) * spread
     growth = rows * _SPREAD**2
     log_evidence = rows * t * t * _SPREAD**2 / (2 * (growth + 1)) - math.log(growth + 1) / 2
     errors = math.sqrt(2 * (growth + 1) / growth * (math.log(growth + 1) / 2 - math.log(_ALPHA)))
@@ -173,7 +176,7 @@ def _of_differences(of_rows: Differences) -> Comparison:
         high=difference + width,
         low_always=difference - errors * spread,
         high_always=difference + errors * spread,
-        p_value=2 * float(special.stdtr(rows - 1, -abs(t))),
+        p_value=2 * float(scipy.special.stdtr(rows - 1, -abs(t))),
         p_value_always=_p_of(log_evidence),
         detectable=(errors + _POWER) * spread,
     )
@@ -183,7 +186,7 @@ def _errors_of_classes(rows: int) -> float:
     """By how many standard errors a difference must differ from 0 to be evidence enough, where so many rows are right
     by one alone: where the evidence of `always_valid` is 1 / 5 %, by Laplace's approximation.
     """
-    at_even = float(special.beta(_BETA, _BETA)) * 4 ** (_BETA - 1)
+    at_even = float(scipy.special.beta(_BETA, _BETA)) * 4 ** (_BETA - 1)
     evidence = math.sqrt(math.pi / (2 * max(1, rows))) / at_even
     return math.sqrt(-2 * math.log(_ALPHA * evidence))
 

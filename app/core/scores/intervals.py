@@ -7,7 +7,7 @@ known, too, and it has Student's. Other scores are no means of rows, and have no
 import math
 from typing import Final, NamedTuple
 
-from scipy import special
+import scipy
 
 from app.core.measures.errors import UNIT_BITS
 from app.core.measures.reading import Reading
@@ -66,5 +66,5 @@ def interval_of(moments: Moments | None) -> tuple[float, float] | None:
         return wilson(moments.mean, moments.rows)
     if moments.rows < 2:
         return None
-    width = float(special.stdtrit(moments.rows - 1, _SIDE)) * math.sqrt(moments.variance / (moments.rows - 1))
+    width = float(scipy.special.stdtrit(moments.rows - 1, _SIDE)) * math.sqrt(moments.variance / (moments.rows - 1))
     return moments.mean - width, moments.mean + width

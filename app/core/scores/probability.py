@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
-from scipy import special
+import scipy
 
 from app.core.measures.probabilities import PROBABILITIES, UNIT_BITS, Probabilities
 from app.core.measures.ranks import RANKS, Sides
@@ -90,7 +90,7 @@ def _precisions(it: Sides) -> tuple[float | None, float | None, float | None]:
         # All negative rows of the bin before its first positive one: above + 1 of above + 1 + others, and so on.
         if positive:
             behind = others + negative
-            harmonic = special.digamma(above + behind + positive + 1) - special.digamma(above + behind + 1)
+            harmonic = scipy.special.digamma(above + behind + positive + 1) - scipy.special.digamma(above + behind + 1)
             least += positive - behind * float(harmonic)
             found += positive * (above + positive) / (above + positive + behind)
             most += positive * (above + positive) / (above + positive + others)
