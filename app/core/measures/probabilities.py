@@ -224,7 +224,8 @@ def brier_units(probabilities: bytes, code: int) -> int:
 
 
 def fine_bins(values: Vectors) -> Amounts:
-    """The fine bins of probabilities."""
+    """The fine bins of probabilities. NaN, which states before format 9 may have kept of a row, is in the lowest."""
+    values = np.where(np.isnan(values), 0.0, values)
     smaller = np.minimum(values, 1 - values)
     mantissa, exponent = np.frexp(smaller)
     low = (exponent + _LOWEST) * _PARTS + np.floor((2 * mantissa - 1) * _PARTS)

@@ -9,7 +9,7 @@ from sklearn import metrics
 
 from app.core.counts.panes import PaneClock
 from app.core.join.exchange import decode, encode
-from app.core.measures.ranks import MOST_RANKED, RANKS
+from app.core.measures.ranks import MOST_RANKED, RANKS, added
 from app.core.rules import Rules
 from app.core.scores.catalogue import scores_of
 from app.core.segments import FEATURES, Segment
@@ -132,3 +132,10 @@ def test_an_exchange_has_a_few_bytes_more(classes: int) -> None:
         ledger.absorb(a_response(vector, at=1), a_feedback("a", at=2)).cut()
         sizes.append(len(ledger.exchanges[0][b"p"]))
     assert 0 < sizes[0] - sizes[1] <= 4
+
+
+def test_a_row_that_a_state_before_format_9_kept_as_nan_is_counted_and_taken_back() -> None:
+    found = np.full(3, np.nan).tobytes()
+    counted = [*added(found, [[0]], ASKED.classes)]
+    assert [amount for _, _, amount in counted] == [1, 1, 1]
+    assert [*added(found, [[~0]], ASKED.classes)] == [(group, atom, -amount) for group, atom, amount in counted]
