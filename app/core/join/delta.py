@@ -26,8 +26,13 @@ class Delta:
     def change(self, exchange: Exchange, old: list[Counted], new: list[Counted]) -> None:
         """Out what an exchange has counted, in what it counts now."""
         # What is named by both is the same: values that are kept until they are settled are copies.
-        while old and new and old[0] == new[0]:
-            old, new = old[1:], new[1:]
+        alike = 0
+        for one, other in zip(old, new, strict=False):
+            if one != other:
+                break
+            alike += 1
+        if alike:  # cut off at once: an answer of many rows has hundreds of them
+            old, new = old[alike:], new[alike:]
         same = bool(old and old[0].values and new) and _same_values(old[0], new[0])
         if old:
             self.add(exchange, old, -1, same=same)
