@@ -142,7 +142,16 @@ def write_files(folder: Path) -> None:
 
 
 def answer_and_label(worker: Worker) -> None:
-    """120 predictions of a model and its shadow, nine of ten and all of them right; and one event without sense."""
+    """120 predictions of a model and its shadow, nine of ten and all of them right; as many of two versions of another
+    that answer alike; and one event without sense."""
+    for version in ("1", "2"):
+        for number in range(120):
+            post(
+                worker,
+                "/",
+                {"puid": f"{version}-{number}", "namespace": "bank", "service": "churn", "endpoint": "default",
+                 "model": "clf", "version": version, "features": [[1.0, 2.0]], "output": ["a" if number % 3 else "b"]},
+            )  # fmt: skip
     for number in range(120):
         puid = "2cfe7cb7" if number == 0 else f"{number:x}"
         for predictor in ("default", "shadow"):
