@@ -7,7 +7,6 @@ from typing import Final
 from aiokafka import TopicPartition
 
 from app.cli.screen import counted
-from app.exporters.elasticsearch import client
 from app.settings import Settings
 from app.worker.kafka.reading import open_offsets_reader
 
@@ -20,6 +19,8 @@ async def problem_of_elasticsearch(settings: Settings) -> str | None:
 
     Raises SettingsError where the certificates cannot be read.
     """
+    from app.exporters.elasticsearch import client  # it is slow to import
+
     said = await client.problem(settings)
     is_away = said is not None and ("cannot be reached" in said or "does not answer" in said)
     return f"{said} Start it, or set TALLY_ELASTICSEARCH_URL to where it is." if is_away else said

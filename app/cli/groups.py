@@ -20,9 +20,9 @@ from aiokafka.errors import (
 )
 
 from app.cli.screen import counted
+from app.core.join.position import COMMITTED_BY_TALLY
 from app.settings import Settings
 from app.worker.kafka.reading import open_offsets_reader
-from app.worker.lane.partition import COMMITTED_BY_TALLY
 
 #: For so long a group is watched: its readers commit several times a second while there is something to read.
 _WATCHED_SECONDS: Final = 6.0

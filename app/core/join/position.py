@@ -11,6 +11,8 @@ POSITION_KEY: Final = b"\0mark"
 FORMAT: Final = 9
 #: The oldest version that is still read: what it has written is there as it was, and goes on by what holds now.
 OLDEST: Final = 4
+#: What stands beside the group's offsets: by it a state that is gone is told from one that has never been.
+COMMITTED_BY_TALLY: Final = "tally"
 #: What to do where a state is lost.
 AFRESH: Final = "start afresh with another TALLY_APP_ID"
 

@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Any, Final, NamedTuple
-
-from elasticsearch import AsyncElasticsearch
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from app.core.outputs import compared, windows
+
+if TYPE_CHECKING:  # commands that only name the indices do not need the client, which is slow to import
+    from elasticsearch import AsyncElasticsearch
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +172,7 @@ class OtherTemplate(NamedTuple):
 
 
 async def other_templates(
-    client: AsyncElasticsearch, templates: Mapping[str, Mapping[str, Any]]
+    client: "AsyncElasticsearch", templates: Mapping[str, Mapping[str, Any]]
 ) -> list[OtherTemplate]:
     """The templates of others that hold instead of these, or keep them from being put."""
     found = await client.options(ignore_status=404).indices.get_index_template()
@@ -195,7 +196,7 @@ def _holds(template: Mapping[str, Any], ours: Mapping[str, Any]) -> bool:
     )
 
 
-async def ensure_templates(client: AsyncElasticsearch, templates: Mapping[str, Mapping[str, Any]]) -> None:
+async def ensure_templates(client: "AsyncElasticsearch", templates: Mapping[str, Mapping[str, Any]]) -> None:
     """Put the templates that are missing or older; a newer one is another worker's, which knows better."""
     for name, template in templates.items():
         found = await client.options(ignore_status=404).indices.get_index_template(name=name)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-from app.core.join.position import POSITION_KEY, DamagedError, Position, StateError, is_position
+from app.core.join.position import COMMITTED_BY_TALLY, POSITION_KEY, DamagedError, Position, StateError, is_position
 from app.core.join.shard import Shard
 from app.core.join.store import LoadedStore, take_changes
 from app.core.stats import Stats
@@ -23,7 +23,7 @@ from app.worker.kafka.client import SetupError
 from app.worker.kafka.consumer import OpenConsumer, RecordConsumer, Stranger
 from app.worker.kafka.producer import OpenProducer, close_producer
 from app.worker.kafka.sizes import Sizes
-from app.worker.lane.partition import COMMITTED_BY_TALLY, Partition
+from app.worker.lane.partition import Partition
 from app.worker.store.stores import Stores
 
 log = logging.getLogger(__name__)

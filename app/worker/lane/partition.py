@@ -28,6 +28,7 @@ from aiokafka.structs import OffsetAndMetadata
 from app.core.counts.rows import Owner, owner_key
 from app.core.events import Reason, shown
 from app.core.join.cut import Cut
+from app.core.join.position import COMMITTED_BY_TALLY
 from app.core.join.shard import Shard
 from app.core.join.store import StoreError
 from app.core.letters import Astray, DeadLetter, OutRecord, letter_record
@@ -42,10 +43,6 @@ log = logging.getLogger(__name__)
 
 #: At most so many changed keys wait for a commit; then the partition is not read on.
 MOST_WAITING = 20_000
-
-
-#: What stands beside the group's offsets: by it a state that is gone is told from one that has never been.
-COMMITTED_BY_TALLY = "tally"
 
 #: Brokers refuse what was written, whoever writes it: the partition is still ours.
 _REFUSALS = (
