@@ -137,9 +137,16 @@ def report(checked: Sequence[Checked], sample: float) -> None:
     references = sorted({digest for one in checked for digest in one.references})
     if references:
         console.print(
-            "Drift is not compared: some was counted by references that are no longer in force, or made of first rows "
-            f"({', '.join(references)}). What is read again counts anew, and the topics do not hold what was "
-            "before.",
+            f"Some drift was counted by references that are no longer in force ({', '.join(references)}), which the "
+            "topics do not hold: drift in panes is compared with what the exchanges of the changelog say, and not that "
+            "in total, nor that of exchanges which were counted by these.",
+            soft_wrap=True,
+        )
+    of_first_rows = sorted({digest for one in checked for digest in one.of_first_rows})
+    if of_first_rows:
+        console.print(
+            "Drift against first rows is compared by the references that workers have made "
+            f"({', '.join(of_first_rows)}): a row that was corrected, or came late, since has not changed these.",
             soft_wrap=True,
         )
     if sample < 1:

@@ -10,6 +10,7 @@ import orjson
 from aiokafka import TopicPartition
 
 from app.core.counts.view import View
+from app.core.join.deciding import learn
 from app.core.measures.readings import Readings
 from app.core.outputs.report import reports_of
 from app.replay.comparing import Difference
@@ -104,6 +105,7 @@ class _Feed:
 
     def reports(self) -> Reports:
         """What a worker should answer now, by model."""
+        learn(self._readings.view.gathered, self._readings.rulebook)
         now = time.time() if self._settings.now is None else self._settings.now
         reports = orjson.loads(orjson.dumps([*reports_of(self._readings, now)]))
         return {_name(report): report for report in reports}

@@ -1,7 +1,7 @@
 """Two states of one partition: what its changelogs say, and what the topics give. Where do they differ?"""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -11,14 +11,15 @@ from app.core.clock import format_time
 from app.core.counts.accounts import Account, Pair
 from app.core.counts.cells import Latest, later
 from app.core.counts.numbers import Numbers, is_number_key
-from app.core.counts.panes import COARSE, COARSE_PANES, TOTAL, PaneClock
+from app.core.counts.panes import TOTAL, PaneClock
 from app.core.counts.rows import RowKey, parse_key, parse_rows
+from app.core.drift.live import NOBODYS, Live, digests_of
 from app.core.join.exchange import Exchange, decode, row_labels
-from app.core.join.features import OF_FEATURES
+from app.core.join.features import OF_FEATURES, Features
 from app.core.join.position import POSITION_KEY
 from app.core.join.shard import Shard
 from app.core.join.statements import Statement
-from app.core.measures.drift import digest_in
+from app.core.measures.drift import DRIFT, digest_in, words_of_bin
 from app.core.rules import Rulebook
 
 #: Of a partition so many differences are told in full.
@@ -69,11 +70,13 @@ def exchanges_of(state: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
 class Exchanges:
     """Compares exchanges: those of a changelog, whose words `theirs` has, with those of a shard. `edge` is the time (s)
     before which the newest record of an exchange lies that has expired, and `reach` that (µs) from which the topics
-    hold all. Without `drift` it does not matter what is counted by references.
+    hold all. Of an exchange that has anything by a reference that is `outdated`, by its digest, it does not matter what
+    it counts by references; nor of one that keeps values where bins are kept by the rules of now.
     """
 
-    def __init__(self, shard: Shard, theirs: Shard, edge: float, reach: int | None, *, drift: bool = True) -> None:
-        self._drift = drift
+    def __init__(self, shard: Shard, theirs: Shard, edge: float, reach: int | None, outdated: Iterable[str]) -> None:
+        self._outdated = {*outdated, NOBODYS}
+        self._were_others = len(self._outdated) > 1
         self._shard = shard
         self._theirs = theirs
         self._edge = edge
@@ -117,11 +120,29 @@ class Exchanges:
         if ours is None:
             return False
         try:
+            drift = not self._is_outdated(decode(theirs))
             both = ((theirs, self._theirs), (ours, self._shard))
-            one, other = (_normal(decode(raw), shard.numbers, drift=self._drift) for raw, shard in both)
+            one, other = (_normal(decode(raw), shard.numbers, drift=drift) for raw, shard in both)
             return bool(one == other)
         except (msgspec.MsgspecError, LookupError, ValueError):
             return False
+
+    def _is_outdated(self, exchange: Exchange) -> bool:
+        """Whether a changelog's exchange has anything by a reference that is outdated."""
+        numbers, judging = self._theirs.numbers, self._theirs.judging
+        found: set[str] = set()
+        for leg in exchange.legs:
+            watched = judging.rules(leg.leg).reference
+            own = digests_of(leg.evidence, values=watched is not None and watched.first > 0)
+            if self._were_others and not own:  # its request may not have fitted what was in force then
+                return True
+            found |= own
+        for one in exchange.counted:
+            found |= {digest_in(atom.row) for atom in _atoms(one, numbers)}
+            for values in one.values:
+                if values[:1] == DRIFT.letter:
+                    found |= digests_of(values[1:])
+        return not found.isdisjoint(self._outdated)
 
     def _has_expired(self, raw: bytes) -> bool:
         try:
@@ -153,7 +174,7 @@ def _told(key: bytes, raw: bytes | None, shard: Shard) -> str:
     try:
         known = shard.describe(key.decode())
         assert known is not None
-        known["counted"] = _counted(decode(raw), shard.numbers)
+        known["counted"] = _counted(decode(raw), shard)
     except Exception as error:  # noqa: BLE001 - there are as many errors as ways to write what is no exchange
         return f"{len(raw)} bytes that are no exchange ({type(error).__name__})"
     finally:
@@ -162,11 +183,17 @@ def _told(key: bytes, raw: bytes | None, shard: Shard) -> str:
     return orjson.dumps(known).decode()
 
 
-def _counted(exchange: Exchange, numbers: Numbers) -> dict[str, int]:
+def _counted(exchange: Exchange, shard: Shard) -> dict[str, int]:
     """What an exchange counts as, in words."""
     cells: Counter[str] = Counter()
+    numbers = shard.numbers
+    features = Features(numbers.atom)
     for one in exchange.counted:
-        for (row, column), amount in _atoms(one, numbers).items():
+        atoms = _atoms(one, numbers)
+        for values in one.values:
+            if values[0] in OF_FEATURES:
+                atoms.update(numbers.atoms[number] for number in features.atoms(exchange, values))
+        for (row, column), amount in atoms.items():
             cells[f"{_subject(numbers.accounts[one.account])} {one.pane} {row} {column}"] += amount
     return dict(sorted(cells.items()))
 
@@ -260,10 +287,16 @@ def _add(cells: Cells, cell: tuple[Account, str, int, str, str], amount: Any) ->
         cells[cell] = (old or 0) + amount
 
 
-def outdated(cells: Cells, rulebook: Rulebook) -> list[str]:
-    """The digests of references by which something is counted, and that are no longer in force, or of first rows."""
-    known = {entry.reference.live.digest for entry in rulebook.entries if entry.reference is not None}
-    return sorted({digest_in(row) for _, _, _, row, _ in cells} - known - {""})
+def in_force(rulebook: Rulebook) -> dict[str, Live]:
+    """By digest the references that are in force, those of first rows among them as far as the rulebook knows them."""
+    watched = [entry.reference for entry in rulebook.entries if entry.reference is not None]
+    lives = [live for one in watched for live in (one.live, *(version.live for version in one.versions.values()))]
+    return {live.digest: live for live in lives}
+
+
+def outdated(cells: Cells, known: Mapping[str, Live]) -> list[str]:
+    """The digests of references by which something is counted, and that are not known: no longer in force."""
+    return sorted(digest for digest in {digest_in(row) for _, _, _, row, _ in cells} - {""} if digest not in known)
 
 
 def without_drift(cells: Cells) -> Cells:
@@ -271,24 +304,41 @@ def without_drift(cells: Cells) -> Cells:
     return {cell: amount for cell, amount in cells.items() if not digest_in(cell[3])}
 
 
-def compare_cells(theirs: Cells, ours: Cells, pane_seconds: int) -> tuple[int, list[Difference]]:
-    """How many cells of counts differ, and the first of them."""
+def drift_alone(cells: Cells) -> Cells:
+    """What is counted by references."""
+    return {cell: amount for cell, amount in cells.items() if digest_in(cell[3])}
+
+
+def in_exchanges(cells: Cells, clock: PaneClock, edge: float) -> Cells:
+    """Those of panes all of whose exchanges are there where those have expired that are older than `edge` (s)."""
+    since = edge + _AHEAD_US / 1_000_000 + 1
+    return {at: n for at, n in cells.items() if at[1] != TOTAL and at[2] * clock.length(at[1]) >= since}
+
+
+def compare_cells(
+    theirs: Cells, ours: Cells, clock: PaneClock, known: Mapping[str, Live]
+) -> tuple[int, list[Difference]]:
+    """How many cells of counts differ, and the first of them. `known` are the references in force."""
     differing = sorted(
         (cell for cell in theirs.keys() | ours.keys() if theirs.get(cell) != ours.get(cell)),
         key=lambda cell: (_subject(cell[0]), *cell[1:]),
     )
     told = [
-        Difference(_cell(cell, pane_seconds), str(theirs.get(cell, 0)), str(ours.get(cell, 0)))
+        Difference(_cell(cell, clock, known), str(theirs.get(cell, 0)), str(ours.get(cell, 0)))
         for cell in differing[:MOST_TOLD]
     ]
     return len(differing), told
 
 
-def _cell(cell: tuple[Account, str, int, str, str], pane_seconds: int) -> str:
+def _cell(cell: tuple[Account, str, int, str, str], clock: PaneClock, known: Mapping[str, Live]) -> str:
     """The series that a cell belongs to, in words."""
     account, level, pane, row, column = cell
-    seconds = pane * pane_seconds * (COARSE_PANES if level == COARSE else 1)
-    where = "older panes" if level == TOTAL else f"{level} pane of {format_time(seconds * 1_000_000)[:19]}Z"
+    where = "older panes"
+    if level != TOTAL:
+        where = f"{level} pane of {format_time(pane * clock.length(level) * 1_000_000)[:19]}Z"
+    live = known.get(digest_in(row))
+    if live is not None:
+        row, column = "drift of", words_of_bin(live, column)
     return " ".join(part for part in (_subject(account), f"({where}):", row, column) if part)
 
 

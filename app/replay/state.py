@@ -9,11 +9,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import orjson
 from aiokafka import TopicPartition
 
-from app.core.counts.rows import end_key
-from app.core.join.position import POSITION_KEY, Position, StateError, read_position
+from app.core.counts.rows import FirstKey, end_key, parse_key
+from app.core.drift.first import First, decode_first
+from app.core.events import Identity
+from app.core.join.position import POSITION_KEY, DamagedError, Position, StateError, read_position
 from app.core.wire.records import Record
 from app.settings import Settings
 from app.worker.kafka.consumer import Stranger
@@ -23,6 +26,10 @@ _LIST: Final = 500
 _PATIENCE_SECONDS: Final = 30.0
 
 State = dict[bytes, bytes]
+
+
+#: Whoever owns this partition makes the references of first rows, and writes them there.
+DECIDING: Final = 0
 
 
 class Marked(NamedTuple):
@@ -137,6 +144,33 @@ async def read_state(consumer: Any, settings: Settings, partition: int) -> Marke
     for tape, tp in ((exchanges, of_exchanges), (panes, of_panes)):
         await tape.read_rest((await consumer.end_offsets([tp]))[tp])
     return Marked(exchanges.state, panes.state, read_position(exchanges.state[POSITION_KEY]))
+
+
+async def read_counts(consumer: Any, settings: Settings, partition: int) -> State:
+    """The rows of counts of a partition, at the end that there is now."""
+    tp = TopicPartition(settings.panes_topic, partition)
+    consumer.assign([tp])
+    await consumer.seek_to_beginning(tp)
+    end = (await consumer.end_offsets([tp]))[tp]
+    tape = _Tape(consumer, tp, end_key(partition), _number)
+    await tape.read(lambda _: False, end)
+    await tape.read_rest(end)
+    return tape.state
+
+
+def references_in(panes: State) -> dict[Identity, First]:
+    """The references of first rows among the rows of counts of the partition whose owner makes them. Raises StateError
+    where one cannot be read.
+    """
+    found = {}
+    for key, value in panes.items():
+        parsed = parse_key(key)
+        if isinstance(parsed, FirstKey) and parsed.puid is None:
+            try:
+                found[parsed.identity] = decode_first(value)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                raise DamagedError(f"the reference of first rows of {parsed.identity} cannot be read") from None
+    return found
 
 
 def _number(value: bytes | None) -> int:

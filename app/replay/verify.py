@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from aiokafka import TopicPartition
 from xxhash import xxh3_64_intdigest
 
+from app.core.drift.first import First
+from app.core.events import Identity
+from app.core.join.deciding import take_references
+from app.core.join.firsts import watched_of
 from app.core.join.position import DamagedError, StateError
 from app.core.join.shard import Shard
 from app.core.wire.records import Record
@@ -20,16 +24,20 @@ from app.replay.comparing import (
     OfPartition,
     cells_of,
     compare_cells,
+    drift_alone,
     exchanges_of,
+    in_exchanges,
+    in_force,
     outdated,
     without_drift,
     words_of,
 )
+from app.replay.first_rows import compare_gathered, take_back_gathered
 from app.replay.fold import Counting, Fold, Rows, quick
 from app.replay.parallel import in_loop
 from app.replay.processes import Progress, spread
 from app.replay.reading import open_reader, read
-from app.replay.state import Marked, read_state
+from app.replay.state import DECIDING, Marked, read_counts, read_state, references_in
 from app.replay.store import spilling_store
 from app.replay.stretch import Bound, Stretch, StretchError
 
@@ -61,8 +69,9 @@ class Checked(NamedTuple):
     """What came of it. `reach` is the time (ms) from which the topics hold all, None where they do from the beginning.
 
     `cells` is how many counts were compared, by the topics or, where these do not reach back, by the exchanges.
-    `references` are the digests of those that are no longer in force and by which something is counted: drift is not
-    compared then, since nobody has them any more.
+    `references` are the digests of those that are no longer in force and by which something is counted: nobody has them
+    any more, so what was counted by them cannot be found by the topics. `of_first_rows` are the digests of references
+    of first rows, as workers have made them, by which drift is compared.
     """
 
     partition: int
@@ -77,6 +86,7 @@ class Checked(NamedTuple):
     told: list[Difference]
     documents: OfPartition | None = None
     references: tuple[str, ...] = ()
+    of_first_rows: tuple[str, ...] = ()
 
     @property
     def differing(self) -> int:
@@ -95,6 +105,7 @@ def verify_partition(check: Check, progress: Progress) -> Checked:
     settings = check.counting.settings
     try:
         marked = in_loop(lambda: _read_state(check), check.counting)
+        made = in_loop(lambda: _read_references(check, marked), check.counting)
     except DamagedError as error:
         return _damaged(check, str(error))
     except StateError as error:
@@ -102,6 +113,7 @@ def verify_partition(check: Check, progress: Progress) -> Checked:
     if marked is None:
         return Checked(check.partition, False, 0, 0, 0, 0, None, 0, 0, [])
     _check_mark(check, marked)
+    take_references(made, check.counting.rulebook)
     with (
         quick(),
         spilling_store(settings.data_dir, _MOST_IN_MEMORY) as store,
@@ -124,8 +136,7 @@ def verify_partition(check: Check, progress: Progress) -> Checked:
         except (ValueError, LookupError, TypeError) as error:
             return _damaged(check, f"its words cannot be read ({error})")
         reach = in_loop(lambda: _fold(fold, check, marked, progress), check.counting)
-        fold.cut(marked.position.clock)
-        compared = _compare(check, marked, fold, theirs, reach)
+        compared = compare_partition(check, marked, fold, theirs, reach)
         if expected is None:
             return compared
         marks = {TopicPartition(topic, check.partition): offset for topic, offset in marked.position.offsets.items()}
@@ -133,6 +144,20 @@ def verify_partition(check: Check, progress: Progress) -> Checked:
 
         found = in_loop(lambda: compare_documents(settings, expected, marks), check.counting)
         return compared._replace(documents=found)
+
+
+async def _read_references(check: Check, marked: Marked | None) -> Mapping[Identity, First]:
+    """The references of first rows that are made: read after a mark, so that all are there that it has counted by."""
+    if marked is None or not watched_of(check.counting.rulebook):
+        return {}
+    if check.partition == DECIDING:
+        return references_in(marked.panes)
+    settings = check.counting.settings
+    consumer = await open_reader(settings, changelogs=True, **_CHANGELOG)
+    try:
+        return references_in(await read_counts(consumer, settings, DECIDING))
+    finally:
+        await consumer.stop()
 
 
 def _expected(check: Check, bodies: MutableMapping[bytes, bytes]) -> "Expected":
@@ -241,29 +266,42 @@ def _counted_by_exchanges(check: Check, marked: Marked) -> Rows:
     return fold.rows
 
 
-def _compare(check: Check, marked: Marked, fold: Fold, theirs: Shard, reach: int | None) -> Checked:
-    """Compare what the changelogs hold with what the topics have given."""
+def compare_partition(check: Check, marked: Marked, fold: Fold, theirs: Shard, reach: int | None) -> Checked:
+    """Compare what the changelogs hold, whose words `theirs` has, with what the topics have given, up to the mark and
+    from `reach` (ms) on, or from the beginning (None). The fold is empty of what is equal afterwards.
+    """
+    rulebook = check.counting.rulebook
+    fold.cut(marked.position.clock)
+    if watched_of(rulebook):
+        take_back_gathered(fold.shard, marked.panes, rulebook)
+        fold.cut(None)
     settings, position = check.counting.settings, marked.position
     edge = position.clock - settings.exchange_retention
     most = round(check.sample * PARTS)
     state = (one for one in exchanges_of(marked.exchanges) if check.sample >= 1 or is_sampled(one[0], most))
     live = cells_of(marked.panes, settings.clock, position.clock)
-    references = outdated(live, check.counting.rulebook)
+    known = in_force(rulebook)
+    references = outdated(live, known)
     edge_of_topics = None if reach is None else reach * 1000
-    found = Exchanges(fold.shard, theirs, edge, edge_of_topics, drift=not references).compare(state)
+    found = Exchanges(fold.shard, theirs, edge, edge_of_topics, references).compare(state)
     cells = differing = 0
     told: list[Difference] = []
     if check.sample >= 1:
         clock = settings.clock
-        if reach is None:
-            ours = cells_of(fold.rows, clock, position.clock)
-        else:  # panes that are kept hold no exchange that is not: they are the sum of what these have counted
-            ours = cells_of(_counted_by_exchanges(check, marked), clock, position.clock)
-            live, ours = ({at: n for at, n in some.items() if at[1] != "total"} for some in (live, ours))
-        if references:
-            live, ours = without_drift(live), without_drift(ours)
+        ours = cells_of(fold.rows, clock, position.clock)
+        if reach is not None or references:  # then the exchanges say what panes hold, as far as they are kept
+            said = in_exchanges(cells_of(_counted_by_exchanges(check, marked), clock, position.clock), clock, edge)
+            in_panes = in_exchanges(live, clock, edge)
+            if reach is None:
+                live = without_drift(live) | drift_alone(in_panes)
+                ours = without_drift(ours) | drift_alone(said)
+            else:
+                live, ours = in_panes, said
         cells = len(live)
-        differing, told = compare_cells(live, ours, settings.pane_seconds)
+        differing, told = compare_cells(live, ours, clock, known)
+        if reach is None:
+            records, more, of_firsts = compare_gathered(marked.panes, fold.rows, rulebook)
+            cells, differing, told = cells + records, differing + more, [*told, *of_firsts]
     return Checked(
         check.partition,
         True,
@@ -276,4 +314,5 @@ def _compare(check: Check, marked: Marked, fold: Fold, theirs: Shard, reach: int
         differing,
         [*found.told, *told],
         references=tuple(references),
+        of_first_rows=tuple(version.live.digest for it in watched_of(rulebook) for version in it.versions.values()),
     )

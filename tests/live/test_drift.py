@@ -18,6 +18,7 @@ from app.reference_file import read_reference, write_reference
 from tests.cli.test_cli import tally
 from tests.live.servers import Kafka
 from tests.live.story import Event, an_event
+from tests.live.test_verify import is_row, newest, write
 from tests.live.workers import Fleet, Worker, produce, said_in_total, topic_settings, wait_for
 
 LEG: Final = ("clinic", "diabetes", "default", "ridge")
@@ -102,7 +103,7 @@ def test_the_shifted_feature_alone_has_drifted_and_every_row_is_counted_once(kaf
         assert done.exit_code == 0, done.output
         verified = tally("verify", **environment).output
         assert "difference 0\n" in verified
-        assert "Drift is not compared" not in verified
+        assert "reference" not in verified
         for column, one in enumerate(read_reference(past).features):
             assert one == distribution_of(one.name, asked[:, column].tolist()), one.name
         wait_for("the series are there", lambda: exporter(fleet) is not None)
@@ -117,7 +118,7 @@ def test_the_shifted_feature_alone_has_drifted_and_every_row_is_counted_once(kaf
         write_reference(reference, read_reference(reference)._replace(features=read_reference(reference).features[:1]))
         wait_for("the file is read again", lambda: "drift is counted anew" in fleet.logs(), 30)
         verified = tally("verify", **environment).output
-        assert "Drift is not compared: some was counted by references that are no longer in force" in verified
+        assert "Some drift was counted by references that are no longer in force (" in verified
         assert "difference 0\n" in verified
 
 
@@ -146,10 +147,32 @@ def test_the_first_rows_are_the_reference_though_whoever_gathers_them_is_killed(
             made = distribution_of(name, asked[:FIRST, column].tolist())
             assert [it["reference"] for it in found[name]["bins"]] == made.by_bin(), name
             assert live(found[name]) == brute_force(made, asked[FIRST:, column]), name
-        assert "difference 0\n" in tally("verify", **environment).output
+        worker = fleet.running()[0]
+        verified = tally("verify", "--url", worker.url, **environment).output
+        assert "difference 0\n" in verified
+        assert f"1 model of {worker.url} compared." in verified
+        assert "Drift against first rows is compared by the references that workers have made (" in verified
         fleet.stop()
+        number, key, raw = newest(settings, "panes", counts_age)
+        write(settings, "panes", number, key, with_one_more(raw))
+        verified = tally("verify", **environment).output
+        assert "difference 1\n" in verified
+        assert ": drift of age, " in verified
+        write(settings, "panes", number, key, raw)
         fleet.start()
         wait_for("it is counted after a restart", lambda: drift(fleet) == found)
+
+
+def counts_age(key: bytes, value: bytes) -> bool:
+    """Whether a record of the counts has any of the first feature."""
+    return is_row(key) and b'"drift=' in value and b'"0:' in value
+
+
+def with_one_more(raw: bytes) -> bytes:
+    rows = json.loads(raw)
+    columns = next(cells for row, cells in rows.items() if row.startswith("drift="))
+    columns[next(column for column in columns if column.startswith("0:"))] += 1
+    return json.dumps(rows).encode()
 
 
 def reported(fleet: Fleet) -> dict[str, Any]:

@@ -46,13 +46,15 @@ def write(settings: dict[str, str], changelog: str, partition: int, key: bytes, 
     producer.commit_transaction()
 
 
-def newest(settings: dict[str, str], changelog: str, wanted: Callable[[bytes], bool]) -> tuple[int, bytes, bytes]:
+def newest(
+    settings: dict[str, str], changelog: str, wanted: Callable[[bytes, bytes], bool]
+) -> tuple[int, bytes, bytes]:
     """A record of a changelog that holds still: its partition, key and value."""
     topic = f"{settings['APP_ID']}-{changelog}"
     for number, records in read_topic(settings["KAFKA_BOOTSTRAP_SERVERS"], topic).items():
         state = {record.key(): record.value() for record in records}
         for key, value in state.items():
-            if value is not None and wanted(key):
+            if value is not None and wanted(key, value):
                 return number, key, value
     raise AssertionError(f"{topic} has no such record")
 
@@ -94,7 +96,7 @@ def test_it_finds_no_difference_under_load_after_a_kill_and_after_a_rebalance(ka
     sampled = tally(settings, "verify", "--sample", "10%")
     assert "difference 0" in sampled.stdout, sampled.stderr
 
-    number, puid, raw = newest(settings, "exchanges", is_exchange)
+    number, puid, raw = newest(settings, "exchanges", lambda key, _: is_exchange(key))
     exchange = decode(raw)
     exchange.counted = []
     write(settings, "exchanges", number, puid, encode(exchange))
@@ -109,7 +111,7 @@ def test_it_finds_no_difference_under_load_after_a_kill_and_after_a_rebalance(ka
     write(settings, "exchanges", number, puid, raw)
     assert_no_difference(settings)
 
-    number, key, raw = newest(settings, "panes", is_row)
+    number, key, raw = newest(settings, "panes", lambda key, _: is_row(key))
     rows = json.loads(raw)
     row = next(iter(rows))
     cells = rows[row] if isinstance(rows[row], dict) else rows

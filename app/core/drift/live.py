@@ -37,6 +37,8 @@ _CONTENT: Final = 8
 _HEAD: Final = struct.Struct("<B4s")
 _WITH_CONTENT: Final = struct.Struct("<B4sQ")
 _NOTHING: Final = bytes(_HEAD.size)
+#: The digest of what is by no reference.
+NOBODYS: Final = "00000000"
 _FEATURES: Final = struct.Struct("<H")
 #: So many ways to name columns are remembered.
 _MOST_WAYS: Final = 100
@@ -186,6 +188,15 @@ def _digest(reference: Reference, declared: tuple[Declared, ...]) -> str:
 def digest_of(kept: bytes) -> str:
     """By which reference the bins of a request were found."""
     return kept[1:5].hex()
+
+
+def digests_of(kept: bytes | None, *, values: bool = False) -> set[str]:
+    """By which reference the bins of a request were found, if there are any. Where values themselves should be kept
+    (`values`) they are of none; else they are of `NOBODYS`.
+    """
+    if not kept or len(kept) == body_begin(kept):
+        return set()
+    return set() if values and kept[0] & VALUES else {digest_of(kept)}
 
 
 def with_content(kept: bytes | None, content: int) -> bytes:

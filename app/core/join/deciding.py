@@ -5,7 +5,7 @@ that has lost the partition cannot. It has all that was answered up to the last 
 has been read to a little later than that; till then it waits. All others learn of it as they learn of counts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from app.core.counts.gathered import Gathered
@@ -41,15 +41,21 @@ def learn(gathered: Gathered, rulebook: Rulebook) -> list[Identity]:
     """Bring the rulebook up to what has been gathered and made. Returns the versions that have a reference now, and
     had none.
     """
-    learnt = []
-    for identity, first in gathered.references.items():
-        watched = _watched(identity, rulebook)
-        if watched is not None and identity not in watched.versions:
-            watched.versions[identity] = Version(watched.live.with_reference(first.reference), first.until)
-            learnt.append(identity)
+    learnt = take_references(gathered.references, rulebook)
     waiting = [watched for _, watched in _full(gathered, rulebook)]
     for watched in watched_of(rulebook):
         watched.waits = watched in waiting
+    return learnt
+
+
+def take_references(references: Mapping[Identity, First], rulebook: Rulebook) -> list[Identity]:
+    """Let the rulebook know references that were made. Returns the versions that had none."""
+    learnt = []
+    for identity, first in references.items():
+        watched = first_rows_of(identity, rulebook)
+        if watched is not None and identity not in watched.versions:
+            watched.versions[identity] = Version(watched.live.with_reference(first.reference), first.until)
+            learnt.append(identity)
     return learnt
 
 
@@ -65,11 +71,12 @@ def full(gathered: Gathered, rulebook: Rulebook, partitions: int) -> Iterator[Fu
 def _full(gathered: Gathered, rulebook: Rulebook) -> Iterator[tuple[Identity, Watched]]:
     """The versions of which enough rows are known, and that have no reference."""
     for identity, rows in gathered.rows.items():
-        watched = _watched(identity, rulebook)
+        watched = first_rows_of(identity, rulebook)
         if watched is not None and rows >= watched.first and identity not in gathered.references:
             yield identity, watched
 
 
-def _watched(identity: Identity, rulebook: Rulebook) -> Watched | None:
+def first_rows_of(identity: Identity, rulebook: Rulebook) -> Watched | None:
+    """The references of a model's versions; None where it has none of first rows."""
     watched = rulebook.of(identity.leg).reference
     return watched if watched is not None and watched.first else None

@@ -69,6 +69,10 @@ class Firsts:
         """Hear up to when the partition has been read, in seconds: what came until then has been absorbed."""
         self._clock = max(self._clock, int(clock))
 
+    def gather_no_more(self) -> None:
+        """Leave the records as they are, whatever comes and whatever reference is known."""
+        self.active = False
+
     def give(self, identity: Identity, first: First) -> None:
         """Give a version its reference, which is written with the next epoch. One that it has stays."""
         if identity not in self._references:

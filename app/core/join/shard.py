@@ -77,6 +77,7 @@ class Shard:
         self._firsts = Firsts(partition, self.numbers, self._settling.by_version, rulebook)
         self.give_reference = self._firsts.give
         self.awaits_clock, self.hear_clock = self._firsts.awaits_clock, self._firsts.hear_clock
+        self.gather_no_more = self._firsts.gather_no_more
         self.counts = Counts(partition, clock, self.numbers)
         self.stats = stats
         self.store: Store = MemoryStore()
@@ -358,9 +359,8 @@ class Shard:
         self._changed.update(settled)
         self._delta.keep_small()
 
-    def _count_compared(self) -> None:
-        """Count what was gathered before its reference was known, or had become known again."""
-        puids = self._firsts.due()
+    def _look_again(self, puids: list[bytes]) -> None:
+        """Let exchanges be settled once more, by the references that are known now."""
         self.store.fetch(puids)
         for puid in puids:
             exchange = self.get(puid)
@@ -374,6 +374,14 @@ class Shard:
     def _settle_all(self) -> None:
         self.settle()
         self._settle(self._bulky.changed())
+
+    def settle_again(self, puids: list[bytes]) -> None:
+        """Settle what is kept of some puids once more: other references of versions are known than when it was settled.
+
+        Raises StoreError.
+        """
+        self._look_again(puids)
+        self._settle_all()
 
     def count_kept(self, exchanges: Iterable[bytes]) -> None:
         """Count what kept exchanges say that they have counted, for a shard that counts nothing else."""
@@ -435,7 +443,7 @@ class Shard:
         if clock is not None:
             self.expire(clock)
         if self._firsts.active:
-            self._count_compared()
+            self._look_again(self._firsts.due())  # what was gathered before its reference was known
         self._settle_all()
         metrics = self._metrics.take()
         late = self.counts.add(self._delta.take() | metrics.sums)

@@ -16,6 +16,7 @@ from struct import unpack_from
 from typing import Any, Final, NamedTuple
 
 from app.core.counts.atoms import Atom
+from app.core.drift.declared import ROW
 from app.core.drift.drift import KINDS, MEASURES, Drift, drift_of, share_drifted, with_validity
 from app.core.drift.live import Live, digest_of, places_and_bins
 from app.core.measures.errors import number_of
@@ -90,6 +91,22 @@ def atom_of(digest: str, place: int | str, number: int) -> Atom:
 def digest_in(row: str) -> str:
     """The digest of the reference by which a row is counted; empty where it is none of this measure."""
     return row.removeprefix(_ROW) if row.startswith(_ROW) else ""
+
+
+def words_of_bin(live: Live, column: str) -> str:
+    """What a column of counts by a reference is called: the distribution, or the declared feature, and its bin."""
+    place, _, number = column.partition(":")
+    others = zip((_PREDICTION, _SCORE, _LABEL), (live.prediction, live.score, live.label), strict=True)
+    features = len(live.reference.features)
+    try:
+        if place.isdigit() and int(place) >= features:
+            name = [*(one.name for one in live.declared), ROW][int(place) - features]
+            return f"{name}, {('missing', 'invalid', 'valid')[int(number)]}"
+        places = [*map(str, range(features)), *(own for own, one in others if one is not None)]
+        distribution = live.distributions[places.index(place)]
+        return f"{distribution.name}, {distribution.names_of_bins()[int(number)]}"
+    except (ValueError, IndexError):
+        return column
 
 
 class DriftMeasure(Measure[DriftReading]):

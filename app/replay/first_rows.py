@@ -1,0 +1,98 @@
+"""First rows where a partition is folded anew: what of them is counted already, and what is still gathered."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import orjson
+
+from app.core.clock import format_time
+from app.core.counts.rows import FirstKey, parse_key
+from app.core.drift.first import read_record, time_and_rows
+from app.core.events import Identity
+from app.core.join.deciding import first_rows_of
+from app.core.join.shard import Shard
+from app.core.rules import Rulebook
+from app.replay.comparing import MOST_TOLD, Difference
+
+Rows = Mapping[bytes, bytes]
+#: Records of first rows, by version and puid.
+Gathered = dict[tuple[Identity, bytes], bytes]
+
+
+def take_back_gathered(shard: Shard, panes: Rows, rulebook: Rulebook) -> None:
+    """Take back what a worker had not counted by its mark, of whose rows of counts are given: the answers of which a
+    record of first rows stands there though their version has its reference. It had not heard of that yet, or counts
+    so many of them an epoch. Nothing is gathered any more, nor counted by what is heard. Raises StoreError.
+    """
+    waiting: dict[bytes, set[Identity]] = {}
+    for identity, puid in _gathered(panes, lambda identity: _has_reference(identity, rulebook)):
+        waiting.setdefault(puid, set()).add(identity)
+    together: dict[frozenset[Identity], list[bytes]] = {}
+    for puid, identities in waiting.items():
+        together.setdefault(frozenset(identities), []).append(puid)
+    for hidden, puids in together.items():
+        _settle_without(hidden, puids, shard, rulebook)
+    shard.gather_no_more()
+
+
+def _settle_without(hidden: Iterable[Identity], puids: list[bytes], shard: Shard, rulebook: Rulebook) -> None:
+    """Settle puids once more as if some versions had no reference yet."""
+    found = {identity: watched for identity in hidden if (watched := first_rows_of(identity, rulebook)) is not None}
+    versions = {identity: watched.versions.pop(identity) for identity, watched in found.items()}
+    try:
+        shard.settle_again(puids)
+    finally:
+        for identity, watched in found.items():
+            watched.versions[identity] = versions[identity]
+
+
+def compare_gathered(theirs: Rows, ours: Rows, rulebook: Rulebook) -> tuple[int, int, list[Difference]]:
+    """Compare the records of first rows of versions that await their reference, among the rows of counts of two. How
+    many there are, how many differ, and the first of these.
+    """
+    one, other = (_gathered(rows, lambda identity: _awaits(identity, rulebook)) for rows in (theirs, ours))
+    differing = sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+    told = [
+        Difference(
+            f"first rows of {key[0]}, puid {key[1].decode(errors='replace')}",
+            _in_words(one.get(key)),
+            _in_words(other.get(key)),
+        )
+        for key in differing[:MOST_TOLD]
+    ]
+    return len(one), len(differing), told
+
+
+def _gathered(rows: Rows, wanted: Callable[[Identity], bool]) -> Gathered:
+    found = {}
+    for raw, record in rows.items():
+        key = parse_key(raw)
+        if isinstance(key, FirstKey) and key.puid is not None and wanted(key.identity):
+            found[key.identity, key.puid] = record
+    return found
+
+
+def _has_reference(identity: Identity, rulebook: Rulebook) -> bool:
+    watched = first_rows_of(identity, rulebook)
+    return watched is not None and identity in watched.versions
+
+
+def _awaits(identity: Identity, rulebook: Rulebook) -> bool:
+    watched = first_rows_of(identity, rulebook)
+    return watched is not None and identity not in watched.versions
+
+
+def _in_words(record: bytes | None) -> str:
+    if record is None:
+        return "nothing"
+    try:
+        time, _ = time_and_rows(record)
+        asked, predicted = read_record(record)
+        told = {
+            "time": format_time(time),
+            "columns": asked.columns,
+            "rows": asked.rows,
+            "predicted": [*map(list, predicted)],
+        }
+        return orjson.dumps(told).decode()
+    except Exception as error:  # noqa: BLE001 - there are as many errors as ways to write what is no record
+        return f"{len(record)} bytes that are no record ({type(error).__name__})"
