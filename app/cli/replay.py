@@ -5,29 +5,39 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from app.cli.client import run
 from app.cli.ends import InputError
 from app.cli.replayed import print_report
-from app.cli.replayed_files import replay_files
+from app.cli.replayed_files import STANDARD_INPUT, replay_files
 from app.cli.screen import counted, with_progress
 from app.cli.what_if import print_differences, print_sweeps
+from app.core.join.deciding import decide
+from app.core.join.firsts import watched_of
 from app.core.rules import Rulebook
 from app.models_file import load_rulebook
+from app.replay.first_rows import together
 from app.replay.fold import Counting, Folded
 from app.replay.mixture import fold_sources, mixing
 from app.replay.outcome import Outcome, as_json, is_meant, outcome_of, prometheus
 from app.replay.parallel import fold_all, in_loop
 from app.replay.processes import cores
-from app.replay.stretch import Bound, check_order, parse_bound
+from app.replay.stretch import Bound, Stretch, check_order, parse_bound
 from app.replay.sweep import parse_costs, parse_sweep, sweeps
-from app.replay.topics import nothing_between, plan, plan_sources
+from app.replay.topics import Plan, nothing_between, plan, plan_sources
 from app.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
     from app.replay.copying import Copies
+
+
+_BEGINS_LATER: Final = (
+    "References of first rows are made of this stretch: workers that have read what was before it have others."
+)
+_READ_ONCE: Final = "Nothing is compared with first rows: standard input can be read only once, give a file."
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +98,9 @@ def _copy(settings: Settings, rulebook: Rulebook, asked: Asked) -> None:
     away = run(problem(settings))
     if away is not None:
         raise InputError(away)
-    _, folded, _ = _fold(settings, rulebook, asked, copies=copies)
+    stretch = _read(settings, rulebook, asked, copies=copies)
     results: Counter[str] = Counter()
-    for one in folded:
+    for one in stretch.fold(stretch.counting):
         results.update(one.documents)
     print(", ".join(f"{counted(results[word], 'document')} {word}" for word in ("written", "there already", "refused")))
 
@@ -105,73 +115,92 @@ def _rules_of(config: Path) -> Rulebook:
 
 def _sweep(settings: Settings, rulebook: Rulebook, asked: Asked, thresholds: tuple[float, ...]) -> None:
     costs = {} if asked.cost is None else parse_costs(asked.cost)
-    _, folded, _ = _fold(settings, rulebook, asked, thresholds)
-    found = sweeps((one.swept for one in folded), thresholds, rulebook, costs)
+    stretch = _read(settings, rulebook, asked, thresholds)
+    found = sweeps((one.swept for one in stretch.fold(stretch.counting)), thresholds, rulebook, costs)
     fits = [one for one in found if asked.model is None or is_meant(one.identity, asked.model)]
     print_sweeps(fits, asked.form, asked.model)
 
 
 def _replay(settings: Settings, rulebook: Rulebook, asked: Asked) -> Outcome:
-    return outcome_of(*_fold(settings, rulebook, asked), asked.model)
+    has_first_rows = bool(watched_of(rulebook))
+    stretch = _read(settings, rulebook, asked)
+    notes: tuple[str, ...] = ()
+    if has_first_rows and STANDARD_INPUT in asked.files:
+        notes = (_READ_ONCE,)
+    elif has_first_rows:
+        gathering = stretch.counting._replace(gathers=True)
+        decide(together(one.first_rows for one in stretch.fold(gathering)), rulebook)
+        notes = (_BEGINS_LATER,) if stretch.begins_later else ()
+    outcome = outcome_of(stretch.counting, stretch.fold(stretch.counting), stretch.now, asked.model)
+    return outcome._replace(notes=(*outcome.notes, *notes))
 
 
-def _fold(
+class _Stretch(NamedTuple):
+    """What is to be read, and can be as often as it is folded: by what is counted, whether there was something before,
+    and the moment at which windows end.
+    """
+
+    counting: Counting
+    fold: Callable[[Counting], list[Folded]]
+    begins_later: bool
+    now: float | None
+
+
+def _read(
     settings: Settings,
     rulebook: Rulebook,
     asked: Asked,
     thresholds: tuple[float, ...] = (),
     copies: "Copies | None" = None,
-) -> tuple[Counting, list[Folded], float | None]:
-    """What came of all partitions, and the moment at which windows end."""
+) -> _Stretch:
+    """What is asked for, ready to be folded."""
     present = time.time() if settings.now is None else settings.now
     begin, end = parse_bound("--from", asked.begin, present), parse_bound("--to", asked.end, present)
     check_order(begin, end)
     if sum(map(bool, (asked.files, asked.topics, asked.indices))) > 1:
         raise InputError("FILE, --topic and --from-elasticsearch exclude each other.")
     counting = Counting(settings, rulebook, settings.limits, thresholds)
+    processes = asked.processes or cores()
+    begins_later = begin.edge != "earliest"
     if asked.files:
-        folded = replay_files(counting, asked.files, begin, end, asked.processes or cores())
+        fold = partial(replay_files, files=asked.files, begin=begin, end=end, processes=processes)
     elif asked.indices:
         from app.cli.replayed_history import replay_history
 
-        folded = replay_history(counting, asked.indices, begin, end, asked.processes or cores())
+        fold = partial(replay_history, names=asked.indices, begin=begin, end=end, processes=processes)
     elif asked.topics:
-        counting, folded = _replay_sources(settings, rulebook, asked, begin, end, thresholds)
+        counting, stretch = run(plan_sources(settings, rulebook, asked.topics, begin, end))
+        counting = counting._replace(thresholds=thresholds)
+        fold = partial(_fold_sources, stretch=stretch, processes=processes)
+        begins_later = any(stretch.starts.values())
     else:
-        counting, folded = _replay_topics(settings, rulebook, asked, begin, end, thresholds, copies)
-    if not any(one.events for one in folded):
-        raise nothing_between(asked.files or asked.topics or asked.indices or settings.topics, begin, end)
-    return counting, folded, moment_of(settings, end, None if asked.files else present)
+        planned = run(plan(settings, rulebook, begin, end, thresholds))
+        counting = planned.counting
+        fold = partial(_fold_topics, planned=planned, copies=copies, processes=processes)
+        begins_later = any(planned.stretch.starts.values())
+
+    def fold_some(counting: Counting) -> list[Folded]:
+        folded = fold(counting)
+        if not any(one.events for one in folded):
+            raise nothing_between(asked.files or asked.topics or asked.indices or settings.topics, begin, end)
+        return folded
+
+    now = moment_of(settings, end, None if asked.files else present)
+    return _Stretch(counting, fold_some, begins_later, now)
 
 
-def _replay_topics(
-    settings: Settings,
-    rulebook: Rulebook,
-    asked: Asked,
-    begin: Bound,
-    end: Bound,
-    thresholds: tuple[float, ...],
-    copies: "Copies | None",
-) -> tuple[Counting, list[Folded]]:
-    planned = run(plan(settings, rulebook, begin, end, thresholds))
-    shares = [share._replace(copies=copies) for share in planned.shares]
-    return planned.counting, with_progress(
-        planned.stretch.records,
-        lambda progress: fold_all(shares, asked.processes or cores(), progress),
-    )
+def _fold_topics(counting: Counting, planned: Plan, copies: "Copies | None", processes: int) -> list[Folded]:
+    shares = [share._replace(counting=counting, copies=copies) for share in planned.shares]
+    return with_progress(planned.stretch.records, lambda progress: fold_all(shares, processes, progress))
 
 
-def _replay_sources(
-    settings: Settings, rulebook: Rulebook, asked: Asked, begin: Bound, end: Bound, thresholds: tuple[float, ...]
-) -> tuple[Counting, list[Folded]]:
-    counting, stretch = run(plan_sources(settings, rulebook, asked.topics, begin, end))
-    counting = counting._replace(thresholds=thresholds)
-    with mixing(counting, asked.processes or cores()) as mixture:
+def _fold_sources(counting: Counting, stretch: Stretch, processes: int) -> list[Folded]:
+    with mixing(counting, processes) as mixture:
         with_progress(
             stretch.records,
             lambda progress: in_loop(lambda: fold_sources(mixture, counting, stretch, progress), counting),
         )
-        return counting, mixture.finish()
+        return mixture.finish()
 
 
 def moment_of(settings: Settings, end: Bound, present: float | None) -> float | None:

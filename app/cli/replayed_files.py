@@ -22,6 +22,8 @@ from app.replay.stretch import Bound
 _TOGETHER: Final = 300
 #: Where lines without a topic are taken to come from.
 _NO_TOPIC: Final = "file"
+#: The file that is read only once.
+STANDARD_INPUT: Final = "-"
 
 
 def replay_files(
@@ -49,7 +51,7 @@ class _Reading:
 
     async def file(self, file: str) -> None:
         """Read a file to its end. Raises InputError where a line is no event."""
-        name = "standard input" if file == "-" else file
+        name = "standard input" if file == STANDARD_INPUT else file
         number = 0
         with Source(file, name) as source, _progress() as progress:
             task = progress.add_task(f"replaying {escape(name)}", total=source.size)

@@ -1,12 +1,13 @@
-"""First rows where a partition is folded anew: what of them is counted already, and what is still gathered."""
+"""First rows where a partition is folded anew: which they are, what is counted already, and what is still gathered."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import orjson
 
 from app.core.clock import format_time
 from app.core.counts.rows import FirstKey, parse_key
-from app.core.drift.first import read_record, time_and_rows
+from app.core.drift.first import read_record, time_and_rows, until_of
 from app.core.events import Identity
 from app.core.join.deciding import first_rows_of
 from app.core.join.shard import Shard
@@ -16,6 +17,42 @@ from app.replay.comparing import MOST_TOLD, Difference
 Rows = Mapping[bytes, bytes]
 #: Records of first rows, by version and puid.
 Gathered = dict[tuple[Identity, bytes], bytes]
+#: Of each version the records of its first rows.
+FirstRows = Mapping[Identity, Sequence[bytes]]
+
+
+def earliest(records: Iterable[tuple[Identity, bytes]], rulebook: Rulebook) -> FirstRows:
+    """The records of the first rows of each version: of so many rows as its reference wants, and those of the same
+    moment. Three times as many are kept meanwhile at most.
+    """
+    kept: dict[Identity, list[bytes]] = {}
+    more: Counter[Identity] = Counter()  # rows that have come since the last look
+    for identity, record in records:
+        kept.setdefault(identity, []).append(record)
+        more[identity] += time_and_rows(record)[1]
+        if more[identity] > 2 * _wanted(identity, rulebook):
+            kept[identity] = _first(kept[identity], _wanted(identity, rulebook))
+            more[identity] = 0
+    return {identity: _first(own, _wanted(identity, rulebook)) for identity, own in kept.items()}
+
+
+def together(found: Iterable[FirstRows]) -> FirstRows:
+    """The same of several partitions."""
+    records: dict[Identity, list[bytes]] = {}
+    for one in found:
+        for identity, own in one.items():
+            records.setdefault(identity, []).extend(own)
+    return records
+
+
+def _first(records: list[bytes], rows: int) -> list[bytes]:
+    until = until_of(records, rows)
+    return records if until is None else [record for record in records if time_and_rows(record)[0] <= until]
+
+
+def _wanted(identity: Identity, rulebook: Rulebook) -> int:
+    watched = first_rows_of(identity, rulebook)
+    return 0 if watched is None else watched.first
 
 
 def take_back_gathered(shard: Shard, panes: Rows, rulebook: Rulebook) -> None:

@@ -4,10 +4,11 @@ Nothing is written to Kafka. What the lane would write to `<app>-panes` is kept 
 """
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
+from app.core.events import Identity
 from app.core.join.exchange import Exchange, decode
 from app.core.join.shard import Shard
 from app.core.join.store import Store
@@ -17,6 +18,7 @@ from app.core.rules import Rulebook
 from app.core.stats import Stats
 from app.core.wire.partitioning import partition_of
 from app.core.wire.records import Record, pack_headers
+from app.replay.first_rows import earliest
 from app.replay.sweep import Swept, sweep_shard
 from app.settings import Settings
 
@@ -30,13 +32,15 @@ Rows = dict[bytes, bytes]
 class Counting(NamedTuple):
     """By what is counted: the settings, the rules of each model, and what bounds a partition.
 
-    With `thresholds` it is counted, too, how many rows reach each of them; then nothing expires.
+    With `thresholds` it is counted, too, how many rows reach each of them; then nothing expires. With `gathers` the
+    first rows of versions are looked for, and nothing expires.
     """
 
     settings: Settings
     rulebook: Rulebook
     limits: Limits
     thresholds: tuple[float, ...] = ()
+    gathers: bool = False
 
 
 class Folded(NamedTuple):
@@ -44,7 +48,7 @@ class Folded(NamedTuple):
 
     `astray` events stand under another key than their request id, `brought` are those that a worker has brought to
     their own already. `newest` is the time of the newest record, in ms. `documents` says what became of its
-    documents, where they were to be written.
+    documents, where they were to be written; `first_rows` has those of versions, where they were looked for.
     """
 
     partition: int
@@ -58,6 +62,7 @@ class Folded(NamedTuple):
     newest: int
     swept: Swept
     documents: Mapping[str, int] = {}
+    first_rows: Mapping[Identity, Sequence[bytes]] = {}
 
 
 class Fold:
@@ -90,6 +95,10 @@ class Fold:
         self._partitions = partitions
         self._alone = alone
         self._thresholds = counting.thresholds
+        self._expires = not counting.thresholds and not counting.gathers
+        self._rulebook = counting.rulebook if counting.gathers else None
+        if counting.gathers:
+            self.shard.gather_no_more()
         self._changes_per_cut = changes_per_cut
         self._astray = 0
         self._brought = 0
@@ -120,7 +129,7 @@ class Fold:
         self._brought += sum(_MARKED in record.header_block for record in records)
         shard.absorb(topic, records, every)
         if shard.waiting >= self._changes_per_cut:
-            self.cut(None if self._thresholds else self._clock())
+            self.cut(self._clock() if self._expires else None)
 
     def _clock(self) -> float | None:
         """The partition's clock, in seconds; None while a topic with records to come has given none."""
@@ -159,7 +168,7 @@ class Fold:
         orphans = self.stats.orphans + sum(map(is_orphan, map(decode, shard.store.values())))
         return Folded(
             shard.partition,
-            self.rows,
+            self.rows if self._rulebook is None else {},
             self.stats,
             self.events,
             self._astray,
@@ -168,6 +177,7 @@ class Fold:
             len(shard.store),
             max(shard.newest.values(), default=0),
             sweep_shard(shard, self._thresholds) if self._thresholds else {},
+            first_rows={} if self._rulebook is None else earliest(shard.first_rows(), self._rulebook),
         )
 
 

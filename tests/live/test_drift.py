@@ -148,6 +148,9 @@ def test_the_first_rows_are_the_reference_though_whoever_gathers_them_is_killed(
             assert [it["reference"] for it in found[name]["bins"]] == made.by_bin(), name
             assert live(found[name]) == brute_force(made, asked[FIRST:, column]), name
         worker = fleet.running()[0]
+        for processes in ("1", "2"):
+            replayed = tally("replay", "--format", "json", "--processes", processes, **environment).output
+            assert without_windows(json.loads(replayed)["models"]) == without_windows(told(worker)), processes
         verified = tally("verify", "--url", worker.url, **environment).output
         assert "difference 0\n" in verified
         assert f"1 model of {worker.url} compared." in verified
@@ -161,6 +164,15 @@ def test_the_first_rows_are_the_reference_though_whoever_gathers_them_is_killed(
         write(settings, "panes", number, key, raw)
         fleet.start()
         wait_for("it is counted after a restart", lambda: drift(fleet) == found)
+
+
+def told(worker: Worker) -> list[dict[str, Any]]:
+    return list(json.loads(worker.get("/api/models"))["models"])
+
+
+def without_windows(models: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is said of models in total: windows go on with the time."""
+    return [model | {"windows": model["windows"]["total"]} for model in models]
 
 
 def counts_age(key: bytes, value: bytes) -> bool:

@@ -5,7 +5,7 @@ that has lost the partition cannot. It has all that was answered up to the last 
 has been read to a little later than that; till then it waits. All others learn of it as they learn of counts.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from app.core.counts.gathered import Gathered
@@ -74,6 +74,19 @@ def _full(gathered: Gathered, rulebook: Rulebook) -> Iterator[tuple[Identity, Wa
         watched = first_rows_of(identity, rulebook)
         if watched is not None and rows >= watched.first and identity not in gathered.references:
             yield identity, watched
+
+
+def decide(records: Mapping[Identity, Sequence[bytes]], rulebook: Rulebook) -> None:
+    """Make the references of versions whose first rows are among these records, where nothing more will come, and let
+    the rulebook know them.
+    """
+    made = {}
+    for identity, own in records.items():
+        watched = first_rows_of(identity, rulebook)
+        until = None if watched is None else until_of(own, watched.first)
+        if until is not None:
+            made[identity] = first_of(own, until)
+    take_references(made, rulebook)
 
 
 def first_rows_of(identity: Identity, rulebook: Rulebook) -> Watched | None:

@@ -82,12 +82,7 @@ class Firsts:
     def note(self, puid: bytes, exchange: Exchange | None, most: int) -> None:
         """Note what an exchange has come to be; None says that it is gone. A record may have so many bytes at most."""
         known = self._records.get(puid)
-        most -= _ROOM_OF_KEY + _BYTES_OF_CHARACTER * len(puid)
-        wanted: dict[int, bytes] = {}
-        for state in exchange.legs if exchange is not None else ():
-            record = self._by_version.record(state, most) if state.evidence is not None else None
-            if record is not None:
-                wanted[state.identity] = record
+        wanted = {} if exchange is None else dict(self.records_of(puid, exchange, most))
         if known is None and not wanted:
             return
         for identity in (known or {}).keys() - wanted.keys():
@@ -102,6 +97,14 @@ class Firsts:
             self._records[puid] = wanted
         else:
             del self._records[puid]
+
+    def records_of(self, puid: bytes, exchange: Exchange, most: int) -> Iterator[tuple[int, bytes]]:
+        """What is to be gathered of an exchange, by the number of its version; a record has so many bytes at most."""
+        most -= _ROOM_OF_KEY + _BYTES_OF_CHARACTER * len(puid)
+        for state in exchange.legs:
+            record = self._by_version.record(state, most) if state.evidence is not None else None
+            if record is not None:
+                yield state.identity, record
 
     def _count(self, identity: int, more: int) -> None:
         self._counts[identity] += more

@@ -4,7 +4,7 @@ Empty shard, `absorb` batch after batch, `cut` the changes of an epoch. The chan
 and the offsets that it reaches are one value, so that a shell can make them durable together.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
 from typing import Any, Final
@@ -16,7 +16,7 @@ from app.core.counts.counts import Counts
 from app.core.counts.numbers import Numbers, is_number_key
 from app.core.counts.panes import PaneClock
 from app.core.counts.rows import owner_key
-from app.core.events import Reason, RefusedError
+from app.core.events import Identity, Reason, RefusedError
 from app.core.join import notes
 from app.core.join.addressing import LENT_ROW, NO_ROW, row_of, unusable
 from app.core.join.bulky import Bulky
@@ -161,6 +161,12 @@ class Shard:
             else:
                 times.append(min(now, newest / 1000))
         return min(times, default=None)
+
+    def first_rows(self) -> Iterator[tuple[Identity, bytes]]:
+        """Of each answer that is kept, and whose version awaits its reference, the record of first rows, by version."""
+        for puid, raw in self.store.items():
+            for identity, record in self._firsts.records_of(puid, decode(raw), self._limits.row_bytes):
+                yield self.numbers.identities[identity], record
 
     def describe(self, puid: str) -> dict[str, Any] | None:
         """All that is known of a puid, for people; None where that is nothing."""
