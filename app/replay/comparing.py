@@ -8,12 +8,14 @@ import msgspec
 import orjson
 
 from app.core.clock import format_time
-from app.core.counts.accounts import Account, Pair
+from app.core.counts.accounts import Account, Pair, Subject
 from app.core.counts.cells import Latest, later
 from app.core.counts.numbers import Numbers, is_number_key
 from app.core.counts.panes import TOTAL, PaneClock
 from app.core.counts.rows import RowKey, parse_key, parse_rows
 from app.core.drift.live import NOBODYS, Live, digests_of
+from app.core.events import Identity
+from app.core.join.deciding import first_rows_of
 from app.core.join.exchange import Exchange, decode, row_labels
 from app.core.join.features import OF_FEATURES, Features
 from app.core.join.position import POSITION_KEY
@@ -294,9 +296,19 @@ def in_force(rulebook: Rulebook) -> dict[str, Live]:
     return {live.digest: live for live in lives}
 
 
-def outdated(cells: Cells, known: Mapping[str, Live]) -> list[str]:
-    """The digests of references by which something is counted, and that are not known: no longer in force."""
-    return sorted(digest for digest in {digest_in(row) for _, _, _, row, _ in cells} - {""} if digest not in known)
+def outdated(cells: Cells, rulebook: Rulebook) -> list[str]:
+    """The digests of references by which something is counted, and that are no longer in force: their file was read
+    again since. One of first rows is never another one, so what is counted by one that nobody has made is wrong.
+    """
+    known = in_force(rulebook)
+    found = {(account.subject, digest) for account, _, _, row, _ in cells if (digest := digest_in(row))}
+    return sorted(
+        {digest for subject, digest in found if digest not in known and not _has_first_rows(subject, rulebook)}
+    )
+
+
+def _has_first_rows(subject: Subject, rulebook: Rulebook) -> bool:
+    return isinstance(subject, Identity) and first_rows_of(subject, rulebook) is not None
 
 
 def without_drift(cells: Cells) -> Cells:

@@ -281,7 +281,7 @@ def compare_partition(check: Check, marked: Marked, fold: Fold, theirs: Shard, r
     state = (one for one in exchanges_of(marked.exchanges) if check.sample >= 1 or is_sampled(one[0], most))
     live = cells_of(marked.panes, settings.clock, position.clock)
     known = in_force(rulebook)
-    references = outdated(live, known)
+    references = outdated(live, rulebook)
     edge_of_topics = None if reach is None else reach * 1000
     found = Exchanges(fold.shard, theirs, edge, edge_of_topics, references).compare(state)
     cells = differing = 0

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from app.core.drift.building import distribution_of
-from app.core.drift.live import Live, Watched
+from app.core.drift.live import Live, Version, Watched
 from app.core.drift.reference import Reference
+from app.core.events import Identity
 from app.core.rules import Rules
 from app.exporters.prometheus import ModelText
 from tests.bench.table import Row
@@ -19,6 +20,7 @@ from tests.builders import START, Ledger, Record, a_feedback, a_request, a_respo
 
 DRIFT: Final = "drift"
 FEATURES: Final = {10: 10_000, 100: 2_000}  # and how many exchanges
+FIRST: Final = 10_000
 MODELS, OF_MODEL = 20, 50
 _BATCH: Final = 500
 _RUNS: Final = 3
@@ -35,6 +37,15 @@ def run(_: Tally) -> list[Row]:
             Row(f"drift on {features} features: CPU more", (own[0] - plain[0]) * 1e6, "µs an exchange"),
             Row(f"drift on {features} features: state more", own[1] - plain[1], "B an exchange"),
         ]
+        first = min(_folded(_rules_of_first_rows(features), features, exchanges) for _ in range(_RUNS))
+        rows += [
+            Row(
+                f"drift on {features} features against first rows: CPU more",
+                (first[0] - plain[0]) * 1e6,
+                "µs an exchange",
+            ),
+            Row(f"drift on {features} features against first rows: state more", first[1] - plain[1], "B an exchange"),
+        ]
     return [*rows, Row(f"text of {MODELS} models of {OF_MODEL} features: CPU", _text_seconds() * 1e3, "ms")]
 
 
@@ -46,6 +57,15 @@ def _rules(features: int) -> Rules:
     rng = random.Random(1)
     columns = [distribution_of(f"f{place}", _values(1000, rng)) for place in range(features)]
     return Rules(reference=Watched("histogram.prom", Live(Reference(tuple(columns)))))
+
+
+def _rules_of_first_rows(features: int) -> Rules:
+    """The same, where the reference is that of a version's first rows, and has been made."""
+    own = _rules(features).reference
+    assert own is not None
+    watched = Watched("", Live(Reference(())), FIRST)
+    watched.versions[Identity("ns", "svc", "default", "m", "")] = Version(own.live, 0)
+    return Rules(reference=watched)
 
 
 def _folded(rules: Rules, features: int, exchanges: int) -> tuple[float, float]:
