@@ -10,6 +10,7 @@ from app.cli.ends import InputError
 from app.cli.screen import counted, screen, with_progress
 from app.models_file import load_rulebook
 from app.replay.comparing import Difference, OfPartition
+from app.replay.first_rows import together, unproven
 from app.replay.processes import cores
 from app.replay.stretch import Bound, moment_text, parse_bound
 from app.replay.topics import facts_of, ids_of
@@ -142,15 +143,34 @@ def report(checked: Sequence[Checked], sample: float) -> None:
             "in total, nor that of exchanges which were counted by these.",
             soft_wrap=True,
         )
-    of_first_rows = sorted({digest for one in checked for digest in one.of_first_rows})
-    if of_first_rows:
-        console.print(
-            "Drift against first rows is compared by the references that workers have made "
-            f"({', '.join(of_first_rows)}): a row that was corrected, or came late, since has not changed these.",
-            soft_wrap=True,
-        )
+    report_first_rows(checked, sample)
     if sample < 1:
         console.print("Counts are not compared: they are of all request ids.", soft_wrap=True)
+
+
+def report_first_rows(checked: Sequence[Checked], sample: float) -> None:
+    """Print by which references of first rows drift was compared, and which of these the topics give, too."""
+    known = [one.made for one in checked if one.has_state]  # those looked at later may know more
+    made = {identity: known[0][identity] for identity in known[0] if all(identity in own for own in known)}
+    if not made:
+        return
+    console = screen()
+    console.print(
+        f"Drift is compared by {counted(len(made), 'reference')} of first rows, as workers have made them.",
+        soft_wrap=True,
+    )
+    if sample < 1 or any(one.reach is not None for one in checked):
+        console.print("Whether their rows are the first the topics do not tell: they are not whole.", soft_wrap=True)
+        return
+    others = unproven(made, together(one.first_rows for one in checked))
+    if len(others) < len(made):
+        console.print(f"Just those the topics give: {len(made) - len(others)}.", soft_wrap=True)
+    for identity in sorted(others):
+        console.print(
+            f"The topics give another one of {identity} now: a row of its first ones came late, was corrected or has "
+            "expired since the reference was made, or that is damaged.",
+            soft_wrap=True,
+        )
 
 
 def report_answers(url: str, answered: "Answered") -> None:

@@ -1,15 +1,17 @@
 """First rows where a partition is folded anew: which they are, what is counted already, and what is still gathered."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import orjson
 
 from app.core.clock import format_time
 from app.core.counts.rows import FirstKey, parse_key
-from app.core.drift.first import read_record, time_and_rows, until_of
+from app.core.drift.first import First, first_of, read_record, time_and_rows, until_of
 from app.core.events import Identity
 from app.core.join.deciding import first_rows_of
+from app.core.join.firsts import watched_of
 from app.core.join.shard import Shard
 from app.core.rules import Rulebook
 from app.replay.comparing import MOST_TOLD, Difference
@@ -55,6 +57,27 @@ def _wanted(identity: Identity, rulebook: Rulebook) -> int:
     return 0 if watched is None else watched.first
 
 
+def rows_of_references(shard: Shard, rulebook: Rulebook) -> FirstRows:
+    """Of each version that has its reference the records of which it would be made by what a shard keeps now."""
+    until = {
+        Identity(*words): version.until
+        for watched in watched_of(rulebook)
+        for words, version in watched.versions.items()
+    }
+    found: dict[Identity, list[bytes]] = {identity: [] for identity in until}
+    if until:
+        with _without(until, rulebook):
+            for identity, record in shard.first_rows(max(until.values())):
+                if time_and_rows(record)[0] <= until.get(identity, 0):
+                    found[identity].append(record)
+    return found
+
+
+def unproven(made: Mapping[Identity, First], records: FirstRows) -> list[Identity]:
+    """Which references are others than those of these records."""
+    return [identity for identity, first in made.items() if first_of(records.get(identity, []), first.until) != first]
+
+
 def take_back_gathered(shard: Shard, panes: Rows, rulebook: Rulebook) -> None:
     """Take back what a worker had not counted by its mark, of whose rows of counts are given: the answers of which a
     record of first rows stands there though their version has its reference. It had not heard of that yet, or counts
@@ -67,16 +90,18 @@ def take_back_gathered(shard: Shard, panes: Rows, rulebook: Rulebook) -> None:
     for puid, identities in waiting.items():
         together.setdefault(frozenset(identities), []).append(puid)
     for hidden, puids in together.items():
-        _settle_without(hidden, puids, shard, rulebook)
+        with _without(hidden, rulebook):
+            shard.settle_again(puids)
     shard.gather_no_more()
 
 
-def _settle_without(hidden: Iterable[Identity], puids: list[bytes], shard: Shard, rulebook: Rulebook) -> None:
-    """Settle puids once more as if some versions had no reference yet."""
+@contextlib.contextmanager
+def _without(hidden: Iterable[Identity], rulebook: Rulebook) -> Iterator[None]:
+    """As if some versions had no reference yet."""
     found = {identity: watched for identity in hidden if (watched := first_rows_of(identity, rulebook)) is not None}
     versions = {identity: watched.versions.pop(identity) for identity, watched in found.items()}
     try:
-        shard.settle_again(puids)
+        yield
     finally:
         for identity, watched in found.items():
             watched.versions[identity] = versions[identity]

@@ -32,7 +32,7 @@ from app.replay.comparing import (
     without_drift,
     words_of,
 )
-from app.replay.first_rows import compare_gathered, take_back_gathered
+from app.replay.first_rows import compare_gathered, rows_of_references, take_back_gathered
 from app.replay.fold import Counting, Fold, Rows, quick
 from app.replay.parallel import in_loop
 from app.replay.processes import Progress, spread
@@ -70,8 +70,8 @@ class Checked(NamedTuple):
 
     `cells` is how many counts were compared, by the topics or, where these do not reach back, by the exchanges.
     `references` are the digests of those that are no longer in force and by which something is counted: nobody has them
-    any more, so what was counted by them cannot be found by the topics. `of_first_rows` are the digests of references
-    of first rows, as workers have made them, by which drift is compared.
+    any more, so what was counted by them cannot be found by the topics. `made` are the references of first rows, as
+    workers have made them, by which drift is compared, and `first_rows` of what they would be made by the topics.
     """
 
     partition: int
@@ -86,7 +86,8 @@ class Checked(NamedTuple):
     told: list[Difference]
     documents: OfPartition | None = None
     references: tuple[str, ...] = ()
-    of_first_rows: tuple[str, ...] = ()
+    made: Mapping[Identity, First] = {}
+    first_rows: Mapping[Identity, Sequence[bytes]] = {}
 
     @property
     def differing(self) -> int:
@@ -136,7 +137,7 @@ def verify_partition(check: Check, progress: Progress) -> Checked:
         except (ValueError, LookupError, TypeError) as error:
             return _damaged(check, f"its words cannot be read ({error})")
         reach = in_loop(lambda: _fold(fold, check, marked, progress), check.counting)
-        compared = compare_partition(check, marked, fold, theirs, reach)
+        compared = compare_partition(check, marked, fold, theirs, reach)._replace(made=made)
         if expected is None:
             return compared
         marks = {TopicPartition(topic, check.partition): offset for topic, offset in marked.position.offsets.items()}
@@ -275,6 +276,7 @@ def compare_partition(check: Check, marked: Marked, fold: Fold, theirs: Shard, r
     if watched_of(rulebook):
         take_back_gathered(fold.shard, marked.panes, rulebook)
         fold.cut(None)
+    first_rows = rows_of_references(fold.shard, rulebook)
     settings, position = check.counting.settings, marked.position
     edge = position.clock - settings.exchange_retention
     most = round(check.sample * PARTS)
@@ -314,5 +316,5 @@ def compare_partition(check: Check, marked: Marked, fold: Fold, theirs: Shard, r
         differing,
         [*found.told, *told],
         references=tuple(references),
-        of_first_rows=tuple(version.live.digest for it in watched_of(rulebook) for version in it.versions.values()),
+        first_rows=first_rows,
     )

@@ -154,7 +154,8 @@ def test_the_first_rows_are_the_reference_though_whoever_gathers_them_is_killed(
         verified = tally("verify", "--url", worker.url, **environment).output
         assert "difference 0\n" in verified
         assert f"1 model of {worker.url} compared." in verified
-        assert "Drift against first rows is compared by the references that workers have made (" in verified
+        assert "Drift is compared by 1 reference of first rows, as workers have made them.\n" in verified
+        assert "Just those the topics give: 1.\n" in verified
         fleet.stop()
         number, key, raw = newest(settings, "panes", counts_age)
         write(settings, "panes", number, key, with_one_more(raw))

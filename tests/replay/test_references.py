@@ -14,12 +14,14 @@ from app.core.counts.rows import FirstKey, RowKey, parse_key
 from app.core.drift.declared import Declared
 from app.core.drift.live import Live, Watched
 from app.core.drift.reference import Reference
+from app.core.events import Identity
 from app.core.join.deciding import take_references
 from app.core.join.exchange import decode, encode
 from app.core.join.position import POSITION_KEY, read_position
 from app.core.rules import Rules
 from app.core.segments import Segment
 from app.replay.comparing import words_of
+from app.replay.first_rows import together, unproven
 from app.replay.fold import Counting, Fold
 from app.replay.state import DECIDING, Marked, references_in
 from app.replay.stretch import Bound
@@ -27,7 +29,7 @@ from app.replay.verify import Check, Checked, compare_partition
 from app.settings import Settings
 from tests.builders import START, Ledger, Record, a_feedback, a_response, kind_of
 from tests.core.join.test_drift import AGE, COUNTRY, WHOLE, asked
-from tests.core.join.test_firsts import Job, pair, stories
+from tests.core.join.test_firsts import Job, M, pair, stories
 from tests.core.join.test_firsts import rules as first_rules
 
 STORY: list[Record] = [
@@ -198,7 +200,6 @@ def test_drift_against_first_rows_is_compared_by_the_reference_that_was_made() -
     job = Job().tell(*FEW).finish(60)
     found = verified(job.ledger, *FEW)
     assert (found.differing, found.references) == (0, ())
-    assert len(found.of_first_rows) == 1
     damage(job.ledger, "fine", "0")
     (told,) = differing(job, *FEW)
     assert told.what.endswith("drift of age, above")
@@ -227,6 +228,23 @@ def test_a_reference_of_first_rows_that_is_damaged_is_found_by_what_is_counted(
     change(made)
     panes[key] = msgspec.json.encode(made)
     assert any("drift" in told.what for told in differing(job, *FEW))
+
+
+def others(job: Job, *records: Record) -> list[Identity]:
+    """The versions whose reference is another one than the topics give."""
+    found = [verified(job.ledger, *records, partition=number) for number in range(len(job.ledger.panes))]
+    return unproven(references_in(job.ledger.panes[DECIDING]), together(one.first_rows for one in found))
+
+
+def test_the_topics_give_the_reference_that_was_made_unless_a_row_of_it_came_late_or_was_corrected() -> None:
+    job = Job(partitions=2).tell(*FEW).finish(60)
+    assert references_in(job.ledger.panes[DECIDING]).keys() == {M}
+    assert others(job, *FEW) == []
+    for late in (pair("e", 2.5), [asked([31, "FR"], names=["age", "country"], puid="b", at=2.1)]):
+        since = Job(partitions=2).tell(*FEW).finish(60)
+        since.tell(*late, clock=61)
+        assert differing(since, *FEW, *late) == []
+        assert others(since, *FEW, *late) == [M]
 
 
 def decided(job: Job) -> Job:

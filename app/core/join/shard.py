@@ -6,6 +6,7 @@ and the offsets that it reaches are one value, so that a shell can make them dur
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from math import inf
 from operator import attrgetter
 from typing import Any, Final
 
@@ -162,11 +163,15 @@ class Shard:
                 times.append(min(now, newest / 1000))
         return min(times, default=None)
 
-    def first_rows(self) -> Iterator[tuple[Identity, bytes]]:
-        """Of each answer that is kept, and whose version awaits its reference, the record of first rows, by version."""
+    def first_rows(self, until: float = inf) -> Iterator[tuple[Identity, bytes]]:
+        """By version the record of each answer that is kept and whose version awaits its reference. Exchanges all of whose
+        answers are later than a time (µs) are left out.
+        """
         for puid, raw in self.store.items():
-            for identity, record in self._firsts.records_of(puid, decode(raw), self._limits.row_bytes):
-                yield self.numbers.identities[identity], record
+            exchange = decode(raw)
+            if any(state.time and state.pane_time <= until for state in exchange.legs):
+                for identity, record in self._firsts.records_of(puid, exchange, self._limits.row_bytes):
+                    yield self.numbers.identities[identity], record
 
     def describe(self, puid: str) -> dict[str, Any] | None:
         """All that is known of a puid, for people; None where that is nothing."""
