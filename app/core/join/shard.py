@@ -164,8 +164,9 @@ class Shard:
         return min(times, default=None)
 
     def first_rows(self, until: float = inf) -> Iterator[tuple[Identity, bytes]]:
-        """By version the record of each answer that is kept and whose version awaits its reference. Exchanges all of whose
-        answers are later than a time (µs) are left out.
+        """The records of answers that are kept and whose version awaits its reference, by version.
+
+        Exchanges are left out all of whose answers are later than a time (µs).
         """
         for puid, raw in self.store.items():
             exchange = decode(raw)
