@@ -236,6 +236,14 @@ def test_the_classes_say_how_they_have_done_since_the_score_fell(see: Callable[[
         expect(rows.nth(number)).to_contain_text(f"{of['since']:.3f}{of['before']:.3f} before")
 
 
+def test_groups_stand_beside_the_privileged_one_by_its_name(see: Callable[[str], Visit]) -> None:
+    card = see(f"#/model/{CANCER}").page.locator("section", has_text="Fairness").last
+    expect(card).to_contain_text("Each group beside the privileged one, radius: >=15.")
+    groups = card.locator("tbody tr")
+    expect(groups).to_have_count(3)
+    expect(groups.first).to_contain_text("radius: all others")
+
+
 # -- what one can do --------------------------------------------------------------------------------------------------
 
 
