@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from math import ceil, inf
+from math import ceil, expm1, inf, sqrt
 from typing import Final
 
 from app.cli.ends import InputError
@@ -29,17 +29,27 @@ BYTES_INDEXED: Final = 8  # ... and of each one
 BYTES_ON_DISK: Final = 125  # of an exchange, in the store
 LOGGED_AN_EXCHANGE: Final = 200  # in its changelog, once compacted
 WRITTEN_AN_EXCHANGE: Final = 330  # there, until then: with its answer, and again with its label
-LOGGED_A_ROW: Final = 260  # of counts: one pane of one model in one partition, by one clock
-CLOCKS: Final = 1.5  # rows of a pane: by the prediction, and where labels came by their own
-ROWS_OF_AN_EXCHANGE: Final = 3  # at most so many panes' rows are touched by one
 #: A changelog is compacted once so much more is in it (min.cleanable.dirty.ratio).
 NOT_COMPACTED: Final = 1.4
 #: Nothing is compacted before its segment is closed (segment.ms).
 SEGMENT_SECONDS: Final = 3600
-#: Rows of counts are written anew each time that they change.
-WRITTEN_A_CHANGE: Final = 320  # bytes: what one epoch changes of one model in one partition
-EPOCHS_A_SECOND: Final = 5  # of a partition, at most
-CHANGES_AN_EXCHANGE: Final = 2  # the answer, and later the label
+
+# The record of a pane of counts, of one model in one partition. It holds all counts of the pane, so it grows until each
+# kind has come: with the root of its exchanges, about. Panes are written by two clocks: of predictions, and of labels.
+
+BYTES_OF_A_PANE: Final = 300  # at least
+BYTES_MORE_BY_ROOT: Final = 45
+BYTES_BY_PREDICTIONS: Final = 830  # at most
+BYTES_BY_LABELS: Final = 650  # at most
+BYTES_OF_A_TOMBSTONE: Final = 90
+#: An epoch of a partition: the header of its batch, the record that ends it, and the mark of its transaction.
+BYTES_OF_AN_EPOCH: Final = 160
+#: How long an epoch is at least for each partition of the worker, and for each pane that changes in all partitions; for
+#: these at most so long (app/worker/lane/lane.py).
+SECONDS_A_PARTITION: Final = 0.025
+SECONDS_A_PANE: Final = 0.0005
+MOST_SECONDS_FOR_PANES: Final = 2.0
+
 AROUND_AN_EVENT: Final = 430  # bytes of headers and key
 LOGGED_SHARE: Final = 0.84  # of an exchange's events, in inference-log
 BYTES_OF_A_DOCUMENT: Final = 370  # in Elasticsearch, beside the payloads
@@ -63,7 +73,9 @@ MOST_DAYS: Final = 3650
 class Load:
     """What is to be counted. `event_bytes` are those of a payload; times are in seconds.
 
-    `lasts` is for how long it has gone on: for less than the retention while it begins.
+    `label_seconds` is how long labels take on average, some nothing and some twice that. `epoch_seconds` is for how
+    long a worker gathers changes, where nothing makes that longer. `lasts` is for how long the load has gone on: for
+    less than the retention while it begins.
     """
 
     events_per_second: float
@@ -76,7 +88,14 @@ class Load:
     on_disk: bool = False
     store_memory: int = 256 << 20
     core_speed: float = 1.0  # of a core, beside those that were measured
+    label_seconds: float = 3600.0
+    epoch_seconds: float = 0.2
     lasts: float = inf
+
+    @property
+    def exchanges_per_second(self) -> float:
+        """Exchanges that begin."""
+        return self.events_per_second / EVENTS_AN_EXCHANGE
 
 
 def load_of(
@@ -90,6 +109,7 @@ def load_of(
     documents: bool,
     store: str | None,
     core_speed: float,
+    labels_after: str,
 ) -> Load:
     """The load that the options describe. Raises `InputError` with a sentence that names the option."""
     settings = load_settings()
@@ -99,9 +119,19 @@ def load_of(
     size = int(_parsed("--event-bytes", event_bytes, parse_size))
     memory = int(_parsed("--worker-memory", worker_memory, parse_size))
     on_disk = (settings.store if store is None else store) == "rocksdb"
-    store_memory = settings.store_memory
     return Load(
-        events_per_second, kept, models, size, replication, memory, documents, on_disk, store_memory, core_speed
+        events_per_second,
+        kept,
+        models,
+        size,
+        replication,
+        memory,
+        documents,
+        on_disk,
+        settings.store_memory,
+        core_speed,
+        _parsed("--labels-after", labels_after, parse_duration),
+        settings.epoch_ms / 1000,
     )
 
 
@@ -134,7 +164,7 @@ class Plan:
 def plan(load: Load) -> Plan:
     """What a load takes."""
     kept = min(load.retention, load.lasts)
-    exchanges = ceil(load.events_per_second / EVENTS_AN_EXCHANGE * kept)
+    exchanges = ceil(load.exchanges_per_second * kept)
     own = bytes_of_a_worker(load)
     room = load.worker_memory * FULL - own - (load.store_memory if load.on_disk else 0)
     if room <= 0:
@@ -150,7 +180,7 @@ def plan(load: Load) -> Plan:
     workers = others + 1
     partitions = max(FEWEST_PARTITIONS, FEWEST_PARTITIONS * ceil(workers * PARTITIONS_A_WORKER / FEWEST_PARTITIONS))
     events = load.events_per_second * kept * (load.event_bytes + AROUND_AN_EVENT)
-    documents = load.events_per_second / EVENTS_AN_EXCHANGE * DAY if load.documents else 0
+    documents = load.exchanges_per_second * DAY if load.documents else 0
     return Plan(
         exchanges=exchanges,
         partitions=partitions,
@@ -161,7 +191,7 @@ def plan(load: Load) -> Plan:
         store_disk_a_worker=ceil(exchanges * BYTES_ON_DISK / others) if load.on_disk else 0,
         events_disk=ceil(events * load.replication),
         exchanges_disk=ceil(_exchanges_logged(load, exchanges) * load.replication),
-        panes_disk=ceil(_panes_logged(load, partitions) * load.replication),
+        panes_disk=ceil(_panes_logged(load, partitions, workers) * load.replication),
         log_disk=ceil(events * LOGGED_SHARE * load.replication) if load.documents else 0,
         documents_a_day=ceil(documents),
         documents_disk_a_day=ceil(documents * (BYTES_OF_A_DOCUMENT + EVENTS_AN_EXCHANGE * load.event_bytes)),
@@ -194,25 +224,82 @@ def bytes_of_exchanges(load: Load, exchanges: int) -> int:
 
 def _exchanges_logged(load: Load, exchanges: int) -> float:
     """Bytes of their changelog: of those of the open segments as they were written, of the others what is left."""
-    recent = min(exchanges, load.events_per_second / EVENTS_AN_EXCHANGE * SEGMENT_SECONDS)
+    recent = min(exchanges, load.exchanges_per_second * SEGMENT_SECONDS)
     return recent * WRITTEN_AN_EXCHANGE + (exchanges - recent) * LOGGED_AN_EXCHANGE * NOT_COMPACTED
 
 
-def _panes_logged(load: Load, partitions: int) -> float:
-    """Bytes of the other one: rows that are kept, and each change of theirs since their segment was begun."""
-    changes = load.events_per_second / EVENTS_AN_EXCHANGE * CHANGES_AN_EXCHANGE
-    most = EPOCHS_A_SECOND * load.models * partitions
-    written_anew = min(changes, most) * WRITTEN_A_CHANGE * min(load.lasts, SEGMENT_SECONDS)
-    return _rows(load, partitions) * LOGGED_A_ROW + written_anew
+def epoch_seconds(load: Load, partitions: int, workers: int) -> float:
+    """How long the epochs of a partition are, where the brokers commit each within that time."""
+    least = seconds = max(load.epoch_seconds, SECONDS_A_PARTITION * ceil(partitions / workers))
+    while True:
+        changed = load.models * partitions * sum(_changed(load, partitions, seconds))
+        longer = max(least, min(changed * SECONDS_A_PANE, MOST_SECONDS_FOR_PANES))
+        if longer < seconds * 1.01:
+            return seconds
+        seconds = longer
 
 
-def _rows(load: Load, partitions: int) -> float:
-    """Rows of counts that are kept: of every pane, or as many as the exchanges of its time can touch."""
-    fine = min(FINE_PANES, ceil(load.lasts / FINE_SECONDS) if load.lasts < inf else FINE_PANES)
-    coarse = min(COARSE_PANES, ceil(load.lasts / COARSE_SECONDS) if load.lasts < inf else COARSE_PANES)
-    of_panes = load.models * partitions * (fine + coarse + OTHER_PANES) * CLOCKS
-    judged = load.events_per_second / EVENTS_AN_EXCHANGE * min(load.lasts, COARSE_PANES * COARSE_SECONDS)
-    return min(of_panes, judged * ROWS_OF_AN_EXCHANGE)
+def _panes_logged(load: Load, partitions: int, workers: int) -> float:
+    """Bytes of the other one: panes that are kept, and what has been written since their segment was begun."""
+    seconds = epoch_seconds(load, partitions, workers)
+    rate = load.exchanges_per_second / partitions / load.models
+    by_predictions, by_labels = _changed(load, partitions, seconds)
+    filled = min(FINE_SECONDS, load.lasts) / 2 * rate  # while they are written anew: half of what is in them at last
+    of_a_model = by_predictions * _of_a_pane(filled, BYTES_BY_PREDICTIONS) + by_labels * _of_a_pane(
+        filled, BYTES_BY_LABELS
+    )
+    # An answer and a label come each by itself.
+    of_an_epoch = _share_with_any(2 * rate * load.models, seconds) * BYTES_OF_AN_EPOCH
+    a_second = partitions * ((load.models * of_a_model + of_an_epoch) / seconds + load.models * _moved(load, rate))
+    return partitions * load.models * _kept(load, rate) + a_second * min(load.lasts, SEGMENT_SECONDS)
+
+
+def _changed(load: Load, partitions: int, seconds: float) -> tuple[float, float]:
+    """Panes of one model in one partition that so many seconds change: by the clock of predictions, and of labels.
+
+    Answers change the pane that is open. So do labels, by their own clock; by that of predictions each is counted
+    beside its answer: the later labels come, the more panes they spread over.
+    """
+    rate = load.exchanges_per_second / partitions / load.models
+    by_answers = by_labels = _share_with_any(rate, seconds)
+    spread = 2 * load.label_seconds
+    beside_answers, begin = 0.0, 0.0
+    for pane_seconds, panes in ((FINE_SECONDS, FINE_PANES), (COARSE_SECONDS, COARSE_PANES)):
+        end = pane_seconds * panes
+        reached = max(min(spread, end) - begin, 0) / pane_seconds
+        beside_answers += reached * _share_with_any(rate * min(pane_seconds / spread, 1) if spread else 0, seconds)
+        begin = end
+    if spread > begin:
+        beside_answers += _share_with_any(rate * (1 - begin / spread), seconds)  # in the total
+    return by_answers + beside_answers, by_labels
+
+
+def _share_with_any(rate: float, seconds: float) -> float:
+    """In how many of such stretches something happens at all that happens so often a second, at any time."""
+    return -expm1(-rate * seconds)
+
+
+def _of_a_pane(exchanges: float, most: float) -> float:
+    """Bytes of the record of a pane with so many."""
+    return min(BYTES_OF_A_PANE + BYTES_MORE_BY_ROOT * sqrt(exchanges), most)
+
+
+def _moved(load: Load, rate: float) -> float:
+    """Bytes a second of one model in one partition: what a pane that retires holds moves to the one that holds it."""
+    written_anew = BYTES_BY_PREDICTIONS + BYTES_BY_LABELS + 2 * BYTES_OF_A_TOMBSTONE
+    levels = ((FINE_SECONDS, FINE_PANES), (COARSE_SECONDS, COARSE_PANES))
+    moves = (_share_with_any(rate, one) / one for one, panes in levels if load.lasts > one * panes)
+    return written_anew * sum(moves)
+
+
+def _kept(load: Load, rate: float) -> float:
+    """Bytes of the panes that are kept of one model in one partition."""
+    found = float(OTHER_PANES * (BYTES_BY_PREDICTIONS + BYTES_BY_LABELS))
+    for seconds, panes in ((FINE_SECONDS, FINE_PANES), (COARSE_SECONDS, COARSE_PANES)):
+        filled = min(load.lasts / seconds, panes) * _share_with_any(rate, seconds)
+        in_each = rate * seconds
+        found += filled * (_of_a_pane(in_each, BYTES_BY_PREDICTIONS) + _of_a_pane(in_each, BYTES_BY_LABELS))
+    return found
 
 
 def show(load: Load, *, as_json: bool) -> None:

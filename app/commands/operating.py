@@ -81,6 +81,13 @@ Examples:
     show_default=True,
     help="How fast your cores are beside those that were measured, which count 83,000 events a second.",
 )
+@click.option(
+    "--labels-after",
+    default="1h",
+    show_default=True,
+    metavar="TIME",
+    help="How long labels take on average: late ones are written to panes of long ago.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def plan(
     events_per_second: float,
@@ -93,12 +100,13 @@ def plan(
     documents: bool,
     store: str | None,
     core_speed: float,
+    labels_after: str,
     as_json: bool,
 ) -> None:
     """Say what a load takes: partitions, workers, memory, and disk in Kafka and Elasticsearch.
 
-    It is reckoned from what was measured, and no broker is asked. Labels that come late, and no label at all, take as
-    much: what counts is how long an exchange is kept.
+    It is reckoned from what was measured, and no broker is asked. Where labels come late, or never, most takes as
+    much: what counts is how long an exchange is kept. Only the panes' changelog grows with how late they are.
     """
     from app.cli import plan as run
 
@@ -112,6 +120,7 @@ def plan(
         documents=documents,
         store=store,
         core_speed=core_speed,
+        labels_after=labels_after,
     )
     run.show(load, as_json=as_json)
 

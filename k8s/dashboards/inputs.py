@@ -21,9 +21,12 @@ from k8s.dashboards.words import (
 
 NO_REFERENCE: Final = "No rows in this window, or no reference: see README, Has the data moved?"
 NOT_DECLARED: Final = "Nothing is declared: see `features:` in README, Has the data moved?"
+NO_VERSIONS: Final = "No version with one before it, or no rows in this window: see README, Is the shadow better?"
 OF_FEATURE: Final = f"{MODEL} {{{{feature}}}}"
 #: Features as such: the rest of what a reference has stands in parentheses.
 FEATURES: Final = 'feature!~"[(].*"'
+ANSWERS: Final = 'feature=~"[(](prediction|score|labelled score)[)]"'
+FROM_BEFORE: Final = f"{OF_FEATURE} after {{{{before}}}}"
 
 
 def _drift(measure: str, *more: str) -> str:
@@ -32,6 +35,10 @@ def _drift(measure: str, *more: str) -> str:
 
 def _share(kind: str, *more: str) -> str:
     return of_models("tally_feature_share", f'kind="{kind}"', IN_WINDOW, *more)
+
+
+def _apart(*more: str) -> str:
+    return of_models("tally_version_drift", 'measure="psi"', IN_WINDOW, *more)
 
 
 def _in_a_row(expression: str) -> str:
@@ -105,6 +112,28 @@ def drift() -> dashboard.Dashboard:
                 rows(
                     "All shares", {kind: _in_a_row(_share(kind)) for kind in kinds}, span=HALF,
                     what="Of each feature in the chosen window.", empty=NO_REFERENCE,
+                ),
+            ],
+            "Against the version before": [
+                lines(
+                    "PSI of answers, against the version before", {FROM_BEFORE: _apart(ANSWERS)}, unit=PLAIN,
+                    what="What a version answers, against all that the one before it ever has; the red line is 0.1.",
+                    empty=NO_VERSIONS, limit="vector(0.1)",
+                ),
+                lines(
+                    "PSI of features, against the version before",
+                    {FROM_BEFORE: f"topk(20, {_apart(FEATURES)})"}, unit=PLAIN, limit="vector(0.1)", empty=NO_VERSIONS,
+                    what="The twenty that are furthest: where they have moved too, it is asked otherwise.",
+                ),
+                rows(
+                    "Versions",
+                    {
+                        "PSI": _in_a_row(f"topk(50, {_apart()})"),
+                        "p": _in_a_row(of_models("tally_version_drift", 'measure="chi2_p"', IN_WINDOW)),
+                        "rows": _in_a_row(of_models("tally_version_rows", IN_WINDOW)),
+                    },
+                    what="The fifty that are furthest apart. Rows are those of the version that has fewer.",
+                    empty=NO_VERSIONS, unit=PLAIN, counts=["rows"],
                 ),
             ],
             "How far it can be trusted": [

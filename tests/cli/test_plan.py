@@ -22,7 +22,8 @@ LOADS = st.builds(
     on_disk=st.booleans(),
     core_speed=st.floats(0.1, 4),
 )
-DISKS = ("events_disk", "exchanges_disk", "panes_disk", "log_disk", "documents_disk_a_day")
+#: Panes take what epochs write, and these are longer with more partitions (`test_plan_of_panes.py`).
+DISKS = ("events_disk", "exchanges_disk", "log_disk", "documents_disk_a_day")
 
 
 def run(*arguments: str) -> Result:

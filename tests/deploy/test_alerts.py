@@ -160,6 +160,22 @@ def share_drifted(share: str) -> dict[str, str]:
     return {of_model("tally_drifted_share", 'window="1h"'): share}
 
 
+def of_version(
+    psi: str, p_value: str, rows: str = "100x90", before: str = "1", feature: str = "(score)"
+) -> dict[str, str]:
+    """How far the last day of a version is from the version before it."""
+    version, labels = 'model_version="2"', f'before="{before}",feature="{feature}",window="24h"'
+    return {
+        name.replace('model_version=""', version): values
+        for name, values in {
+            of_model("tally_least_samples"): "100x5000",
+            of_model("tally_version_drift", f'{labels},measure="psi"'): psi,
+            of_model("tally_version_drift", f'{labels},measure="chi2_p"'): p_value,
+            of_model("tally_version_rows", labels): rows,
+        }.items()
+    }
+
+
 def lossy(name: str, more: str, values: str) -> dict[str, str]:
     return {of_worker(name, more): values}
 
@@ -181,6 +197,7 @@ REWARD = "TallyRewardUnderLimit"
 DRIFTED, UNSEEN = "TallyFeatureDrifted", "TallyFeatureUnseen"
 MONITOR, MONITOR_FAILS, LAGGING = "TallyMonitorAlerts", "TallyMonitorFails", "TallyMonitorLags"
 INVALID, MISSING, MODEL_DRIFTED = "TallyFeatureInvalid", "TallyFeatureMissing", "TallyModelDrifted"
+VERSION = "TallyVersionDrifted"
 NONE, DOWN, NOT_READY = "TallyNoWorker", "TallyWorkerDown", "TallyPartitionNotReady"
 LAG, SILENT, STALLED = "TallyLag", "TallyKafkaSilent", "TallyIntakeStalled"
 LOST, REFUSED, BEHIND = "TallyEventsLost", "TallyEventsRefused", "TallyDocumentsBehind"
@@ -320,6 +337,21 @@ OF_MODELS: Final = [
     Case(MODEL_DRIFTED, "no traffic, or too few rows", share_drifted("NaNx90"), 60, False),
     Case(MODEL_DRIFTED, "for a quarter of an hour only", share_drifted("0x9 1x15 0x60"), 40, False, 0),
     Case(MODEL_DRIFTED, "a takeover", taken_over(share_drifted("1x90")), 70, minutes=41),
+    Case(
+        VERSION, "far and beyond chance", of_version("0.2x90", "0.001x90"), 60,
+        summary="fraud/default/clf: version 2 does not answer as version 1 did",
+    ),
+    Case(
+        VERSION, "before it there was no version", of_version("0.2x90", "0.001x90", before=""), 60,
+        summary="fraud/default/clf: version 2 does not answer as what had no version did",
+    ),
+    Case(VERSION, "far, and maybe by chance", of_version("0.2x90", "0.01x90"), 60, fires=False),
+    Case(VERSION, "beyond chance, and just not far", of_version("0.1x90", "0x90"), 60, fires=False),
+    Case(VERSION, "too few rows of one of them", of_version("0.2x90", "0.001x90", "99x90"), 60, fires=False),
+    Case(VERSION, "no traffic", of_version("NaNx90", "NaNx90", "0x90"), 60, fires=False),
+    Case(VERSION, "what it is asked", of_version("0.2x90", "0x90", feature="age"), 60, fires=False),
+    Case(VERSION, "for a quarter of an hour only", of_version("0x9 0.2x15 0x60", "0x90"), 40, False, 0),
+    Case(VERSION, "a takeover", taken_over(of_version("0.2x90", "0.001x90")), 70, minutes=41),
     Case(
         MONITOR, "it alerts", alerting("1x90"), 10,
         summary="fraud/default/clf: its monitor outliers alerts",
@@ -462,6 +494,8 @@ def test_every_alert_is_tried_both_ways_and_shown() -> None:
         (REFUSED, "> 0.05\n", "> 0.04\n"),
         (LAG, "> 300\n", ">= 300\n"),
         (LAGGING, "> 1000 and", ">= 1000 and"),
+        (VERSION, "tally:version_rows >= ignoring", "tally:version_rows > ignoring"),
+        (VERSION, '"[(](prediction|score|labelled score)[)]"', '".+"'),
         (LAGGING, ">= tally:monitor_lag offset", "> tally:monitor_lag offset"),
     ],
 )

@@ -62,10 +62,19 @@ MAY_BE_EMPTY: Final = {
     ("worker", "Refused"),
     ("worker", "HTTP, 99 % within"),
 }
+#: What only a version has that came after another one: each has data of all versions together.
+OF_VERSIONS: Final = {
+    ("drift", title)
+    for title in (
+        "PSI of answers, against the version before", "PSI of features, against the version before", "Versions"
+    )
+}  # fmt: skip
 
 
 def demo() -> Iterator[Event]:
-    """A minute of the demo's traffic, that ends now; a model that predicts numbers; and something that is refused."""
+    """A minute of the demo's traffic, that ends now; a model that predicts numbers, in two versions; and something
+    that is refused.
+    """
     begin = time.time() - 60
     traffic = Traffic(load_recordings(), begin, seed=1)
     for second in range(80):
@@ -76,7 +85,8 @@ def demo() -> Iterator[Event]:
     for number in range(40):
         puid, asked_at = uuid.uuid4().hex, int((begin + number) * 1_000_000)
         yield an_event("request", puid, leg, asked_at, {"data": {"ndarray": [[number, "DE"]]}})
-        yield an_event("response", puid, leg, asked_at, {"data": {"ndarray": [number + 0.5]}})
+        answer = {"data": {"ndarray": [number + 0.5]}, "model_version": str(1 + number % 2)}
+        yield an_event("response", puid, leg, asked_at, answer)
         yield an_event("feedback", puid, leg, asked_at, {"truth": {"data": {"ndarray": [number + 0.25]}}})
     yield an_event("request", "x", leg, int(begin * 1_000_000), {})._replace(value=b"no JSON")
 
@@ -86,7 +96,7 @@ def faults(one: Asked, found: list[tuple[dict[str, str], float]], tasks: set[str
     if not found:
         of_others = "mae" in one.expression and "regression" not in tasks
         of_others |= 'score="accuracy"' in one.expression and tasks == {"regression"}
-        if (one.board, one.panel) not in MAY_BE_EMPTY and not of_others:
+        if (one.board, one.panel) not in MAY_BE_EMPTY | OF_VERSIONS and not of_others:
             yield "has no data"
         return
     shown = [filled_legend(one.legend, labels) if one.legend else tuple(sorted(labels.items())) for labels, _ in found]
@@ -145,10 +155,10 @@ def test_every_panel_shows_what_it_should(kafka: Kafka, tmp_path: Path) -> None:
             wait_for("both are scraped", lambda: len(query(server.url, "up == 1")) == 2)
             produce(source, demo())
             wait_for("all is counted", lambda: caught_up(fleet), 180)
-            wait_for("models are scraped", lambda: len(query(server.url, "tally_model_info")) == 5)
-            wait_for("rows are scored", lambda: len(query(server.url, "tally_monitor_rows > 0")) == 2)
+            wait_for("models are scraped", lambda: len(query(server.url, "tally_model_info")) == 6)
+            wait_for("rows are scored", lambda: len(query(server.url, "tally_monitor_rows > 0")) == 4)
             time.sleep(3)
-            wrong, tried = [], 0
+            wrong, tried, with_data = [], 0, set()
             for board, content in boards().items():
                 for values in choices(server.url, content):
                     selected = filled_in(f"tally_model_info{{{SELECTED}}}", MODELS | values)
@@ -158,11 +168,14 @@ def test_every_panel_shows_what_it_should(kafka: Kafka, tmp_path: Path) -> None:
                             continue
                         found = query(server.url, filled_in(one.expression, values))
                         tried += 1
+                        if found:
+                            with_data.add((board, one.panel))
                         wrong += [
                             f"{board}: {one.panel} {said}; {values}; {one.expression}"
                             for said in faults(one, found, tasks)
                         ]
     assert not wrong, "\n".join(wrong)
+    assert with_data >= OF_VERSIONS
     assert tried > 1000
 
 

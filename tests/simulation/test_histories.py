@@ -1,4 +1,4 @@
-"""Thousands of histories of workers on a Kafka in memory: each must end as if nothing had happened.
+"""Hundreds of histories of workers on a Kafka in memory: each must end as if nothing had happened.
 
 A seed that fails is in the message, with the command that tells its history again.
 """
@@ -17,7 +17,7 @@ from tests.simulation.history import HistoryError, Mistake, run_histories, run_h
 from tests.simulation.mistakes import MISTAKES, MISTAKES_ON_DISK
 from tests.soak import SOAK
 
-HISTORIES: Final = 100_000 if SOAK else 2_000
+HISTORIES: Final = 100_000 if SOAK else 600
 #: In one test, so that it ends in its time also where ten others have the cores.
 _AT_ONCE: Final = 100
 #: A database costs ten times as much as a dict does here.

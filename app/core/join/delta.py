@@ -7,6 +7,7 @@ from app.core.counts.numbers import Numbers
 from app.core.join.chances import MOST, NAMED, Chances
 from app.core.join.exchange import Counted, Exchange
 from app.core.join.features import OF_FEATURES, Features
+from app.core.join.monitored import OF_RESULTS, Results
 
 
 class Delta:
@@ -18,6 +19,7 @@ class Delta:
         self._changes: defaultdict[tuple[int, int, tuple[int, ...]], defaultdict[int, int]] = defaultdict(_counter)
         self._features = Features(numbers.atom)
         self._chances = Chances(numbers)
+        self._results = Results(numbers.atom)
 
     def __len__(self) -> int:
         """How many panes change, those of segments aside."""
@@ -53,6 +55,8 @@ class Delta:
                 elif values[0] in OF_FEATURES:
                     for atom in self._features.atoms(exchange, values):
                         numbers[atom] += sign
+                elif values[0] == OF_RESULTS:
+                    self._results.note(values, sign, numbers)
                 else:
                     for atom, amount in self._amounts_of(values):
                         numbers[atom] += sign * amount
@@ -65,6 +69,7 @@ class Delta:
     def take(self) -> dict[tuple[int, int], dict[int, int]]:
         """All of it, by account and pane, those of segments among them. It begins anew."""
         self._chances.add()
+        self._results.add()
         found: dict[tuple[int, int], dict[int, int]] = {}
         for (own, pane, also), changes in self._changes.items():
             for account in (own, *also):

@@ -16,23 +16,31 @@ Where all of this would be larger than something can take, no row has a value, a
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from app.core.clock import parse_time
+from app.core.counts.atoms import Atom
 from app.core.events import Reason, RefusedError
 from app.core.join.exchange import Counted, Exchange, Monitored
 from app.core.join.putting import CORRECTED, NEWS, NOTHING
 from app.core.limits import Limits
-from app.core.measures.monitors import LETTER, OUTCOMES, Scored, all_failed, packed
+from app.core.measures.monitors import LETTER, OUTCOMES, all_failed, amounts_of, entry, head_of
 from app.core.monitors import NAME, key_of
 
+#: What kept values of results begin with, as a number.
+OF_RESULTS: Final = LETTER[0]
 _LONGEST_VERSION: Final = 64
 _NUMBERS: Final = {outcome: number for number, outcome in enumerate(OUTCOMES)}
 #: Each row of an exchange takes a byte of it at least.
 _MOST_ROWS: Final = Limits().exchange_bytes
+
+
+Sums = defaultdict[int, int]
 
 
 class Result(NamedTuple):
@@ -47,19 +55,29 @@ def read_result(body: Any) -> Result:
     if type(body) is not dict:
         raise RefusedError(Reason.NOT_AN_OBJECT, "the result of a monitor is not a JSON object")
     name, version = body.get("monitor"), body.get("version")
-    if type(name) is not str or not NAME.fullmatch(name):
-        raise RefusedError(Reason.BAD_PAYLOAD, 'the result names no monitor: "monitor" must be its name in the YAML')
-    if type(version) is not str or not 0 < len(version) <= _LONGEST_VERSION or not version.isascii() or "@" in version:
-        raise RefusedError(Reason.BAD_PAYLOAD, f'the result of {name} has no "version" of up to 64 characters')
-    key, asked = key_of(name, version), _asked(name, body)
+    if type(name) is not str or type(version) is not str:
+        name, version = name if type(name) is str else "", ""
+    head, asked = _head(name, version), _asked(name, body)
     if "failed" in body:
-        return Result(asked, all_failed(key, _count(name, body["failed"])))
+        return Result(asked, all_failed(key_of(name, version), _count(name, body["failed"])))
     values, outcomes = body.get("values"), body.get("outcomes")
     if type(values) is not list or type(outcomes) is not list or len(values) != len(outcomes):
         raise RefusedError(Reason.RAGGED, f"the result of {name} must have as many values as outcomes")
+    if len(values) == 1:
+        return Result(asked, head + _entry(name, outcomes[0], values[0]))
     if not values:
         raise RefusedError(Reason.EMPTY, f"the result of {name} has no rows")
-    return Result(asked, packed(key, [_row(name, *row) for row in zip(outcomes, values, strict=True)]))
+    return Result(asked, head + b"".join([_entry(name, *row) for row in zip(outcomes, values, strict=True)]))
+
+
+@lru_cache(maxsize=1024)
+def _head(name: str, version: str) -> bytes:
+    """What is kept of a result of a monitor, its rows aside."""
+    if not NAME.fullmatch(name):
+        raise RefusedError(Reason.BAD_PAYLOAD, 'the result names no monitor: "monitor" must be its name in the YAML')
+    if not 0 < len(version) <= _LONGEST_VERSION or not version.isascii() or "@" in version:
+        raise RefusedError(Reason.BAD_PAYLOAD, f'the result of {name} has no "version" of up to 64 characters')
+    return head_of(key_of(name, version))
 
 
 def _asked(name: str, body: dict[str, Any]) -> int:
@@ -80,16 +98,15 @@ def _count(name: str, given: Any) -> int:
     return given
 
 
-def _row(name: str, outcome: Any, value: Any) -> Scored:
+def _entry(name: str, outcome: Any, value: Any) -> bytes:
+    """What is kept of a row."""
     number = _NUMBERS.get(outcome) if type(outcome) is str else None
     if number is None:
         words = ", ".join(OUTCOMES)
         raise RefusedError(Reason.BAD_PAYLOAD, f"an outcome in the result of {name} is none of {words}")
-    if value is None:
-        return number, None
-    if type(value) not in (int, float) or not math.isfinite(value):
+    if value is not None and ((type(value) is not float and type(value) is not int) or not math.isfinite(value)):
         raise RefusedError(Reason.NOT_FINITE, f"a value in the result of {name} is neither a number nor null")
-    return number, float(value)
+    return entry(number, value)
 
 
 def in_short(body: dict[str, Any], why: str) -> bytes:
@@ -127,3 +144,33 @@ def counted_results(
         else:
             identity, time = state.identity, state.pane_time
         yield Counted(account(identity), time // pane_us, [], {}, (LETTER + one.result,))
+
+
+class Results:
+    """Adds up what results count as, those of one monitor at once. `atom` gives the number of one."""
+
+    def __init__(self, atom: Callable[[Atom], int]) -> None:
+        self._atom = atom
+        #: By the sums that they are to be added to, the sign, and what they begin with: their rows.
+        self._waiting: dict[tuple[int, int, bytes], tuple[Sums, bytearray]] = {}
+        self._atoms: dict[Atom, int] = {}
+
+    def note(self, values: bytes, sign: int, sums: Sums) -> None:
+        """Take what a result counts as, or no longer; it is to be added to these sums."""
+        begin = 2 + values[1]
+        place = id(sums), sign, values[1:begin]
+        waiting = self._waiting.get(place)
+        if waiting is None:
+            waiting = self._waiting[place] = (sums, bytearray())
+        waiting[1].extend(values[begin:])
+
+    def add(self) -> None:
+        """Add all that was taken to the sums, and forget it."""
+        atoms = self._atoms
+        for (_, sign, head), (sums, rows) in self._waiting.items():
+            for atom, amount in amounts_of(head + rows):
+                number = atoms.get(atom)
+                if number is None:
+                    number = atoms[atom] = self._atom(atom)
+                sums[number] += sign * amount
+        self._waiting = {}

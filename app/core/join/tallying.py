@@ -14,7 +14,7 @@ from app.core.join.gathering import Counting
 from app.core.join.judging import Judging
 from app.core.join.pairing import BRIER_LETTER, LETTER
 from app.core.join.rows import Rows
-from app.core.measures import monitors, paired
+from app.core.measures import paired
 from app.core.measures.catalogue import MEASURES
 from app.core.measures.drift import DRIFT
 from app.core.measures.measure import Evidence, Measure, has_own
@@ -32,7 +32,6 @@ OF_VALUES: Final = tuple(measure for measure in _WITH_VALUES if measure not in (
 _AMOUNTS_OF: Final[dict[bytes, Callable[[bytes], Iterable[tuple[Atom, int]]]]] = {
     **{measure.letter: measure.amounts_of for measure in _WITH_VALUES},
     LETTER: paired.amounts_of,
-    monitors.LETTER: monitors.amounts_of,
     BRIER_LETTER: paired.brier_amounts_of,
 }
 

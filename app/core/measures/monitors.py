@@ -14,7 +14,7 @@ bucket is at most 1/64 from any value in it.
 import math
 import struct
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -35,6 +35,7 @@ LETTER: Final = b"w"
 _ROW: Final = "monitors="
 _VALUES: Final = "monitors/value="
 _ENTRY: Final = struct.Struct("<Bd")
+_pack: Final = _ENTRY.pack
 _KEYWORD: Final = {"type": "keyword"}
 _LONG: Final = {"type": "long"}
 _DOUBLE: Final = {"type": "double"}
@@ -80,19 +81,20 @@ class MonitorCounts(NamedTuple):
         return dict(zip(STATS, (self.mean, self.value_at(50), self.value_at(95)), strict=True))
 
 
-def packed(key: str, rows: Sequence[Scored]) -> bytes:
-    """What is kept of a result."""
+def head_of(key: str) -> bytes:
+    """What is kept of a result, its rows aside."""
     name = key.encode()
-    return (
-        bytes([len(name)])
-        + name
-        + b"".join(_ENTRY.pack(outcome, math.nan if value is None else value) for outcome, value in rows)
-    )
+    return bytes([len(name)]) + name
+
+
+def entry(outcome: int, value: float | None) -> bytes:
+    """What is kept of a row."""
+    return _pack(outcome, math.nan if value is None else value)
 
 
 def all_failed(key: str, rows: int) -> bytes:
     """What is kept of a result that says of so many rows that all have failed."""
-    return packed(key, [(_ALL_FAILED, float(rows))])
+    return head_of(key) + entry(_ALL_FAILED, float(rows))
 
 
 def unpacked(kept: bytes) -> tuple[str, list[Scored]]:
@@ -110,17 +112,24 @@ def _atom(row: str, column: str) -> Atom:
 
 
 def amounts_of(kept: bytes) -> Iterator[tuple[Atom, int]]:
-    """What a result that is kept counts as."""
-    key, rows = unpacked(kept)
-    row, values = _ROW + key, _VALUES + key
-    for outcome, number in Counter(outcome for outcome, _ in rows).items():
-        yield _atom(row, OUTCOMES[outcome]), number
-    valued = [units(value) for _, value in rows if value is not None]
+    """What results of one monitor count as: what is kept of one, and the rows of others behind it."""
+    begin = 1 + kept[0]
+    key, entries = kept[1:begin].decode(), kept[begin:]
+    row, outcomes = _ROW + key, entries[:: _ENTRY.size]
+    counts = [outcomes.count(outcome) for outcome in range(len(OUTCOMES))]
+    found = [*_ENTRY.iter_unpack(entries)]
+    if _ALL_FAILED in outcomes:
+        counts[FAILED] += sum(int(rows) for outcome, rows in found if outcome == _ALL_FAILED)
+        found = [one for one in found if one[0] != _ALL_FAILED]
+    for outcome, number in zip(OUTCOMES, counts, strict=True):
+        if number:
+            yield _atom(row, outcome), number
+    valued = [units(value) for _, value in found if value == value]  # noqa: PLR0124 - not NaN
     if valued:
         yield _atom(row, "valued"), len(valued)
         yield _atom(row, "sum"), sum(valued)
-        for value in valued:
-            yield _atom(values, f"{'-' if value < 0 else ''}{bucket_of(abs(value))}"), 1
+        for bucket, number in Counter(-bucket_of(-one) if one < 0 else bucket_of(one) for one in valued).items():
+            yield _atom(_VALUES + key, str(bucket)), number
 
 
 def alerts_atom(key: str) -> tuple[str, str]:

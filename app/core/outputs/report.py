@@ -179,6 +179,8 @@ def fairness_fields(reading: Reading, rules: Rules) -> dict[str, Any]:
 def _window(reading: Reading, scores: list[Score], rules: Rules) -> dict[str, Any]:
     """What a window says; and of a model with segments the same by segment and value."""
     found = _numbers(reading, scores) | fairness_fields(reading, rules)
+    if rules.fairness is not None:
+        found["privileged"] = rules.fairness.privileged
     for (segment, value), own in reading.segments.items():
         found.setdefault("segments", {}).setdefault(segment, {})[value] = _numbers(own, scores_of(own))
     return found

@@ -10,7 +10,19 @@ from hypothesis import strategies as st
 
 from app.core.events import Reason
 from app.core.limits import Limits
-from app.core.measures.monitors import ALERT, FAILED, MONITORS, OK, MonitorCounts, Scored, amounts_of, packed, unpacked
+from app.core.measures.monitors import (
+    ALERT,
+    FAILED,
+    MONITORS,
+    OK,
+    MonitorCounts,
+    Scored,
+    all_failed,
+    amounts_of,
+    entry,
+    head_of,
+    unpacked,
+)
 from app.core.measures.reading import Alerting, Nature
 from app.core.monitors import AlertWhen, Code, Monitor, MonitorSpec
 from app.core.rules import Rules
@@ -206,23 +218,27 @@ def test_a_monitor_alerts_by_the_panes_of_the_shortest_window() -> None:
     assert alerting(600) == (Alerting(SPEC, alerting=False),)
 
 
-rows = st.lists(
+rows: st.SearchStrategy[list[Scored]] = st.lists(
     st.sampled_from([(OK, None), (FAILED, None)])
     | st.tuples(st.sampled_from([OK, ALERT]), st.floats(allow_nan=False, allow_infinity=False)),
     max_size=5,
 )
 
 
+def packed(rows: list[Scored]) -> bytes:
+    return head_of("a@1") + b"".join(entry(*row) for row in rows)
+
+
 @given(rows=rows)
 def test_what_is_kept_of_a_result_is_read_again(rows: list[Scored]) -> None:
-    assert unpacked(packed("a@1", rows)) == ("a@1", rows)
+    assert unpacked(packed(rows)) == ("a@1", rows)
 
 
 @given(results=st.lists(rows, max_size=3))
 def test_results_add_up_in_any_order_to_their_statistics(results: list[list[Scored]]) -> None:
     sums: dict[tuple[str, str], int] = {}
     for result in results:
-        for atom, amount in amounts_of(packed("a@1", result)):
+        for atom, amount in amounts_of(packed(result)):
             assert type(amount) is int
             sums[atom] = sums.get(atom, 0) + amount
     counts = MONITORS.read(sums, Nature("unknown")).get("a@1")
@@ -238,6 +254,18 @@ def test_results_add_up_in_any_order_to_their_statistics(results: list[list[Scor
             assert counts.value_at(percent) == pytest.approx(exact, rel=1 / 64, abs=2.0**-80)
     else:
         assert counts.mean is counts.value_at(50) is None
+
+
+@given(results=st.lists(rows.map(packed) | st.integers(1, 5).map(lambda count: all_failed("a@1", count)), max_size=4))
+def test_results_of_one_monitor_add_up_together_to_what_they_are_one_by_one(results: list[bytes]) -> None:
+    sums: dict[tuple[str, str], int] = {}
+    for result in results:
+        for atom, amount in amounts_of(result):
+            sums[atom] = sums.get(atom, 0) + amount
+    head = head_of("a@1")
+    together = dict(amounts_of(head + b"".join(result.removeprefix(head) for result in results)))
+    # A sum of 0 is said, or not.
+    assert {atom: amount for atom, amount in together.items() if amount} == {a: n for a, n in sums.items() if n}
 
 
 def test_the_example_of_the_docstring_is_a_result() -> None:

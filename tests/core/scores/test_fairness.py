@@ -183,6 +183,7 @@ def test_all_outputs_say_it() -> None:
     (model,) = reports_of(readings, START + 60)
     whole, female = model["windows"]["1h"]["fairness"]
     assert (whole["attribute"], whole["value"], female["value"]) == ("sex", "", "female")
+    assert model["windows"]["1h"]["privileged"] == "male"
     assert whole["scores"] == {measure: found["", measure][0] for measure in MEASURES}
     assert whole["score_samples"] == {measure: found["", measure][1] for measure in MEASURES}
 

@@ -72,23 +72,29 @@ class Past:
         begin = _begin(request, end, since)
         if begin > end:
             raise AnswerError(400, f"from: {begin:.0f} is after `to`, {end:.0f}.")
-        step, least = seconds_of(request, "step"), 0.0
-        if step is None:
-            step = step_for(self._settings.clock, max(1.0, now - begin), POINTS)
-            least = (end - begin) / _DOCUMENTS
-        window = self._window(step, least, begin, now)
-        if window is None:
-            grid = self._grid(step, begin, end, now)
-            return Stretches(grid, [], self._lacking(grid, max(begin, since.counted)))
-        grid = self._grid(window.seconds, begin, end, now)
-        (subject,) = {account.subject for account in accounts}
-        until = min(end, grid.numbers.start * grid.step)
-        return Stretches(grid, *await self._read(subject, window, begin, until, read, by_labels=by_labels))
+        wanted = seconds_of(request, "step")
+        least = (end - begin) / _DOCUMENTS if wanted is None else 0.0
+        window = self._window(self._step(wanted, begin, now), least, begin, now)
+        if window is not None:
+            grid = self._grid(window.seconds, begin, end, now)
+            (subject,) = {account.subject for account in accounts}
+            until = min(end, grid.numbers.start * grid.step)
+            older, note = await self._read(subject, window, begin, until, read, by_labels=by_labels)
+            if older or note or since.counted < until:
+                return Stretches(grid, older, note)
+        # There is nothing of before it was counted, so stretches need be no longer for it.
+        begin = max(begin, min(end, since.counted))
+        grid = self._grid(self._step(wanted, begin, now), begin, end, now)
+        return Stretches(grid, [], self._lacking(grid, begin))
 
     @property
     def has_older(self) -> bool:
         """Whether documents are asked for what is older than the panes that are kept."""
         return self._search is not None
+
+    def _step(self, wanted: int | None, begin: float, now: float) -> int:
+        """How long each stretch is, as it is asked for or so that not too many lead from `begin` to now."""
+        return step_for(self._settings.clock, max(1.0, now - begin), POINTS) if wanted is None else wanted
 
     def _grid(self, step: int, begin: float, end: float, now: float) -> Grid:
         clock = self._settings.clock

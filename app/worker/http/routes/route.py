@@ -57,7 +57,8 @@ WINDOW: Final = Parameter(
 )
 STEP: Final = Parameter(
     "step",
-    "How long each stretch is: a duration like 5m, or seconds. By default so long that there are some 120 of them.",
+    "How long each stretch is: a duration like 5m, or seconds. By default so long that there are about 120, since "
+    "`from` or since the first count, whichever is later.",
 )
 BACK: Final = Parameter(
     "back",

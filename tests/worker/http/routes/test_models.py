@@ -162,6 +162,13 @@ def test_a_history_has_the_stretches_that_are_asked_for(query: str, starts: list
     assert [point["start"] - START for point in found.content["points"]] == starts
 
 
+@pytest.mark.parametrize("query", ["back=7d", "back=30d", "from=0", "back=all", "back=kept"])
+@pytest.mark.parametrize(("hours", "step"), [(0.5, 60), (3, 600), (24, 1200)])
+def test_stretches_are_as_short_as_what_there_is_lets_them_be(hours: float, step: int, query: str) -> None:
+    running = a_worker(now=START + hours * 3600)
+    assert get(f"/api/models/{KEY}/history?{query}", running).content["step"] == step
+
+
 LACKING: Final = (
     "Workers keep counts for 25 h (TALLY_WINDOW_RETENTION): what is older is shown where they write to Elasticsearch "
     "(TALLY_ELASTICSEARCH_URL)."
@@ -271,6 +278,13 @@ def test_how_far_back_is_asked_for_says_which_documents_are(query: str, window: 
     assert {"term": {"window": window}} in terms
     first = datetime.fromisoformat(between["range"]["start"]["gte"]).timestamp()
     assert first == START + since
+
+
+def test_where_no_document_is_older_stretches_are_as_short_as_by_panes_alone() -> None:
+    assert history(Searched(), "back=7d")["step"] == 60
+    assert history(Searched(), "back=7d&step=2m")["step"] == 120
+    found = history(Searched(a_document("2026-11-10T07:00:00Z")), "back=7d")
+    assert (found["step"], found["source"], len(found["points"])) == (3600, "both", 2)
 
 
 def test_all_is_since_the_model_was_first_seen() -> None:

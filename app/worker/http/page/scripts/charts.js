@@ -198,9 +198,10 @@ export function Spark({ points, label, isBad }) {
 export function Pie({ parts, name, file }) {
   const whole = parts.reduce((sum, [, amount]) => sum + amount, 0);
   const texts = parts.map(([part, amount]) => `${part} ${count(amount)} (${share(whole ? amount / whole : null)})`);
+  const borderWidth = parts.every(([, amount]) => amount > 0) ? 2 : 0; // round a whole it would look like a sliver
   const make = colours => ({
     type: "pie",
-    data: { labels: texts, datasets: [{ data: parts.map(([, amount]) => amount), backgroundColor: parts.map(([, , colour]) => colours[colour]), borderColor: colours.card }] },
+    data: { labels: texts, datasets: [{ data: parts.map(([, amount]) => amount), backgroundColor: parts.map(([, , colour]) => colours[colour]), borderColor: colours.card, borderWidth }] },
     options: { plugins: {
       legend: { position: "bottom", labels: { color: colours.ink, font: FONT, boxWidth: 12 } },
       tooltip: { callbacks: { label: ({ dataIndex }) => texts[dataIndex], title: () => "" } },

@@ -21,6 +21,8 @@ const range = of => {
   return low === null || low === undefined ? "" : `${signed(low)} to ${signed(high)}`;
 };
 const verdictOf = of => ({ 1: "better", 0: "no difference", "-1": "worse" })[of.verdict] ?? of.verdict ?? "not enough labels";
+// How many rows a verdict takes, where there are fewer.
+const needed = (rows, { least_count }) => (rows < least_count ? `need ${count(least_count)}` : "");
 
 export function Comparisons() {
   const answer = want("api/comparisons", SECONDS, "comparisons");
@@ -34,7 +36,7 @@ export function Comparisons() {
       cell: one => [h("a", { href: link("comparison", "", { current: keyOf(one.current), shadow: keyOf(one.shadow) }) }, nameOf(one.shadow)), h("small", { class: "why" }, one.sentence)] },
     { title: "against", word: "current", is: "other", value: one => nameOf(one.current) },
     { title: "difference", word: "interval", is: "number", value: one => total(one)[differenceOf(total(one))], cell: one => [h("b", null, signed(total(one)[differenceOf(total(one))])), h("small", null, range(total(one)))] },
-    { title: "shared labels", word: "labelled", is: "number", value: one => total(one).samples, cell: one => [count(total(one).samples), h("small", null, `need ${count(one.least_count)}`)] },
+    { title: "shared labels", word: "labelled", is: "number", value: one => total(one).samples, cell: one => [count(total(one).samples), h("small", null, needed(total(one).samples, one))] },
   ];
   return [
     top,
@@ -59,7 +61,7 @@ function Versions({ versions }) {
     { title: "newest version", word: "model", is: "name", value: one => nameOf(one.after), cell: one => model(one.after, h("small", { class: "why" }, one.sentence)) },
     { title: "before", is: "other", value: one => nameOf(one.before), cell: one => model(one.before, h("small", null, `${count(farthest(one).rows_before)} rows`)) },
     { title: "PSI", word: "psi", is: "number", value: one => farthest(one).psi, cell: one => [h("b", null, score(farthest(one).psi)), h("small", null, farthest(one).feature)] },
-    { title: "rows", is: "number", value: one => farthest(one).rows, cell: one => [count(farthest(one).rows), h("small", null, `need ${count(one.least_count)}`)] },
+    { title: "rows", is: "number", value: one => farthest(one).rows, cell: one => [count(farthest(one).rows), h("small", null, needed(farthest(one).rows, one))] },
   ];
   return [
     heading("h2", "versions", "New versions"),
@@ -92,7 +94,7 @@ export function Comparison({ at }) {
       hasLabels && h(Choice, { name: "clock", text: "Counted", value: clock, values: ["predictions", "labels"], title: clockTitle })),
     h("dl", { class: "figures" },
       h(Figure, { word: "interval", text: difference.replace("_", " "), value: signed(of[difference]), more: range(of) }),
-      h(Figure, { word: "labelled", text: "shared labels", value: count(of.samples), more: `need ${count(one.least_count)}` }),
+      h(Figure, { word: "labelled", text: "shared labels", value: count(of.samples), more: needed(of.samples, one) }),
       of.only_shadow_right !== undefined && h(Figure, { word: "only_right", text: "only shadow right", value: count(of.only_shadow_right) }),
       of.only_current_right !== undefined && h(Figure, { word: "only_right", text: "only current right", value: count(of.only_current_right) }),
       h(Figure, { word: "agreement", text: "agreement", value: share(of.agreement) }),

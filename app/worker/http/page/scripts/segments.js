@@ -36,11 +36,11 @@ export function Segments({ reading, name, file }) {
       found.map(([segment, values]) => h("div", { key: segment },
         heading("h3", "segment", segment),
         h(Table, { name: `${file} ${segment}`, label: `Scores by ${segment}`, columns, rows: inOrder(rowsOf(values, plain, whole)), keyOf: row => row.value })))),
-    reading.fairness?.length > 0 && h(Fairness, { fairness: reading.fairness, file }),
+    reading.fairness?.length > 0 && h(Fairness, { fairness: reading.fairness, privileged: reading.privileged, file }),
   ];
 }
 
-function Fairness({ fairness, file }) {
+function Fairness({ fairness, privileged, file }) {
   const measures = [...new Set(fairness.flatMap(one => Object.keys(one.scores)))];
   const columns = [
     { title: "group", is: "name", value: one => `${one.attribute}: ${one.value || "all others"}` },
@@ -51,5 +51,6 @@ function Fairness({ fairness, file }) {
   ];
   return h("section", null,
     heading("h2", "fairness", "Fairness"),
+    h("p", { class: "soft" }, "Each group beside the privileged one, ", h("b", null, `${fairness[0].attribute}: ${privileged}`), "."),
     h(Table, { name: `${file} fairness`, label: "Fairness by group", columns, rows: fairness }));
 }
