@@ -14,7 +14,8 @@ from app.cli.client import run
 from app.cli.comparisons import Kept, models_of_worker, of_elasticsearch, of_worker, versions_of_worker
 from app.cli.ends import InputError
 from app.cli.screen import counted, screen, table
-from app.cli.versions import compare_versions, name_of, names_of
+from app.cli.telling import UNDEFINED, name_of, shown
+from app.cli.versions import compare_versions, names_of
 from app.core.clock import parse_time
 from app.core.outputs.compared import INDEX
 from app.settings import Settings, load_settings
@@ -34,7 +35,6 @@ _COLUMNS: Final = (
     "p, one look",
     "verdict",
 )
-_UNDEFINED: Final = "-"
 
 
 def _of_this_machine(settings: Settings) -> str:
@@ -141,13 +141,13 @@ def _print(one: Mapping[str, Any], window: str) -> None:
         console.print(
             f"What they answer, on {counted(numbers['prediction_rows'], 'row')} whether labelled or not: PSI "
             f"{numbers['prediction_psi']:.3g}, Jensen-Shannon {numbers['prediction_js']:.3g}, p "
-            f"{_shown(numbers['prediction_chi2_p'], '.2g')} (chi-square).",
+            f"{shown(numbers['prediction_chi2_p'], '.2g')} (chi-square).",
             soft_wrap=True,
         )
     if numbers.get("score_ks") is not None:
         console.print(
             f"Their probabilities, on {counted(numbers['score_rows'], 'row')}: Kolmogorov-Smirnov "
-            f"{numbers['score_ks']:.3g}, p {_shown(numbers['score_ks_p'], '.2g')}.",
+            f"{numbers['score_ks']:.3g}, p {shown(numbers['score_ks_p'], '.2g')}.",
             soft_wrap=True,
         )
     said = one["sentence"] if window == "total" else f"{window}: {one['windows'][window]['verdict']}"
@@ -159,13 +159,9 @@ def _row(of: str, numbers: Mapping[str, Any]) -> Iterator[str]:
     low, high = numbers[f"{difference}_low_always"], numbers[f"{difference}_high_always"]
     yield of
     for name in ("samples", "only_current_right", "only_shadow_right"):
-        yield _shown(numbers.get(name), ",")
-    yield _shown(numbers[difference], "+.4g")
-    yield _UNDEFINED if low is None else f"{low:+.4g} to {high:+.4g}"
-    yield _shown(numbers["p_value_always"], ".2g")
-    yield _shown(numbers["p_value"], ".2g")
+        yield shown(numbers.get(name), ",")
+    yield shown(numbers[difference], "+.4g")
+    yield UNDEFINED if low is None else f"{low:+.4g} to {high:+.4g}"
+    yield shown(numbers["p_value_always"], ".2g")
+    yield shown(numbers["p_value"], ".2g")
     yield numbers["verdict"]
-
-
-def _shown(value: float | None, form: str) -> str:
-    return _UNDEFINED if value is None else format(value, form)

@@ -1,20 +1,20 @@
 """What a replay found, as tables for a terminal."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
 from app.cli.screen import counted, screen, table
+from app.cli.telling import UNDEFINED, drift_table, name_of, shown
 from app.core.counts.panes import TOTAL
+from app.core.drift.drift import KINDS
 from app.core.measures.readings import LABELS
 from app.replay.outcome import Outcome, as_data
 
-_UNDEFINED = "-"
-
 
 def print_report(outcome: Outcome) -> None:
-    """Print totals, classes, windows by both clocks, and comparisons of all models."""
+    """Print totals, classes, windows by both clocks, drift, and comparisons of all models."""
     console = screen()
     data = as_data(outcome)
     duplicates, rejected = data["duplicates"], data["rejected"]
@@ -30,12 +30,6 @@ def print_report(outcome: Outcome) -> None:
         console.print()
         _print_model(console, model)
     _print_comparisons(console, data["comparisons"])
-
-
-def name_of(labels: Mapping[str, str]) -> str:
-    """A model's name, with its version."""
-    names = "/".join(labels[name] for name in ("model_namespace", "model_service", "predictor", "model"))
-    return f"{names}@{labels['model_version']}" if labels["model_version"] else names
 
 
 def _print_model(console: Console, model: Mapping[str, Any]) -> None:
@@ -55,6 +49,10 @@ def _print_model(console: Console, model: Mapping[str, Any]) -> None:
         for actual, predicted, count in confusion:
             rows.add_row(str(actual), str(predicted), f"{count:,}")
         console.print(rows)
+    drifts = windows[TOTAL].get("drift")
+    if drifts:
+        shares = {kind: (kind, ".2%") for kind in KINDS if any(one.get(kind) for one in drifts)}
+        console.print(drift_table("drift from the reference, in total", drifts, shares))
     for note in model["notes"]:
         console.print(note, soft_wrap=True)
 
@@ -90,7 +88,7 @@ def _print_comparisons(console: Console, comparisons: list[dict[str, Any]]) -> N
         console.print(said[:1].upper() + said[1:], soft_wrap=True)
 
 
-_COLUMNS = ("of", "samples", "agreement", "difference", "95 % interval", "p", "verdict")
+_COLUMNS: Final = ("of", "samples", "agreement", "difference", "95 % interval", "p", "verdict")
 
 
 def _compared(window: str, numbers: Mapping[str, Any]) -> Iterator[str]:
@@ -100,11 +98,6 @@ def _compared(window: str, numbers: Mapping[str, Any]) -> Iterator[str]:
     yield f"{numbers['samples']:,}"
     yield shown(numbers["agreement"])
     yield shown(numbers[difference], "+.4g")
-    yield _UNDEFINED if low is None else f"{low:+.4g} to {high:+.4g}"
+    yield UNDEFINED if low is None else f"{low:+.4g} to {high:+.4g}"
     yield shown(numbers["p_value_always"], ".2g")
     yield str(numbers["verdict"])
-
-
-def shown(value: float | None, form: str = ".4g") -> str:
-    """A number, or what stands for one that is undefined."""
-    return _UNDEFINED if value is None else format(value, form)

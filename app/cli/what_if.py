@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 
 from app.cli.ends import InputError
-from app.cli.replayed import name_of, shown
 from app.cli.screen import screen, table
+from app.cli.telling import name_of, shown
 from app.core.measures.readings import LABELS
 from app.replay.outcome import Outcome, as_data
 from app.replay.sweep import Sweep

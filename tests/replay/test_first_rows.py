@@ -80,6 +80,18 @@ def test_of_a_stretch_that_begins_later_the_first_rows_are_its_own_which_is_said
     ]
 
 
+def test_the_tables_say_how_far_each_distribution_is(tmp_path: Path) -> None:
+    file = written(tmp_path, [line(record) for record in SOME])
+    done = tally(file, TALLY_CONFIG=config(tmp_path))
+    assert done.exit_code == 0, done.output
+    _, head, _, *rows = done.stdout[done.stdout.index("drift from the reference, in total") :].splitlines()
+    assert head.split() == ["of", "rows", "PSI", "Jensen-Shannon", "KS", "p", "(chi-square)", "p", "(KS)", "drifted"]
+    told = {row.split()[0]: row.split()[1:] for row in rows if row.strip()}
+    assert {name: (own[0], own[-1]) for name, own in told.items()} == {
+        "age": ("30", "yes"), "country": ("30", "no"), "(prediction)": ("30", "no"),
+    }  # fmt: skip
+
+
 def test_standard_input_is_read_once_and_compared_with_nothing_which_is_said(tmp_path: Path) -> None:
     given = "".join(f"{line(record)}\n" for record in SOME)
     done = subprocess.run(
