@@ -102,7 +102,7 @@ def broker() -> Iterator[str]:
     lent = os.environ.get("TALLY_TEST_BROKER")
     with tempfile.TemporaryDirectory(prefix="tally-bench-broker-", ignore_cleanup_errors=True) as folder:
         try:
-            with kafka(Path(folder), overrides=None if lent else TOGETHER) as server:
+            with kafka(Path(folder), overrides=None if lent else TOGETHER, lasting=True) as server:
                 yield server.bootstrap
         except Missing as reason:
             sys.exit(f"no broker: {reason}")

@@ -48,7 +48,7 @@ def run(tally: Tally) -> list[Row]:
     topics = replace(tally.bench.empty(DOCUMENTS), puids=puids)
     folder = tally.bench.folder / "elasticsearch"
     folder.mkdir()
-    with elasticsearch(folder) as server:
+    with elasticsearch(folder, lasting=True) as server:
         asyncio.run(_prepare(server.url, name))
         try:
             return _rows(topics, name, tally.bench.folder, server.url)

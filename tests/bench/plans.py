@@ -71,7 +71,7 @@ def run(tally: Tally) -> list[Row]:
     """Each quantity as it was measured, and how many times what was planned that is."""
     folder = tally.bench.folder / "plan"
     folder.mkdir()
-    with kafka(folder, overrides=EAGER) as broker, elasticsearch(folder, own=True) as node:
+    with kafka(folder, overrides=EAGER, lasting=True) as broker, elasticsearch(folder, own=True, lasting=True) as node:
         place = Place(tally.bench, broker.bootstrap, folder / "kafka-data", node.url)
         if not place.disk.is_dir():
             raise NotInstalled("the broker's disk is in a container: Maven and Java 17 run one that is not")

@@ -34,6 +34,8 @@ ELASTICSEARCH_VERSION = "9.2.0"
 HOST = "127.0.0.1"
 START_SECONDS = 300  # Elasticsearch took two minutes where twenty processes had two cores
 STOP_SECONDS = 30
+# Code that is compiled once, and quickly: a server that lives for minutes takes half of the CPU time.
+_QUICK = "-XX:TieredStopAtLevel=1"
 # Reads until the test run ends, however it ends, then kills the server's process group and runs what else is given.
 GUARD = 'read _; kill -s KILL -- "-$0"; "$@"'
 
@@ -185,9 +187,17 @@ class Alertmanager(Server):
 
 @contextlib.contextmanager
 def kafka(
-    folder: Path, *, port: int | None = None, overrides: Mapping[str, str] | None = None, own: bool = False
+    folder: Path,
+    *,
+    port: int | None = None,
+    overrides: Mapping[str, str] | None = None,
+    own: bool = False,
+    lasting: bool = False,
 ) -> Iterator[Kafka]:
-    """Yield a broker of one node; `own` or `overrides` start one even where TALLY_TEST_BROKER names another."""
+    """Yield a broker of one node; `own` or `overrides` start one even where TALLY_TEST_BROKER names another.
+
+    One that is `lasting` is fastest after minutes; the others take less to start.
+    """
     address = os.environ.get("TALLY_TEST_BROKER")
     if address and not own and not overrides:
         yield Kafka(_reached("TALLY_TEST_BROKER", address, address.split(",")[0]), None, lambda: True)
@@ -195,7 +205,7 @@ def kafka(
     port = port or free_port()
     properties = _kafka_properties(port) | dict(overrides or {})
     log = folder / "kafka.log"
-    launch = _kafka_container(port, properties, log) or _kafka_java(folder, properties, log)
+    launch = _kafka_container(port, properties, log) or _kafka_java(folder, properties, log, lasting=lasting)
     with _running(Kafka(f"{HOST}:{port}", launch, lambda: _brokers(port) > 0)) as server:
         yield server
 
@@ -208,9 +218,10 @@ def elasticsearch(
     shown: Certificates | None = None,
     port: int | None = None,
     own: bool = False,
+    lasting: bool = False,
 ) -> Iterator[Elasticsearch]:
     """Yield a node; `own` or `security` start one even where TALLY_TEST_ELASTICSEARCH names another. With security it
-    may speak TLS, and then shows the good one of these certificates.
+    may speak TLS, and then shows the good one of these certificates. `lasting` is as for `kafka`.
     """
     address = os.environ.get("TALLY_TEST_ELASTICSEARCH")
     if address and not own and not security:
@@ -222,7 +233,7 @@ def elasticsearch(
     log = folder / "elasticsearch.log"
     with _open_home(folder) as home:
         launch = _elasticsearch_container(port, password, shown, log) or _elasticsearch_java(
-            home, port, password, shown, log
+            home, port, password, shown, log, lasting=lasting
         )
         health = "/_cluster/health?wait_for_status=yellow&timeout=1s"
         answers = functools.partial(_is_ok, port, health, password, tls=shown is not None)
@@ -332,7 +343,7 @@ def _kafka_properties(port: int) -> dict[str, str]:
     }
 
 
-def _kafka_java(folder: Path, properties: dict[str, str], log: Path) -> Launch:
+def _kafka_java(folder: Path, properties: dict[str, str], log: Path, *, lasting: bool) -> Launch:
     jars = ("org.apache.kafka:kafka_2.13:" + KAFKA_VERSION, "org.slf4j:slf4j-simple:1.7.36")
     home = _java(17)
     libraries = _download(f"kafka-{KAFKA_VERSION}", "copy-dependencies", jars)
@@ -343,8 +354,9 @@ def _kafka_java(folder: Path, properties: dict[str, str], log: Path) -> Launch:
     options = [f"-Dorg.slf4j.simpleLogger.{key}={value}" for key, value in logger.items()]
     java = [str(home / "bin/java"), "-cp", f"{libraries}/*", *options]
     arguments = ["format", "--ignore-formatted", "--cluster-id", "dGFsbHktdGVzdHMtMDAwMQ", "--config", str(config)]
-    _run([*java, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", *arguments])
-    return Launch([*java, "-Xms256m", "-Xmx1g", "kafka.Kafka", str(config)], log)
+    _run([*java, _QUICK, "kafka.tools.StorageTool", *arguments])
+    quick = [] if lasting else [_QUICK, "-XX:+UseSerialGC"]
+    return Launch([*java, *quick, "-Xms256m", "-Xmx1g", "kafka.Kafka", str(config)], log)
 
 
 def _kafka_container(port: int, properties: dict[str, str], log: Path) -> Launch | None:
@@ -371,7 +383,9 @@ def _brokers(port: int) -> int:
 # Elasticsearch
 
 
-def _elasticsearch_java(home: Path, port: int, password: str | None, shown: Certificates | None, log: Path) -> Launch:
+def _elasticsearch_java(
+    home: Path, port: int, password: str | None, shown: Certificates | None, log: Path, *, lasting: bool
+) -> Launch:
     java = _java(21)
     program = "org.elasticsearch.distribution.integ-test-zip:elasticsearch:" + ELASTICSEARCH_VERSION
     name = f"elasticsearch-{ELASTICSEARCH_VERSION}"
@@ -398,10 +412,10 @@ def _elasticsearch_java(home: Path, port: int, password: str | None, shown: Cert
     temporary.mkdir(exist_ok=True)
     environment = {
         "ES_JAVA_HOME": str(java),
-        "ES_JAVA_OPTS": "-Xms512m -Xmx512m",
+        "ES_JAVA_OPTS": f"-Xms512m -Xmx512m{'' if lasting else f' {_QUICK}'}",
         "ES_PATH_CONF": str(config),
         "ES_TMPDIR": str(temporary),
-        "CLI_JAVA_OPTS": f"-Djava.io.tmpdir={temporary}",  # of its launcher, which leaves a folder there
+        "CLI_JAVA_OPTS": f"-Djava.io.tmpdir={temporary} {_QUICK}",  # of its launcher, which leaves a folder there
     }
     if password:
         _add_plugin(program_folder, java)

@@ -49,13 +49,13 @@ def serve(only: str | None) -> NoReturn:
         temporary = tempfile.TemporaryDirectory(prefix="tally-services-", ignore_cleanup_errors=True)
         folder = Path(stack.enter_context(temporary))
         if "kafka" in wanted:
-            broker = stack.enter_context(servers.kafka(folder, own=True, port=port_or_free(KAFKA_PORT)))
+            broker = stack.enter_context(servers.kafka(folder, own=True, port=port_or_free(KAFKA_PORT), lasting=True))
             print(f"export TALLY_KAFKA_BOOTSTRAP_SERVERS={broker.bootstrap}")
             print(f"export TALLY_TEST_BROKER={broker.bootstrap}", flush=True)
         if "elasticsearch" in wanted:
             port = port_or_free(ELASTICSEARCH_PORT)
             try:
-                node = stack.enter_context(servers.elasticsearch(folder, own=True, port=port))
+                node = stack.enter_context(servers.elasticsearch(folder, own=True, port=port, lasting=True))
             except servers.Missing as missing:
                 if only:
                     raise
