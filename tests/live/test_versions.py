@@ -145,7 +145,7 @@ def test_a_version_that_answers_otherwise_has_drifted_from_the_one_before(
         assert f"In total: {found['sentence']}." in section.inner_text()
         assert section.locator("tbody tr").count() == len(drifts(found))
         section.get_by_role("button", name="country", exact=True).click()
-        assert section.locator("h3").inner_text() == "country"
+        section.locator("h3").get_by_text("country", exact=True).wait_for()  # it is drawn a moment later
         seen.page.wait_for_function("location.hash.includes('shift=country')")
         assert (seen.errors, seen.sideways(), seen.barriers()) == ([], [], [])
 
