@@ -62,9 +62,10 @@ class Delta:
                         numbers[atom] += sign * amount
 
     def keep_small(self) -> None:
-        """Add up the probabilities that wait for that, if they are many: it is done for many at once."""
+        """Add up the probabilities and results that wait for that, if they are many: it is done for many at once."""
         if self._chances.waiting > MOST:
             self._chances.add()
+        self._results.keep_small()
 
     def take(self) -> dict[tuple[int, int], dict[int, int]]:
         """All of it, by account and pane, those of segments among them. It begins anew."""

@@ -38,7 +38,8 @@ _LONGEST_VERSION: Final = 64
 _NUMBERS: Final = {outcome: number for number, outcome in enumerate(OUTCOMES)}
 #: Each row of an exchange takes a byte of it at least.
 _MOST_ROWS: Final = Limits().exchange_bytes
-
+#: So many bytes of results wait until they are added up: they take twenty times as much meanwhile.
+_MOST_BYTES: Final = 1 << 20
 
 Sums = defaultdict[int, int]
 
@@ -163,6 +164,11 @@ class Results:
         if waiting is None:
             waiting = self._waiting[place] = (sums, bytearray())
         waiting[1].extend(values[begin:])
+
+    def keep_small(self) -> None:
+        """Add up what waits, if it is much."""
+        if sum(len(rows) for _, rows in self._waiting.values()) > _MOST_BYTES:
+            self.add()
 
     def add(self) -> None:
         """Add all that was taken to the sums, and forget it."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core.events import Reason
+from app.core.join import monitored
 from app.core.limits import Limits
 from app.core.measures.monitors import (
     ALERT,
@@ -266,6 +267,19 @@ def test_results_of_one_monitor_add_up_together_to_what_they_are_one_by_one(resu
     together = dict(amounts_of(head + b"".join(result.removeprefix(head) for result in results)))
     # A sum of 0 is said, or not.
     assert {atom: amount for atom, amount in together.items() if amount} == {a: n for a, n in sums.items() if n}
+
+
+def test_results_that_are_many_are_added_up_before_the_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    def told() -> dict[str, tuple[int, int, int]]:
+        ledger = Ledger()
+        for number in range(5):
+            ledger.absorb(a_response(1, puid=f"p{number}"), a_result(0.75, puid=f"p{number}"))
+        return outcomes(ledger.cut())
+
+    at_once = told()
+    monkeypatch.setattr(monitored, "_MOST_BYTES", 10)
+    assert told() == at_once
+    assert sum(map(sum, at_once.values())) == 5
 
 
 def test_the_example_of_the_docstring_is_a_result() -> None:
