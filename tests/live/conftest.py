@@ -23,6 +23,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if faults:
         terminalreporter.section("faults, and what differs from a brute-force count after them")
         terminalreporter.write("\n".join([*table(Entry, faults), ""]))
+    seconds = [(what, value) for _, name, values in told if name == "seconds" for what, value in values]
+    if seconds:
+        terminalreporter.section("seconds")
+        terminalreporter.write("".join(f"{value:6.1f}  {what}\n" for what, value in seconds))
     for test, name, hours in told:
         if name == "day":
             terminalreporter.section(f"what a worker holds: {test}")

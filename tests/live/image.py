@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tests.live.servers import Missing
 
@@ -69,11 +69,12 @@ class Image:
             timeout=120,
         )
 
-    def start(self, settings: Mapping[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    def start(self, settings: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
         """Start the image's program as `docker run` does without arguments."""
-        return subprocess.Popen(
-            [*self.entrypoint, *self.command], **self._process(settings), stdout=output, stderr=output
-        )
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                [*self.entrypoint, *self.command], **self._process(settings), stdout=output, stderr=output
+            )
 
     def _process(self, settings: Mapping[str, str]) -> dict[str, Any]:
         return {

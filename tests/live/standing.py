@@ -1,10 +1,8 @@
 """Faults that stay: what somebody may do to the topics of a worker, and what a worker and `tally check` say of it."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 import urllib.error
 import uuid
 from collections.abc import Callable, Iterable
@@ -22,6 +20,7 @@ from confluent_kafka.admin import (
 )
 
 from app.core.wire.partitioning import partition_of
+from tests.live.forked import run
 from tests.live.servers import Kafka
 from tests.live.story import NOW, Event, expected
 from tests.live.workers import Fleet, Worker, assert_counts, produce, topic_settings, wait_for
@@ -167,10 +166,7 @@ def check(settings: Settings) -> Screen:
 
 def tally(settings: Settings, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
     """Run a command of the command line."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
-    environment |= {f"TALLY_{name}": value for name, value in settings.items()}
-    command = [sys.executable, "-m", "app", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, timeout=90, check=False)
+    return run(settings, *arguments)
 
 
 def refusal(worker: Worker, seconds: float = A_MINUTE) -> str:

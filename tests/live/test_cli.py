@@ -31,6 +31,7 @@ from confluent_kafka.admin import (
 )
 
 from tests.live import servers
+from tests.live.forked import run, without_settings
 
 Record = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 PARTITIONS = 8
@@ -71,14 +72,10 @@ class Tally:
         return other
 
     def environment(self, **changes: str) -> dict[str, str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
-        return environment | {f"TALLY_{name}": value for name, value in (self.settings | changes).items()}
+        return without_settings() | {f"TALLY_{name}": value for name, value in (self.settings | changes).items()}
 
     def run(self, *arguments: str | Path, given: bytes = b"", **changes: str) -> "subprocess.CompletedProcess[bytes]":
-        command = [sys.executable, "-m", "app", *map(str, arguments)]
-        return subprocess.run(
-            command, input=given, env=self.environment(**changes), capture_output=True, timeout=90, check=False
-        )
+        return run(self.settings | changes, *arguments, given=given)
 
     def says(self, *arguments: str | Path, given: bytes = b"", **changes: str) -> str:
         """What a command that must succeed prints."""

@@ -4,7 +4,6 @@ import json
 import math
 import statistics
 import subprocess
-import sys
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from tests.cases import FOLDER, demand
+from tests.live.forked import run_text
 from tests.live.servers import Kafka
 from tests.live.story import NOW, Event, an_event
 from tests.live.test_exactness import COMMON
@@ -62,10 +62,7 @@ def models(worker: Worker) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def compared(worker: Worker, service: str, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "app", "compare", f"demo/{service}/default/*", f"demo/{service}/shadow/*"]
-    return subprocess.run(
-        [*command, "--url", worker.url, *more], capture_output=True, text=True, timeout=60, check=False
-    )
+    return run_text({}, "compare", f"demo/{service}/default/*", f"demo/{service}/shadow/*", "--url", worker.url, *more)
 
 
 @pytest.fixture

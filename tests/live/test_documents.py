@@ -3,10 +3,7 @@
 import asyncio
 import base64
 import json
-import os
 import ssl
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -29,6 +26,7 @@ from tests.cases import cases
 from tests.certificates import Certificates
 from tests.live import servers
 from tests.live.changelogs import read_topic
+from tests.live.forked import run_text
 from tests.live.story import TYPES, Event, traffic
 from tests.live.workers import Fleet, Worker, produce, topic_settings, wait_for
 from tests.soak import SOAK
@@ -555,10 +553,7 @@ def credentials(kind: str, server: servers.Elasticsearch) -> tuple[dict[str, str
 
 def said_by(fleet: Fleet, changes: Mapping[str, str], code: int, *command: str) -> str:
     """What a command says with these settings."""
-    settings = {f"TALLY_{name}": text for name, text in {**fleet.settings, **changes}.items()}
-    done = subprocess.run(
-        [sys.executable, "-m", "app", *command], check=False, capture_output=True, text=True, env=os.environ | settings
-    )
+    done = run_text({**fleet.settings, **changes}, *command)
     assert done.returncode == code, done.stdout + done.stderr
     return " ".join((done.stdout + done.stderr).split())
 

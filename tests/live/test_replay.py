@@ -1,10 +1,8 @@
 """A replay says what the live worker says, byte for byte, and of any stretch what the brute-force count says."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.live.changelogs import ends, read_topic
+from tests.live.forked import run_text
 from tests.live.seeds import seed
 from tests.live.servers import Kafka
 from tests.live.story import Event, expected, traffic
@@ -37,10 +36,7 @@ class Told(NamedTuple):
 
 
 def tally(settings: dict[str, str], *words: str, **changes: str) -> "subprocess.CompletedProcess[str]":
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
-    environment |= {f"TALLY_{name}": value for name, value in (settings | changes).items()}
-    command = [sys.executable, "-m", "app", *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    return run_text(settings | changes, *words, seconds=600)
 
 
 def stored(settings: dict[str, str]) -> Iterator[tuple[str, Any]]:

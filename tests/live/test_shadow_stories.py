@@ -4,9 +4,7 @@ worker and by Elasticsearch, say the same, and what scikit-learn and scipy say.
 """
 
 import json
-import os
 import subprocess
-import sys
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -25,6 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tests.live import servers
+from tests.live.forked import run_text
 from tests.live.story import NOW, Event, an_event
 from tests.live.test_comparison import OF_ALL, OF_CLASS, case, is_close
 from tests.live.test_exactness import COMMON
@@ -114,11 +113,7 @@ def iris() -> Story:
 
 def compared(story: Story, namespace: str, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
     legs = (f"{namespace}/{story.service}/{predictor}/*" for predictor in LEGS)
-    environment = {f"TALLY_{name}": text for name, text in settings.items()}
-    command = [sys.executable, "-m", "app", "compare", *legs, *options]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, env=os.environ | environment
-    )
+    return run_text(settings, "compare", *legs, *options)
 
 
 def of_model(worker: Worker, story: Story, predictor: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import time
 import uuid
 from collections import Counter
@@ -16,6 +15,7 @@ import pytest
 from app.reference_file import read_reference
 from tests.cli.test_cli import tally
 from tests.live.browsing import chromium, visit
+from tests.live.forked import run_text
 from tests.live.servers import Kafka
 from tests.live.story import Event, an_event
 from tests.live.workers import Fleet, produce, topic_settings, wait_for
@@ -151,5 +151,4 @@ def test_a_version_that_answers_otherwise_has_drifted_from_the_one_before(
 
 
 def compared(url: str, *legs: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "app", "compare", *legs, "--url", url]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return run_text({}, "compare", *legs, "--url", url)

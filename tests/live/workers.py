@@ -11,13 +11,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.live.forked import Forked, Streams, without_settings
 from tests.live.servers import free_port
 from tests.live.story import Event
+from tests.soak import SOAK
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 COUNT_SERIES = (
@@ -31,12 +33,18 @@ COUNT_SERIES = (
 )
 
 
-def of_this_checkout(settings: Mapping[str, str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+Process = Forked | subprocess.Popen[bytes]
+#: What Python loads is changed by these. A test that sets one gets a process that loads for itself; so does a soak.
+_OF_PYTHON = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
+
+
+def of_this_checkout(settings: Mapping[str, str], log: Path) -> Process:
     """Start `tally worker` with these settings, whatever the environment says."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
-    return subprocess.Popen(
-        [sys.executable, "-m", "app", "worker"], env={**environment, **settings}, stdout=output, stderr=output
-    )
+    environment = without_settings() | {**settings}
+    if not SOAK and {name: value for name, value in environment.items() if name.startswith("PYTHON")} == _OF_PYTHON:
+        return Forked(["worker"], environment, Streams(Path(os.devnull), log, log))
+    with log.open("ab") as output:
+        return subprocess.Popen([sys.executable, "-m", "app", "worker"], env=environment, stdout=output, stderr=output)
 
 
 class Worker:
@@ -46,7 +54,7 @@ class Worker:
         self,
         settings: dict[str, str],
         log: Path,
-        start: Callable[[Mapping[str, str], IO[bytes]], subprocess.Popen[bytes]] = of_this_checkout,
+        start: Callable[[Mapping[str, str], Path], Process] = of_this_checkout,
     ) -> None:
         self.port = free_port()
         shown = settings.get("WEB_CERT_FILE")
@@ -54,8 +62,7 @@ class Worker:
         self._trust = None if shown is None else ssl.create_default_context(cafile=shown)
         self.log = log
         variables = {f"TALLY_{name}": value for name, value in settings.items()} | {"TALLY_WEB_PORT": str(self.port)}
-        with log.open("ab") as output:
-            self.process = start(variables, output)
+        self.process = start(variables, log)
 
     def get(self, path: str, timeout: float = 10) -> str:
         asked = urllib.request.urlopen(self.url + path, timeout=timeout, context=self._trust)  # noqa: S310 - as made above
@@ -116,7 +123,7 @@ class Worker:
             except subprocess.TimeoutExpired:
                 self.kill()
                 raise
-        return self.process.returncode
+        return self.process.wait()
 
 
 class Fleet:

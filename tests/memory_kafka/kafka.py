@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from app.settings import Settings
+from app.worker.kafka.client import BrokersError
 from app.worker.kafka.consumer import RecordConsumer
 from app.worker.kafka.producer import BATCH_BYTES, close_producer
 from tests.memory_kafka.broker import Broker
@@ -42,10 +44,12 @@ class MemoryKafka:
         return client
 
     async def ask(self, look: Callable[[], Answer]) -> Answer:
-        """What an admin client sees of the broker."""
+        """What an admin client sees of the broker. Raises `BrokersError` where it hears nothing, as Tally's does."""
         client = self.client("admin", 40.0)
         try:
             answer: Answer = await self.network.call(client, "metadata", look)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise BrokersError(f"Nobody answers: {error!r}.") from None
         finally:
             client.closed = True
         return answer

@@ -23,6 +23,10 @@ class SetupError(Exception):
     """The world is not as the worker needs it; the message is one sentence that says what to do."""
 
 
+class BrokersError(SetupError):
+    """Brokers do not answer, or refuse. That may pass: a worker that runs asks again, one that starts ends."""
+
+
 def client_options(settings: Settings) -> dict[str, Any]:
     """The keyword arguments that all aiokafka clients share."""
     options: dict[str, Any] = {
@@ -101,12 +105,12 @@ def ssl_context(settings: Settings) -> ssl.SSLContext:
     return context
 
 
-def unreachable(settings: Settings, error: Exception) -> SetupError:
+def unreachable(settings: Settings, error: Exception) -> BrokersError:
     """One sentence for a broker that does not answer, or not as it should."""
     where = settings.kafka_bootstrap_servers
     if isinstance(error, (KafkaConnectionError, OSError, TimeoutError)):
-        return SetupError(
+        return BrokersError(
             f"No Kafka broker answers at {where}: start one (`make services`), or set TALLY_KAFKA_BOOTSTRAP_SERVERS."
         )
     name = type(error).__name__ if isinstance(error, KafkaError) else repr(error)
-    return SetupError(f"The Kafka broker at {where} refused: {name} {error}".rstrip() + ".")
+    return BrokersError(f"The Kafka broker at {where} refused: {name} {error}".rstrip() + ".")

@@ -16,7 +16,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.metadata import MetadataRequest
 
 from app.settings import Settings
-from app.worker.kafka.client import SetupError, client_options, unreachable
+from app.worker.kafka.client import BrokersError, client_options, unreachable
 
 #: How long one server may take to answer one question.
 _SECONDS: Final = 5
@@ -43,7 +43,7 @@ _OF_CERTIFICATES: Final = frozenset(
 _OTHER_NAME: Final = frozenset({62, 64})
 
 
-async def why_unreachable(settings: Settings) -> SetupError | None:
+async def why_unreachable(settings: Settings) -> BrokersError | None:
     """Why the brokers cannot be reached, by the first of them that takes a connection; None where one can be."""
     for server, host, port in _servers(settings):
         try:
@@ -52,7 +52,7 @@ async def why_unreachable(settings: Settings) -> SetupError | None:
             continue
         writer.close()
         fault = await _fault(settings, server, host, port)
-        return None if fault is None else SetupError(fault)
+        return None if fault is None else BrokersError(fault)
     return unreachable(settings, TimeoutError())
 
 

@@ -19,7 +19,7 @@ from aiokafka.errors import (
 
 from app.setting_values import is_pattern
 from app.settings import Settings
-from app.worker.kafka.client import SetupError, client_options, prepare_client, unreachable
+from app.worker.kafka.client import BrokersError, SetupError, client_options, prepare_client, unreachable
 from app.worker.kafka.metadata import (
     CLEANUP,
     LARGEST_BATCH,
@@ -181,7 +181,7 @@ def missing_sentence(source: str) -> str:
 
 @contextlib.asynccontextmanager
 async def admin_client(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A client for questions about topics and groups. Whatever goes wrong becomes a `SetupError`."""
+    """A client for questions about topics and groups. Whatever goes wrong with brokers becomes a `BrokersError`."""
     admin = AIOKafkaAdminClient(**client_options(settings), request_timeout_ms=15_000)
     prepare_client(admin._client)
     try:
@@ -345,14 +345,14 @@ def _is_led(topic: Mapping[str, Any]) -> bool:
 
 
 async def _metadata(admin: AIOKafkaAdminClient, names: Collection[str] | None) -> dict[str, Any]:
-    """The brokers' answer about topics, or about all. Raises `SetupError` for one that cannot be used."""
+    """The brokers' answer about topics, or about all. Raises `BrokersError` for one that cannot be used."""
     described = await ask_for_topics(admin._send_request, names)
     for topic in described["topics"]:
         error = for_code(topic["error_code"])
         if error is TopicAuthorizationFailedError:
-            raise SetupError(
+            raise BrokersError(
                 f"Topic {topic['topic']} is forbidden here: `tally topics` lists the ACLs that are needed."
             )
         if topic["error_code"] and error not in (UnknownTopicOrPartitionError, LeaderNotAvailableError):
-            raise SetupError(f"Topic {topic['topic']} cannot be used: {error.__name__}.")
+            raise BrokersError(f"Topic {topic['topic']} cannot be used: {error.__name__}.")
     return described

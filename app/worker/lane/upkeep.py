@@ -17,7 +17,7 @@ from aiokafka.errors import (
 
 from app.core.join.store import StoreError
 from app.worker.ending import named
-from app.worker.kafka.client import ACLS_HINT, SetupError
+from app.worker.kafka.client import ACLS_HINT, BrokersError, SetupError
 from app.worker.lane.loading import Loaded
 from app.worker.lane.partition import InDoubt, Partition
 from app.worker.troubles import Troubles
@@ -104,21 +104,19 @@ class Upkeep:
             await self._free.wait()
             try:
                 loaded = await self._load_partitions(numbers)
-            except SetupError as error:
-                self._fail(error)
-                return
-            except (KafkaError, StoreError, OSError, TimeoutError, AssertionError) as error:
-                silent = isinstance(error, KafkaConnectionError | OSError | TimeoutError)
+            except (KafkaError, BrokersError, StoreError, OSError, TimeoutError, AssertionError) as error:
+                silent = isinstance(error, KafkaConnectionError | BrokersError | OSError | TimeoutError)
                 if len(numbers) > 1 and not silent:
                     self._troubles.forget(name)
                     await asyncio.gather(*(self._load([number], left) for number in numbers))
                     return
-                self._troubles.begin(
-                    name, f"{name} cannot be loaded yet; it is tried again ({named(error)}){_hint(error)}."
-                )
+                self._troubles.begin(name, f"{name} cannot be loaded yet; it is tried again{_why(error)}")
                 pause = next(waits)
                 # Nobody is troubled by a question that nobody hears; and all waits for the answer.
                 await asyncio.sleep(min(pause, _SILENT_SECONDS) if silent else pause)
+            except SetupError as error:
+                self._fail(error)
+                return
             else:
                 if not any(number in self._hurdles for number in numbers):
                     self._troubles.end(name)
@@ -183,10 +181,12 @@ def pauses(losses: int) -> Iterator[float]:
         pause = min(max(2 * pause, 1.0), _LONGEST_PAUSE)
 
 
-def _hint(error: BaseException) -> str:
-    """What to do where the brokers forbid it."""
+def _why(error: Exception) -> str:
+    """The end of a sentence: the error, and what to do where brokers forbid it."""
+    if isinstance(error, BrokersError):
+        return f". {error}"
     forbidden = isinstance(error, TransactionalIdAuthorizationFailed | TopicAuthorizationFailedError)
-    return f": {ACLS_HINT}" if forbidden else ""
+    return f" ({named(error)}){f': {ACLS_HINT}' if forbidden else ''}."
 
 
 def _named(numbers: list[int]) -> str:

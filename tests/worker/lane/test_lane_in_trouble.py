@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaTimeoutError, UnknownError
+from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, UnknownError
 
 from app.core.wire.partitioning import partition_of
 from app.worker.lane.loading import Loaded
@@ -68,6 +68,24 @@ def test_a_load_that_fails_is_tried_again_and_leaves_no_producer_open() -> None:
     async def act(scene: Scene) -> None:
         scene.trouble.next["list offsets"] = [Fate(error=KafkaTimeoutError)]
         await scene.begin(0, 1)
+        assert scene.open_producers() == 2
+
+    play(act, partitions=2)
+
+
+def test_brokers_that_go_away_while_partitions_are_loaded_do_not_end_the_worker() -> None:
+    """They had gone between the producer's start and the question which topics there are."""
+
+    async def act(scene: Scene) -> None:
+        await scene.lane.start()
+        scene.trouble.next["metadata"] = [
+            *[Fate()] * 3,
+            Fate(error=KafkaConnectionError),
+        ]  # of two producers, and a consumer
+        await scene.lane.assign({0, 1})
+        await scene.until(lambda: scene.lane.ready)
+        assert scene.trouble.next["metadata"] == []
+        assert scene.failures == []
         assert scene.open_producers() == 2
 
     play(act, partitions=2)
