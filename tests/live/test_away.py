@@ -58,7 +58,7 @@ def delete(bootstrap: str, *topics: str) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap})
     for done in admin.delete_topics(list(topics)).values():
         done.result(30)
-    wait_for("the topics are gone", lambda: not names(bootstrap) & set(topics), 20)
+    wait_for("the topics are gone", lambda: not names(bootstrap) & set(topics))
 
 
 def names(bootstrap: str) -> set[str]:
@@ -80,8 +80,8 @@ def test_brokers_that_are_away_are_said_and_the_lag_is_not_known(
         wait_for("all is read", lambda: {it for name in LAGS for it in values(worker, name)} == {0})
         assert [max(values(worker, f"tally_{what}_age_seconds")) < 2 for what in ("fetch", "heartbeat")] == [True, True]
         broker.kill()
-        wait_for("it is not ready", lambda: not worker.ready(), 10)
-        wait_for("the reason is there", lambda: "No Kafka broker answers" in "".join(worker.problems()), 10)
+        wait_for("it is not ready", lambda: not worker.ready())
+        wait_for("the reason is there", lambda: "No Kafka broker answers" in "".join(worker.problems()))
         time.sleep(4)
         problem = worker.problems()[0]
         assert re.fullmatch(
@@ -128,7 +128,7 @@ def test_credentials_that_are_refused_while_it_runs_are_named(tmp_path: Path) ->
             broker.kill()
             file.write_text(file.read_text().replace("sesame", "open"))
             broker.start()
-            wait_for("it says why", lambda: "refuses the user 'worker'" in "".join(worker.problems()), 30)
+            wait_for("it says why", lambda: "refuses the user 'worker'" in "".join(worker.problems()))
             assert not worker.ready()
             broker.kill()
             file.write_text(file.read_text().replace('"open"', '"sesame"'))
@@ -234,8 +234,8 @@ def test_old_events_that_are_sent_are_kept_until_they_are_read(own_kafka: Callab
     time.sleep(6)
     with Fleet(tmp_path, tally.settings | {"SESSION_TIMEOUT": "3s"}) as fleet:
         worker = fleet.start()
-        wait_for("all is counted", lambda: total(worker, "tally_exchanges", part="response") == 20, 30)
-        wait_for("the rewards too", lambda: total(worker, "tally_rewards") == 20, 30)
+        wait_for("all is counted", lambda: total(worker, "tally_exchanges", part="response") == 20)
+        wait_for("the rewards too", lambda: total(worker, "tally_rewards") == 20)
         wait_for("nothing waits", lambda: total(worker, "tally_lag_events") == 0)
         assert total(worker, "tally_duplicates_total", kind="response") == 20  # the same event of the same time
         assert total(worker, "tally_lost_events_total") == 0
@@ -316,7 +316,7 @@ def test_a_right_that_is_withdrawn_while_it_runs_is_named_and_waited_for(
         sentence = (
             f"The group {tally.id} does not take it (GroupAuthorizationFailedError): `tally topics` lists the ACLs"
         )
-        wait_for("it says why", lambda: sentence in "".join(worker.problems()), 20)
+        wait_for("it says why", lambda: sentence in "".join(worker.problems()))
         _allow(server.bootstrap, rights)
-        wait_for("it is ready again", worker.ready, 30)
+        wait_for("it is ready again", worker.ready)
         assert len(lines(worker, sentence)) == len(lines(worker, "Kafka answers again")) == 1

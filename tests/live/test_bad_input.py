@@ -83,7 +83,7 @@ def test_bad_records_are_put_aside(kafka: Kafka, tmp_path: Path) -> None:
         for number, (reason, event) in enumerate(bad):
             produce(settings, [event, _event(event.kind, f"good-{number}".encode(), _good(event.kind))])
             wanted = number + 1
-            wait_for(f"the event after {reason} is counted", lambda: _read(worker.series()) == wanted, 10)  # noqa: B023
+            wait_for(f"the event after {reason} is counted", lambda: _read(worker.series()) == wanted)  # noqa: B023
         rejected = {
             labels[0][1]: value
             for (series, labels), value in worker.series().items()

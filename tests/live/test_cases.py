@@ -80,7 +80,7 @@ class Tally(NamedTuple):
             known.update(content)
             return status == 200
 
-        wait_for(f"{puid} is known", is_known, 15)
+        wait_for(f"{puid} is known", is_known)
         return known["detections"]
 
     def letters(self) -> list[Message]:
@@ -102,7 +102,7 @@ class Tally(NamedTuple):
                 found[headers["origin-topic"].decode(), int(headers["origin-offset"])] = letter
             return {(message.topic(), message.offset()) for message in sent} <= found.keys()
 
-        wait_for("the dead letters are there", all_there, 15)
+        wait_for("the dead letters are there", all_there)
         return [found[message.topic(), message.offset()] for message in sent]
 
 
@@ -318,7 +318,7 @@ def test_v2(tally: Tally, file: str) -> None:
             wanted[puid] = [told_by(row) for row in rows]
     tally.send(records)
     assert {puid: tally.predicted(puid, parts[puid]) for puid in wanted} == wanted
-    wait_for("the others are dead letters", lambda: tally.refused(unread).keys() == unread.keys(), 15)
+    wait_for("the others are dead letters", lambda: tally.refused(unread).keys() == unread.keys())
     assert tally.refused([*wanted, *unread]) == unread
 
 
@@ -330,7 +330,7 @@ def test_cells_that_are_lists(tally: Tally) -> None:
     def is_taken() -> bool:
         return ask(tally.worker, "GET", "/api/exchanges/cells")[0] == 200
 
-    wait_for("it is taken or refused", lambda: is_taken() or bool(tally.refused(["cells"])), 15)
+    wait_for("it is taken or refused", lambda: is_taken() or bool(tally.refused(["cells"])))
     assert is_taken()
 
 
@@ -389,7 +389,7 @@ def test_metrics_server(tally: Tally) -> None:
                 counts[labels["model_service"]][labels["class"], labels["outcome"]] = value
         return counts
 
-    wait_for("all are counted", lambda: found().keys() >= wanted.keys(), 20)
+    wait_for("all are counted", lambda: found().keys() >= wanted.keys())
     assert found() == wanted
 
 
@@ -439,7 +439,7 @@ def test_what_the_wrapper_refuses(tally: Tally) -> None:
         if is_refused(case):
             wanted[f"23-{case['id']}"] = "bad-payload"
             tally.post(f"23-{case['id']}", REQUEST, case["body"])
-    wait_for("all are dead letters", lambda: tally.refused(wanted).keys() == wanted.keys(), 15)
+    wait_for("all are dead letters", lambda: tally.refused(wanted).keys() == wanted.keys())
     assert tally.refused(wanted) == wanted
     assert {ask(tally.worker, "GET", f"/api/exchanges/{puid}")[0] for puid in wanted} == {404}
 

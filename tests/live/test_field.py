@@ -197,7 +197,7 @@ def test_requests_of_other_servers_count(tally: Tally) -> None:
     wait_for(
         "all requests are counted",
         lambda: tally.worker.series().get(("tally_exchanges", series_of("asked", part="request"))) == len(REQUESTS),
-        20,
+        60,
     )
 
 
@@ -278,7 +278,7 @@ def test_classes_beyond_the_limit_are_counted(tally: Tally) -> None:
     wait_for(
         "all are there",
         lambda: tally.model("many").get("windows", {}).get("total", {}).get("rows", {}).get("unlabelled") == 7,
-        20,
+        60,
     )
     assert tally.model("many")["classes"] == ["class 0", "class 1", "class 2", "other"]
     assert tally.worker.series()["tally_dropped_total", (("what", "classes"),)] - before == 4

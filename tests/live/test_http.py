@@ -88,7 +88,7 @@ def exchange(worker: Worker, puid: str, parts: int) -> dict[str, Any]:
         times = [leg[time] for leg in known["legs"] for time in ("request_time", "response_time")]
         return sum(time is not None for time in [*times, known.get("feedback_time")]) == parts
 
-    wait_for(f"{parts} events of {puid} are joined", complete, 15)
+    wait_for(f"{parts} events of {puid} are joined", complete)
     return known
 
 
@@ -375,7 +375,7 @@ def test_a_broker_away(own_kafka: Callable[..., Kafka], tmp_path: Path) -> None:
         assert slowest["1"] < 5
         assert slowest["5"] < 20
         broker.start()
-        wait_for("events are taken again", lambda: send(81)[0] == 202, 30)
+        wait_for("events are taken again", lambda: send(81)[0] == 202)
         with ThreadPoolExecutor(8) as pool:
             assert {status for status, _, _ in pool.map(send, range(1, 81))} == {202}
         wait_for("each is counted once", lambda: responses(fleet) == 82)

@@ -75,7 +75,7 @@ class Labels(Tally):
         """Kill the command once so many events have arrived."""
         command = [sys.executable, "-m", "app", *map(str, arguments)]
         process = subprocess.Popen(command, env=self.environment(), stdout=subprocess.DEVNULL)
-        wait_for("it has sent something", lambda: self.read() >= after, 30)
+        wait_for("it has sent something", lambda: self.read() >= after)
         process.kill()
         process.wait()
 
@@ -179,7 +179,7 @@ def test_an_interrupted_one_says_how_far_it_came(labels: Labels, tmp_path: Path)
         [sys.executable, "-m", "app", "feedback", "--file", str(file)], env=labels.environment(), stderr=subprocess.PIPE
     )
     signal.signal(signal.SIGINT, before)
-    wait_for("it has sent something", lambda: labels.read() > 0, 30)
+    wait_for("it has sent something", lambda: labels.read() > 0)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=20)[1].decode()
     assert process.returncode == 1

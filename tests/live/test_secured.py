@@ -178,7 +178,7 @@ def test_a_right_that_is_missing_is_named(
         wait_for(
             "it says which",
             lambda: any(what in line and "`tally topics` lists the ACLs" in line for line in lines(worker.log)),
-            30,
+            60,
         )
         assert "Traceback" not in worker.log.read_text()
         assert not worker.ready()

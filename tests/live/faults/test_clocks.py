@@ -67,7 +67,7 @@ def jump(clock: Clock, fleet: Fleet, seconds: float, trickle: list[Event]) -> No
     fleet.wait_for(
         "the series says how far ahead it is",
         lambda: abs((value_of(worker, "tally_clock_offset_seconds") or 0) - seconds) < 60,
-        20,
+        60,
     )
     clock.set(0)
     fleet.wait_for(
