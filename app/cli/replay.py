@@ -186,7 +186,7 @@ def _read(
         return folded
 
     now = moment_of(settings, end, None if asked.files else present)
-    return _Stretch(counting, fold_some, begins_later, now)
+    return _Stretch(counting if now is None else counting._replace(latest=now), fold_some, begins_later, now)
 
 
 def _fold_topics(counting: Counting, planned: Plan, copies: "Copies | None", processes: int) -> list[Folded]:

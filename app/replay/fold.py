@@ -4,6 +4,7 @@ Nothing is written to Kafka. What the lane would write to `<app>-panes` is kept 
 """
 
 import gc
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
@@ -34,6 +35,8 @@ class Counting(NamedTuple):
 
     With `thresholds` it is counted, too, how many rows reach each of them; then nothing expires. With `gathers` the
     first rows of versions are looked for, and nothing expires.
+
+    The clock of a partition stops at `latest` (s), whatever later times records have: a worker's stops at the present.
     """
 
     settings: Settings
@@ -41,6 +44,7 @@ class Counting(NamedTuple):
     limits: Limits
     thresholds: tuple[float, ...] = ()
     gathers: bool = False
+    latest: float = math.inf
 
 
 class Folded(NamedTuple):
@@ -96,6 +100,7 @@ class Fold:
         self._alone = alone
         self._thresholds = counting.thresholds
         self._expires = not counting.thresholds and not counting.gathers
+        self._latest = counting.latest
         self._rulebook = counting.rulebook if counting.gathers else None
         if counting.gathers:
             self.shard.gather_no_more()
@@ -136,7 +141,7 @@ class Fold:
         newest = self.shard.newest
         times = [newest.get(topic) for topic in self._open or newest]
         known = [time for time in times if time is not None]
-        return min(known) / 1000 if known and len(known) == len(times) else None
+        return min(min(known) / 1000, self._latest) if known and len(known) == len(times) else None
 
     def cut(self, clock: float | None) -> None:
         """Write the rows of what has changed; forget what has expired at a clock."""

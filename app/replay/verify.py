@@ -115,6 +115,7 @@ def verify_partition(check: Check, progress: Progress) -> Checked:
         return Checked(check.partition, False, 0, 0, 0, 0, None, 0, 0, [])
     _check_mark(check, marked)
     take_references(made, check.counting.rulebook)
+    check = to_mark(check, marked)
     with (
         quick(),
         spilling_store(settings.data_dir, _MOST_IN_MEMORY) as store,
@@ -145,6 +146,11 @@ def verify_partition(check: Check, progress: Progress) -> Checked:
 
         found = in_loop(lambda: compare_documents(settings, expected, marks), check.counting)
         return compared._replace(documents=found)
+
+
+def to_mark(check: Check, marked: Marked) -> Check:
+    """The same, whose clock stops where that of the workers stood at a mark."""
+    return check._replace(counting=check.counting._replace(latest=marked.position.clock))
 
 
 async def _read_references(check: Check, marked: Marked | None) -> Mapping[Identity, First]:

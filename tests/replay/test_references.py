@@ -22,10 +22,10 @@ from app.core.rules import Rules
 from app.core.segments import Segment
 from app.replay.comparing import words_of
 from app.replay.first_rows import together, unproven
-from app.replay.fold import Counting, Fold
+from app.replay.fold import CHANGES_PER_CUT, Counting, Fold
 from app.replay.state import DECIDING, Marked, references_in
 from app.replay.stretch import Bound
-from app.replay.verify import Check, Checked, compare_partition
+from app.replay.verify import Check, Checked, compare_partition, to_mark
 from app.settings import Settings
 from tests.builders import START, Ledger, Record, a_feedback, a_response, kind_of
 from tests.core.join.test_drift import AGE, COUNTRY, WHOLE, asked
@@ -45,21 +45,30 @@ def rules(reference: Reference = WHOLE, segments: tuple[Segment, ...] = ()) -> R
     return Rules(reference=Watched("", Live(reference, 1)), segments=segments)
 
 
-def verified(ledger: Ledger, *records: Record, partition: int = 0, reach: int | None = None) -> Checked:
+def verified(
+    ledger: Ledger,
+    *records: Record,
+    partition: int = 0,
+    reach: int | None = None,
+    changes_per_cut: int = CHANGES_PER_CUT,
+) -> Checked:
     """What verify says of a partition of a ledger, where these are the records of its topics."""
     exchanges, panes = ledger.exchanges[partition], ledger.panes[partition]
     counting = Counting(Settings.model_validate({"label_windows": False}), ledger.rulebook, ledger._limits)
     partitions = len(ledger.panes)
     check = Check(counting, partition, partitions, Bound("--from", "earliest", edge="earliest"), 1.0, {})
     take_references(references_in(ledger.panes[DECIDING]), ledger.rulebook)
-    fold, theirs = (Fold(counting, partition, partitions, alone=True) for _ in range(2))
+    marked = Marked(exchanges, panes, read_position(exchanges[POSITION_KEY]))
+    check = to_mark(check, marked)
+    fold, theirs = (
+        Fold(check.counting, partition, partitions, alone=True, changes_per_cut=changes_per_cut) for _ in range(2)
+    )
     words = words_of(exchanges)
     theirs.shard.numbers.recover(iter(words))
     fold.shard.numbers.recover(word for word in words if word[0][1:2] != b"t")
     for record in records:
         if ledger.shard_of(record.key or b"").partition == partition:
             fold.take(kind_of(record), [record.read()])
-    marked = Marked(exchanges, panes, read_position(exchanges[POSITION_KEY]))
     return compare_partition(check, marked, fold, theirs.shard, reach)
 
 
@@ -85,6 +94,13 @@ def damage(ledger: Ledger, level: str, place: str) -> None:
                         panes[key] = orjson.dumps(rows)
                         return
     raise AssertionError
+
+
+def test_where_records_are_stamped_ahead_panes_are_kept_as_long_as_workers_keep_them() -> None:
+    """Their clock stops at the present, whatever producers' clocks say."""
+    records = [record._replace(timestamp=record.timestamp + 3 * 3_600_000) for record in (*STORY, *LATER)]
+    ledger = Ledger(rules()).absorb(*records).cut(10)
+    assert verified(ledger, *records, changes_per_cut=1).differing == 0
 
 
 def test_with_one_reference_all_is_compared() -> None:
