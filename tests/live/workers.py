@@ -62,6 +62,7 @@ class Worker:
         self._trust = None if shown is None else ssl.create_default_context(cafile=shown)
         self.log = log
         variables = {f"TALLY_{name}": value for name, value in settings.items()} | {"TALLY_WEB_PORT": str(self.port)}
+        log.touch()  # it may be read before the process has begun
         self.process = start(variables, log)
 
     def get(self, path: str, timeout: float = 10) -> str:
