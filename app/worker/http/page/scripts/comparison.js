@@ -3,7 +3,7 @@ import { h } from "./tree.js";
 import { choose, keyOf, link, nameOf } from "./address.js";
 import { path, want } from "./store.js";
 import { TimePlot, withGaps } from "./charts.js";
-import { Again, anyRows, Choice, clockTitle, Figure, Freshness, From, Lacking, Nothing, TimeChoices } from "./parts.js";
+import { Again, anyRows, Choice, clockTitle, Figure, Freshness, FreshnessOfPart, From, Lacking, Nothing, TimeChoices } from "./parts.js";
 import { byDrift } from "./drift.js";
 import { count, moment, score, share, signed } from "./say.js";
 import { Table } from "./tables.js";
@@ -182,7 +182,7 @@ function OnlyOne({ at, current, shadow }) {
     heading("h2", "only_right", "Where only one was right"),
     h("div", { class: "chips", role: "group", "aria-label": "Which one is right" }, option("shadow"), option("current")),
     h(Again, { place, answer }),
-    h(Freshness, { answer }),
+    h(FreshnessOfPart, { answer }),
     answer.content?.note && h("p", { class: "soft" }, answer.content.note),
     rows.length ? h(Table, { name: `only ${right} right`, label: `Rows that only the ${right} has right`, columns, rows }) : answer.content && h("p", { class: "soft" }, "None of the requests that were looked through."));
 }

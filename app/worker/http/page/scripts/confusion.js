@@ -3,7 +3,7 @@ import { h } from "./tree.js";
 import { choose, link } from "./address.js";
 import { path, want } from "./store.js";
 import { asAsked } from "./history.js";
-import { Again, Freshness } from "./parts.js";
+import { Again, FreshnessOfPart } from "./parts.js";
 import { count, moment, score, share } from "./say.js";
 import { Table } from "./tables.js";
 import { heading } from "./words.js";
@@ -134,7 +134,7 @@ export function Examples({ at, of }) {
     h("div", { class: "choices" },
       h(Again, { place, answer }),
       h("button", { type: "button", class: "plain", onClick: () => choose({ actual: null, predicted: null }) }, "Close")),
-    h(Freshness, { answer }),
+    h(FreshnessOfPart, { answer }),
     data?.note && h("p", { class: "soft" }, data.note),
     data && (data.examples.length
       ? h(Table, { name: `${actual} taken for ${predicted}`, label: "Requests of this cell", columns, rows: data.examples })

@@ -56,6 +56,9 @@ export function Freshness({ answer, shown = [] }) {
   return h("div", { role: "status", class: old ? "sentences warn" : "unseen" }, old ? local(old) : "");
 }
 
+// The same for a part of a view, which is asked for by itself: it tells of its errors alone.
+export const FreshnessOfPart = ({ answer }) => h(Freshness, { answer, shown: [answer.content?.stale] });
+
 // Rows that were looked for once: when, and a way to look again.
 export const Again = ({ place, answer }) =>
   h("button", { type: "button", class: "plain", disabled: answer.asking, onClick: () => again(place) },
