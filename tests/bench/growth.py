@@ -4,6 +4,7 @@ The worker has its partitions and stands still while the load is written, so tha
 the figure.
 """
 
+import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,11 +40,16 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """Two loads to compare, and how often /metrics is scraped meanwhile; never where None."""
+    """Two loads to compare, and how often /metrics is scraped meanwhile; never where None.
+
+    The ratio is the median of so many `pairs`, one after the other: where it is near 1, a machine whose speed changes
+    makes more of a difference than what is measured.
+    """
 
     less: Load
     more: Load
     scrape_seconds: float | None = None
+    pairs: int = 1
 
     @property
     def figures(self) -> str:
@@ -67,9 +73,11 @@ GROWTHS: Final[Mapping[str, Growth]] = {
     "rows": Growth(Load("1 row"), Load("1,000 rows", Shape(rows=1000), puids=400)),
     "headers": Growth(Load("10 headers", Shape(headers=10)), Load("200 headers", Shape(headers=200), puids=20_000)),
     "label-windows": Growth(
-        Load("without windows by labels", settings={"TALLY_LABEL_WINDOWS": "false"}), Load("windows by labels")
+        Load("without windows by labels", settings={"TALLY_LABEL_WINDOWS": "false"}),
+        Load("windows by labels"),
+        pairs=5,
     ),
-    "segments": Growth(_WITHOUT, Load("probabilities and two segments", _SLICED, rules=_SEGMENTS)),
+    "segments": Growth(_WITHOUT, Load("probabilities and two segments", _SLICED, rules=_SEGMENTS), pairs=5),
     "ranks": Growth(_WITHOUT, Load("these with declared classes", _SLICED, rules=_RANKED)),
 }
 
@@ -79,15 +87,21 @@ def run(name: str, tally: Tally) -> list[Row]:
     growth = GROWTHS[name]
     by_row = growth.less.shape.rows != growth.more.shape.rows
     unit = "µs/row" if by_row else "µs/event"
-    less, more = (
-        _cpu_us(f"{name}-{number}", each, growth.scrape_seconds, tally.bench) / (each.shape.rows if by_row else 1)
-        for number, each in enumerate((growth.less, growth.more))
-    )
-    return [
-        Row(f"{growth.less.name}: CPU", less, unit),
-        Row(f"{growth.more.name}: CPU", more, unit),
-        Row(f"{growth.figures}: CPU", more / less, "x"),
+    both = growth.less, growth.more
+    pairs = [
+        [
+            _cpu_us(f"{name}-{pair}-{number}", each, growth.scrape_seconds, tally.bench)
+            / (each.shape.rows if by_row else 1)
+            for number, each in enumerate(both)
+        ]
+        for pair in range(growth.pairs)
     ]
+    ratios = sorted(more / less for less, more in pairs)
+    rows = [Row(f"{each.name}: CPU", statistics.median(of), unit) for each, of in zip(both, zip(*pairs), strict=True)]
+    rows.append(Row(f"{growth.figures}: CPU", statistics.median(ratios), "x"))
+    if growth.pairs > 1:
+        rows.append(Row(f"{growth.figures}: each pair", ", ".join(f"{ratio:.2f}" for ratio in ratios)))
+    return rows
 
 
 def _cpu_us(name: str, of: Load, scrape_seconds: float | None, bench: Bench) -> float:
