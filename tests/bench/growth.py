@@ -97,7 +97,10 @@ def run(name: str, tally: Tally) -> list[Row]:
         for pair in range(growth.pairs)
     ]
     ratios = sorted(more / less for less, more in pairs)
-    rows = [Row(f"{each.name}: CPU", statistics.median(of), unit) for each, of in zip(both, zip(*pairs), strict=True)]
+    rows = [
+        Row(f"{each.name}: CPU", statistics.median(of), unit)
+        for each, of in zip(both, zip(*pairs, strict=True), strict=True)
+    ]
     rows.append(Row(f"{growth.figures}: CPU", statistics.median(ratios), "x"))
     if growth.pairs > 1:
         rows.append(Row(f"{growth.figures}: each pair", ", ".join(f"{ratio:.2f}" for ratio in ratios)))
