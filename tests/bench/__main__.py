@@ -27,6 +27,7 @@ from tests.bench import (
     plans,
     posts,
     replays,
+    scale,
     scrapes,
     store,
     weeks,
@@ -47,6 +48,7 @@ OWN: Final[Mapping[str, tuple[str, Callable[[Tally], list[Row]]]]] = {
     "memory": ("memory of an open exchange", Tally.memory),
     "store": (store.STORE, store.run),
     "large": (large.LARGE, large.run),
+    "scale": (scale.SCALE, scale.run),
     "weeks": (weeks.WEEKS, weeks.run),
     "latency": ("event to /metrics, idle", Tally.latency),
     "idle": (idle.IDLE, idle.run),
@@ -84,7 +86,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     runs = [*OWN, *PEERS]
-    usual = [name for name in runs if name != "large"]
+    usual = [name for name in runs if name not in ("large", "scale")]
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--events", type=int, default=load.PUIDS, metavar="PUIDS", help="puids; each has three events")
     parser.add_argument("--partitions", type=int, default=8, help="of every topic (%(default)s)")

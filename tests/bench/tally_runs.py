@@ -38,16 +38,16 @@ class Tally:
 
     def one(self) -> list[Row]:
         app_id = f"{self.bench.prefix}-one-{uuid.uuid4().hex[:4]}"
-        rows = self._throughput(ONE, app_id, workers=1)
+        rows = self.throughput(ONE, app_id, workers=1)
         self._filled = app_id
         return rows
 
     def two(self) -> list[Row]:
-        return self._throughput(TWO, f"{self.bench.prefix}-two", workers=2)
+        return self.throughput(TWO, f"{self.bench.prefix}-two", workers=2)
 
     def with_log(self) -> list[Row]:
         app_id = f"{self.bench.prefix}-log"
-        return self._throughput(f"{ONE} with inference-log", app_id, workers=1, TALLY_LOG_TOPIC=f"{app_id}-topic")
+        return self.throughput(f"{ONE} with inference-log", app_id, workers=1, TALLY_LOG_TOPIC=f"{app_id}-topic")
 
     def intake(self) -> list[Row]:
         """Events of Seldon's executor into canonical topics: by an intake alone, then by a worker that joins them too.
@@ -72,7 +72,7 @@ class Tally:
         topics = replace(
             load.create(self.bench.bootstrap, f"{app_id}-join", self.bench.partitions), puids=self.bench.puids
         )
-        return rows + self._throughput(
+        return rows + self.throughput(
             INTAKE_AND_JOIN, f"{app_id}-join", workers=1, topics=topics, TALLY_INTAKE_TOPICS=source
         )
 
@@ -143,9 +143,10 @@ class Tally:
             Row("event to /metrics, idle: 99th percentile", percentiles[98], "ms"),
         ]
 
-    def _throughput(
+    def throughput(
         self, figure: str, app_id: str, workers: int, topics: Topics | None = None, **settings: str
     ) -> list[Row]:
+        """Events a second of so many workers, and the CPU time that they take for one."""
         topics = topics or self.topics
         with ExitStack() as stack:
             started = [
