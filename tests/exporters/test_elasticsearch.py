@@ -21,6 +21,7 @@ from app.exporters.elasticsearch.templates import TEMPLATES, ensure_templates
 from app.exporters.elasticsearch.writes import Elasticsearch, Outcome, Result, Write
 from app.settings import Settings, SettingsError, load_settings
 from tests.live.servers import free_port
+from tests.patience import PATIENCE
 
 HIDDEN: Final = "5up3r-h1dd3n"
 #: What a handler of the stub answers: a status, and a body.
@@ -150,7 +151,7 @@ def told(
             await site.start()
             host, port = runner.addresses[0][:2]
             url = f"{'https' if context else 'http'}://{host}:{port}"
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 return await act(load_settings(elasticsearch_url=url, **(more or {})))
         finally:
             await runner.cleanup()
@@ -267,7 +268,7 @@ def test_an_elasticsearch_that_comes_late_is_waited_for(caplog: pytest.LogCaptur
         assert not task.done()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 return await task
         finally:
             await runner.cleanup()

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+
+from tests.patience import PATIENCE
 
 Scheme = Literal["light", "dark"]
 DESK: Final = (1280, 900)
 PHONE: Final = (390, 844)
-_LONGEST_MS: Final = 15_000
+_LONGEST_MS: Final = PATIENCE * 1000
+expect.set_options(timeout=_LONGEST_MS)
 
 
 @contextlib.contextmanager

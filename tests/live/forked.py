@@ -15,6 +15,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from tests.patience import PATIENCE
+
 _FORKS: Final = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["app.commands.tally", "app.worker.run", "app.cli.ends"])
 
@@ -78,7 +80,7 @@ def without_settings() -> dict[str, str]:
 
 
 def run(
-    settings: Mapping[str, str], *words: str | Path, given: bytes = b"", seconds: float = 90
+    settings: Mapping[str, str], *words: str | Path, given: bytes = b"", seconds: float = PATIENCE
 ) -> "subprocess.CompletedProcess[bytes]":
     """Run a command of `tally` with these settings alone, to its end."""
     environment = without_settings() | {f"TALLY_{name}": value for name, value in settings.items()}
@@ -95,7 +97,7 @@ def run(
 
 
 def run_text(
-    settings: Mapping[str, str], *words: str | Path, seconds: float = 90
+    settings: Mapping[str, str], *words: str | Path, seconds: float = PATIENCE
 ) -> "subprocess.CompletedProcess[str]":
     """The same, with what it says as texts."""
     done = run(settings, *words, seconds=seconds)

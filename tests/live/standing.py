@@ -24,9 +24,7 @@ from tests.live.forked import run
 from tests.live.servers import Kafka
 from tests.live.story import NOW, Event, expected
 from tests.live.workers import Fleet, Worker, assert_counts, produce, topic_settings, wait_for
-
-#: What a worker looks at once a minute it has said by then.
-A_MINUTE = 90.0
+from tests.patience import PATIENCE
 
 Settings = dict[str, str]
 
@@ -169,7 +167,7 @@ def tally(settings: Settings, *arguments: str) -> "subprocess.CompletedProcess[b
     return run(settings, *arguments)
 
 
-def refusal(worker: Worker, seconds: float = A_MINUTE) -> str:
+def refusal(worker: Worker, seconds: float = PATIENCE) -> str:
     """The one sentence of a worker that ends with 2."""
     wait_for("the worker ends", lambda: worker.process.poll() is not None, seconds)
     log = worker.log.read_text()

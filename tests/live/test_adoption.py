@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.live.servers import Kafka, free_port
 from tests.live.workers import Fleet, Worker, topic_settings, wait_for
+from tests.patience import PATIENCE
 from tests.readme import README
 
 ROOT = README.parent
@@ -123,7 +124,7 @@ def test_the_notebooks_feedback(kafka: Kafka, tmp_path: Path) -> None:
                 for name, label in wanted
             }
 
-        wait_for("46 of 63 are right", lambda: found() == wanted, 20)
+        wait_for("46 of 63 are right", lambda: found() == wanted)
         rewards = {at for at in worker.series() if at[0] == "tally_rewards"}
         assert len(rewards) == 1, "no reward went to another model"
 
@@ -163,10 +164,10 @@ def test_the_flask_server(kafka: Kafka, tmp_path: Path) -> None:
                 label = {"puid": answer["puid"], "service": "churn", "label": [0, 1]}
                 assert post(f"{worker.url}/feedback", label, {})[0] == 202
             cells = {("0", "0"): 10.0, ("1", "0"): 6.0, ("1", "1"): 4.0}
-            wait_for("all are judged", lambda: confusion(worker) == cells, 20)
+            wait_for("all are judged", lambda: confusion(worker) == cells)
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(PATIENCE)
 
 
 def confusion(worker: Worker) -> dict[tuple[str, str], float]:

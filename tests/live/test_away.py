@@ -93,11 +93,12 @@ def test_brokers_that_are_away_are_said_and_the_lag_is_not_known(
             assert [*map(math.isnan, values(worker, name))] in ([True], [True] * 3), name
         assert min(values(worker, "tally_heartbeat_age_seconds")) > 3
         broker.start()
-        wait_for("it is ready again", worker.ready, 60)
+        wait_for("it is ready again", worker.ready)
         produce(settings, events[200:])
         assert_counts(fleet, expected(events))
         wait_for("the lag is known again", lambda: not any(math.isnan(it) for n in LAGS for it in values(worker, n)))
-        assert len(lines(worker, "Kafka has not answered")) == len(lines(worker, "Kafka answers again")) == 1
+        told = ["again" in line for line in lines(worker, "Kafka ") if "not answered" in line or "again" in line]
+        assert (told[0], told[-1]) == (False, True)
         assert worker.stop() == 0
 
 
@@ -133,7 +134,7 @@ def test_credentials_that_are_refused_while_it_runs_are_named(tmp_path: Path) ->
             broker.kill()
             file.write_text(file.read_text().replace('"open"', '"sesame"'))
             broker.start()
-            wait_for("it is ready again", worker.ready, 60)
+            wait_for("it is ready again", worker.ready)
             assert "sesame" not in worker.log.read_text()
 
 
@@ -152,8 +153,8 @@ def test_no_topic_comes_back_by_being_asked_for(own_kafka: Callable[..., Kafka],
         delete(broker.bootstrap, *topics)
         time.sleep(8)
         assert not names(broker.bootstrap) & topics
-        (problem,) = worker.problems()
-        assert "Topics gone-feedback, gone-requests are not there any more: " in problem
+        said = "Topics gone-feedback, gone-requests are not there any more: "
+        wait_for("it says so", lambda: said in "".join(worker.problems()))
         checked = check(settings)
         assert f"- Worker {worker.url}: Kafka has not answered" in checked
         assert checked.endswith("Not fine: see above.\n")
@@ -275,7 +276,7 @@ def test_events_under_keys_that_are_no_puids_count_as_under_their_own(kafka: Kaf
         worker = fleet.start()
         wait_for("it is ready", worker.ready)
         produce(settings, [event._replace(key=key) for event in events])
-        assert_counts(fleet, expected(events), 30)
+        assert_counts(fleet, expected(events))
         assert total(worker, "tally_rekeyed_total") == len(events)
         assert total(worker, "tally_rejected_total") == 0
 
@@ -319,4 +320,4 @@ def test_a_right_that_is_withdrawn_while_it_runs_is_named_and_waited_for(
         wait_for("it says why", lambda: sentence in "".join(worker.problems()))
         _allow(server.bootstrap, rights)
         wait_for("it is ready again", worker.ready)
-        assert len(lines(worker, sentence)) == len(lines(worker, "Kafka answers again")) == 1
+        assert lines(worker, sentence) and lines(worker, "Kafka answers again")

@@ -32,6 +32,7 @@ from confluent_kafka.admin import (
 
 from tests.live import servers
 from tests.live.forked import run, without_settings
+from tests.patience import PATIENCE
 
 Record = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 PARTITIONS = 8
@@ -224,7 +225,7 @@ def test_the_events_of_a_pipe_are_sent_while_it_is_open(tally: Tally) -> None:
             send.stdin.flush()
             assert asyncio.run(_value_at(tally.bootstrap, tally.requests, partition_of("21"), offset)) == b"p"
         assert send.poll() is None
-        assert send.communicate(timeout=30)[0] == b"sent 2 events to 1 topic\n"
+        assert send.communicate(timeout=PATIENCE)[0] == b"sent 2 events to 1 topic\n"
     finally:
         send.kill()
         send.wait()
@@ -238,7 +239,9 @@ def test_send_shows_a_bar_on_a_terminal_alone(tally: Tally, tmp_path: Path) -> N
     try:
         command = [sys.executable, "-m", "app", "send", str(file)]
         environment = tally.environment() | {"TERM": "xterm", "COLUMNS": "200"}
-        run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=terminal, timeout=60, check=True)
+        run = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, stderr=terminal, timeout=PATIENCE, check=True
+        )
         assert run.stdout == b"sent 1 event to 1 topic\n"
         assert b"sending" in os.read(master, 65536)
     finally:
@@ -532,7 +535,7 @@ async def _read(bootstrap: str, topic: str, number: int) -> list[Record]:
 
 async def _value_at(bootstrap: str, topic: str, number: int, offset: int) -> bytes:
     """The value of a record, once it is there."""
-    async with asyncio.timeout(30), AIOKafkaConsumer(bootstrap_servers=bootstrap) as consumer:
+    async with asyncio.timeout(PATIENCE), AIOKafkaConsumer(bootstrap_servers=bootstrap) as consumer:
         tp = TopicPartition(topic, number)
         consumer.assign([tp])
         consumer.seek(tp, offset)

@@ -154,7 +154,7 @@ def test_every_panel_shows_what_it_should(kafka: Kafka, tmp_path: Path) -> None:
         with prometheus(tmp_path, PROMETHEUS.format(rules=ALERTS, targets=targets)) as server:
             wait_for("both are scraped", lambda: len(query(server.url, "up == 1")) == 2)
             produce(source, demo())
-            wait_for("all is counted", lambda: caught_up(fleet), 180)
+            wait_for("all is counted", lambda: caught_up(fleet))
             wait_for("models are scraped", lambda: len(query(server.url, "tally_model_info")) == 6)
             wait_for("rows are scored", lambda: len(query(server.url, "tally_monitor_rows > 0")) == 4)
             time.sleep(3)

@@ -140,14 +140,14 @@ def let_pass(fleet: Fleet, day: Day, hour: int) -> int:
     """Let the events of an hour be counted. Returns when it ends."""
     produce(fleet.settings, day.hour(hour, PER_HOUR if hour < HOURS else 0))
     inputs = canonical(fleet.settings)
-    fleet.wait_for("the hour is counted", lambda: committed(fleet.settings, inputs) >= day.events, 300)
+    fleet.wait_for("the hour is counted", lambda: committed(fleet.settings, inputs) >= day.events)
     return BEGIN + (hour + 1) * HOUR
 
 
 def held_by(fleet: Fleet, hour: int, events: int) -> Held:
     """What the worker holds, once it has forgotten what is old."""
     # It looks at hours as a whole: there is that of which something came in the last two.
-    fleet.wait_for("the old ones are gone", lambda: fleet.total("tally_open_exchanges") <= 3 * PER_HOUR, 300)
+    fleet.wait_for("the old ones are gone", lambda: fleet.total("tally_open_exchanges") <= 3 * PER_HOUR)
     (worker,) = fleet.workers
     process = psutil.Process(worker.process.pid)
     exchanges, counts = sizes_on_disk(fleet.settings["KAFKA_BOOTSTRAP_SERVERS"], changelogs(fleet.settings)).values()

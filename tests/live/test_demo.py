@@ -21,6 +21,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from tests.live import servers
+from tests.patience import PATIENCE
 
 SETTLED = re.compile(r"produced (\d+) exchanges, counted (\d+); produced (\d+) rewards, counted (\d+): equal")
 MODELS = {
@@ -63,7 +64,7 @@ class Demo:
     def output(self) -> str:
         return "".join(self._lines)
 
-    def wait_for(self, found: Callable[[], T | None], seconds: float = 40) -> T:
+    def wait_for(self, found: Callable[[], T | None], seconds: float = PATIENCE) -> T:
         """The first answer of `found` that says something."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and self._process.poll() is None:
@@ -72,7 +73,7 @@ class Demo:
             time.sleep(0.2)
         raise AssertionError(f"not within {seconds:g} s; the demo has said:\n{self.output}")
 
-    def said(self, pattern: str, seconds: float = 40) -> re.Match[str]:
+    def said(self, pattern: str, seconds: float = PATIENCE) -> re.Match[str]:
         return self.wait_for(lambda: re.search(pattern, self.output), seconds)
 
     def note_children(self) -> None:
@@ -82,7 +83,7 @@ class Demo:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
-    def end(self, seconds: float = 60) -> int:
+    def end(self, seconds: float = PATIENCE) -> int:
         """Wait for the end, see that nothing is left, and return the exit code."""
         code = self._process.wait(seconds)
         self._reader.join()

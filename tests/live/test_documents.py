@@ -29,6 +29,7 @@ from tests.live.changelogs import read_topic
 from tests.live.forked import run_text
 from tests.live.story import TYPES, Event, traffic
 from tests.live.workers import Fleet, Worker, produce, topic_settings, wait_for
+from tests.patience import PATIENCE
 from tests.soak import SOAK
 
 HEADERS = {
@@ -142,7 +143,7 @@ def sum_of(worker: Worker, name: str, **labels: str) -> float:
     )
 
 
-def wait_until_written(fleet: Fleet, worker: Worker, events: int, seconds: float = 90) -> None:
+def wait_until_written(fleet: Fleet, worker: Worker, events: int, seconds: float = PATIENCE) -> None:
     """Wait until so many events have been read and nothing waits for Elasticsearch."""
 
     def written() -> bool:
@@ -491,12 +492,12 @@ def test_nothing_is_lost_and_nothing_twice(
             locked = f"inference-log-seldon-{name}-iris-default"
             wait_for("the first documents", lambda: len(node.documents(locked)) > 0)
             node.ask("PUT", f"/{locked}/_settings", {"index.blocks.write": True})
-            wait_for("documents wait", lambda: "cluster_block_exception" in fleet.logs(), 30)
+            wait_for("documents wait", lambda: "cluster_block_exception" in fleet.logs())
             node.ask("PUT", f"/{locked}/_settings", {"index.blocks.write": None})
             server.stop()
-            wait_for("documents wait", lambda: sum_of(worker, "tally_documents_oldest_seconds") > 1, 30)
+            wait_for("documents wait", lambda: sum_of(worker, "tally_documents_oldest_seconds") > 1)
             other = started(fleet)  # takes half of the partitions while nothing of them can land
-            wait_for("all caught up", lambda: lag(worker, other) < rate, 30)
+            wait_for("all caught up", lambda: lag(worker, other) < rate)
             lags, backlogs = [], []
             end = time.monotonic() + away
             while time.monotonic() < end:
@@ -578,7 +579,7 @@ def test_a_credential_opens_and_a_wrong_one_is_told_in_a_sentence(
         leg = {"namespace": name, "service": "svc", "endpoint": "default"}
         refused = started(fleet, **wrong)
         produce(fleet.settings, [an_event("response", "p", {"data": {"ndarray": [1]}}, leg)])
-        wait_for("the sentence", lambda: f"in TALLY_{next(iter(wrong))}" in fleet.logs(), 30)
+        wait_for("the sentence", lambda: f"in TALLY_{next(iter(wrong))}" in fleet.logs())
         time.sleep(3)
         assert fleet.logs().count("(401)") == 1
         assert f"in TALLY_{next(iter(wrong))}" in checked(fleet, wrong, 2)
@@ -593,7 +594,7 @@ def test_a_credential_opens_and_a_wrong_one_is_told_in_a_sentence(
         assert sum_of(refused, "tally_documents_backlog") >= 1
         refused.stop()
         worker = started(fleet)
-        wait_for("the document", lambda: sum_of(worker, "tally_documents_total", result="written") == 1, 30)
+        wait_for("the document", lambda: sum_of(worker, "tally_documents_total", result="written") == 1)
         assert [number for _, number in node.documents(f"inference-log-seldon-{name}-*")] == ["p"]
         compare = ("compare", "default", "shadow", "--elasticsearch")
         assert f"in TALLY_{next(iter(wrong))}" in said_by(fleet, wrong, 2, *compare)

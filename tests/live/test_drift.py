@@ -92,7 +92,7 @@ def test_the_shifted_feature_alone_has_drifted_and_every_row_is_counted_once(kaf
         wait_for("some is counted", lambda: bool(drift(fleet)))
         first.kill()
         produce(settings, story[len(story) // 2 :])
-        wait_for("all is counted", lambda: sum(live(drift(fleet).get("age", {"bins": []}))) == len(asked), 120)
+        wait_for("all is counted", lambda: sum(live(drift(fleet).get("age", {"bins": []}))) == len(asked))
         found = drift(fleet)
         for column, one in enumerate(read_reference(reference).features):
             assert live(found[one.name]) == brute_force(one, asked[:, column]), one.name
@@ -116,7 +116,7 @@ def test_the_shifted_feature_alone_has_drifted_and_every_row_is_counted_once(kaf
         }
         assert shares["total"] == 1 / len(names)
         write_reference(reference, read_reference(reference)._replace(features=read_reference(reference).features[:1]))
-        wait_for("the file is read again", lambda: "drift is counted anew" in fleet.logs(), 30)
+        wait_for("the file is read again", lambda: "drift is counted anew" in fleet.logs())
         verified = tally("verify", **environment).output
         assert "Some drift was counted by references that are no longer in force (" in verified
         assert "difference 0\n" in verified

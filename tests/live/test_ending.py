@@ -12,6 +12,7 @@ import pytest
 
 from tests.live.servers import Kafka, free_port
 from tests.live.workers import Fleet, topic_settings, wait_for
+from tests.patience import PATIENCE
 
 #: Break one part, then run the worker.
 _RUN = """
@@ -45,7 +46,7 @@ def test_a_part_that_fails_ends_the_worker_with_one_line(kafka: Kafka, part: str
     done = subprocess.run(
         [sys.executable, "-c", _RUN.format(part=part, error=error)],
         env=environment | {f"TALLY_{name}": value for name, value in settings.items()},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     lines = [line for line in done.stderr.splitlines() if " INFO " not in line]
     assert (done.returncode, len(lines)) == (3, 1), done.stderr
@@ -61,7 +62,7 @@ def test_the_first_line_says_what_starts_and_the_last_why_it_stopped(
         worker = fleet.start()
         wait_for("it is ready", worker.ready)
         worker.signal(number)
-        assert worker.process.wait(30) == 0
+        assert worker.process.wait(PATIENCE) == 0
     lines = [line for line in worker.log.read_text().splitlines() if " app." in line]
     assert re.search(
         rf"INFO \S+ Tally \S+ starts: application id {settings['APP_ID']}, brokers {kafka.bootstrap} \(PLAINTEXT\), at "

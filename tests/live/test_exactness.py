@@ -33,7 +33,7 @@ def test_counts_equal_brute_force(kafka: Kafka, tmp_path: Path) -> None:
         first = fleet.start()
         wait_for("the first worker is ready", first.ready)
         produce(settings, events)
-        assert_counts(fleet, wanted, 300)
+        assert_counts(fleet, wanted)
         # Those under a wrong key are brought home; there they are known already.
         broken = sum(event.key is None or b"broken" in event.key for event in events)
         put_aside = ("tally_rejected_total", "tally_rekeyed_total")
@@ -57,4 +57,4 @@ def test_two_workers_from_the_start(kafka: Kafka, tmp_path: Path) -> None:
         produce(settings, events)
         fleet.start()
         fleet.start()
-        assert_counts(fleet, expected(events), 300)
+        assert_counts(fleet, expected(events))

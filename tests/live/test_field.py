@@ -75,7 +75,7 @@ class Tally(NamedTuple):
             return all(told.get(name) == value for name, value in wanted.items())
 
         try:
-            wait_for(f"{service} comes to {wanted}", is_so, 20)
+            wait_for(f"{service} comes to {wanted}", is_so)
         except AssertionError as error:
             raise AssertionError(f"{error}; it has {told}") from None
 
@@ -96,7 +96,7 @@ class Tally(NamedTuple):
             )
 
         try:
-            wait_for(f"dead letters {wanted}", are_there, 20)
+            wait_for(f"dead letters {wanted}", are_there)
         except AssertionError as error:
             raise AssertionError(f"{error}; there are {found}") from None
 

@@ -67,7 +67,7 @@ def test_an_empty_system_says_how_to_send_the_first_event(browser: Browser, stra
         for command in (prediction, label):
             assert command[2:4] == ["-H", "Content-Type: application/json"]
             assert post(command[1], command[command.index("-d") + 1].encode()) == 202
-        expect(seen.page.locator("tbody tr")).to_contain_text("hello", timeout=20_000)
+        expect(seen.page.locator("tbody tr")).to_contain_text("hello")
         wait_for(
             "its label is known", lambda: asked(strange, known[1].removeprefix(f"{strange.url}/")).get("label") == "yes"
         )

@@ -312,7 +312,7 @@ def test_load_with_a_kill(kafka: Kafka, tmp_path: Path) -> None:
         killed.kill()
         posting.join(120)
         assert load.answers[202] >= load.acknowledged == len(events)
-        assert_counts(fleet, expected(events), 60)
+        assert_counts(fleet, expected(events))
 
 
 # A broker away

@@ -189,7 +189,7 @@ def counts_of(events: list[Event], kafka: servers.Kafka, folder: Path) -> Series
     with Fleet(folder, settings) as fleet:
         wait_for("the worker is ready", fleet.start().ready)
         produce(settings, events)
-        wait_for("all is read", lambda: fleet.total("tally_events_total") == len(events), 120)
+        wait_for("all is read", lambda: fleet.total("tally_events_total") == len(events))
         answers = sum(event.kind == "response" for event in events)
         wait_for("all answers are exported", lambda: exported(fleet.counts(), part="response") == answers)
         time.sleep(2)  # what was read last is in the next epoch

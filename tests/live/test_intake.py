@@ -217,7 +217,7 @@ def test_workers_killed_and_stalled_while_they_read(kafka: Kafka, tmp_path: Path
         second.kill()
         producer.join()
         wait_for("all is committed", partial(is_read, kafka.bootstrap, f"{name}-intake", source))
-        assert_counts(fleet, expected(events), 90)
+        assert_counts(fleet, expected(events))
         assert third.stop() == 0
 
 
@@ -237,8 +237,8 @@ def test_a_broker_away_for_a_while(own_kafka: Callable[..., Kafka], tmp_path: Pa
         time.sleep(60 if SOAK else 15)
         broker.start()
         producer.join()
-        wait_for("all is committed", partial(is_read, broker.bootstrap, f"{name}-intake", source), 120)
-        assert_counts(fleet, expected(events), 120)
+        wait_for("all is committed", partial(is_read, broker.bootstrap, f"{name}-intake", source))
+        assert_counts(fleet, expected(events))
         assert len(fleet.running()) == 2
 
 

@@ -19,6 +19,7 @@ from tests.live import servers
 from tests.live.story import TYPES, Event
 from tests.live.test_cli import Tally
 from tests.live.workers import Fleet, Series, produce, wait_for
+from tests.patience import PATIENCE
 
 COUNT = 20_000
 #: Predictions that nobody asks about, and labels of which no prediction is known.
@@ -181,7 +182,7 @@ def test_an_interrupted_one_says_how_far_it_came(labels: Labels, tmp_path: Path)
     signal.signal(signal.SIGINT, before)
     wait_for("it has sent something", lambda: labels.read() > 0)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=20)[1].decode()
+    said = process.communicate(timeout=PATIENCE)[1].decode()
     assert process.returncode == 1
     assert "statements were sent; run it again, what was sent counts once" in said
     assert "Traceback" not in said

@@ -83,7 +83,7 @@ def test_each_row_is_scored_once_and_a_monitor_that_fails_is_counted_as_that(kaf
                 for name in ("forest", *FAILING)
             )
 
-        wait_for("all is scored", scored, 120)
+        wait_for("all is scored", scored)
         found = monitors(fleet)
         values = forest.decision_function(np.hstack([asked, answers[:, None]]))
         assert (found["forest"]["alert"], found["forest"]["failed"]) == (int((values < 0).sum()), 0)

@@ -286,7 +286,7 @@ def test_a_view_that_is_open_asks_again_with_one_request(see: Callable[[str], Vi
     asks: list[str] = []
     seen.page.on("request", lambda request: asks.append(request.url))
     for _ in range(2):
-        with seen.page.expect_request("**/api/**", timeout=60_000):
+        with seen.page.expect_request("**/api/**"):
             pass
     assert len({*asks}) == 1
 
@@ -405,14 +405,14 @@ def test_a_dead_letter_is_sent_again_from_the_page(
     seen = see("#/letters")
     seen.page.get_by_role("checkbox", name="Send again: label-too-long").check()
     seen.page.get_by_role("button", name="Send 1 again").click()
-    expect(seen.page.locator("main")).to_contain_text("1 letter sent again.", timeout=30_000)
+    expect(seen.page.locator("main")).to_contain_text("1 letter sent again.")
     wait_for("it is refused again", lambda: len(waiting()) == 1 and waiting() != [before])
 
 
 def test_what_tally_check_says_stands_on_the_page(see: Callable[[str], Visit]) -> None:
     seen = see("#/worker")
     seen.page.get_by_role("button", name="Run tally check").click()
-    expect(seen.page.locator("main pre")).to_contain_text("partitions", timeout=60_000)
+    expect(seen.page.locator("main pre")).to_contain_text("partitions")
 
 
 def test_a_request_that_is_not_known_is_said_in_a_sentence(browser: Browser, worker: Worker) -> None:
@@ -444,8 +444,8 @@ def test_a_worker_that_is_away_is_said_and_what_is_shown_is_dated(see: Callable[
     seen = see("#/")
     seen.page.wait_for_selector("tbody tr")
     seen.page.route("**/api/**", lambda route: route.abort())
-    expect(seen.page.locator("main [role=status].warn")).to_contain_text("What is shown is of", timeout=20_000)
+    expect(seen.page.locator("main [role=status].warn")).to_contain_text("What is shown is of")
     expect(seen.page.locator("tbody tr")).to_have_count(5)
     seen.page.unroute("**/api/**")
-    expect(seen.page.locator("main [role=status].warn")).to_have_count(0, timeout=40_000)
+    expect(seen.page.locator("main [role=status].warn")).to_have_count(0)
     seen.errors.clear()  # the browser says of each request that it failed

@@ -85,7 +85,7 @@ def scene(
         for hour in range(3):
             right = {leg: rows[hour] for leg, rows in OLD.items()}
             produce(settings, stretch(name, begin + hour * HOUR, HOUR, right))
-        wait_for("all hours are written", lambda: has_all(client, name), 90)
+        wait_for("all hours are written", lambda: has_all(client, name))
         assert worker.stop() == 0
 
         worker = fleet.start(NOW=str_of(then + DAYS))

@@ -185,7 +185,7 @@ def test_the_first_refusal_of_each_reason_is_an_increase(kafka: Kafka, tmp_path:
                 found = query(server.url, "increase(tally_rejected_total[2m])")
                 return {labels["reason"]: value for labels, value in found if value}
 
-            wait_for("each is an increase", lambda: increased().keys() == refused.keys(), 30)
+            wait_for("each is an increase", lambda: increased().keys() == refused.keys())
             assert all(0.9 < value < 2 for value in increased().values())
             lost = {labels["topic"] for labels, _ in query(server.url, "tally_lost_events_total")}
             assert lost == {settings[f"{kind}_TOPIC"] for kind in ("REQUEST", "RESPONSE", "FEEDBACK")}

@@ -77,7 +77,7 @@ def told(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Told:
         worker = fleet.start()
         wait_for("the worker is ready", worker.ready)
         produce(settings, events)
-        assert_counts(fleet, expected(events), 300)
+        assert_counts(fleet, expected(events))
         models = MODELS.search(worker.get("/metrics"))
         assert models is not None
         fleet.stop()
@@ -192,7 +192,7 @@ def test_a_state_with_more_partitions_is_built_beside_the_first(told: Told, tmp_
     with Fleet(tmp_path, settings) as fleet:
         worker = fleet.start()
         wait_for("the worker is ready", worker.ready)
-        assert_counts(fleet, expected(told.events), 300)
+        assert_counts(fleet, expected(told.events))
         fleet.stop()
     for state in (settings, told.settings):
         done = tally(state, "verify")

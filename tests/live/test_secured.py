@@ -132,7 +132,7 @@ def test_workers_with_just_the_rights_that_are_listed_count_right_and_tell_no_se
     with Fleet(tmp_path, plain) as fleet:
         first = fleet.start(**by_scram(secured, certificates, "worker"))
         second = fleet.start(**by_certificate(secured, certificates))
-        wait_for("each has one", lambda: all(it.ready() and it.readiness()[1] for it in (first, second)), 120)
+        wait_for("each has one", lambda: all(it.ready() and it.readiness()[1] for it in (first, second)))
         half = len(events) // 2
         produce(plain, events[:half])
         send(secured.open, f"{name}-source", map(canonical, events[half:]))

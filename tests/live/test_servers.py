@@ -23,6 +23,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.live import servers
 from tests.live.services import ELASTICSEARCH_PORT, KAFKA_PORT, port_or_free
+from tests.patience import PATIENCE
 
 TOPIC = "test-servers"
 # Starts a server that is only a sleep, with a child, says its process group and waits to be killed.
@@ -135,7 +136,7 @@ def test_services_print_what_can_be_pasted_and_leave_nothing(open_folder: Path, 
     assert run.stdout is not None
     first, *exports = _until_up(run.stdout)
     run.send_signal(number)
-    rest, _ = run.communicate(timeout=180)  # Elasticsearch takes its time on a busy machine
+    rest, _ = run.communicate(timeout=PATIENCE)
     assert (rest, run.returncode) == ("# stopped\n", 0)
     assert first.startswith("# Starting Kafka ")
     settings = dict(line.removeprefix("export ").split("=", 1) for line in exports)
@@ -183,7 +184,7 @@ async def _produce(bootstrap: str, value: bytes) -> None:
 async def _consume(bootstrap: str, count: int) -> list[bytes]:
     async with AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest") as consumer:
         consumer.assign([TopicPartition(TOPIC, 0)])
-        return [(await asyncio.wait_for(consumer.getone(), 30)).value for _ in range(count)]
+        return [(await asyncio.wait_for(consumer.getone(), PATIENCE)).value for _ in range(count)]
 
 
 def _http(node: servers.Elasticsearch, method: str, path: str, body: dict[str, str] | None = None) -> Any:

@@ -141,7 +141,7 @@ def test_an_intake_whose_canonical_topic_takes_less_while_it_runs(kafka: Kafka, 
         time.sleep(2)
         sent = [seldon(event) for event in events]
         send(kafka.bootstrap, f"{name}-source", [*sent[:3000], plain(large), *sent[3000:]])
-        wait_for("all is committed", partial(is_read, kafka.bootstrap, f"{name}-intake", f"{name}-source"), 120)
+        wait_for("all is committed", partial(is_read, kafka.bootstrap, f"{name}-intake", f"{name}-source"))
         assert_counts(fleet, expected(events))
         assert [letter["reason"] for letter in letters(fleet)] == ["too-large"]
         assert total(worker, "tally_intake_events_total") == len(events)

@@ -70,7 +70,7 @@ def test_topics_made_again_while_a_worker_runs_are_read_from_their_beginning(kaf
         delete(settings, *canonical(settings))
         create(settings, *canonical(settings))
         produce(settings, new)
-        assert_counts(fleet, expected(OLD + new), 120)
+        assert_counts(fleet, expected(OLD + new))
         assert worker.process.poll() is None
         for topic in canonical(settings):
             assert len(said(worker, re.escape(topic))) == 1, worker.log.read_text()
@@ -319,7 +319,7 @@ def test_workers_with_other_rules_name_each_other(kafka: Kafka, tmp_path: Path) 
         )
         for worker, other in pairs:
             wait_for("the series says so", partial(differs, worker, 1))
-            wait_for("the log names the other", partial(names, worker, other), 20)
+            wait_for("the log names the other", partial(names, worker, other))
         second.stop()
         third = fleet.start()
         wait_for("each has its half", lambda: all(len(one.readiness()[1]) == 1 for one in (first, third)))

@@ -18,6 +18,7 @@ from app.core.payloads.messages import message_class
 from app.core.wire.records import Record
 from tests.live import servers
 from tests.live.test_cli import Tally
+from tests.patience import PATIENCE
 
 REQUEST = TYPE_OF[Kind.REQUEST].encode()
 BODY = b'{"data": {"ndarray": [[1, 2], [3, 4]]}}'
@@ -121,7 +122,7 @@ def test_tail_follows_until_it_is_interrupted(tally: Tally, following: "subproce
         words = following.stdout.readline().decode().split("  ")
         assert (words[0], words[4:]) == (tally.requests, ["request", "Seldon", puid.decode(), "-", "2 rows\n"])
     following.send_signal(signal.SIGINT)
-    out, err = following.communicate(timeout=20)
+    out, err = following.communicate(timeout=PATIENCE)
     assert (following.returncode, out, err) == (0, b"", b"")
 
 

@@ -96,10 +96,10 @@ def test_a_version_that_answers_otherwise_has_drifted_from_the_one_before(
         one = drifts(versions(fleet)).get("age", {})
         return (one.get("rows_before"), one.get("rows")) == (len(old), rows)
 
-    wait_for("half is counted", lambda: counted(len(new) // 2), 120)
+    wait_for("half is counted", lambda: counted(len(new) // 2))
     first.kill()  # what is counted is what the other one takes over
     produce(fleet.settings, newer[half:])
-    wait_for("all is counted", lambda: counted(len(new)), 120)
+    wait_for("all is counted", lambda: counted(len(new)))
 
     found = versions(fleet)
     classes = [[str(int(chance >= 0.5)) for _, _, chance in rows] for rows in (old, new)]

@@ -27,6 +27,7 @@ from tests.builders import WINDOWS as VIEWED
 from tests.live import servers
 from tests.live.story import NOW, Event, compared, counted, expected, traffic
 from tests.live.workers import Fleet, Worker, assert_counts, produce, topic_settings, wait_for
+from tests.patience import PATIENCE
 
 INDEX = "tally-windows"
 COMPARISONS = "tally-comparisons"
@@ -155,7 +156,7 @@ def all_stored(client: Elasticsearch, namespace: str) -> Windows:
     return stored(client, namespace) | stored_comparisons(client, namespace)
 
 
-def assert_stored(client: Elasticsearch, wanted: Story, fleet: Fleet, seconds: float = 60) -> None:
+def assert_stored(client: Elasticsearch, wanted: Story, fleet: Fleet, seconds: float = PATIENCE) -> None:
     """Wait until the documents are those wanted; fail with what differs."""
     documents = wanted.windows() | wanted.comparisons()
     end = time.monotonic() + seconds

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.live.forked import Forked, Streams, without_settings
 from tests.live.servers import free_port
 from tests.live.story import Event
+from tests.patience import PATIENCE
 from tests.soak import SOAK
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -65,7 +66,7 @@ class Worker:
         log.touch()  # it may be read before the process has begun
         self.process = start(variables, log)
 
-    def get(self, path: str, timeout: float = 10) -> str:
+    def get(self, path: str, timeout: float = 30) -> str:
         asked = urllib.request.urlopen(self.url + path, timeout=timeout, context=self._trust)  # noqa: S310 - as made above
         with asked as reply:
             return str(reply.read().decode())
@@ -81,7 +82,7 @@ class Worker:
 
     def _readiness(self) -> dict[str, Any]:
         try:
-            answer = json.loads(self.get("/ready", 2))
+            answer = json.loads(self.get("/ready", 10))
         except urllib.error.HTTPError as error:
             answer = json.loads(error.read())
         except OSError:
@@ -120,7 +121,7 @@ class Worker:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
             try:
-                self.process.wait(30)
+                self.process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 self.kill()
                 raise
@@ -169,7 +170,7 @@ class Fleet:
     def total(self, name: str) -> float:
         return sum(value for worker in self.running() for at, value in worker.series().items() if at[0] == name)
 
-    def wait_for(self, what: str, ready: Callable[[], bool], seconds: float = 60) -> None:
+    def wait_for(self, what: str, ready: Callable[[], bool], seconds: float = PATIENCE) -> None:
         """Wait until something holds, or fail saying what did not, what each worker has, and what it has logged."""
         try:
             wait_for(what, ready, seconds)
@@ -202,7 +203,7 @@ def said_in_total(fleet: Fleet, field: str, name: str) -> dict[str, dict[str, An
     return {}
 
 
-def wait_for(what: str, ready: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(what: str, ready: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait until something holds, or fail saying what did not."""
     end = time.monotonic() + seconds
     while not ready():
@@ -211,7 +212,7 @@ def wait_for(what: str, ready: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.2)
 
 
-def assert_counts(fleet: Fleet, wanted: Series, seconds: float = 60) -> None:
+def assert_counts(fleet: Fleet, wanted: Series, seconds: float = PATIENCE) -> None:
     """Wait until the exported counts are those wanted; fail with what differs."""
     end = time.monotonic() + seconds
     while (found := fleet.counts()) != wanted:

@@ -25,6 +25,7 @@ from aiokafka.errors import (
 from app.settings import Settings
 from app.worker.kafka.consumer import OpenConsumer
 from app.worker.kafka.producer import OpenProducer, close_producer
+from tests.patience import PATIENCE
 
 TIME: Final = 1_795_244_400_000
 
@@ -85,7 +86,7 @@ class World:
             return ends[self.tp]
 
 
-async def read(world: World, consumer: Any, count: int, seconds: float = 10.0) -> list[bytes]:
+async def read(world: World, consumer: Any, count: int, seconds: float = PATIENCE) -> list[bytes]:
     """So many records, and those that came with them."""
     found: list[bytes] = []
     async with asyncio.timeout(seconds):
@@ -95,7 +96,7 @@ async def read(world: World, consumer: Any, count: int, seconds: float = 10.0) -
     return found
 
 
-async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 10) -> None:
+async def until(holds: Callable[[], Awaitable[bool]], seconds: float = PATIENCE) -> None:
     """Wait until something holds."""
     async with asyncio.timeout(seconds):
         while True:
@@ -321,7 +322,7 @@ class Told(ConsumerRebalanceListener):  # type: ignore[misc]
         async def is_told() -> bool:
             return len(self.events) >= count
 
-        await until(is_told, 30)
+        await until(is_told)
 
 
 @contextlib.asynccontextmanager
@@ -397,7 +398,7 @@ async def a_member_that_is_cut_off_is_given_up_when_its_session_ends(world: Worl
         async def has_both() -> bool:
             return two.events[-1] == ("assigned", [0, 1])
 
-        await until(has_both, 20)
+        await until(has_both)
 
 
 async def topics_are_counted_and_none_is_made(world: World) -> None:

@@ -70,5 +70,5 @@ def test_a_batch_that_the_broker_refuses(kafka: Kafka, tmp_path: Path) -> None:
         fleet.wait_for("the worker says that a partition is lost", lambda: "lost" in worker.log.read_text())
         time.sleep(3)
         set_config(settings, f"{name}-exchanges", "max.message.bytes", "1048588")
-        assert_counts(fleet, expected(events), 60)
+        assert_counts(fleet, expected(events))
         assert worker.process.poll() is None

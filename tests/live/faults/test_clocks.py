@@ -16,6 +16,7 @@ from tests.live.servers import Kafka
 from tests.live.standing import Settings, changelog, create, said, set_config, settings_for, value_of
 from tests.live.story import Event, an_event, expected, moved, traffic
 from tests.live.workers import Fleet, Worker, produce
+from tests.patience import PATIENCE
 from tests.soak import SOAK
 
 JUMP_SECONDS = 5.0
@@ -42,7 +43,7 @@ def let_times_be_any(settings: Settings) -> None:
         set_config(settings, changelog(settings, name), "message.timestamp.after.max.ms", str(2**63 - 1))
 
 
-def assert_counts_now(fleet: Fleet, events: list[Event], seconds: float = 60) -> None:
+def assert_counts_now(fleet: Fleet, events: list[Event], seconds: float = PATIENCE) -> None:
     """Wait until the counts are those of these events at this moment: windows move while one looks."""
 
     def differences() -> set[object]:
@@ -76,7 +77,7 @@ def jump(clock: Clock, fleet: Fleet, seconds: float, trickle: list[Event]) -> No
     (begins,) = said(worker, "WARNING", "ahead")
     (ahead,) = (float(found) for found in re.findall(r"(\d+) (?:s|seconds) ahead", begins))
     assert abs(ahead - seconds) < 60
-    fleet.wait_for("the log says that it is right", lambda: len(said(worker, "INFO", "clock")) == 1, 20)
+    fleet.wait_for("the log says that it is right", lambda: len(said(worker, "INFO", "clock")) == 1)
 
 
 def test_a_clock_that_was_days_ahead_has_expired_nothing(clock: Clock, settings: Settings, tmp_path: Path) -> None:

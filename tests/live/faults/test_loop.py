@@ -46,7 +46,7 @@ def test_join_leave_kill_loop(kafka: Kafka, tmp_path: Path) -> None:
         rest.join()
         if not fleet.running():
             fleet.start()
-        assert_counts(fleet, expected(events), 120)
+        assert_counts(fleet, expected(events))
         fleet.wait_for("what counts nothing is read as well", lambda: fleet.total("tally_lag_events") == 0)
         fleet.stop()
     shards = recovered(settings)

@@ -60,7 +60,7 @@ def test_a_worker_that_stalls_beyond_its_session_gives_way_and_comes_back(
         it.begin()
         for _ in it.strikes(2.0, 4.0):
             first.signal(signal.SIGSTOP)
-            it.fleet.wait_for("the other has all", lambda: len(second.readiness()[1]) == 4, 40)
+            it.fleet.wait_for("the other has all", lambda: len(second.readiness()[1]) == 4)
             time.sleep(1)
             first.signal(signal.SIGCONT)
             it.fleet.wait_for("the late one takes part again", lambda: first.ready() and bool(first.readiness()[1]))
@@ -120,10 +120,10 @@ def test_one_worker_then_four_then_two(kafka: Kafka, tmp_path: Path, record_prop
         for _ in it.strikes(1.0, 2.0):
             for _ in range(3):
                 it.fleet.start()
-            it.fleet.wait_for("all four have some", lambda: share(it, 4), 240)
+            it.fleet.wait_for("all four have some", lambda: share(it, 4))
             first, second, *_ = it.fleet.running()
             assert (first.stop(), second.stop()) == (0, 0)
-            it.fleet.wait_for("two have all", lambda: share(it, 2), 240)
+            it.fleet.wait_for("two have all", lambda: share(it, 2))
             if SOAK:
                 it.fleet.running()[0].stop()
         it.prove(record_property)

@@ -22,6 +22,7 @@ from app.worker.http.publisher import Publisher
 from app.worker.kafka.metadata import LARGEST_BATCH, TopicFacts
 from app.worker.kafka.producer import BATCH_BYTES
 from app.worker.kafka.sizes import Sizes
+from tests.patience import PATIENCE
 from tests.worker.http.serving import OnPort
 
 NOW = "2026-11-21T07:00:00.250Z"
@@ -163,7 +164,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
         async def serve() -> None:
             api = http.Api(settings, lambda: worker.running, Sizes(facts), segments)
-            async with asyncio.timeout(20), TestClient(OnPort(api)) as client:
+            async with asyncio.timeout(PATIENCE), TestClient(OnPort(api)) as client:
                 await story(Tally(client, kafka, worker))
                 await api.close()
             assert not any(producer.is_open for producer in kafka.producers)

@@ -14,6 +14,7 @@ from app.core.stats import Stats
 from app.settings import load_settings
 from app.worker.http.api import Api
 from app.worker.http.port import PortRunner
+from tests.patience import PATIENCE
 
 
 class OnPort(TestServer):
@@ -90,7 +91,7 @@ def serve(story: Callable[[Served], Awaitable[None]], most: int | None = None, *
     async def run() -> None:
         api = Api(settings, lambda: worker.running)
         server = OnPort(api, most)
-        async with asyncio.timeout(30), server:
+        async with asyncio.timeout(PATIENCE), server:
             await story(Served(server, api, worker))
         await api.close()
 

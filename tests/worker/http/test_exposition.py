@@ -20,6 +20,7 @@ from app.exporters.prometheus import ModelText
 from app.own_scores import OwnFunction
 from app.worker.http.exposition import Exposition, send
 from tests.builders import START, Ledger, Record, a_feedback, a_response
+from tests.patience import PATIENCE
 
 WINDOWS = (Window("5m", 300), Window("24h", 86400))
 IDENTITY = 'model_namespace="ns",model_service="svc",predictor="default",model="m",'
@@ -310,7 +311,7 @@ def test_a_scrape_of_a_text_that_is_given_up_ends() -> None:
         scrape = asyncio.create_task(kept.exposition.refresh(START + 30.0))
         await asyncio.sleep(0)
         kept.exposition.close()
-        await asyncio.wait_for(scrape, 5)
+        await asyncio.wait_for(scrape, PATIENCE)
 
     asyncio.run(give_up())
     assert kept.made == []

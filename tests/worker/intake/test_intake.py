@@ -30,6 +30,7 @@ from app.worker.kafka.metadata import LARGEST_BATCH, TopicFacts
 from app.worker.kafka.producer import BATCH_BYTES
 from app.worker.kafka.sizes import Sizes
 from app.worker.kafka.topics import acls_of, sources_among
+from tests.patience import PATIENCE
 from tests.worker.kafka import scripted
 from tests.worker.kafka.scripted import in_no_time, until
 
@@ -293,7 +294,7 @@ def test_no_more_is_read_while_much_waits() -> None:
         outlet.put([an_event(Kind.REQUEST, "one")])
         outlet.note(SOURCE, 10_000, 10_000)
         await turns()
-        await asyncio.wait_for(outlet.wait_for_room(), 1)
+        await asyncio.wait_for(outlet.wait_for_room(), PATIENCE)
         outlet.put([an_event(Kind.REQUEST, "one")])
         outlet.note(SOURCE, 30_000, 20_000)
         waits = asyncio.ensure_future(outlet.wait_for_room())
@@ -391,7 +392,7 @@ def test_an_outlet_closes_also_in_the_moment_in_which_it_has_something_to_send()
         await turns()
         outlet.note(SOURCE, 7, 1)
         outlet.send()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await outlet.close()
 
     assert run(test).committed == []

@@ -15,6 +15,7 @@ from aiokafka.errors import IllegalStateError, NoOffsetForPartitionError, Offset
 from app.core.wire.records import Record
 from app.settings import Settings
 from app.worker.kafka.metadata import TopicFacts
+from tests.patience import PATIENCE
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ def in_no_time(test: Coroutine[Any, Any, T]) -> T:
         return runner.run(test)
 
 
-async def until(holds: Callable[[], bool], seconds: float = 60) -> None:
+async def until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait until something holds."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not holds():

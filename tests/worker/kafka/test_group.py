@@ -28,6 +28,7 @@ from app.settings import load_settings
 from app.worker.kafka.group import GroupReader, Taken
 from app.worker.kafka.group_consumer import GroupConsumer
 from app.worker.kafka.metadata import TopicFacts
+from tests.patience import PATIENCE
 from tests.worker.kafka.scripted import Brokers, in_no_time, until
 
 SETTINGS: Final = load_settings(session_timeout=10.0)
@@ -703,7 +704,7 @@ def test_stopping_ends_it_also_in_the_moment_in_which_partitions_are_given() -> 
         await brokers.member.take_away()
         await asyncio.sleep(3.3)
         brokers.member.give()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             await user.reader.stop()
 
     run(user, test)

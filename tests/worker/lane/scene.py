@@ -16,6 +16,7 @@ from app.worker.store.disk import DiskStores
 from tests.builders import START, Record
 from tests.memory_kafka import Fate, MemoryKafka, Weather
 from tests.memory_kafka.network import Client
+from tests.patience import PATIENCE
 from tests.simulation.loop import run_virtually
 
 SETTINGS: Final = load_settings(
@@ -74,7 +75,7 @@ class Scene:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             for _ in iter(holds, True):
                 await asyncio.sleep(0.01)
 

@@ -13,6 +13,7 @@ from app.core.wire.partitioning import partition_of
 from app.worker.lane.loading import Loaded
 from tests.builders import a_request
 from tests.memory_kafka import Fate
+from tests.patience import PATIENCE
 from tests.worker.lane.scene import SETTINGS, Scene, play
 
 
@@ -23,7 +24,7 @@ def test_a_lane_ends_when_it_is_stopped_right_after_an_assignment() -> None:
         await scene.begin()
         await asyncio.sleep(0.1)
         await scene.lane.assign(set())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await scene.lane.stop()
 
     play(act)
@@ -38,7 +39,7 @@ def test_a_lane_ends_when_it_is_stopped_while_it_closes_a_lost_partition() -> No
         scene.trouble.next["produce"] = [Fate(lost=True)] * 9  # which keeps the producer busy
         scene.write(a_request())
         await scene.until(lambda: not scene.lane.running)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await scene.lane.stop()
 
     play(act)

@@ -21,6 +21,7 @@ from app.worker.lane.upkeep import Upkeep
 from tests.builders import START, Record, a_feedback, a_request, a_response
 from tests.memory_kafka import MemoryKafka
 from tests.memory_kafka.broker import size_of
+from tests.patience import PATIENCE
 from tests.simulation.loop import run_virtually
 
 SETTINGS: Final = load_settings(
@@ -99,7 +100,7 @@ class Scene:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until something holds, and nothing waits for a commit."""
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(PATIENCE):
             for _ in iter(lambda: holds() and self._is_quiet(), True):
                 await asyncio.sleep(0.01)
 

@@ -15,6 +15,7 @@ from app.worker.monitors import supervisor
 from app.worker.monitors.lags import MonitorLags, line_of, monitor_names
 from app.worker.monitors.supervisor import watch_monitors
 from app.worker.troubles import Troubles
+from tests.patience import PATIENCE
 
 
 def rulebook(*names: str) -> Rulebook:
@@ -86,7 +87,7 @@ def test_the_worker_knows_what_its_runner_tells_and_nothing_once_that_has_ended(
 
     async def test() -> None:
         watching = asyncio.create_task(watch_monitors(settings, rulebook("odd"), notes, lags))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             for _ in iter(lambda: lags.read() == {"odd": 3}, True):
                 await asyncio.sleep(0.01)
         watching.cancel()

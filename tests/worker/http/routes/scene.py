@@ -14,6 +14,7 @@ from app.settings import Settings, load_settings
 from app.worker.http.api import Api
 from app.worker.running import Running
 from tests.builders import START, Ledger, Record, a_feedback, a_response
+from tests.patience import PATIENCE
 from tests.worker.test_running import a_running
 
 KEY: Final = "ns/svc/default/m"
@@ -73,7 +74,7 @@ def ask(
         api = Api(settings, lambda: running)
         server = web.Application()
         api.add_routes(server)
-        async with asyncio.timeout(30), TestClient(TestServer(server)) as client:
+        async with asyncio.timeout(PATIENCE), TestClient(TestServer(server)) as client:
 
             async def of(path: str, method: str = "GET", **options: Any) -> Reply:
                 async with client.request(method, path, **options) as reply:
