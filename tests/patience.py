@@ -2,5 +2,8 @@
 
 from typing import Final
 
-#: Seconds that a test waits for what comes in a moment on a quiet machine. Only a test that fails takes so long.
-PATIENCE: Final = 300.0
+from tests.soak import SOAK
+
+#: Seconds that a test waits for what comes in a moment on a quiet machine; in a soak also for what takes as long as
+#: there are events. Only a test that fails takes so long.
+PATIENCE: Final = 900.0 if SOAK else 300.0

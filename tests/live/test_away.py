@@ -320,4 +320,5 @@ def test_a_right_that_is_withdrawn_while_it_runs_is_named_and_waited_for(
         wait_for("it says why", lambda: sentence in "".join(worker.problems()))
         _allow(server.bootstrap, rights)
         wait_for("it is ready again", worker.ready)
-        assert lines(worker, sentence) and lines(worker, "Kafka answers again")
+        assert lines(worker, sentence)
+        assert lines(worker, "Kafka answers again")

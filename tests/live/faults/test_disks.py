@@ -18,8 +18,6 @@ from tests.live.workers import Fleet, Worker, assert_counts, produce, topic_sett
 from tests.soak import SOAK
 
 PUIDS = 200_000 if SOAK else 12_000
-#: Seconds for what takes as long as there are events.
-LONG = 600 if SOAK else 60
 
 
 def settings_for(kafka: Kafka) -> dict[str, str]:
@@ -66,10 +64,9 @@ def test_a_standby_takes_over_and_reads_next_to_nothing(kafka: Kafka, tmp_path: 
         workers = [fleet.start(DATA_DIR=str(tmp_path / name)) for name in ("one", "other")]
         fleet.wait_for("each has a partition", lambda: all(len(worker.readiness()[1]) == 1 for worker in workers))
         produce(settings, events[: len(events) // 2])
-        fleet.wait_for(
-            "they have read half of it", lambda: fleet.total("tally_events_total") > len(events) // 2 - 1_000, LONG
-        )
-        fleet.wait_for("they have read all of it", lambda: fleet.total("tally_lag_events") == 0, LONG)
+        half = len(events) // 2
+        fleet.wait_for("they have read half of it", lambda: fleet.total("tally_events_total") > half - 1_000)
+        fleet.wait_for("they have read all of it", lambda: fleet.total("tally_lag_events") == 0)
         fleet.wait_for("both stand by", lambda: fleet.total("tally_standby_partitions") == 2)
         fleet.wait_for("they lack nothing", lambda: fleet.total("tally_standby_lag_records") == 0)
         workers[0].kill()
@@ -111,7 +108,7 @@ def test_a_full_disk_loses_nothing_and_is_named(kafka: Kafka, tmp_path: Path) ->
         # What is durable is written some seconds later, and a file that could not be written is told by the next write.
         producer = threading.Thread(target=produce, args=(settings, events, len(events) / 20))
         producer.start()
-        fleet.wait_for("it says what is wrong", lambda: "cannot be written" in worker.log.read_text(), LONG)
+        fleet.wait_for("it says what is wrong", lambda: "cannot be written" in worker.log.read_text())
         resource.prlimit(worker.process.pid, resource.RLIMIT_FSIZE, limits)
         producer.join()
         assert_counts(fleet, expected(events))

@@ -17,10 +17,9 @@ from tests.live.servers import Elasticsearch
 from tests.live.story import NOW, Event, traffic
 from tests.live.test_documents import Node, renamed
 from tests.live.workers import Fleet, produce, topic_settings
+from tests.patience import PATIENCE
 from tests.soak import FAULT_SECONDS
 
-#: For so long workers may take after the last fault until all is counted.
-SETTLE_SECONDS: Final = 180.0
 EVENTS_PER_PUID: Final = 3.2  # about: requests, answers, labels, some of them twice
 RATE: Final = 1_000
 
@@ -70,7 +69,7 @@ class Trial:
             self.times += 1
             yield self.times
 
-    def prove(self, record: Record, seconds: float = SETTLE_SECONDS) -> None:
+    def prove(self, record: Record, seconds: float = PATIENCE) -> None:
         """Wait for the end of the traffic, and fail with what differs."""
         if self._thread is not None:
             self._thread.join()
