@@ -50,6 +50,11 @@ async def guarded(what: str, work: Awaitable[None]) -> None:
     """Do what goes on in the background; where it fails, the worker ends."""
     try:
         await work
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or not task.cancelling():  # by nobody who stops it: by a library that lets one of its own end
+            fail(what, None)
+        raise
     except Exception as error:  # noqa: BLE001 - whatever it is, nobody else hears of it
         fail(what, error)
 

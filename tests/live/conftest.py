@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.certificates import Certificates, make
 from tests.live import seeds, servers
 from tests.live.faults.ledger import Entry, Held, table
+from tests.live.sharing import shared
 
 
 def pytest_report_header() -> list[str]:
@@ -34,17 +36,36 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Kafka]:
-    """The broker that the whole run shares: name topics and groups for your test alone."""
-    with servers.kafka(tmp_path_factory.mktemp("kafka")) as server:
-        yield server
+def of_the_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all processes of the run have, of which pytest-xdist starts several."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
 
 
 @pytest.fixture(scope="session")
-def elasticsearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Elasticsearch]:
+def kafka(of_the_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Kafka]:
+    """The broker that the whole run shares: name topics and groups for your test alone."""
+
+    @contextmanager
+    def started() -> Iterator[str]:
+        with servers.kafka(tmp_path_factory.mktemp("kafka")) as server:
+            yield server.bootstrap
+
+    with shared(of_the_run, "kafka", started()) as address:
+        yield servers.Kafka(address, None, lambda: True)
+
+
+@pytest.fixture(scope="session")
+def elasticsearch(of_the_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Elasticsearch]:
     """The node that the whole run shares: name indices for your test alone."""
-    with servers.elasticsearch(tmp_path_factory.mktemp("elasticsearch")) as server:
-        yield server
+
+    @contextmanager
+    def started() -> Iterator[str]:
+        with servers.elasticsearch(tmp_path_factory.mktemp("elasticsearch")) as server:
+            yield server.url
+
+    with shared(of_the_run, "elasticsearch", started()) as address:
+        yield servers.Elasticsearch(address, None, lambda: True)
 
 
 @pytest.fixture(scope="session")

@@ -41,6 +41,14 @@ def test_what_fails_in_the_background_is_one_sentence_and_exit_3() -> None:
     assert (code, printed, lines) == (3, "", [f"CRITICAL the feed ended (ValueError: this and that): {ENDS}"])
 
 
+def test_what_ends_in_the_background_by_a_cancellation_that_nobody_asked_for_ends_the_worker() -> None:
+    lost = "async def lost(): raise asyncio.CancelledError"
+    code, _, lines = run(f"exec({lost!r}, globals()); await asyncio.create_task(ending.guarded('the feed', lost()))")
+    assert (code, lines) == (3, [f"CRITICAL the feed ended (without an error): {ENDS}"])
+    begin = "task = asyncio.create_task(ending.guarded('the feed', asyncio.sleep(9))); await asyncio.sleep(0)"
+    assert run(f"{begin}; task.cancel()") == (0, "lives\n", [])
+
+
 def test_the_traceback_is_there_for_who_asks_for_it() -> None:
     code, _, lines = run("await ending.guarded('the feed', broken())", "DEBUG")
     assert code == 3

@@ -2,11 +2,13 @@
 
 import asyncio
 import ssl
+from collections.abc import Awaitable, Coroutine
 from functools import partial
 from types import FunctionType, MethodType
 from typing import Any, Final
 
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection, CloseReason, create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 
@@ -58,8 +60,26 @@ def with_globals(function: Any, **names: Any) -> Any:
     return copy
 
 
+class Connection(AIOKafkaConnection):  # type: ignore[misc]
+    """A connection of aiokafka that takes what uvloop says of a connection that is just gone for what it is."""
+
+    def send(self, request: Any, expect_response: bool = True) -> Awaitable[Any]:
+        """Send a request; what is awaited is its answer. Raises `KafkaConnectionError` where the connection is gone."""
+        try:
+            answer: Awaitable[Any] = super().send(request, expect_response=expect_response)
+        except RuntimeError as error:  # of uvloop, where asyncio has an `OSError` or takes it without a word
+            self.close(reason=CloseReason.CONNECTION_BROKEN)
+            raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken: {error}") from error
+        return answer
+
+
+_get_conn: Final = with_globals(
+    AIOKafkaClient._get_conn, create_conn=with_globals(create_conn, AIOKafkaConnection=Connection)
+)
+
+
 def prepare_client(client: AIOKafkaClient) -> None:
-    """Let a client of aiokafka create no topic, and end in time.
+    """Let a client of aiokafka create no topic, know a connection that is gone, and end in time.
 
     It asks for the topics that it reads and writes in a way that creates those that are missing. One that somebody has
     deleted would come back at once, with the broker's settings instead of ours.
@@ -69,7 +89,25 @@ def prepare_client(client: AIOKafkaClient) -> None:
     """
     ask = partial(MetadataRequest, allow_auto_topic_creation=False)
     client._metadata_update = MethodType(with_globals(AIOKafkaClient._metadata_update, MetadataRequest=ask), client)
+    client._get_conn = MethodType(_get_conn, client)
     client.close = MethodType(_close, client)
+
+
+async def ends_by_itself(stop: Coroutine[Any, Any, None]) -> bool:
+    """Await what stops a part of aiokafka; whether it came to its end.
+
+    It cancels tasks of its own then, and awaits them. One that waits to try again, as when a broker has just gone away,
+    or has not begun yet, raises that it is cancelled, which would pass for a cancellation of whoever stops the part.
+    """
+    stopping = asyncio.get_running_loop().create_task(stop)
+    try:
+        await asyncio.wait([stopping])
+    finally:
+        stopping.cancel()
+    if stopping.cancelled():
+        return False
+    stopping.result()
+    return True
 
 
 async def _close(client: AIOKafkaClient) -> None:

@@ -25,7 +25,7 @@ from msgspec.structs import astuple
 from app.core.wire.records import BrokenRecordError, Record
 from app.settings import Settings
 from app.worker.kafka.batches import Batches
-from app.worker.kafka.client import client_options, prepare_client, with_globals
+from app.worker.kafka.client import client_options, ends_by_itself, prepare_client, with_globals
 from app.worker.kafka.metadata import TopicFacts, ask_for_topics, topic_id
 
 #: Of memory for what has been fetched and is not read yet, over all partitions; one response more may come.
@@ -255,12 +255,21 @@ class RecordConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         found = await self._coordinator.fetch_committed_offsets(list(tps))
         return {tp: found.get(tp) for tp in tps}
 
+    async def stop(self) -> None:
+        """Leave the group, and close the connections."""
+        if not await ends_by_itself(super().stop()):
+            await self.cut_off()
+
     async def cut_off(self) -> None:
         """End without leaving the group, which hears no more heartbeats."""
+        tasks: list[asyncio.Task[Any] | None] = []
         if self._coordinator is not None:  # else it would join again by itself, and hold partitions unread
-            for task in (self._coordinator._heartbeat_task, self._coordinator._coordination_task):
-                if task is not None:
-                    task.cancel()
+            tasks += [self._coordinator._heartbeat_task, self._coordinator._coordination_task]
+        if self._fetcher is not None:
+            tasks += [self._fetcher._fetch_task, *self._fetcher._pending_tasks]
+        for task in tasks:
+            if task is not None:
+                task.cancel()
         await self._client.close()
 
     async def wait_for_records(self, tps: list[TopicPartition], seconds: float, *, more: bool = False) -> None:

@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from app.settings import Settings
-from app.worker.kafka.client import client_options, prepare_client
+from app.worker.kafka.client import client_options, ends_by_itself, prepare_client
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +61,7 @@ async def close_producer(producer: AIOKafkaProducer) -> None:
     stopped = False
     try:
         async with asyncio.timeout(2):
-            await producer.stop()
-        stopped = True
+            stopped = await ends_by_itself(producer.stop())
     except (TimeoutError, KafkaError, AssertionError, OSError) as error:
         log.debug("producer closed hard: %r", error)
     finally:

@@ -7,9 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import uvloop
 from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from app.settings import Settings, load_settings
+from app.worker.kafka.client import Connection as KafkaConnection
 from app.worker.kafka.client import SetupError, client_options, prepare_client, ssl_context
 from tests.certificates import PASSWORD, Certificates, make
 
@@ -146,3 +150,25 @@ def test_a_client_whose_closing_is_cut_short_is_closed_by_the_next_call() -> Non
         return connection.cut
 
     assert asyncio.run(closed())
+
+
+async def refused_by_a_transport_that_is_gone() -> bool:
+    """What becomes of a connection whose other end is gone, when something is sent before the loop has told it."""
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    connection = KafkaConnection("127.0.0.1", port)
+    connection._reader, connection._writer = await asyncio.open_connection("127.0.0.1", port)
+    connection._read_task = asyncio.create_task(asyncio.sleep(0))
+    connection._closed_fut = asyncio.get_running_loop().create_future()
+    connection._versions = {3: (0, 1)}
+    connection._writer.transport.abort()
+    await asyncio.sleep(0)
+    with pytest.raises(KafkaConnectionError, match="broken"):
+        connection.send(MetadataRequest([]))
+    server.close()
+    return bool(connection.connected())
+
+
+def test_a_connection_that_is_just_gone_is_no_defect() -> None:
+    """uvloop says of it what it says of a mistake."""
+    assert uvloop.run(refused_by_a_transport_that_is_gone()) is False

@@ -270,6 +270,43 @@ def test_a_consumer_that_is_cut_off_beats_and_joins_no_more(joined: bool) -> Non
     asyncio.run(test())
 
 
+@pytest.mark.parametrize("begun", [True, False], ids=["waits to try again", "not begun"])
+def test_a_fetch_that_is_cancelled_does_not_cancel_who_stops_the_consumer(begun: bool) -> None:
+    """As when a broker has just gone away: aiokafka cancels the fetch, and awaits it."""
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        consumer = RecordConsumer(bootstrap_servers="127.0.0.1:1")
+        fetcher = consumer._fetcher = ParsedFetcher(
+            consumer._client, consumer._subscription, key_deserializer=None, value_deserializer=None
+        )
+        await asyncio.sleep(0)  # it waits for partitions to fetch
+        fetches = fetcher._pending_tasks = {loop.create_task(asyncio.sleep(1000)) for _ in range(2)}
+        if begun:
+            await asyncio.sleep(0)
+        await consumer.stop()
+        await asyncio.sleep(0)
+        assert [fetch.cancelled() for fetch in fetches] == [True, True]
+        assert fetcher._fetch_task.done()
+
+    asyncio.run(test())
+
+
+def test_a_consumer_whose_stop_is_cancelled_says_so() -> None:
+    async def test() -> None:
+        consumer = RecordConsumer(bootstrap_servers="127.0.0.1:1")
+        consumer._coordinator = SimpleNamespace(
+            close=lambda: asyncio.sleep(1000), _heartbeat_task=None, _coordination_task=None
+        )
+        stopping = asyncio.create_task(consumer.stop())
+        await asyncio.sleep(0.01)
+        stopping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stopping
+
+    asyncio.run(test())
+
+
 def test_a_consumer_knows_no_offset_before_it_has_partitions() -> None:
     async def test() -> None:
         consumer = RecordConsumer(bootstrap_servers="127.0.0.1:1", group_id="g")

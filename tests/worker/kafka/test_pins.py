@@ -11,7 +11,7 @@ from aiohttp.web import AppRunner, RequestHandler
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
-from aiokafka.conn import AIOKafkaConnection, AIOKafkaProtocol
+from aiokafka.conn import AIOKafkaConnection, AIOKafkaProtocol, create_conn
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, GroupCoordinator
 from aiokafka.producer.message_accumulator import MessageAccumulator
@@ -53,10 +53,15 @@ def test_the_parser_is_the_compiled_one() -> None:
         (FetchResult._update_position, {"consumed_to", "state_value"}),
         (AIOKafkaConsumer.getmany, {"check_errors"}),
         (GroupCoordinator.__init__, {"_heartbeat_task", "_coordination_task"}),  # ended where the brokers are away
+        (Fetcher.close, {"_fetch_task", "_pending_tasks"}),
         (GroupCoordinator.fetch_committed_offsets, {"_do_fetch_commit_offsets"}),  # with what was noted
         # app/worker/kafka/client.py: a request that creates no topic.
         (AIOKafkaClient._metadata_update, {"MetadataRequest"}),
         (AIOKafkaClient._md_synchronizer, {"_metadata_update"}),
+        # … connections that know when they are gone.
+        (AIOKafkaClient._get_conn, {"create_conn"}),
+        (create_conn, {"AIOKafkaConnection"}),
+        (AIOKafkaConnection.send, {"_writer", "write"}),
         # … and connections that are cut where they do not end.
         (AIOKafkaClient.close, {"_conns", "_sync_task", "gather"}),
         (AIOKafkaConnection.close, {"_writer", "_closed_fut"}),

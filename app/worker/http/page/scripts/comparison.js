@@ -15,10 +15,12 @@ const BY_LABELS = "labels_";
 
 // The difference that a comparison is about: of accuracy, or of errors.
 const differenceOf = of => (of.measures ? "error_difference" : "accuracy_difference");
+// Accuracies differ by 1 at most; the interval of a few rows may be wider than that.
+const inside = (end, measures) => (measures || end === null || end === undefined ? end : Math.max(-1, Math.min(1, end)));
 const range = of => {
   const name = differenceOf(of);
   const [low, high] = [of[`${name}_low_always`] ?? of[`${name}_low`], of[`${name}_high_always`] ?? of[`${name}_high`]];
-  return low === null || low === undefined ? "" : `${signed(low)} to ${signed(high)}`;
+  return low === null || low === undefined ? "" : `${signed(inside(low, of.measures))} to ${signed(inside(high, of.measures))}`;
 };
 const verdictOf = of => ({ 1: "better", 0: "no difference", "-1": "worse" })[of.verdict] ?? of.verdict ?? "not enough labels";
 // How many rows a verdict takes, where there are fewer.
@@ -111,7 +113,8 @@ export function Comparison({ at }) {
 
 function Over({ view, at, old, file }) {
   const data = view.history;
-  const points = (data?.points ?? []).map(({ difference, ...point }) => ({ ...point, value: difference }));
+  const points = (data?.points ?? []).map(({ difference, low, high, ...point }) =>
+    ({ ...point, value: difference, low: inside(low, data.measures), high: inside(high, data.measures) }));
   const known = points.filter(point => point.value !== null);
   return h("section", null,
     heading("h2", "interval", "The difference over time"),
