@@ -13,7 +13,7 @@ demo: environment-demo ## two models, one getting worse, on a broker in memory; 
 	@$(BIN)/tally demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: check ## the checks, then all tests, with a real Kafka, Elasticsearch and Prometheus
-	$(BIN)/python -m pytest -n 4 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 soak: environment-dev ## faults under traffic for MINUTES=30, with a table; then all live tests in full size; 100,000 histories; 20,000 stories; fresh seeds
 	TALLY_TEST_SOAK=1 TALLY_TEST_SOAK_MINUTES=$(or $(MINUTES),30) $(BIN)/python -m pytest tests/live/faults -v --timeout=7200

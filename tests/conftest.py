@@ -11,7 +11,7 @@ from tests.soak import SOAK
 
 settings.register_profile(
     "laws",
-    max_examples=1_500 if SOAK else 150,
+    max_examples=1_500 if SOAK else 100,
     deadline=None,
     report_multiple_bugs=False,
     # In CI the same cases every time; on a laptop, and in a soak, others every time.
