@@ -73,9 +73,9 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]
         return answer
 
 
-_get_conn: Final = with_globals(
-    AIOKafkaClient._get_conn, create_conn=with_globals(create_conn, AIOKafkaConnection=Connection)
-)
+_create_conn: Final = with_globals(create_conn, AIOKafkaConnection=Connection)
+_bootstrap: Final = with_globals(AIOKafkaClient.bootstrap, create_conn=_create_conn)
+_get_conn: Final = with_globals(AIOKafkaClient._get_conn, create_conn=_create_conn)
 
 
 def prepare_client(client: AIOKafkaClient) -> None:
@@ -89,6 +89,7 @@ def prepare_client(client: AIOKafkaClient) -> None:
     """
     ask = partial(MetadataRequest, allow_auto_topic_creation=False)
     client._metadata_update = MethodType(with_globals(AIOKafkaClient._metadata_update, MetadataRequest=ask), client)
+    client.bootstrap = MethodType(_bootstrap, client)
     client._get_conn = MethodType(_get_conn, client)
     client.close = MethodType(_close, client)
 

@@ -59,6 +59,7 @@ def test_the_parser_is_the_compiled_one() -> None:
         (AIOKafkaClient._metadata_update, {"MetadataRequest"}),
         (AIOKafkaClient._md_synchronizer, {"_metadata_update"}),
         # … connections that know when they are gone.
+        (AIOKafkaClient.bootstrap, {"create_conn"}),
         (AIOKafkaClient._get_conn, {"create_conn"}),
         (create_conn, {"AIOKafkaConnection"}),
         (AIOKafkaConnection.send, {"_writer", "write"}),
