@@ -69,7 +69,7 @@ def serve(only: str | None) -> NoReturn:
             flush=True,
         )
         while True:
-            signal.pause()
+            time.sleep(1)  # a signal that comes just before `signal.pause` begins to wait would not be heard
 
 
 def port_or_free(port: int) -> int:

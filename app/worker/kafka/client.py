@@ -67,6 +67,8 @@ class Connection(AIOKafkaConnection):  # type: ignore[misc]
         """Send a request; what is awaited is its answer. Raises `KafkaConnectionError` where the connection is gone."""
         try:
             answer: Awaitable[Any] = super().send(request, expect_response=expect_response)
+        except KafkaError:  # which is a RuntimeError too
+            raise
         except RuntimeError as error:  # of uvloop, where asyncio has an `OSError` or takes it without a word
             self.close(reason=CloseReason.CONNECTION_BROKEN)
             raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken: {error}") from error

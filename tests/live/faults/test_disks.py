@@ -36,10 +36,10 @@ def test_kills_and_restarts_on_every_sort_of_folder(kafka: Kafka, tmp_path: Path
         producer = threading.Thread(target=produce, args=(settings, events, len(events) / 14))
         producer.start()
         for folder in (one, other, one):
-            worker = kill_and_start(fleet, worker, folder)
+            worker = kill_and_start(fleet, worker, folder, producer)
         worker.stop()
         swap_partitions(one / settings["APP_ID"])
-        worker = kill_and_start(fleet, worker, one)
+        worker = kill_and_start(fleet, worker, one, producer)
         assert worker.log.read_text().count("is built anew from") == 2
         shutil.rmtree(one)  # under its feet
         producer.join()
@@ -80,10 +80,13 @@ def test_a_standby_takes_over_and_reads_next_to_nothing(kafka: Kafka, tmp_path: 
         assert "built anew" not in workers[1].log.read_text()
 
 
-def kill_and_start(fleet: Fleet, worker: Worker, folder: Path) -> Worker:
-    """Another worker, once the one before is in the middle of its work."""
+def kill_and_start(fleet: Fleet, worker: Worker, folder: Path, producer: threading.Thread) -> Worker:
+    """Another worker, once the one before is in the middle of its work, as long as there is any."""
     read = fleet.total("tally_events_total")
-    fleet.wait_for("events are read", lambda: fleet.total("tally_events_total") > read + 1_000 or not fleet.running())
+    fleet.wait_for(
+        "events are read",
+        lambda: fleet.total("tally_events_total") > read + 1_000 or not fleet.running() or not producer.is_alive(),
+    )
     worker.kill()
     worker = fleet.start(DATA_DIR=str(folder))
     fleet.wait_for("the next one is ready", worker.ready)

@@ -118,7 +118,7 @@ def test_one_worker_then_four_then_two(kafka: Kafka, tmp_path: Path, record_prop
         it.start()
         it.begin()
         for _ in it.strikes(1.0, 2.0):
-            for _ in range(3):
+            for _ in range(4 - len(it.fleet.running())):
                 it.fleet.start()
             it.fleet.wait_for("all four have some", lambda: share(it, 4))
             first, second, *_ = it.fleet.running()
