@@ -108,6 +108,7 @@ def test_what_was_refused_by_a_setting_counts_once_when_it_is_mended(letters: Le
         assert sum(value for (name, _), value in series.items() if name == "tally_confusion") == count
         assert sum(value for (name, _), value in series.items() if name == "tally_duplicates_total") == 0
         assert letters.ids() == []
+        assert len(letters.ids("--done")) == count
 
 
 def refused(fleet: Fleet, reason: str) -> float:
