@@ -13,7 +13,8 @@ from app.core.counts.cells import Latest, later
 from app.core.counts.numbers import Numbers, is_number_key
 from app.core.counts.panes import TOTAL, PaneClock
 from app.core.counts.rows import RowKey, parse_key, parse_rows
-from app.core.drift.live import NOBODYS, Live, digests_of
+from app.core.drift.kept import NOBODYS, digests_of
+from app.core.drift.live import Live
 from app.core.events import Identity
 from app.core.join.deciding import first_rows_of
 from app.core.join.exchange import Exchange, decode, row_labels

@@ -2,19 +2,8 @@
 
 Bins of a row are those of the reference's features, in its order; then of each declared feature whether its value is
 missing, invalid or valid, and whether the row is.
-
-The bins of a request are kept as bytes, so that they can be taken back:
-
-    flags (1: two bytes a bin; 2: several rows; 8: with the digest of the content), digest of the reference (4 bytes),
-    digest of the request's content (8 bytes), of several rows the number of places (2 bytes), then the bins by row and
-    place, little-endian
-
-The digest of the content decides between two requests of one time, so that it does not depend on the reference which of
-them counts. Where the model has segments, it stands there.
 """
 
-import struct
-from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -23,23 +12,9 @@ from xxhash import xxh3_64_hexdigest
 
 from app.core.drift.declared import INVALID, MISSING, ROW, VALID, Declared, Validity, checking
 from app.core.drift.distribution import binning
+from app.core.drift.kept import MOST_BINS, Packing
 from app.core.drift.reference import Reference
 
-#: Bins that are kept of one request; of more rows the first ones.
-MOST_BINS: Final = 4096
-#: Bytes that the bins of a request take at most.
-MOST_BYTES: Final = 2 * MOST_BINS + 15
-
-_WIDE, _SEVERAL = 1, 2
-#: Not bins, but the values themselves (`app.core.drift.recording`).
-VALUES: Final = 4
-_CONTENT: Final = 8
-_HEAD: Final = struct.Struct("<B4s")
-_WITH_CONTENT: Final = struct.Struct("<B4sQ")
-_NOTHING: Final = bytes(_HEAD.size)
-#: The digest of what is by no reference.
-NOBODYS: Final = "00000000"
-_FEATURES: Final = struct.Struct("<H")
 #: So many ways to name columns are remembered.
 _MOST_WAYS: Final = 100
 _NAMED: Final = 5
@@ -81,9 +56,8 @@ class Live:
         self._unnamed = self.names or columns
         #: How many bins a row has.
         self.places = len(self._wanted) + bool(declared)
-        self._wide = any(feature.size > 256 for feature in reference.features)
-        self._digest = bytes.fromhex(self.digest)
-        self._head = _HEAD.pack(_WIDE if self._wide else 0, self._digest)
+        most = max((feature.size for feature in reference.features), default=0)
+        self._packing = Packing(bytes.fromhex(self.digest), self.places, most)
         self._columns: dict[Any, Columns] = {}
         self._given = columns
         self.prediction, self.score, self.label = (
@@ -160,11 +134,7 @@ class Live:
                 checked = [check(value) for check, value in zip(self._checks, values[len(finders) :], strict=True)]
                 found += checked
                 found.append(INVALID if INVALID in checked else VALID)
-        packed = array("H", found).tobytes() if self._wide else bytes(found)
-        if len(rows) == 1:
-            return self._head + packed, trouble
-        flags = self._head[0] | _SEVERAL
-        return _HEAD.pack(flags, self._digest) + _FEATURES.pack(self.places) + packed, trouble
+        return self._packing.packed(found, len(rows)), trouble
 
     def validities(self, counts: Mapping[int, Mapping[int, int]]) -> dict[str, Validity]:
         """How valid declared features are, then the rows, by name; `counts` are the rows by place and bin."""
@@ -183,61 +153,6 @@ def _digest(reference: Reference, declared: tuple[Declared, ...]) -> str:
     if not declared:
         return reference.digest
     return xxh3_64_hexdigest(msgspec.msgpack.encode((reference.digest, declared)))[:8]
-
-
-def digest_of(kept: bytes) -> str:
-    """By which reference the bins of a request were found."""
-    return kept[1:5].hex()
-
-
-def digests_of(kept: bytes | None, *, values: bool = False) -> set[str]:
-    """By which reference the bins of a request were found, if there are any. Where values themselves should be kept
-    (`values`) they are of none; else they are of `NOBODYS`.
-    """
-    if not kept or len(kept) == body_begin(kept):
-        return set()
-    return set() if values and kept[0] & VALUES else {digest_of(kept)}
-
-
-def with_content(kept: bytes | None, content: int) -> bytes:
-    """The same with the digest of the request's content; that alone where nothing else is kept."""
-    kept = kept or _NOTHING
-    return _WITH_CONTENT.pack(kept[0] | _CONTENT, kept[1:5], content) + kept[_HEAD.size :]
-
-
-def content_of(kept: bytes | None) -> int:
-    """The digest of a request's content; 0 where it is not kept."""
-    if not kept or not kept[0] & _CONTENT:
-        return 0
-    content: int = _WITH_CONTENT.unpack_from(kept)[2]
-    return content
-
-
-def body_begin(kept: bytes) -> int:
-    """Where that begins which stands behind the digests."""
-    return _WITH_CONTENT.size if kept[0] & _CONTENT else _HEAD.size
-
-
-def single(kept: bytes) -> bytes | None:
-    """The bins of a request of one row, by the places of features; None where they are no bytes, or of several rows."""
-    return None if kept[0] & ~_CONTENT else kept[body_begin(kept) :]
-
-
-def places_and_bins(kept: bytes) -> list[tuple[int, int]]:
-    """The bins of a request again: of each row the places of features, and the number of the bin of each."""
-    flags = kept[0]
-    if flags & VALUES:
-        return []
-    begin = body_begin(kept)
-    features = 0
-    if flags & _SEVERAL:
-        features = _FEATURES.unpack_from(kept, begin)[0]
-        begin += _FEATURES.size
-    bins: Sequence[int] = kept[begin:]
-    if flags & _WIDE:
-        bins = array("H", kept[begin:])
-    features = features or len(bins)
-    return [(number % features, bin_) for number, bin_ in enumerate(bins)]
 
 
 class Version(NamedTuple):

@@ -1,6 +1,6 @@
 """In the place of a reference: what keeps the values of requests themselves, for whoever makes a reference of them.
 
-They stand where their bins would (`app.core.drift.live`), count as nothing, and are taken back alike:
+They stand where their bins would (`app.core.drift.kept`), count as nothing, and are taken back alike:
 
     flags (4), 4 bytes of no meaning, the digest of the content as there, then as MessagePack the names of the columns
     or their number, and the rows
@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from app.core.drift.distribution import LONGEST, number_in
-from app.core.drift.live import MOST_BINS, VALUES, Live, body_begin
+from app.core.drift.kept import MOST_BINS, VALUES, body_begin
+from app.core.drift.live import Live
 from app.core.drift.reference import Reference
 
 _HEAD: Final = bytes([VALUES]) + bytes(4)

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from app.core.counts.numbers import Numbers
 from app.core.drift.first import Predicted, record_of
-from app.core.drift.live import VALUES, Live, Watched
+from app.core.drift.kept import VALUES
+from app.core.drift.live import Live, Watched
 from app.core.drift.recording import Asked, asked, packed, table_of
 from app.core.drift.reference import MOST_FEATURES
 from app.core.join.exchange import LegState

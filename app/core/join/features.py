@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from app.core.counts.atoms import Atom
-from app.core.drift.live import digest_of, places_and_bins, single
+from app.core.drift.kept import digest_of, places_and_bins, single
 from app.core.join.exchange import Exchange, LegState
 from app.core.measures.drift import DRIFT, atom_of
 

@@ -11,7 +11,8 @@ import orjson
 from xxhash import xxh3_64_intdigest
 
 from app.core.counts.numbers import Numbers
-from app.core.drift.live import MOST_BYTES, Watched, with_content
+from app.core.drift.kept import MOST_BYTES, with_content
+from app.core.drift.live import Watched
 from app.core.events import LEG_HEADERS, TYPES, Identity, Kind, Leg, Reason, RefusedError, shown
 from app.core.join.addressing import LENT_ROW, NO_ROW
 from app.core.join.by_version import ByVersion

@@ -8,7 +8,7 @@ import msgspec
 #: Of the exchanges' changelog.
 POSITION_KEY: Final = b"\0mark"
 #: The version of what the changelogs hold: of exchanges, numbers, rows and the position. Raise it with any change.
-FORMAT: Final = 9
+FORMAT: Final = 10
 #: The oldest version that is still read: what it has written is there as it was, and goes on by what holds now.
 OLDEST: Final = 4
 #: What stands beside the group's offsets: by it a state that is gone is told from one that has never been.

@@ -7,7 +7,7 @@ bits: it decides between two of one time and guards nothing.
 
 from typing import Final
 
-from app.core.drift.live import content_of
+from app.core.drift.kept import content_of, half_of
 from app.core.events import Leg
 from app.core.join.exchange import (
     REQUEST_IN_FEEDBACK,
@@ -53,9 +53,9 @@ def put_request(
     state = leg_state(exchange, leg)
     old = state.flags & REQUEST_IN_FEEDBACK
     if state.request_time:
-        before = state.segments.digest if state.segments else content_of(state.evidence)
+        before = half_of(state.segments.digest) if state.segments else content_of(state.evidence)
         known = state.request_time, before, state.request_ahead
-        if old < in_feedback or (old == in_feedback and (time, digest, ahead) <= known):
+        if old < in_feedback or (old == in_feedback and (time, half_of(digest), ahead) <= known):
             return False
     state.request_time = time
     state.request_ahead = ahead

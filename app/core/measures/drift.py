@@ -18,7 +18,8 @@ from typing import Any, Final, NamedTuple
 from app.core.counts.atoms import Atom
 from app.core.drift.declared import ROW
 from app.core.drift.drift import KINDS, MEASURES, Drift, drift_of, share_drifted, with_validity
-from app.core.drift.live import Live, digest_of, places_and_bins
+from app.core.drift.kept import digest_of, places_and_bins
+from app.core.drift.live import Live
 from app.core.measures.errors import number_of
 from app.core.measures.measure import DOCUMENT, WINDOW, Cells, Evidence, Field, Measure
 from app.core.measures.probabilities import vector

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from app.core.drift.declared import INVALID, MISSING, ROW, VALID, Declared, checking
-from app.core.drift.live import MOST_BINS, Live, Watched
+from app.core.drift.kept import MOST_BINS
+from app.core.drift.live import Live, Watched
 from app.core.drift.reference import Reference
 from app.core.outputs.report import reports_of
 from app.core.rules import Rules
@@ -165,8 +166,8 @@ def test_series_api_and_documents_have_shares_and_rows() -> None:
     }  # fmt: skip
 
 
-def test_a_declared_feature_costs_a_byte_and_the_row_another() -> None:
+def test_a_declared_feature_costs_half_a_byte_and_the_row_another() -> None:
     many = tuple(Declared(f"f{place}", 0.0) for place in range(100))
     kept, _ = Live(Reference(()), 1, many, tuple(one.name for one in many)).bins([[20] * 100], None)
     assert kept is not None
-    assert len(kept) == 5 + 101
+    assert len(kept) == 5 + 51

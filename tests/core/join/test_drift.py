@@ -1,5 +1,6 @@
 """Drift of what is asked, answered and right: counted once, moved, replaced and taken back like all that is counted."""
 
+import math
 import pickle
 from typing import Any, Final
 
@@ -8,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.drift.declared import Declared
-from app.core.drift.distribution import FIRST, MISSING, Distribution
-from app.core.drift.live import MOST_BINS, Live, Watched, content_of, digest_of, places_and_bins, with_content
+from app.core.drift.distribution import FIRST, MISSING, Distribution, binning
+from app.core.drift.kept import MOST_BINS, content_of, digest_of, places_and_bins, single, with_content
+from app.core.drift.live import Live, Watched
 from app.core.drift.reference import LABEL, PREDICTION, SCORE, Reference
 from app.core.join.exchange import Exchange, LegState
 from app.core.join.putting import put_request
@@ -94,11 +96,23 @@ def test_a_request_that_was_kept_without_a_digest_of_its_content_gives_way_to_on
     known = LegState(0, 1_000_000, evidence=bytes(5) + b"\x03\x03")
     exchange = Exchange(0, [known], [], [])
     assert content_of(known.evidence) == 0
-    fits = with_content(bytes(5) + b"\x02\x02", 7)
-    assert put_request(exchange, 0, 1_000_000, 0, digest=7, evidence=fits)
-    assert not put_request(exchange, 0, 1_000_000, 0, digest=7, evidence=with_content(None, 7))
-    assert not put_request(exchange, 0, 1_000_000, 0, digest=6, evidence=with_content(None, 6))
+    seven, six = 7 << 32, 6 << 32
+    fits = with_content(bytes(5) + b"\x02\x02", seven)
+    assert put_request(exchange, 0, 1_000_000, 0, digest=seven, evidence=fits)
+    assert not put_request(exchange, 0, 1_000_000, 0, digest=seven, evidence=with_content(None, seven))
+    assert not put_request(exchange, 0, 1_000_000, 0, digest=six, evidence=with_content(None, six))
     assert (content_of(known.evidence), places_and_bins(fits)) == (7, [(0, 2), (1, 2)])
+
+
+@pytest.mark.parametrize("flags", [0, 2])
+def test_what_was_kept_with_a_long_digest_of_the_content_is_read(flags: int) -> None:
+    """So did a state of format 9 have it."""
+    several = b"\x02\x00" if flags else b""
+    kept = bytes([flags | 8]) + b"\x01\x02\x03\x04" + (5 << 32 | 9).to_bytes(8, "little") + several + b"\x03\x02"
+    assert (digest_of(kept), content_of(kept), places_and_bins(kept)) == ("01020304", 5, [(0, 3), (1, 2)])
+    assert single(kept) == (None if flags else b"\x03\x02")
+    known = LegState(0, 1_000_000, evidence=kept)
+    assert put_request(Exchange(0, [known], [], []), 0, 1_000_000, 0, digest=6 << 32)
 
 
 def test_predictions_and_labels_that_are_corrected_are_counted_once() -> None:
@@ -271,20 +285,33 @@ def test_any_story_counts_the_same_in_any_order_and_leaves_nothing_that_it_took_
     )
 
 
-@given(st.lists(st.tuples(cells_, cells_), min_size=1, max_size=5), st.booleans())
-def test_the_bins_of_a_request_are_read_as_they_were_kept(rows: list[tuple[Any, Any]], wide: bool) -> None:
-    many = COUNTRY._replace(categories=tuple(f"c{n}" for n in range(400)), counts=(1,) * 400)
-    one = Live(Reference((AGE, many if wide else COUNTRY)))
-    kept, trouble = one.bins([list(row) for row in rows], None)
+@given(
+    st.lists(st.tuples(cells_, cells_, cells_), min_size=1, max_size=5),
+    st.sampled_from([2, 3]),
+    st.sampled_from([1, 13, 14, 254, 255, 400]),
+)
+def test_the_bins_of_a_request_are_read_as_they_were_kept(
+    rows: list[tuple[Any, Any, Any]], places: int, categories: int
+) -> None:
+    """Of few bins half a byte each, else one or two."""
+    land = COUNTRY._replace(categories=tuple(f"c{n}" for n in range(categories)), counts=(1,) * categories)
+    one = Live(Reference((AGE, land, COUNTRY._replace(name="home"))[:places]))
+    kept, trouble = one.bins([list(row[:places]) for row in rows], None)
     assert kept is not None
     assert not trouble
     assert digest_of(kept) == one.digest
     found = places_and_bins(kept)
-    assert [place for place, _ in found] == [0, 1] * len(rows)
-    assert all(bin_ < (AGE if place == 0 else one.reference.features[1]).size for place, bin_ in found)
-    assert len(kept) <= (2 if wide else 1) * 2 * len(rows) + 7
-    assert places_and_bins(with_content(kept, 2**64 - 1)) == found
-    assert content_of(with_content(kept, 2**64 - 1)) == 2**64 - 1
+    finders = [binning(feature) for feature in one.reference.features]
+    assert found == [
+        (place, find(cell)) for row in rows for place, (find, cell) in enumerate(zip(finders, row, strict=False))
+    ]
+    size = 0.5 if categories <= 13 else 1 if categories <= 254 else 2
+    assert len(kept) == 5 + 2 * (len(rows) > 1) + math.ceil(size * len(found))
+    with_digest = with_content(kept, 2**64 - 1)
+    assert (digest_of(with_digest), places_and_bins(with_digest)) == (one.digest, found)
+    assert content_of(with_digest) == 2**32 - 1
+    alone = bytes(bin_ for _, bin_ in found) if len(rows) == 1 and categories <= 254 else None
+    assert single(kept) == single(with_digest) == alone
 
 
 def test_rules_with_a_reference_are_given_to_other_processes() -> None:
@@ -296,10 +323,10 @@ def test_rules_with_a_reference_are_given_to_other_processes() -> None:
     assert other.reference.live.bins([[70, "DE"]], None) == own.reference.live.bins([[70, "DE"]], None)
 
 
-def test_a_feature_of_a_request_takes_a_byte() -> None:
+def test_a_feature_of_few_bins_takes_half_a_byte() -> None:
     many = Reference(tuple(AGE._replace(name=f"f{place}") for place in range(100)))
     kept, _ = Live(many).bins([[20] * 100], None)
     assert kept is not None
-    assert len(kept) == 105
+    assert len(kept) == 55
     assert {bin_ for _, bin_ in places_and_bins(kept)} == {FIRST + 1}
     assert {bin_ for _, bin_ in places_and_bins(Live(many).bins([[None] * 100], None)[0] or b"")} == {MISSING}

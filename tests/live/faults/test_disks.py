@@ -64,8 +64,8 @@ def test_a_standby_takes_over_and_reads_next_to_nothing(kafka: Kafka, tmp_path: 
         workers = [fleet.start(DATA_DIR=str(tmp_path / name)) for name in ("one", "other")]
         fleet.wait_for("each has a partition", lambda: all(len(worker.readiness()[1]) == 1 for worker in workers))
         produce(settings, events[: len(events) // 2])
-        half = len(events) // 2
-        fleet.wait_for("they have read half of it", lambda: fleet.total("tally_events_total") > half - 1_000)
+        most = 0.9 * (len(events) // 2)  # some are refused, or brought to the other partition first
+        fleet.wait_for("they have read most of it", lambda: fleet.total("tally_events_total") > most)
         fleet.wait_for("they have read all of it", lambda: fleet.total("tally_lag_events") == 0)
         fleet.wait_for("both stand by", lambda: fleet.total("tally_standby_partitions") == 2)
         fleet.wait_for("they lack nothing", lambda: fleet.total("tally_standby_lag_records") == 0)
