@@ -125,7 +125,7 @@ def test_the_notebooks_feedback(kafka: Kafka, tmp_path: Path) -> None:
             }
 
         wait_for("46 of 63 are right", lambda: found() == wanted)
-        rewards = {at for at in worker.series() if at[0] == "tally_rewards"}
+        rewards = {*worker.series("tally_rewards")}
         assert len(rewards) == 1, "no reward went to another model"
 
 
@@ -172,7 +172,7 @@ def test_the_flask_server(kafka: Kafka, tmp_path: Path) -> None:
 
 def confusion(worker: Worker) -> dict[tuple[str, str], float]:
     """Rows by actual and predicted class."""
-    series = ((dict(labels), value) for (name, labels), value in worker.series().items() if name == "tally_confusion")
+    series = ((dict(labels), value) for (_, labels), value in worker.series("tally_confusion").items())
     return {(labels["actual"], labels["predicted"]): value for labels, value in series}
 
 

@@ -117,7 +117,7 @@ def active(server: Alertmanager) -> list[str]:
 
 
 def exporters(fleet: Fleet) -> list[Worker]:
-    return [worker for worker in fleet.running() if any(name == "tally_score" for name, _ in worker.series())]
+    return [worker for worker in fleet.running() if worker.series("tally_score")]
 
 
 @pytest.mark.usefixtures("prometheus_binary")

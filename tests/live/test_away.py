@@ -30,7 +30,7 @@ from tests.live.servers import Kafka
 from tests.live.story import TYPES, Event, expected, traffic
 from tests.live.test_cli import Tally, _allow, guarded
 from tests.live.test_exactness import COMMON
-from tests.live.test_intake import a_fleet, canonical, create, is_read, send, total
+from tests.live.test_intake import a_fleet, canonical, create, is_read, send
 from tests.live.workers import Fleet, Worker, assert_counts, produce, topic_settings, wait_for
 
 __all__ = ["guarded"]  # a fixture, found by its name
@@ -39,7 +39,7 @@ LAGS = ("tally_lag_events", "tally_lag_seconds", "tally_intake_lag_events")
 
 
 def values(worker: Worker, name: str) -> list[float]:
-    return [value for (found, _), value in worker.series().items() if found == name]
+    return [*worker.series(name).values()]
 
 
 def lines(worker: Worker, text: str) -> list[str]:
@@ -235,11 +235,11 @@ def test_old_events_that_are_sent_are_kept_until_they_are_read(own_kafka: Callab
     time.sleep(6)
     with Fleet(tmp_path, tally.settings | {"SESSION_TIMEOUT": "3s"}) as fleet:
         worker = fleet.start()
-        wait_for("all is counted", lambda: total(worker, "tally_exchanges", part="response") == 20)
-        wait_for("the rewards too", lambda: total(worker, "tally_rewards") == 20)
-        wait_for("nothing waits", lambda: total(worker, "tally_lag_events") == 0)
-        assert total(worker, "tally_duplicates_total", kind="response") == 20  # the same event of the same time
-        assert total(worker, "tally_lost_events_total") == 0
+        wait_for("all is counted", lambda: worker.total("tally_exchanges", part="response") == 20)
+        wait_for("the rewards too", lambda: worker.total("tally_rewards") == 20)
+        wait_for("nothing waits", lambda: worker.total("tally_lag_events") == 0)
+        assert worker.total("tally_duplicates_total", kind="response") == 20  # the same event of the same time
+        assert worker.total("tally_lost_events_total") == 0
         known = json.loads(worker.get("/api/exchanges/old-3"))
         assert (known["legs"][0]["response_time"], known["feedback_time"]) == (moment, moment)
 
@@ -263,7 +263,7 @@ def test_records_that_the_brokers_deleted_before_they_were_read_are_counted(kafk
         for done in admin.delete_records([TopicPartition(source, 0, 17)]).values():
             done.result(30)
         worker = fleet.start()
-        wait_for("they are counted", lambda: total(worker, "tally_lost_events_total", topic=source) == 7)
+        wait_for("they are counted", lambda: worker.total("tally_lost_events_total", topic=source) == 7)
         (line,) = lines(worker, "were deleted by its retention before intake read them")
         assert f"topic={source} partition=0: 7 records from offset 10 on" in line
 
@@ -277,8 +277,8 @@ def test_events_under_keys_that_are_no_puids_count_as_under_their_own(kafka: Kaf
         wait_for("it is ready", worker.ready)
         produce(settings, [event._replace(key=key) for event in events])
         assert_counts(fleet, expected(events))
-        assert total(worker, "tally_rekeyed_total") == len(events)
-        assert total(worker, "tally_rejected_total") == 0
+        assert worker.total("tally_rekeyed_total") == len(events)
+        assert worker.total("tally_rejected_total") == 0
 
 
 def test_partitions_that_no_worker_reads_are_not_fine(kafka: Kafka, tmp_path: Path) -> None:

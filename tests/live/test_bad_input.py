@@ -83,11 +83,9 @@ def test_bad_records_are_put_aside(kafka: Kafka, tmp_path: Path) -> None:
         for number, (reason, event) in enumerate(bad):
             produce(settings, [event, _event(event.kind, f"good-{number}".encode(), _good(event.kind))])
             wanted = number + 1
-            wait_for(f"the event after {reason} is counted", lambda: _read(worker.series()) == wanted)  # noqa: B023
+            wait_for(f"the event after {reason} is counted", lambda: worker.total("tally_exchanges") == wanted)  # noqa: B023
         rejected = {
-            labels[0][1]: value
-            for (series, labels), value in worker.series().items()
-            if series == "tally_rejected_total" and value
+            labels[0][1]: value for (_, labels), value in worker.series("tally_rejected_total").items() if value
         }
         assert rejected == {reason: len(events) for reason, events in BAD.items()}
     letters = read_topic(kafka.bootstrap, f"{name}-dead-letters")[0]
@@ -114,11 +112,6 @@ def _good(kind: str) -> bytes:
     return b'{"reward": 1}' if kind == "feedback" else GOOD
 
 
-def _read(series: Any) -> float:
-    """How many good events are counted: each is the only part of its exchange."""
-    return float(sum(value for (name, _), value in series.items() if name == "tally_exchanges"))
-
-
 def test_events_that_are_astray_are_brought_home(kafka: Kafka, tmp_path: Path) -> None:
     """Every event in every partition, half of them under a wrong key: each counts once, where it belongs."""
     settings = topic_settings(kafka.bootstrap, f"astray-{uuid.uuid4().hex[:8]}") | {"PARTITIONS": "4"}
@@ -126,7 +119,7 @@ def test_events_that_are_astray_are_brought_home(kafka: Kafka, tmp_path: Path) -
         worker = fleet.start()
         wait_for("the worker is ready", worker.ready)
         asyncio.run(_produce_everywhere(kafka.bootstrap, settings, puids=30, partitions=4))
-        wait_for("all are counted", lambda: _read(worker.series()) == 60)
+        wait_for("all are counted", lambda: worker.total("tally_exchanges") == 60)
         series = worker.series()
         assert series["tally_rekeyed_total", ()] >= 30 * 2 * 3
         assert not [labels for (name, labels), value in series.items() if name == "tally_rejected_total" and value]
@@ -160,7 +153,7 @@ def test_a_header_name_that_is_no_text(kafka: Kafka, tmp_path: Path) -> None:
         wait_for("the worker is ready", worker.ready)
         asyncio.run(_produce_broken_name(kafka.bootstrap, settings["RESPONSE_TOPIC"]))
         produce(settings, [_event("response", b"after", GOOD)])
-        wait_for("all four are counted", lambda: _read(worker.series()) == 4)
+        wait_for("all four are counted", lambda: worker.total("tally_exchanges") == 4)
 
 
 async def _produce_broken_name(bootstrap: str, topic: str) -> None:

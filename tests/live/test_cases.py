@@ -383,9 +383,9 @@ def test_metrics_server(tally: Tally) -> None:
 
     def found() -> dict[str, dict[tuple[str, str], float]]:
         counts: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
-        for (name, pairs), value in tally.worker.series().items():
+        for (_, pairs), value in tally.worker.series("tally_class").items():
             labels = dict(pairs)
-            if name == "tally_class" and labels["model_namespace"] == "adserver" and value:
+            if labels["model_namespace"] == "adserver" and value:
                 counts[labels["model_service"]][labels["class"], labels["outcome"]] = value
         return counts
 

@@ -16,7 +16,7 @@ from app.core.wire.records import Record, pack_headers
 from tests.live import servers
 from tests.live.story import TYPES, Event
 from tests.live.test_cli import Tally
-from tests.live.test_documents import Node, an_event, started, sum_of, wait_until_written, workers
+from tests.live.test_documents import Node, an_event, started, wait_until_written, workers
 from tests.live.test_tail import Sent, create, headed, listed, send
 from tests.live.workers import Fleet, produce, wait_for
 from tests.patience import PATIENCE
@@ -57,12 +57,6 @@ def feedback(number: int, topic: str, value: bytes = b'{"reward": 1}') -> DeadLe
     return DeadLetter(topic, 0, record, Reason.TOO_MANY_MODELS, f"detail {number}")
 
 
-def rewards(fleet: Fleet) -> float:
-    return sum(
-        value for worker in fleet.running() for (name, _), value in worker.series().items() if name == "tally_rewards"
-    )
-
-
 def test_what_was_refused_by_a_setting_counts_once_when_it_is_mended(letters: Letters, tmp_path: Path) -> None:
     """Killed in the midst of it and run again, run twice at once, and run once more at the end."""
     count = 12_000
@@ -87,14 +81,14 @@ def test_what_was_refused_by_a_setting_counts_once_when_it_is_mended(letters: Le
         narrow = fleet.start(MAX_BODY="1000")
         wait_for("the worker is ready", narrow.ready)
         produce(letters.settings, events)
-        wait_for("all are refused", lambda: refused(fleet, "too-large") == count)
+        wait_for("all are refused", lambda: fleet.total("tally_rejected_total", reason="too-large") == count)
         assert narrow.stop() == 0
         worker = fleet.start()
         wait_for("the worker is ready", worker.ready)
-        assert rewards(fleet) == 0
+        assert fleet.total("tally_rewards") == 0
         command = [sys.executable, "-m", "app", "dead-letters", "resend", "--reason", "too-large"]
         killed = subprocess.Popen(command, env=letters.environment(), stdout=subprocess.DEVNULL)
-        wait_for("some of them count", lambda: rewards(fleet) > 0)
+        wait_for("some of them count", lambda: fleet.total("tally_rewards") > 0)
         killed.kill()
         assert killed.wait() == -9  # it was in the midst of it
         two = [subprocess.Popen(command, env=letters.environment(), stderr=subprocess.PIPE) for _ in range(2)]
@@ -103,17 +97,11 @@ def test_what_was_refused_by_a_setting_counts_once_when_it_is_mended(letters: Le
         assert all(code == 0 or (code == 2 and "Another `tally dead-letters`" in said) for said, code in ends), ends
         said = letters.says("dead-letters", "resend")
         assert said == f"0 letters were sent back\nnot sent: {count} letters were sent back before\n"
-        wait_for("all of them count", lambda: rewards(fleet) == count)
-        series = worker.series()
-        assert sum(value for (name, _), value in series.items() if name == "tally_confusion") == count
-        assert sum(value for (name, _), value in series.items() if name == "tally_duplicates_total") == 0
+        wait_for("all of them count", lambda: fleet.total("tally_rewards") == count)
+        assert worker.total("tally_confusion") == count
+        assert worker.total("tally_duplicates_total") == 0
         assert letters.ids() == []
         assert len(letters.ids("--done")) == count
-
-
-def refused(fleet: Fleet, reason: str) -> float:
-    name = ("tally_rejected_total", (("reason", reason),))
-    return sum(worker.series().get(name, 0) for worker in fleet.running())
 
 
 def test_what_is_refused_again_is_left_alone_until_it_is_asked_for(letters: Letters, tmp_path: Path) -> None:
@@ -134,7 +122,7 @@ def test_what_is_refused_again_is_left_alone_until_it_is_asked_for(letters: Lett
         worker = fleet.start()
         wait_for("the worker is ready", worker.ready)
         assert letters.says("dead-letters", "resend", again) == "1 letter was sent back\n"
-        wait_for("it counts", lambda: rewards(fleet) == 1)
+        wait_for("it counts", lambda: fleet.total("tally_rewards") == 1)
         assert letters.ids() == []
 
 
@@ -149,15 +137,15 @@ def test_what_a_letter_has_only_the_beginning_of_is_taken_from_its_topic(letters
         narrow = fleet.start(MAX_BODY="900000")
         wait_for("the worker is ready", narrow.ready)
         produce(letters.settings, events)
-        wait_for("all are refused", lambda: refused(fleet, "too-large") == len(events))
+        wait_for("all are refused", lambda: fleet.total("tally_rejected_total", reason="too-large") == len(events))
         wait_for("all are letters", lambda: len(letters.ids()) == len(events))
         assert "the letter is cut short" in letters.says("dead-letters", "show", letters.ids()[0])
         assert narrow.stop() == 0
         worker = fleet.start()
         wait_for("the worker is ready", worker.ready)
         assert letters.says("dead-letters", "resend") == "5 letters were sent back\n"
-        wait_for("all count", lambda: rewards(fleet) == len(events))
-        assert sum(value for (name, _), value in worker.series().items() if name == "tally_reward_points") == 15
+        wait_for("all count", lambda: fleet.total("tally_rewards") == len(events))
+        assert worker.total("tally_reward_points") == 15
 
 
 def test_letters_of_a_source_are_read_anew_and_nothing_is_written_to_it(letters: Letters, tmp_path: Path) -> None:
@@ -177,9 +165,7 @@ def test_letters_of_a_source_are_read_anew_and_nothing_is_written_to_it(letters:
     with Fleet(tmp_path, letters.settings) as fleet:
         worker = fleet.start()
         wait_for("the worker is ready", worker.ready)
-        wait_for(
-            "it counts", lambda: sum(v for (name, _), v in worker.series().items() if name == "tally_confusion") == 1
-        )
+        wait_for("it counts", lambda: worker.total("tally_confusion") == 1)
 
 
 @pytest.mark.parametrize(
@@ -288,7 +274,7 @@ def test_documents_that_were_refused_are_written_anew_with_what_came_since(
             node.ask("PUT", f"/{index}", {"mappings": wrong})
             worker = started(fleet)
             produce(fleet.settings, [an_event(k, puid, body, named) for puid in puids for k in ("request", "response")])
-            wait_for("all are refused", lambda: sum_of(worker, "tally_documents_total", result="refused") >= len(puids))
+            wait_for("all are refused", lambda: worker.total("tally_documents_total", result="refused") >= len(puids))
             truth = {"reward": 1, "truth": {"data": {"ndarray": [1]}}}
             produce(fleet.settings, [an_event("feedback", puid, truth, named) for puid in puids])
             wait_until_written(fleet, worker, 3 * len(puids))

@@ -135,22 +135,14 @@ def started(fleet: Fleet, **changes: str) -> Worker:
     return worker
 
 
-def sum_of(worker: Worker, name: str, **labels: str) -> float:
-    return sum(
-        value
-        for (found, had), value in worker.series().items()
-        if found == name and labels.items() <= dict(had).items()
-    )
-
-
 def wait_until_written(fleet: Fleet, worker: Worker, events: int, seconds: float = PATIENCE) -> None:
     """Wait until so many events have been read and nothing waits for Elasticsearch."""
 
     def written() -> bool:
-        series = worker.series()
-        read = sum(value for (name, _), value in series.items() if name == "tally_events_total")
+        read = worker.total("tally_events_total")
+        series = worker.series(*(f"tally_documents_{name}" for name in ("backlog", "oldest_seconds")))
         idle = [series.get((f"tally_documents_{name}", ())) == 0 for name in ("backlog", "oldest_seconds")]
-        return read >= events and all(idle) and sum_of(worker, "tally_documents_total") > 0
+        return read >= events and all(idle) and worker.total("tally_documents_total") > 0
 
     def still_written() -> bool:
         """What has been read may not be in the log yet: that takes an epoch and a fetch."""
@@ -335,8 +327,8 @@ def test_a_document_that_is_refused_is_put_aside_with_the_reason(
             assert {headers["reason"] for headers in told.values()} == {b"document-refused"}
             assert b"document_parsing_exception" in told[b"refused"]["detail"]
             assert {headers["origin-topic"] for headers in told.values()} == {f"{name}-log".encode()}
-            assert sum_of(worker, "tally_documents_total", result="refused") == 1
-            assert sum_of(worker, "tally_rejected_total", reason="document-refused") == 1
+            assert worker.total("tally_documents_total", result="refused") == 1
+            assert worker.total("tally_rejected_total", reason="document-refused") == 1
         finally:
             node.remove(f"inference-log-seldon-{name}-*")
 
@@ -471,7 +463,7 @@ def assert_documents(node: Node, pattern: str, wanted: dict[tuple[str, str], Any
 
 
 def lag(*workers: Worker) -> float:
-    return sum(sum_of(worker, "tally_lag_events") for worker in workers)
+    return sum(worker.total("tally_lag_events") for worker in workers)
 
 
 @pytest.mark.timeout(1800)
@@ -495,19 +487,19 @@ def test_nothing_is_lost_and_nothing_twice(
             wait_for("documents wait", lambda: "cluster_block_exception" in fleet.logs())
             node.ask("PUT", f"/{locked}/_settings", {"index.blocks.write": None})
             server.stop()
-            wait_for("documents wait", lambda: sum_of(worker, "tally_documents_oldest_seconds") > 1)
+            wait_for("documents wait", lambda: worker.total("tally_documents_oldest_seconds") > 1)
             other = started(fleet)  # takes half of the partitions while nothing of them can land
             wait_for("all caught up", lambda: lag(worker, other) < rate)
             lags, backlogs = [], []
             end = time.monotonic() + away
             while time.monotonic() < end:
                 lags.append(lag(worker, other))
-                backlogs.append([sum_of(one, "tally_documents_backlog") for one in (worker, other)])
+                backlogs.append([one.total("tally_documents_backlog") for one in (worker, other)])
                 time.sleep(0.5)
             assert worker.ready()
             assert other.ready()
             assert min(backlogs[-1]) > 0
-            assert sum_of(worker, "tally_documents_oldest_seconds") > 1
+            assert worker.total("tally_documents_oldest_seconds") > 1
             worker.kill()
             worker = started(fleet)
             server.start()
@@ -590,11 +582,11 @@ def test_a_credential_opens_and_a_wrong_one_is_told_in_a_sentence(
         indices = "inference-log-*, drift-log-*, tally-windows, tally-comparisons"
         assert f"Elasticsearch at {node.url} answers. Indices: {indices}" in checked(fleet, {}, 0)
         assert f"Indices of Elasticsearch: {indices}" in said_by(fleet, {}, 0, "topics")
-        assert sum_of(refused, "tally_events_total", kind="response") == 1
-        assert sum_of(refused, "tally_documents_backlog") >= 1
+        assert refused.total("tally_events_total", kind="response") == 1
+        assert refused.total("tally_documents_backlog") >= 1
         refused.stop()
         worker = started(fleet)
-        wait_for("the document", lambda: sum_of(worker, "tally_documents_total", result="written") == 1)
+        wait_for("the document", lambda: worker.total("tally_documents_total", result="written") == 1)
         assert [number for _, number in node.documents(f"inference-log-seldon-{name}-*")] == ["p"]
         compare = ("compare", "default", "shadow", "--elasticsearch")
         assert f"in TALLY_{next(iter(wrong))}" in said_by(fleet, wrong, 2, *compare)

@@ -63,7 +63,7 @@ def live(one: dict[str, Any]) -> list[int]:
 
 
 def exporter(fleet: Fleet) -> Worker | None:
-    return next((it for it in fleet.running() if any(name == "tally_drifted_share" for name, _ in it.series())), None)
+    return next((it for it in fleet.running() if it.series("tally_drifted_share")), None)
 
 
 def test_the_shifted_feature_alone_has_drifted_and_every_row_is_counted_once(kafka: Kafka, tmp_path: Path) -> None:

@@ -196,7 +196,10 @@ def test_requests_of_other_servers_count(tally: Tally) -> None:
         tally.answer("asked", f"asked-{name}", body, "request")
     wait_for(
         "all requests are counted",
-        lambda: tally.worker.series().get(("tally_exchanges", series_of("asked", part="request"))) == len(REQUESTS),
+        lambda: (
+            tally.worker.series("tally_exchanges").get(("tally_exchanges", series_of("asked", part="request")))
+            == len(REQUESTS)
+        ),
         60,
     )
 
@@ -272,7 +275,7 @@ def test_events_in_batches_and_bytes_around_events_are_taken_off(tally: Tally) -
 
 
 def test_classes_beyond_the_limit_are_counted(tally: Tally) -> None:
-    before = tally.worker.series().get(("tally_dropped_total", (("what", "classes"),)), 0)
+    before = tally.worker.total("tally_dropped_total", what="classes")
     for number in range(7):
         tally.answer("many", f"many-{number}", {"predictions": [f"class {number}"]})
     wait_for(
@@ -281,7 +284,7 @@ def test_classes_beyond_the_limit_are_counted(tally: Tally) -> None:
         60,
     )
     assert tally.model("many")["classes"] == ["class 0", "class 1", "class 2", "other"]
-    assert tally.worker.series()["tally_dropped_total", (("what", "classes"),)] - before == 4
+    assert tally.worker.total("tally_dropped_total", what="classes") - before == 4
 
 
 #: What comes of the recorded files: by service the confusion, and the reasons of dead letters.

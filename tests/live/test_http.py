@@ -251,8 +251,7 @@ def test_refusals(tally: Worker) -> None:
 
 
 def rejected(worker: Worker) -> Counter[str]:
-    series = worker.series().items()
-    return Counter({at[1][0][1]: int(value) for at, value in series if at[0] == "tally_rejected_total"})
+    return Counter({labels[0][1]: int(value) for (_, labels), value in worker.series("tally_rejected_total").items()})
 
 
 # Load

@@ -22,7 +22,7 @@ from tests.live.servers import Kafka
 from tests.live.story import NOW, TYPES, Event, expected, traffic
 from tests.live.test_cli import Tally, _allow, guarded
 from tests.live.test_exactness import COMMON
-from tests.live.workers import Fleet, Worker, assert_counts, topic_settings, wait_for
+from tests.live.workers import Fleet, assert_counts, topic_settings, wait_for
 from tests.soak import SOAK
 
 Headers = list[tuple[str, bytes]]
@@ -161,14 +161,6 @@ def is_read(bootstrap: str, group: str, topic: str) -> bool:
     return lag(bootstrap, group, topic) == 0
 
 
-def total(worker: Worker, name: str, **labels: str) -> float:
-    return sum(
-        value
-        for (found, pairs), value in worker.series().items()
-        if found == name and labels.items() <= dict(pairs).items()
-    )
-
-
 @contextmanager
 def a_fleet(kafka: Kafka, folder: Path, intake: str, partitions: int = 8) -> Iterator[tuple[Fleet, str]]:
     """Workers whose intake reads topics of their own; `{}` in `intake` stands for the test's name."""
@@ -191,7 +183,7 @@ def test_events_in_all_dialects_count_as_the_canonical_ones(kafka: Kafka, tmp_pa
         worker = fleet.start()
         wait_for("all is committed", partial(is_read, kafka.bootstrap, f"{name}-intake", f"{name}-source"))
         assert_counts(fleet, expected(events))
-        assert total(worker, "tally_rejected_total") == 0
+        assert worker.total("tally_rejected_total") == 0
 
 
 def test_workers_killed_and_stalled_while_they_read(kafka: Kafka, tmp_path: Path) -> None:
@@ -296,9 +288,9 @@ def test_the_topics_of_a_model_of_seldon_core_2(kafka: Kafka, tmp_path: Path) ->
             create(kafka.bootstrap, topic, 2)
             send(kafka.bootstrap, topic, records)
         worker = fleet.start()
-        wait_for("all are judged", lambda: total(worker, "tally_rows", verdict="correct", model="iris") == 2)
-        assert total(worker, "tally_rows", verdict="incorrect", model_service="iris") == 1
-        assert total(worker, "tally_exchanges", model_namespace="default") == 9
+        wait_for("all are judged", lambda: worker.total("tally_rows", verdict="correct", model="iris") == 2)
+        assert worker.total("tally_rows", verdict="incorrect", model_service="iris") == 1
+        assert worker.total("tally_exchanges", model_namespace="default") == 9
 
 
 def test_what_is_refused_says_where_it_came_from(kafka: Kafka, tmp_path: Path) -> None:
@@ -330,7 +322,7 @@ def test_what_is_refused_says_where_it_came_from(kafka: Kafka, tmp_path: Path) -
             assert sent.value.startswith(letter.value())
             assert headers["detail"]
         assert dict(letters[n + 2].headers())["original-length"] == str(len(large.value)).encode()
-        rejected = {reason: total(worker, "tally_rejected_total", reason=reason) for reason in reasons.values()}
+        rejected = {reason: worker.total("tally_rejected_total", reason=reason) for reason in reasons.values()}
         assert rejected == dict.fromkeys(reasons.values(), 1)
 
 
@@ -359,8 +351,8 @@ def test_corrections_without_a_time_of_their_own_end_at_the_last(
         send(kafka.bootstrap, f"{name}-source", records)
         worker = fleet.start()
         outcome = "correct" if labels[-1] == 1 else "incorrect"
-        wait_for("it is counted", lambda: total(worker, "tally_rows", verdict=outcome) == 1)
-        assert total(worker, "tally_rows") == 1
+        wait_for("it is counted", lambda: worker.total("tally_rows", verdict=outcome) == 1)
+        assert worker.total("tally_rows") == 1
         found = read(kafka.bootstrap, f"{name}-feedback")
         assert [(message.key(), message.value(), message.timestamp()[1]) for message in found] == [
             (b"one", record.value, record.timestamp) for record in records[2:]

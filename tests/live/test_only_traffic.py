@@ -18,7 +18,7 @@ def only_traffic(settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
 def versions(worker: Worker) -> set[tuple[str, ...]]:
     """The models of which a version is known."""
     names = ("model_service", "model", "model_version")
-    found = {tuple(dict(labels)[each] for each in names) for name, labels in worker.series() if name == INFO.name}
+    found = {tuple(dict(labels)[each] for each in names) for _, labels in worker.series(INFO.name)}
     return {model for model in found if model[-1]}
 
 

@@ -132,9 +132,9 @@ def labelled(worker: Worker, story: Story, predictor: str) -> int:
 def series(worker: Worker, name: str, **labels: str) -> dict[str, dict[str, float]]:
     """By the first label that is not given, and by window."""
     found: dict[str, dict[str, float]] = {}
-    for (own, pairs), value in worker.series().items():
+    for (_, pairs), value in worker.series(name).items():
         words = dict(pairs)
-        if own == name and labels.items() <= words.items():
+        if labels.items() <= words.items():
             found.setdefault(words.get("quantity") or _score_name(words), {})[words["window"]] = value
     return found
 

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from tests.live.servers import Kafka
 from tests.live.story import Event, expected, traffic
 from tests.live.test_exactness import COMMON
-from tests.live.test_intake import in_milliseconds, is_read, plain, read, seldon, send, total
+from tests.live.test_intake import in_milliseconds, is_read, plain, read, seldon, send
 from tests.live.workers import Fleet, Worker, assert_counts, produce, topic_settings, wait_for
 
 PARTITIONS = 2
@@ -75,7 +75,7 @@ def letters(fleet: Fleet) -> list[dict[str, str]]:
 def of_other(fleet: Fleet) -> dict[str, float]:
     """The exchanges of the model of `an_event`, by part."""
     (worker,) = fleet.running()
-    return {part: total(worker, "tally_exchanges", model="other", part=part) for part in ("request", "response")}
+    return {part: worker.total("tally_exchanges", model="other", part=part) for part in ("request", "response")}
 
 
 def test_a_changelog_that_takes_60_kb(kafka: Kafka, tmp_path: Path) -> None:
@@ -124,8 +124,8 @@ def test_an_intake_whose_canonical_topics_take_100_kb(kafka: Kafka, tmp_path: Pa
         assert letter["reason"] == "too-large"
         assert f"{name}-requests takes 100000 bytes at once: raise its max.message.bytes" in letter["detail"]
         assert letter["origin-topic"] == f"{name}-source"
-        assert total(worker, "tally_intake_events_total") == len(events)
-        assert total(worker, "tally_rejected_total") == 1
+        assert worker.total("tally_intake_events_total") == len(events)
+        assert worker.total("tally_rejected_total") == 1
         assert "MessageSizeTooLarge" not in fleet.logs()
 
 
@@ -144,8 +144,8 @@ def test_an_intake_whose_canonical_topic_takes_less_while_it_runs(kafka: Kafka, 
         wait_for("all is committed", partial(is_read, kafka.bootstrap, f"{name}-intake", f"{name}-source"))
         assert_counts(fleet, expected(events))
         assert [letter["reason"] for letter in letters(fleet)] == ["too-large"]
-        assert total(worker, "tally_intake_events_total") == len(events)
-        assert total(worker, "tally_rejected_total") == 1
+        assert worker.total("tally_intake_events_total") == len(events)
+        assert worker.total("tally_rejected_total") == 1
 
 
 def test_events_astray_go_to_a_topic_that_takes_17_kb(kafka: Kafka, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_nine_megabytes_over_http(kafka: Kafka, tmp_path: Path, log: bool) -> No
             assert post(worker, f"p-{number}", small)[0] == 202
             assert post(worker, f"p-{number}", small, "inference.response")[0] == 202
         wait_for("all count", lambda: of_other(fleet) == {"request": 21, "response": 20})
-        assert total(worker, "tally_rejected_total", reason="too-large") == 1 + log
+        assert worker.total("tally_rejected_total", reason="too-large") == 1 + log
         found = letters(fleet)
         assert [letter["reason"] for letter in found] == ["too-large"] * log
         assert all("the event counts, but its document lacks its payload" in letter["detail"] for letter in found)

@@ -178,7 +178,7 @@ def settings_for(kafka: servers.Kafka, url: str) -> dict[str, str]:
 
 
 def exporter_of(fleet: Fleet) -> Worker:
-    (exporter,) = (worker for worker in fleet.running() if any(name == "tally_rows" for name, _ in worker.series()))
+    (exporter,) = (worker for worker in fleet.running() if worker.series("tally_rows"))
     return exporter
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import ssl
 import subprocess
@@ -34,6 +35,7 @@ COUNT_SERIES = (
 )
 
 
+_NAME = re.compile("[{ ]")  # what ends that of a sample
 Process = Forked | subprocess.Popen[bytes]
 #: What Python loads is changed by these. A test that sets one gets a process that loads for itself; so does a soak.
 _OF_PYTHON = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
@@ -96,17 +98,23 @@ class Worker:
         """Whether it has started so far that it gives its series."""
         return bool(self.series())
 
-    def series(self) -> Series:
-        """All samples, by name and sorted labels; nothing while the worker does not answer."""
+    def series(self, *names: str) -> Series:
+        """The samples of these names, or all, by name and sorted labels; nothing while the worker does not answer."""
         try:
             text = self.get("/metrics")
         except (urllib.error.URLError, OSError):
             return {}
+        if names:  # to read thousands of lines takes longer than to make them
+            text = "".join(line for line in text.splitlines(keepends=True) if _NAME.split(line, 1)[0] in names)
         return {
             (sample.name, tuple(sorted(sample.labels.items()))): sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
         }
+
+    def total(self, name: str, **labels: str) -> float:
+        """The sum of a series over all labels that are not given."""
+        return sum(value for (_, had), value in self.series(name).items() if labels.items() <= dict(had).items())
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -162,13 +170,14 @@ class Fleet:
         """The model series of whichever worker exports them, without zeros. No series may come from two workers."""
         found: Series = {}
         for worker in self.running():
-            mine = {at: value for at, value in worker.series().items() if at[0] in COUNT_SERIES and value}
+            mine = {at: value for at, value in worker.series(*COUNT_SERIES).items() if value}
             assert not found.keys() & mine.keys(), "two workers export the same series"
             found |= mine
         return found
 
-    def total(self, name: str) -> float:
-        return sum(value for worker in self.running() for at, value in worker.series().items() if at[0] == name)
+    def total(self, name: str, **labels: str) -> float:
+        """The sum of a series over workers and all labels that are not given."""
+        return sum(worker.total(name, **labels) for worker in self.running())
 
     def wait_for(self, what: str, ready: Callable[[], bool], seconds: float = PATIENCE) -> None:
         """Wait until something holds, or fail saying what did not, what each worker has, and what it has logged."""
@@ -205,11 +214,12 @@ def said_in_total(fleet: Fleet, field: str, name: str) -> dict[str, dict[str, An
 
 def wait_for(what: str, ready: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait until something holds, or fail saying what did not."""
-    end = time.monotonic() + seconds
+    begin = time.monotonic()
     while not ready():
-        if time.monotonic() > end:
+        waited = time.monotonic() - begin
+        if waited > seconds:
             raise AssertionError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.2)
+        time.sleep(min(0.1 + waited / 20, 1))  # asking takes time from who is waited for
 
 
 def assert_counts(fleet: Fleet, wanted: Series, seconds: float = PATIENCE) -> None:

@@ -20,16 +20,6 @@ LEG = ("demo", "iris", "default", "forest")
 END = int(NOW.timestamp() * 1_000_000)
 
 
-def total(it: Trial, name: str, **labels: str) -> float:
-    """The sum of a series over workers and all labels that are not given."""
-    return sum(
-        value
-        for worker in it.fleet.running()
-        for (series, had), value in worker.series().items()
-        if series == name and labels.items() <= dict(had).items()
-    )
-
-
 def assert_verified(it: Trial, record: Record, events: int, times: int) -> None:
     """That `tally verify` finds the same, where the brute-force count knows no such traffic."""
     wrong = differences(it.fleet, it.events, 120)
@@ -46,7 +36,7 @@ def test_a_partition_with_nothing_but_poison(kafka: Kafka, tmp_path: Path, recor
         it.events = others
         it.start()
         produce(it.fleet.settings, poison + others)
-        it.fleet.wait_for("all are refused", lambda: total(it, "tally_rejected_total") >= len(poison))
+        it.fleet.wait_for("all are refused", lambda: it.fleet.total("tally_rejected_total") >= len(poison))
         assert_verified(it, record_property, len(poison) + len(others), len(poison))
         letters = read_topic(kafka.bootstrap, f"{it.fleet.settings['APP_ID']}-dead-letters")
         keys = {event.key for event in poison}
@@ -100,14 +90,14 @@ def test_very_many_classes(kafka: Kafka, tmp_path: Path, record_property: Record
         it.fleet.wait_for(
             "every row is judged",
             lambda: (
-                total(it, "tally_rows", verdict="correct", **words) == right
-                and total(it, "tally_rows", verdict="incorrect", **words) == wrong
+                it.fleet.total("tally_rows", verdict="correct", **words) == right
+                and it.fleet.total("tally_rows", verdict="incorrect", **words) == wrong
             ),
             300,
         )
         of_classes = [at for at in it.fleet.counts() if at[0] == "tally_class" and ("model_service", "many") in at[1]]
         assert 200 * 4 >= len(of_classes) > 200
-        assert total(it, "tally_dropped_total", what="classes") > 0
+        assert it.fleet.total("tally_dropped_total", what="classes") > 0
         (worker,) = it.fleet.running()
         known = {at for at in wanted_of(it.events) if at[0] == "series"}
         found = {("series", *at) for at in it.fleet.counts() if ("model_service", "many") not in at[1]}
@@ -124,10 +114,12 @@ def test_an_idle_topic_holds_up_nothing(kafka: Kafka, tmp_path: Path, record_pro
         it.start()
         produce(it.fleet.settings, it.events)
         assert_verified(it, record_property, len(it.events), 1)
-        assert total(it, "tally_open_exchanges") > 300
+        assert it.fleet.total("tally_open_exchanges") > 300
         it.fleet.stop()
         it.start(NOW=later)
-        it.fleet.wait_for("what was counted is there", lambda: total(it, "tally_rows", verdict="unlabelled") >= 400)
-        it.fleet.wait_for("all have expired", lambda: total(it, "tally_open_exchanges") == 0)
-        assert total(it, "tally_rows", verdict="unlabelled") >= 400
-        assert total(it, "tally_lag_events") == 0
+        it.fleet.wait_for(
+            "what was counted is there", lambda: it.fleet.total("tally_rows", verdict="unlabelled") >= 400
+        )
+        it.fleet.wait_for("all have expired", lambda: it.fleet.total("tally_open_exchanges") == 0)
+        assert it.fleet.total("tally_rows", verdict="unlabelled") >= 400
+        assert it.fleet.total("tally_lag_events") == 0
