@@ -27,6 +27,13 @@ _CONDITION: Final = re.compile(r"\s*(==|!=|>=|<=|>|<)\s*(\S+)\s*")
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
+class Columns(NamedTuple):
+    """What a monitor is given, a table by columns: the names of these, and the rows, each a list of values."""
+
+    names: tuple[str, ...]
+    rows: list[list[Any]]
+
+
 class AlertWhen(NamedTuple):
     """When the value of a row is an alert: `value <comparison> <threshold>`."""
 

@@ -12,8 +12,7 @@ from app.cli.feedback import read_value
 from app.cli.labels.tables import LabelTable, open_table, shown_columns
 from app.cli.monitors.drawing import Tried, draw, json_of
 from app.cli.screen import printable
-from app.core.monitors import AlertWhen, Code, alert_when, model_form
-from app.core.outputs.scoring import Columns
+from app.core.monitors import AlertWhen, Code, Columns, alert_when, model_form
 from app.core.rules import Column, Rules, Schema
 from app.models_file import load_rulebook
 from app.monitors_file import MonitorFileError, version_of

@@ -21,7 +21,7 @@ import orjson
 from app.core.dialects.plain import Event
 from app.core.events import TYPE_OF, Identity, Kind, Leg, Reason, RefusedError
 from app.core.join.monitored import in_short
-from app.core.monitors import MonitorSpec
+from app.core.monitors import Columns, MonitorSpec
 from app.core.outputs.documents.contents import parsed
 from app.core.outputs.documents.records import Answer, Part, read
 from app.core.payloads.forms import table_of
@@ -40,13 +40,6 @@ _REQUEST: Final = Kind.REQUEST.value
 _RESPONSE: Final = Kind.RESPONSE.value
 
 _Key = tuple[str, Leg]
-
-
-class Columns(NamedTuple):
-    """A table by columns: the names of these, and the rows, each a list of values."""
-
-    names: tuple[str, ...]
-    rows: list[list[Any]]
 
 
 class Answered(NamedTuple):

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from app.core.monitors import Code
-from app.core.outputs.scoring import Columns
+from app.core.monitors import Code, Columns
 from app.worker.monitors.scorer import READY, Asked, Value, serve
 
 log = logging.getLogger(__name__)

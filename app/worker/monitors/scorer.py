@@ -22,8 +22,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from app.core.monitors import Code
-from app.core.outputs.scoring import Columns
+from app.core.monitors import Code, Columns
 from app.worker.monitors.models import load_model
 
 #: What is asked for one answer: its inputs and its outputs.

@@ -7,9 +7,9 @@ import orjson
 import pytest
 
 from app.core.events import RefusedError
-from app.core.monitors import AlertWhen, Code, Monitor, MonitorSpec
+from app.core.monitors import AlertWhen, Code, Columns, Monitor, MonitorSpec
 from app.core.outputs import scoring
-from app.core.outputs.scoring import Answered, Columns, Pairs, result_event, too_large
+from app.core.outputs.scoring import Answered, Pairs, result_event, too_large
 from app.core.rules import Column, Rulebook, Rules, Schema
 from app.core.wire import records as wire
 from tests.builders import Ledger, Record, a_feedback, a_request, a_response, time_text

@@ -19,8 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from skops import io as skops
 
-from app.core.monitors import Code
-from app.core.outputs.scoring import Columns
+from app.core.monitors import Code, Columns
 from app.worker.monitors.models import load_model
 from app.worker.monitors.process import MonitorProcess
 from app.worker.monitors.scorer import Asked, Value

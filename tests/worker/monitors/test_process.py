@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import IsolationForest
 
-from app.core.monitors import Code
-from app.core.outputs.scoring import Columns
+from app.core.monitors import Code, Columns
 from app.worker.monitors.process import MonitorProcess
 from app.worker.monitors.scorer import Asked, Value, value_of
 
