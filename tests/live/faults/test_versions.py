@@ -18,8 +18,7 @@ OF_FORMAT = """
 import app.core.join.position
 app.core.join.position.FORMAT = {}
 """
-#: The last commit before the state's format changed.
-BEFORE = "9cf267e^"
+_FORMAT_IN = "app/core/join/position.py"
 
 
 def other_version(folder: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
@@ -27,6 +26,14 @@ def other_version(folder: Path, monkeypatch: pytest.MonkeyPatch, number: int) ->
     folder.mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(OF_FORMAT.format(number))
     monkeypatch.setenv("PYTHONPATH", f"{folder}:{Path.cwd()}")
+
+
+def before_this_format() -> str:
+    """The last commit before the state's format changed."""
+    asked = ["git", "log", "-1", "--format=%h", "-G^FORMAT: Final", "--", _FORMAT_IN]
+    changed = subprocess.run(asked, capture_output=True, check=True, text=True).stdout.strip()
+    assert changed, "this clone does not reach back to where the state's format changed"
+    return f"{changed}^"
 
 
 def commit(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
@@ -41,7 +48,7 @@ def commit(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 def older_version(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a soak that commit itself, for which the clone must have its history; else today's code of that format."""
     if SOAK:
-        commit(folder, monkeypatch, BEFORE)
+        commit(folder, monkeypatch, before_this_format())
     else:
         other_version(folder, monkeypatch, FORMAT - 1)
 
