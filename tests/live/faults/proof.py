@@ -13,6 +13,7 @@ import urllib.error
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -88,10 +89,14 @@ def differences(
     end = time.monotonic() + seconds
     others = _others_of(events)
 
+    @lru_cache(maxsize=1)  # to count as many as in a soak takes a minute, and a clock may stand still
+    def series_at(moment: datetime) -> Facts:
+        return _series_of(events, moment)
+
     def wrong_now() -> list[str]:
-        moment = now()
+        series = series_at(now())
         found = found_of(fleet, others)
-        return _wrong(found, others | _series_of(events, moment)) or (documents.wrong(events) if documents else [])
+        return _wrong(found, others | series) or (documents.wrong(events) if documents else [])
 
     while (wrong := wrong_now()) and time.monotonic() < end:
         time.sleep(0.5)
