@@ -13,7 +13,7 @@ from app.core.counts.cells import Latest, later
 from app.core.counts.numbers import Numbers, is_number_key
 from app.core.counts.panes import TOTAL, PaneClock
 from app.core.counts.rows import RowKey, parse_key, parse_rows
-from app.core.drift.kept import NOBODYS, digests_of
+from app.core.drift.kept import NOBODYS, digests_of, unpacked
 from app.core.drift.live import Live
 from app.core.events import Identity
 from app.core.join.deciding import first_rows_of
@@ -220,12 +220,11 @@ def _amounts(metrics: Mapping[int, int] | None, numbers: Numbers) -> list[Any]:
 def _normal(exchange: Exchange, numbers: Numbers, *, drift: bool) -> Any:
     """An exchange without what depends on the order in which its parts came."""
     asdict = msgspec.structs.asdict
-    without = {} if drift else {"evidence": None}
     legs = {
         numbers.legs[leg.leg]: asdict(leg)
         | {"leg": 0, "identity": numbers.identities[leg.identity], "classes": numbers.classes[leg.classes]}
         | {"metrics": _amounts(leg.metrics, numbers)}
-        | without
+        | {"evidence": unpacked(leg.evidence) if leg.evidence and drift else None}
         for leg in exchange.legs
     }
     feedbacks = sorted(
@@ -235,19 +234,25 @@ def _normal(exchange: Exchange, numbers: Numbers, *, drift: bool) -> Any:
     rows = {numbers.legs[block.named]: block.rows for block in blocks}
     counted: dict[Any, list[Any]] = {}
     for one in exchange.counted:
-        entry = asdict(one) | {"account": 0, "atoms": 0, "amounts": _atoms(one, numbers), "values": sorted(one.values)}
+        entry = asdict(one) | {"account": 0, "atoms": 0, "amounts": _atoms(one, numbers), "values": one.values}
         entry["also"] = sorted(numbers.accounts[account] for account in one.also)
         if not drift:
             entry["amounts"] = {atom: n for atom, n in entry["amounts"].items() if not digest_in(atom.row)}
             entry["values"] = [values for values in entry["values"] if values[0] not in OF_FEATURES]
             if not entry["amounts"] and not entry["values"]:
                 continue
+        entry["values"] = sorted(map(_values, entry["values"]), key=str)
         counted.setdefault((numbers.accounts[one.account], one.pane), []).append(entry)
     detections = sorted(
         (one.kind, numbers.legs[one.leg], one.time, one.digest, _amounts(one.metrics, numbers))
         for one in exchange.detections
     )
     return legs, feedbacks, rows, counted, detections
+
+
+def _values(kept: bytes) -> Any:
+    """Values that are kept, however they are packed."""
+    return unpacked(kept[1:]) if kept[:1] == DRIFT.letter else kept
 
 
 def _times(exchange: Exchange) -> Iterator[int]:

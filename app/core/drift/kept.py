@@ -15,7 +15,7 @@ import struct
 from array import array
 from collections.abc import Sequence
 from string import hexdigits
-from typing import Final
+from typing import Any, Final
 
 #: Bins that are kept of one request; of more rows the first ones.
 MOST_BINS: Final = 4096
@@ -111,6 +111,14 @@ def single(kept: bytes) -> bytes | None:
         return None
     bins = kept[body_begin(kept) :]
     return _of_halves(bins) if kept[0] & _HALVES else bins
+
+
+def unpacked(kept: bytes) -> tuple[str, int, Any]:
+    """All that they say, however they are packed: the digests of the reference and of the content, and bins by place
+    or, where these are kept, the values.
+    """
+    body = kept[body_begin(kept) :] if kept[0] & VALUES else places_and_bins(kept)
+    return digest_of(kept), content_of(kept), body
 
 
 def _of_halves(packed: bytes) -> bytes:
