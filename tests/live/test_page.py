@@ -216,6 +216,26 @@ def test_a_new_version_is_shown_beside_the_one_before(see: Callable[[str], Visit
     expect(rows.locator("td.state")).to_have_text(["drifted", "as before", "too few rows"])
 
 
+@pytest.mark.parametrize(
+    ("name", "ends"), [("accuracy_difference", "-1.000 to +1.000"), ("error_difference", "-1.400 to +1.800")]
+)
+def test_an_interval_of_accuracies_ends_where_their_differences_do(
+    see: Callable[[str], Visit], worker: Worker, name: str, ends: str
+) -> None:
+    """That of a few rows is wider; errors may differ by any amount."""
+    answer = asked(worker, "api/comparisons")
+    one = answer["comparisons"][0]
+    total = {**one["windows"]["total"], name: 0.2, f"{name}_low_always": -1.4, f"{name}_high_always": 1.8}
+    if name == "error_difference":
+        total["measures"] = ["error"]
+    made = {**answer, "comparisons": [{**one, "windows": {**one["windows"], "total": total}}]}
+    seen = see("#/worker")
+    seen.page.route("**/api/comparisons", lambda route: route.fulfill(json=made))
+    seen.go("#/comparisons", until="tbody tr")
+    rows = seen.page.get_by_role("table", name="Comparisons").locator("tbody tr")
+    expect(rows.first).to_contain_text(ends)
+
+
 def test_a_point_without_neighbours_has_an_interval_that_can_be_seen(see: Callable[[str], Visit]) -> None:
     seen = see("#/model/demo/hello/default/m")
     seen.page.wait_for_selector("figure.time canvas")
