@@ -260,13 +260,14 @@ def test_topics_that_come_later_by_name_and_by_pattern(own_kafka: Callable[..., 
             wait_for(f"{topic} is read", partial(is_read, broker.bootstrap, f"{name}-intake", topic))
         assert_counts(fleet, expected(events))
         admin.delete_topics(["late"])["late"].result(30)
-        time.sleep(8)
+        waits = "intake waits for topic late"
+        wait_for("it says so again", lambda: worker.log.read_text().count(waits) == 2)
+        time.sleep(4)
         assert "late" not in admin.list_topics(timeout=10).topics
         create(broker.bootstrap, "late", 1)
         again = [in_milliseconds(event) for event in traffic(100, seed=24, broken=0)]
         send(broker.bootstrap, "late", map(seldon, again))
         assert_counts(fleet, expected([*events, *again]))
-        assert worker.log.read_text().count("intake waits for topic late") == 2
 
 
 def test_the_topics_of_a_model_of_seldon_core_2(kafka: Kafka, tmp_path: Path) -> None:
