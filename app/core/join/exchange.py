@@ -36,7 +36,7 @@ class LegState(msgspec.Struct, array_like=True, gc=False):
     `leg`, `identity` and `classes` are numbers in the partition's `Numbers`.
     `..._ahead` is by how many ms the part's pane time lies before its event time (its clock was ahead).
     A request is kept by its time alone; but for its values in segments, and where its model has a reference by the bins
-    of its features, in `evidence` (`app.core.drift.live`), so that they can be taken back when another request wins.
+    of its features, in `evidence` (`app.core.drift.kept`), so that they can be taken back when another request wins.
     """
 
     leg: int

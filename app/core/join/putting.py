@@ -2,7 +2,7 @@
 
 For each of a leg's request, a leg's response, the reward and the label of each row the greatest (event time, content
 digest) wins, and nothing of the others is kept. So order, delay and repetition cannot matter. The digest is XXH3 of 64
-bits: it decides between two of one time and guards nothing.
+bits, of a request the higher half: it decides between two of one time and guards nothing.
 """
 
 from typing import Final

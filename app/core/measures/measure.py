@@ -34,7 +34,7 @@ class Evidence(msgspec.Struct, gc=False, kw_only=True):
     feedback: bool = False  # a feedback is counted to it
     classes: tuple[str, ...] = ()  # that the answer's vectors or names have fixed
     marks: Sequence[Mark] = ()  # what it has predicted, by row
-    features: bytes | None = None  # the bins of its request's features (`app.core.drift.live`)
+    features: bytes | None = None  # the bins of its request's features (`app.core.drift.kept`)
     live: Live | None = None  # with what it is compared, where that is the reference of its version
     probabilities: bytes | None = (
         None  # of each row's classes, little-endian 64-bit floats; None where it has no vectors

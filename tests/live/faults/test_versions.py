@@ -18,7 +18,6 @@ OF_FORMAT = """
 import app.core.join.position
 app.core.join.position.FORMAT = {}
 """
-_FORMAT_IN = "app/core/join/position.py"
 
 
 def other_version(folder: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
@@ -30,7 +29,7 @@ def other_version(folder: Path, monkeypatch: pytest.MonkeyPatch, number: int) ->
 
 def before_this_format() -> str:
     """The last commit before the state's format changed."""
-    asked = ["git", "log", "-1", "--format=%h", "-G^FORMAT: Final", "--", _FORMAT_IN]
+    asked = ["git", "log", "-1", "--format=%h", "-G^FORMAT: Final", "--", "app/core/join/position.py"]
     changed = subprocess.run(asked, capture_output=True, check=True, text=True).stdout.strip()
     assert changed, "this clone does not reach back to where the state's format changed"
     return f"{changed}^"
