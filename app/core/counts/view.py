@@ -4,10 +4,14 @@ Rows arrive with absolute values, so a row that arrives twice changes nothing; w
 to the panes that hold it, to the total and to the windows: a late label restates all of them. That is done when an
 account is read, once for all epochs of all partitions that have come since. An epoch is taken as a whole, so that
 nobody reads half of one: what it only moves from a pane to another changes nothing in between.
+
+Records are kept as the bytes that they came as, and read again when another one takes their place: of many models with
+many classes they are very many, and the garbage collector has nothing to walk in bytes.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +31,9 @@ _Rows = dict[str, dict[str, Any]]  # by row and column
 _NO_COLUMNS: Final[_Columns] = {}
 #: So many changed cells are added in one step of `prepare`: a few milliseconds.
 _PART: Final = 4000
+#: So many keys of records are read once alone: those of panes that change now.
+_KNOWN_KEYS: Final = 8192
+_key_of: Final = lru_cache(_KNOWN_KEYS)(parse_key)
 
 
 class UnreadableError(ValueError):
@@ -39,16 +46,16 @@ class View:
     def __init__(self, clock: PaneClock, windows: tuple[Window, ...]) -> None:
         self.windows = windows
         self._clock = clock
-        #: Of each record by partition: its rows.
-        self._records: dict[bytes, dict[int, _Rows]] = {}
-        self._keys: dict[bytes, RowKey] = {}
+        #: Of each partition its records of rows, as they came.
+        self._records: dict[int, dict[bytes, bytes]] = {}
         self._measures: dict[str, str] = {}
         self._books: dict[Account, Book] = {}
         #: Of each subject the segments in which anything of it is counted, or was.
         self._segments: dict[Subject, set[str]] = {}
         #: What has changed in each pane since the account was read.
         self._unread: dict[Account, dict[_Place, Cells]] = {}
-        self._waiting: dict[int, dict[bytes, tuple[RowKey, _Rows]]] = {}  # of the epoch whose end has not come yet
+        #: By partition what has come of the epoch whose end has not come yet.
+        self._waiting: dict[int, dict[bytes, tuple[RowKey, bytes | None, _Rows]]] = {}
         self._begun: set[int] = set()  # partitions of which an epoch has been taken; before, nobody reads
         self._versions: defaultdict[Account, int] = defaultdict(int)
         self.owners: dict[int, Owner] = {}
@@ -68,7 +75,7 @@ class View:
         Raises UnreadableError, which leaves the view as it was.
         """
         try:
-            key = self._keys.get(raw_key) or parse_key(raw_key)
+            key = _key_of(raw_key)
             said: Any = None if value is None else self._parse(key, value)
         except Exception as error:  # noqa: BLE001 - there are as many errors as ways to write what is no row
             raise UnreadableError(f"{type(error).__name__}: {error}") from None
@@ -76,13 +83,13 @@ class View:
             self.gathered.take(partition, key, said)
         elif isinstance(key, RowKey):
             if partition in self._begun:
-                self._waiting.setdefault(partition, {})[raw_key] = key, said or {}
+                self._waiting.setdefault(partition, {})[raw_key] = key, value, said or {}
             else:
-                self._replace(partition, raw_key, key, said or {})
+                self._replace(partition, raw_key, key, value, said or {})
         elif key is Note.END:
             self._begun.add(partition)
-            for changed, (row, rows) in self._waiting.pop(partition, {}).items():
-                self._replace(partition, changed, row, rows)
+            for changed, (row, came, rows) in self._waiting.pop(partition, {}).items():
+                self._replace(partition, changed, row, came, rows)
         elif value is not None and key is Note.OWNER:
             self.owners[partition] = said
         elif value is not None and key is Note.CLOCK:
@@ -104,17 +111,17 @@ class View:
 
     def apply(self, partition: int, raw_key: bytes, value: bytes | None) -> None:
         """Take one row of counts at once, whether its epoch has ended or not; None says that it is gone."""
-        key = parse_key(raw_key)
+        key = _key_of(raw_key)
         assert isinstance(key, RowKey)
-        self._replace(partition, raw_key, key, {} if value is None else self._parse(key, value))
+        self._replace(partition, raw_key, key, value, {} if value is None else self._parse(key, value))
 
-    def _replace(self, partition: int, raw_key: bytes, key: RowKey, new: _Rows) -> None:
-        """Put a record in the place of the one before it, and note by how much cells differ."""
-        self._keys[raw_key] = key
-        records = self._records.setdefault(raw_key, {})
-        old = records.pop(partition, {})
-        if new:
-            records[partition] = new
+    def _replace(self, partition: int, raw_key: bytes, key: RowKey, value: bytes | None, new: _Rows) -> None:
+        """Put a record, which says these rows, in the place of the one before it, and note by how much cells differ."""
+        records = self._records.setdefault(partition, {})
+        before = records.pop(raw_key, None)
+        old: _Rows = {} if before is None else parse_rows(key.row, before)
+        if new and value is not None:
+            records[raw_key] = value
         account, place = key.account, (key.level, key.pane)
         if not new and not old and self._watched_from is not None:
             self._note_emptied(account, place)
@@ -124,9 +131,9 @@ class View:
         changes = self._unread.setdefault(account, {}).setdefault(place, {})
         latest = False
         for row, columns in new.items():
-            before = old.get(row, _NO_COLUMNS)
-            if columns != before:
-                latest = _note_changes(changes, row, before, columns) or latest
+            known = old.get(row, _NO_COLUMNS)
+            if columns != known:
+                latest = _note_changes(changes, row, known, columns) or latest
         for row, columns in old.items():
             if row not in new:
                 _note_changes(changes, row, columns, _NO_COLUMNS)
@@ -134,8 +141,8 @@ class View:
             self._book(account).latest.setdefault(place, set()).add(raw_key)
             if self._touched is not None:
                 self._touched.update((account, *holder) for holder in self._places(*place) if holder[0] != TOTAL)
-        if not records:
-            self._drop(raw_key, key)
+        if not new:
+            self._drop_latest(raw_key, key)
 
     def _note_emptied(self, account: Account, place: _Place) -> None:
         assert self._watched_from is not None
@@ -212,14 +219,13 @@ class View:
             measure = self._measures[row] = measure_of(row)
         return measure
 
-    def _drop(self, raw_key: bytes, key: RowKey) -> None:
-        """Forget a record that no partition has any more."""
-        del self._records[raw_key], self._keys[raw_key]
+    def _drop_latest(self, raw_key: bytes, key: RowKey) -> None:
+        """Look for latest values no more in a record that no partition has."""
         book = self._books.get(key.account)
-        if book is None:
+        latest = None if book is None else book.latest.get((key.level, key.pane))
+        if book is None or latest is None:
             return
-        latest = book.latest.get((key.level, key.pane))
-        if latest is not None:
+        if not any(raw_key in records for records in self._records.values()):
             latest.discard(raw_key)
             if not latest:
                 del book.latest[key.level, key.pane]
@@ -231,8 +237,9 @@ class View:
         self._waiting.pop(partition, None)
         self._begun.discard(partition)
         self.gathered.forget(partition)
-        for raw_key in [raw_key for raw_key, records in self._records.items() if partition in records]:
-            self._replace(partition, raw_key, self._keys[raw_key], {})
+        for raw_key in [*self._records.get(partition, ())]:
+            self.apply(partition, raw_key, None)
+        self._records.pop(partition, None)
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -377,14 +384,20 @@ class View:
         found: Sums = {measure: dict(cells) for measure, cells in sums.items()}
         for (of, pane), raw_keys in book.latest.items():
             if any(holder == level and (level == TOTAL or own in panes) for holder, own in self._places(of, pane)):
-                for raw_key in raw_keys:
-                    for rows in self._records[raw_key].values():
-                        for row, columns in rows.items():
-                            for column, value in columns.items():
-                                if type(value) is Latest:
-                                    cells = found.setdefault(self._measure(row), {})
-                                    cells[row, column] = later(cells.get((row, column)), value)
+                for row, column, value in (one for raw_key in raw_keys for one in self._latest_of(raw_key)):
+                    cells = found.setdefault(self._measure(row), {})
+                    cells[row, column] = later(cells.get((row, column)), value)
         return found
+
+    def _latest_of(self, raw_key: bytes) -> Iterator[tuple[str, str, Latest]]:
+        """The latest values of a record in all partitions: each with its row and column."""
+        key = _key_of(raw_key)
+        assert isinstance(key, RowKey)
+        for value in (records[raw_key] for records in self._records.values() if raw_key in records):
+            for row, columns in parse_rows(key.row, value).items():
+                for column, cell in columns.items():
+                    if type(cell) is Latest:
+                        yield row, column, cell
 
 
 def _note_changes(changes: Cells, row: str, before: _Columns, after: _Columns) -> bool:

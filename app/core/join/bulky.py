@@ -1,7 +1,7 @@
 """Bulky exchanges: those that are large, or have many parts, so that each event must cost them little.
 
-They stay decoded from list to list and are settled once an epoch. How large one is as bytes is not measured at every
-event, but bounded: each part adds at most so much. Only where the bound reaches the limit it is measured.
+They stay decoded from list to list and are settled when their epoch is cut. How large one is as bytes is not measured
+at every event, but bounded: each part adds at most so much. Only where the bound reaches the limit it is measured.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,6 +28,7 @@ class Bulky:
         self._sizes: dict[bytes, int] = {}  # in bytes, at most
         self._refused: dict[bytes, int] = {}  # the shortest value that did not fit, until something else changes
         self._touched: set[bytes] = set()
+        self._settled: set[bytes] = set()  # that were touched in this epoch before
         self._largest = 0
         self.limit(largest)
 
@@ -91,12 +92,17 @@ class Bulky:
         return RefusedError(Reason.EXCHANGE_TOO_LARGE, f"the exchange would grow beyond {self._largest} bytes")
 
     def changed(self) -> Iterator[tuple[bytes, Exchange]]:
-        """The exchanges that have changed; then all are forgotten but these, which may be asked for soon again."""
-        for key in self._touched:
+        """The exchanges that have changed since they were given here, as far as the caller goes on."""
+        while self._touched:
+            key = self._touched.pop()
+            self._settled.add(key)
             yield key, self.exchanges[key]
-        for key in (self.exchanges.keys() | self._refused.keys()) - self._touched:
+
+    def end_epoch(self) -> None:
+        """Forget all but those that have changed in this epoch, which may be asked for soon again."""
+        for key in (self.exchanges.keys() | self._refused.keys()) - self._settled - self._touched:
             self.forget(key)
-        self._touched.clear()
+        self._settled.clear()
 
     def forget(self, key: bytes) -> None:
         """Forget an exchange."""
@@ -104,6 +110,7 @@ class Bulky:
         self._sizes.pop(key, None)
         self._refused.pop(key, None)
         self._touched.discard(key)
+        self._settled.discard(key)
 
 
 def has_many_parts(exchange: Exchange, most: int) -> bool:

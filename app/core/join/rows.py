@@ -23,13 +23,13 @@ class Rows:
         self._numbers = numbers
         self._judging = judging
         self._classes = classes
-        self._atoms: dict[tuple[int, int, Mark, Mark], list[int]] = {}
+        self._atoms: dict[tuple[int, int, Mark, Mark], tuple[int, ...]] = {}
         #: By leg whether a labelled row was judged, and whether one was measured.
         self._natures: dict[int, set[bool]] = {}
         self._mixed: set[int] = set()
         self.mixed: list[int] = []  # legs of which the last exchange shows the second of these
 
-    def atoms(self, state: LegState, mark: Mark, label: Mark) -> list[int]:
+    def atoms(self, state: LegState, mark: Mark, label: Mark) -> tuple[int, ...]:
         """The atoms of one row."""
         key = (state.leg, state.classes, mark, label)
         atoms = self._atoms.get(key)
@@ -37,18 +37,20 @@ class Rows:
         if atoms is None:
             classes, rules = self._numbers.classes[state.classes], self._judging.rules(state.leg)
             fold = partial(self._classes.folded, state.leg)
-            atoms = [
-                self._numbers.atom(measure.bounded(atom, fold))
-                for measure in _OF_ROWS
-                for atom in measure.cells(mark, label, classes, rules)
-            ]
+            atoms = (  # the garbage collector walks no tuple of numbers
+                *(
+                    self._numbers.atom(measure.bounded(atom, fold))
+                    for measure in _OF_ROWS
+                    for atom in measure.cells(mark, label, classes, rules)
+                ),
+            )
             if label is not None and rules.task is None:
                 self._note_nature(state.leg, atoms)
             if len(self._atoms) < _CACHED and type(mark) is not float and type(label) is not float:
                 self._atoms[key] = atoms
         return atoms
 
-    def _note_nature(self, leg: int, atoms: list[int]) -> None:
+    def _note_nature(self, leg: int, atoms: tuple[int, ...]) -> None:
         """Remember of what nature a labelled row is, and the legs that turn out to have rows of both."""
         for number in atoms:
             atom = self._numbers.atoms[number]

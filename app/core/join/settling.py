@@ -188,7 +188,7 @@ class Settling:
     def _find_bundle(self, key: tuple[Any, ...], exchange: Exchange, state: LegState) -> _Bundle | None:
         """The bundle that stands under a key from now on: that of another leg of the same sort, or a new one."""
         leg, *what = key
-        row: list[int] = []
+        row: tuple[int, ...] = ()
         if state.time:
             labels = self._judging.labels(state, self._judging.statements(state, exchange)).marks
             row = self._tallying.rows.atoms(state, state.marks[0], labels[0] if labels else None)

@@ -47,6 +47,8 @@ from app.core.wire.records import Record
 _AHEAD_US: Final = 300 * 1_000_000
 #: So many exchanges are looked at once whether they are too old; the others follow with the next epochs.
 _MOST_LOOKED_AT: Final = 20_000
+#: Settled bit by bit, exchanges have about so many rows at once, an answer being one more: this takes some 10 ms.
+_ROWS_AT_ONCE: Final = 2_000
 
 _key_of: Final = attrgetter("key")
 
@@ -136,6 +138,11 @@ class Shard:
     def unsettled(self) -> int:
         """How many exchanges have been absorbed and wait to be settled."""
         return len(self._live)
+
+    @property
+    def bulky(self) -> int:
+        """How many of them are settled when they are cut."""
+        return len(self._bulky)
 
     @property
     def has_news(self) -> bool:
@@ -349,9 +356,24 @@ class Shard:
         self._settle(self._live.items())
         self._live.clear()
 
-    def _settle(self, exchanges: Iterable[tuple[bytes, Exchange]]) -> None:
+    def settle_some(self) -> bool:
+        """The same bit by bit: a few at once where they are large. Returns whether nothing is left."""
+        settled = self._settle(self._live.items(), _ROWS_AT_ONCE)
+        if len(settled) == len(self._live):
+            self._live.clear()
+        for key in settled if self._live else ():
+            del self._live[key]
+        return not self._live
+
+    def settle_bulky(self) -> bool:
+        """The same for those that wait for the cut, which has less to do then. Returns whether nothing is left."""
+        self._settle(self._bulky.changed(), _ROWS_AT_ONCE)
+        return not self._bulky
+
+    def _settle(self, exchanges: Iterable[tuple[bytes, Exchange]], most_rows: float = inf) -> Mapping[bytes, bytes]:
+        """Settle exchanges in their order, about so many rows of them. Returns those that are settled."""
         count, mixed, change = self._settling.counted, self._settling.mixed, self._delta.change
-        settled, gathers = dict[bytes, bytes](), self._firsts.active
+        settled, gathers, rows = dict[bytes, bytes](), self._firsts.active, 0
         for key, exchange in exchanges:
             counted = count(exchange)
             if mixed:
@@ -364,12 +386,17 @@ class Shard:
             if gathers:
                 self._firsts.note(key, exchange, self._limits.row_bytes)
             settled[key] = encode(exchange)
+            for state in exchange.legs:
+                rows += 1 + len(state.marks)
+            if rows >= most_rows:
+                break
         self.store.put(settled)
         if gathers and self._settling.by_version.unfit:
             self._notes += notes.unfit(self._settling.by_version.unfit, self.numbers)
             self._settling.by_version.unfit.clear()
         self._changed.update(settled)
         self._delta.keep_small()
+        return settled
 
     def _look_again(self, puids: list[bytes]) -> None:
         """Let exchanges be settled once more, by the references that are known now."""
@@ -457,6 +484,7 @@ class Shard:
         if self._firsts.active:
             self._look_again(self._firsts.due())  # what was gathered before its reference was known
         self._settle_all()
+        self._bulky.end_epoch()
         metrics = self._metrics.take()
         late = self.counts.add(self._delta.take() | metrics.sums)
         self.stats.late += sum(amount for atom, amount in late.items() if is_labelled(atom))

@@ -18,7 +18,7 @@ import msgspec
 from app.core.events import Kind, Reason, RefusedError
 from app.core.payloads.decoding import body_of
 from app.core.payloads.forms import carries, table_of
-from app.core.payloads.marks import Mark, class_text, given_names, index_mark, mark_of
+from app.core.payloads.marks import LARGEST_INT, Mark, class_text, given_names, index_mark, mark_of
 from app.core.payloads.predictions import NOTHING, SHORT, Predictions, predictions
 from app.core.payloads.probability_field import (
     NoProbabilityError,
@@ -72,6 +72,8 @@ class _NoNumbersError(RefusedError):
 
 _LARGEST_REWARD = 1e9
 _BEYOND = 2**64
+#: Of so many rows it pays to look first whether all are of one kind.
+_MANY_ROWS: Final = 8
 #: What has fewer bytes is read once for all that are alike.
 _SHORT_FEEDBACK: Final = 512
 _PACK_ONE = Packing("<f").pack
@@ -339,8 +341,7 @@ def _of_predictions(found: Predictions, longest: int, version: str, images: Any,
     else:
         known = _names_of_scalars(found.names) if found.names is not None else ()
         scores = None if found.scores is None else _packed(found.scores)
-        of_rows = [_scalar(value, longest) for value in values]
-        output = Output(of_rows, scores, None, known, len(known), version, images)
+        output = Output(_scalars(values, longest), scores, None, known, len(known), version, images)
     if found.partial:
         marks = iter(output.marks)
         output.marks = [None if value is NOTHING else next(marks) for value in found.values]
@@ -477,8 +478,8 @@ def _label_marks(rows: list[Any], names: Any, longest: int) -> list[Mark]:
     first = rows[0]
     if type(first) is not list or len(first) < 2:
         if names and len(names) > 1 and (known := _names_of_scalars(names)):
-            return [_named(_scalar(row, longest), known) for row in rows]
-        return [_scalar(row, longest) for row in rows]
+            return [_named(mark, known) for mark in _scalars(rows, longest)]
+        return _scalars(rows, longest)
     width = len(first)
     known = given_names(names, width) if names else ()
     if known:
@@ -529,6 +530,18 @@ def _packed(scores: list[Any]) -> bytes:
     if any(map(isinf, packed)):
         raise RefusedError(Reason.NOT_FINITE, "a score is too large")
     return packed.tobytes()
+
+
+def _scalars(rows: list[Any], longest: int) -> list[Mark]:
+    """The marks of rows of one value each. Of many rows the classes are found out once each."""
+    if len(rows) >= _MANY_ROWS:
+        kinds = {*map(type, rows)}
+        if kinds == {int} and min(rows) >= 0 and max(rows) < LARGEST_INT:
+            return list(rows)  # as `mark_of` has it
+        if kinds == {str}:
+            marks = {text: mark_of(text, longest) for text in dict.fromkeys(rows)}
+            return [marks[text] for text in rows]
+    return [_scalar(row, longest) for row in rows]
 
 
 def _scalar(row: Any, longest: int) -> Mark:

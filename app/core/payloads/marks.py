@@ -19,7 +19,8 @@ Mark = int | str | float | None
 
 _NUMBER = re.compile(r"(0|-?[1-9][0-9]*)(?:\.0+)?")
 _DEFAULT_NAME = re.compile(r"t:(0|[1-9][0-9]{0,5})")
-_LARGEST_INT = 2**31
+#: Whole numbers from 0 to below this are their own marks.
+LARGEST_INT = 2**31
 _KINDS = {type(None): "null", list: "a list", dict: "an object"}
 _BLANKS = " \t\r\n\v\f"
 _EMPTY = "(empty)"
@@ -36,7 +37,7 @@ def mark_of(value: Any, longest: int = 200) -> Mark:
     """The mark of one scalar from a payload. Refuses what is no scalar, and texts beyond `longest` characters."""
     kind = type(value)
     if kind is int or kind is bool:
-        return int(value) if 0 <= value < _LARGEST_INT else _long_number(value, longest)
+        return int(value) if 0 <= value < LARGEST_INT else _long_number(value, longest)
     if kind is float:
         # A float that is a whole number is one, at any size, as JSON may write 10000000000000000000 either way.
         return mark_of(int(value), longest) if value.is_integer() else float(value)

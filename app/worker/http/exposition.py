@@ -112,12 +112,14 @@ class Exposition:
 
     async def _bring_in(self, now: float) -> None:
         self._turn = self._clock()
-        new = [identity for identity in self._readings.view.identities() if identity not in self._versions]
-        if new:
+        while new := self._new():  # others may come while these are made
             await self._find_others(now)
-        for identity in new:
-            await self._pause()
-            await self._make(identity, now)
+            for identity in new:
+                await self._pause()
+                await self._make(identity, now)
+
+    def _new(self) -> list[Identity]:
+        return [identity for identity in self._readings.view.identities() if identity not in self._versions]
 
     async def _bring_up(self, now: float) -> None:
         began = self._turn = self._clock()

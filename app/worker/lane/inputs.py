@@ -15,8 +15,10 @@ from app.worker.lane.partition import Partition
 
 log = logging.getLogger(__name__)
 
-#: Records parsed at once: enough for the loop to cost nothing, few enough to stay in the cache.
+#: Records parsed at once: enough for the loop to cost nothing, few enough to stay in the cache. Fewer where they take
+#: longer than so to be folded: such ones have many rows.
 _LIST = 100
+_LIST_SECONDS = 0.01
 #: How far one topic of a partition may run ahead of another that has more to read, and how long it waits for it.
 _SKEW_MS = 20  # of record time; more lets the parts of a puid miss each other's epoch while catching up
 _PATIENCE_SECONDS = 1.0
@@ -33,6 +35,7 @@ class Inputs:
         self._settings = settings
         self._partitions = partitions
         self._checked: set[str] = set()  # topics of which every key is checked
+        self._shorter: dict[str, int] = {}  # by topic how many records are taken at once, where these are fewer
 
     def point(self, parts: Iterable[Partition]) -> None:
         """Point the consumer at partitions, each where its shard stands."""
@@ -54,8 +57,20 @@ class Inputs:
         """Fold the next records of the topic that is furthest back in time. Returns whether there were any."""
         topic, records = self._next_list(part)
         if records:
+            loop = asyncio.get_running_loop()
+            begun = loop.time()
             self._fold(part, topic, records)
+            self._set_length(topic, len(records), loop.time() - begun)
         return bool(records)
+
+    def _set_length(self, topic: str, records: int, seconds: float) -> None:
+        """Set how many records are taken at once, by how long so many took to be folded."""
+        if seconds > _LIST_SECONDS:
+            self._shorter[topic] = max(1, int(records * _LIST_SECONDS / seconds))
+        elif seconds < _LIST_SECONDS / 2 and topic in self._shorter:
+            self._shorter[topic] *= 2
+            if self._shorter[topic] >= _LIST:
+                del self._shorter[topic]
 
     def _next_list(self, part: Partition) -> tuple[str, list[Record]]:
         """The next records of the topic that is furthest back; none while it is waited for."""
@@ -67,7 +82,7 @@ class Inputs:
             edge = newest.get(topic, 0) - _SKEW_MS
             if any(newest.get(it, 0) < edge and self._worth_waiting(part, it) for it in behind):
                 break
-            records = self.consumer.take(tp, _LIST)
+            records = self.consumer.take(tp, self._shorter.get(topic, _LIST))
             place = self.consumer.next_offset(tp)
             if not records and place is not None:
                 shard.skip(topic, place)  # only transaction markers lie before it

@@ -39,7 +39,9 @@ log = logging.getLogger(__name__)
 _TICK_SECONDS = 0.02
 #: Exchanges settled at once: so many that most have all their parts by then, few enough to be in the cache still.
 _SETTLED_TOGETHER = 800
-#: After so long without a turn of the loop the rest is one of several: such lists have records of hundreds of kB.
+#: After so long the others on the loop have their turn, whatever is left to fold.
+_TURN_SECONDS = 0.01
+#: After so long without one the rest is one of several turns: such lists have records of hundreds of kB.
 _LONG_SECONDS = 0.05
 _REST_SECONDS = 0.005
 _WAIT_SECONDS = 0.1
@@ -398,17 +400,20 @@ class Lane:
                     if turn != self._turn or part.lost is not None:
                         break
                     more = inputs.fold_next(part)
-                if not more:
+                if not more or loop.time() - begun > _TURN_SECONDS:
                     break
             if not more or shard.unsettled >= _SETTLED_TOGETHER:
-                shard.settle()
+                for _ in range(shard.unsettled):
+                    if turn != self._turn or shard.settle_some():
+                        break
+                    await asyncio.sleep(0)
             await asyncio.sleep(_REST_SECONDS if loop.time() - begun > _LONG_SECONDS else 0)
-            if shard.waiting >= _CHANGES_PER_EPOCH and not part.committing and turn == self._turn:
-                part.start_epoch(self._settled_clock(part))
+            if shard.waiting >= _CHANGES_PER_EPOCH and turn == self._turn:
+                await self._cut_if_due(part)
             if not more:
                 break
-        if turn == self._turn and self._due(part):
-            part.start_epoch(self._settled_clock(part))
+        if turn == self._turn:
+            await self._cut_if_due(part)
         return shard.offsets != before
 
     async def _move_into_range(self, places: dict[TopicPartition, int]) -> None:
@@ -464,6 +469,7 @@ class Lane:
                 else:
                     self._rejoin()
                 continue
+            turn = self._turn
             for part in list(self.running.values()):
                 clock = self._settled_clock(part)
                 shard, inputs = part.shard, self._inputs
@@ -471,10 +477,33 @@ class Lane:
                     shard.hear_clock(clock)
                 if clock is not None and part.swept != int(clock // self.settings.pane_seconds):
                     part.swept = int(clock // self.settings.pane_seconds)
-                    part.expire(clock)
-                if self._due(part):
-                    part.start_epoch(clock)
+                    await self._settle_bulky(part)
+                    if turn == self._turn:
+                        part.expire(clock)
+                if turn == self._turn:
+                    await self._cut_if_due(part)
+                if turn != self._turn:
+                    break
                 self.upkeep.look(part)
+
+    async def _cut_if_due(self, part: Partition) -> None:
+        """Begin the partition's next epoch, if it is time for it."""
+        if self._due(part):
+            turn = self._turn
+            await self._settle_bulky(part)
+            if turn == self._turn and self._due(part):
+                part.start_epoch(self._settled_clock(part))
+
+    async def _settle_bulky(self, part: Partition) -> None:
+        """Settle what waits for the partition's next cut, which has little left to do then and holds nobody up."""
+        turn = self._turn
+        try:
+            for _ in range(part.shard.bulky):  # more may come meanwhile
+                if turn != self._turn or part.lost is not None or part.shard.settle_bulky():
+                    break
+                await asyncio.sleep(0)
+        except StoreError as error:
+            part.lose(error)
 
     def _due(self, part: Partition) -> bool:
         """Whether it is time for the partition's next epoch, and there is something in it."""
@@ -486,7 +515,8 @@ class Lane:
         panes = part.shard.changed_panes * self.partitions  # of all partitions, if theirs change as many
         length = max(length, min(panes * a_pane, longest))
         waited = asyncio.get_running_loop().time() - part.cut_at
-        return not (part.committing or part.lost is not None or waited < length) and part.has_news
+        early = waited < length and part.shard.waiting < _CHANGES_PER_EPOCH
+        return not (early or part.committing or part.lost is not None) and part.has_news
 
     def _clock(self, part: Partition) -> float | None:
         ended = self._inputs.ended(part) if self._inputs is not None else []

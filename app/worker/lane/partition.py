@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 
 #: At most so many changed keys wait for a commit; then the partition is not read on.
 MOST_WAITING = 20_000
+#: So many records are handed over before the others on the loop have their turn.
+_IN_A_TURN = 500
 
 #: Brokers refuse what was written, whoever writes it: the partition is still ours.
 _REFUSALS = (
@@ -274,7 +276,9 @@ class Partition:
         batch = append = None
         number = self.number if partition is None else partition
         times = repeat(int(self._wall() * 1000)) if times is None else times
-        for (key, value, *headers), time in zip(records, times, strict=False):
+        for place, ((key, value, *headers), time) in enumerate(zip(records, times, strict=False), 1):
+            if place % _IN_A_TURN == 0:
+                await asyncio.sleep(0)
             given = headers[0] if headers else []
             if append is None or append(timestamp=time, key=key, value=value, headers=given) is None:
                 if not self._sizes.fits(topic, key, value, given):

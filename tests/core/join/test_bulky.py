@@ -1,5 +1,6 @@
 """Exchanges that are large, or have many parts: exact like all others, and each event costs them little."""
 
+import itertools
 import random
 from collections import Counter
 
@@ -45,6 +46,32 @@ def test_a_batch_that_is_labelled_row_by_row_counts_each_row_once(batch: int) ->
     again = ledger.absorb(*records[1:]).cut()
     assert again.models()[MODEL].confusion == expected
     assert again.stats.duplicates["feedback"] >= 600
+
+
+@pytest.mark.parametrize(("rows", "waits"), [(200, False), (3000, True)], ids=["large", "bulky"])
+def test_large_exchanges_are_settled_bit_by_bit_and_count_the_same(rows: int, waits: bool) -> None:
+    records = [a_response(*range(rows), puid=f"p-{number}") for number in range(60)]
+    records += [a_feedback(list(range(rows)), puid=f"p-{number}", at=1) for number in range(0, 60, 2)]
+    ledger, alike = Ledger().absorb(*records), Ledger().absorb(*records)
+    shard = ledger.shards[0]
+    assert (shard.bulky, shard.unsettled) == ((60, 0) if waits else (0, 60))
+    left = [60]
+    while left[-1]:
+        assert (shard.settle_bulky() if waits else shard.settle_some()) == (shard.bulky + shard.unsettled == 0)
+        left.append(shard.bulky + shard.unsettled)
+    steps = [before - after for before, after in itertools.pairwise(left)]
+    assert len(steps) >= 5, "a few at a time"
+    assert max(steps) * rows <= 3000
+    ledger.cut()
+    assert ledger.panes == alike.cut().panes
+    assert ledger.exchanges == alike.exchanges
+    more = a_feedback([0] * rows, puid="p-1", at=2)
+    assert ledger.absorb(more).cut().panes == alike.absorb(more).cut().panes
+
+
+def test_small_exchanges_are_settled_at_once() -> None:
+    ledger = Ledger().absorb(*(a_response(1, puid=f"p-{number}") for number in range(1000)))
+    assert ledger.shards[0].settle_some()
 
 
 def test_ten_thousand_labelled_rows_fit() -> None:

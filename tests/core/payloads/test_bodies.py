@@ -706,6 +706,25 @@ def test_a_long_number_is_the_same_label_in_a_text_of_ascii_alone_or_not(number:
     assert read_feedback(plain).labels == read_feedback(marked).labels
 
 
+kinds_of_rows = st.sampled_from(
+    [
+        st.sampled_from(["cat", " cat ", "1", "1.0", "true", "", "t:3", "x" * 300]),
+        st.sampled_from(["cat", "dog"]),
+        st.integers(-2, 5) | st.sampled_from([2**31 - 1, 2**31, 2**70]),
+        st.integers(0, 5),
+        st.floats(0, 3) | st.just(2.0),
+        st.sampled_from([1, True, "a", [4], 2.5]),
+    ]
+)
+
+
+@given(kinds_of_rows.flatmap(lambda kind: st.lists(kind, min_size=8, max_size=40)))
+def test_many_rows_are_read_as_each_of_them_alone(rows: list[Any]) -> None:
+    alone = [outcome(labels_of_rows, [row]) for row in rows]
+    refused = [it for it in alone if isinstance(it, Reason)]
+    assert outcome(labels_of_rows, rows) == (refused[0] if refused else [mark for (mark,) in alone])
+
+
 @given(
     st.binary(max_size=4),
     st.integers(0, 60),

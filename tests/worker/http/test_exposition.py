@@ -291,6 +291,20 @@ def test_the_text_of_a_new_model_is_there_before_anybody_asks() -> None:
     assert kept.exposition.text.text() == kept.whole()
 
 
+def test_a_scrape_waits_for_models_too_that_come_while_others_are_made() -> None:
+    kept = Kept("a")
+    text: Any = kept.exposition.text
+    block = text.block
+
+    def more_come(identity: Any, *rest: Any) -> Any:
+        if identity.model == "a":
+            kept.follow(a_response(1, model="b", puid="of b"))
+        return block(identity, *rest)
+
+    text.block = more_come
+    assert kept.refresh() == ["a", "b"]
+
+
 def test_a_text_that_cannot_be_made_is_said_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     kept = Kept("a")
     text: Any = kept.exposition.text

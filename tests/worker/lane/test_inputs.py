@@ -1,6 +1,7 @@
 """Reading: of a partition's topics the one that is furthest back comes next, and the others wait for it."""
 
 import asyncio
+import time
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -95,3 +96,29 @@ def test_patience_has_an_end() -> None:
         assert part.shard.offsets["asked"] == 1000
 
     asyncio.run(test())
+
+
+def test_of_records_that_take_long_fewer_are_taken_at_once() -> None:
+    lists: list[int] = []
+    slow = [True]
+
+    def absorb(topic: str, records: list[Record], partition_of: Any) -> None:
+        lists.append(len(records))
+        if slow[0]:
+            time.sleep(0.001 * len(records))
+
+    async def test() -> None:
+        topics, part = Topics(asked=2000, answered=0, told=0), a_part()
+        part.shard.absorb, part.met = absorb, {"asked"}
+        topics.fetch("asked", 0, 2000)
+        consumer: Any = topics
+        inputs = Inputs(SETTINGS, 1, consumer)
+        for number in range(16):
+            slow[0] = number < 4
+            assert inputs.fold_next(part)
+
+    asyncio.run(test())
+    assert lists[0] == 100
+    assert 1 <= max(lists[1:4]) <= 10, "about a hundredth of a second"
+    assert lists[4:] == sorted(lists[4:])
+    assert lists[-1] == 100

@@ -2,13 +2,15 @@
 
 import asyncio
 import itertools
+from typing import Any
 
 import pytest
 
+from app.core.join.shard import Shard
 from app.worker.lane import lane as lane_module
 from app.worker.lane.inputs import Inputs
 from app.worker.lane.partition import Partition
-from tests.builders import a_request
+from tests.builders import a_request, a_response
 from tests.worker.lane.scene import Scene, play
 
 
@@ -37,6 +39,29 @@ def test_after_a_long_list_there_is_a_rest_of_several_turns(
         assert (lists_in_one_go <= 3) == rests, "one of each topic, where it rests"
 
     play(act)
+
+
+@pytest.mark.parametrize("rows", [200, 3000], ids=["large", "bulky"])
+def test_while_large_exchanges_are_settled_others_have_their_turns(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    steps: list[int] = []  # of the loop, in which it was settled
+    settle = Shard._settle
+
+    def noted(shard: Shard, *some: Any) -> Any:
+        settled = settle(shard, *some)
+        if settled:
+            steps.append(asyncio.get_running_loop().steps)  # type: ignore[attr-defined]
+        return settled
+
+    monkeypatch.setattr(Shard, "_settle", noted)
+
+    async def act(scene: Scene) -> None:
+        await scene.begin(0)
+        scene.write(*(a_response(*range(rows), puid=f"p-{number}") for number in range(60)))
+        await scene.until(lambda: scene.lane.running[0].shard.open_exchanges == 60 and scene.is_quiet())
+
+    play(act)
+    assert len(steps) >= 5
+    assert len({*steps}) == len(steps), "others have their turn in between"
 
 
 @pytest.mark.parametrize(
