@@ -1,7 +1,9 @@
 """How far two distributions are from each other, of counts by bin.
 
-`reference` and `live` are counts, as many of each, bins in one order. None stands for what is undefined: no distance is
-known from or to nothing.
+`reference` and `live` are counts, as many of each: in their last axis the bins, in one order. With another axis before
+it they are many distributions, and so is what is found: each is that of one. A bin that is empty on both sides changes
+nothing but psi, so distributions with fewer bins can stand beside others. NaN stands for what is undefined: no distance
+is known from or to nothing.
 
 psi     the population stability index with one added to every bin: sum((p - q) * ln(p / q)). It is what boxkite's
         dashboard calls KL divergence.
@@ -13,76 +15,78 @@ chi2_p  the p-value of the chi-square test of homogeneity, without correction (s
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
-import scipy
+import numpy as np
+import numpy.typing as npt
+from scipy import special
 
-Counts = Sequence[int]
-
-
-def psi(reference: Counts, live: Counts) -> float | None:
-    """The population stability index, one added to every bin."""
-    of_reference, of_live = sum(reference), sum(live)
-    if not of_reference or not of_live:
-        return None
-    bins = len(reference)
-    found = 0.0
-    for one, other in zip(reference, live, strict=True):
-        p, q = (one + 1) / (of_reference + bins), (other + 1) / (of_live + bins)
-        found += (p - q) * math.log(p / q)
-    return found
+Counts = npt.ArrayLike
+Found = npt.NDArray[np.float64]
 
 
-def js(reference: Counts, live: Counts) -> float | None:
+def known(found: Any) -> float | None:
+    """One number that was found; None where it is undefined."""
+    return None if math.isnan(found) else float(found)
+
+
+def psi(reference: Counts, live: Counts, bins: npt.ArrayLike = True) -> Found:
+    """The population stability index, one added to every bin; `bins` says which there are."""
+    one, other = _both(reference, live)
+    there = np.broadcast_to(np.asarray(bins, bool), one.shape)
+    count = there.sum(-1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = (one + 1) / (one.sum(-1, keepdims=True) + count)
+        q = (other + 1) / (other.sum(-1, keepdims=True) + count)
+        return _defined(one, other, ((p - q) * np.log(p / q)).sum(-1, where=there))
+
+
+def js(reference: Counts, live: Counts) -> Found:
     """The Jensen-Shannon distance to base 2."""
-    of_reference, of_live = sum(reference), sum(live)
-    if not of_reference or not of_live:
-        return None
-    found = 0.0
-    for one, other in zip(reference, live, strict=True):
-        p, q = one / of_reference, other / of_live
+    one, other = _both(reference, live)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p, q = one / one.sum(-1, keepdims=True), other / other.sum(-1, keepdims=True)
         middle = (p + q) / 2
-        if p:
-            found += p * math.log2(p / middle)
-        if q:
-            found += q * math.log2(q / middle)
-    return math.sqrt(min(1.0, max(0.0, found / 2)))
+        bits = [np.where(share > 0, share * np.log2(share / middle), 0).sum(-1) for share in (p, q)]
+    return _defined(one, other, np.sqrt(np.clip((bits[0] + bits[1]) / 2, 0, 1)))
 
 
-def ks(reference: Counts, live: Counts) -> float | None:
+def ks(reference: Counts, live: Counts) -> Found:
     """The greatest difference of the two distribution functions; bins must be in ascending order."""
-    of_reference, of_live = sum(reference), sum(live)
-    if not of_reference or not of_live:
-        return None
-    below, found = 0, 0  # in units of one row of each: whole numbers, so that equal functions differ by nothing
-    for one, other in zip(reference, live, strict=True):
-        below += one * of_live - other * of_reference
-        if below > found:
-            found = below
-        elif -below > found:
-            found = -below
-    return found / (of_reference * of_live)
+    one, other = _both(reference, live)
+    of_reference, of_live = one.sum(-1), other.sum(-1)
+    # In units of one row of each: whole numbers, so that equal functions differ by nothing.
+    apart = np.abs(np.cumsum(one * of_live[..., None] - other * of_reference[..., None], -1)).max(-1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(apart / (of_reference * of_live))
 
 
-def ks_p(statistic: float | None, reference: int, live: int) -> float | None:
+def ks_p(statistic: Any, reference: Counts, live: Counts) -> Found:
     """The p-value of such a difference between so many values of each."""
-    if statistic is None:
-        return None
-    return float(scipy.special.kolmogorov(statistic * math.sqrt(reference * live / (reference + live))))
+    one, other = _both(reference, live)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(special.kolmogorov(statistic * np.sqrt(one * other / (one + other))))
 
 
-def chi2_p(reference: Counts, live: Counts) -> float | None:
-    """The p-value of the chi-square test. Bins that are empty on both sides say nothing; of a single bin it is None."""
-    of_reference, of_live = sum(reference), sum(live)
-    bins = [(one, other) for one, other in zip(reference, live, strict=True) if one or other]
-    if not of_reference or not of_live or len(bins) < 2:
-        return None
-    rows = of_reference + of_live
-    statistic = 0.0
-    for one, other in bins:
-        expected = (one + other) * of_reference / rows
+def chi2_p(reference: Counts, live: Counts) -> Found:
+    """The p-value of the chi-square test. Bins that are empty on both sides say nothing; of one bin it is undefined."""
+    one, other = _both(reference, live)
+    both = one + other
+    filled = both > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        expected = both * (one.sum(-1, keepdims=True) / both.sum(-1, keepdims=True))
         missed = (one - expected) ** 2
-        statistic += missed / expected + missed / (one + other - expected)
-    return float(scipy.special.chdtrc(len(bins) - 1, statistic))
+        statistic = (missed / expected + missed / (both - expected)).sum(-1, where=filled)
+    freedom = filled.sum(-1) - 1
+    return np.where(freedom > 0, _defined(one, other, special.chdtrc(freedom, statistic)), np.nan)
+
+
+def _both(reference: Counts, live: Counts) -> tuple[Found, Found]:
+    return np.asarray(reference, float), np.asarray(live, float)
+
+
+def _defined(one: Found, other: Found, found: Found) -> Found:
+    return np.where((one.sum(-1) > 0) & (other.sum(-1) > 0), found, np.nan)
 
 
 def rejected(p_values: Sequence[float | None], error: float) -> list[bool]:

@@ -6,11 +6,14 @@ any drift (of 20 bins and 100 rows nearly all do where empty bins are filled up)
 Of several features p is held against the limit of Benjamini and Hochberg.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from app.core.drift.declared import Validity
-from app.core.drift.distances import chi2_p, js, ks, ks_p, psi, rejected
+from app.core.drift.distances import chi2_p, js, known, ks, ks_p, psi, rejected
 from app.core.drift.distribution import BELOW, FIRST, MISSING, UNSEEN, Distribution
 
 #: What PSI is above, and p below, where something has drifted.
@@ -41,42 +44,86 @@ MEASURES: Final = ("psi", "js", "ks", "ks_p", "chi2_p")
 KINDS: Final = ("missing", "below", "above", "unseen", "invalid")
 
 
+class Yardstick:
+    """Distributions with which live counts are compared, all at once."""
+
+    def __init__(self, distributions: Sequence[Distribution], references: Sequence[Sequence[int]]) -> None:
+        #: By how many bins they have, about, so that none is filled up far, which and what these are.
+        self._alike: dict[int, tuple[list[int], _Alike]] = {}
+        self._count = len(distributions)
+        places: dict[int, list[int]] = {}
+        for place, distribution in enumerate(distributions):
+            places.setdefault(distribution.size.bit_length(), []).append(place)
+        for size, own in places.items():
+            alike = _Alike([distributions[place] for place in own], [references[place] for place in own])
+            self._alike[size] = own, alike
+
+    def drifts(self, live: Sequence[Sequence[int]], least_count: int) -> list[Drift]:
+        """What live counts say of each distribution, by the number of a bin."""
+        found = [Drift(0)] * self._count
+        for own, alike in self._alike.values():
+            for place, drift in zip(own, alike.drifts([live[place] for place in own], least_count), strict=True):
+                found[place] = drift
+        return found
+
+
+class _Alike:
+    """Distributions of about as many bins, in a table of one row each."""
+
+    def __init__(self, distributions: Sequence[Distribution], references: Sequence[Sequence[int]]) -> None:
+        self._distributions = distributions
+        self._width = max(one.size for one in distributions)
+        self._reference = self._table(references)
+        # A bin of the reference counts even where it is empty on both sides; missing, unseen and the like do not.
+        sizes = np.array([FIRST + len(one.counts) for one in distributions])
+        at = np.arange(self._width)
+        self._own = (at >= FIRST) & (at < sizes[:, None]) | (self._reference > 0)
+        self._known = self._reference[:, BELOW:].sum(-1)
+
+    def _table(self, counts: Sequence[Sequence[int]]) -> npt.NDArray[np.float64]:
+        return np.array([[*own, *[0] * (self._width - len(own))] for own in counts], float)
+
+    def drifts(self, live: Sequence[Sequence[int]], least_count: int) -> Iterator[Drift]:
+        """What live counts say of each distribution."""
+        reference, counts = self._reference, self._table(live)
+        distance = ks(reference[:, BELOW:], counts[:, BELOW:])
+        columns = [
+            psi(reference, counts, self._own | (counts > 0)),
+            js(reference, counts),
+            distance,
+            ks_p(distance, self._known, counts[:, BELOW:].sum(-1)),
+            chi2_p(reference, counts),
+        ]
+        for one, rows_by_bin, *measured in zip(self._distributions, live, *columns, strict=True):
+            yield _drift_of(one, rows_by_bin, [*map(known, measured)], least_count)
+
+
+def _drift_of(of: Distribution, live: Sequence[int], measured: Sequence[float | None], least_count: int) -> Drift:
+    """One distribution, of which these are the `MEASURES`."""
+    rows = sum(live)
+    if not rows:
+        return Drift(0)
+    far, js_, ks_, p_of_ks, p = measured
+    drifted = far is not None and far > PSI_LIMIT and p is not None and p < P_LIMIT if rows >= least_count else None
+    missing = live[MISSING] / rows
+    if of.kind == "categorical":
+        return Drift(rows, far, js_, chi2_p=p, missing=missing, unseen=live[UNSEEN] / rows, drifted=drifted)
+    below, above = live[BELOW] / rows, live[-1] / rows
+    return Drift(rows, far, js_, ks_, p_of_ks, p, missing, below, above, drifted=drifted)
+
+
 def drift_of(
     distribution: Distribution, live: Sequence[int], least_count: int, reference: Sequence[int] | None = None
 ) -> Drift:
     """What live counts say, by the number of a bin. `reference` is `distribution.by_bin()`, where that is known."""
-    rows = sum(live)
-    if not rows:
-        return Drift(0)
-    if reference is None:
-        reference = distribution.by_bin()
-    # A bin of the reference counts even where it is empty on both sides; missing, unseen and the like do not.
-    own = range(FIRST, FIRST + len(distribution.counts))
-    kept = [at for at in range(len(reference)) if at in own or reference[at] or live[at]]
-    one, other = [reference[at] for at in kept], [live[at] for at in kept]
-    found = Drift(rows, psi(one, other), js(one, other), chi2_p=chi2_p(one, other), missing=live[MISSING] / rows)
-    if distribution.kind == "categorical":
-        found = found._replace(unseen=live[UNSEEN] / rows)
-    else:
-        known, came = reference[BELOW:], live[BELOW:]
-        distance = ks(known, came)
-        found = found._replace(
-            below=live[BELOW] / rows,
-            above=live[-1] / rows,
-            ks=distance,
-            ks_p=ks_p(distance, sum(known), sum(came)),
-        )
-    return found._replace(drifted=_has_drifted(found) if rows >= least_count else None)
+    known = distribution.by_bin() if reference is None else reference
+    return Yardstick([distribution], [known]).drifts([live], least_count)[0]
 
 
 def with_validity(found: Drift | None, of: Validity) -> Drift:
     """What a reference says of a feature, if one has it, and what its declaration says."""
     found = found or Drift(of.rows, missing=of.missing / of.rows if of.rows else None)
     return found._replace(invalid=of.invalid / of.rows if of.rows else None, invalid_rows=of.invalid)
-
-
-def _has_drifted(found: Drift) -> bool:
-    return found.psi is not None and found.psi > PSI_LIMIT and found.chi2_p is not None and found.chi2_p < P_LIMIT
 
 
 def share_drifted(drifts: Iterable[Drift]) -> float | None:

@@ -12,6 +12,7 @@ from xxhash import xxh3_64_hexdigest
 
 from app.core.drift.declared import INVALID, MISSING, ROW, VALID, Declared, Validity, checking
 from app.core.drift.distribution import binning
+from app.core.drift.drift import Yardstick
 from app.core.drift.kept import MOST_BINS, Packing
 from app.core.drift.reference import Reference
 
@@ -50,6 +51,7 @@ class Live:
         #: All of them, and their counts by bin.
         self.distributions = [*reference.distributions()]
         self.by_bin = [one.by_bin() for one in self.distributions]
+        self.yardstick = Yardstick(self.distributions, self.by_bin)
         self._finders = [binning(feature) for feature in reference.features]
         self._checks = [checking(one) for one in declared]
         self._wanted = (*self.names, *(one.name for one in declared))

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from app.core.counts.atoms import Atom
 from app.core.drift.declared import ROW
-from app.core.drift.drift import KINDS, MEASURES, Drift, drift_of, share_drifted, with_validity
+from app.core.drift.drift import KINDS, MEASURES, Drift, share_drifted, with_validity
 from app.core.drift.kept import digest_of, places_and_bins
 from app.core.drift.live import Live
 from app.core.measures.errors import number_of
@@ -150,10 +150,9 @@ class DriftMeasure(Measure[DriftReading]):
             return DriftReading({}, None, {}, None)
         counts = _by_place(cells, live)
         rows_of = _rows_of(counts, live)
-        drifts = {
-            distribution.name: drift_of(distribution, rows_of[distribution.name], live.least_count, by_bin)
-            for distribution, by_bin in zip(live.distributions, live.by_bin, strict=True)
-        }
+        names = [distribution.name for distribution in live.distributions]
+        found = live.yardstick.drifts([rows_of[name] for name in names], live.least_count)
+        drifts = dict(zip(names, found, strict=True))
         share = share_drifted(drifts[name] for name in live.names)
         by_place = {int(place): rows for place, rows in counts.items() if place.isdigit()}
         for name, of in live.validities(by_place).items():

@@ -25,7 +25,7 @@ from typing import Final, Literal, NamedTuple
 
 import scipy
 
-from app.core.drift.distances import ks, ks_p
+from app.core.drift.distances import known, ks, ks_p
 from app.core.drift.distribution import Distribution
 from app.core.drift.drift import Drift, drift_of
 from app.core.drift.reference import PREDICTION
@@ -100,7 +100,7 @@ def _distance(scores: Mapping[int, tuple[int, int]]) -> Distance:
     """How far the second's probabilities are from the first's."""
     first, second = zip(*(scores[number] for number in sorted(scores)), strict=True)
     rows, distance = sum(first), ks(first, second)
-    return Distance(rows, distance, ks_p(distance, rows, sum(second)))
+    return Distance(rows, known(distance), known(ks_p(distance, rows, sum(second))))
 
 
 def _drift_of(named: Mapping[str, tuple[int, int]], least_count: int) -> Drift:

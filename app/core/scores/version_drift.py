@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from app.core.counts.book import Cells, Sums
 from app.core.counts.panes import TOTAL
 from app.core.drift.building import of_counted
-from app.core.drift.distances import ks, ks_p
+from app.core.drift.distances import known, ks, ks_p
 from app.core.drift.distribution import Distribution, binning
 from app.core.drift.drift import Drift, drift_of, share_drifted
 from app.core.drift.live import Live
@@ -156,7 +156,8 @@ def _of_scores(name: str, before: Counter[int], after: Counter[int], least_count
     found = _apart(distribution, distribution.by_bin(), rows, least_count)
     bins = sorted({*before, *after})
     distance = ks([before[bin_] for bin_ in bins], [after[bin_] for bin_ in bins])
-    drift = found.drift._replace(ks=distance, ks_p=ks_p(distance, before.total(), after.total()))
+    p = ks_p(distance, before.total(), after.total())
+    drift = found.drift._replace(ks=known(distance), ks_p=known(p))
     return found._replace(drift=drift)
 
 
