@@ -32,6 +32,7 @@ from tests.bench import (
     store,
     weeks,
 )
+from tests.bench.machine import USUAL_SECONDS, loop_seconds
 from tests.bench.peer_runs import PEERS, NotInstalled
 from tests.bench.table import INTAKE, ONE, TWO, Row, text
 from tests.bench.tally_runs import Tally
@@ -75,13 +76,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tally-bench-", ignore_cleanup_errors=True) as name, broker() as bootstrap:
         folder = Path(name)
         probes = 20 if arguments.quick else 200
+        before = loop_seconds()
         tally = Tally(Bench(bootstrap, prefix, folder, arguments.partitions, puids, probes, arguments.exchanges))
         try:
             rows = [row for run in arguments.only for row in measured(run, tally, prefix, folder)]
         finally:
             load.remove(bootstrap, prefix)
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
-    print(f"{3 * puids:,} events, {arguments.partitions} partitions, {machine}\n\n{text(rows)}")
+    print(f"{3 * puids:,} events, {arguments.partitions} partitions, {machine}")
+    now = loop_seconds()
+    print(f"a plain loop takes {before:.2f} s before, {now:.2f} s after; {USUAL_SECONDS} s where the goals were set")
+    print(f"\n{text(rows)}")
 
 
 def parse() -> argparse.Namespace:
