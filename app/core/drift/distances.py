@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 Counts = npt.ArrayLike
 Found = npt.NDArray[np.float64]
@@ -65,7 +65,7 @@ def ks_p(statistic: Any, reference: Counts, live: Counts) -> Found:
     """The p-value of such a difference between so many values of each."""
     one, other = _both(reference, live)
     with np.errstate(invalid="ignore"):
-        return np.asarray(special.kolmogorov(statistic * np.sqrt(one * other / (one + other))))
+        return np.asarray(scipy.special.kolmogorov(statistic * np.sqrt(one * other / (one + other))))
 
 
 def chi2_p(reference: Counts, live: Counts) -> Found:
@@ -78,7 +78,7 @@ def chi2_p(reference: Counts, live: Counts) -> Found:
         missed = (one - expected) ** 2
         statistic = (missed / expected + missed / (both - expected)).sum(-1, where=filled)
     freedom = filled.sum(-1) - 1
-    return np.where(freedom > 0, _defined(one, other, special.chdtrc(freedom, statistic)), np.nan)
+    return np.where(freedom > 0, _defined(one, other, scipy.special.chdtrc(freedom, statistic)), np.nan)
 
 
 def _both(reference: Counts, live: Counts) -> tuple[Found, Found]:

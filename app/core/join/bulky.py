@@ -20,7 +20,7 @@ _SUSPICIOUS: Final = 1_400
 
 
 class Bulky:
-    """The bulky exchanges that this epoch or the one before has touched. `count` says what an exchange counts as."""
+    """The bulky exchanges that this epoch has touched. `count` says what an exchange counts as."""
 
     def __init__(self, count: Callable[[Exchange], list[Counted]], largest: int) -> None:
         self._count = count
@@ -28,7 +28,6 @@ class Bulky:
         self._sizes: dict[bytes, int] = {}  # in bytes, at most
         self._refused: dict[bytes, int] = {}  # the shortest value that did not fit, until something else changes
         self._touched: set[bytes] = set()
-        self._settled: set[bytes] = set()  # that were touched in this epoch before
         self._largest = 0
         self.limit(largest)
 
@@ -95,14 +94,13 @@ class Bulky:
         """The exchanges that have changed since they were given here, as far as the caller goes on."""
         while self._touched:
             key = self._touched.pop()
-            self._settled.add(key)
             yield key, self.exchanges[key]
 
-    def end_epoch(self) -> None:
-        """Forget all but those that have changed in this epoch, which may be asked for soon again."""
-        for key in (self.exchanges.keys() | self._refused.keys()) - self._settled - self._touched:
-            self.forget(key)
-        self._settled.clear()
+    def forget_all(self) -> None:
+        """Forget all exchanges: they are settled."""
+        self.exchanges.clear()
+        self._sizes.clear()
+        self._refused.clear()
 
     def forget(self, key: bytes) -> None:
         """Forget an exchange."""
@@ -110,7 +108,6 @@ class Bulky:
         self._sizes.pop(key, None)
         self._refused.pop(key, None)
         self._touched.discard(key)
-        self._settled.discard(key)
 
 
 def has_many_parts(exchange: Exchange, most: int) -> bool:

@@ -484,7 +484,7 @@ class Shard:
         if self._firsts.active:
             self._look_again(self._firsts.due())  # what was gathered before its reference was known
         self._settle_all()
-        self._bulky.end_epoch()
+        self._bulky.forget_all()
         metrics = self._metrics.take()
         late = self.counts.add(self._delta.take() | metrics.sums)
         self.stats.late += sum(amount for atom, amount in late.items() if is_labelled(atom))
