@@ -356,19 +356,19 @@ class Shard:
         self._settle(self._live.items())
         self._live.clear()
 
-    def settle_some(self) -> bool:
-        """The same bit by bit: a few at once where they are large. Returns whether nothing is left."""
-        settled = self._settle(self._live.items(), _ROWS_AT_ONCE)
-        if len(settled) == len(self._live):
-            self._live.clear()
-        for key in settled if self._live else ():
-            del self._live[key]
-        return not self._live
-
-    def settle_bulky(self) -> bool:
-        """The same for those that wait for the cut, which has less to do then. Returns whether nothing is left."""
-        self._settle(self._bulky.changed(), _ROWS_AT_ONCE)
-        return not self._bulky
+    def settle_some(self, *, bulky: bool = False) -> bool:
+        """The same bit by bit, a few at once where they have many rows; then, if `bulky`, those that wait for the cut,
+        which has less to do then. Returns whether nothing is left.
+        """
+        if not self._live:
+            self._settle(self._bulky.changed() if bulky else (), _ROWS_AT_ONCE)
+        else:
+            settled = self._settle(self._live.items(), _ROWS_AT_ONCE)
+            if len(settled) == len(self._live):
+                self._live.clear()
+            for key in settled if self._live else ():
+                del self._live[key]
+        return not self._live and not (bulky and self._bulky)
 
     def _settle(self, exchanges: Iterable[tuple[bytes, Exchange]], most_rows: float = inf) -> Mapping[bytes, bytes]:
         """Settle exchanges in their order, about so many rows of them. Returns those that are settled."""

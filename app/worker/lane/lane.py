@@ -403,10 +403,7 @@ class Lane:
                 if not more or loop.time() - begun > _TURN_SECONDS:
                     break
             if not more or shard.unsettled >= _SETTLED_TOGETHER:
-                for _ in range(shard.unsettled):
-                    if turn != self._turn or shard.settle_some():
-                        break
-                    await asyncio.sleep(0)
+                await self._settle(part)
             await asyncio.sleep(_REST_SECONDS if loop.time() - begun > _LONG_SECONDS else 0)
             if shard.waiting >= _CHANGES_PER_EPOCH and turn == self._turn:
                 await self._cut_if_due(part)
@@ -477,7 +474,7 @@ class Lane:
                     shard.hear_clock(clock)
                 if clock is not None and part.swept != int(clock // self.settings.pane_seconds):
                     part.swept = int(clock // self.settings.pane_seconds)
-                    await self._settle_bulky(part)
+                    await self._settle(part, bulky=True)
                     if turn == self._turn:
                         part.expire(clock)
                 if turn == self._turn:
@@ -490,16 +487,18 @@ class Lane:
         """Begin the partition's next epoch, if it is time for it."""
         if self._due(part):
             turn = self._turn
-            await self._settle_bulky(part)
+            await self._settle(part, bulky=True)
             if turn == self._turn and self._due(part):
                 part.start_epoch(self._settled_clock(part))
 
-    async def _settle_bulky(self, part: Partition) -> None:
-        """Settle what waits for the partition's next cut, which has little left to do then and holds nobody up."""
-        turn = self._turn
+    async def _settle(self, part: Partition, *, bulky: bool = False) -> None:
+        """Settle what a partition has absorbed, with turns for others in between; if `bulky`, so much that its next cut
+        has little left to do.
+        """
+        shard, turn = part.shard, self._turn
         try:
-            for _ in range(part.shard.bulky):  # more may come meanwhile
-                if turn != self._turn or part.lost is not None or part.shard.settle_bulky():
+            for _ in range(shard.unsettled + shard.bulky):  # more may come meanwhile
+                if turn != self._turn or part.lost is not None or shard.settle_some(bulky=bulky):
                     break
                 await asyncio.sleep(0)
         except StoreError as error:
