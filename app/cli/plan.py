@@ -26,7 +26,7 @@ BYTES_OF_A_MODEL: Final = 200_000  # in each worker
 BYTES_OF_AN_EXCHANGE: Final = 400
 BYTES_HOT: Final = 600  # in memory, of an exchange that is on disk: as many as TALLY_STORE_MEMORY holds ...
 BYTES_INDEXED: Final = 8  # ... and of each one
-BYTES_ON_DISK: Final = 125  # of an exchange, in the store
+BYTES_ON_DISK: Final = 110  # of an exchange, in the store
 LOGGED_AN_EXCHANGE: Final = 200  # in its changelog, once compacted
 WRITTEN_AN_EXCHANGE: Final = 330  # there, until then: with its answer, and again with its label
 #: A changelog is compacted once so much more is in it (min.cleanable.dirty.ratio).

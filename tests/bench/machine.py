@@ -16,3 +16,8 @@ def loop_seconds() -> float:
     for number in range(_TIMES):
         total += number
     return time.perf_counter() - begin
+
+
+def core_speed() -> float:
+    """How fast a core is just now, beside those of the usual machines."""
+    return USUAL_SECONDS / loop_seconds()

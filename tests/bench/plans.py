@@ -2,7 +2,8 @@
 
 One is a backlog that a worker counts as fast as it can: how fast, and how much memory its exchanges take, in memory and
 on disk. The other comes evenly, as it would live, and has documents: what lies on the broker's disk, also once it is
-compacted, and in Elasticsearch. Both servers are of this run alone, so that nothing else is on their disks.
+compacted, and in Elasticsearch. Both servers are of this run alone, so that nothing else is on their disks. Rates are
+planned for cores as fast as a plain loop shows them before and after each run (`--core-speed`).
 """
 
 import heapq
@@ -21,7 +22,6 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from app.cli.plan import (
     BYTES_ON_DISK,
-    LOADED_A_SECOND,
     LOGGED_AN_EXCHANGE,
     Load,
     Plan,
@@ -29,10 +29,12 @@ from app.cli.plan import (
     bytes_of_exchanges,
     epoch_seconds,
     events_a_core,
+    loaded_a_second,
     plan,
 )
 from tests.bench import load
 from tests.bench.load import KINDS, ORDINARY, Event, Topics
+from tests.bench.machine import core_speed
 from tests.bench.peer_runs import NotInstalled
 from tests.bench.store import on_disk as on_disk_settings
 from tests.bench.table import RATE, Row
@@ -95,29 +97,36 @@ def _backlog(place: Place) -> list[Row]:
     name = f"{bench.prefix}-plan-backlog"
     topics = load.fill(load.create(place.bootstrap, name, bench.partitions), bench.puids)
     in_memory, on_disk = Load(1.0, 1.0), Load(1.0, 1.0, on_disk=True)
-    rows = _counted(place, topics, f"{name}-memory", in_memory)
+    rows, before = _counted(place, topics, f"{name}-memory", in_memory), core_speed()
     with worker(topics, f"{name}-memory", bench.folder) as again:
         text = bench.ready(again)
     loaded = bench.puids / total(text, "tally_recovery_seconds")
+    planned = loaded_a_second(_as_fast(in_memory, before))
     return [
         *rows,
-        *_compared("loading, exchanges in memory", loaded, LOADED_A_SECOND, "exchanges/s"),
+        *_compared("loading, exchanges in memory", loaded, planned, "exchanges/s"),
         *_counted(place, topics, f"{name}-disk", on_disk, **on_disk_settings(bench.folder / f"{name}-volume")),
     ]
 
 
 def _counted(place: Place, topics: Topics, app_id: str, of: Load, **settings: str) -> list[Row]:
-    where = "on disk" if of.on_disk else "in memory"
+    where, before = "on disk" if of.on_disk else "in memory", core_speed()
     with worker(topics, app_id, place.bench.folder, **settings) as started:
         seen = watch([started], topics, app_id)
         time.sleep(SETTLE_SECONDS)
         rss, disk = started.rss_bytes(), total(started.metrics(), "tally_store_bytes", where="disk")
-    first = seen.first()
+    first, of = seen.first(), _as_fast(of, before)
     rows = [
+        Row(f"{PLAN}: speed of a core, exchanges {where}", of.core_speed, "x"),
         *_compared(f"a core, exchanges {where}", 1e6 / seen.cpu_us(first), events_a_core(of), RATE),
         *_compared(f"memory of a worker, exchanges {where}", rss, _held(of, topics.puids)),
     ]
     return [*rows, *_compared("disk of the store", disk, topics.puids * BYTES_ON_DISK)] if of.on_disk else rows
+
+
+def _as_fast(of: Load, before: float) -> Load:
+    """The same load for cores that were so fast before it, and are as fast as they are now behind it."""
+    return replace(of, core_speed=(before + core_speed()) / 2)
 
 
 def _held(of: Load, exchanges: int) -> int:
@@ -135,6 +144,7 @@ def _even(place: Place) -> list[Row]:
     topics = load.create(place.bootstrap, app_id, bench.partitions)
     logged = f"{app_id}-log"
     settings = {"TALLY_ELASTICSEARCH_URL": place.elasticsearch, "TALLY_LOG_TOPIC": logged}
+    before = core_speed()
     with worker(topics, app_id, bench.folder, **settings) as started:
         bench.ready(started)
         begun, cpu = time.monotonic(), started.cpu_seconds()
@@ -156,7 +166,7 @@ def _even(place: Place) -> list[Row]:
         )
         shortest = epoch_seconds(of, topics.partitions, 1)
         # Brokers and cores that are busy make epochs longer, so that less is written.
-        of = replace(of, epoch_seconds=gathered)
+        of = _as_fast(replace(of, epoch_seconds=gathered), before)
         said = plan(of)
         changelog = f"{app_id}-exchanges"
         rows = [
