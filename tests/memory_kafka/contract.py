@@ -5,6 +5,7 @@ one in memory is held to the same answers. Each question has topics, groups and 
 """
 
 import asyncio
+import time
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -27,7 +28,8 @@ from app.worker.kafka.consumer import OpenConsumer
 from app.worker.kafka.producer import OpenProducer, close_producer
 from tests.patience import PATIENCE
 
-TIME: Final = 1_795_244_400_000
+#: Of the first record, in ms: a broker deletes what is older than its retention.
+TIME: Final = int(time.time() * 1000)
 
 
 @dataclass(frozen=True)
