@@ -5,8 +5,8 @@ one in memory is held to the same answers. Each question has topics, groups and 
 """
 
 import asyncio
-import time
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
