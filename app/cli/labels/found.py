@@ -9,6 +9,7 @@ once, and in constant memory.
 import asyncio
 from collections.abc import Iterable
 from heapq import heappush, heappushpop
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -96,13 +97,15 @@ async def _ask_one(session: aiohttp.ClientSession, url: str, puids: Iterable[str
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def known(puid: str) -> bool | str | None:
-        """Whether a puid has a prediction; None while its label is not counted, a sentence where nobody says."""
+        """Whether a puid has a prediction; None while its label is not counted, or its partition is being loaded; a
+        sentence where nobody says.
+        """
         async with gate:
             try:
                 async with session.get(f"{url}/api/exchanges/{quote(puid, safe='')}") as reply:
-                    if reply.status == 404:
+                    if reply.status in (HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE):
                         return None
-                    if reply.status == 401:
+                    if reply.status == HTTPStatus.UNAUTHORIZED:
                         return f"the worker at {url} asks for another TALLY_HTTP_TOKEN"
                     return _has_prediction(orjson.loads(await reply.read()))
             except (aiohttp.ClientError, TimeoutError, ValueError, LookupError, TypeError):
@@ -110,11 +113,11 @@ async def _ask_one(session: aiohttp.ClientSession, url: str, puids: Iterable[str
 
     while left and loop.time() < patience:
         answers = await asyncio.gather(*map(known, left))
-        for answer in answers:
-            if isinstance(answer, str):
-                return answer
+        silent = [answer for answer in answers if isinstance(answer, str)]
+        if len(silent) == len(answers):
+            return silent[0]
         without += answers.count(False)
-        uncounted = [puid for puid, answer in zip(left, answers, strict=True) if answer is None]
+        uncounted = [puid for puid, answer in zip(left, answers, strict=True) if not isinstance(answer, bool)]
         if len(uncounted) < len(left):
             patience = loop.time() + _PATIENCE_SECONDS
         left = uncounted

@@ -1,10 +1,17 @@
 """The sample of puids that workers are asked for, and what is said of it."""
 
+import asyncio
+from collections import Counter
+
+import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
+from app.cli.labels import found
 from app.cli.labels.found import Found, Sample, sentence
 
 puids = st.lists(st.integers(0, 60).map(lambda number: b"p%d" % number), max_size=120)
@@ -48,3 +55,38 @@ def sample_of(count: int) -> Sample:
 )
 def test_what_was_found_is_said_with_its_uncertainty(found: Found | str, count: int, said: str) -> None:
     assert sentence(found, sample_of(count)) == said
+
+
+@pytest.mark.parametrize("trouble", ["being handed over", "cut off"])
+def test_who_does_not_answer_for_a_moment_is_asked_again(monkeypatch: pytest.MonkeyPatch, trouble: str) -> None:
+    monkeypatch.setattr(found, "_PAUSE_SECONDS", 0.01)
+    asked: Counter[str] = Counter()
+
+    async def exchange(request: web.Request) -> web.Response:
+        puid = request.match_info["puid"]
+        asked[puid] += 1
+        if puid == "p-3" and asked[puid] < 3:
+            if trouble == "cut off":
+                assert request.transport is not None
+                request.transport.close()
+            return web.json_response({"error": "Partition 1 is being handed over."}, status=503)
+        return web.json_response(
+            {"feedback_time": "now", "legs": [{"response_time": None if puid == "p-0" else "now"}]}
+        )
+
+    async def ask() -> Found | str:
+        app = web.Application()
+        app.router.add_get("/api/exchanges/{puid}", exchange)
+        async with TestServer(app) as server, aiohttp.ClientSession() as session:
+            return await found._ask_one(session, str(server.make_url("")).rstrip("/"), [f"p-{at}" for at in range(5)])
+
+    assert asyncio.run(ask()) == Found(asked=5, without=1, uncounted=0)
+    assert asked["p-3"] >= 3
+
+
+def test_where_nobody_answers_that_is_said_at_once() -> None:
+    async def ask() -> Found | str:
+        async with aiohttp.ClientSession() as session:
+            return await found._ask_one(session, "http://127.0.0.1:9", ["p", "q"])
+
+    assert asyncio.run(ask()) == "no worker answers at http://127.0.0.1:9"
