@@ -254,8 +254,9 @@ def wait_for_commit(topics: Topics, group: str, seconds: float = STALL_SECONDS) 
             except KafkaException as error:
                 if error.args[0].code() not in _COORDINATOR_MOVES:
                     raise
-                committed = []
-            if committed and all(place.offset >= ends[place.topic, place.partition] for place in committed):
+                time.sleep(0.02)
+                continue
+            if all(place.offset >= ends[place.topic, place.partition] for place in committed):
                 return
             time.sleep(0.02)
     finally:

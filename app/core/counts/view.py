@@ -31,7 +31,7 @@ _Rows = dict[str, dict[str, Any]]  # by row and column
 _NO_COLUMNS: Final[_Columns] = {}
 #: So many changed cells are added in one step of `prepare`: a few milliseconds.
 _PART: Final = 4000
-#: So many keys of records are read once alone: those of panes that change now.
+#: So many keys of records are remembered as they were read: those of panes that change now.
 _KNOWN_KEYS: Final = 8192
 _key_of: Final = lru_cache(_KNOWN_KEYS)(parse_key)
 

@@ -48,20 +48,19 @@ class Yardstick:
     """Distributions with which live counts are compared, all at once."""
 
     def __init__(self, distributions: Sequence[Distribution], references: Sequence[Sequence[int]]) -> None:
-        #: By how many bins they have, about, so that none is filled up far, which and what these are.
-        self._alike: dict[int, tuple[list[int], _Alike]] = {}
         self._count = len(distributions)
-        places: dict[int, list[int]] = {}
+        places: dict[int, list[int]] = {}  # by how many bins there are, about, so that none is filled up far
         for place, distribution in enumerate(distributions):
             places.setdefault(distribution.size.bit_length(), []).append(place)
-        for size, own in places.items():
-            alike = _Alike([distributions[place] for place in own], [references[place] for place in own])
-            self._alike[size] = own, alike
+        self._alike = [
+            (own, _Alike([distributions[place] for place in own], [references[place] for place in own]))
+            for own in places.values()
+        ]
 
     def drifts(self, live: Sequence[Sequence[int]], least_count: int) -> list[Drift]:
         """What live counts say of each distribution, by the number of a bin."""
         found = [Drift(0)] * self._count
-        for own, alike in self._alike.values():
+        for own, alike in self._alike:
             for place, drift in zip(own, alike.drifts([live[place] for place in own], least_count), strict=True):
                 found[place] = drift
         return found
@@ -103,21 +102,22 @@ def _drift_of(of: Distribution, live: Sequence[int], measured: Sequence[float | 
     rows = sum(live)
     if not rows:
         return Drift(0)
-    far, js_, ks_, p_of_ks, p = measured
-    drifted = far is not None and far > PSI_LIMIT and p is not None and p < P_LIMIT if rows >= least_count else None
+    index, js_, ks_, p_of_ks, p = measured
+    has = index is not None and index > PSI_LIMIT and p is not None and p < P_LIMIT
+    drifted = has if rows >= least_count else None
     missing = live[MISSING] / rows
     if of.kind == "categorical":
-        return Drift(rows, far, js_, chi2_p=p, missing=missing, unseen=live[UNSEEN] / rows, drifted=drifted)
+        return Drift(rows, index, js_, chi2_p=p, missing=missing, unseen=live[UNSEEN] / rows, drifted=drifted)
     below, above = live[BELOW] / rows, live[-1] / rows
-    return Drift(rows, far, js_, ks_, p_of_ks, p, missing, below, above, drifted=drifted)
+    return Drift(rows, index, js_, ks_, p_of_ks, p, missing, below, above, drifted=drifted)
 
 
 def drift_of(
     distribution: Distribution, live: Sequence[int], least_count: int, reference: Sequence[int] | None = None
 ) -> Drift:
     """What live counts say, by the number of a bin. `reference` is `distribution.by_bin()`, where that is known."""
-    known = distribution.by_bin() if reference is None else reference
-    return Yardstick([distribution], [known]).drifts([live], least_count)[0]
+    by_bin = distribution.by_bin() if reference is None else reference
+    return Yardstick([distribution], [by_bin]).drifts([live], least_count)[0]
 
 
 def with_validity(found: Drift | None, of: Validity) -> Drift:

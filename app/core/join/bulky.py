@@ -91,7 +91,7 @@ class Bulky:
         return RefusedError(Reason.EXCHANGE_TOO_LARGE, f"the exchange would grow beyond {self._largest} bytes")
 
     def changed(self) -> Iterator[tuple[bytes, Exchange]]:
-        """The exchanges that have changed since they were given here, as far as the caller goes on."""
+        """Each exchange that has changed; what is given counts as settled."""
         while self._touched:
             key = self._touched.pop()
             yield key, self.exchanges[key]

@@ -37,12 +37,10 @@ class Rows:
         if atoms is None:
             classes, rules = self._numbers.classes[state.classes], self._judging.rules(state.leg)
             fold = partial(self._classes.folded, state.leg)
-            atoms = (  # the garbage collector walks no tuple of numbers
-                *(
-                    self._numbers.atom(measure.bounded(atom, fold))
-                    for measure in _OF_ROWS
-                    for atom in measure.cells(mark, label, classes, rules)
-                ),
+            atoms = tuple(  # the garbage collector walks no tuple of numbers
+                self._numbers.atom(measure.bounded(atom, fold))
+                for measure in _OF_ROWS
+                for atom in measure.cells(mark, label, classes, rules)
             )
             if label is not None and rules.task is None:
                 self._note_nature(state.leg, atoms)

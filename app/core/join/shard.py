@@ -141,7 +141,7 @@ class Shard:
 
     @property
     def bulky(self) -> int:
-        """How many of them are settled when they are cut."""
+        """How many more may wait for the next cut."""
         return len(self._bulky)
 
     @property
