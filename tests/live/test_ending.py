@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.live.servers import Kafka, free_port
 from tests.live.workers import Fleet, topic_settings, wait_for
@@ -41,7 +42,9 @@ sys.exit(run_worker())
 )
 def test_a_part_that_fails_ends_the_worker_with_one_line(kafka: Kafka, part: str, error: str, said: str) -> None:
     settings = topic_settings(kafka.bootstrap, f"ending-{uuid.uuid4().hex[:8]}")
-    settings |= {"PARTITIONS": "2", "INTAKE_TOPICS": "absent", "WEB_PORT": str(free_port())}
+    settings |= {"PARTITIONS": "2", "INTAKE_TOPICS": f"{settings['APP_ID']}-logs", "WEB_PORT": str(free_port())}
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin.create_topics([NewTopic(settings["INTAKE_TOPICS"], 1)])[settings["INTAKE_TOPICS"]].result(30)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
     done = subprocess.run(
         [sys.executable, "-c", _RUN.format(part=part, error=error)],
