@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
+from unittest.mock import patch
 
 import orjson
 import pytest
@@ -23,6 +24,7 @@ from app.core.counts.panes import COARSE, FINE, TOTAL, PaneClock, Window
 from app.core.counts.rows import Owner, RowKey, row_key, row_value
 from app.core.counts.view import View
 from app.core.events import Identity, Leg, identity_fields
+from app.core.join import shard
 from app.core.measures.readings import Readings
 from app.core.rules import Rulebook, Rules
 from tests.builders import (
@@ -440,6 +442,28 @@ def test_a_restart_at_any_cut_changes_nothing(
     assert known(restarted, records) == known(straight, records)
     twin = restarted.copy()
     assert [shard.store for shard in twin.shards] == [shard.store for shard in restarted.shards]
+
+
+@given(st.data(), stories, st.sampled_from(RULES))
+def test_what_is_prepared_before_a_cut_changes_nothing(
+    data: st.DataObject, records: list[Record], rules: tuple[Rules, ...]
+) -> None:
+    """Whatever its steps have done when more comes."""
+    straight, prepared = Ledger(*rules), Ledger(*rules)
+    with patch.multiple(shard, _ROWS_AT_ONCE=1, _COUNTS_AT_ONCE=1):
+        for record in records:
+            straight.absorb(record)
+            prepared.absorb(record)
+            for _ in range(data.draw(st.integers(0, 9))):
+                prepared.shards[0].prepare_some()
+            if data.draw(st.booleans()):
+                clock = data.draw(st.sampled_from([None, 0.0, 8000.0]))
+                straight.cut(clock)
+                prepared.cut(clock)
+                assert prepared.rows() == straight.rows()
+                assert prepared.shards[0].counts.keys == len(prepared.panes[0])
+    assert prepared.cut().rows() == straight.cut().rows()
+    assert known(prepared, records) == known(straight, records)
 
 
 @given(st.lists(st.sampled_from(LABELS), min_size=1, max_size=5), st.sampled_from(BODIES))

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,6 +49,12 @@ def of_this_checkout(settings: Mapping[str, str], log: Path) -> Process:
         return Forked(["worker"], environment, Streams(Path(os.devnull), log, log))
     with log.open("ab") as output:
         return subprocess.Popen([sys.executable, "-m", "app", "worker"], env=environment, stdout=output, stderr=output)
+
+
+@lru_cache(maxsize=1 << 16)  # a test that waits reads the same lines again and again
+def _sample(line: str) -> tuple[tuple[str, tuple[tuple[str, str], ...]], float]:
+    ((sample,),) = (family.samples for family in text_string_to_metric_families(line))
+    return (sample.name, tuple(sorted(sample.labels.items()))), sample.value
 
 
 class Worker:
@@ -104,13 +111,8 @@ class Worker:
             text = self.get("/metrics")
         except (urllib.error.URLError, OSError):
             return {}
-        if names:  # to read thousands of lines takes longer than to make them
-            text = "".join(line for line in text.splitlines(keepends=True) if _NAME.split(line, 1)[0] in names)
-        return {
-            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        }
+        lines = [line for line in text.split("\n") if line and not line.startswith("#")]
+        return dict(_sample(line) for line in lines if not names or _NAME.split(line, 1)[0] in names)
 
     def total(self, name: str, **labels: str) -> float:
         """The sum of a series over all labels that are not given."""

@@ -159,6 +159,9 @@ def told(story: Story, random: Random | None = None) -> Ledger:
         ledger.absorb(*batch)
         if random.random() < 0.2:
             ledger.settle()
+        if random.random() < 0.2:
+            for shard in ledger.shards:
+                shard.prepare_some()
         if random.random() < 0.6:
             ledger.cut(_clock(story, batch, random))
             if random.random() < 0.25:

@@ -9,6 +9,7 @@ the coarse panes that are still kept are theirs; where they are given up, they m
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
+from math import inf
 from typing import Any, Final
 
 import msgspec
@@ -43,6 +44,8 @@ _ROOM_OF_ROW: Final = 4
 _MOST_MOVES: Final = 1000
 
 _At = tuple[int, str, int]  # number of the account, level, pane
+#: What is to be added, by (account, fine pane) and by atom or bundle, all as numbers.
+Changes = Mapping[tuple[int, int], Mapping[int, int]]
 
 
 class _Pane:
@@ -80,6 +83,11 @@ class _Pane:
                     self.add(row, column, cell)
         other.changed.update(other.rows)
         other.rows = {}
+
+    def cells_to_write(self) -> int:
+        """How many cells its records will have, about."""
+        rows = self.rows
+        return sum(len(rows.get(row, ())) for row in (self.changed if self.spread else rows))
 
     def records(self, most_bytes: int) -> Iterator[tuple[str, bytes | None]]:
         """(row, value) of what has changed, None for what is gone; it counts as written.
@@ -120,6 +128,7 @@ class Counts:
         self._numbers = numbers
         self._panes: dict[_At, _Pane] = {}
         self._changed: dict[_At, None] = {}
+        self._written: dict[bytes, bytes | None] = {}  # records that were made before the epoch is cut
         self._by_pane: dict[tuple[str, int], set[int]] = {}  # the accounts that have it
         self._swept = -1
         #: The latest clock: a pane that is no longer kept does not come back when a clock steps back.
@@ -133,15 +142,20 @@ class Counts:
     @property
     def changed(self) -> bool:
         """Whether rows wait to be written."""
-        return bool(self._changed)
+        return bool(self._changed or self._written)
+
+    @property
+    def unwritten(self) -> int:
+        """Of how many changed panes no records are made yet."""
+        return len(self._changed)
 
     @property
     def keys(self) -> int:
         """How many keys the changelog holds, once what has changed is written."""
         return self._row_keys + len(self.first_seen) + bool(self.epoch)
 
-    def add(self, delta: Mapping[tuple[int, int], Mapping[int, int]]) -> dict[Atom, int]:
-        """Add an epoch's changes, given by (account, fine pane) and by atom or bundle, all as numbers.
+    def add(self, delta: Changes) -> dict[Atom, int]:
+        """Add what has changed.
 
         Returns what was added to panes that are no longer kept, and so to the totals alone.
         """
@@ -237,23 +251,35 @@ class Counts:
 
         The last one ends the epoch. Records have at most so many bytes, but where a single row has more.
         """
+        self.write_some(most_bytes)
         yield from others
-        for at in self._changed:
+        yield from self._written.items()
+        for subject in self._newly_seen:
+            yield first_seen_key(subject), orjson.dumps(self.first_seen[subject])
+        if self._written or self._newly_seen or others:
+            self.epoch += 1
+            yield end_key(self._partition), orjson.dumps(self.epoch)
+        self._written = {}
+        self._newly_seen = set()
+
+    def write_some(self, most_bytes: int, most_cells: float = inf) -> bool:
+        """Make records of what has changed, of about so many cells, for `changes`. Returns whether all are made.
+
+        A pane that changes after this is written once more, in place of what was made of it.
+        """
+        cells = 0
+        while self._changed and cells < most_cells:
+            at, _ = self._changed.popitem()
             pane = self._panes[at]
+            cells += pane.cells_to_write()
             prefix = pane.prefix
             self._row_keys -= pane.written
             for row, value in pane.records(most_bytes - len(prefix) - _ROOM_OF_ROW):
-                yield prefix + orjson.dumps(row) + b"]", value
+                self._written[prefix + orjson.dumps(row) + b"]"] = value
             self._row_keys += pane.written
             if not pane.rows:
                 self._forget(at)
-        for subject in self._newly_seen:
-            yield first_seen_key(subject), orjson.dumps(self.first_seen[subject])
-        if self._changed or others:
-            self.epoch += 1
-            yield end_key(self._partition), orjson.dumps(self.epoch)
-        self._changed = {}
-        self._newly_seen = set()
+        return not self._changed
 
     def _forget(self, at: _At) -> None:
         account, level, number = at

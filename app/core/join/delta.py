@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from math import inf
 
 from app.core.counts.numbers import Numbers
 from app.core.join.chances import MOST, NAMED, Chances
@@ -67,12 +68,15 @@ class Delta:
             self._chances.add()
         self._results.keep_small()
 
-    def take(self) -> dict[tuple[int, int], dict[int, int]]:
-        """All of it, by account and pane, those of segments among them. It begins anew."""
+    def take(self, most: float = inf) -> dict[tuple[int, int], dict[int, int]]:
+        """Take all, or about so many changes, by account and pane, those of segments among them."""
         self._chances.add()
         self._results.add()
         found: dict[tuple[int, int], dict[int, int]] = {}
-        for (own, pane, also), changes in self._changes.items():
+        taken = 0
+        while self._changes and taken < most:
+            (own, pane, also), changes = self._changes.popitem()
+            taken += len(changes) * (1 + len(also))
             for account in (own, *also):
                 numbers = found.get((account, pane))
                 if numbers is None:
@@ -80,7 +84,6 @@ class Delta:
                     continue
                 for number, amount in changes.items():
                     numbers[number] = numbers.get(number, 0) + amount
-        self._changes.clear()
         return found
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from app.core.clock import parse_time
-from app.core.counts.counts import Counts
+from app.core.counts.counts import Changes, Counts
 from app.core.counts.numbers import Numbers, is_number_key
 from app.core.counts.panes import PaneClock
 from app.core.counts.rows import owner_key
@@ -49,6 +49,8 @@ _AHEAD_US: Final = 300 * 1_000_000
 _MOST_LOOKED_AT: Final = 20_000
 #: Settled bit by bit, exchanges have about so many rows at once, an answer being one more: this takes some 10 ms.
 _ROWS_AT_ONCE: Final = 2_000
+#: So many changes are counted at once, and so many counts written, before a cut: this takes some ms.
+_COUNTS_AT_ONCE: Final = 10_000
 
 _key_of: Final = attrgetter("key")
 
@@ -140,9 +142,9 @@ class Shard:
         return len(self._live)
 
     @property
-    def bulky(self) -> int:
-        """How many more may wait for the next cut."""
-        return len(self._bulky)
+    def unprepared(self) -> int:
+        """How many steps of `prepare_some` the next cut may be worth, at most."""
+        return len(self._live) + len(self._bulky) + len(self._delta) + self.counts.unwritten
 
     @property
     def has_news(self) -> bool:
@@ -356,19 +358,32 @@ class Shard:
         self._settle(self._live.items())
         self._live.clear()
 
-    def settle_some(self, *, bulky: bool = False) -> bool:
-        """The same bit by bit, a few at once where they have many rows; then, if `bulky`, those that wait for the cut,
-        which has less to do then. Returns whether nothing is left.
+    def settle_some(self) -> bool:
+        """The same bit by bit, a few at once where they have many rows. Returns whether nothing is left."""
+        settled = self._settle(self._live.items(), _ROWS_AT_ONCE)
+        if len(settled) == len(self._live):
+            self._live.clear()
+        for key in settled if self._live else ():
+            del self._live[key]
+        return not self._live
+
+    def prepare_some(self) -> bool:
+        """Do some of what the next cut would have to do: settle, count, and make records. Returns whether nothing is
+        left.
         """
-        if not self._live:
-            self._settle(self._bulky.changed() if bulky else (), _ROWS_AT_ONCE)
+        if self._live:
+            self.settle_some()
         else:
-            settled = self._settle(self._live.items(), _ROWS_AT_ONCE)
-            if len(settled) == len(self._live):
-                self._live.clear()
-            for key in settled if self._live else ():
-                del self._live[key]
-        return not self._live and not (bulky and self._bulky)
+            self._settle(self._bulky.changed(), _ROWS_AT_ONCE)
+        if self._live or self._bulky:
+            return False
+        self._count(self._delta.take(_COUNTS_AT_ONCE))
+        return not self._delta and self.counts.write_some(self._limits.row_bytes, _COUNTS_AT_ONCE)
+
+    def _count(self, changes: Changes) -> None:
+        """Add changes to the counts."""
+        late = self.counts.add(changes)
+        self.stats.late += sum(amount for atom, amount in late.items() if is_labelled(atom))
 
     def _settle(self, exchanges: Iterable[tuple[bytes, Exchange]], most_rows: float = inf) -> Mapping[bytes, bytes]:
         """Settle exchanges in their order, about so many rows of them. Returns those that are settled."""
@@ -486,8 +501,8 @@ class Shard:
         self._settle_all()
         self._bulky.forget_all()
         metrics = self._metrics.take()
-        late = self.counts.add(self._delta.take() | metrics.sums)
-        self.stats.late += sum(amount for atom, amount in late.items() if is_labelled(atom))
+        self._count(self._delta.take())
+        self._count(metrics.sums)
         for account, latest in metrics.latest.items():
             self.counts.note(account, 0, latest)
         for account, pane in (*self._settling.seen.items(), *metrics.seen.items()):

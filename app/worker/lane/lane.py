@@ -474,7 +474,7 @@ class Lane:
                     shard.hear_clock(clock)
                 if clock is not None and part.swept != int(clock // self.settings.pane_seconds):
                     part.swept = int(clock // self.settings.pane_seconds)
-                    await self._settle(part, bulky=True)
+                    await self._prepare(part)
                     if turn == self._turn:
                         part.expire(clock)
                 if turn == self._turn:
@@ -487,18 +487,24 @@ class Lane:
         """Begin the partition's next epoch, if it is time for it."""
         if self._due(part):
             turn = self._turn
-            await self._settle(part, bulky=True)
+            await self._prepare(part)
             if turn == self._turn and self._due(part):
                 part.start_epoch(self._settled_clock(part))
 
-    async def _settle(self, part: Partition, *, bulky: bool = False) -> None:
-        """Settle what a partition has absorbed, with turns for others in between; if `bulky`, so much that its next cut
-        has little left to do.
-        """
-        shard, turn = part.shard, self._turn
+    async def _settle(self, part: Partition) -> None:
+        """Settle what a partition has absorbed, with turns for others in between."""
+        await self._step(part, part.shard.settle_some, part.shard.unsettled)
+
+    async def _prepare(self, part: Partition) -> None:
+        """Do in steps, with turns for others in between, what the partition's next cut would do in one."""
+        await self._step(part, part.shard.prepare_some, part.shard.unprepared)
+
+    async def _step(self, part: Partition, step: Callable[[], bool], most: int) -> None:
+        """Take steps until one says that nothing is left; at most so many, since more may come meanwhile."""
+        turn = self._turn
         try:
-            for _ in range(shard.unsettled + shard.bulky):  # more may come meanwhile
-                if turn != self._turn or part.lost is not None or shard.settle_some(bulky=bulky):
+            for _ in range(most):
+                if turn != self._turn or part.lost is not None or step():
                     break
                 await asyncio.sleep(0)
         except StoreError as error:
