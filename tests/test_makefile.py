@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
+
 _TOOLS = ("sh", "make", "sed", "grep", "rm", "touch", "mkdir", "cat", "chmod")
 #: It fits where its version does and it can make environments; what is installed is noted beside the environment.
 _PYTHON = """#!/bin/sh
@@ -52,7 +54,7 @@ class Folder:
     def make(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [str(self.bin / "make"), "environment-demo", *arguments],
-            cwd=self.path, env={"PATH": str(self.bin)}, capture_output=True, text=True, check=False, timeout=20,
+            cwd=self.path, env={"PATH": str(self.bin)}, capture_output=True, text=True, check=False, timeout=PATIENCE,
         )  # fmt: skip
 
     @property

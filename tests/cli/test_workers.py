@@ -6,9 +6,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from app.cli import workers as asking
 from app.cli.workers import Said, ask_workers
 from app.settings import load_settings
 from app.worker.http.api import Api
+from tests.patience import PATIENCE
 
 STARTING = "The worker is starting."
 OTHER = "it refuses the TALLY_HTTP_TOKEN that is set here: set the one that the worker has."
@@ -41,7 +43,10 @@ def said(workers: str | None, own: str | None) -> tuple[str, list[Said]]:
         ("a-token-of-theirs", None, [NONE]),
     ],
 )
-def test_a_token_that_a_worker_refuses_is_a_problem(workers: str | None, own: str | None, problems: list[str]) -> None:
+def test_a_token_that_a_worker_refuses_is_a_problem(
+    workers: str | None, own: str | None, problems: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "_ANSWER_SECONDS", PATIENCE)
     url, found = said(workers, own)
     assert found == [Said(url, [STARTING, *problems])]
 

@@ -9,6 +9,7 @@ import pytest
 
 from app.demo import broker
 from app.demo.guard import watch
+from tests.patience import PATIENCE
 
 #: One ends when it is told to, the other does not.
 _WORKERS = (
@@ -41,7 +42,7 @@ def test_what_a_demo_that_was_killed_has_left_goes(
     (folder / "worker").mkdir(parents=True)
     lines = [f"worker {process.pid}\n" for process in workers]
     watch([*lines, f"folder {folder}\n", "topic tally-demo-1-requests\n", "topic tally-demo-1-panes\n", "wor"])
-    assert [process.wait(5) for process in workers] == [-15, -9]
+    assert [process.wait(PATIENCE) for process in workers] == [-15, -9]
     assert not folder.exists()
     assert removed == [["tally-demo-1-requests", "tally-demo-1-panes"]]
 

@@ -22,6 +22,7 @@ from app.exporters.elasticsearch.writes import Elasticsearch, Outcome, Result, W
 from app.settings import Settings, SettingsError, load_settings
 from tests.live.servers import free_port
 from tests.patience import PATIENCE
+from tests.worker.kafka.scripted import until
 
 HIDDEN: Final = "5up3r-h1dd3n"
 #: What a handler of the stub answers: a status, and a body.
@@ -516,6 +517,7 @@ class Somebody(Stub):
         super().__init__()
         self.answer = status, kind, body
         self.after = after
+        self.answered = 0
 
     def application(self) -> web.Application:
         @web.middleware
@@ -524,6 +526,7 @@ class Somebody(Stub):
             if self.after >= 0:
                 reply: web.StreamResponse = await handler(request)
                 return reply
+            self.answered += 1
             status, kind, body = self.answer
             return web.Response(status=status, content_type=kind, text=body)
 
@@ -575,10 +578,16 @@ def test_a_proxy_that_answers_for_it_in_between_loses_no_document(
         node = Elasticsearch(settings)
         try:
             first = [one async for one in node.write([a_write(0)])]
-            asyncio.get_running_loop().call_later(0.2, lambda: setattr(stub, "after", 10))
-            return results(first + [one async for one in node.write([a_write(1)])])
+            passing = asyncio.create_task(pass_by())
+            found = results(first + [one async for one in node.write([a_write(1)])])
+            await passing
+            return found
         finally:
             await node.close()
+
+    async def pass_by() -> None:
+        await until(lambda: stub.answered >= 3)
+        stub.after = 10
 
     assert told(stub, act) == {"0": "written", "1": "written"}
     assert caplog.text.count("is no Elasticsearch") == 1

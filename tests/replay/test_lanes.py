@@ -28,10 +28,10 @@ from tests.builders import START, a_feedback, a_request, a_response, kind_of
 from tests.oracle.exposition import WINDOWS
 from tests.oracle.stories import Story, a_story
 from tests.oracle.test_oracle import rules_of
+from tests.patience import PATIENCE
 from tests.replay.test_files import TOPICS, line, written
 
 EARLIEST, LATEST = parse_bound("--from", "earliest", 0.0), parse_bound("--to", "latest", 0.0)
-SECONDS = 60.0
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def apart() -> Iterator[LanesApart]:
 
 def test_a_process_that_is_killed_ends_the_replay_with_a_sentence(apart: LanesApart) -> None:
     apart._processes[1].kill()
-    apart._processes[1].join(SECONDS)
+    apart._processes[1].join(PATIENCE)
     with pytest.raises(EndedError, match=r"^One of the processes was ended from outside, .* fewer --processes\.$"):
         apart.take(1, [])
 
@@ -150,16 +150,16 @@ def test_ctrl_c_ends_all_processes_and_leaves_nothing(tmp_path: Path) -> None:
         process.stdin.flush()
         others = children_of(process.pid)
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(SECONDS) == EXIT_WRONG - 1
+        assert process.wait(PATIENCE) == EXIT_WRONG - 1
         assert b"Traceback" not in process.stderr.read()
-        _, alive = psutil.wait_procs(others, SECONDS)
+        _, alive = psutil.wait_procs(others, PATIENCE)
         assert not alive
     assert not [*tmp_path.iterdir()]
 
 
 def children_of(pid: int) -> list[psutil.Process]:
     """The three processes that fold, and what watches over their resources."""
-    until = time.monotonic() + SECONDS
+    until = time.monotonic() + PATIENCE
     while len(found := psutil.Process(pid).children(recursive=True)) < 4:
         assert time.monotonic() < until
         time.sleep(0.01)

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.live.servers import free_port
+from tests.patience import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ def test_the_first_line_says_what_starts(command: tuple[str, ...], said: bool) -
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TALLY_")}
     environment |= {"TALLY_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "TALLY_WEB_PORT": str(free_port())}
     done = subprocess.run(
-        [sys.executable, "-m", *command], env=environment, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", *command], env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert (" INFO app.worker.life Tally " in done.stderr) == said, done.stderr
     assert "127.0.0.1:1" in done.stderr.splitlines()[-1]

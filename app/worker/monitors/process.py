@@ -19,6 +19,8 @@ _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
 #: Loading may take longer than scoring: libraries are imported.
 _LOADING_SECONDS: Final = 60.0
+#: So long a process may take to end that has closed its connection: Python first takes down what it has loaded.
+_ENDING_SECONDS: Final = 5.0
 
 #: In so many parts a batch is asked again on which the process has failed, and each of these that fails row by row: so
 #: a row on which it fails is found by three failures, and takes no other with it.
@@ -137,7 +139,7 @@ class MonitorProcess:
 
     def _end(self) -> str:
         """How the process has ended."""
-        self._process.join(1)
+        self._process.join(_ENDING_SECONDS)
         code = self._process.exitcode
         return "nobody knows how" if code is None else f"signal {-code}" if code < 0 else f"exit code {code}"
 
@@ -146,7 +148,7 @@ class MonitorProcess:
         if self._connection is not None:
             self._connection.close()
             self._process.kill()
-            self._process.join(5)
+            self._process.join(_ENDING_SECONDS)
             self._connection = self._process = None
 
 

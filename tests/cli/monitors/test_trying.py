@@ -21,6 +21,7 @@ from skops import io as skops
 from app.cli.monitors.drawing import Bin, bins_of
 from app.core.monitors import AlertWhen, alert_when
 from tests.cli.test_cli import assert_sentence, tally
+from tests.patience import PATIENCE
 
 HEADER = ["age", "city", "answer"]
 ROWS: list[list[Any]] = [[number, ("Bonn", "Ulm", None)[number % 3], number % 2 == 0] for number in range(100)]
@@ -114,7 +115,7 @@ def test_what_the_code_prints_is_no_output_of_the_command(tmp_path: Path) -> Non
         "--file",
         own(tmp_path),
     ]
-    ran = subprocess.run([*command, "--format", "json"], capture_output=True, check=True, timeout=60)
+    ran = subprocess.run([*command, "--format", "json"], capture_output=True, check=True, timeout=PATIENCE)
     assert json.loads(ran.stdout)["rows"] == 100
     assert ran.stderr.splitlines()[:2] == [b"seen 0", b"seen 1"]
 

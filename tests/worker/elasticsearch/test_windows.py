@@ -170,7 +170,7 @@ def test_what_a_newer_document_keeps_out_comes_again(node: Node, monkeypatch: py
     assert node.said() != written
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=50)
 @given(
     st.lists(
         st.tuples(

@@ -24,6 +24,7 @@ from app.worker.kafka.producer import BATCH_BYTES
 from app.worker.kafka.sizes import Sizes
 from tests.patience import PATIENCE
 from tests.worker.http.serving import OnPort
+from tests.worker.kafka.scripted import until
 
 NOW = "2026-11-21T07:00:00.250Z"
 NOW_MS = 1_795_244_400_250
@@ -114,9 +115,12 @@ def fail(error: Exception) -> Callable[[], Awaitable[None]]:
 class Tally:
     """The worker's HTTP interface on a port of its own."""
 
-    def __init__(self, client: "TestClient[web.Request, web.Application]", kafka: FakeKafka, worker: Any) -> None:
+    def __init__(
+        self, client: "TestClient[web.Request, web.Application]", kafka: FakeKafka, worker: Any, publisher: Publisher
+    ) -> None:
         self.kafka = kafka
         self.worker = worker
+        self.publisher = publisher
         self._client = client
 
     async def post(self, path: str, body: Any, headers: dict[str, str]) -> tuple[int, Any, Any]:
@@ -140,6 +144,10 @@ class Tally:
         """Wait until so many records are on their way."""
         for _ in range(records):
             await self.kafka.arrived.acquire()
+
+    async def held(self, size: int) -> None:
+        """Wait until what has come, or comes, holds so many bytes."""
+        await until(lambda: self.publisher._held == size)
 
 
 @pytest.fixture
@@ -165,7 +173,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         async def serve() -> None:
             api = http.Api(settings, lambda: worker.running, Sizes(facts), segments)
             async with asyncio.timeout(PATIENCE), TestClient(OnPort(api)) as client:
-                await story(Tally(client, kafka, worker))
+                await story(Tally(client, kafka, worker, api._publisher))
                 await api.close()
             assert not any(producer.is_open for producer in kafka.producers)
 

@@ -15,6 +15,7 @@ from app.settings import load_settings
 from app.worker.http.api import Api
 from app.worker.http.port import PortRunner
 from tests.patience import PATIENCE
+from tests.worker.kafka.scripted import until
 
 
 class OnPort(TestServer):
@@ -48,6 +49,11 @@ class Served:
 
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection(self._server.host, self._server.port)
+
+    async def busy(self, count: int) -> None:
+        """Wait until there are so many connections, all of them at work."""
+        port: Any = self._server._runner_of_api.server
+        await until(lambda: port.open == count and not port.idle)
 
     async def raw(self, *pieces: bytes) -> Answer:
         """What is answered to these bytes, sent one behind another; the connection is read to its end."""

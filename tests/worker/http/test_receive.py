@@ -21,6 +21,7 @@ from app.settings import load_settings
 from app.worker.http import bodies, publisher, receive
 from app.worker.http.publisher import EVENT_BYTES, Publisher
 from app.worker.kafka.sizes import Sizes
+from tests.patience import PATIENCE
 from tests.worker.http.posting import (
     BATCH,
     BODY,
@@ -34,6 +35,7 @@ from tests.worker.http.posting import (
     fail,
     never,
 )
+from tests.worker.kafka.scripted import in_no_time, until
 
 # Events
 
@@ -303,9 +305,10 @@ def test_a_body_that_does_not_come(run: Callable[..., None], monkeypatch: pytest
     async def story(tally: Tally) -> None:
         async def slowly() -> Any:
             yield b"{"
-            await asyncio.sleep(1)
+            await asyncio.sleep(PATIENCE)
 
         assert (await tally.event(body=slowly()))[0] == 408
+        monkeypatch.setattr(bodies, "BODY_SECONDS", PATIENCE)
         assert (await tally.event())[0] == 202, "its room is free again"
 
     run(story, most_bytes=EVENT_BYTES + 100)
@@ -337,15 +340,21 @@ def test_beyond_what_may_wait_it_is_busy_at_once(run: Callable[..., None]) -> No
 
 def test_the_events_of_a_batch_need_room_too(run: Callable[..., None]) -> None:
     async def story(tally: Tally) -> None:
-        tally.kafka.respond = never
+        stored = asyncio.Event()
+
+        async def wait() -> None:
+            await stored.wait()
+
+        tally.kafka.respond = wait
         waiting = asyncio.create_task(tally.event())
         await tally.sent(1)
         status, _, headers = await tally.post("/", json.dumps([envelope("a")] * 9), BATCH)
         assert (status, headers["Retry-After"]) == (503, "1")
         assert tally.kafka.keys() == [b"p-1"]
-        waiting.cancel()
+        stored.set()
+        assert (await waiting)[0] == 202
 
-    run(story, most_bytes=8 * EVENT_BYTES, ack_seconds=1)
+    run(story, most_bytes=8 * EVENT_BYTES)
 
 
 def test_a_large_event_alone_always_fits(run: Callable[..., None]) -> None:
@@ -366,7 +375,7 @@ def test_an_event_that_kafka_does_not_acknowledge(run: Callable[..., None]) -> N
         status, content, headers = await tally.event()
         assert (status, headers["Retry-After"]) == (503, "5")
         assert "TimeoutError" in content["error"]
-        tally.kafka.respond = acknowledge
+        tally.kafka.respond, tally.publisher._ack_seconds = acknowledge, PATIENCE
         assert (await tally.event())[0] == 202
         assert [producer.is_open for producer in tally.kafka.producers] == [False, True]
 
@@ -408,7 +417,7 @@ def test_producers_that_break_at_once_are_not_made_in_a_circle() -> None:
         assert len(kafka.producers) == 1
         await writer.close()
 
-    asyncio.run(story())
+    in_no_time(story())
 
 
 def test_a_broker_that_says_nothing() -> None:
@@ -426,8 +435,7 @@ def test_a_broker_that_says_nothing() -> None:
             with pytest.raises(publisher.UnavailableError):
                 await writer.publish([("t", Event(b"p", b"{}", ()))], NOW_MS)
             await writer.close()
-        await asyncio.sleep(0.1)
-        assert asyncio.all_tasks() == {asyncio.current_task()}
+        await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
 
     asyncio.run(story())
 
@@ -490,7 +498,7 @@ def test_a_body_holds_room_as_it_comes(run: Callable[..., None]) -> None:
             await asyncio.sleep(60)
 
         slow = [asyncio.create_task(tally.event(body=announced())) for _ in range(5)]
-        await asyncio.sleep(0.1)
+        await tally.held(5 * (EVENT_BYTES + 1))
         assert (await tally.event())[0] == 202
         large = {"Content-Length": "900000"}
         status, _, headers = await tally.post("/", b" " * 900_000, EVENT | large)
@@ -549,10 +557,10 @@ def test_a_sender_that_hangs_up(run: Callable[..., None], caplog: pytest.LogCapt
             await asyncio.sleep(60)
 
         posted = asyncio.create_task(tally.event(body=never_ends()))
-        await asyncio.sleep(0.1)
+        await tally.held(EVENT_BYTES + 1)
         posted.cancel()
         await asyncio.gather(posted, return_exceptions=True)
-        await asyncio.sleep(0.1)
+        await tally.held(0)
         assert (await tally.event())[0] == 202
 
     run(story, most_bytes=EVENT_BYTES + 100)

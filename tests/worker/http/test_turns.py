@@ -9,6 +9,7 @@ import pytest
 from app.worker.http import turns
 from app.worker.http.answers import AnswerError
 from app.worker.http.turns import Turns, begun
+from tests.patience import PATIENCE
 
 
 def test_others_have_their_turn_when_it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +37,9 @@ def test_others_have_their_turn_when_it_is_time(monkeypatch: pytest.MonkeyPatch)
     assert seen[:6] == ["step 0", "other", "step 1", "other", "step 2", "other"]
 
 
-def test_within_a_turn_nobody_is_let_in() -> None:
+def test_within_a_turn_nobody_is_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_TURN_SECONDS", PATIENCE)
+
     async def run() -> list[int]:
         seen: list[int] = []
 

@@ -16,6 +16,7 @@ from app.settings import Settings, load_settings
 from app.worker.kafka.client import Connection as KafkaConnection
 from app.worker.kafka.client import SetupError, client_options, prepare_client, ssl_context
 from tests.certificates import PASSWORD, Certificates, make
+from tests.worker.kafka.scripted import in_no_time
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_a_client_whose_broker_says_no_goodbye_is_closed_in_time(ends: bool) -> 
         await client.close()
         return connection.cut, asyncio.get_running_loop().time() - began
 
-    cut, seconds = asyncio.run(closed())
+    cut, seconds = in_no_time(closed())
     assert cut is not ends
     assert seconds < 2
 
@@ -149,7 +150,7 @@ def test_a_client_whose_closing_is_cut_short_is_closed_by_the_next_call() -> Non
         await client.close()
         return connection.cut
 
-    assert asyncio.run(closed())
+    assert in_no_time(closed())
 
 
 async def refused_by_a_transport_that_is_gone() -> bool:

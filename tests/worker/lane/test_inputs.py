@@ -1,7 +1,7 @@
 """Reading: of a partition's topics the one that is furthest back comes next, and the others wait for it."""
 
 import asyncio
-import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -37,6 +37,23 @@ class Topics:
         return self._ends[tp.topic]
 
 
+class Clock:
+    """The time of a loop, which passes only where a test says so."""
+
+    now = 0.0
+
+
+def run(test: Callable[[Clock], None]) -> None:
+    """Run a test in a loop with such a clock."""
+    clock = Clock()
+
+    async def whole() -> None:
+        asyncio.get_running_loop().time = lambda: clock.now  # type: ignore[method-assign]
+        test(clock)
+
+    asyncio.run(whole())
+
+
 def read(topics: Topics, part: Any) -> list[str]:
     """Take lists until there is none, and say of which topics they were."""
     consumer: Any = topics
@@ -57,7 +74,7 @@ def a_part() -> Any:
 
 @pytest.mark.parametrize("told", [0, 5])
 def test_a_topic_waits_for_the_one_behind_it_whatever_a_third_has(told: int) -> None:
-    async def test() -> None:
+    def test(clock: Clock) -> None:
         topics, part = Topics(asked=1000, answered=1000, told=told), a_part()
         topics.fetch("asked", 0, 1000)
         topics.fetch("answered", 0, 200)
@@ -70,44 +87,44 @@ def test_a_topic_waits_for_the_one_behind_it_whatever_a_third_has(told: int) -> 
         read(topics, part)
         assert part.shard.offsets["asked"] == part.shard.offsets["answered"] == 1000
 
-    asyncio.run(test())
+    run(test)
 
 
 def test_nobody_waits_for_a_topic_that_has_been_read_to_its_end() -> None:
-    async def test() -> None:
+    def test(clock: Clock) -> None:
         topics, part = Topics(asked=1000, answered=200, told=0), a_part()
         topics.fetch("asked", 0, 1000)
         topics.fetch("answered", 0, 200)
         read(topics, part)
         assert part.shard.offsets == {"asked": 1000, "answered": 200}
 
-    asyncio.run(test())
+    run(test)
 
 
 def test_patience_has_an_end() -> None:
-    async def test() -> None:
+    def test(clock: Clock) -> None:
         topics, part = Topics(asked=1000, answered=1000, told=0), a_part()
         topics.fetch("asked", 0, 1000)
         topics.fetch("answered", 0, 100)
         read(topics, part)
         assert part.shard.offsets["asked"] <= 200
-        part.awaited["answered"] -= 1
+        clock.now += 1
         read(topics, part)
         assert part.shard.offsets["asked"] == 1000
 
-    asyncio.run(test())
+    run(test)
 
 
 def test_of_records_that_take_long_fewer_are_taken_at_once() -> None:
     lists: list[int] = []
     slow = [True]
 
-    def absorb(topic: str, records: list[Record], partition_of: Any) -> None:
-        lists.append(len(records))
-        if slow[0]:
-            time.sleep(0.001 * len(records))
+    def test(clock: Clock) -> None:
+        def absorb(topic: str, records: list[Record], partition_of: Any) -> None:
+            lists.append(len(records))
+            if slow[0]:
+                clock.now += 0.001 * len(records)
 
-    async def test() -> None:
         topics, part = Topics(asked=2000, answered=0, told=0), a_part()
         part.shard.absorb, part.met = absorb, {"asked"}
         topics.fetch("asked", 0, 2000)
@@ -117,7 +134,7 @@ def test_of_records_that_take_long_fewer_are_taken_at_once() -> None:
             slow[0] = number < 4
             assert inputs.fold_next(part)
 
-    asyncio.run(test())
+    run(test)
     assert lists[0] == 100
     assert 1 <= max(lists[1:4]) <= 10, "about a hundredth of a second"
     assert lists[4:] == sorted(lists[4:])

@@ -17,6 +17,7 @@ from app.core.join.exchange import Exchange, encode
 from app.core.join.store import StoreError
 from app.worker.store.database import Database, LockedError, Memory, remove
 from app.worker.store.rocks import RocksStore
+from tests.patience import PATIENCE
 
 Changes = list[tuple[bytes, bytes | None]]
 KEYS = st.integers(0, 9).map(lambda number: b"puid-%d" % number)
@@ -386,7 +387,8 @@ for epoch in range(1, 1000):
         break
 store.close()
 """
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout
+    command = [sys.executable, "-c", code]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
     assert f"the database in {tmp_path}/db cannot be written (IO error: " in told
     store = a_store(tmp_path)
     assert len(store) == store.place * 1000

@@ -19,6 +19,7 @@ from app.worker.kafka.metadata import TopicFacts
 from app.worker.letters import box
 from app.worker.letters.box import LetterError
 from app.worker.letters.returning import Out
+from tests.patience import PATIENCE
 from tests.worker.http.routes.scene import Reply, a_worker, ask, error, get
 
 Of = Callable[..., Awaitable[Reply]]
@@ -128,7 +129,10 @@ def test_letters_of_one_reason_and_so_many(serve: Callable[[Topic], None]) -> No
     assert Counter(found["reasons"]) == {"bad-json": 3, "empty": 3}
 
 
-def test_who_looks_again_within_seconds_is_told_the_same(serve: Callable[[Topic], None]) -> None:
+def test_who_looks_again_within_seconds_is_told_the_same(
+    serve: Callable[[Topic], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(letters, "_KEPT_SECONDS", PATIENCE)
     topic = Topic(a_letter(0, Reason.BAD_JSON))
     serve(topic)
 

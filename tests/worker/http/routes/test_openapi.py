@@ -18,6 +18,7 @@ from app.worker.http.openapi import description
 from app.worker.http.routes import letters, worker
 from app.worker.kafka.client import SetupError
 from tests.builders import START, a_response, a_result
+from tests.patience import PATIENCE
 from tests.worker.http.routes.scene import KEY, PAIR, a_worker, get
 
 DESCRIPTION: Any = get("/api/openapi.json").content
@@ -158,14 +159,14 @@ def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         await site.start()
         return api, runner, runner.addresses[0][1]
 
-    api, runner, port = asyncio.run_coroutine_threadsafe(begin(), loop).result(10)
+    api, runner, port = asyncio.run_coroutine_threadsafe(begin(), loop).result(PATIENCE)
     yield f"http://127.0.0.1:{port}"
 
     async def end() -> None:
         await api.close()
         await runner.cleanup()
 
-    asyncio.run_coroutine_threadsafe(end(), loop).result(10)
+    asyncio.run_coroutine_threadsafe(end(), loop).result(PATIENCE)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
@@ -190,7 +191,7 @@ def test_whatever_is_asked_the_answer_is_one_that_is_described(url: str) -> None
             if data.draw(st.booleans()):
                 case.path_parameters[name.name] = KNOWN[name.name]
         case.query |= {one.name: KNOWN[one.name] for one in operation.query if data.draw(st.booleans())}
-        reply = case.call(base_url=url, timeout=10)
+        reply = case.call(base_url=url, timeout=PATIENCE)
         assert reply.status_code != 500, case.as_curl_command()
         case.validate_response(reply, checks=CONFORMS)
 
