@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, expect, sync_playwright
 
 from tests.patience import PATIENCE
 
@@ -22,7 +22,7 @@ expect.set_options(timeout=_LONGEST_MS)
 def chromium(binary: str) -> Iterator[Browser]:
     """The browser. Its own sandbox needs rights that tests in a container do not have."""
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=binary, args=["--no-sandbox"])
+        browser = driver.chromium.launch(executable_path=binary, args=["--no-sandbox"], timeout=_LONGEST_MS)
         yield browser
         browser.close()
 
@@ -54,10 +54,22 @@ class Visit:
         self.page.wait_for_selector(until)
 
     def answer(self, view: str, path: str) -> Any:
-        """Open a view, and what the worker answered to it on a path: windows move on between two answers."""
-        with self.page.expect_response(f"{self.address}/{path}") as got:
+        """Open a view, and what the worker answered to it on a path. The view shows that as long as it is open: windows
+        move on between two answers.
+        """
+        url = f"{self.address}/{path}"
+        first: list[Any] = []
+
+        def keep(route: Route) -> None:
+            if not first:
+                first.append(route.fetch().json())
+            route.fulfill(json=first[0])
+
+        self.page.goto("about:blank")  # what the view before has had an answer to it shows again
+        self.page.route(lambda asked: asked == url, keep)
+        with self.page.expect_response(url):
             self.page.goto(f"{self.address}/{view}")
-        return got.value.json()
+        return first[0]
 
     def text(self, selector: str = "main") -> str:
         """What a person reads there."""

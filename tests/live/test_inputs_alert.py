@@ -32,6 +32,7 @@ from tests.live.servers import Elasticsearch, Kafka, alertmanager, prometheus, q
 from tests.live.story import Event, an_event
 from tests.live.test_alerting import PROMETHEUS, pager, quick, routes
 from tests.live.workers import Fleet, produce, topic_settings, wait_for
+from tests.patience import PATIENCE
 
 LEG: Final = ("clinic", "diabetes", "default", "ridge")
 SHIFTED: Final = "bmi"
@@ -59,8 +60,11 @@ class Clinic(threading.Thread):
         self._over = threading.Event()
 
     def run(self) -> None:
+        begun, sent = time.monotonic(), 0
         while not self._over.wait(0.5):
-            produce(self._settings, self._events())
+            due = int((time.monotonic() - begun) / 0.5)  # on a busy machine too: of fewer rows chance makes more
+            produce(self._settings, [event for _ in range(due - sent) for event in self._events()])
+            sent = due
 
     def _events(self) -> Iterator[Event]:
         now = time.time_ns() // 1000
@@ -108,7 +112,7 @@ def fired(told: list[dict[str, Any]]) -> list[tuple[str, str]]:
 def document(server: Elasticsearch, index: str, puid: str) -> dict[str, Any]:
     request = urllib.request.Request(f"{server.url}/{index}/_doc/{puid}")  # noqa: S310 - as made above
     try:
-        with urllib.request.urlopen(request, timeout=10) as reply:  # noqa: S310 - the same
+        with urllib.request.urlopen(request, timeout=PATIENCE) as reply:  # noqa: S310 - the same
             return dict(json.load(reply)["_source"])
     except urllib.error.HTTPError:
         return {}

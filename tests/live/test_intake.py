@@ -23,6 +23,7 @@ from tests.live.story import NOW, TYPES, Event, expected, traffic
 from tests.live.test_cli import Tally, _allow, guarded
 from tests.live.test_exactness import COMMON
 from tests.live.workers import Fleet, assert_counts, topic_settings, wait_for
+from tests.patience import PATIENCE
 from tests.soak import SOAK
 
 Headers = list[tuple[str, bytes]]
@@ -99,14 +100,20 @@ def in_milliseconds(event: Event) -> Event:
 
 def create(bootstrap: str, topic: str, partitions: int) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.create_topics([NewTopic(topic, partitions)])[topic].result(30)
+    admin.create_topics([NewTopic(topic, partitions)])[topic].result(PATIENCE)
+
+
+def partitions_of(client: Any, topic: str) -> Any:
+    return client.list_topics(topic, timeout=PATIENCE).topics[topic].partitions
 
 
 def send(bootstrap: str, topic: str, records: Iterable[Sent], per_second: float | None = None) -> None:
     """Write records without keys, each to any partition; returns once all are acknowledged."""
     chance = random.Random(5)
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "acks": "all", "message.max.bytes": 20 << 20})
-    partitions = len(producer.list_topics(topic, timeout=30).topics[topic].partitions)
+    # That a topic has been made a broker may know a moment later.
+    wait_for(f"{topic} is there", lambda: len(partitions_of(producer, topic)) > 0)
+    partitions = len(partitions_of(producer, topic))
     begun = time.monotonic()
     failed: list[str] = []
     for number, (value, headers, timestamp) in enumerate(records):
@@ -134,9 +141,9 @@ def read(bootstrap: str, topic: str) -> list[Message]:
     )  # fmt: skip
     try:
         found: list[Message] = []
-        for number in sorted(consumer.list_topics(topic, timeout=30).topics[topic].partitions):
+        for number in sorted(partitions_of(consumer, topic)):
             consumer.assign([TopicPartition(topic, number, 0)])
-            while (message := consumer.poll(10)) is not None and not message.error():
+            while (message := consumer.poll(PATIENCE)) is not None and not message.error():
                 found.append(message)
         return found
     finally:
@@ -147,7 +154,7 @@ def lag(bootstrap: str, group: str, topic: str) -> int:
     """How many records of a topic the group has not committed."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False})
     try:
-        numbers = consumer.list_topics(topic, timeout=30).topics[topic].partitions
+        numbers = partitions_of(consumer, topic)
         places = consumer.committed([TopicPartition(topic, number) for number in numbers], timeout=30)
         ends = [consumer.get_watermark_offsets(place, timeout=30)[1] for place in places]
         return sum(end - max(0, place.offset) for end, place in zip(ends, places, strict=True))
@@ -289,9 +296,9 @@ def test_the_topics_of_a_model_of_seldon_core_2(kafka: Kafka, tmp_path: Path) ->
             create(kafka.bootstrap, topic, 2)
             send(kafka.bootstrap, topic, records)
         worker = fleet.start()
-        wait_for("all are judged", lambda: worker.total("tally_rows", verdict="correct", model="iris") == 2)
+        wait_for("all are counted", lambda: worker.total("tally_exchanges", model_namespace="default") == 9)
+        assert worker.total("tally_rows", verdict="correct", model="iris") == 2
         assert worker.total("tally_rows", verdict="incorrect", model_service="iris") == 1
-        assert worker.total("tally_exchanges", model_namespace="default") == 9
 
 
 def test_what_is_refused_says_where_it_came_from(kafka: Kafka, tmp_path: Path) -> None:
@@ -323,8 +330,11 @@ def test_what_is_refused_says_where_it_came_from(kafka: Kafka, tmp_path: Path) -
             assert sent.value.startswith(letter.value())
             assert headers["detail"]
         assert dict(letters[n + 2].headers())["original-length"] == str(len(large.value)).encode()
-        rejected = {reason: worker.total("tally_rejected_total", reason=reason) for reason in reasons.values()}
-        assert rejected == dict.fromkeys(reasons.values(), 1)
+        for reason in reasons.values():
+            wait_for(
+                f"{reason} is counted",
+                lambda it=reason: worker.total("tally_rejected_total", reason=it) == 1,  # type: ignore[misc]
+            )
 
 
 @pytest.mark.parametrize("labels", [(0, 1, 0), (1, 0, 1)])
@@ -352,6 +362,7 @@ def test_corrections_without_a_time_of_their_own_end_at_the_last(
         send(kafka.bootstrap, f"{name}-source", records)
         worker = fleet.start()
         outcome = "correct" if labels[-1] == 1 else "incorrect"
+        wait_for("all is read", lambda: worker.total("tally_events_total", kind="feedback") == len(labels))
         wait_for("it is counted", lambda: worker.total("tally_rows", verdict=outcome) == 1)
         assert worker.total("tally_rows") == 1
         found = read(kafka.bootstrap, f"{name}-feedback")

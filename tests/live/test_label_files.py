@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ import pytest
 from pyarrow import parquet
 
 from tests.live import servers
+from tests.live.changelogs import ends
 from tests.live.story import TYPES, Event
 from tests.live.test_cli import Tally
 from tests.live.workers import Fleet, Series, produce, wait_for
@@ -91,6 +93,8 @@ def labels(kafka: servers.Kafka, tmp_path: Path) -> Iterator[Labels]:
         worker = labels.fleet.start()
         wait_for("the worker is ready", worker.ready)
         labels.predict()
+        read = partial(labels.fleet.total, "tally_events_total", kind="response")
+        wait_for("the predictions are known", lambda: read() == COUNT)
         yield labels
 
 
@@ -114,7 +118,8 @@ def test_labels_of_parquet_and_csv_count_once_killed_and_sent_again(labels: Labe
     assert "would send 200000 statements" in labels.says("feedback", "--file", first, "--dry-run")
     assert labels.read() == 0
     labels.killed("feedback", "--file", first, after=1)
-    time.sleep(2)  # until all that it has sent is counted
+    written = partial(ends, labels.bootstrap, labels.feedback)
+    wait_for("all that it has sent is counted", lambda: labels.read() == sum(written().values()))
     arrived = labels.read()
     assert 0 < arrived < 20 * half
     said = labels.says("feedback", "--file", first)
@@ -158,8 +163,12 @@ def test_lines_for_single_rows_label_them_and_bad_ones_are_put_aside(labels: Lab
     (bad,) = map(json.loads, Path(f"{file}.bad.jsonl").read_text().splitlines())
     assert (bad["line"], bad["puid"], bad["row"]) == (4, "batch", "x")
     (worker,) = labels.fleet.running()
-    (leg,) = json.loads(worker.get("/api/exchanges/batch"))["legs"]
-    assert [row.get("correct") for row in leg["rows"]] == [True, None, False]
+
+    def rows() -> list[bool | None]:
+        legs = json.loads(worker.get("/api/exchanges/batch"))["legs"]
+        return [row.get("correct") for leg in legs for row in leg["rows"]]
+
+    wait_for("both labels count", lambda: rows() == [True, None, False])
 
 
 def test_without_a_worker_all_is_sent_and_that_is_said(kafka: servers.Kafka, tmp_path: Path) -> None:

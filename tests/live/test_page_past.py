@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, expect
 from tests.live import servers
 from tests.live.browsing import Visit, chromium, visit
 from tests.live.story import Event, an_event
+from tests.live.test_windows import search
 from tests.live.workers import Fleet, Worker, produce, topic_settings, wait_for
 
 HOUR: Final = 3600
@@ -112,11 +113,7 @@ def has_all(client: Elasticsearch, namespace: str) -> bool:
 
 def labelled(client: Elasticsearch, index: str, query: dict[str, Any]) -> int:
     """The labelled rows of the documents that a query finds."""
-    if not client.indices.exists(index=index):
-        return 0
-    client.indices.refresh(index=index)
-    hits = client.search(index=index, query=query, size=1000)["hits"]["hits"]
-    return sum(hit["_source"]["samples"] for hit in hits)
+    return sum(source["samples"] for source in search(client, index, query).values())
 
 
 def samples_in_total(scene: Scene) -> int:

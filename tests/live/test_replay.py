@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -78,10 +79,19 @@ def told(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Told:
         wait_for("the worker is ready", worker.ready)
         produce(settings, events)
         assert_counts(fleet, expected(events))
-        models = MODELS.search(worker.get("/metrics"))
-        assert models is not None
+        texts: list[tuple[float, str]] = []
+
+        def stands() -> bool:
+            """Whether it is as it was long before: what has changed while it was made is in the next text."""
+            models = MODELS.search(worker.get("/metrics"))
+            assert models is not None
+            if not texts or texts[0][1] != models[0]:
+                texts[:] = [(time.monotonic(), models[0])]
+            return time.monotonic() - texts[0][0] > 3
+
+        wait_for("the series stand still", stands)
         fleet.stop()
-    return Told(settings, events, models[0])
+    return Told(settings, events, texts[0][1])
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])

@@ -33,6 +33,7 @@ from tests.live.test_documents import Node, assert_documents, brute_force, renam
 from tests.live.test_exactness import COMMON
 from tests.live.test_intake import canonical, create, in_milliseconds, send
 from tests.live.workers import Fleet, assert_counts, produce, topic_settings, wait_for
+from tests.patience import PATIENCE
 
 USERS = ("worker", "sender", "operator")
 #: Whatever is secret in these settings holds this.
@@ -109,7 +110,7 @@ def status(url: str, certificates: Certificates, token: str | None = None) -> in
     trust = ssl.create_default_context(cafile=certificates.ca)
     asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})  # noqa: S310 - as made here
     with contextlib.suppress(urllib.error.HTTPError):
-        return int(urllib.request.urlopen(asked, timeout=10, context=trust).status)  # noqa: S310 - as made above
+        return int(urllib.request.urlopen(asked, timeout=PATIENCE, context=trust).status)  # noqa: S310 - as made above
     return 401
 
 
@@ -137,7 +138,7 @@ def test_workers_with_just_the_rights_that_are_listed_count_right_and_tell_no_se
         produce(plain, events[:half])
         send(secured.open, f"{name}-source", map(canonical, events[half:]))
         assert_counts(fleet, expected(events))
-        assert_documents(node, f"inference-log-seldon-{name}-*", brute_force(events, name), 60)
+        assert_documents(node, f"inference-log-seldon-{name}-*", brute_force(events, name), PATIENCE)
         assert status(f"{first.url}/metrics", certificates) == 200
         assert [status(f"{first.url}/api/models", certificates, token) for token in (None, f"{SECRET}token")] == [
             401,
@@ -178,7 +179,6 @@ def test_a_right_that_is_missing_is_named(
         wait_for(
             "it says which",
             lambda: any(what in line and "`tally topics` lists the ACLs" in line for line in lines(worker.log)),
-            60,
         )
         assert "Traceback" not in worker.log.read_text()
         assert not worker.ready()

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.live import servers
 from tests.live.services import ELASTICSEARCH_PORT, KAFKA_PORT, port_or_free
+from tests.live.workers import wait_for
 from tests.patience import PATIENCE
 
 TOPIC = "test-servers"
@@ -31,10 +31,10 @@ DOOMED = """
 import sys, time
 from pathlib import Path
 from tests.live.servers import Launch, Server
-server = Server("nowhere", Launch(["sh", "-c", "sleep 60 & sleep 60"], Path(sys.argv[1])), lambda: True)
+server = Server("nowhere", Launch(["sh", "-c", "sleep 3600 & sleep 3600"], Path(sys.argv[1])), lambda: True)
 server.start()
 print(server.pid, flush=True)
-time.sleep(60)
+time.sleep(3600)
 """
 
 
@@ -84,11 +84,9 @@ def test_prometheus_scrapes_itself(tmp_path: Path, prometheus_binary: str) -> No
         "scrape_configs": [{"job_name": "self", "static_configs": [{"targets": [target]}]}],
     }
     with servers.prometheus(tmp_path, json.dumps(config), port=port) as server:
-        deadline = time.monotonic() + 30
-        while not (found := servers.query(server.url, "up")) and time.monotonic() < deadline:
-            time.sleep(0.2)
+        up = [({"__name__": "up", "instance": target, "job": "self"}, 1.0)]  # not so if its first scrape takes too long
+        wait_for("it has scraped itself", lambda: servers.query(server.url, "up") == up)
         pid = server.pid
-    assert found == [({"__name__": "up", "instance": target, "job": "self"}, 1.0)]
     assert not _lives(pid)
 
 
@@ -99,10 +97,7 @@ def test_the_servers_of_a_killed_run_die_with_it(tmp_path: Path) -> None:
     assert _lives(pid)
     run.kill()
     run.communicate()
-    deadline = time.monotonic() + 10
-    while _lives(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _lives(pid)
+    wait_for("all of it has ended", lambda: not _lives(pid))
 
 
 def test_a_server_named_in_the_environment_is_left_alone(
@@ -194,7 +189,7 @@ def _http(node: servers.Elasticsearch, method: str, path: str, body: dict[str, s
     data = json.dumps(body).encode() if body else None
     request = urllib.request.Request(node.url + path, data, headers, method=method)  # noqa: S310
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(request, timeout=10) as reply:
+    with direct.open(request, timeout=PATIENCE) as reply:
         return json.load(reply)
 
 

@@ -129,6 +129,16 @@ def labelled(worker: Worker, story: Story, predictor: str) -> int:
     return int(rows.get("correct", 0) + rows.get("incorrect", 0))
 
 
+def exported(worker: Worker) -> dict[tuple[str, str], float]:
+    """The labelled rows of each leg in the series, which are made a moment after what `/api` says."""
+    found: Counter[tuple[str, str]] = Counter()
+    for (_, pairs), value in worker.series("tally_rows").items():
+        words = dict(pairs)
+        if words["verdict"] in ("correct", "incorrect"):
+            found[words["model_service"], words["predictor"]] += int(value)
+    return dict(found)
+
+
 def series(worker: Worker, name: str, **labels: str) -> dict[str, dict[str, float]]:
     """By the first label that is not given, and by window."""
     found: dict[str, dict[str, float]] = {}
@@ -172,6 +182,8 @@ def test_all_say_the_same_of_both_stories(
         for story in stories:
             for predictor in LEGS:
                 wait_for("all is counted", lambda it=(story, predictor): labelled(worker, *it) == len(it[0].rows))  # type: ignore[misc]
+        of_all = {(story.service, predictor): len(story.rows) for story in stories for predictor in LEGS}
+        wait_for("the series have all", lambda: exported(worker) == of_all)
         wait_for("the documents are written", lambda: all_written(client, namespace, stories))
         for story in stories:
             for predictor in LEGS:

@@ -17,7 +17,9 @@ from app.core.letters import DeadLetter, letter_record
 from app.core.payloads.messages import message_class
 from app.core.wire.records import Record
 from tests.live import servers
+from tests.live.changelogs import read_topic
 from tests.live.test_cli import Tally
+from tests.live.workers import wait_for
 from tests.patience import PATIENCE
 
 REQUEST = TYPE_OF[Kind.REQUEST].encode()
@@ -86,6 +88,7 @@ def test_tail_shows_the_last_of_the_topics_that_are_named(tally: Tally) -> None:
     headers = [("ce_type", REQUEST)]
     events: list[Sent] = [(tally.requests, b"%02d" % number, BODY, headers) for number in range(40)]
     asyncio.run(send(tally.bootstrap, events, transactions=f"{tally.id}-tail"))  # each takes two offsets
+    wait_for("all have committed", lambda: committed(tally.bootstrap, tally.requests) == len(events))
     text = tally.says("tail", "--topic", tally.requests, "-n", "25")
     assert [row[5] for row in table_of(text, tally.requests)] == [f"{number:02d}" for number in range(15, 40)]
     assert tally.responses not in text
@@ -136,6 +139,7 @@ def test_dead_letters_are_listed_the_newest_first(tally: Tally) -> None:
         letters.append(DeadLetter(tally.requests, number % 3, record, reason, f"detail {number}"))
     sent: list[Sent] = [(topic, *headed(letter_record(letter))) for letter in letters]
     asyncio.run(send(tally.bootstrap, sent, transactions=f"{tally.id}-tail"))
+    wait_for("all have committed", lambda: committed(tally.bootstrap, topic) == len(sent))
     rows = listed(tally.says("dead-letters", "list", "-n", "3"))
     assert [row[2:] for row in rows] == [
         ["no-puid", f"detail {number}", tally.requests, str(number % 3), str(100 + number), f"key-{number}"]
@@ -150,6 +154,11 @@ def test_dead_letters_without_their_topic(kafka: servers.Kafka) -> None:
     assert "-dead-letters does not exist: run `tally topics --create`" in Tally(kafka.bootstrap).refuses(
         "dead-letters", "list"
     )
+
+
+def committed(bootstrap: str, topic: str) -> int:
+    """How many records can be read: those of the last transaction a moment after it is said to have committed."""
+    return sum(map(len, read_topic(bootstrap, topic).values()))
 
 
 def headed(record: Any) -> tuple[Any, Any, Any]:

@@ -14,9 +14,11 @@ from tests.live.test_documents import Node
 
 
 @pytest.fixture
-def node(elasticsearch: servers.Elasticsearch) -> Iterator[Node]:
-    """The node, of whose templates all that a test puts are removed."""
-    node = Node(elasticsearch)
+def node(secure_elasticsearch: servers.Elasticsearch) -> Iterator[Node]:
+    """A node that no other process of the run writes to, whose documents would go by what a test puts. All that one
+    puts is removed.
+    """
+    node = Node(secure_elasticsearch)
     before = names(node)
     yield node
     for name in names(node) - before:
@@ -28,7 +30,9 @@ def names(node: Node) -> set[str]:
 
 
 def said(node: Node) -> str | None:
-    return asyncio.run(problem(load_settings(elasticsearch_url=node.url)))
+    given = {name.lower(): value for name, value in node.settings.items()}
+    user = {"elasticsearch_username": "elastic", "elasticsearch_password": node.password}
+    return asyncio.run(problem(load_settings(**given, **user)))
 
 
 @pytest.mark.parametrize(

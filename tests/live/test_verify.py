@@ -17,7 +17,7 @@ from app.core.counts.numbers import is_number_key
 from app.core.counts.rows import RowKey, parse_key
 from app.core.join.exchange import decode, encode
 from app.core.join.position import POSITION_KEY
-from tests.live.changelogs import ends, read_topic
+from tests.live.changelogs import committed, ends, read_topic
 from tests.live.seeds import seed
 from tests.live.servers import Elasticsearch, Kafka
 from tests.live.story import Event, expected, traffic
@@ -40,10 +40,13 @@ def write(settings: dict[str, str], changelog: str, partition: int, key: bytes, 
     producer = Producer(
         {"bootstrap.servers": settings["KAFKA_BOOTSTRAP_SERVERS"], "transactional.id": f"damage-{uuid.uuid4().hex}"}
     )
+    bootstrap, topic = settings["KAFKA_BOOTSTRAP_SERVERS"], f"{settings['APP_ID']}-{changelog}"
+    before = ends(bootstrap, topic)[partition]
     producer.init_transactions()
     producer.begin_transaction()
-    producer.produce(f"{settings['APP_ID']}-{changelog}", partition=partition, key=key, value=value)
+    producer.produce(topic, partition=partition, key=key, value=value)
     producer.commit_transaction()
+    wait_for("it can be read", lambda: ends(bootstrap, topic)[partition] > before + 1)  # with its marker
 
 
 def newest(
@@ -186,7 +189,8 @@ def test_it_finds_documents_that_are_missing_foreign_or_different(
         worker = fleet.start()
         wait_for("the worker is ready", worker.ready)
         produce(settings, events)
-        wait_for("all is counted", lambda: sum(worker.readiness()[1]) == 1 and worker.ready())
+        topics = [settings[f"{kind}_TOPIC"] for kind in ("REQUEST", "RESPONSE", "FEEDBACK")]
+        wait_for("all is counted", lambda: committed(settings, topics) == len(events) and worker.ready())
         done = tally(settings, "verify", "--documents")
         assert done.returncode == 0, done.stdout + done.stderr
         assert "documents missing 0, foreign 0, different 0\ndifference 0\n" in done.stdout

@@ -127,8 +127,7 @@ def test_a_version_that_answers_otherwise_has_drifted_from_the_one_before(
         return [value for (name, labels), value in worker.series().items()
                 if name == "tally_version_drift" and own.items() <= dict(labels).items()]  # fmt: skip
 
-    wait_for("the series are there", lambda: bool(exported()))
-    assert exported() == [pytest.approx(expected["(score)"]["ks"])]
+    wait_for("the series say so", lambda: exported() == [pytest.approx(expected["(score)"]["ks"])])
 
     view = json.loads(worker.get(f"/api/models/{KEY}@2/view"))
     assert view["others"] == [f"{KEY}@1"]

@@ -10,11 +10,12 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from elasticsearch import Elasticsearch
+from elasticsearch import ApiError, Elasticsearch
 
 from app.core.counts.panes import PaneClock
 from app.core.counts.view import View
@@ -130,7 +131,12 @@ def search(client: Elasticsearch, index: str, query: dict[str, Any]) -> dict[str
     if not client.indices.exists(index=index):
         return {}
     client.indices.refresh(index=index)
-    reply = client.search(index=index, query=query, size=10_000)
+    try:
+        reply = client.search(index=index, query=query, size=10_000)
+    except ApiError as error:
+        if error.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+            raise
+        return {}  # it has just been made
     return {hit["_id"]: hit["_source"] for hit in reply["hits"]["hits"]}
 
 
@@ -178,8 +184,14 @@ def settings_for(kafka: servers.Kafka, url: str) -> dict[str, str]:
 
 
 def exporter_of(fleet: Fleet) -> Worker:
-    (exporter,) = (worker for worker in fleet.running() if worker.series("tally_rows"))
-    return exporter
+    found: list[Worker] = []
+
+    def is_found() -> bool:
+        found[:] = (worker for worker in fleet.running() if worker.series("tally_rows"))
+        return len(found) == 1
+
+    wait_for("one exports", is_found)
+    return found[0]
 
 
 @pytest.fixture
@@ -197,7 +209,7 @@ def test_windows_equal_brute_force_through_late_labels_and_a_kill(
         first, second = fleet.start(), fleet.start()
         wait_for("both are ready", lambda: first.ready() and second.ready())
         produce(settings, told.events)
-        assert_stored(client, told, fleet, 120)
+        assert_stored(client, told, fleet)
         produce(settings, told.late_labels(200))
         assert_stored(client, told, fleet)
 
