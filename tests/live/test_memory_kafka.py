@@ -29,6 +29,13 @@ def test_a_real_kafka(kafka: Kafka, question: Callable[[World], Coroutine[Any, A
     async def ask() -> None:
         async with admin_client(settings) as admin:
             await admin.create_topics([NewTopic(name, 2, 1)])
+            while not _is_led(*await admin.describe_topics([name])):  # noqa: ASYNC110 - a broker tells nobody
+                await asyncio.sleep(0.1)
         await question(World(settings, name, open_consumer, open_producer, delete_before))
 
     asyncio.run(ask())
+
+
+def _is_led(topic: dict[str, Any]) -> bool:
+    leaders = [partition["leader"] for partition in topic["partitions"]]
+    return topic["error_code"] == 0 and len(leaders) == 2 and min(leaders) >= 0
