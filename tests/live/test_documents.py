@@ -118,7 +118,7 @@ def workers(folder: Path, bootstrap: str, node: Node, **more: str) -> Iterator[t
         with Fleet(folder, settings) as fleet:
             yield fleet, name
     finally:
-        topics = [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith(name)]
+        topics = [topic for topic in admin.list_topics(timeout=PATIENCE).topics if topic.startswith(name)]
         for removed in admin.delete_topics(topics).values():
             removed.result()
 
