@@ -2,11 +2,12 @@
 
 import socket
 import struct
+import time
 from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from app.core.counts.accounts import Subject
 from app.core.counts.panes import PaneClock
@@ -15,10 +16,16 @@ from app.core.join.shard import Shard
 from app.core.limits import Limits
 from app.core.rules import Rulebook
 from app.core.stats import Stats
+from tests.patience import PATIENCE
 
 
 def read_topic(bootstrap: str, topic: str, isolation: str = "read_committed") -> dict[int, list[Any]]:
-    """All records of a topic, by partition, and so far as it reaches now: the committed ones, or `read_uncommitted`."""
+    """All records of a topic, by partition, and so far as it reaches now: the committed ones, or `read_uncommitted`.
+
+    A broker says that a transaction has committed a moment before its records can be read: they are waited for, as is
+    the end of any transaction that is open.
+    """
+    reach = ends(bootstrap, topic, "read_uncommitted")
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -28,38 +35,45 @@ def read_topic(bootstrap: str, topic: str, isolation: str = "read_committed") ->
             "enable.partition.eof": True,
         }
     )
+    end = time.monotonic() + PATIENCE
     try:
-        partitions = consumer.list_topics(topic, 10).topics[topic].partitions
-        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
-        records: dict[int, list[Any]] = {number: [] for number in partitions}
-        left = set(partitions)
+        consumer.assign([TopicPartition(topic, number, 0) for number in reach])
+        records: dict[int, list[Any]] = {number: [] for number in reach}
+        left = set(reach)
         while left:
+            assert time.monotonic() < end, f"{topic} cannot be read to its end in the partitions {left}"
             for message in consumer.consume(1000, 0.5):  # waits for so many, also at the end
-                if message.error():
-                    left.discard(message.partition())
-                else:
+                error = message.error()
+                if error is None:
                     records[message.partition()].append(message)
+                elif error.code() == KafkaError._PARTITION_EOF and message.offset() >= reach[message.partition()]:
+                    left.discard(message.partition())
         return records
     finally:
         consumer.close()
 
 
-def ends(bootstrap: str, topic: str) -> dict[int, int]:
-    """The end offset of every partition."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader"})
+def ends(bootstrap: str, topic: str, isolation: str = "read_committed") -> dict[int, int]:
+    """The end offset of every partition: behind what has committed, or behind all (`read_uncommitted`)."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "isolation.level": isolation})
     try:
-        partitions = consumer.list_topics(topic, 10).topics[topic].partitions
-        return {n: consumer.get_watermark_offsets(TopicPartition(topic, n), 10)[1] for n in partitions}
+        partitions = consumer.list_topics(topic, PATIENCE).topics[topic].partitions
+        return {n: consumer.get_watermark_offsets(TopicPartition(topic, n), PATIENCE)[1] for n in partitions}
     finally:
         consumer.close()
 
 
 def committed(settings: dict[str, str], topics: Collection[str]) -> int:
     """How many events of some topics a group has committed, where these hold nothing else."""
-    consumer = Consumer({"bootstrap.servers": settings["KAFKA_BOOTSTRAP_SERVERS"], "group.id": settings["APP_ID"]})
+    return sum(sum(commits(settings, settings["APP_ID"], topic).values()) for topic in topics)
+
+
+def commits(settings: dict[str, str], group: str, topic: str) -> dict[int, int]:
+    """By partition the offset that a group has committed; 0 where that is none."""
+    consumer = Consumer({"bootstrap.servers": settings["KAFKA_BOOTSTRAP_SERVERS"], "group.id": group})
     try:
-        places = [TopicPartition(topic, n) for topic in topics for n in range(int(settings["PARTITIONS"]))]
-        return sum(max(0, place.offset) for place in consumer.committed(places, 30))
+        places = [TopicPartition(topic, number) for number in range(int(settings["PARTITIONS"]))]
+        return {place.partition: max(0, place.offset) for place in consumer.committed(places, PATIENCE)}
     finally:
         consumer.close()
 
@@ -71,7 +85,7 @@ def sizes_on_disk(bootstrap: str, topics: Collection[str]) -> dict[str, int]:
     """
     host, port = bootstrap.rsplit(":", 1)
     request = struct.pack(">hhihi", 35, 1, 0, -1, -1)  # of all topics
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
         connection.sendall(struct.pack(">i", len(request)) + request)
         with connection.makefile("rb") as reply:
             reply.read(12)  # length, correlation, throttle time

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tests.live.servers import Missing
+from tests.patience import PATIENCE
 
 #: The folders of the image that its steps name.
 PATHS: Final = re.compile(r"(?<![\w.~/-])/(?=(?:opt|src|tmp|var)\b)")
@@ -66,7 +67,7 @@ class Image:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=120,
+            timeout=PATIENCE,
         )
 
     def start(self, settings: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:

@@ -22,12 +22,14 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from tests.certificates import Certificates
+from tests.patience import PATIENCE
 
 KAFKA_VERSION = "4.1.0"
 ELASTICSEARCH_VERSION = "9.2.0"
@@ -100,8 +102,9 @@ class Server:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        _until(lambda: process.poll() is not None or self._answers(), START_SECONDS)
-        if process.poll() is not None or not self._answers():
+        # Asked once more it may take longer, on a machine that is busy.
+        answered = _until(lambda: process.poll() is not None or self._answers(), START_SECONDS)
+        if process.poll() is not None or not answered:
             self.kill()
             lines = launch.log.read_text(errors="replace").splitlines()[-20:]
             raise RuntimeError(f"{launch.command[0]} did not come up at {self._address}:\n" + "\n".join(lines))
@@ -285,7 +288,7 @@ def query(url: str, expression: str, at: float | None = None) -> list[tuple[dict
     """Ask a Prometheus for an instant vector, of now or of then: the labels and the value of each series."""
     asked = urllib.parse.urlencode({"query": expression} if at is None else {"query": expression, "time": at})
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(f"{url}/api/v1/query?{asked}", timeout=10) as reply:
+    with direct.open(f"{url}/api/v1/query?{asked}", timeout=PATIENCE) as reply:
         data = json.load(reply)["data"]
     if data["resultType"] != "vector":
         raise ValueError(f"{expression} is a {data['resultType']}, not an instant vector")
@@ -300,17 +303,26 @@ def binary(name: str, *, package: str) -> str:
     return path
 
 
+#: The ports that were given last.
+_GIVEN: deque[int] = deque(maxlen=1_000)
+
+
 def free_port() -> int:
     """Return a free port below the range from which the system takes the ports of outgoing connections.
 
     In that range a client that calls on a stopped broker may be given the broker's own port: it then talks to itself,
-    and the broker cannot come back.
+    and the broker cannot come back. What is given here takes its port later, or again after a stop: so nobody else of
+    the test run is given the same, neither by this process nor by another one of pytest-xdist.
     """
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    mine = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % processes
     while True:
-        port = random.randrange(10_000, 32_000)
+        port = random.randrange(10_000 + mine, 32_000, processes)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))
-            return port
+            if port not in _GIVEN:
+                _GIVEN.append(port)
+                return port
 
 
 # Kafka

@@ -20,6 +20,7 @@ from confluent_kafka.admin import (
 )
 
 from app.core.wire.partitioning import partition_of
+from tests.live.changelogs import ends
 from tests.live.forked import run
 from tests.live.servers import Kafka
 from tests.live.story import NOW, Event, expected
@@ -79,12 +80,12 @@ def _do(settings: Settings, ask: Callable[[AdminClient], dict[Any, Any]]) -> Non
     """Ask the brokers for something, and wait until it is done."""
     admin = _admin(settings)
     for answer in ask(admin).values():
-        answer.result(10)
+        answer.result(PATIENCE)
 
 
 def topic_names(settings: Settings) -> set[str]:
     """All topics that there are."""
-    return set(_admin(settings).list_topics(timeout=10).topics)
+    return set(_admin(settings).list_topics(timeout=PATIENCE).topics)
 
 
 def delete(settings: Settings, *topics: str) -> None:
@@ -136,13 +137,15 @@ def put(
     options = {"bootstrap.servers": settings["KAFKA_BOOTSTRAP_SERVERS"]}
     producer = Producer(options | ({"transactional.id": f"stranger-{uuid.uuid4()}"} if transaction else {}))
     if transaction:
-        producer.init_transactions(30)
+        producer.init_transactions(PATIENCE)
         producer.begin_transaction()
     producer.produce(topic, key=key, value=value, partition=partition, on_delivery=delivered)
-    producer.flush(10)
-    if transaction:
-        producer.commit_transaction(30)
+    producer.flush()
     (offset,) = offsets
+    if transaction:
+        producer.commit_transaction(PATIENCE)
+        # The broker says so a moment before it can be read.
+        wait_for("it is committed", lambda: ends(options["bootstrap.servers"], topic)[partition] > offset)
     return offset
 
 

@@ -96,12 +96,17 @@ def test_examples_are_found_in_the_documents(asked: Asked) -> None:
     wait_for("they can be searched", lambda: len(asked.get(path)["examples"]) == 10)
     found = asked.get(path)
     assert (found["source"], found["note"]) == ("elasticsearch", None)
-    assert {one["puid"] for one in found["examples"]} == {f"{asked.name}-{row}" for row in range(0, ROWS, 4)}
+    assert puids(found) == {f"{asked.name}-{row}" for row in range(0, ROWS, 4)}
     assert asked.get(f"/api/models/{asked.key}/examples?limit=500")["examples"] == found["examples"]
     for right, rows in (("current", range(0, ROWS, 5)), ("shadow", range(0, ROWS, 4))):
-        answer = asked.get(f"/api/comparisons/examples?{asked.pair}&right={right}&limit=500")
+        path = f"/api/comparisons/examples?{asked.pair}&right={right}&limit=500"
         alone = {f"{asked.name}-{row}" for row in rows if row % 20}
-        assert (answer["source"], {one["puid"] for one in answer["examples"]}) == ("elasticsearch", alone)
+        wait_for("they can be searched", lambda path=path, alone=alone: puids(asked.get(path)) == alone)  # type: ignore[misc]
+        assert asked.get(path)["source"] == "elasticsearch"
+
+
+def puids(answer: Any) -> set[str]:
+    return {one["puid"] for one in answer["examples"]}
 
 
 def of_a_week_ago(asked: Asked, index: str, field: str, path: str) -> tuple[Any, Any]:
@@ -135,6 +140,7 @@ def test_a_difference_goes_on_in_the_documents_of_comparisons(asked: Asked) -> N
 
 
 def test_a_letter_goes_back_and_is_refused_again(asked: Asked) -> None:
+    wait_for("it is a letter", lambda: bool(asked.get("/api/letters")["letters"]))
     (letter,) = asked.get("/api/letters")["letters"]
     assert (letter["reason"], letter["kind"], letter["topic"]) == (
         "label-too-long",
@@ -158,4 +164,8 @@ def test_a_worker_checks_what_is_around_it(asked: Asked) -> None:
     assert found["lines"][-1] == "Fine: a worker finds all that it needs."
     worker = asked.get("/api/worker")
     assert worker["workers"] == [asked.worker.url]
-    assert [(one["ready"], one["lag"]) for one in worker["partitions"]] == [(True, 0.0), (True, 0.0)]
+
+    def partitions() -> list[tuple[bool, float]]:
+        return [(one["ready"], one["lag"]) for one in asked.get("/api/worker")["partitions"]]
+
+    wait_for("all is read", lambda: partitions() == [(True, 0.0), (True, 0.0)])

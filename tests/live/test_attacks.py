@@ -1,5 +1,6 @@
 """A worker's port attacked: it answers with a sentence, logs nothing, holds little memory, and goes on meanwhile."""
 
+import contextlib
 import gzip
 import json
 import random
@@ -19,6 +20,7 @@ from app.worker.http.requests import KNOWN
 from tests.live.servers import Kafka
 from tests.live.test_http import ANSWER, SELDON_RESPONSE, ask
 from tests.live.workers import Fleet, Worker, topic_settings, wait_for
+from tests.patience import PATIENCE
 
 HOST = b"Host: 127.0.0.1\r\n"
 LIVE = b"GET /live HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -38,8 +40,8 @@ def worker(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
         process = psutil.Process(attacked.process.pid)
         before = process.memory_info().rss
         yield attacked
-        wait_for("all connections are gone", lambda: process.num_fds() < 100, 60)
-        assert attacked.ready()
+        wait_for("all connections are gone", lambda: process.num_fds() < 100)
+        wait_for("it is ready as it was", attacked.ready)
         assert (process.memory_info().rss - before) / 1e6 < MOST_MEGABYTES
         log = attacked.log.read_text()
         assert "Traceback" not in log
@@ -53,11 +55,13 @@ def connect(worker: Worker) -> socket.socket:
 
 def raw(worker: Worker, sent: bytes) -> tuple[int, bytes]:
     """The status and the content of the answer to these bytes, read until the worker hangs up."""
+    text = b""
     with closing(connect(worker)) as connection:
-        connection.sendall(sent)
-        text = b""
-        while piece := connection.recv(1 << 16):
-            text += piece
+        with contextlib.suppress(ConnectionError):  # it may hang up before it has got all of them
+            connection.sendall(sent)
+        with contextlib.suppress(ConnectionError):
+            while piece := connection.recv(1 << 16):
+                text += piece
     head, _, content = text.partition(b"\r\n\r\n")
     return int(head.split()[1]), content
 
@@ -151,7 +155,7 @@ def test_half_sent_requests_end(worker: Worker) -> None:
         with closing(connect(worker)) as connection:
             connection.sendall(begin)
             connection.settimeout(0.5)
-            while time.monotonic() - begun < 30:
+            while time.monotonic() - begun < PATIENCE:
                 try:
                     text = connection.recv(1 << 16)
                 except TimeoutError:
@@ -159,14 +163,14 @@ def test_half_sent_requests_end(worker: Worker) -> None:
                         connection.sendall(more)
                 else:
                     return time.monotonic() - begun, int(text.split()[1])
-        return 30, 0
+        return PATIENCE, 0
 
     body = b"POST /feedback HTTP/1.1\r\n" + HOST + b"Content-Length: 1000\r\n\r\n{"
     halves = [(LIVE[:20], b""), (LIVE[:-2], b"X: y\r\n"), (body, b""), (body, b" ")]
     with ThreadPoolExecutor(len(halves)) as pool:
         ended = list(pool.map(lambda half: seconds_to_the_answer(*half), halves))
     assert [status for _, status in ended] == [408] * 4
-    assert all(14 < seconds < 20 for seconds, _ in ended), ended
+    assert all(14 < seconds < 60 for seconds, _ in ended), ended  # after 15, and what a busy machine takes besides
 
 
 def test_thousands_of_connections(worker: Worker) -> None:
@@ -180,7 +184,7 @@ def test_thousands_of_connections(worker: Worker) -> None:
         assert ask(worker, "GET", "/live")[0] == 200
         headers = SELDON_RESPONSE | {"Ce-Requestid": uuid.uuid4().hex}
         assert ask(worker, "POST", "/", ANSWER, headers)[0] == 202
-        assert worker.ready()
+        wait_for("the worker is ready", worker.ready)
     finally:
         for connection in connections:
             connection.close()

@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -235,18 +236,28 @@ def test_send_shows_a_bar_on_a_terminal_alone(tally: Tally, tmp_path: Path) -> N
     file = tmp_path / "events.jsonl"
     file.write_text(json.dumps({"topic": tally.requests, "key": "21", "payload": "p"}))
     master, terminal = os.openpty()
-    os.set_blocking(master, False)
+    shown: list[bytes] = []
+
+    def read() -> None:
+        """All the while: a terminal that nobody reads is full soon, and holds up who writes to it."""
+        with contextlib.suppress(OSError):  # nobody has it open any more
+            while piece := os.read(master, 65536):
+                shown.append(piece)
+
+    reading = threading.Thread(target=read)
+    reading.start()
     try:
         command = [sys.executable, "-m", "app", "send", str(file)]
         environment = tally.environment() | {"TERM": "xterm", "COLUMNS": "200"}
         run = subprocess.run(
             command, env=environment, stdout=subprocess.PIPE, stderr=terminal, timeout=PATIENCE, check=True
         )
-        assert run.stdout == b"sent 1 event to 1 topic\n"
-        assert b"sending" in os.read(master, 65536)
     finally:
         os.close(terminal)
+        reading.join()
         os.close(master)
+    assert run.stdout == b"sent 1 event to 1 topic\n"
+    assert b"sending" in b"".join(shown)
     assert tally.run("send", file).stderr == b""
 
 

@@ -61,6 +61,12 @@ def models(worker: Worker) -> dict[tuple[str, str], dict[str, Any]]:
     return {(one["model_service"], one["predictor"]): one for one in json.loads(worker.get("/api/models"))["models"]}
 
 
+def samples(worker: Worker) -> list[int]:
+    """How many rows of each comparison are labelled."""
+    found = json.loads(worker.get("/api/comparisons"))["comparisons"]
+    return [one["windows"]["total"]["samples"] for one in found]
+
+
 def compared(worker: Worker, service: str, *more: str) -> subprocess.CompletedProcess[str]:
     return run_text({}, "compare", f"demo/{service}/default/*", f"demo/{service}/shadow/*", "--url", worker.url, *more)
 
@@ -99,6 +105,7 @@ def test_what_was_recorded_comes_out(workers: Fleet) -> None:
     wait_for("all is counted", counted)
     for worker in (first, second):  # any of them knows all
         wait_for("it has read what the other has counted", lambda worker=worker: models(worker) == models(first))  # type: ignore[misc]
+        wait_for("and what is compared", lambda worker=worker: samples(worker) == [len(answers), len(numbers)])  # type: ignore[misc]
     found = models(first)
     for predictor, model in (("default", "logreg"), ("shadow", "perceptron")):
         expected = cancer["expected"][model]
@@ -183,7 +190,7 @@ def test_recorded_probabilities_come_out(workers: Fleet) -> None:
     ]
     assert total["brier_samples"] == len(rows)
     assert is_close(total["brier_difference"], statistics.fmean(briers))
-    known = json.loads(worker.get(f"/api/exchanges/{rows[0][0]}"))["legs"]
+    known = worker.answer(f"/api/exchanges/{rows[0][0]}")["legs"]
     assert known[0]["rows"][0]["score"] == max(rows[0][1])
 
 

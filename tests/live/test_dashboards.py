@@ -119,14 +119,14 @@ def filled_legend(legend: str, labels: dict[str, str]) -> str:
     return legend
 
 
-def choices(url: str, board: dict[str, Any]) -> list[dict[str, str]]:
-    """Each value of each variable, with the others as they are at first."""
+def choices(url: str, board: dict[str, Any], at: float) -> list[dict[str, str]]:
+    """Each value of each variable at a time, with the others as they are at first."""
     first = {"window": "1h"}
     asked_for = variables(board)
     everything = {name: first.get(name, ".*") for name in asked_for}
     found = [everything]
     for name, (selector, label) in asked_for.items():
-        values = query(url, f"group by ({label}) ({filled_in(selector, everything)})")
+        values = query(url, f"group by ({label}) ({filled_in(selector, everything)})", at)
         assert values, f"the variable {name} has no value: {selector}"
         own = {labels.get(label, "") for labels, _ in values}
         assert name not in first or first[name] in own, (name, own)
@@ -158,15 +158,16 @@ def test_every_panel_shows_what_it_should(kafka: Kafka, tmp_path: Path) -> None:
             wait_for("models are scraped", lambda: len(query(server.url, "tally_model_info")) == 6)
             wait_for("rows are scored", lambda: len(query(server.url, "tally_monitor_rows > 0")) == 4)
             time.sleep(3)
+            at = time_of_all(server.url)  # of one moment, since a worker that is busy may be missed by the next scrape
             wrong, tried, with_data = [], 0, set()
             for board, content in boards().items():
-                for values in choices(server.url, content):
+                for values in choices(server.url, content, at):
                     selected = filled_in(f"tally_model_info{{{SELECTED}}}", MODELS | values)
-                    tasks = {labels["task"] for labels, _ in query(server.url, selected)}
+                    tasks = {labels["task"] for labels, _ in query(server.url, selected, at)}
                     for one in asked():
                         if one.board != board:
                             continue
-                        found = query(server.url, filled_in(one.expression, values))
+                        found = query(server.url, filled_in(one.expression, values), at)
                         tried += 1
                         if found:
                             with_data.add((board, one.panel))
@@ -177,6 +178,21 @@ def test_every_panel_shows_what_it_should(kafka: Kafka, tmp_path: Path) -> None:
     assert not wrong, "\n".join(wrong)
     assert with_data >= OF_VERSIONS
     assert tried > 1000
+
+
+def time_of_all(url: str) -> float:
+    """A time at which all was there, and had been for some seconds."""
+    times: list[float] = []
+
+    def is_one() -> bool:
+        times.append(time.time() - 2)  # what was scraped until then is stored by now
+        up = query(url, "min_over_time(up[5s]) == 1", times[-1])
+        models = query(url, "count_over_time(tally_model_info[5s]) >= 4", times[-1])
+        rows = query(url, "tally_monitor_rows > 0", times[-1])
+        return (len(up), len(models), len(rows)) == (2, 6, 4)
+
+    wait_for("all has been scraped for some seconds", is_one)
+    return times[-1]
 
 
 def caught_up(fleet: Fleet) -> bool:

@@ -14,6 +14,7 @@ from app.core.events import Reason
 from app.core.letters import RESENT, DeadLetter, letter_record
 from app.core.wire.records import Record, pack_headers
 from tests.live import servers
+from tests.live.changelogs import ends as ends_of
 from tests.live.story import TYPES, Event
 from tests.live.test_cli import Tally
 from tests.live.test_documents import Node, an_event, started, wait_until_written, workers
@@ -31,7 +32,7 @@ class Letters(Tally):
 
     def __init__(self, bootstrap: str) -> None:
         super().__init__(bootstrap)
-        self.settings["SESSION_TIMEOUT"] = "3s"
+        self.settings["SESSION_TIMEOUT"] = "20s"  # a transaction of many letters must not take longer
         self.topic = f"{self.id}-dead-letters"
         self.says("topics", "--create")
 
@@ -87,8 +88,9 @@ def test_what_was_refused_by_a_setting_counts_once_when_it_is_mended(letters: Le
         wait_for("the worker is ready", worker.ready)
         assert fleet.total("tally_rewards") == 0
         command = [sys.executable, "-m", "app", "dead-letters", "resend", "--reason", "too-large"]
+        before = ends_of(letters.bootstrap, letters.feedback)
         killed = subprocess.Popen(command, env=letters.environment(), stdout=subprocess.DEVNULL)
-        wait_for("some of them count", lambda: fleet.total("tally_rewards") > 0)
+        wait_for("some of them are sent", lambda: ends_of(letters.bootstrap, letters.feedback) != before)
         killed.kill()
         assert killed.wait() == -9  # it was in the midst of it
         two = [subprocess.Popen(command, env=letters.environment(), stderr=subprocess.PIPE) for _ in range(2)]
@@ -212,7 +214,7 @@ def test_one_is_shown_whole(letters: Letters) -> None:
         assert line in text.splitlines()
     assert letters.run("dead-letters", "show", one, "--raw").stdout == b'{"reward": 1, "x": [2]}'
     letters.says("dead-letters", "resend", one)
-    assert "done         sent back at 20" in letters.says("dead-letters", "show", one)
+    wait_for("it is done", lambda: "done         sent back at 20" in letters.says("dead-letters", "show", one))
 
 
 def test_letters_that_are_dropped_are_not_listed_nor_sent(letters: Letters) -> None:
@@ -222,7 +224,8 @@ def test_letters_that_are_dropped_are_not_listed_nor_sent(letters: Letters) -> N
     said = letters.says("dead-letters", "drop", first, "--yes")
     assert said.startswith("dropped 1 letter\nthe brokers delete them when ")
     assert "168 h (its retention.ms)" in said
-    assert letters.ids() == others
+    # A broker says that a transaction has committed a moment before all of it can be read.
+    wait_for("it is not listed", lambda: letters.ids() == others)
     assert "done         dropped at 20" in letters.says("dead-letters", "show", first)
     assert letters.says("dead-letters", "resend", first) == (
         "0 letters were sent back\nnot sent: 1 letter was dropped before\n"
@@ -230,7 +233,7 @@ def test_letters_that_are_dropped_are_not_listed_nor_sent(letters: Letters) -> N
     assert letters.says("dead-letters", "drop", "--reason", "too-many-models", "--yes").startswith(
         "dropped 3 letters\n"
     )
-    assert letters.ids() == []
+    wait_for("none is listed", lambda: letters.ids() == [])
     assert letters.says("dead-letters", "drop", "--all", "--yes") == "deleted 4 letters\n"
     assert letters.ids("--done") == []
     assert letters.refuses("dead-letters", "show", first) == (

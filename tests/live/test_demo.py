@@ -21,6 +21,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from tests.live import servers
+from tests.live.workers import wait_for
 from tests.patience import PATIENCE
 
 SETTLED = re.compile(r"produced (\d+) exchanges, counted (\d+); produced (\d+) rewards, counted (\d+): equal")
@@ -91,14 +92,11 @@ class Demo:
         assert list(self._folder.iterdir()) == []
         return code
 
-    def end_within(self, seconds: float) -> int:
-        """The same, where somebody else has to clean up, who may take so long."""
-        code = self._process.wait(5)
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and (
-            any(child.is_running() for child in self._children) or any(self._folder.iterdir())
-        ):
-            time.sleep(0.1)
+    def end_cleaned_up(self) -> int:
+        """The same, where somebody else has to clean up."""
+        code = self._process.wait(PATIENCE)
+        wait_for("no process is left", lambda: not any(child.is_running() for child in self._children))
+        wait_for("no file is left", lambda: not any(self._folder.iterdir()))
         assert code == self.end()
         return code
 
@@ -128,9 +126,14 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Demo]]:
 def ask(url: str, body: str | None = None) -> Any:
     request = urllib.request.Request(url, body.encode() if body else None)  # noqa: S310
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with direct.open(request, timeout=5) as reply:
+    with direct.open(request, timeout=PATIENCE) as reply:
         content = reply.read()
     return json.loads(content) if content else None
+
+
+def topics_of_demos(kafka: servers.Kafka) -> list[str]:
+    topics = AdminClient({"bootstrap.servers": kafka.bootstrap}).list_topics(timeout=PATIENCE).topics
+    return [name for name in topics if name.startswith("tally-demo-")]
 
 
 def models_with_rows(url: str) -> dict[tuple[str, ...], Any]:
@@ -142,7 +145,7 @@ def models_with_rows(url: str) -> dict[tuple[str, ...], Any]:
 def test_without_a_broker_it_brings_its_own_and_shows_four_models(
     start: Callable[..., Demo], record_property: Callable[[str, object], None]
 ) -> None:
-    demo = start("--seconds", "25")
+    demo = start("--seconds", "40")  # after 15 s a label is corrected, and then there is something to do
     url = demo.said(r"Page: +(http://\S+/)")[1]
     demo.note_children()
     models = demo.wait_for(lambda: found if len(found := models_with_rows(url)) >= 4 else None)
@@ -178,7 +181,7 @@ def test_without_a_broker_it_brings_its_own_and_shows_four_models(
 
 
 def test_a_worker_killed_on_a_real_broker_costs_nothing(kafka: servers.Kafka, start: Callable[..., Demo]) -> None:
-    demo = start("--seconds", "45", KAFKA_BOOTSTRAP_SERVERS=kafka.bootstrap)
+    demo = start("--seconds", "60", KAFKA_BOOTSTRAP_SERVERS=kafka.bootstrap)
     victim = int(demo.said(r"kill -9 (\d+)")[1])
     demo.note_children()
     url = demo.said(r"Page: +(http://\S+/)")[1]
@@ -186,21 +189,20 @@ def test_a_worker_killed_on_a_real_broker_costs_nothing(kafka: servers.Kafka, st
     time.sleep(3)
     os.kill(victim, signal.SIGKILL)
     demo.said(rf"Worker {victim} killed by SIGKILL")
-    taken_over = demo.said(r"Taken over after .*", 60)[0]
+    taken_over = demo.said(r"Taken over after .*")[0]
     assert SETTLED.search(taken_over), taken_over
-    assert demo.end(120) == 0
+    assert demo.end() == 0
     settled = SETTLED.search(demo.output.splitlines()[-1])
     assert settled, demo.output
     assert int(settled[1]) == int(settled[2]) >= 400
-    topics = AdminClient({"bootstrap.servers": kafka.bootstrap}).list_topics(timeout=10).topics
-    assert [name for name in topics if name.startswith("tally-demo-")] == []
+    wait_for("its topics are gone", lambda: not topics_of_demos(kafka))
 
 
 def test_it_says_which_model_got_worse_since_when(start: Callable[..., Demo]) -> None:
     demo = start("--seconds", "85")
     demo.said("Starting a worker")
     demo.note_children()
-    assert demo.end(150) == 0
+    assert demo.end() == 0
     *_, last, of_cancer, of_iris, verdict = demo.output.splitlines()
     worse = re.fullmatch(
         r"(\S+) got worse, by (\d+) points: (\d+)% of its answers were right by the labels that came before "
@@ -221,20 +223,19 @@ def test_a_demo_that_is_killed_leaves_nothing(start: Callable[..., Demo]) -> Non
     demo.said(r"rows \d+")
     demo.note_children()
     demo.signal(signal.SIGKILL)
-    assert demo.end_within(10) == -signal.SIGKILL
+    assert demo.end_cleaned_up() == -signal.SIGKILL
 
 
 def test_a_demo_that_is_killed_leaves_nothing_on_a_real_broker(
     kafka: servers.Kafka, start: Callable[..., Demo]
 ) -> None:
     demo = start(KAFKA_BOOTSTRAP_SERVERS=kafka.bootstrap)
-    demo.said(r"rows \d+", 60)
+    demo.said(r"rows \d+")
     demo.note_children()
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-    assert [name for name in admin.list_topics(timeout=10).topics if name.startswith("tally-demo-")]
+    assert topics_of_demos(kafka)
     demo.signal(signal.SIGKILL)
-    assert demo.end_within(40) == -signal.SIGKILL
-    assert not [name for name in admin.list_topics(timeout=10).topics if name.startswith("tally-demo-")]
+    assert demo.end_cleaned_up() == -signal.SIGKILL
+    wait_for("its topics are gone", lambda: not topics_of_demos(kafka))
 
 
 def test_told_twice_it_ends_at_once_and_leaves_nothing(start: Callable[..., Demo]) -> None:

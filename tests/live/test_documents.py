@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import math
 import ssl
 import threading
 import time
@@ -25,7 +26,7 @@ from app.settings import load_settings
 from tests.cases import cases
 from tests.certificates import Certificates
 from tests.live import servers
-from tests.live.changelogs import read_topic
+from tests.live.changelogs import commits, read_topic
 from tests.live.forked import run_text
 from tests.live.story import TYPES, Event, traffic
 from tests.live.workers import Fleet, Worker, produce, topic_settings, wait_for
@@ -60,7 +61,7 @@ class Node:
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, self._headers, method=method)  # noqa: S310 - as given
-        with self._open(request, timeout=30) as reply:
+        with self._open(request, timeout=PATIENCE) as reply:
             return json.loads(reply.read() or b"{}")
 
     def remove(self, *patterns: str) -> None:
@@ -74,11 +75,11 @@ class Node:
                 self.ask("DELETE", f"/{index}")
 
     def search(self, index: str, **body: Any) -> Any:
-        self.ask("POST", f"/{index}/_refresh")
+        self.ask("POST", f"/{index}/_refresh?ignore_unavailable=true")
         return self.ask("POST", f"/{index}/_search?ignore_unavailable=true", body)
 
     def documents(self, index: str) -> dict[tuple[str, str], Any]:
-        """All documents, by index and id."""
+        """All documents, by index and id; none of an index that has just been made, and cannot be searched yet."""
         found: dict[tuple[str, str], Any] = {}
         after: list[Any] = []
         try:
@@ -88,7 +89,12 @@ class Node:
         while True:
             page = {"search_after": after} if after else {}
             body = {"size": 5000, "sort": [{"RequestId": "asc"}, {"@timestamp": "asc"}, {"Ce-Endpoint": "asc"}], **page}
-            hits = self.ask("POST", f"/{index}/_search", body)["hits"]["hits"]
+            try:
+                hits = self.ask("POST", f"/{index}/_search", body)["hits"]["hits"]
+            except urllib.error.HTTPError as error:
+                if error.code != 503:
+                    raise
+                return {}
             if not hits:
                 return found
             found |= {(hit["_index"], hit["_id"]): hit["_source"] for hit in hits}
@@ -112,7 +118,7 @@ def workers(folder: Path, bootstrap: str, node: Node, **more: str) -> Iterator[t
         with Fleet(folder, settings) as fleet:
             yield fleet, name
     finally:
-        topics = [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith(name)]
+        topics = [topic for topic in admin.list_topics(timeout=PATIENCE).topics if topic.startswith(name)]
         for removed in admin.delete_topics(topics).values():
             removed.result()
 
@@ -136,26 +142,19 @@ def started(fleet: Fleet, **changes: str) -> Worker:
 
 
 def wait_until_written(fleet: Fleet, worker: Worker, events: int, seconds: float = PATIENCE) -> None:
-    """Wait until so many events have been read and nothing waits for Elasticsearch."""
+    """Wait until so many events have been read, and all that they tell is in Elasticsearch."""
+    settings, log = fleet.settings, fleet.settings["LOG_TOPIC"]
+    fleet.wait_for("all events are read", lambda: worker.total("tally_events_total") >= events, seconds)
+    # Those of epochs that have committed are counted there: what they tell is in the log by now.
+    logged = read_topic(settings["KAFKA_BOOTSTRAP_SERVERS"], log)
+    last = {number: records[-1].offset() for number, records in logged.items() if records}
+    assert last, fleet.logs()
 
-    def written() -> bool:
-        read = worker.total("tally_events_total")
-        series = worker.series(*(f"tally_documents_{name}" for name in ("backlog", "oldest_seconds")))
-        idle = [series.get((f"tally_documents_{name}", ())) == 0 for name in ("backlog", "oldest_seconds")]
-        return read >= events and all(idle) and worker.total("tally_documents_total") > 0
+    def is_written() -> bool:
+        done = commits(settings, f"{settings['APP_ID']}-documents", log)
+        return all(done[number] > offset for number, offset in last.items())
 
-    def still_written() -> bool:
-        """What has been read may not be in the log yet: that takes an epoch and a fetch."""
-        if not written():
-            return False
-        time.sleep(1.5)
-        return written()
-
-    try:
-        wait_for("all documents are written", still_written, seconds)
-    except AssertionError:
-        print(fleet.logs())
-        raise
+    fleet.wait_for("all documents are written", is_written, seconds)
 
 
 # -- the seed's exercise ----------------------------------------------------------------------------------------------
@@ -490,23 +489,26 @@ def test_nothing_is_lost_and_nothing_twice(
             wait_for("documents wait", lambda: worker.total("tally_documents_oldest_seconds") > 1)
             other = started(fleet)  # takes half of the partitions while nothing of them can land
             wait_for("all caught up", lambda: lag(worker, other) < rate)
-            lags, backlogs = [], []
+            lags = []
             end = time.monotonic() + away
             while time.monotonic() < end:
                 lags.append(lag(worker, other))
-                backlogs.append([one.total("tally_documents_backlog") for one in (worker, other)])
                 time.sleep(0.5)
-            assert worker.ready()
-            assert other.ready()
-            assert min(backlogs[-1]) > 0
-            assert worker.total("tally_documents_oldest_seconds") > 1
+            wait_for("both are ready", lambda: worker.ready() and other.ready())
+            wait_for(
+                "documents wait at both", lambda: all(it.total("tally_documents_backlog") > 0 for it in (worker, other))
+            )
+            wait_for("the oldest waits", lambda: worker.total("tally_documents_oldest_seconds") > 1)
             worker.kill()
             worker = started(fleet)
             server.start()
             sending.join()
-            assert_documents(node, f"inference-log-seldon-{name}-*", wanted, 900 if SOAK else 120)
-            # As long as there was no Elasticsearch, the join was never more than a moment behind.
-            assert max(lags) < 3 * rate, lags
+            assert_documents(node, f"inference-log-seldon-{name}-*", wanted, PATIENCE)
+            # As long as there was no Elasticsearch, the join was never more than a moment behind; while partitions move
+            # nobody knows how far it is.
+            known = [it for it in lags if not math.isnan(it)]
+            assert known
+            assert max(known) < 3 * rate, lags
             letters = [
                 dict(letter.headers())["reason"]
                 for some in read_topic(kafka.bootstrap, f"{name}-dead-letters").values()
@@ -582,8 +584,8 @@ def test_a_credential_opens_and_a_wrong_one_is_told_in_a_sentence(
         indices = "inference-log-*, drift-log-*, tally-windows, tally-comparisons"
         assert f"Elasticsearch at {node.url} answers. Indices: {indices}" in checked(fleet, {}, 0)
         assert f"Indices of Elasticsearch: {indices}" in said_by(fleet, {}, 0, "topics")
-        assert refused.total("tally_events_total", kind="response") == 1
-        assert refused.total("tally_documents_backlog") >= 1
+        wait_for("the event is counted", lambda: refused.total("tally_events_total", kind="response") == 1)
+        wait_for("its document waits", lambda: refused.total("tally_documents_backlog") >= 1)
         refused.stop()
         worker = started(fleet)
         wait_for("the document", lambda: worker.total("tally_documents_total", result="written") == 1)

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.core.payloads.test_odd_values import BODIES, ODD, of, ways
 from tests.live import servers
 from tests.live.test_documents import Node, an_event, started, wait_until_written, workers
-from tests.live.workers import produce
+from tests.live.workers import produce, wait_for
 
 #: Requests that have the value in a row, which is searched in a document's `elements`.
 IN_ROWS = (
@@ -39,7 +39,8 @@ def test_every_odd_value_counts_and_is_documented(
             produce(fleet.settings, events)
             wait_until_written(fleet, worker, len(events))
             assert worker.total("tally_rejected_total") == 0
-            assert worker.total("tally_rows", verdict="correct", model_namespace=name) == len(puids)
+            right = {"verdict": "correct", "model_namespace": name}
+            wait_for("all are right", lambda: worker.total("tally_rows", **right) == len(puids))
             found = node.documents(index)
             assert sorted(number for _, number in found) == sorted(puids)
             assert all({"request", "response", "feedback"} <= document.keys() for document in found.values())

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from app.core.counts.numbers import is_number_key
@@ -20,6 +20,7 @@ from app.core.join.position import POSITION_KEY
 from tests.live.changelogs import committed, ends, read_topic
 from tests.live.seeds import seed
 from tests.live.servers import Elasticsearch, Kafka
+from tests.live.standing import put
 from tests.live.story import Event, expected, traffic
 from tests.live.test_documents import Node
 from tests.live.test_exactness import COMMON
@@ -37,16 +38,7 @@ def settings_for(kafka: Kafka) -> dict[str, str]:
 
 def write(settings: dict[str, str], changelog: str, partition: int, key: bytes, value: bytes | None) -> None:
     """Write a record as a worker would, in a transaction; others are told to be strangers' and left out."""
-    producer = Producer(
-        {"bootstrap.servers": settings["KAFKA_BOOTSTRAP_SERVERS"], "transactional.id": f"damage-{uuid.uuid4().hex}"}
-    )
-    bootstrap, topic = settings["KAFKA_BOOTSTRAP_SERVERS"], f"{settings['APP_ID']}-{changelog}"
-    before = ends(bootstrap, topic)[partition]
-    producer.init_transactions()
-    producer.begin_transaction()
-    producer.produce(topic, partition=partition, key=key, value=value)
-    producer.commit_transaction()
-    wait_for("it can be read", lambda: ends(bootstrap, topic)[partition] > before + 1)  # with its marker
+    put(settings, f"{settings['APP_ID']}-{changelog}", partition, key, value, transaction=True)
 
 
 def newest(

@@ -1,6 +1,7 @@
 """Workers as processes, and what the live tests ask of them."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -12,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Self
 
@@ -80,6 +82,21 @@ class Worker:
         with asked as reply:
             return str(reply.read().decode())
 
+    def answer(self, path: str) -> Any:
+        """What it says as JSON. It is asked again where it cannot tell just now, as while a partition moves."""
+        found: list[Any] = []
+
+        def tells() -> bool:
+            try:
+                found.append(json.loads(self.get(path)))
+            except urllib.error.HTTPError as error:
+                if error.code != 503:
+                    raise
+            return bool(found)
+
+        wait_for(f"{path} is answered", tells)
+        return found[0]
+
     def readiness(self) -> tuple[bool, list[int]]:
         """What /ready says: whether all is loaded, and the partitions that are."""
         answer = self._readiness()
@@ -91,10 +108,11 @@ class Worker:
 
     def _readiness(self) -> dict[str, Any]:
         try:
-            answer = json.loads(self.get("/ready", 10))
-        except urllib.error.HTTPError as error:
-            answer = json.loads(error.read())
-        except OSError:
+            try:
+                answer = json.loads(self.get("/ready", 10))
+            except urllib.error.HTTPError as error:
+                answer = json.loads(error.read())
+        except (OSError, HTTPException):
             return {"ready": False, "partitions": [], "problems": []}
         return dict(answer)
 
@@ -107,16 +125,22 @@ class Worker:
 
     def series(self, *names: str) -> Series:
         """The samples of these names, or all, by name and sorted labels; nothing while the worker does not answer."""
+        return self._samples(*names) or {}
+
+    def _samples(self, *names: str) -> Series | None:
         try:
             text = self.get("/metrics")
-        except (urllib.error.URLError, OSError):
-            return {}
+        except (OSError, HTTPException):
+            return None
         lines = [line for line in text.split("\n") if line and not line.startswith("#")]
         return dict(_sample(line) for line in lines if not names or _NAME.split(line, 1)[0] in names)
 
     def total(self, name: str, **labels: str) -> float:
-        """The sum of a series over all labels that are not given."""
-        return sum(value for (_, had), value in self.series(name).items() if labels.items() <= dict(had).items())
+        """The sum of a series over all labels that are not given; NaN, not known, while the worker does not answer."""
+        found = self._samples(name)
+        if found is None:
+            return math.nan
+        return sum(value for (_, had), value in found.items() if labels.items() <= dict(had).items())
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -178,7 +202,7 @@ class Fleet:
         return found
 
     def total(self, name: str, **labels: str) -> float:
-        """The sum of a series over workers and all labels that are not given."""
+        """The sum of a series over workers and all labels that are not given; NaN while one of them does not answer."""
         return sum(worker.total(name, **labels) for worker in self.running())
 
     def wait_for(self, what: str, ready: Callable[[], bool], seconds: float = PATIENCE) -> None:

@@ -68,11 +68,10 @@ def jump(clock: Clock, fleet: Fleet, seconds: float, trickle: list[Event]) -> No
     fleet.wait_for(
         "the series says how far ahead it is",
         lambda: abs((value_of(worker, "tally_clock_offset_seconds") or 0) - seconds) < 60,
-        60,
     )
     clock.set(0)
     fleet.wait_for(
-        "the series says that it is right", lambda: (value_of(worker, "tally_clock_offset_seconds") or 0) < 60, 20
+        "the series says that it is right", lambda: (value_of(worker, "tally_clock_offset_seconds") or 0) < 60
     )
     (begins,) = said(worker, "WARNING", "ahead")
     (ahead,) = (float(found) for found in re.findall(r"(\d+) (?:s|seconds) ahead", begins))
@@ -185,7 +184,7 @@ def told_over_http(worker: Worker, puid: str, settings: Settings) -> list[Event]
     produce(settings, events)
     body = json.dumps({"puid": puid, "label": 1, "reward": 1}).encode()
     call = urllib.request.Request(f"{worker.url}/feedback", body, {"Content-Type": "application/json"})  # noqa: S310 - http
-    with urllib.request.urlopen(call, timeout=20) as reply:  # noqa: S310 - the same
+    with urllib.request.urlopen(call, timeout=PATIENCE) as reply:  # noqa: S310 - the same
         assert reply.status == 202
     truth = {"reward": 1, "truth": {"data": {"ndarray": [[0, 1, 0]]}}}
     return [*events, an_event("feedback", puid, LEG, int(time.time() * 1_000_000), truth)]

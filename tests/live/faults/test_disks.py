@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 import uuid
+from functools import partial
 from pathlib import Path
 
 from tests.live.faults.trial import Record
@@ -28,6 +29,7 @@ def settings_for(kafka: Kafka) -> dict[str, str]:
 def test_kills_and_restarts_on_every_sort_of_folder(kafka: Kafka, tmp_path: Path) -> None:
     """What is counted is that of a quiet pass, and a restart reads of the changelog what is new alone."""
     events = traffic(PUIDS, seed(31))
+    wanted = expected(events)
     settings = settings_for(kafka)
     one, other = tmp_path / "one", tmp_path / "other"
     with Fleet(tmp_path, settings) as fleet:
@@ -41,17 +43,17 @@ def test_kills_and_restarts_on_every_sort_of_folder(kafka: Kafka, tmp_path: Path
         swap_partitions(one / settings["APP_ID"])
         worker = kill_and_start(fleet, worker, one, producer)
         assert worker.log.read_text().count("is built anew from") == 2
-        shutil.rmtree(one)  # under its feet
+        fleet.wait_for("the folder is gone", partial(remove, one))  # under its feet
         producer.join()
-        assert_counts(fleet, expected(events))
+        assert_counts(fleet, wanted)
         fleet.stop()
         none_yet = tmp_path / "none yet"
         fleet.start(DATA_DIR=str(none_yet))
-        assert_counts(fleet, expected(events))
+        assert_counts(fleet, wanted)
         before = fleet.total("tally_recovered_records")
         fleet.stop()
         worker = fleet.start(DATA_DIR=str(none_yet))
-        assert_counts(fleet, expected(events))
+        assert_counts(fleet, wanted)
         assert fleet.total("tally_recovered_records") < before / 2
         assert "built anew" not in worker.log.read_text()
 
@@ -91,6 +93,12 @@ def kill_and_start(fleet: Fleet, worker: Worker, folder: Path, producer: threadi
     worker = fleet.start(DATA_DIR=str(folder))
     fleet.wait_for("the next one is ready", worker.ready)
     return worker
+
+
+def remove(folder: Path) -> bool:
+    """Remove a folder; what a worker makes in it meanwhile may be in the way. Returns whether it is gone."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
 
 
 def swap_partitions(folder: Path) -> None:

@@ -8,6 +8,7 @@ import random
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.live.changelogs import counted_by_exchanges, ends, recovered, totals_of
@@ -47,6 +48,8 @@ def test_join_leave_kill_loop(kafka: Kafka, tmp_path: Path) -> None:
         if not fleet.running():
             fleet.start()
         assert_counts(fleet, expected(events))
+        # Also of partitions of a worker that was killed last, once the others have these.
+        fleet.wait_for("all have an owner", lambda: sorted(loaded(fleet)) == [*range(16)])
         fleet.wait_for("what counts nothing is read as well", lambda: fleet.total("tally_lag_events") == 0)
         fleet.stop()
     shards = recovered(settings)
@@ -56,3 +59,9 @@ def test_join_leave_kill_loop(kafka: Kafka, tmp_path: Path) -> None:
         assert marks == ends(kafka.bootstrap, topic)
     for shard, _ in shards.values():
         assert totals_of(shard) == counted_by_exchanges(shard)
+
+
+def loaded(fleet: Fleet) -> Iterator[int]:
+    """The partitions that workers have."""
+    for worker in fleet.running():
+        yield from worker.readiness()[1]

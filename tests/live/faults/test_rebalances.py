@@ -8,9 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
-
 from app.core.join.position import POSITION_KEY
+from tests.live.changelogs import read_topic
 from tests.live.faults.trial import Record, Trial, trial
 from tests.live.servers import Kafka
 from tests.live.workers import Worker, wait_for
@@ -20,20 +19,12 @@ ALL: Final = -1
 
 def committed(settings: dict[str, str], partitions: int) -> dict[int, list[float]]:
     """By partition the times in s at which its committed epochs were written."""
-    topic = f"{settings['APP_ID']}-exchanges"
-    times: dict[int, list[float]] = {number: [] for number in range(partitions)}
-    options = {"bootstrap.servers": settings["KAFKA_BOOTSTRAP_SERVERS"], "group.id": "unused"}
-    consumer = Consumer(options | {"isolation.level": "read_committed", "enable.partition.eof": True})
-    consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in times])
-    left = partitions
-    while left:
-        for message in consumer.consume(10_000, 1):
-            if message.error() is not None:
-                left -= 1
-            elif message.key() == POSITION_KEY:
-                times[message.partition()].append(message.timestamp()[1] / 1000)
-    consumer.close()
-    return times
+    written = read_topic(settings["KAFKA_BOOTSTRAP_SERVERS"], f"{settings['APP_ID']}-exchanges")
+    assert len(written) == partitions
+    return {
+        number: [record.timestamp()[1] / 1000 for record in records if record.key() == POSITION_KEY]
+        for number, records in written.items()
+    }
 
 
 def standstills(it: Trial, partitions: int) -> dict[int, float]:

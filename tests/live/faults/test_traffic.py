@@ -14,6 +14,7 @@ from tests.live.servers import Kafka
 from tests.live.standing import only_of
 from tests.live.story import NOW, Event, an_event, traffic
 from tests.live.workers import produce
+from tests.patience import PATIENCE
 from tests.soak import SOAK
 
 LEG = ("demo", "iris", "default", "forest")
@@ -22,7 +23,7 @@ END = int(NOW.timestamp() * 1_000_000)
 
 def assert_verified(it: Trial, record: Record, events: int, times: int) -> None:
     """That `tally verify` finds the same, where the brute-force count knows no such traffic."""
-    wrong = differences(it.fleet, it.events, 120)
+    wrong = differences(it.fleet, it.events, PATIENCE)
     record("fault", list(Entry(it.fault, events, times, len(wrong))))
     assert not wrong, wrong[:12]
 
@@ -41,7 +42,7 @@ def test_a_partition_with_nothing_but_poison(kafka: Kafka, tmp_path: Path, recor
         letters = read_topic(kafka.bootstrap, f"{it.fleet.settings['APP_ID']}-dead-letters")
         keys = {event.key for event in poison}
         assert sum(letter.key() in keys for some in letters.values() for letter in some) >= len(poison)
-        assert it.fleet.running()[0].ready()
+        it.fleet.wait_for("the worker is ready", it.fleet.running()[0].ready)
 
 
 def test_one_request_id_with_very_many_events(kafka: Kafka, tmp_path: Path, record_property: Record) -> None:
@@ -93,16 +94,24 @@ def test_very_many_classes(kafka: Kafka, tmp_path: Path, record_property: Record
                 it.fleet.total("tally_rows", verdict="correct", **words) == right
                 and it.fleet.total("tally_rows", verdict="incorrect", **words) == wrong
             ),
-            300,
         )
-        of_classes = [at for at in it.fleet.counts() if at[0] == "tally_class" and ("model_service", "many") in at[1]]
-        assert 200 * 4 >= len(of_classes) > 200
-        assert it.fleet.total("tally_dropped_total", what="classes") > 0
+
+        def of_classes() -> int:
+            return sum(at[0] == "tally_class" and ("model_service", "many") in at[1] for at in it.fleet.counts())
+
+        it.fleet.wait_for("classes have names", lambda: of_classes() > 200)
+        assert of_classes() <= 200 * 4
+        it.fleet.wait_for("others have none", lambda: it.fleet.total("tally_dropped_total", what="classes") > 0)
         (worker,) = it.fleet.running()
         known = {at for at in wanted_of(it.events) if at[0] == "series"}
-        found = {("series", *at) for at in it.fleet.counts() if ("model_service", "many") not in at[1]}
-        record_property("fault", list(Entry(it.fault, len(events) + len(it.events), count, len(known ^ found))))
-        assert known == found
+
+        def wrong_series() -> set[object]:
+            return known ^ {("series", *at) for at in it.fleet.counts() if ("model_service", "many") not in at[1]}
+
+        try:
+            it.fleet.wait_for("all others are counted, too", lambda: not wrong_series())
+        finally:
+            record_property("fault", list(Entry(it.fault, len(events) + len(it.events), count, len(wrong_series()))))
         assert len(json.loads(worker.get("/api/models"))["models"]) > 0
 
 
@@ -114,12 +123,12 @@ def test_an_idle_topic_holds_up_nothing(kafka: Kafka, tmp_path: Path, record_pro
         it.start()
         produce(it.fleet.settings, it.events)
         assert_verified(it, record_property, len(it.events), 1)
-        assert it.fleet.total("tally_open_exchanges") > 300
+        it.fleet.wait_for("exchanges are open", lambda: it.fleet.total("tally_open_exchanges") > 300)
         it.fleet.stop()
         it.start(NOW=later)
         it.fleet.wait_for(
             "what was counted is there", lambda: it.fleet.total("tally_rows", verdict="unlabelled") >= 400
         )
         it.fleet.wait_for("all have expired", lambda: it.fleet.total("tally_open_exchanges") == 0)
-        assert it.fleet.total("tally_rows", verdict="unlabelled") >= 400
-        assert it.fleet.total("tally_lag_events") == 0
+        it.fleet.wait_for("what was counted stays", lambda: it.fleet.total("tally_rows", verdict="unlabelled") >= 400)
+        it.fleet.wait_for("nothing waits", lambda: it.fleet.total("tally_lag_events") == 0)

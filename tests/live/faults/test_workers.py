@@ -65,8 +65,12 @@ def test_a_worker_that_stalls_beyond_its_session_gives_way_and_comes_back(
             first.signal(signal.SIGCONT)
             it.fleet.wait_for("the late one takes part again", lambda: first.ready() and bool(first.readiness()[1]))
         it.prove(record_property)
-        said = first.log.read_text()
-        assert "lost" in said or said.count("loaded partitions=") > 1, "what it had not committed, or it had nothing"
+
+        def has_lost() -> bool:
+            said = first.log.read_text()
+            return "lost" in said or said.count("loaded partitions=") > 1
+
+        it.fleet.wait_for("it says what it had not committed, or had nothing", has_lost)
 
 
 def test_sigterm_under_load_leaves_nothing_to_repeat(kafka: Kafka, tmp_path: Path, record_property: Record) -> None:
