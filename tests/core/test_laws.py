@@ -450,7 +450,7 @@ def test_what_is_prepared_before_a_cut_changes_nothing(
 ) -> None:
     """Whatever its steps have done when more comes."""
     straight, prepared = Ledger(*rules), Ledger(*rules)
-    with patch.multiple(shard, _ROWS_AT_ONCE=1, _COUNTS_AT_ONCE=1):
+    with patch.multiple(shard, _ROWS_AT_ONCE=1, _CHANGES_AT_ONCE=1, _RECORDS_AT_ONCE=1):
         for record in records:
             straight.absorb(record)
             prepared.absorb(record)

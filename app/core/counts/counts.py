@@ -84,11 +84,6 @@ class _Pane:
         other.changed.update(other.rows)
         other.rows = {}
 
-    def cells_to_write(self) -> int:
-        """How many cells its records will have, about."""
-        rows = self.rows
-        return sum(len(rows.get(row, ())) for row in (self.changed if self.spread else rows))
-
     def records(self, most_bytes: int) -> Iterator[tuple[str, bytes | None]]:
         """(row, value) of what has changed, None for what is gone; it counts as written.
 
@@ -262,16 +257,16 @@ class Counts:
         self._written = {}
         self._newly_seen = set()
 
-    def write_some(self, most_bytes: int, most_cells: float = inf) -> bool:
-        """Make records of what has changed, of about so many cells, for `changes`. Returns whether all are made.
+    def write_some(self, most_bytes: int, most: float = inf) -> bool:
+        """Make records of what has changed, about so many, for `changes`. Returns whether all are made.
 
         A pane that changes after this is written once more, in place of what was made of it.
         """
-        cells = 0
-        while self._changed and cells < most_cells:
+        made = 0
+        while self._changed and made < most:
             at, _ = self._changed.popitem()
             pane = self._panes[at]
-            cells += pane.cells_to_write()
+            made += len(pane.changed) if pane.spread else 1
             prefix = pane.prefix
             self._row_keys -= pane.written
             for row, value in pane.records(most_bytes - len(prefix) - _ROOM_OF_ROW):

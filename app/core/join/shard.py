@@ -47,10 +47,11 @@ from app.core.wire.records import Record
 _AHEAD_US: Final = 300 * 1_000_000
 #: So many exchanges are looked at once whether they are too old; the others follow with the next epochs.
 _MOST_LOOKED_AT: Final = 20_000
-#: Settled bit by bit, exchanges have about so many rows at once, an answer being one more: this takes some 10 ms.
-_ROWS_AT_ONCE: Final = 2_000
-#: So many changes are counted at once, and so many counts written, before a cut: this takes some ms.
-_COUNTS_AT_ONCE: Final = 10_000
+#: Settled bit by bit, exchanges have about so many rows at once: of many classes, with probabilities, they take 25 ms.
+_ROWS_AT_ONCE: Final = 600
+#: So many changes are counted at once, and so many records of counts made, before a cut: this takes some 5 ms.
+_CHANGES_AT_ONCE: Final = 5_000
+_RECORDS_AT_ONCE: Final = 500
 
 _key_of: Final = attrgetter("key")
 
@@ -143,7 +144,7 @@ class Shard:
 
     @property
     def unprepared(self) -> int:
-        """How many steps of `prepare_some` the next cut may be worth, at most."""
+        """How many exchanges and panes the next cut has to settle, count and write."""
         return len(self._live) + len(self._bulky) + len(self._delta) + self.counts.unwritten
 
     @property
@@ -377,8 +378,8 @@ class Shard:
             self._settle(self._bulky.changed(), _ROWS_AT_ONCE)
         if self._live or self._bulky:
             return False
-        self._count(self._delta.take(_COUNTS_AT_ONCE))
-        return not self._delta and self.counts.write_some(self._limits.row_bytes, _COUNTS_AT_ONCE)
+        self._count(self._delta.take(_CHANGES_AT_ONCE))
+        return not self._delta and self.counts.write_some(self._limits.row_bytes, _RECORDS_AT_ONCE)
 
     def _count(self, changes: Changes) -> None:
         """Add changes to the counts."""
@@ -402,7 +403,7 @@ class Shard:
                 self._firsts.note(key, exchange, self._limits.row_bytes)
             settled[key] = encode(exchange)
             for state in exchange.legs:
-                rows += 1 + len(state.marks)
+                rows += len(state.marks) or 1
             if rows >= most_rows:
                 break
         self.store.put(settled)

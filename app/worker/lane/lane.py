@@ -37,6 +37,8 @@ from app.worker.troubles import Troubles
 log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.02
+#: So many ticks pass between two collections of Python's young objects, of those of a minute, and of all.
+_YOUNG_TICKS, _MINUTE_TICKS, _HOUR_TICKS = 50, 3_000, 180_000
 #: Exchanges settled at once: so many that most have all their parts by then, few enough to be in the cache still.
 _SETTLED_TOGETHER = 800
 #: After so long the others on the loop have their turn, whatever is left to fold.
@@ -127,6 +129,7 @@ class Lane:
         self._reading = asyncio.Lock()
         self._rebalancing = False
         self._turn = 0  # counts changes of what is read, so that lists fetched before one are dropped
+        self._let_gone = False  # partitions have been, since all objects were looked at
         self._turned: dict[str, float] = {}  # when each of its loops has begun another turn
 
     # -- what the rest of the worker asks -----------------------------------------------------------------------------
@@ -312,6 +315,7 @@ class Lane:
             for part in clocks:
                 del self.running[part.number]
             if clocks:
+                self._let_gone = True
                 self._point()
         return clocks
 
@@ -454,8 +458,8 @@ class Lane:
             self._turned[_AT_COMMITTING] = asyncio.get_running_loop().time()
             await asyncio.sleep(_TICK_SECONDS)
             ticks += 1
-            if ticks % 50 == 0:
-                gc.collect(2 if ticks % 3000 == 0 else 1)
+            if ticks % _YOUNG_TICKS == 0:
+                self._collect(ticks)
             lost = [part for part in self.running.values() if part.lost is not None]
             if lost and not self._rebalancing:
                 for part in lost:
@@ -483,6 +487,19 @@ class Lane:
                     break
                 self.upkeep.look(part)
 
+    def _collect(self, ticks: int) -> None:
+        """Free what refers to itself. What has survived a minute is looked at once an hour, and when partitions have
+        been let go: a hundred thousand panes, and all that is loaded, take some tenths of a second.
+        """
+        if ticks % _MINUTE_TICKS != 0:
+            gc.collect(1)
+            return
+        if self._let_gone or ticks % _HOUR_TICKS == 0:
+            self._let_gone = False
+            gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+
     async def _cut_if_due(self, part: Partition) -> None:
         """Begin the partition's next epoch, if it is time for it."""
         if self._due(part):
@@ -497,7 +514,7 @@ class Lane:
 
     async def _prepare(self, part: Partition) -> None:
         """Do in steps, with turns for others in between, what the partition's next cut would do in one."""
-        await self._step(part, part.shard.prepare_some, part.shard.unprepared)
+        await self._step(part, part.shard.prepare_some, 3 * part.shard.unprepared)  # settled, counted, written
 
     async def _step(self, part: Partition, step: Callable[[], bool], most: int) -> None:
         """Take steps until one says that nothing is left; at most so many, since more may come meanwhile."""
