@@ -513,8 +513,12 @@ class Lane:
         await self._step(part, part.shard.settle_some, part.shard.unsettled)
 
     async def _prepare(self, part: Partition) -> None:
-        """Do in steps, with turns for others in between, what the partition's next cut would do in one."""
-        await self._step(part, part.shard.prepare_some, 3 * part.shard.unprepared)  # settled, counted, written
+        """Do in steps, with turns for others in between, what the partition's next cut would do in one.
+
+        Nothing is folded meanwhile: what is counted then would be written once more.
+        """
+        async with self._reading:
+            await self._step(part, part.shard.prepare_some, 3 * part.shard.unprepared)  # settled, counted, written
 
     async def _step(self, part: Partition, step: Callable[[], bool], most: int) -> None:
         """Take steps until one says that nothing is left; at most so many, since more may come meanwhile."""
