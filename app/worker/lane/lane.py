@@ -6,7 +6,6 @@ no group, starts at the positions of its partitions, and is handed lists of reco
 
 import asyncio
 import contextlib
-import gc
 import logging
 import math
 from collections.abc import Callable, Collection, Iterator
@@ -26,6 +25,7 @@ from app.worker.kafka.client import SetupError
 from app.worker.kafka.consumer import OpenConsumer, open_consumer
 from app.worker.kafka.producer import OpenProducer, open_producer
 from app.worker.kafka.sizes import Sizes
+from app.worker.lane.garbage import Garbage
 from app.worker.lane.inputs import Inputs
 from app.worker.lane.loading import AskIds, Loader
 from app.worker.lane.partition import Partition
@@ -37,8 +37,7 @@ from app.worker.troubles import Troubles
 log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.02
-#: So many ticks pass between two collections of Python's young objects, of those of a minute, and of all.
-_YOUNG_TICKS, _MINUTE_TICKS, _HOUR_TICKS = 50, 3_000, 180_000
+_TICKS_A_SECOND = 50
 #: Exchanges settled at once: so many that most have all their parts by then, few enough to be in the cache still.
 _SETTLED_TOGETHER = 800
 #: After so long the others on the loop have their turn, whatever is left to fold.
@@ -129,7 +128,7 @@ class Lane:
         self._reading = asyncio.Lock()
         self._rebalancing = False
         self._turn = 0  # counts changes of what is read, so that lists fetched before one are dropped
-        self._let_gone = False  # partitions have been, since all objects were looked at
+        self._garbage = Garbage()
         self._turned: dict[str, float] = {}  # when each of its loops has begun another turn
 
     # -- what the rest of the worker asks -----------------------------------------------------------------------------
@@ -219,10 +218,7 @@ class Lane:
         )
         self._inputs = Inputs(self.settings, self.partitions, consumer)
         loop = asyncio.get_running_loop()
-        # A list of records is many small objects without cycles: collecting while it is alive cost a quarter of all
-        # time. So collection is called by hand, between lists; what exists now is never looked at again.
-        gc.disable()
-        gc.freeze()
+        self._garbage.begin()
         self._tasks = [loop.create_task(self._read()), loop.create_task(self._commit_epochs())]
 
     async def stop(self) -> None:
@@ -315,7 +311,7 @@ class Lane:
             for part in clocks:
                 del self.running[part.number]
             if clocks:
-                self._let_gone = True
+                self._garbage.much = True
                 self._point()
         return clocks
 
@@ -458,8 +454,8 @@ class Lane:
             self._turned[_AT_COMMITTING] = asyncio.get_running_loop().time()
             await asyncio.sleep(_TICK_SECONDS)
             ticks += 1
-            if ticks % _YOUNG_TICKS == 0:
-                self._collect(ticks)
+            if ticks % _TICKS_A_SECOND == 0:
+                self._garbage.collect()
             lost = [part for part in self.running.values() if part.lost is not None]
             if lost and not self._rebalancing:
                 for part in lost:
@@ -486,19 +482,6 @@ class Lane:
                 if turn != self._turn:
                     break
                 self.upkeep.look(part)
-
-    def _collect(self, ticks: int) -> None:
-        """Free what refers to itself. What has survived a minute is looked at once an hour, and when partitions have
-        been let go: a hundred thousand panes, and all that is loaded, take some tenths of a second.
-        """
-        if ticks % _MINUTE_TICKS != 0:
-            gc.collect(1)
-            return
-        if self._let_gone or ticks % _HOUR_TICKS == 0:
-            self._let_gone = False
-            gc.unfreeze()
-        gc.collect()
-        gc.freeze()
 
     async def _cut_if_due(self, part: Partition) -> None:
         """Begin the partition's next epoch, if it is time for it."""

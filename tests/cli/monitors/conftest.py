@@ -1,13 +1,5 @@
-"""What all tests of monitors need."""
+"""What all tests of monitors need, also those of the commands."""
 
-import pytest
+from tests.worker.monitors.conftest import time_to_begin
 
-from app.worker.monitors import process
-from tests.patience import PATIENCE
-
-
-@pytest.fixture(autouse=True)
-def _time_to_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a process have the time that it takes on a slow machine to load its libraries, and to end."""
-    monkeypatch.setattr(process, "_LOADING_SECONDS", PATIENCE)
-    monkeypatch.setattr(process, "_ENDING_SECONDS", PATIENCE)
+__all__ = ["time_to_begin"]

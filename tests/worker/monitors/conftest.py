@@ -7,7 +7,7 @@ from tests.patience import PATIENCE
 
 
 @pytest.fixture(autouse=True)
-def _time_to_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+def time_to_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a process have the time that it takes on a slow machine to load its libraries, and to end."""
     monkeypatch.setattr(process, "_LOADING_SECONDS", PATIENCE)
     monkeypatch.setattr(process, "_ENDING_SECONDS", PATIENCE)
